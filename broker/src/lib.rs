@@ -1,0 +1,1 @@
+//! The role that takes SQL, scatters it to servers, gathers and answers.

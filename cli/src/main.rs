@@ -1,0 +1,2 @@
+//! `tannin`: one binary for every role and every command.
+fn main() {}

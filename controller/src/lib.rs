@@ -1,0 +1,1 @@
+//! The role that owns the metadata and decides what exists and where it lives.

@@ -1,0 +1,1 @@
+//! Upload, download and removal of segments in the object store.

@@ -1,0 +1,1 @@
+//! One folder for each index of a column: writer, serializer, reader.

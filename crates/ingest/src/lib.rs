@@ -1,0 +1,1 @@
+//! From the bytes of a message to Arrow batches of a table's columns.

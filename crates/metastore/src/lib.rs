@@ -1,0 +1,1 @@
+//! The transactional key-value store behind the controller, and its typed catalog.

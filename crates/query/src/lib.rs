@@ -1,0 +1,1 @@
+//! The broker's half of a query: dialects, planning, the scan as a description, cut, gather.

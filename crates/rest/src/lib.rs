@@ -1,0 +1,1 @@
+//! The HTTP edge: error table, extractors, host and origin check, health.

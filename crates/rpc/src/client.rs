@@ -1,0 +1,143 @@
+//! The gRPC client of the controller, and the translation of faults to and from gRPC's status.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use prost::Message;
+use schemas::proto;
+use schemas::{Fault, FaultKind};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::generated::control_client::ControlClient;
+use crate::{ControlApi, UpdateStream};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Plans and answers of one message; larger answers come in several.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
+
+/// Connects on first use and again whenever the connection breaks.
+pub(crate) fn lazy_channel(address: &str) -> Result<Channel, Fault> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Fault::invalid(format!("`{address}` is no address: {error}")))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_while_idle(true)
+        .connect_lazy())
+}
+
+/// A [`Fault`] travels whole in the details of the status.
+pub(crate) fn to_status(fault: Fault) -> Status {
+    let code = match fault.kind {
+        FaultKind::Invalid => Code::InvalidArgument,
+        FaultKind::Denied => Code::PermissionDenied,
+        FaultKind::NotFound => Code::NotFound,
+        FaultKind::Conflict => Code::FailedPrecondition,
+        FaultKind::Overloaded => Code::ResourceExhausted,
+        FaultKind::Internal => Code::Internal,
+        FaultKind::Unavailable => Code::Unavailable,
+        FaultKind::Timeout => Code::DeadlineExceeded,
+        FaultKind::Cancelled => Code::Cancelled,
+    };
+    let message = fault.message.clone();
+    Status::with_details(
+        code,
+        message,
+        proto::Fault::from(fault).encode_to_vec().into(),
+    )
+}
+
+/// A status without our details comes from the transport: the peer is not there.
+pub(crate) fn to_fault(status: &Status) -> Fault {
+    if !status.details().is_empty()
+        && let Ok(wire) = proto::Fault::decode(status.details())
+    {
+        return wire.into();
+    }
+    Fault::unavailable(status.message().to_owned())
+}
+
+#[derive(Debug)]
+pub(crate) struct GrpcControl {
+    client: ControlClient<Channel>,
+}
+
+impl GrpcControl {
+    pub(crate) fn lazy(address: &str) -> Result<Self, Fault> {
+        let client = ControlClient::new(lazy_channel(address)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self { client })
+    }
+}
+
+macro_rules! call {
+    ($self:ident.$method:ident($request:expr)) => {
+        match $self.client.clone().$method($request).await {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(to_fault(&status)),
+        }
+    };
+}
+
+#[async_trait]
+impl ControlApi for GrpcControl {
+    async fn watch(&self, request: proto::WatchRequest) -> Result<UpdateStream, Fault> {
+        let updates = call!(self.watch(request))?;
+        Ok(updates
+            .map(|update| update.map_err(|status| to_fault(&status)))
+            .boxed())
+    }
+
+    async fn heartbeat(
+        &self,
+        request: proto::HeartbeatRequest,
+    ) -> Result<proto::HeartbeatReply, Fault> {
+        call!(self.heartbeat(request))
+    }
+
+    async fn segment_consumed(
+        &self,
+        request: proto::SegmentConsumedRequest,
+    ) -> Result<proto::SegmentConsumedReply, Fault> {
+        call!(self.segment_consumed(request))
+    }
+
+    async fn commit_start(
+        &self,
+        request: proto::CommitStartRequest,
+    ) -> Result<proto::CommitReply, Fault> {
+        call!(self.commit_start(request))
+    }
+
+    async fn commit_end(
+        &self,
+        request: proto::CommitEndRequest,
+    ) -> Result<proto::CommitReply, Fault> {
+        call!(self.commit_end(request))
+    }
+
+    async fn add_segment(
+        &self,
+        request: proto::AddSegmentRequest,
+    ) -> Result<proto::CommitReply, Fault> {
+        call!(self.add_segment(request))
+    }
+
+    async fn lease_task(
+        &self,
+        request: proto::LeaseTaskRequest,
+    ) -> Result<proto::LeaseTaskReply, Fault> {
+        call!(self.lease_task(request))
+    }
+
+    async fn finish_task(
+        &self,
+        request: proto::FinishTaskRequest,
+    ) -> Result<proto::FinishTaskReply, Fault> {
+        call!(self.finish_task(request))
+    }
+}

@@ -1,0 +1,30 @@
+//! The internal services between roles, over gRPC or in one process.
+//!
+//! A role sees two traits: [`ControlApi`], which the controller implements, and [`FragmentApi`],
+//! which a server implements. Their messages are those of `schemas/proto`. Over gRPC the same
+//! messages travel as protobuf; in one process they are handed over as they are. A role cannot
+//! tell which of the two it has.
+
+mod client;
+mod connection;
+mod control;
+mod fragments;
+mod network;
+mod serve;
+
+#[allow(
+    clippy::all,
+    clippy::clone_on_ref_ptr,
+    unreachable_pub,
+    missing_debug_implementations,
+    unused_qualifications,
+    reason = "generated code"
+)]
+mod generated {
+    include!("generated/tannin.v1.rs");
+}
+
+pub use control::{ControlApi, UpdateStream};
+pub use fragments::{AnswerStream, FragmentApi};
+pub use network::{GrpcNetwork, InProcessNetwork, Network};
+pub use serve::{serve_control, serve_fragments};

@@ -1,0 +1,209 @@
+//! The boundary of all durable writes.
+//!
+//! Invariant: a file written by [`Files::write_new`] is either absent or whole and synced, also
+//! after a power cut: temporary name, write, fsync, rename, fsync of the folder.
+//!
+//! [`ForgetfulFiles`] loses on a kill whatever was not synced, which a page cache that outlives
+//! the process would hide.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::failpoint;
+
+pub trait Files: Debug + Send + Sync + 'static {
+    /// Creates `path` with what `write` writes, all or nothing. `point` prefixes the fail points
+    /// `{point}.before_write`, `.after_write`, `.after_fsync`, `.after_rename`.
+    fn write_new(
+        &self,
+        path: &Path,
+        point: &str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()>;
+
+    /// Opens or creates a file that only grows.
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
+
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that only grows. What was appended is durable after `sync`.
+pub trait AppendFile: Debug + Send {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+    /// Bytes, synced or not.
+    fn len(&self) -> u64;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Cuts a torn tail.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+#[derive(Debug, Default)]
+pub struct OsFiles;
+
+impl Files for OsFiles {
+    fn write_new(
+        &self,
+        path: &Path,
+        point: &str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let hit = |step: &str| failpoint::hit(&format!("{point}.{step}"));
+        let temporary = temporary_name(path);
+        hit("before_write");
+        let result = write_synced(&temporary, write, &hit).and_then(|()| {
+            fs::rename(&temporary, path)?;
+            hit("after_rename");
+            sync_folder(path)
+        });
+        if result.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        result
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        Ok(Box::new(OsAppendFile::open(path)?))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+fn write_synced(
+    path: &Path,
+    write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    hit: &dyn Fn(&str),
+) -> io::Result<()> {
+    let mut file = io::BufWriter::with_capacity(1 << 20, File::create(path)?);
+    write(&mut file)?;
+    file.flush()?;
+    hit("after_write");
+    file.get_ref().sync_all()?;
+    hit("after_fsync");
+    Ok(())
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Debug)]
+struct OsAppendFile {
+    file: File,
+    len: u64,
+}
+
+impl OsAppendFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(path)?;
+        let len = file.seek(io::SeekFrom::End(0))?;
+        sync_folder(path)?;
+        Ok(Self { file, len })
+    }
+}
+
+impl AppendFile for OsAppendFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.file.seek(io::SeekFrom::End(0))?;
+        self.len = len;
+        Ok(())
+    }
+}
+
+/// Keeps in memory whatever was not synced, so that a kill loses it as a power cut would.
+#[derive(Debug, Default)]
+pub struct ForgetfulFiles;
+
+impl Files for ForgetfulFiles {
+    fn write_new(
+        &self,
+        path: &Path,
+        point: &str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut unsynced = Vec::new();
+        failpoint::hit(&format!("{point}.before_write"));
+        write(&mut unsynced)?;
+        failpoint::hit(&format!("{point}.after_write"));
+        OsFiles.write_new(path, point, &mut |to| to.write_all(&unsynced))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        Ok(Box::new(ForgetfulAppendFile {
+            synced: OsAppendFile::open(path)?,
+            pending: Vec::new(),
+        }))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+#[derive(Debug)]
+struct ForgetfulAppendFile {
+    synced: OsAppendFile,
+    pending: Vec<u8>,
+}
+
+impl AppendFile for ForgetfulAppendFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pending.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.synced.append(&self.pending)?;
+        self.pending.clear();
+        self.synced.sync()
+    }
+
+    fn len(&self) -> u64 {
+        self.synced.len() + self.pending.len() as u64
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let keep = len.saturating_sub(self.synced.len());
+        self.pending.truncate(keep as usize);
+        if len < self.synced.len() {
+            self.synced.truncate(len)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The .seg container, its builder, and the sealed and the consuming segment.

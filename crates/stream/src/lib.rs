@@ -1,0 +1,1 @@
+//! Reading partitions of a Kafka topic, and a built-in log that speaks Kafka's protocol.

@@ -1,0 +1,1 @@
+//! The role that leases background tasks and rewrites or removes segments.

@@ -1,0 +1,80 @@
+//! How columns look in Arrow, for every crate alike.
+//!
+//! The full schema of a table is its columns in the order of the spec, then the virtual columns.
+//! With defaults in the place of nulls no field is nullable; with SQL nulls all are that may be.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType as ArrowType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::proto::NullMode;
+use crate::table::{ColumnSpec, TableSpec, virtual_column};
+use crate::types::DataType;
+
+/// Digits after the point of a BIG_DECIMAL whose field says nothing else.
+pub const BIG_DECIMAL_SCALE: i8 = 18;
+pub const BIG_DECIMAL_PRECISION: u8 = 76;
+
+pub fn arrow_type(data_type: DataType) -> ArrowType {
+    match data_type {
+        DataType::Int => ArrowType::Int32,
+        DataType::Long => ArrowType::Int64,
+        DataType::Float => ArrowType::Float32,
+        DataType::Double => ArrowType::Float64,
+        DataType::BigDecimal => ArrowType::Decimal256(BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE),
+        DataType::Boolean => ArrowType::Boolean,
+        DataType::Timestamp => ArrowType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::String | DataType::Json => ArrowType::Utf8View,
+        DataType::Bytes => ArrowType::BinaryView,
+    }
+}
+
+/// Virtual columns in their order in the full schema.
+pub const VIRTUAL_COLUMNS: [(&str, DataType); 6] = [
+    (virtual_column::SEGMENT_NAME, DataType::String),
+    (virtual_column::DOC_ID, DataType::Int),
+    (virtual_column::PARTITION, DataType::Int),
+    (virtual_column::PARTITION_ID, DataType::Int),
+    (virtual_column::OFFSET, DataType::Long),
+    (virtual_column::INGEST_TIME, DataType::Timestamp),
+];
+
+/// Columns of the spec, then [`VIRTUAL_COLUMNS`].
+pub fn full_schema(spec: &TableSpec, nulls: NullMode) -> SchemaRef {
+    let own = spec.columns.iter().map(|column| field(column, nulls));
+    let hidden = VIRTUAL_COLUMNS
+        .iter()
+        .map(|(name, data_type)| Field::new(*name, arrow_type(*data_type), false));
+    Arc::new(Schema::new(own.chain(hidden).collect::<Vec<_>>()))
+}
+
+/// What decoders fill and segments take: the columns of the spec, nullable, then `$offset` and
+/// `$ingestTime`.
+pub fn ingest_schema(spec: &TableSpec) -> SchemaRef {
+    let own = spec
+        .columns
+        .iter()
+        .map(|column| Field::new(&column.name, arrow_type(column.data_type), true));
+    let stored = [
+        Field::new(virtual_column::OFFSET, ArrowType::Int64, false),
+        Field::new(
+            virtual_column::INGEST_TIME,
+            arrow_type(DataType::Timestamp),
+            false,
+        ),
+    ];
+    Arc::new(Schema::new(own.chain(stored).collect::<Vec<_>>()))
+}
+
+/// The metadata keeps our type, which Arrow's alone does not tell (JSON is a STRING there).
+fn field(column: &ColumnSpec, nulls: NullMode) -> Field {
+    let nullable = nulls == NullMode::ThreeValued && !column.not_null;
+    let field = Field::new(&column.name, arrow_type(column.data_type), nullable);
+    if column.data_type == DataType::Json {
+        return field.with_metadata([(TYPE_KEY.to_owned(), "JSON".to_owned())].into());
+    }
+    field
+}
+
+/// Key in a field's metadata that names our type where Arrow's is ambiguous.
+pub const TYPE_KEY: &str = "tannin.type";

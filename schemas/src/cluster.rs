@@ -1,0 +1,78 @@
+//! The state of the cluster as the controller publishes it to brokers, servers and minions.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, Offset, Partition, Sequence};
+use crate::segment::SegmentRecord;
+use crate::table::TableSpec;
+
+/// Everything about one physical table. Replaced whole, never changed in place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableState {
+    pub spec: TableSpec,
+    pub segments: Vec<SegmentState>,
+    /// Consumption is stopped by an operator.
+    pub paused: bool,
+    /// Stored time boundary between the OFFLINE and the REALTIME part of a hybrid table.
+    pub time_boundary_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentState {
+    pub record: SegmentRecord,
+    /// Servers that shall hold it.
+    pub assigned: Vec<InstanceId>,
+    /// Servers that said they do, and live. A broker routes to these only.
+    pub online: Vec<InstanceId>,
+}
+
+/// First sequence of a partition that is not committed, and where it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionHead {
+    pub partition: Partition,
+    pub sequence: Sequence,
+    pub start: Offset,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceState {
+    pub id: InstanceId,
+    pub role: Role,
+    /// gRPC address of a server, HTTP address of the others.
+    pub address: String,
+    pub alive: bool,
+    pub plan_format: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Controller,
+    Broker,
+    Server,
+    Minion,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Controller, Self::Broker, Self::Server, Self::Minion];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Controller => "controller",
+            Self::Broker => "broker",
+            Self::Server => "server",
+            Self::Minion => "minion",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name().eq_ignore_ascii_case(text))
+            .ok_or_else(|| format!("`{text}` is no role: controller, broker, server or minion"))
+    }
+}

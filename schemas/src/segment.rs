@@ -1,0 +1,139 @@
+//! What the metadata store knows of a segment, and the ledger that proves exactly-once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Offset, SegmentId};
+use crate::table::TableSpec;
+use crate::types::Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum SegmentStatus {
+    /// Consuming; `end`, `crc`, `uri` and the counts are not known yet.
+    InProgress,
+    /// Sealed and durable in the deep store.
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    pub id: SegmentId,
+    /// For people and for Pinot's clients: `flights__0__3__20261124T1213Z`.
+    pub name: String,
+    pub status: SegmentStatus,
+    /// First offset of the segment. Always 0 in OFFLINE tables.
+    pub start: Offset,
+    /// First offset after the segment; `None` while it consumes.
+    pub end: Option<Offset>,
+    pub ledger: Ledger,
+    /// CRC-32C over the container; 0 while it consumes.
+    pub crc: u32,
+    /// Bytes of the open container, and of the object in the deep store.
+    pub bytes: u64,
+    pub stored_bytes: u64,
+    /// Key in the deep store.
+    pub uri: Option<String>,
+    pub created_ms: i64,
+    pub sealed_ms: Option<i64>,
+    /// Least and greatest value of the time column, epoch milliseconds.
+    pub time_range: Option<(i64, i64)>,
+    /// For pruning at the broker: column, least, greatest.
+    pub column_ranges: Vec<(String, Value, Value)>,
+}
+
+/// Where every offset of [start, end) went:
+/// `rows + rejected + filtered + absent = end - start`, the same after any kill.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    pub rows: u64,
+    pub rejected: u64,
+    pub filtered: u64,
+    /// Offsets that the log did not hand out: control records, aborted transactions, compaction.
+    pub absent: u64,
+}
+
+impl Ledger {
+    pub const fn total(&self) -> u64 {
+        self.rows + self.rejected + self.filtered + self.absent
+    }
+}
+
+impl SegmentRecord {
+    /// A segment that begins to consume.
+    pub fn consuming(id: SegmentId, spec: &TableSpec, start: Offset, now_ms: i64) -> Self {
+        Self {
+            id,
+            name: display_name(spec, id, now_ms),
+            status: SegmentStatus::InProgress,
+            start,
+            end: None,
+            ledger: Ledger::default(),
+            crc: 0,
+            bytes: 0,
+            stored_bytes: 0,
+            uri: None,
+            created_ms: now_ms,
+            sealed_ms: None,
+            time_range: None,
+            column_ranges: Vec::new(),
+        }
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.status == SegmentStatus::Done
+    }
+
+    /// Key of the sealed container in the deep store; unique for each content.
+    pub fn object_key(id: SegmentId, crc: u32) -> String {
+        format!(
+            "{}/{}/{}-{crc:08x}.seg",
+            id.table, id.partition, id.sequence
+        )
+    }
+}
+
+/// `table__partition__sequence__yyyyMMddTHHmmZ`, Pinot's form; OFFLINE tables have no partition.
+pub fn display_name(spec: &TableSpec, id: SegmentId, now_ms: i64) -> String {
+    let (y, mo, d, h, mi) = civil(now_ms);
+    let name = &spec.name;
+    let SegmentId {
+        partition,
+        sequence,
+        ..
+    } = id;
+    match spec.table_type {
+        crate::TableType::Realtime => {
+            format!("{name}__{partition}__{sequence}__{y:04}{mo:02}{d:02}T{h:02}{mi:02}Z")
+        }
+        crate::TableType::Offline => format!("{name}_{sequence}"),
+    }
+}
+
+/// Civil date and time in UTC (H. Hinnant, "chrono-compatible low-level date algorithms").
+fn civil(ms: i64) -> (i64, i64, i64, i64, i64) {
+    let minutes = ms.div_euclid(60_000);
+    let days = minutes.div_euclid(1440) + 719_468;
+    let era = days.div_euclid(146_097);
+    let doe = days.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let minute_of_day = minutes.rem_euclid(1440);
+    (year, month, day, minute_of_day / 60, minute_of_day % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil;
+
+    #[test]
+    fn civil_dates() {
+        assert_eq!(civil(0), (1970, 1, 1, 0, 0));
+        assert_eq!(civil(951_782_340_000), (2000, 2, 28, 23, 59));
+        assert_eq!(civil(951_782_400_000), (2000, 2, 29, 0, 0));
+        assert_eq!(civil(-60_000), (1969, 12, 31, 23, 59));
+    }
+}

@@ -1,0 +1,133 @@
+//! What a table is: the one internal form of schema and table config.
+//!
+//! Pinot's JSON is parsed at the edge ([`crate::pinot`]) into a [`TableSpec`]; nothing behind the
+//! edge reads Pinot's JSON. The originals are kept by the controller and handed back as they came.
+//!
+//! Invariants: column names are unique and never start with `$`; the time column, the sorted
+//! column and every key column exist in `columns`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{TableId, TableName, TableType};
+use crate::types::{DataType, FieldRole, Value};
+
+/// Virtual columns: stored or derived for every table, hidden from `*`.
+pub mod virtual_column {
+    /// Name of the segment (STRING), constant in a segment.
+    pub const SEGMENT_NAME: &str = "$segmentName";
+    /// Position of the row in its segment (INT).
+    pub const DOC_ID: &str = "$docId";
+    /// Partition of the stream (INT), constant in a segment.
+    pub const PARTITION: &str = "$partition";
+    /// Another name of `$partition`, which Pinot's users know.
+    pub const PARTITION_ID: &str = "$partitionId";
+    /// Offset in the log (LONG), stored. Rows of OFFLINE tables count up from 0 in their segment.
+    pub const OFFSET: &str = "$offset";
+    /// When the row became queryable here (TIMESTAMP), stored.
+    pub const INGEST_TIME: &str = "$ingestTime";
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableSpec {
+    pub id: TableId,
+    pub name: TableName,
+    pub table_type: TableType,
+    /// In the order of the schema. Virtual columns are not among them.
+    pub columns: Vec<ColumnSpec>,
+    pub primary_key: Vec<String>,
+    pub time_column: Option<String>,
+    /// On every server, and joined in the leaf.
+    pub is_dimension_table: bool,
+    pub replication: u32,
+    pub sorted_column: Option<String>,
+    pub retention: Retention,
+    pub stream: Option<StreamSpec>,
+    pub flush: FlushLimits,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnSpec {
+    pub name: String,
+    pub data_type: DataType,
+    pub role: FieldRole,
+    /// Stands for a null wherever null handling is off.
+    pub default: Value,
+    pub not_null: bool,
+    /// STRING only: longer values are cut to this many bytes on a character boundary, as Pinot does.
+    pub length_max: u32,
+    /// Format of a TIMESTAMP or date-time column in the events, when it is not epoch or ISO 8601.
+    pub time_format: Option<String>,
+    pub inverted_index: bool,
+    /// Kept raw even when a dictionary would be smaller.
+    pub no_dictionary: bool,
+}
+
+impl ColumnSpec {
+    pub fn new(name: impl Into<String>, data_type: DataType, role: FieldRole) -> Self {
+        Self {
+            name: name.into(),
+            data_type,
+            role,
+            default: data_type.default_value(role),
+            not_null: false,
+            length_max: 512,
+            time_format: None,
+            inverted_index: false,
+            no_dictionary: false,
+        }
+    }
+}
+
+/// What the minion removes. A segment goes when all its rows are too old, or when newer segments
+/// of the table alone hold `rows_max`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    pub age_max_ms: Option<i64>,
+    pub rows_max: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamSpec {
+    /// `host:port`, comma separated.
+    pub brokers: String,
+    pub topic: String,
+    pub start: StreamStart,
+    /// Options for the Kafka client, as `stream.kafka.consumer.prop.*` or `stream.kafka.*` gave them.
+    pub client_options: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamStart {
+    Earliest,
+    Latest,
+}
+
+/// A consuming segment is sealed when the first of these is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushLimits {
+    pub rows_max: u64,
+    pub age_max_ms: i64,
+    /// Of the rows in memory.
+    pub bytes_max: u64,
+}
+
+impl Default for FlushLimits {
+    fn default() -> Self {
+        Self {
+            rows_max: 5_000_000,
+            age_max_ms: 6 * 3_600_000,
+            bytes_max: 512 << 20,
+        }
+    }
+}
+
+impl TableSpec {
+    pub fn column(&self, name: &str) -> Option<&ColumnSpec> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// `flights_REALTIME`.
+    pub fn physical_name(&self) -> String {
+        self.name.with_type(self.table_type)
+    }
+}

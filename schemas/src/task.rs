@@ -1,0 +1,39 @@
+//! Work that minions lease from the controller.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ids::SegmentId;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: Uuid,
+    pub kind: TaskKind,
+    /// After this moment, by the controller's clock, another minion may lease it.
+    pub leased_until_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Objects of segments that left the metadata: dropped tables, retention.
+    RemoveObjects {
+        keys: Vec<String>,
+        segments: Vec<SegmentId>,
+    },
+    /// Compares the deep store with `known` and removes what nobody refers to and is older than
+    /// `older_than_ms` (epoch milliseconds).
+    RemoveOrphans {
+        known: Vec<String>,
+        older_than_ms: i64,
+    },
+}
+
+impl TaskKind {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RemoveObjects { .. } => "remove_objects",
+            Self::RemoveOrphans { .. } => "remove_orphans",
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The role that consumes streams, holds segments and runs query fragments.
