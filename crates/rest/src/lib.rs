@@ -1,1 +1,15 @@
-//! The HTTP edge: error table, extractors, host and origin check, health.
+//! The HTTP edge: error table, listener, host and origin check, health, metrics.
+//!
+//! Every role serves HTTP through here, so that errors, refusals and health look the same on all.
+
+mod error;
+mod guard;
+mod health;
+mod metrics;
+mod serve;
+
+pub use error::ApiError;
+pub use guard::HostGuard;
+pub use health::{Readiness, health_routes};
+pub use metrics::Metrics;
+pub use serve::serve;

@@ -55,7 +55,6 @@ impl TaskGroup {
     }
 
     /// Runs `task` with a token that tells it to stop.
-    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn spawn<F, Fut>(&self, name: impl Into<String>, task: F)
     where
         F: FnOnce(CancellationToken) -> Fut,

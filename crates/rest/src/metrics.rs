@@ -1,0 +1,55 @@
+//! The metrics of one role, in Prometheus' text form.
+//!
+//! Names are `tannin_<role>_<what>_<unit>`; a role registers its metrics once, when it starts.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    registry: Registry,
+}
+
+/// Latency buckets in seconds, from 0.1 ms to 30 s.
+const LATENCY_BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+];
+
+impl Metrics {
+    pub fn counter(&self, name: &str, help: &str) -> IntCounter {
+        let counter = IntCounter::new(name, help).expect("metric names are constants");
+        self.register(counter)
+    }
+
+    /// One counter for each value of `label`.
+    pub fn counter_by(&self, name: &str, help: &str, label: &str) -> IntCounterVec {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])
+            .expect("metric names are constants");
+        self.register(counters)
+    }
+
+    pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help).expect("metric names are constants"))
+    }
+
+    /// Latencies in seconds.
+    pub fn latency(&self, name: &str, help: &str) -> Histogram {
+        let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+        self.register(Histogram::with_opts(options).expect("metric names are constants"))
+    }
+
+    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
+        self.registry
+            .register(Box::new(collector.clone()))
+            .expect("each metric registers once");
+        collector
+    }
+
+    pub fn text(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,60 @@
+//! Serving a router until the task group stops.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use runtime::TaskGroup;
+use schemas::Fault;
+use tokio::net::TcpListener;
+
+use crate::guard::guard;
+use crate::{ApiError, HostGuard};
+
+/// Answers on `listener` until `tasks` is cancelled, then finishes what is under way.
+///
+/// Unknown paths get 404 in the shape of every other error. Each request passes `hosts` first.
+pub fn serve(
+    listener: TcpListener,
+    router: Router,
+    hosts: HostGuard,
+    name: &str,
+    tasks: &TaskGroup,
+) {
+    let app = router
+        .fallback(unknown_path)
+        .layer(from_fn_with_state(hosts, guard));
+    tasks.spawn(format!("{name} HTTP"), |stop| async move {
+        let listener = Nodelay(listener);
+        let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "HTTP listener ended");
+        }
+    });
+}
+
+async fn unknown_path(uri: axum::http::Uri) -> impl IntoResponse {
+    ApiError(Fault::not_found(format!(
+        "there is no endpoint `{}`",
+        uri.path()
+    )))
+}
+
+/// Small answers leave at once.
+struct Nodelay(TcpListener);
+
+impl axum::serve::Listener for Nodelay {
+    type Io = tokio::net::TcpStream;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "connection without TCP_NODELAY");
+        }
+        (stream, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
