@@ -1,6 +1,7 @@
 //! Serving a router until the task group stops.
 
 use axum::Router;
+use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use runtime::TaskGroup;
@@ -32,7 +33,7 @@ pub fn serve(
     });
 }
 
-async fn unknown_path(uri: axum::http::Uri) -> impl IntoResponse {
+async fn unknown_path(uri: Uri) -> impl IntoResponse {
     ApiError(Fault::not_found(format!(
         "there is no endpoint `{}`",
         uri.path()
