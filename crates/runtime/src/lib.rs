@@ -9,6 +9,7 @@ pub mod clock;
 pub mod compute;
 pub mod failpoint;
 pub mod files;
+pub mod settings;
 pub mod tasks;
 
 pub use backoff::Backoff;
