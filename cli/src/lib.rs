@@ -1,1 +1,46 @@
-//! The composition root and the commands of `tannin`, as a library so that tests can start a node.
+//! The only binary: commands, and the composition root of all roles.
+//!
+//! This is the only crate that knows all roles and the only one that reads arguments and
+//! environment. It is a library too, so that tests start the same node that users start.
+
+#![allow(clippy::print_stdout, reason = "commands print their results")]
+
+pub mod args;
+mod client;
+mod commands;
+mod data_dir;
+pub mod exit;
+mod local;
+mod ports;
+mod render;
+mod units;
+
+use anyhow::{Context, Result};
+
+use args::{Cli, Command};
+
+/// Runs one command to its end.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Config { action } => return commands::config::run(action),
+        Command::Version => {
+            println!("tannin {}", env!("CARGO_PKG_VERSION"));
+            return Ok(());
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Sql(args) => commands::sql::run(args).await,
+            Command::Prove(args) => commands::prove::run(args).await,
+            Command::Config { .. } | Command::Version => Ok(()),
+            _ => Ok(()),
+        }
+    });
+    runtime.shutdown_background();
+    outcome
+}

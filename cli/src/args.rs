@@ -1,0 +1,193 @@
+//! The command line: the only place that reads arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use schemas::cluster::Role;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tannin",
+    about = "Real-time OLAP: Kafka in, SQL out, milliseconds between",
+    after_help = "Begin with:\n  tannin quickstart",
+    disable_version_flag = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything in one process, with sample data that keeps arriving
+    #[command(after_help = "Example:\n  tannin quickstart --data-dir /tmp/tannin --port-offset 1000")]
+    Quickstart(QuickstartArgs),
+    /// Start one role or all roles of a cluster
+    #[command(after_help = "Example:\n  tannin start --config node.toml --role broker,server")]
+    Start(StartArgs),
+    /// Ask a question, or open a prompt
+    #[command(
+        after_help = "Examples:\n  tannin sql \"SELECT carrier, COUNT(*) FROM flights GROUP BY 1\"\n  \
+                      tannin sql \"FROM 'trips.parquet' LIMIT 5\"     (needs no server)"
+    )]
+    Sql(SqlArgs),
+    /// Create, list, watch and drop tables
+    #[command(after_help = "Example:\n  tannin table create clicks --kafka localhost:9092 --topic clicks")]
+    Table(TableArgs),
+    /// Load a Parquet, CSV or JSON-lines file into a table
+    #[command(after_help = "Example:\n  tannin import trips.parquet")]
+    Import(ImportArgs),
+    /// Show the ledger that proves that every offset was taken exactly once
+    #[command(after_help = "Example:\n  tannin prove flights")]
+    Prove(ProveArgs),
+    /// Print the documented default settings, or check a settings file
+    #[command(after_help = "Example:\n  tannin config print > node.toml")]
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Print the version
+    #[command(after_help = "Example:\n  tannin version")]
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub struct QuickstartArgs {
+    /// Where everything is kept; started again on the same folder it goes on where it was
+    #[arg(long, value_name = "DIR", default_value = "./tannin-data")]
+    pub data_dir: PathBuf,
+    /// Live events after the history; 0 = none
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub events_per_second: u32,
+    /// No sample tables
+    #[arg(long)]
+    pub empty: bool,
+    /// Added to every port
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port_offset: u16,
+    /// Override a setting
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Settings file; see `tannin config print`
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// controller, broker, server, minion; comma separated
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "controller,broker,server,minion")]
+    pub role: Vec<Role>,
+    /// Override a setting
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Where the running node is.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// Address of the broker
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8099")]
+    pub broker: String,
+    /// Address of the controller
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000")]
+    pub controller: String,
+    /// Added to the ports of both addresses
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub port_offset: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    #[default]
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct SqlArgs {
+    /// The statement; without one a prompt opens
+    pub statement: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+    /// Ask again at this interval and redraw in place, for example 1s or 500ms
+    #[arg(long, value_name = "INTERVAL", value_parser = crate::units::parse_duration)]
+    pub watch: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    #[command(subcommand)]
+    pub action: TableAction,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TableAction {
+    /// Create a table from a Kafka topic: samples it, shows what it found, asks
+    Create {
+        name: String,
+        /// Kafka's bootstrap servers
+        #[arg(long, value_name = "HOST:PORT")]
+        kafka: String,
+        #[arg(long)]
+        topic: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Column with the time of the event, when the guess is not wanted
+        #[arg(long)]
+        time_column: Option<String>,
+        /// Copies of each segment
+        #[arg(long, default_value_t = 1)]
+        replication: u32,
+    },
+    /// List tables
+    List,
+    /// What each partition consumed, and what is wrong when nothing arrives
+    Status { name: String },
+    /// Stop consuming
+    Pause { name: String },
+    /// Go on consuming
+    Resume { name: String },
+    /// Drop a table and its data
+    Drop {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// .parquet, .csv or .json (one object a line)
+    pub file: PathBuf,
+    /// Name of the table; the file's name unless given
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Keep the table on every server, for joins; names its primary key
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',')]
+    pub dimension: Vec<String>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    pub table: String,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigAction {
+    /// Write the documented defaults to stdout
+    Print,
+    /// Check a settings file
+    Check { file: PathBuf },
+}

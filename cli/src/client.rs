@@ -1,0 +1,194 @@
+//! The HTTP client of a running node, and its answers as types.
+
+use anyhow::{Context, Result, anyhow, bail};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::args::NodeArgs;
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    pub broker: String,
+    pub controller: String,
+}
+
+/// Answer of `/v1/sql`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Answer {
+    pub columns: Vec<Column>,
+    pub rows: Vec<Vec<Value>>,
+    pub stats: Stats,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Column {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub data_type: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Stats {
+    pub time_used_ms: f64,
+    pub segments_processed: u64,
+    pub segments_total: u64,
+    pub indexes: Vec<String>,
+    pub docs_scanned: u64,
+    pub total_docs: u64,
+    pub newest_event_age_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct TableInfo {
+    pub name: String,
+    pub rows: Option<u64>,
+    pub columns: Vec<Column>,
+}
+
+/// A statement that was refused, with its place.
+#[derive(Debug, Deserialize)]
+pub struct Refusal {
+    pub code: u32,
+    pub message: String,
+    pub line: Option<usize>,
+    pub column: Option<usize>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (code {})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Client {
+    pub fn new(node: &NodeArgs) -> Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let broker = shift(&node.broker, node.port_offset)?;
+        let controller = shift(&node.controller, node.port_offset)?;
+        Ok(Self { http, broker, controller })
+    }
+
+    pub fn at(broker: &str, controller: &str) -> Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { http, broker: broker.to_owned(), controller: controller.to_owned() })
+    }
+
+    /// In the standard dialect.
+    pub async fn sql(&self, statement: &str) -> Result<Answer> {
+        let url = format!("http://{}/v1/sql", self.broker);
+        let request = self.http.post(url).json(&json!({ "sql": statement }));
+        let response = send(request, "broker", &self.broker).await?;
+        let status = response.status();
+        let text = response.text().await.context("the answer broke off")?;
+        if status.is_success() {
+            return serde_json::from_str(&text).context("the broker's answer is not understood");
+        }
+        #[derive(Deserialize)]
+        struct Failed {
+            error: Refusal,
+        }
+        match serde_json::from_str::<Failed>(&text) {
+            Ok(failed) => Err(failed.error.into()),
+            Err(_) => Err(refused(status, &text)),
+        }
+    }
+
+    /// Tables with their columns and row counts.
+    pub async fn tables(&self) -> Result<Vec<TableInfo>> {
+        let request = self.http.get(format!("http://{}/v1/tables", self.broker));
+        let response = send(request, "broker", &self.broker).await?;
+        let status = response.status();
+        let text = response.text().await.context("the answer broke off")?;
+        if !status.is_success() {
+            return Err(refused(status, &text));
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            tables: Vec<TableInfo>,
+        }
+        let body: Body = serde_json::from_str(&text).context("the list of tables is not understood")?;
+        Ok(body.tables)
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.controller_call(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Result<Value> {
+        self.controller_call(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        self.controller_call(Method::DELETE, path, None).await
+    }
+
+    async fn controller_call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value> {
+        let mut request = self.http.request(method, format!("http://{}{path}", self.controller));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        self.controller_answer(request).await
+    }
+
+    /// Uploads one packed segment with its record.
+    pub async fn upload(&self, table: &str, record: &str, body: Vec<u8>) -> Result<Value> {
+        let url = format!("http://{}/v1/segments/{table}", self.controller);
+        let request = self.http.post(url).header("x-tannin-segment", record).body(body);
+        self.controller_answer(request).await
+    }
+
+    async fn controller_answer(&self, request: RequestBuilder) -> Result<Value> {
+        let response = send(request, "controller", &self.controller).await?;
+        let status = response.status();
+        let text = response.text().await.context("the answer broke off")?;
+        if !status.is_success() {
+            return Err(refused(status, &text));
+        }
+        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+}
+
+async fn send(request: RequestBuilder, role: &str, address: &str) -> Result<reqwest::Response> {
+    request.send().await.map_err(|error| {
+        if error.is_connect() {
+            anyhow!(
+                "no {role} answers at {address}; start one with `tannin quickstart`, or name its \
+                 address with --{role} or --port-offset"
+            )
+        } else {
+            anyhow::Error::new(error).context(format!("the {role} at {address} did not answer"))
+        }
+    })
+}
+
+fn refused(status: StatusCode, text: &str) -> anyhow::Error {
+    let message = serde_json::from_str::<Value>(text)
+        .ok()
+        .and_then(|body| body.get("error").and_then(Value::as_str).map(str::to_owned))
+        .unwrap_or_else(|| text.to_owned());
+    anyhow!("{message} ({})", status.as_u16())
+}
+
+fn shift(address: &str, offset: u16) -> Result<String> {
+    if offset == 0 {
+        return Ok(address.to_owned());
+    }
+    let Some((host, port)) = address.rsplit_once(':') else {
+        bail!("`{address}` is no address; write host:port");
+    };
+    let port: u16 = port.parse().with_context(|| format!("`{address}` has no port number"))?;
+    let port = port.checked_add(offset).with_context(|| format!("{port} + {offset} is no port"))?;
+    Ok(format!("{host}:{port}"))
+}
