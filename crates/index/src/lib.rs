@@ -1,1 +1,15 @@
 //! One folder for each index of a column: writer, serializer, reader.
+//!
+//! This crate knows neither segments nor tables: it turns codes and values into bytes and back.
+//! Two kinds of failure are kept apart: bytes that are wrong are a [`CorruptIndex`], a caller who
+//! asks for a code of another column panics. Everything is little endian.
+
+pub mod dictionary;
+pub mod forward;
+pub mod inverted;
+pub mod null;
+pub mod sorted;
+
+mod error;
+
+pub use error::{CorruptIndex, IndexTooLarge};

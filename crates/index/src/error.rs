@@ -1,0 +1,26 @@
+//! What can be wrong with the bytes of an index.
+
+#[derive(Debug, thiserror::Error)]
+pub enum CorruptIndex {
+    #[error("{wanted} bytes wanted, {got} found")]
+    Length { wanted: u64, got: u64 },
+    #[error("the bytes do not begin with `{expected}`")]
+    WrongMagic { expected: &'static str },
+    #[error("offset {index} is out of order")]
+    OffsetsDecrease { index: u32 },
+    #[error("the bitmap of code {code} cannot be read")]
+    Bitmap { code: u32, source: std::io::Error },
+    #[error("the bitmap of code {code} names document {doc} of {docs}")]
+    DocOutOfRange { code: u32, doc: u32, docs: u32 },
+    #[error("code {code} is out of range: the dictionary has {cardinality} values")]
+    CodeOutOfRange { code: u32, cardinality: u32 },
+    #[error("value {index} of the dictionary is not UTF-8")]
+    NotUtf8 { index: u32 },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{what} would be larger than {limit} bytes")]
+pub struct IndexTooLarge {
+    pub what: &'static str,
+    pub limit: u64,
+}

@@ -1,0 +1,131 @@
+//! The forward index: the code or value of each document, in as few bytes as the segment needs.
+//!
+//! ```text
+//! CODES  := docs × u8 | u16 | u32, by the cardinality of the dictionary
+//! FRAMED := docs × u8 | u16 | u32, value = base + stored, by the spread of the values
+//! ```
+//!
+//! Fixed widths and no bit packing: filters run at the speed of memory on them, and the updates
+//! of accumulators, not bandwidth, bound group-bys.
+
+use crate::CorruptIndex;
+
+/// Bytes of one stored code or difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Width {
+    One,
+    Two,
+    Four,
+}
+
+impl Width {
+    /// Least width for codes below `cardinality`.
+    pub fn of_codes(cardinality: u32) -> Self {
+        match cardinality {
+            0..=0x100 => Self::One,
+            0x101..=0x1_0000 => Self::Two,
+            _ => Self::Four,
+        }
+    }
+
+    /// Least width for differences in `0..=spread`; `None` when none of them suffices.
+    pub fn of_spread(spread: u64) -> Option<Self> {
+        match spread {
+            0..=0xff => Some(Self::One),
+            0x100..=0xffff => Some(Self::Two),
+            0x1_0000..=0xffff_ffff => Some(Self::Four),
+            _ => None,
+        }
+    }
+
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    pub fn from_bytes(bytes: u8) -> Option<Self> {
+        match bytes {
+            1 => Some(Self::One),
+            2 => Some(Self::Two),
+            4 => Some(Self::Four),
+            _ => None,
+        }
+    }
+}
+
+/// Codes narrowed to `width`, little endian.
+pub fn pack_codes(codes: &[u32], width: Width) -> Vec<u8> {
+    match width {
+        Width::One => codes.iter().map(|code| *code as u8).collect(),
+        Width::Two => pack(codes.iter().map(|code| (*code as u16).to_le_bytes())),
+        Width::Four => pack(codes.iter().map(|code| code.to_le_bytes())),
+    }
+}
+
+/// Values narrowed to their difference from `base`, which is the least of them.
+pub fn pack_framed(values: &[i64], base: i64, width: Width) -> Vec<u8> {
+    let differences = values.iter().map(|value| value.wrapping_sub(base));
+    match width {
+        Width::One => differences.map(|value| value as u8).collect(),
+        Width::Two => pack(differences.map(|value| (value as u16).to_le_bytes())),
+        Width::Four => pack(differences.map(|value| (value as u32).to_le_bytes())),
+    }
+}
+
+/// `values` laid out one after the other.
+pub fn pack<const N: usize>(values: impl ExactSizeIterator<Item = [u8; N]>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(values.len() * N);
+    for value in values {
+        out.extend_from_slice(&value);
+    }
+    out
+}
+
+/// Every code is below the cardinality, so that readers may look values up unchecked.
+pub fn check_codes<T: Copy + Ord + Into<u32>>(
+    codes: &[T],
+    cardinality: u32,
+) -> Result<(), CorruptIndex> {
+    match codes.iter().copied().max() {
+        Some(greatest) if greatest.into() >= cardinality => Err(CorruptIndex::CodeOutOfRange {
+            code: greatest.into(),
+            cardinality,
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Width, check_codes, pack_codes, pack_framed};
+
+    #[test]
+    fn widths_at_their_limits() {
+        assert_eq!(Width::of_codes(256), Width::One);
+        assert_eq!(Width::of_codes(257), Width::Two);
+        assert_eq!(Width::of_codes(65_536), Width::Two);
+        assert_eq!(Width::of_codes(65_537), Width::Four);
+        assert_eq!(Width::of_spread(255), Some(Width::One));
+        assert_eq!(Width::of_spread(65_536), Some(Width::Four));
+        assert_eq!(Width::of_spread(1 << 32), None);
+    }
+
+    #[test]
+    fn packs_little_endian() {
+        assert_eq!(pack_codes(&[1, 258], Width::Two), [1, 0, 2, 1]);
+        assert_eq!(pack_framed(&[-5, -4, 250], -5, Width::One), [0, 1, 255]);
+        assert_eq!(
+            pack_framed(&[i64::MIN, i64::MIN + 7], i64::MIN, Width::Four),
+            [0, 0, 0, 0, 7, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn codes_past_the_dictionary_are_found() {
+        check_codes(&[0_u8, 3], 4).unwrap();
+        assert!(check_codes(&[0_u8, 4], 4).is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! The inverted index: code → the documents that hold it, as roaring bitmaps.
+
+mod reader;
+mod serializer;
+mod writer;
+
+pub use reader::InvertedReader;
+pub use serializer::serialize;
+pub use writer::Postings;
+
+#[cfg(test)]
+mod tests;
