@@ -51,7 +51,7 @@ def flights():
     frame = times(source.flights)
     event_time = frame["time_hour"] + pd.to_timedelta(frame["minute"], unit="min")
     frame = frame.assign(event_time=event_time)
-    frame = frame.sort_values("event_time", kind="stable").drop(columns=["time_hour"])
+    frame = frame.sort_values("event_time", kind="stable")
     first = ["event_time", "carrier", "flight", "tailnum", "origin", "dest"]
     return frame[first + [column for column in frame.columns if column not in first]]
 
