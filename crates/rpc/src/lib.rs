@@ -14,7 +14,9 @@ mod serve;
 
 #[allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::clone_on_ref_ptr,
+    clippy::too_many_lines,
     unreachable_pub,
     missing_debug_implementations,
     unused_qualifications,
