@@ -1,1 +1,34 @@
-//! The .seg container, its builder, and the sealed and the consuming segment.
+//! The `.seg` container, its builder, and the sealed and the consuming segment.
+//!
+//! Readers see both kinds of segment through one [`SegmentView`]: a prefix of the rows that never
+//! changes under them. Whatever is read from a file was checked before: damage is an error, never
+//! a wrong value.
+
+#[cfg(target_endian = "big")]
+compile_error!("segments are mapped as little-endian arrays");
+
+mod builder;
+mod column;
+mod container;
+mod defaults;
+mod error;
+mod mutable;
+mod pack;
+mod prefix;
+mod rejected;
+mod seal;
+mod sealed;
+pub mod view;
+
+pub use builder::SegmentBuilder;
+pub use defaults::default_array;
+pub use error::SegmentError;
+pub use mutable::MutableSegment;
+pub use pack::{pack, unpack};
+pub use rejected::RejectedRow;
+pub use seal::{SealExtra, Sealed, seal};
+pub use sealed::SealedSegment;
+pub use view::{BLOCK_ROWS, Segment, SegmentView};
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,11 @@ impl Postings {
         self.docs.len() as u32
     }
 
+    /// All documents in the order of their codes, those of one code ascending: a stable sort.
+    pub fn into_docs(self) -> Vec<u32> {
+        self.docs
+    }
+
     /// Documents of `code`, ascending.
     pub fn docs(&self, code: u32) -> &[u32] {
         let code = code as usize;

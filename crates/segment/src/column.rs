@@ -1,0 +1,322 @@
+//! One column as queries see it, sealed and consuming alike.
+//!
+//! A [`ColumnView`] covers the rows of its [`crate::SegmentView`] and does not change: its
+//! dictionary has the cardinality that was published when the view of the column was made, and
+//! every code in its rows is below it.
+
+use std::ops::Range;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::i256;
+use index::inverted::InvertedReader;
+use schemas::DataType;
+
+use crate::mutable::nulls::NullBits;
+use crate::mutable::{self, dictionary::DictionaryReader};
+use crate::sealed::column as sealed;
+use crate::{BLOCK_ROWS, SegmentError};
+
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnView<'a> {
+    data_type: DataType,
+    row_count: u32,
+    source: Source<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source<'a> {
+    Sealed(&'a sealed::Column, &'a sealed::Loaded),
+    Mutable(&'a mutable::Column, u32),
+}
+
+impl<'a> ColumnView<'a> {
+    pub(crate) fn sealed(column: &'a sealed::Column, row_count: u32) -> Result<Self, SegmentError> {
+        Ok(Self {
+            data_type: column.data_type(),
+            row_count,
+            source: Source::Sealed(column, column.load()?),
+        })
+    }
+
+    pub(crate) fn mutable(column: &'a mutable::Column, row_count: u32) -> Self {
+        Self {
+            data_type: column.data_type,
+            row_count,
+            source: Source::Mutable(column, column.cardinality()),
+        }
+    }
+
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    pub fn row_count(&self) -> u32 {
+        self.row_count
+    }
+
+    pub fn values(&self) -> Values<'a> {
+        let row_count = self.row_count;
+        match self.source {
+            Source::Sealed(_, loaded) => match &loaded.values {
+                sealed::Forward::Dictionary(dictionary) => Values::Dictionary(DictionaryColumn {
+                    row_count,
+                    cardinality: dictionary.cardinality,
+                    source: DictionarySource::Sealed(dictionary),
+                }),
+                values => Values::Raw(RawColumn {
+                    row_count,
+                    source: RawSource::Sealed(values),
+                }),
+            },
+            Source::Mutable(column, cardinality) => match &column.values {
+                mutable::Values::Dictionary { codes, dictionary } => {
+                    Values::Dictionary(DictionaryColumn {
+                        row_count,
+                        cardinality,
+                        source: DictionarySource::Mutable(codes, dictionary),
+                    })
+                }
+                values => Values::Raw(RawColumn {
+                    row_count,
+                    source: RawSource::Mutable(values),
+                }),
+            },
+        }
+    }
+
+    /// `None` when no row of the view is null.
+    pub fn nulls(&self) -> Option<Nulls<'a>> {
+        let source = match self.source {
+            Source::Sealed(_, loaded) => NullSource::Sealed(loaded.nulls.as_deref()?),
+            Source::Mutable(column, _) => {
+                NullSource::Mutable(column.nulls.any_before(self.row_count)?)
+            }
+        };
+        Some(Nulls {
+            row_count: self.row_count,
+            source,
+        })
+    }
+
+    /// Least and greatest raw value of a block, the stored defaults of nulls among them. `None`
+    /// where it is not known: in dictionaries, in consuming segments, in blocks with a NaN.
+    pub fn zone(&self, block: u32) -> Option<Zone> {
+        match self.source {
+            Source::Sealed(_, loaded) => loaded.zones.as_ref()?.get(block),
+            Source::Mutable(..) => None,
+        }
+    }
+
+    /// Sealed columns with an inverted index.
+    pub fn inverted(&self) -> Result<Option<InvertedReader>, SegmentError> {
+        match self.source {
+            Source::Sealed(column, _) => column.inverted(),
+            Source::Mutable(..) => Ok(None),
+        }
+    }
+
+    /// The rows are in the order of this column's codes.
+    pub fn is_sorted(&self) -> bool {
+        self.sorted_starts().is_some()
+    }
+
+    /// Rows that hold `code`, in a sorted column.
+    pub fn sorted_range(&self, code: u32) -> Option<Range<u32>> {
+        let starts = self.sorted_starts()?;
+        Some(index::sorted::DocRanges::new(starts).range(code))
+    }
+
+    fn sorted_starts(&self) -> Option<&'a [u32]> {
+        match self.source {
+            Source::Sealed(_, loaded) => loaded.sorted_starts.as_deref(),
+            Source::Mutable(..) => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    Dictionary(DictionaryColumn<'a>),
+    Raw(RawColumn<'a>),
+}
+
+/// STRING, JSON and BYTES always; other types in sealed segments where codes are worth it.
+#[derive(Clone, Copy, Debug)]
+pub struct DictionaryColumn<'a> {
+    row_count: u32,
+    cardinality: u32,
+    source: DictionarySource<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum DictionarySource<'a> {
+    Sealed(&'a sealed::DictionaryColumn),
+    Mutable(&'a crate::prefix::Prefix<u32>, &'a DictionaryReader),
+}
+
+impl<'a> DictionaryColumn<'a> {
+    /// Every code in the rows of the view is below it.
+    pub fn cardinality(&self) -> u32 {
+        self.cardinality
+    }
+
+    /// All values in the order of their codes, in the Arrow type of the column. Made once and
+    /// kept; a consuming column makes it again when it has grown.
+    pub fn array(&self) -> ArrayRef {
+        match self.source {
+            DictionarySource::Sealed(column) => column.array(),
+            DictionarySource::Mutable(_, dictionary) => dictionary.array(self.cardinality),
+        }
+    }
+
+    /// Codes ascend with values.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.source, DictionarySource::Sealed(_))
+    }
+
+    /// Codes of `rows`, which lie within one block.
+    pub fn codes(&self, rows: Range<u32>) -> Codes<'a> {
+        let rows = checked(rows, self.row_count);
+        match self.source {
+            DictionarySource::Sealed(column) => column.codes.slice(rows),
+            DictionarySource::Mutable(codes, _) => Codes::U32(codes.slice(rows)),
+        }
+    }
+
+    /// Rows of each code, in sealed segments. Not to be used where `valid` hides rows.
+    pub fn doc_counts(&self) -> Option<&'a [u32]> {
+        match self.source {
+            DictionarySource::Sealed(column) => Some(&column.doc_counts),
+            DictionarySource::Mutable(..) => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Codes<'a> {
+    U8(&'a [u8]),
+    U16(&'a [u16]),
+    U32(&'a [u32]),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct RawColumn<'a> {
+    row_count: u32,
+    source: RawSource<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RawSource<'a> {
+    Sealed(&'a sealed::Forward),
+    Mutable(&'a mutable::Values),
+}
+
+impl<'a> RawColumn<'a> {
+    /// Values of `rows`, which lie within one block. The form is the same for all blocks of a
+    /// sealed column, and so is `base`.
+    pub fn values(&self, rows: Range<u32>) -> RawValues<'a> {
+        let rows = checked(rows, self.row_count);
+        match self.source {
+            RawSource::Sealed(values) => values.slice(rows),
+            RawSource::Mutable(values) => values.slice(rows),
+        }
+    }
+}
+
+/// BOOLEAN is 0 and 1, TIMESTAMP epoch milliseconds; BIG_DECIMAL is unscaled.
+#[derive(Clone, Copy, Debug)]
+pub enum RawValues<'a> {
+    /// value = base + stored
+    U8 {
+        base: i64,
+        values: &'a [u8],
+    },
+    U16 {
+        base: i64,
+        values: &'a [u16],
+    },
+    U32 {
+        base: i64,
+        values: &'a [u32],
+    },
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    I256(&'a [i256]),
+    /// `first`, `first + 1`, …: one for each row asked for; an elided `$offset`.
+    Sequence {
+        first: i64,
+        count: usize,
+    },
+}
+
+/// Least and greatest value of a block of 4096 rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Zone {
+    I64 { min: i64, max: i64 },
+    F64 { min: f64, max: f64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Nulls<'a> {
+    row_count: u32,
+    source: NullSource<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum NullSource<'a> {
+    Sealed(&'a [u64]),
+    Mutable(&'a NullBits),
+}
+
+impl Nulls<'_> {
+    pub fn is_null(&self, doc: u32) -> bool {
+        self.word(doc as usize / 64) >> (doc % 64) & 1 == 1
+    }
+
+    pub fn any_in(&self, docs: Range<u32>) -> bool {
+        index::null::any_in(docs, |word| self.word(word))
+    }
+
+    /// Sets `mask[i]` to the null bits of the rows `start + 64 * i ..`; `start` is a multiple
+    /// of 64. Bits past the view are 0.
+    pub fn fill_mask(&self, start: u32, mask: &mut [u64]) {
+        debug_assert!(start.is_multiple_of(64));
+        let first = start as usize / 64;
+        for (at, word) in mask.iter_mut().enumerate() {
+            *word = self.word(first + at);
+        }
+    }
+
+    /// Null rows of the view.
+    pub fn count(&self) -> u32 {
+        let words = 0..index::null::words(self.row_count);
+        words.map(|at| self.word(at).count_ones()).sum()
+    }
+
+    fn word(&self, at: usize) -> u64 {
+        let word = match self.source {
+            NullSource::Sealed(words) => words.get(at).copied().unwrap_or(0),
+            NullSource::Mutable(bits) => bits.word(at),
+        };
+        let rows = (self.row_count as usize).saturating_sub(at * 64);
+        if rows >= 64 {
+            word
+        } else {
+            word & ((1 << rows) - 1)
+        }
+    }
+}
+
+fn checked(rows: Range<u32>, row_count: u32) -> Range<usize> {
+    assert!(
+        rows.start <= rows.end && rows.end <= row_count,
+        "rows {rows:?} of a view of {row_count}"
+    );
+    debug_assert!(
+        rows.is_empty() || rows.start / BLOCK_ROWS == (rows.end - 1) / BLOCK_ROWS,
+        "rows {rows:?} lie in more than one block"
+    );
+    rows.start as usize..rows.end as usize
+}

@@ -1,0 +1,159 @@
+//! Read half of the container: a mapped file whose header, footer and lengths are verified.
+//!
+//! A file never changes after it was renamed to its place, so its bytes may be borrowed as long
+//! as the map lives; removing the name does not touch them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::ArrowNativeType;
+use bytes::Bytes;
+use memmap2::Mmap;
+
+use super::{ALIGNMENT, BufferRef, Footer, HEADER_BYTES, Header, HeaderFault, VERSION};
+use crate::SegmentError;
+use crate::view::describe;
+
+#[derive(Debug)]
+pub(crate) struct Container {
+    path: PathBuf,
+    bytes: Bytes,
+    header: Header,
+    pub(crate) footer: Footer,
+}
+
+impl Container {
+    pub(crate) fn open(path: &Path, expected_crc: u32) -> Result<Self, SegmentError> {
+        let file = File::open(path).map_err(SegmentError::io("open", path))?;
+        // SAFETY: segment files are written once and then only removed, see the head of this
+        // file; nobody else writes to the data folder, which is locked by this process.
+        let map = unsafe { Mmap::map(&file) }.map_err(SegmentError::io("map", path))?;
+        Self::of_bytes(path, Bytes::from_owner(map), expected_crc)
+    }
+
+    /// `path` is for messages.
+    pub(crate) fn of_bytes(
+        path: &Path,
+        bytes: Bytes,
+        expected_crc: u32,
+    ) -> Result<Self, SegmentError> {
+        let corrupt = |what: &str| SegmentError::corrupt(path, what);
+        let head = bytes
+            .first_chunk::<HEADER_BYTES>()
+            .ok_or_else(|| corrupt("it is shorter than its header"))?;
+        let header = Header::from_bytes(head).map_err(|fault| match fault {
+            HeaderFault::Magic => corrupt("it does not begin as a segment"),
+            HeaderFault::Checksum => corrupt("the checksum of its header differs"),
+            HeaderFault::Version(found) => SegmentError::UnknownVersion {
+                path: path.to_owned(),
+                found,
+                known: VERSION,
+            },
+        })?;
+        if header.crc != expected_crc {
+            return Err(SegmentError::Misplaced {
+                path: path.to_owned(),
+                found: describe(header.id, header.crc),
+                expected: format!("the content with checksum {expected_crc:08x}"),
+            });
+        }
+        let end = header.footer_offset.checked_add(header.footer_bytes);
+        if end != Some(bytes.len() as u64) {
+            let what = format!("it has {} bytes, {end:?} were written", bytes.len());
+            return Err(corrupt(&what));
+        }
+        let footer_bytes = &bytes[header.footer_offset as usize..];
+        if crc32c::crc32c(footer_bytes) != header.crc {
+            return Err(corrupt("the checksum of its footer differs"));
+        }
+        let footer: Footer = serde_json::from_slice(footer_bytes)
+            .map_err(|error| corrupt(&format!("its footer cannot be read: {error}")))?;
+        let container = Self {
+            path: path.to_owned(),
+            bytes,
+            header,
+            footer,
+        };
+        container.check_frame()?;
+        Ok(container)
+    }
+
+    /// Buffers fill the room between header and footer exactly.
+    fn check_frame(&self) -> Result<(), SegmentError> {
+        let mut buffers = self.footer.buffers();
+        buffers.sort_unstable_by_key(|buffer| (buffer.offset, buffer.bytes));
+        let mut next = HEADER_BYTES as u64;
+        for buffer in &buffers {
+            if buffer.offset != next || !buffer.offset.is_multiple_of(ALIGNMENT) {
+                return Err(self.corrupt(format!("a buffer begins at {}", buffer.offset)));
+            }
+            next = next.saturating_add(buffer.padded());
+        }
+        if next != self.header.footer_offset {
+            return Err(self.corrupt(format!("its buffers end at {next}")));
+        }
+        if self.footer.id != self.header.id {
+            return Err(self.corrupt("header and footer name different segments"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn crc(&self) -> u32 {
+        self.header.crc
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Verified bytes. `what` names them in messages.
+    pub(crate) fn buffer(&self, buffer: &BufferRef, what: &str) -> Result<Bytes, SegmentError> {
+        let start = buffer.offset as usize;
+        let padded = &self.bytes[start..start + buffer.padded() as usize];
+        if crc32c::crc32c(padded) != buffer.crc {
+            return Err(self.corrupt(format!("the checksum of {what} differs")));
+        }
+        Ok(self.bytes.slice(start..start + buffer.bytes as usize))
+    }
+
+    /// Verified numbers, exactly `count` of them.
+    pub(crate) fn numbers<T: ArrowNativeType>(
+        &self,
+        buffer: &BufferRef,
+        count: usize,
+        what: &str,
+    ) -> Result<ScalarBuffer<T>, SegmentError> {
+        let wanted = count.checked_mul(size_of::<T>());
+        if wanted.map(|bytes| bytes as u64) != Some(buffer.bytes) {
+            let found = buffer.bytes;
+            return Err(self.corrupt(format!("{what} has {found} bytes for {count} values")));
+        }
+        let bytes = self.buffer(buffer, what)?;
+        // An empty slice has no alignment.
+        if count == 0 {
+            return Ok(ScalarBuffer::from(Vec::new()));
+        }
+        Ok(ScalarBuffer::new(Buffer::from(bytes), 0, count))
+    }
+
+    pub(crate) fn corrupt(&self, what: impl Into<String>) -> SegmentError {
+        SegmentError::corrupt(&self.path, what)
+    }
+
+    /// Reads every byte.
+    pub(crate) fn verify_checksums(&self) -> Result<(), SegmentError> {
+        for buffer in self.footer.buffers() {
+            self.buffer(&buffer, &format!("the buffer at {}", buffer.offset))?;
+        }
+        Ok(())
+    }
+}

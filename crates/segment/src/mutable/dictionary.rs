@@ -1,0 +1,266 @@
+//! The growing dictionary of a consuming column: values in the order of their first row.
+//!
+//! Invariants: a value never moves and never changes its code; values are published before the
+//! codes of the rows that hold them, so whoever sees a code sees its value. Only the writer has
+//! the hash table. Values are kept as Arrow views; those of more than 12 bytes point into an
+//! arena, and no value straddles two of its chunks.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use arrow::array::{Array, ArrayRef, BinaryViewArray, StringViewArray, make_view};
+use arrow::buffer::{Buffer, ScalarBuffer};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use schemas::DataType;
+use std::hash::BuildHasher;
+
+use crate::prefix::{Place, Prefix, PrefixWriter, capacity_of, first_of, place, prefix};
+
+/// Longest value that a view holds itself.
+const INLINE_MAX: usize = 12;
+/// The arena takes no batch past this; then a batch of as much still fits below the 2 GiB that
+/// views can address.
+pub(crate) const ARENA_MAX: usize = 512 << 20;
+
+pub(crate) struct DictionaryReader {
+    data_type: DataType,
+    views: Prefix<u128>,
+    arena: Prefix<u8>,
+    cached: ArcSwapOption<ArrayRef>,
+}
+
+impl DictionaryReader {
+    pub(crate) fn cardinality(&self) -> u32 {
+        self.views.len() as u32
+    }
+
+    pub(crate) fn value(&self, code: u32) -> Vec<u8> {
+        let view = self.views.get(code as usize);
+        bytes_of(&view, |chunk, at, length| {
+            let start = first_of(chunk) + at;
+            self.arena.slice(start..start + length)
+        })
+        .to_vec()
+    }
+
+    /// The first `cardinality` values.
+    pub(crate) fn array(&self, cardinality: u32) -> ArrayRef {
+        let wanted = cardinality as usize;
+        if let Some(cached) = self.cached.load().as_deref()
+            && cached.len() >= wanted
+        {
+            return match cached.len() == wanted {
+                true => Arc::clone(cached),
+                false => cached.slice(0, wanted),
+            };
+        }
+        let array = self.build(wanted);
+        self.cached.store(Some(Arc::new(Arc::clone(&array))));
+        array
+    }
+
+    fn build(&self, cardinality: usize) -> ArrayRef {
+        let mut views = Vec::with_capacity(cardinality);
+        for piece in self.views.pieces(cardinality) {
+            views.extend_from_slice(piece);
+        }
+        let views = ScalarBuffer::from(views);
+        // Loaded after the cardinality: it covers the bytes of all these values.
+        let arena_len = self.arena.len();
+        let buffers: Vec<Buffer> = (0..)
+            .map(|chunk| (first_of(chunk), capacity_of(chunk)))
+            .take_while(|(start, _)| *start < arena_len)
+            .map(|(start, capacity)| self.arena_buffer(start, arena_len.min(start + capacity)))
+            .collect();
+        // SAFETY: the views were made by the writer below: each one is inline, or names a chunk
+        // of the arena and bytes of it that were published before the view; values of STRING
+        // and JSON columns were taken from a UTF-8 array.
+        unsafe {
+            match self.data_type {
+                DataType::Bytes => Arc::new(BinaryViewArray::new_unchecked(views, buffers, None)),
+                _ => Arc::new(StringViewArray::new_unchecked(views, buffers, None)),
+            }
+        }
+    }
+
+    fn arena_buffer(&self, start: usize, end: usize) -> Buffer {
+        Buffer::from(bytes::Bytes::from_owner(ArenaSlice {
+            arena: self.arena.clone(),
+            range: start..end,
+        }))
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.views.len() * 2 * size_of::<u128>() + self.arena.len()
+    }
+}
+
+impl std::fmt::Debug for DictionaryReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DictionaryReader")
+            .field("cardinality", &self.cardinality())
+            .finish_non_exhaustive()
+    }
+}
+
+struct ArenaSlice {
+    arena: Prefix<u8>,
+    range: std::ops::Range<usize>,
+}
+
+impl AsRef<[u8]> for ArenaSlice {
+    fn as_ref(&self) -> &[u8] {
+        self.arena.slice(self.range.clone())
+    }
+}
+
+pub(crate) struct DictionaryWriter {
+    views: PrefixWriter<u128>,
+    arena: PrefixWriter<u8>,
+    table: HashTable<(u64, u32)>,
+    hasher: RandomState,
+    /// For comparisons with values that are already there.
+    known: Prefix<u128>,
+    known_arena: Prefix<u8>,
+    /// Rows often repeat the value of the row before.
+    last: Option<(u128, u32)>,
+}
+
+pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryReader) {
+    let (view_writer, views) = prefix();
+    let (arena_writer, arena) = prefix();
+    let writer = DictionaryWriter {
+        views: view_writer,
+        arena: arena_writer,
+        table: HashTable::new(),
+        hasher: RandomState::default(),
+        known: views.clone(),
+        known_arena: arena.clone(),
+        last: None,
+    };
+    let reader = DictionaryReader {
+        data_type,
+        views,
+        arena,
+        cached: ArcSwapOption::empty(),
+    };
+    (writer, reader)
+}
+
+impl DictionaryWriter {
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.arena.len() <= ARENA_MAX && bytes <= ARENA_MAX
+    }
+
+    /// Code of the value that `view` stands for in `buffers`, a new one if it is new.
+    pub(crate) fn intern_view(&mut self, view: u128, buffers: &[Buffer]) -> u32 {
+        if view as u32 as usize > INLINE_MAX {
+            let bytes = bytes_of(&view, |buffer, at, length| {
+                &buffers[buffer].as_slice()[at..at + length]
+            });
+            return self.intern_long(view as u64, bytes);
+        }
+        match self.last {
+            Some((last, code)) if last == view => code,
+            _ => {
+                let code = self.intern_inline(view);
+                self.last = Some((view, code));
+                code
+            }
+        }
+    }
+
+    pub(crate) fn intern(&mut self, bytes: &[u8]) -> u32 {
+        let view = make_view(bytes, 0, 0);
+        if bytes.len() > INLINE_MAX {
+            self.intern_long(view as u64, bytes)
+        } else {
+            self.intern_inline(view)
+        }
+    }
+
+    fn intern_inline(&mut self, view: u128) -> u32 {
+        let hash = self.hasher.hash_one(view);
+        let known = &self.known;
+        let is_it =
+            |(other, code): &(u64, u32)| *other == hash && known.get(*code as usize) == view;
+        match self.table.entry(hash, is_it, |(hash, _)| *hash) {
+            Entry::Occupied(entry) => entry.get().1,
+            Entry::Vacant(entry) => {
+                let code = self.views.len() as u32;
+                self.views.push(view);
+                entry.insert((hash, code));
+                code
+            }
+        }
+    }
+
+    /// `head` is the length and the first four bytes, as views begin with them.
+    fn intern_long(&mut self, head: u64, bytes: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(bytes);
+        let (known, known_arena) = (&self.known, &self.known_arena);
+        let is_it = |(other, code): &(u64, u32)| {
+            if *other != hash {
+                return false;
+            }
+            let view = known.get(*code as usize);
+            let of_arena = |chunk: usize, at: usize, length: usize| {
+                let start = first_of(chunk) + at;
+                known_arena.slice(start..start + length)
+            };
+            view as u64 == head && bytes_of(&view, of_arena) == bytes
+        };
+        match self.table.entry(hash, is_it, |(hash, _)| *hash) {
+            Entry::Occupied(entry) => entry.get().1,
+            Entry::Vacant(entry) => {
+                let Place { chunk, at } = push_whole(&mut self.arena, bytes);
+                let code = self.views.len() as u32;
+                self.views.push(make_view(bytes, chunk as u32, at as u32));
+                entry.insert((hash, code));
+                code
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for DictionaryWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DictionaryWriter")
+            .field("cardinality", &self.views.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Appends `bytes` to the first chunk that has room for all of them, zeros before them.
+fn push_whole(arena: &mut PrefixWriter<u8>, bytes: &[u8]) -> Place {
+    loop {
+        let spot = place(arena.len());
+        let room = capacity_of(spot.chunk) - spot.at;
+        if room >= bytes.len() {
+            arena.extend(bytes);
+            return spot;
+        }
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let mut left = room;
+        while left > 0 {
+            let count = left.min(ZEROS.len());
+            arena.extend(&ZEROS[..count]);
+            left -= count;
+        }
+    }
+}
+
+/// The bytes that a view stands for; `buffer` finds (buffer, offset, length).
+fn bytes_of<'a>(view: &'a u128, buffer: impl FnOnce(usize, usize, usize) -> &'a [u8]) -> &'a [u8] {
+    let length = *view as u32 as usize;
+    if length > INLINE_MAX {
+        let index = (*view >> 64) as u32 as usize;
+        let offset = (*view >> 96) as u32 as usize;
+        return buffer(index, offset, length);
+    }
+    // SAFETY: a view is 16 bytes, of which 4 ..= 15 hold an inline value on a little-endian host;
+    // `length` is at most 12.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(view).cast::<u8>().add(4), length) }
+}

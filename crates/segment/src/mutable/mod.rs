@@ -1,0 +1,249 @@
+//! The consuming segment: rows are appended while queries read.
+//!
+//! Invariants: one writer at a time; readers never lock and never wait. Rows become visible
+//! together, by one store of the row count after all their columns are written. What a view has
+//! seen never changes. Codes are published after their values and before the row count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use parking_lot::Mutex;
+use schemas::arrow::arrow_type;
+use schemas::segment::Ledger;
+use schemas::{DataType, Offset, SegmentId, TableSpec};
+
+mod column;
+pub(crate) mod dictionary;
+pub(crate) mod nulls;
+
+pub(crate) use column::{Column, Values};
+
+use crate::SegmentError;
+use crate::defaults::DefaultValue;
+use crate::rejected::{RejectedLog, RejectedRow};
+use crate::view::{STORED_VIRTUAL, Segment, SegmentView};
+
+/// `$docId` is an INT.
+const ROWS_MAX: usize = i32::MAX as usize;
+
+#[derive(Debug)]
+pub struct MutableSegment {
+    spec: Arc<TableSpec>,
+    id: SegmentId,
+    name: String,
+    start: Offset,
+    columns: Vec<Column>,
+    row_count: AtomicU32,
+    next_offset: AtomicI64,
+    filtered: AtomicU64,
+    rejected: Mutex<RejectedLog>,
+    writer: Mutex<Vec<column::ColumnWriter>>,
+}
+
+impl MutableSegment {
+    pub fn new(
+        spec: Arc<TableSpec>,
+        id: SegmentId,
+        name: String,
+        start: Offset,
+    ) -> Result<Self, SegmentError> {
+        let mut columns = Vec::with_capacity(spec.columns.len() + STORED_VIRTUAL.len());
+        let mut writers = Vec::with_capacity(columns.capacity());
+        for stored in &spec.columns {
+            let default = DefaultValue::of(stored)?;
+            let (writer, column) = column::column(&stored.name, stored.data_type, default);
+            writers.push(writer);
+            columns.push(column);
+        }
+        for (name, data_type) in STORED_VIRTUAL {
+            let (writer, column) = column::column(name, data_type, DefaultValue::Long(0));
+            writers.push(writer);
+            columns.push(column);
+        }
+        Ok(Self {
+            spec,
+            id,
+            name,
+            start,
+            columns,
+            row_count: AtomicU32::new(0),
+            next_offset: AtomicI64::new(start),
+            filtered: AtomicU64::new(0),
+            rejected: Mutex::default(),
+            writer: Mutex::new(writers),
+        })
+    }
+
+    /// Adds all rows of a batch in the form of [`schemas::arrow::ingest_schema`], or none.
+    pub fn append(&self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        self.check(batch)?;
+        let mut writers = self.writer.lock();
+        let first = self.row_count();
+        if first as usize + batch.num_rows() > ROWS_MAX {
+            let what = format!("it has {first} rows");
+            return Err(SegmentError::Full { what });
+        }
+        for ((writer, column), array) in writers.iter().zip(&self.columns).zip(batch.columns()) {
+            if !writer.has_room(array) {
+                let what = format!("the strings of column `{}` exceed 512 MiB", column.name);
+                return Err(SegmentError::Full { what });
+            }
+        }
+        for ((writer, column), array) in writers.iter_mut().zip(&self.columns).zip(batch.columns())
+        {
+            writer.append(array, first, &column.nulls);
+        }
+        let row_count = first + batch.num_rows() as u32;
+        self.row_count.store(row_count, Ordering::Release);
+        let offsets = batch
+            .column(self.spec.columns.len())
+            .as_primitive::<Int64Type>();
+        if let Some(last) = offsets.values().last() {
+            self.advance_to(*last + 1);
+        }
+        Ok(())
+    }
+
+    fn check(&self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        let schema = batch.schema_ref();
+        if schema.fields().len() != self.columns.len() {
+            let (found, wanted) = (schema.fields().len(), self.columns.len());
+            let what = format!("it has {found} columns, {wanted} are stored");
+            return Err(SegmentError::Batch { what });
+        }
+        for (column, field) in self.columns.iter().zip(schema.fields()) {
+            let wanted = arrow_type(column.data_type);
+            if column.name != *field.name() || wanted != *field.data_type() {
+                let (name, found) = (&column.name, field.data_type());
+                let what = format!("`{name}` {wanted} wanted, `{}` {found} found", field.name());
+                return Err(SegmentError::Batch { what });
+            }
+        }
+        for array in &batch.columns()[self.spec.columns.len()..] {
+            if array.null_count() > 0 {
+                let what = "an offset or ingestion time is null".to_owned();
+                return Err(SegmentError::Batch { what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Raises the next offset over offsets that gave no row: rejected, filtered or absent.
+    pub fn advance_to(&self, offset: Offset) {
+        self.next_offset.fetch_max(offset, Ordering::Release);
+    }
+
+    /// Counts and keeps a row that could not be decoded. Its offset is passed by the rows around
+    /// it or by [`Self::advance_to`].
+    pub fn reject(&self, row: RejectedRow) {
+        self.rejected.lock().add(row);
+    }
+
+    /// Counts rows that a filter of the table left out.
+    pub fn count_filtered(&self, rows: u64) {
+        self.filtered.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Where the offsets [start, next) went. Whole between calls of the writer.
+    pub fn ledger(&self) -> Ledger {
+        let rows = u64::from(self.row_count());
+        let rejected = self.rejected.lock().count();
+        let filtered = self.filtered.load(Ordering::Relaxed);
+        let passed = (self.next_offset() - self.start).max(0) as u64;
+        Ledger {
+            rows,
+            rejected,
+            filtered,
+            absent: passed.saturating_sub(rows + rejected + filtered),
+        }
+    }
+
+    /// All rows that are published now.
+    pub fn view(self: &Arc<Self>) -> SegmentView {
+        SegmentView {
+            segment: Segment::Consuming(Arc::clone(self)),
+            row_count: self.row_count(),
+            valid: None,
+        }
+    }
+
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn spec(&self) -> &Arc<TableSpec> {
+        &self.spec
+    }
+
+    pub fn start_offset(&self) -> Offset {
+        self.start
+    }
+
+    pub fn row_count(&self) -> u32 {
+        self.row_count.load(Ordering::Acquire)
+    }
+
+    /// First offset that was not consumed yet.
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset.load(Ordering::Acquire)
+    }
+
+    pub fn rejected(&self) -> Vec<RejectedRow> {
+        self.rejected.lock().rows().to_vec()
+    }
+
+    /// Bytes of the rows in memory, near enough for limits.
+    pub fn memory_bytes(&self) -> u64 {
+        let columns: usize = self.columns.iter().map(Column::bytes).sum();
+        (columns + self.rejected.lock().bytes()) as u64
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Next offset as of a view of `row_count` rows. Offsets that gave no row count as passed
+    /// only while no row was added since: the offset is loaded before the row count, and rows are
+    /// published before the offset that passes them.
+    pub(crate) fn next_offset_at(&self, row_count: u32) -> Offset {
+        let next = self.next_offset();
+        let least = match row_count.checked_sub(1) {
+            Some(last) => self.long_at(virtual_offset(self), last) + 1,
+            None => self.start,
+        };
+        if self.row_count() == row_count {
+            next.max(least)
+        } else {
+            least
+        }
+    }
+
+    pub(crate) fn newest_ingest_ms_at(&self, row_count: u32) -> i64 {
+        match row_count.checked_sub(1) {
+            Some(last) => self.long_at(virtual_offset(self) + 1, last),
+            None => i64::MIN,
+        }
+    }
+
+    fn long_at(&self, column: usize, row: u32) -> i64 {
+        match &self.columns[column].values {
+            Values::I64(values) => values.get(row as usize),
+            _ => unreachable!("the stored virtual columns are {}", DataType::Long),
+        }
+    }
+}
+
+/// Index of `$offset` among the stored columns; `$ingestTime` follows.
+fn virtual_offset(segment: &MutableSegment) -> usize {
+    segment.spec.columns.len()
+}

@@ -1,0 +1,295 @@
+//! How each column is laid out: codes or values, and in how many bytes.
+
+use arrow::datatypes::{ToByteSlice, i256};
+use index::forward::{Width, pack, pack_codes, pack_framed};
+use index::inverted::Postings;
+use schemas::{DataType, Value};
+
+use super::numbers::{self, Dictionary, Key, Keys, double_of_key};
+use super::rows::Rows;
+use super::strings::{self, SortedStrings};
+use super::{Range, ranges};
+use crate::container::{BufferRef, ColumnFooter, ContainerWriter, DictionaryFooter, Encoding};
+use crate::mutable::{Column, Values};
+use crate::{BLOCK_ROWS, SegmentError};
+
+/// What the table wants of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Codes; strings have them always.
+    Dictionary {
+        inverted: bool,
+        sorted: bool,
+    },
+    /// Codes where they are narrower than the values.
+    Smaller,
+    Raw,
+    /// Raw, and nothing at all where they count up by one.
+    Offsets,
+}
+
+/// A dictionary of more than 256 numbers must serve this many rows for each of them.
+const ROWS_PER_VALUE: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct ColumnEncoder<'a> {
+    writer: &'a mut ContainerWriter,
+    choice: Choice,
+}
+
+impl<'a> ColumnEncoder<'a> {
+    pub(super) fn new(writer: &'a mut ContainerWriter, choice: Choice) -> Self {
+        Self { writer, choice }
+    }
+
+    pub(super) fn encode(
+        &mut self,
+        column: &Column,
+        rows: &Rows,
+    ) -> Result<(ColumnFooter, Range), SegmentError> {
+        let mut footer = ColumnFooter {
+            name: column.name.clone(),
+            data_type: column.data_type,
+            encoding: Encoding::Sequence { first: 0 },
+            nulls: None,
+            zones: None,
+            inverted: None,
+            sorted: None,
+        };
+        let nulls = rows.nulls(column);
+        footer.nulls = nulls.map(|words| self.add_numbers(&words));
+        let range = match &column.values {
+            Values::Dictionary { codes, dictionary } => {
+                let sorted = strings::sort(&rows.collect(codes), dictionary);
+                self.strings(&mut footer, &sorted)?
+            }
+            Values::F32(values) if !self.wants_codes() => {
+                let values = rows.collect(values);
+                footer.zones = Some(self.float_zones(values.iter().map(|value| f64::from(*value))));
+                footer.encoding = self.plain(&values);
+                None
+            }
+            Values::F64(values) if !self.wants_codes() => {
+                let values = rows.collect(values);
+                footer.zones = Some(self.float_zones(values.iter().copied()));
+                footer.encoding = self.plain(&values);
+                None
+            }
+            Values::I256(values) if !self.wants_codes() => {
+                footer.encoding = self.plain(&rows.collect(values));
+                None
+            }
+            values => self.numbers(&mut footer, &numbers::keys(values, rows))?,
+        };
+        Ok((footer, range))
+    }
+
+    fn wants_codes(&self) -> bool {
+        matches!(self.choice, Choice::Dictionary { .. })
+    }
+
+    fn strings(
+        &mut self,
+        footer: &mut ColumnFooter,
+        sorted: &SortedStrings,
+    ) -> Result<Range, SegmentError> {
+        let (offsets, bytes) = sorted.write()?;
+        let offsets = self.add_numbers(&offsets);
+        let values = self.writer.add(bytes);
+        let (codes, counts) = (&sorted.codes, &sorted.doc_counts);
+        self.codes(footer, codes, counts, values, Some(offsets))?;
+        Ok(match footer.data_type {
+            DataType::Bytes => None,
+            _ => sorted.bounds().and_then(ranges::of_strings),
+        })
+    }
+
+    fn numbers(&mut self, footer: &mut ColumnFooter, keys: &Keys) -> Result<Range, SegmentError> {
+        if self.wants_codes() {
+            self.number_codes(footer, &Dictionary::of(keys))?;
+        }
+        let Keys::Narrow(keys) = keys else {
+            return Ok(None);
+        };
+        if !self.wants_codes() {
+            match self.smaller_dictionary(footer.data_type, keys) {
+                Some(dictionary) => self.number_codes(footer, &dictionary)?,
+                None => self.framed(footer, keys),
+            }
+        }
+        Ok(match footer.data_type {
+            DataType::Int | DataType::Long | DataType::Timestamp => numbers::bounds(keys)
+                .map(|(least, greatest)| (Value::Long(least), Value::Long(greatest))),
+            _ => None,
+        })
+    }
+
+    fn smaller_dictionary(&self, data_type: DataType, keys: &[i64]) -> Option<Dictionary> {
+        if self.choice != Choice::Smaller {
+            return None;
+        }
+        let (least, greatest) = numbers::bounds(keys)?;
+        let wide = if data_type == DataType::Int { 4 } else { 8 };
+        let raw = Width::of_spread(greatest.wrapping_sub(least) as u64).map_or(wide, Width::bytes);
+        let limit = match raw {
+            1 => return None,
+            2 => 256,
+            _ => (keys.len() / ROWS_PER_VALUE).clamp(256, 65_536),
+        };
+        let distinct = numbers::distinct(keys, limit)?;
+        Some(Dictionary::of_narrow(keys, distinct))
+    }
+
+    fn number_codes(
+        &mut self,
+        footer: &mut ColumnFooter,
+        dictionary: &Dictionary,
+    ) -> Result<(), SegmentError> {
+        let values = pack_keys(footer.data_type, &dictionary.values);
+        let values = self.writer.add(values);
+        let Dictionary {
+            codes, doc_counts, ..
+        } = dictionary;
+        self.codes(footer, codes, doc_counts, values, None)
+    }
+
+    fn codes(
+        &mut self,
+        footer: &mut ColumnFooter,
+        codes: &[u32],
+        doc_counts: &[u32],
+        values: BufferRef,
+        offsets: Option<BufferRef>,
+    ) -> Result<(), SegmentError> {
+        let cardinality = doc_counts.len() as u32;
+        let width = Width::of_codes(cardinality);
+        if let Choice::Dictionary { inverted, sorted } = self.choice {
+            if inverted {
+                let postings = Postings::from_codes(codes, cardinality);
+                let bytes = index::inverted::serialize(&postings)?;
+                footer.inverted = Some(self.writer.add(bytes));
+            }
+            if sorted {
+                footer.sorted = Some(self.add_numbers(&index::sorted::starts(doc_counts)));
+            }
+        }
+        footer.encoding = Encoding::Dictionary(DictionaryFooter {
+            cardinality,
+            width: width.bytes() as u8,
+            codes: self.writer.add(pack_codes(codes, width)),
+            offsets,
+            values,
+            doc_counts: self.add_numbers(doc_counts),
+        });
+        Ok(())
+    }
+
+    fn framed(&mut self, footer: &mut ColumnFooter, keys: &[i64]) {
+        if self.choice == Choice::Offsets
+            && let Some(first) = keys.first()
+            && (*first..).zip(keys).all(|(wanted, key)| wanted == *key)
+        {
+            footer.encoding = Encoding::Sequence { first: *first };
+            return;
+        }
+        footer.zones = Some(self.zones(keys));
+        let (least, greatest) = match footer.data_type {
+            DataType::Boolean => (0, 1),
+            _ => numbers::bounds(keys).unwrap_or((0, 0)),
+        };
+        let width = Width::of_spread(greatest.wrapping_sub(least) as u64);
+        footer.encoding = match (width, footer.data_type) {
+            (Some(Width::Four) | None, DataType::Int) => {
+                let values: Vec<i32> = keys.iter().map(|key| *key as i32).collect();
+                self.plain(&values)
+            }
+            (Some(width), _) => Encoding::Frame {
+                base: least,
+                width: width.bytes() as u8,
+                values: self.writer.add(pack_framed(keys, least, width)),
+            },
+            (None, _) => self.plain(keys),
+        };
+    }
+
+    fn zones(&mut self, keys: &[i64]) -> BufferRef {
+        let blocks = keys.chunks(BLOCK_ROWS as usize);
+        let pairs = blocks.filter_map(numbers::bounds);
+        let pairs: Vec<i64> = pairs
+            .flat_map(|(least, greatest)| [least, greatest])
+            .collect();
+        self.add_numbers(&pairs)
+    }
+
+    /// A NaN spoils its block: the zone says so by being NaN. Both zeros are in a zone that
+    /// holds either, so that it serves every way to compare them.
+    fn float_zones(&mut self, values: impl Iterator<Item = f64>) -> BufferRef {
+        let mut pairs: Vec<f64> = Vec::new();
+        for (row, value) in values.enumerate() {
+            if row.is_multiple_of(BLOCK_ROWS as usize) {
+                pairs.extend([value, value]);
+            }
+            let at = pairs.len() - 2;
+            let (least, greatest) = (pairs[at], pairs[at + 1]);
+            if value.is_nan() || least.is_nan() {
+                pairs[at] = f64::NAN;
+                pairs[at + 1] = f64::NAN;
+            } else {
+                let (low, high) = if value == 0.0 {
+                    (-0.0, 0.0)
+                } else {
+                    (value, value)
+                };
+                pairs[at] = total_least(least, low);
+                pairs[at + 1] = total_greatest(greatest, high);
+            }
+        }
+        self.add_numbers(&pairs)
+    }
+
+    fn plain<T: arrow::datatypes::ArrowNativeType>(&mut self, values: &[T]) -> Encoding {
+        Encoding::Plain {
+            values: self.add_numbers(values),
+        }
+    }
+
+    /// In the layout of Arrow, which is that of memory here.
+    fn add_numbers<T: arrow::datatypes::ArrowNativeType>(&mut self, values: &[T]) -> BufferRef {
+        self.writer.add(values.to_byte_slice().to_vec())
+    }
+}
+
+fn total_least(one: f64, other: f64) -> f64 {
+    if other.total_cmp(&one).is_lt() {
+        other
+    } else {
+        one
+    }
+}
+
+fn total_greatest(one: f64, other: f64) -> f64 {
+    if other.total_cmp(&one).is_gt() {
+        other
+    } else {
+        one
+    }
+}
+
+/// The values of a dictionary in the form of their type.
+fn pack_keys(data_type: DataType, keys: &[Key]) -> Vec<u8> {
+    let narrow = keys.iter().map(|key| match key {
+        Key::Narrow(key) => *key,
+        Key::Wide(key) => key.as_i128() as i64,
+    });
+    match data_type {
+        DataType::Boolean => pack(narrow.map(|key| [key as u8])),
+        DataType::Int => pack(narrow.map(|key| (key as i32).to_le_bytes())),
+        DataType::Float => pack(narrow.map(|key| (double_of_key(key) as f32).to_le_bytes())),
+        DataType::Double => pack(narrow.map(|key| double_of_key(key).to_le_bytes())),
+        DataType::BigDecimal => pack(keys.iter().map(|key| match key {
+            Key::Wide(key) => key.to_le_bytes(),
+            Key::Narrow(key) => i256::from(*key).to_le_bytes(),
+        })),
+        _ => pack(narrow.map(i64::to_le_bytes)),
+    }
+}

@@ -1,0 +1,152 @@
+//! From a consuming segment to a `.seg` file.
+//!
+//! Invariants: the file holds exactly the published rows, in their order or, in tables with a
+//! sorted column, stably sorted by it; sealing the same rows twice gives the same bytes. Strings
+//! are not decoded: the dictionary is sorted and the codes are mapped.
+
+use std::path::{Path, PathBuf};
+
+use runtime::files::Files;
+use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
+use schemas::table::virtual_column;
+use schemas::{ColumnSpec, DataType, FieldRole, Offset, TableSpec, Value};
+
+mod encode;
+mod numbers;
+mod ranges;
+mod rows;
+mod strings;
+
+use crate::SegmentError;
+use crate::container::{ContainerWriter, Encoded, Footer};
+use crate::mutable::{Column, MutableSegment};
+use crate::rejected::{self, RejectedLog, RejectedRow};
+use encode::{Choice, ColumnEncoder};
+use rows::Rows;
+
+/// What the rows themselves do not tell.
+#[derive(Clone, Debug, Default)]
+pub struct SealExtra {
+    pub start: Offset,
+    /// First offset after the segment.
+    pub end: Offset,
+    pub ledger: Ledger,
+    pub created_ms: i64,
+    pub sealed_ms: i64,
+    /// Beside those that the consuming segment has kept.
+    pub rejected: Vec<RejectedRow>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    pub path: PathBuf,
+    /// DONE, and whole but for `uri` and `stored_bytes`.
+    pub record: SegmentRecord,
+}
+
+/// Writes all published rows to `<folder>/<sequence>-<crc>.seg`. The fail points are those of
+/// [`Files::write_new`] with the prefix `seal`. Runs on a compute thread: it takes as long as
+/// sorting and writing take.
+pub fn seal(
+    segment: &MutableSegment,
+    files: &dyn Files,
+    folder: &Path,
+    extra: SealExtra,
+) -> Result<Sealed, SegmentError> {
+    let (encoded, record) = encode_all(segment, extra)?;
+    let name = format!("{}-{:08x}.seg", record.id.sequence, record.crc);
+    let path = folder.join(name);
+    files
+        .write_new(&path, "seal", &mut |out| encoded.write_to(out))
+        .map_err(SegmentError::io("write", &path))?;
+    Ok(Sealed { path, record })
+}
+
+fn encode_all(
+    segment: &MutableSegment,
+    extra: SealExtra,
+) -> Result<(Encoded, SegmentRecord), SegmentError> {
+    let spec = segment.spec();
+    let mut writer = ContainerWriter::new();
+    let rows = Rows::in_order(segment, spec.sorted_column.as_deref());
+    let mut columns = Vec::with_capacity(segment.columns().len());
+    let mut ranges = ranges::Ranges::new(spec);
+    for column in segment.columns() {
+        let mut encoder = ColumnEncoder::new(&mut writer, choice_of(spec, column));
+        let (footer, range) = encoder.encode(column, &rows)?;
+        ranges.add(&column.name, range);
+        columns.push(footer);
+    }
+    let rejected = all_rejected(segment, extra.rejected);
+    let rejected = (!rejected.is_empty()).then(|| writer.add(rejected::to_bytes(&rejected)));
+    let footer = Footer {
+        id: segment.id(),
+        name: segment.name().to_owned(),
+        rows: rows.count(),
+        start: extra.start,
+        end: extra.end,
+        ledger: extra.ledger,
+        newest_ingest_ms: segment.newest_ingest_ms_at(rows.count()),
+        columns,
+        rejected,
+    };
+    let encoded = writer.finish(&footer);
+    let record = SegmentRecord {
+        id: footer.id,
+        name: footer.name,
+        status: SegmentStatus::Done,
+        start: footer.start,
+        end: Some(footer.end),
+        ledger: footer.ledger,
+        crc: encoded.crc(),
+        bytes: encoded.bytes(),
+        stored_bytes: 0,
+        uri: None,
+        created_ms: extra.created_ms,
+        sealed_ms: Some(extra.sealed_ms),
+        time_range: ranges.time_range(),
+        column_ranges: ranges.into_columns(),
+    };
+    Ok((encoded, record))
+}
+
+fn all_rejected(segment: &MutableSegment, more: Vec<RejectedRow>) -> Vec<RejectedRow> {
+    let mut log = RejectedLog::default();
+    for row in segment.rejected().into_iter().chain(more) {
+        log.add(row);
+    }
+    log.into_rows()
+}
+
+fn choice_of(spec: &TableSpec, column: &Column) -> Choice {
+    let Some(found) = spec.column(&column.name) else {
+        return match column.name == virtual_column::OFFSET {
+            true => Choice::Offsets,
+            false => Choice::Raw,
+        };
+    };
+    let sorted = spec.sorted_column.as_deref() == Some(&*found.name);
+    if sorted || found.inverted_index {
+        return Choice::Dictionary {
+            inverted: found.inverted_index,
+            sorted,
+        };
+    }
+    if codes_may_pay(found) {
+        Choice::Smaller
+    } else {
+        Choice::Raw
+    }
+}
+
+/// Metrics are summed and times cut to ranges: both go faster over values than over codes.
+fn codes_may_pay(column: &ColumnSpec) -> bool {
+    let is_integer = matches!(
+        column.data_type,
+        DataType::Int | DataType::Long | DataType::Timestamp
+    );
+    is_integer && column.role == FieldRole::Dimension && !column.no_dictionary
+}
+
+/// Least and greatest stored value of a column.
+type Range = Option<(Value, Value)>;

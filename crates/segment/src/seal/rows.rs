@@ -1,0 +1,82 @@
+//! The rows that are sealed and the order they are sealed in.
+
+use index::inverted::Postings;
+
+use super::{numbers, strings};
+use crate::mutable::{Column, MutableSegment, Values};
+use crate::prefix::Prefix;
+
+#[derive(Debug)]
+pub(super) struct Rows {
+    count: u32,
+    /// Sealed position → row, where the order changes.
+    order: Option<Vec<u32>>,
+}
+
+impl Rows {
+    pub(super) fn in_order(segment: &MutableSegment, sorted_column: Option<&str>) -> Self {
+        let mut rows = Self {
+            count: segment.row_count(),
+            order: None,
+        };
+        let column = sorted_column.and_then(|name| segment.find(name));
+        if let Some(column) = column {
+            let (codes, cardinality) = rows.ordered_codes(column);
+            if !codes.is_sorted() {
+                rows.order = Some(Postings::from_codes(&codes, cardinality).into_docs());
+            }
+        }
+        rows
+    }
+
+    /// Codes that ascend with the values of `column`.
+    fn ordered_codes(&self, column: &Column) -> (Vec<u32>, u32) {
+        match &column.values {
+            Values::Dictionary { codes, dictionary } => {
+                let sorted = strings::sort(&self.collect(codes), dictionary);
+                let cardinality = sorted.doc_counts.len() as u32;
+                (sorted.codes, cardinality)
+            }
+            values => {
+                let dictionary = numbers::Dictionary::of(&numbers::keys(values, self));
+                let cardinality = dictionary.values.len() as u32;
+                (dictionary.codes, cardinality)
+            }
+        }
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Values in the order of the file.
+    pub(super) fn collect<T: Copy>(&self, values: &Prefix<T>) -> Vec<T> {
+        let mut all = Vec::with_capacity(self.count as usize);
+        for piece in values.pieces(self.count as usize) {
+            all.extend_from_slice(piece);
+        }
+        match &self.order {
+            Some(order) => order.iter().map(|row| all[*row as usize]).collect(),
+            None => all,
+        }
+    }
+
+    /// Null bits in the order of the file; `None` when no row is null.
+    pub(super) fn nulls(&self, column: &Column) -> Option<Vec<u64>> {
+        let bits = column.nulls.any_before(self.count)?;
+        let words: Vec<u64> = (0..index::null::words(self.count))
+            .map(|at| bits.word(at))
+            .collect();
+        let Some(order) = &self.order else {
+            return Some(words);
+        };
+        let reader = index::null::NullReader::new(&words);
+        let mut writer = index::null::NullWriter::new(self.count);
+        for (doc, row) in order.iter().enumerate() {
+            if reader.is_null(*row) {
+                writer.set(doc as u32);
+            }
+        }
+        Some(writer.finish())
+    }
+}

@@ -1,0 +1,410 @@
+//! One column of a sealed segment, verified and mapped at its first use.
+//!
+//! After [`Column::load`] has returned, every code of the column is below its cardinality, every
+//! string is UTF-8 and every array has one element for each row: readers need not check again.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{
+    ArrayRef, BinaryViewArray, BooleanArray, Decimal256Array, Float32Array, Float64Array,
+    Int32Array, Int64Array, StringViewArray, TimestampMillisecondArray, make_view,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use arrow::datatypes::i256;
+use index::dictionary::BytesDictionary;
+use index::forward::{Width, check_codes};
+use index::inverted::InvertedReader;
+use schemas::DataType;
+use schemas::arrow::arrow_type;
+
+use crate::column::{Codes, RawValues, Zone};
+use crate::container::{BufferRef, ColumnFooter, Container, DictionaryFooter, Encoding};
+use crate::{BLOCK_ROWS, SegmentError};
+
+#[derive(Debug)]
+pub(crate) struct Column {
+    container: Arc<Container>,
+    footer: ColumnFooter,
+    loaded: OnceLock<Loaded>,
+    inverted: OnceLock<InvertedReader>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) values: Forward,
+    pub(crate) nulls: Option<ScalarBuffer<u64>>,
+    pub(crate) zones: Option<Zones>,
+    pub(crate) sorted_starts: Option<ScalarBuffer<u32>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Forward {
+    Dictionary(DictionaryColumn),
+    U8(i64, ScalarBuffer<u8>),
+    U16(i64, ScalarBuffer<u16>),
+    U32(i64, ScalarBuffer<u32>),
+    I32(ScalarBuffer<i32>),
+    I64(ScalarBuffer<i64>),
+    F32(ScalarBuffer<f32>),
+    F64(ScalarBuffer<f64>),
+    I256(ScalarBuffer<i256>),
+    Sequence(i64),
+}
+
+impl Forward {
+    /// Of all but dictionaries.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> RawValues<'_> {
+        match self {
+            Self::U8(base, values) => RawValues::U8 {
+                base: *base,
+                values: &values[rows],
+            },
+            Self::U16(base, values) => RawValues::U16 {
+                base: *base,
+                values: &values[rows],
+            },
+            Self::U32(base, values) => RawValues::U32 {
+                base: *base,
+                values: &values[rows],
+            },
+            Self::I32(values) => RawValues::I32(&values[rows]),
+            Self::I64(values) => RawValues::I64(&values[rows]),
+            Self::F32(values) => RawValues::F32(&values[rows]),
+            Self::F64(values) => RawValues::F64(&values[rows]),
+            Self::I256(values) => RawValues::I256(&values[rows]),
+            Self::Sequence(first) => RawValues::Sequence {
+                first: first + rows.start as i64,
+                count: rows.len(),
+            },
+            Self::Dictionary(_) => unreachable!("dictionaries are read by their codes"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum CodesBuffer {
+    U8(ScalarBuffer<u8>),
+    U16(ScalarBuffer<u16>),
+    U32(ScalarBuffer<u32>),
+}
+
+impl CodesBuffer {
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Codes<'_> {
+        match self {
+            Self::U8(codes) => Codes::U8(&codes[rows]),
+            Self::U16(codes) => Codes::U16(&codes[rows]),
+            Self::U32(codes) => Codes::U32(&codes[rows]),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct DictionaryColumn {
+    pub(crate) cardinality: u32,
+    pub(crate) codes: CodesBuffer,
+    pub(crate) doc_counts: ScalarBuffer<u32>,
+    values: DictionaryValues,
+    array: OnceLock<ArrayRef>,
+}
+
+#[derive(Debug)]
+enum DictionaryValues {
+    Numbers(ArrayRef),
+    Strings(ScalarBuffer<u32>, Buffer),
+    Bytes(ScalarBuffer<u32>, Buffer),
+}
+
+impl DictionaryColumn {
+    pub(crate) fn array(&self) -> ArrayRef {
+        Arc::clone(self.array.get_or_init(|| match &self.values {
+            DictionaryValues::Numbers(array) => Arc::clone(array),
+            // SAFETY: the views name ranges of the one buffer, and `load` has checked that each
+            // of these is UTF-8.
+            DictionaryValues::Strings(offsets, bytes) => Arc::new(unsafe {
+                StringViewArray::new_unchecked(views(offsets, bytes), [bytes.clone()], None)
+            }),
+            // SAFETY: as above, without UTF-8.
+            DictionaryValues::Bytes(offsets, bytes) => Arc::new(unsafe {
+                BinaryViewArray::new_unchecked(views(offsets, bytes), [bytes.clone()], None)
+            }),
+        }))
+    }
+}
+
+fn views(offsets: &[u32], bytes: &[u8]) -> ScalarBuffer<u128> {
+    let dictionary = BytesDictionary::new(offsets, bytes);
+    (0..dictionary.cardinality())
+        .map(|code| make_view(dictionary.get(code), 0, offsets[code as usize]))
+        .collect()
+}
+
+#[derive(Debug)]
+pub(crate) enum Zones {
+    I64(ScalarBuffer<i64>),
+    F64(ScalarBuffer<f64>),
+}
+
+impl Zones {
+    pub(crate) fn get(&self, block: u32) -> Option<Zone> {
+        let at = block as usize * 2;
+        match self {
+            Self::I64(pairs) => Some(Zone::I64 {
+                min: *pairs.get(at)?,
+                max: *pairs.get(at + 1)?,
+            }),
+            Self::F64(pairs) => {
+                let (min, max) = (*pairs.get(at)?, *pairs.get(at + 1)?);
+                (!min.is_nan() && !max.is_nan()).then_some(Zone::F64 { min, max })
+            }
+        }
+    }
+}
+
+impl Column {
+    pub(crate) fn new(container: &Arc<Container>, footer: &ColumnFooter) -> Self {
+        Self {
+            container: Arc::clone(container),
+            footer: footer.clone(),
+            loaded: OnceLock::new(),
+            inverted: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.footer.name
+    }
+
+    pub(crate) fn data_type(&self) -> DataType {
+        self.footer.data_type
+    }
+
+    /// Verifies the column at the first call; later ones are free.
+    pub(crate) fn load(&self) -> Result<&Loaded, SegmentError> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded);
+        }
+        let loaded = self.read()?;
+        Ok(self.loaded.get_or_init(|| loaded))
+    }
+
+    pub(crate) fn inverted(&self) -> Result<Option<InvertedReader>, SegmentError> {
+        let Some(buffer) = &self.footer.inverted else {
+            return Ok(None);
+        };
+        if let Some(reader) = self.inverted.get() {
+            return Ok(Some(reader.clone()));
+        }
+        let part = self.part("inverted index");
+        let bytes = self.container.buffer(buffer, &part)?;
+        let reader = InvertedReader::open(bytes)
+            .map_err(|error| SegmentError::corrupt_index(self.container.path(), &part, &error))?;
+        let Encoding::Dictionary(dictionary) = &self.footer.encoding else {
+            return Err(self
+                .container
+                .corrupt(format!("{part} without a dictionary")));
+        };
+        if (reader.cardinality(), reader.doc_count()) != (dictionary.cardinality, self.rows()) {
+            return Err(self
+                .container
+                .corrupt(format!("{part} is of another column")));
+        }
+        Ok(Some(self.inverted.get_or_init(|| reader).clone()))
+    }
+
+    fn rows(&self) -> u32 {
+        self.container.footer.rows
+    }
+
+    fn part(&self, part: &str) -> String {
+        format!("the {part} of column `{}`", self.footer.name)
+    }
+
+    fn read(&self) -> Result<Loaded, SegmentError> {
+        let rows = self.rows();
+        let nulls = self.optional(&self.footer.nulls, index::null::words(rows), "nulls")?;
+        let sorted_starts = match &self.footer.encoding {
+            Encoding::Dictionary(dictionary) => {
+                let count = dictionary.cardinality as usize + 1;
+                let starts = self.optional(&self.footer.sorted, count, "ranges")?;
+                if let Some(starts) = &starts {
+                    self.checked("ranges", || {
+                        index::sorted::check(starts, dictionary.cardinality, rows)
+                    })?;
+                }
+                starts
+            }
+            _ => None,
+        };
+        Ok(Loaded {
+            values: self.read_values()?,
+            nulls,
+            zones: self.read_zones()?,
+            sorted_starts,
+        })
+    }
+
+    fn read_zones(&self) -> Result<Option<Zones>, SegmentError> {
+        let count = self.rows().div_ceil(BLOCK_ROWS) as usize * 2;
+        let zones = &self.footer.zones;
+        Ok(match self.footer.data_type {
+            DataType::Float | DataType::Double => {
+                self.optional(zones, count, "zones")?.map(Zones::F64)
+            }
+            _ => self.optional(zones, count, "zones")?.map(Zones::I64),
+        })
+    }
+
+    fn read_values(&self) -> Result<Forward, SegmentError> {
+        Ok(match &self.footer.encoding {
+            Encoding::Dictionary(dictionary) => {
+                Forward::Dictionary(self.read_dictionary(dictionary)?)
+            }
+            Encoding::Frame {
+                base,
+                width,
+                values,
+            } => match self.width(*width)? {
+                Width::One => Forward::U8(*base, self.row_numbers(values)?),
+                Width::Two => Forward::U16(*base, self.row_numbers(values)?),
+                Width::Four => Forward::U32(*base, self.row_numbers(values)?),
+            },
+            Encoding::Plain { values } => match self.footer.data_type {
+                DataType::Int => Forward::I32(self.row_numbers(values)?),
+                DataType::Long | DataType::Timestamp => Forward::I64(self.row_numbers(values)?),
+                DataType::Float => Forward::F32(self.row_numbers(values)?),
+                DataType::Double => Forward::F64(self.row_numbers(values)?),
+                DataType::BigDecimal => Forward::I256(self.row_numbers(values)?),
+                other => {
+                    let what = format!("column `{}`: a plain {other}", self.footer.name);
+                    return Err(self.container.corrupt(what));
+                }
+            },
+            Encoding::Sequence { first } => Forward::Sequence(*first),
+        })
+    }
+
+    fn read_dictionary(&self, footer: &DictionaryFooter) -> Result<DictionaryColumn, SegmentError> {
+        let cardinality = footer.cardinality;
+        let codes = match self.width(footer.width)? {
+            Width::One => CodesBuffer::U8(self.codes(footer)?),
+            Width::Two => CodesBuffer::U16(self.codes(footer)?),
+            Width::Four => CodesBuffer::U32(self.codes(footer)?),
+        };
+        let doc_counts = self.numbers(&footer.doc_counts, cardinality as usize, "counts")?;
+        Ok(DictionaryColumn {
+            cardinality,
+            codes,
+            doc_counts,
+            values: self.read_dictionary_values(footer)?,
+            array: OnceLock::new(),
+        })
+    }
+
+    fn codes<T>(&self, footer: &DictionaryFooter) -> Result<ScalarBuffer<T>, SegmentError>
+    where
+        T: arrow::datatypes::ArrowNativeType + Ord + Into<u32>,
+    {
+        let codes = self.row_numbers::<T>(&footer.codes)?;
+        self.checked("codes", || check_codes(&codes, footer.cardinality))?;
+        Ok(codes)
+    }
+
+    fn read_dictionary_values(
+        &self,
+        footer: &DictionaryFooter,
+    ) -> Result<DictionaryValues, SegmentError> {
+        let count = footer.cardinality as usize;
+        let values = &footer.values;
+        let what = "dictionary";
+        let array: ArrayRef = match self.footer.data_type {
+            DataType::String | DataType::Json | DataType::Bytes => {
+                return self.read_strings(footer);
+            }
+            DataType::Int => Arc::new(Int32Array::new(self.numbers(values, count, what)?, None)),
+            DataType::Long => Arc::new(Int64Array::new(self.numbers(values, count, what)?, None)),
+            DataType::Timestamp => Arc::new(TimestampMillisecondArray::new(
+                self.numbers(values, count, what)?,
+                None,
+            )),
+            DataType::Float => {
+                Arc::new(Float32Array::new(self.numbers(values, count, what)?, None))
+            }
+            DataType::Double => {
+                Arc::new(Float64Array::new(self.numbers(values, count, what)?, None))
+            }
+            DataType::BigDecimal => Arc::new(
+                Decimal256Array::new(self.numbers(values, count, what)?, None)
+                    .with_data_type(arrow_type(DataType::BigDecimal)),
+            ),
+            DataType::Boolean => {
+                let flags = self.numbers::<u8>(values, count, what)?;
+                let bits = BooleanBuffer::collect_bool(count, |at| flags[at] != 0);
+                Arc::new(BooleanArray::new(bits, None))
+            }
+        };
+        Ok(DictionaryValues::Numbers(array))
+    }
+
+    fn read_strings(&self, footer: &DictionaryFooter) -> Result<DictionaryValues, SegmentError> {
+        let name = self.part("dictionary");
+        let Some(offsets) = &footer.offsets else {
+            return Err(self.container.corrupt(format!("{name} has no offsets")));
+        };
+        let count = footer.cardinality as usize + 1;
+        let offsets = self.numbers::<u32>(offsets, count, "dictionary offsets")?;
+        let bytes = Buffer::from(self.container.buffer(&footer.values, &name)?);
+        let dictionary = BytesDictionary::new(&offsets, &bytes);
+        self.checked("dictionary", || dictionary.check_frame(footer.cardinality))?;
+        if self.footer.data_type == DataType::Bytes {
+            return Ok(DictionaryValues::Bytes(offsets, bytes));
+        }
+        self.checked("dictionary", || dictionary.check_utf8())?;
+        Ok(DictionaryValues::Strings(offsets, bytes))
+    }
+
+    fn width(&self, bytes: u8) -> Result<Width, SegmentError> {
+        Width::from_bytes(bytes).ok_or_else(|| {
+            let what = format!("column `{}` is {bytes} bytes wide", self.footer.name);
+            self.container.corrupt(what)
+        })
+    }
+
+    fn row_numbers<T: arrow::datatypes::ArrowNativeType>(
+        &self,
+        buffer: &BufferRef,
+    ) -> Result<ScalarBuffer<T>, SegmentError> {
+        self.numbers(buffer, self.rows() as usize, "values")
+    }
+
+    fn optional<T: arrow::datatypes::ArrowNativeType>(
+        &self,
+        buffer: &Option<BufferRef>,
+        count: usize,
+        part: &str,
+    ) -> Result<Option<ScalarBuffer<T>>, SegmentError> {
+        let buffer = buffer.as_ref();
+        buffer
+            .map(|buffer| self.numbers(buffer, count, part))
+            .transpose()
+    }
+
+    fn numbers<T: arrow::datatypes::ArrowNativeType>(
+        &self,
+        buffer: &BufferRef,
+        count: usize,
+        part: &str,
+    ) -> Result<ScalarBuffer<T>, SegmentError> {
+        self.container.numbers(buffer, count, &self.part(part))
+    }
+
+    fn checked(
+        &self,
+        part: &str,
+        check: impl FnOnce() -> Result<(), index::CorruptIndex>,
+    ) -> Result<(), SegmentError> {
+        check().map_err(|error| {
+            SegmentError::corrupt_index(self.container.path(), &self.part(part), &error)
+        })
+    }
+}

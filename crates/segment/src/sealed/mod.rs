@@ -1,0 +1,134 @@
+//! The sealed segment: a mapped `.seg` file. It never changes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use schemas::segment::Ledger;
+use schemas::{Offset, SegmentId, TableSpec};
+
+pub(crate) mod column;
+
+use crate::SegmentError;
+use crate::container::Container;
+use crate::rejected::{self, RejectedRow};
+use crate::view::{Segment, SegmentView, describe};
+use column::Column;
+
+#[derive(Debug)]
+pub struct SealedSegment {
+    container: Arc<Container>,
+    columns: Vec<Column>,
+}
+
+impl SealedSegment {
+    /// Maps the file and verifies its header, footer and lengths, and that it is the content
+    /// with this checksum, of this table. Columns are verified when they are first used.
+    pub fn open(
+        path: &Path,
+        spec: &TableSpec,
+        expected_crc: u32,
+    ) -> Result<Arc<Self>, SegmentError> {
+        let container = Arc::new(Container::open(path, expected_crc)?);
+        let footer = &container.footer;
+        if footer.id.table != spec.id {
+            return Err(SegmentError::Misplaced {
+                path: path.to_owned(),
+                found: describe(footer.id, expected_crc),
+                expected: format!("a segment of table {}", spec.id),
+            });
+        }
+        for stored in &footer.columns {
+            match spec.column(&stored.name) {
+                Some(column) if column.data_type != stored.data_type => {
+                    return Err(SegmentError::ColumnType {
+                        column: stored.name.clone(),
+                        expected: column.data_type,
+                        found: stored.data_type,
+                    });
+                }
+                _ => {}
+            }
+        }
+        let columns = footer.columns.iter();
+        let columns = columns.map(|footer| Column::new(&container, footer));
+        Ok(Arc::new(Self {
+            columns: columns.collect(),
+            container: Arc::clone(&container),
+        }))
+    }
+
+    /// Reads and verifies every byte.
+    pub fn verify_all(&self) -> Result<(), SegmentError> {
+        self.container.verify_checksums()?;
+        for column in &self.columns {
+            column.load()?;
+            column.inverted()?;
+        }
+        self.rejected().map(drop)
+    }
+
+    pub fn view(self: &Arc<Self>) -> SegmentView {
+        SegmentView {
+            segment: Segment::Sealed(Arc::clone(self)),
+            row_count: self.row_count(),
+            valid: None,
+        }
+    }
+
+    pub fn id(&self) -> SegmentId {
+        self.container.footer.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.container.footer.name
+    }
+
+    pub fn path(&self) -> &Path {
+        self.container.path()
+    }
+
+    pub fn crc(&self) -> u32 {
+        self.container.crc()
+    }
+
+    /// Of the file.
+    pub fn bytes(&self) -> u64 {
+        self.container.len()
+    }
+
+    pub fn row_count(&self) -> u32 {
+        self.container.footer.rows
+    }
+
+    /// First offset of the segment.
+    pub fn start(&self) -> Offset {
+        self.container.footer.start
+    }
+
+    /// First offset after the segment.
+    pub fn end(&self) -> Offset {
+        self.container.footer.end
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.container.footer.ledger
+    }
+
+    /// `i64::MIN` when there is no row.
+    pub fn newest_ingest_ms(&self) -> i64 {
+        self.container.footer.newest_ingest_ms
+    }
+
+    pub fn rejected(&self) -> Result<Vec<RejectedRow>, SegmentError> {
+        let Some(buffer) = &self.container.footer.rejected else {
+            return Ok(Vec::new());
+        };
+        let bytes = self.container.buffer(buffer, "the rejected rows")?;
+        rejected::from_bytes(&bytes)
+            .ok_or_else(|| self.container.corrupt("its rejected rows cannot be read"))
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name() == name)
+    }
+}

@@ -1,0 +1,1 @@
+//! What was appended is what is read: consuming, sealed, packed and damaged.
