@@ -36,13 +36,12 @@ impl DictionaryReader {
         self.views.len() as u32
     }
 
-    pub(crate) fn value(&self, code: u32) -> Vec<u8> {
-        let view = self.views.get(code as usize);
-        bytes_of(&view, |chunk, at, length| {
+    pub(crate) fn value(&self, code: u32) -> &[u8] {
+        let code = code as usize;
+        bytes_of(&self.views.slice(code..code + 1)[0], |chunk, at, length| {
             let start = first_of(chunk) + at;
             self.arena.slice(start..start + length)
         })
-        .to_vec()
     }
 
     /// The first `cardinality` values.

@@ -91,7 +91,7 @@ impl<'a> ColumnEncoder<'a> {
     fn strings(
         &mut self,
         footer: &mut ColumnFooter,
-        sorted: &SortedStrings,
+        sorted: &SortedStrings<'_>,
     ) -> Result<Range, SegmentError> {
         let (offsets, bytes) = sorted.write()?;
         let offsets = self.add_numbers(&offsets);

@@ -7,15 +7,15 @@ use crate::mutable::dictionary::DictionaryReader;
 
 /// Codes in the order of their values; values that no row holds are gone.
 #[derive(Debug)]
-pub(super) struct SortedStrings {
+pub(super) struct SortedStrings<'a> {
     pub(super) codes: Vec<u32>,
     pub(super) doc_counts: Vec<u32>,
     /// New code → old code.
     order: Vec<u32>,
-    values: Vec<Vec<u8>>,
+    values: Vec<&'a [u8]>,
 }
 
-pub(super) fn sort(codes: &[u32], dictionary: &DictionaryReader) -> SortedStrings {
+pub(super) fn sort<'a>(codes: &[u32], dictionary: &'a DictionaryReader) -> SortedStrings<'a> {
     let cardinality = codes
         .iter()
         .max()
@@ -24,13 +24,13 @@ pub(super) fn sort(codes: &[u32], dictionary: &DictionaryReader) -> SortedString
     for code in codes {
         counts[*code as usize] += 1;
     }
-    let values: Vec<Vec<u8>> = (0..cardinality as u32)
+    let values: Vec<&[u8]> = (0..cardinality as u32)
         .map(|code| dictionary.value(code))
         .collect();
     let mut order: Vec<u32> = (0..cardinality as u32)
         .filter(|code| counts[*code as usize] > 0)
         .collect();
-    order.sort_unstable_by(|one, other| values[*one as usize].cmp(&values[*other as usize]));
+    order.sort_unstable_by(|one, other| values[*one as usize].cmp(values[*other as usize]));
     let mut rank = vec![0_u32; cardinality];
     for (new, old) in order.iter().enumerate() {
         rank[*old as usize] = new as u32;
@@ -43,19 +43,19 @@ pub(super) fn sort(codes: &[u32], dictionary: &DictionaryReader) -> SortedString
     }
 }
 
-impl SortedStrings {
+impl SortedStrings<'_> {
     /// Offsets and bytes.
     pub(super) fn write(&self) -> Result<(Vec<u32>, Vec<u8>), IndexTooLarge> {
         let mut writer = DictionaryWriter::default();
         for old in &self.order {
-            writer.push(&self.values[*old as usize])?;
+            writer.push(self.values[*old as usize])?;
         }
         Ok(writer.finish())
     }
 
     /// Least and greatest value.
     pub(super) fn bounds(&self) -> Option<(&[u8], &[u8])> {
-        let value = |old: &u32| self.values[*old as usize].as_slice();
+        let value = |old: &u32| self.values[*old as usize];
         Some((value(self.order.first()?), value(self.order.last()?)))
     }
 }

@@ -1,1 +1,0 @@
-//! What was appended is what is read: consuming, sealed, packed and damaged.

@@ -1,0 +1,333 @@
+//! What was appended is what is read: consuming, sealed, packed and damaged.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Decimal256Array, Float32Array,
+    Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+};
+use arrow::datatypes::{
+    Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType, i256,
+};
+use schemas::arrow::{arrow_type, ingest_schema};
+use schemas::table::{FlushLimits, Retention};
+use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
+
+use crate::column::{Codes, RawValues, Values};
+use crate::{BLOCK_ROWS, SealExtra, SegmentView};
+
+mod consuming;
+mod damage;
+mod golden;
+mod sealed;
+mod speed;
+
+/// One value, comparable to the bit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cell {
+    Long(i64),
+    Bits(u64),
+    Wide(i256),
+    Bytes(Vec<u8>),
+}
+
+fn table_id() -> TableId {
+    TableId::from_bytes(&[7; 16]).unwrap()
+}
+
+fn segment_id() -> SegmentId {
+    SegmentId {
+        table: table_id(),
+        partition: 2,
+        sequence: 5,
+    }
+}
+
+/// One column of each type and role, `int_metric` and the like, and some with indexes.
+fn every_column() -> TableSpec {
+    let mut columns = Vec::new();
+    for data_type in DataType::ALL {
+        for role in [FieldRole::Dimension, FieldRole::Metric] {
+            let name = format!("{data_type}_{role:?}").to_lowercase();
+            columns.push(ColumnSpec::new(name, data_type, role));
+        }
+        let mut column = ColumnSpec::new(
+            format!("{data_type}_inverted").to_lowercase(),
+            data_type,
+            FieldRole::Dimension,
+        );
+        column.inverted_index = true;
+        columns.push(column);
+    }
+    spec_of(columns)
+}
+
+fn spec_of(columns: Vec<ColumnSpec>) -> TableSpec {
+    TableSpec {
+        id: table_id(),
+        name: "events".parse().unwrap(),
+        table_type: TableType::Realtime,
+        columns,
+        primary_key: vec![],
+        time_column: None,
+        is_dimension_table: false,
+        replication: 1,
+        sorted_column: None,
+        retention: Retention::default(),
+        stream: None,
+        flush: FlushLimits::default(),
+    }
+}
+
+fn extra(rows: u32) -> SealExtra {
+    SealExtra {
+        start: 100,
+        end: 100 + i64::from(rows),
+        ..SealExtra::default()
+    }
+}
+
+/// Splitmix64.
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// How values of a batch are drawn.
+#[derive(Clone, Copy, Debug)]
+struct Draw {
+    /// Distinct values, about.
+    values: u64,
+    /// One in so many is null; 0 = none.
+    null_in: u64,
+    /// Numbers are far apart.
+    wide: bool,
+}
+
+fn batch(
+    spec: &TableSpec,
+    first: i64,
+    rows: usize,
+    draw: Draw,
+    random: &mut Random,
+) -> RecordBatch {
+    let mut arrays: Vec<ArrayRef> = spec
+        .columns
+        .iter()
+        .map(|column| array(column.data_type, rows, draw, random))
+        .collect();
+    let end = first + rows as i64;
+    arrays.push(Arc::new(Int64Array::from_iter_values(first..end)));
+    let times = (first..end).map(|offset| 1_700_000_000_000 + offset / 3);
+    arrays.push(Arc::new(TimestampMillisecondArray::from_iter_values(times)));
+    RecordBatch::try_new(ingest_schema(spec), arrays).unwrap()
+}
+
+fn array(data_type: DataType, rows: usize, draw: Draw, random: &mut Random) -> ArrayRef {
+    let mut draws = Vec::with_capacity(rows);
+    for _ in 0..rows {
+        let is_null = draw.null_in > 0 && random.below(draw.null_in) == 0;
+        draws.push((!is_null).then(|| random.below(draw.values)));
+    }
+    let scale = if draw.wide { 0x1234_5678_9abc } else { 1 };
+    let long = |value: u64| (value as i64 - draw.values as i64 / 2).wrapping_mul(scale);
+    let draws = draws.into_iter();
+    let text = |value: u64| match value % 3 {
+        0 => format!("v{value}"),
+        1 => format!("a longer value than a view holds: {value}"),
+        _ => format!("é{value}"),
+    };
+    match data_type {
+        DataType::Int => Arc::new(Int32Array::from_iter(
+            draws.map(|v| v.map(|v| long(v) as i32)),
+        )),
+        DataType::Long => Arc::new(Int64Array::from_iter(draws.map(|v| v.map(long)))),
+        DataType::Timestamp => Arc::new(TimestampMillisecondArray::from_iter(
+            draws.map(|v| v.map(long)),
+        )),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(
+            draws.map(|v| v.map(|v| v % 2 == 1)),
+        )),
+        DataType::Float => Arc::new(Float32Array::from_iter(
+            draws.map(|v| v.map(|v| double(v) as f32)),
+        )),
+        DataType::Double => Arc::new(Float64Array::from_iter(draws.map(|v| v.map(double)))),
+        DataType::BigDecimal => Arc::new(
+            Decimal256Array::from_iter(draws.map(|v| v.map(|v| i256::from(long(v)))))
+                .with_data_type(arrow_type(data_type)),
+        ),
+        DataType::String | DataType::Json => {
+            Arc::new(StringViewArray::from_iter(draws.map(|v| v.map(text))))
+        }
+        DataType::Bytes => Arc::new(BinaryViewArray::from_iter(draws.map(|v| v.map(text)))),
+    }
+}
+
+fn double(value: u64) -> f64 {
+    match value % 17 {
+        0 => -0.0,
+        1 => 0.0,
+        2 => f64::NAN,
+        3 => f64::NEG_INFINITY,
+        _ => value as f64 / 4.0 - 20.0,
+    }
+}
+
+/// Cells and nulls of an array, defaults in the place of nulls.
+fn cells_of(array: &ArrayRef, column: Option<&ColumnSpec>) -> (Vec<Cell>, Vec<bool>) {
+    let nulls: Vec<bool> = (0..array.len()).map(|row| array.is_null(row)).collect();
+    let mut cells = plain_cells(array);
+    if let Some(column) = column {
+        let default = plain_cells(&crate::default_array(column).unwrap());
+        for (cell, is_null) in cells.iter_mut().zip(&nulls) {
+            if *is_null {
+                *cell = default[0].clone();
+            }
+        }
+    }
+    (cells, nulls)
+}
+
+fn plain_cells(array: &ArrayRef) -> Vec<Cell> {
+    use arrow::datatypes::DataType as Type;
+    match array.data_type() {
+        Type::Int32 => longs(array.as_primitive::<Int32Type>().values()),
+        Type::Int64 => longs(array.as_primitive::<Int64Type>().values()),
+        Type::Timestamp(..) => longs(array.as_primitive::<TimestampMillisecondType>().values()),
+        Type::Boolean => array
+            .as_boolean()
+            .values()
+            .iter()
+            .map(|v| Cell::Long(v.into()))
+            .collect(),
+        Type::Float32 => {
+            let values = array.as_primitive::<Float32Type>().values();
+            values
+                .iter()
+                .map(|v| Cell::Bits(v.to_bits().into()))
+                .collect()
+        }
+        Type::Float64 => {
+            let values = array.as_primitive::<Float64Type>().values();
+            values.iter().map(|v| Cell::Bits(v.to_bits())).collect()
+        }
+        Type::Decimal256(..) => {
+            let values = array.as_primitive::<Decimal256Type>().values();
+            values.iter().map(|v| Cell::Wide(*v)).collect()
+        }
+        Type::Utf8View => {
+            let strings = array.as_string_view();
+            (0..array.len())
+                .map(|row| Cell::Bytes(strings.value(row).into()))
+                .collect()
+        }
+        _ => {
+            let strings = array.as_binary_view();
+            (0..array.len())
+                .map(|row| Cell::Bytes(strings.value(row).into()))
+                .collect()
+        }
+    }
+}
+
+fn longs<T: Copy + Into<i64>>(values: &[T]) -> Vec<Cell> {
+    values
+        .iter()
+        .map(|value| Cell::Long((*value).into()))
+        .collect()
+}
+
+/// Cells and nulls of a column of a view, block by block.
+fn read(view: &SegmentView, name: &str) -> (Vec<Cell>, Vec<bool>) {
+    let column = view.column(name).unwrap().unwrap();
+    let mut cells = Vec::new();
+    for rows in blocks(view.row_count()) {
+        match column.values() {
+            Values::Dictionary(dictionary) => {
+                let values = plain_cells(&dictionary.array());
+                assert_eq!(values.len() as u32, dictionary.cardinality());
+                let of = |code: u32| values[code as usize].clone();
+                match dictionary.codes(rows) {
+                    Codes::U8(codes) => cells.extend(codes.iter().map(|code| of((*code).into()))),
+                    Codes::U16(codes) => cells.extend(codes.iter().map(|code| of((*code).into()))),
+                    Codes::U32(codes) => cells.extend(codes.iter().map(|code| of(*code))),
+                }
+            }
+            Values::Raw(raw) => cells.extend(raw_cells(raw.values(rows))),
+        }
+    }
+    let nulls = match column.nulls() {
+        Some(nulls) => (0..view.row_count())
+            .map(|row| nulls.is_null(row))
+            .collect(),
+        None => vec![false; view.row_count() as usize],
+    };
+    (cells, nulls)
+}
+
+fn raw_cells(values: RawValues<'_>) -> Vec<Cell> {
+    let framed = |base: i64, value: i64| Cell::Long(base.wrapping_add(value));
+    match values {
+        RawValues::U8 { base, values } => {
+            values.iter().map(|v| framed(base, (*v).into())).collect()
+        }
+        RawValues::U16 { base, values } => {
+            values.iter().map(|v| framed(base, (*v).into())).collect()
+        }
+        RawValues::U32 { base, values } => {
+            values.iter().map(|v| framed(base, (*v).into())).collect()
+        }
+        RawValues::I32(values) => longs(values),
+        RawValues::I64(values) => longs(values),
+        RawValues::F32(values) => values
+            .iter()
+            .map(|v| Cell::Bits(v.to_bits().into()))
+            .collect(),
+        RawValues::F64(values) => values.iter().map(|v| Cell::Bits(v.to_bits())).collect(),
+        RawValues::I256(values) => values.iter().map(|v| Cell::Wide(*v)).collect(),
+        RawValues::Sequence { first, count } => {
+            (first..first + count as i64).map(Cell::Long).collect()
+        }
+    }
+}
+
+fn blocks(rows: u32) -> impl Iterator<Item = Range<u32>> {
+    (0..rows.div_ceil(BLOCK_ROWS)).map(move |block| {
+        let start = block * BLOCK_ROWS;
+        start..rows.min(start + BLOCK_ROWS)
+    })
+}
+
+/// All batches as one, column by column.
+fn expected(spec: &TableSpec, batches: &[RecordBatch], name: &str) -> (Vec<Cell>, Vec<bool>) {
+    let (mut cells, mut nulls) = (Vec::new(), Vec::new());
+    for batch in batches {
+        let array = batch.column_by_name(name).unwrap();
+        let (more_cells, more_nulls) = cells_of(array, spec.column(name));
+        cells.extend(more_cells);
+        nulls.extend(more_nulls);
+    }
+    (cells, nulls)
+}
+
+fn stored_names(spec: &TableSpec) -> Vec<String> {
+    let schema = ingest_schema(spec);
+    schema
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect()
+}
