@@ -13,7 +13,7 @@ use schemas::DataType;
 
 use crate::mutable::nulls::NullBits;
 use crate::mutable::{self, dictionary::DictionaryReader};
-use crate::sealed::column as sealed;
+use crate::sealed::{column as sealed, forward};
 use crate::{BLOCK_ROWS, SegmentError};
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ impl<'a> ColumnView<'a> {
         let row_count = self.row_count;
         match self.source {
             Source::Sealed(_, loaded) => match &loaded.values {
-                sealed::Forward::Dictionary(dictionary) => Values::Dictionary(DictionaryColumn {
+                forward::Forward::Dictionary(dictionary) => Values::Dictionary(DictionaryColumn {
                     row_count,
                     cardinality: dictionary.cardinality,
                     source: DictionarySource::Sealed(dictionary),
@@ -150,7 +150,7 @@ pub struct DictionaryColumn<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum DictionarySource<'a> {
-    Sealed(&'a sealed::DictionaryColumn),
+    Sealed(&'a forward::DictionaryColumn),
     Mutable(&'a crate::prefix::Prefix<u32>, &'a DictionaryReader),
 }
 
@@ -207,7 +207,7 @@ pub struct RawColumn<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum RawSource<'a> {
-    Sealed(&'a sealed::Forward),
+    Sealed(&'a forward::Forward),
     Mutable(&'a mutable::Values),
 }
 

@@ -90,8 +90,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reads_what_was_written(flags in prop::collection::vec(prop::bool::weighted(0.02), 0..500),
-                                  from in 0_u32..500, length in 0_u32..200) {
+        fn reads_what_was_written(
+            flags in prop::collection::vec(prop::bool::weighted(0.02), 0..500),
+            from in 0_u32..500,
+            length in 0_u32..200,
+        ) {
             let mut writer = NullWriter::new(flags.len() as u32);
             for (doc, flag) in flags.iter().enumerate() {
                 if *flag {

@@ -7,6 +7,7 @@ use schemas::segment::Ledger;
 use schemas::{Offset, SegmentId, TableSpec};
 
 pub(crate) mod column;
+pub(crate) mod forward;
 
 use crate::SegmentError;
 use crate::container::Container;

@@ -161,7 +161,8 @@ proptest! {
         prop_assert!(codes.is_sorted());
         for code in 0..dictionary.cardinality().min(100) {
             let range = sorted.column(&name).unwrap().unwrap().sorted_range(code).unwrap();
-            prop_assert!(codes[range.start as usize..range.end as usize].iter().all(|c| *c == code));
+            let held = &codes[range.start as usize..range.end as usize];
+            prop_assert!(held.iter().all(|held| *held == code));
             prop_assert_eq!(range.len() as u32, dictionary.doc_counts().unwrap()[code as usize]);
         }
         let offsets = read(&sorted, "$offset").0;
