@@ -1,1 +1,67 @@
 //! Reading partitions of a Kafka topic, and a built-in log that speaks Kafka's protocol.
+//!
+//! Consumers never join a group: they are assigned a partition and an offset, and the offset lives
+//! in the segment metadata. The built-in log is for development, tests and the quickstart; it is
+//! reached over the same protocol and through the same client as a real Kafka.
+
+pub mod embedded;
+mod error;
+mod kafka;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemas::Offset;
+
+pub use error::StreamError;
+pub use kafka::{KafkaProducer, KafkaSource};
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub offset: Offset,
+    /// Epoch milliseconds; -1 = the log has none.
+    pub timestamp_ms: i64,
+    /// `None` is a tombstone.
+    pub payload: Option<Bytes>,
+}
+
+/// What one fetch brought. Offsets ascend; they may have gaps.
+#[derive(Debug, Default)]
+pub struct Messages {
+    pub messages: Vec<Message>,
+    /// First offset that is not covered: past the last message and past what the log does not hand
+    /// out (control records, aborted transactions).
+    pub next: Offset,
+    /// End of the log, where it is known.
+    pub log_end: Option<Offset>,
+}
+
+/// One partition, read in order by one reader.
+#[async_trait]
+pub trait PartitionReader: Debug + Send {
+    /// Returns as soon as anything is there, or empty after `wait`. Dropping the future loses
+    /// nothing.
+    async fn fetch(&mut self, wait: Duration) -> Result<Messages, StreamError>;
+}
+
+/// A stream's topics and partitions.
+#[async_trait]
+pub trait StreamSource: Debug + Send + Sync {
+    async fn open(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+    ) -> Result<Box<dyn PartitionReader>, StreamError>;
+    async fn partitions(&self, topic: &str) -> Result<u32, StreamError>;
+    /// First offset that is there, first that is not yet there.
+    async fn watermarks(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> Result<(Offset, Offset), StreamError>;
+    /// A topic that exists already is fine.
+    async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), StreamError>;
+}
