@@ -1,0 +1,1 @@
+//! Typed access to what the controller keeps.

@@ -1,0 +1,118 @@
+//! One suite over every store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use runtime::ManualClock;
+
+use super::*;
+
+async fn put(store: &dyn MetaStore, key: &str, value: &str) -> Revision {
+    let txn = Txn::default().put(key, value.to_owned());
+    match store.txn(txn).await.unwrap() {
+        TxnOutcome::Committed(revision) => revision,
+        conflict => panic!("{conflict:?}"),
+    }
+}
+
+async fn keys(store: &dyn MetaStore, prefix: &str) -> Vec<String> {
+    store.range(prefix).await.unwrap().0.into_iter().map(|entry| entry.key).collect()
+}
+
+async fn suite(store: &dyn MetaStore, clock: &ManualClock) {
+    ranges_are_ordered(store).await;
+    transactions_are_whole(store).await;
+    watchers_see_everything(store).await;
+    leases_end(store, clock).await;
+}
+
+async fn ranges_are_ordered(store: &dyn MetaStore) {
+    for key in ["/a/2", "/a/10", "/b/1", "/a/1"] {
+        put(store, key, key).await;
+    }
+    assert_eq!(keys(store, "/a/").await, ["/a/1", "/a/10", "/a/2"]);
+    assert_eq!(store.get("/a/2").await.unwrap().unwrap().value, "/a/2");
+    assert!(store.get("/a").await.unwrap().is_none());
+}
+
+async fn transactions_are_whole(store: &dyn MetaStore) {
+    let first = put(store, "/t/x", "1").await;
+    let stale = Txn::default().if_revision("/t/x", first).if_absent("/t/y").put("/t/y", "new");
+    put(store, "/t/x", "2").await;
+    let outcome = store.txn(stale).await.unwrap();
+    assert_eq!(outcome, TxnOutcome::Conflict { key: "/t/x".to_owned() });
+    assert!(store.get("/t/y").await.unwrap().is_none(), "nothing of it happened");
+
+    let current = store.get("/t/x").await.unwrap().unwrap();
+    assert_eq!((current.value.as_ref(), current.revision), (b"2".as_ref(), first + 1));
+    let swap = Txn::default()
+        .if_revision("/t/x", current.revision)
+        .if_absent("/t/z")
+        .delete_range("/t/")
+        .put("/t/z", "3");
+    assert!(matches!(store.txn(swap).await.unwrap(), TxnOutcome::Committed(_)));
+    assert_eq!(keys(store, "/t/").await, ["/t/z"]);
+}
+
+async fn watchers_see_everything(store: &dyn MetaStore) {
+    let mut changes = store.watch("/w/").await.unwrap();
+    put(store, "/w/1", "a").await;
+    put(store, "/other", "x").await;
+    store.txn(Txn::default().delete("/w/1")).await.unwrap();
+    let seen: Vec<Change> = changes.by_ref().take(2).collect().await;
+    assert!(matches!(&seen[0], Change::Put(entry) if entry.key == "/w/1"));
+    assert!(matches!(&seen[1], Change::Delete { key, .. } if key == "/w/1"));
+    assert!(changes.next().now_or_never().is_none(), "nothing of other prefixes");
+}
+
+async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
+    let ttl = Duration::from_secs(10);
+    let lease = store.grant_lease(ttl).await.unwrap();
+    let guarded = |key: &str| Txn {
+        compares: vec![Compare::Lease(lease)],
+        ops: vec![Op::Put { key: key.to_owned(), value: Bytes::new(), lease: Some(lease) }],
+    };
+    store.txn(guarded("/l/1")).await.unwrap();
+    clock.advance(Duration::from_secs(6));
+    assert!(store.keep_alive(lease).await.unwrap());
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(keys(store, "/l/").await, ["/l/1"], "kept alive");
+    clock.advance(Duration::from_secs(6));
+    assert!(keys(store, "/l/").await.is_empty(), "ended");
+    assert!(!store.keep_alive(lease).await.unwrap());
+    let late = store.txn(guarded("/l/2")).await.unwrap();
+    assert_eq!(late, TxnOutcome::Conflict { key: "lease".to_owned() });
+
+    let other = store.grant_lease(ttl).await.unwrap();
+    let op = Op::Put { key: "/l/3".to_owned(), value: Bytes::new(), lease: Some(other) };
+    store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
+    store.revoke(other).await.unwrap();
+    assert!(keys(store, "/l/").await.is_empty(), "revoked");
+}
+
+#[tokio::test]
+async fn memory() {
+    let clock = ManualClock::at_ms(0);
+    suite(&MemoryStore::new(Arc::clone(&clock) as Arc<dyn runtime::Clock>), &clock).await;
+}
+
+#[tokio::test]
+async fn sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metastore.db");
+    let clock = ManualClock::at_ms(0);
+    let shared = || Arc::clone(&clock) as Arc<dyn runtime::Clock>;
+    let store = SqliteStore::open(&path, shared()).await.unwrap();
+    suite(&store, &clock).await;
+    let (before, revision) = store.range("/").await.unwrap();
+    let lease = store.grant_lease(Duration::from_secs(60)).await.unwrap();
+    let op = Op::Put { key: "/gone".to_owned(), value: Bytes::new(), lease: Some(lease) };
+    store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
+    drop(store);
+
+    let again = SqliteStore::open(&path, shared()).await.unwrap();
+    let (after, later) = again.range("/").await.unwrap();
+    assert_eq!(after, before, "what was committed is there, leases end with the process");
+    assert!(later > revision);
+}

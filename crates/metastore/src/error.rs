@@ -1,0 +1,31 @@
+//! What can go wrong with the store.
+
+use schemas::{Fault, FaultKind};
+
+#[derive(Debug, thiserror::Error)]
+pub enum MetaError {
+    #[error("the metadata in `{path}` cannot be opened")]
+    Open { path: String, #[source] source: sqlx::Error },
+    #[error("the metadata store failed")]
+    Store(#[from] sqlx::Error),
+    #[error("`{key}` in the metadata is not understood: {detail}")]
+    Corrupt { key: String, detail: String },
+    #[error("the metadata changed under the request ({key}); try again")]
+    Conflict { key: String },
+}
+
+impl MetaError {
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Open { .. } | Self::Store(_) => FaultKind::Unavailable,
+            Self::Corrupt { .. } => FaultKind::Internal,
+            Self::Conflict { .. } => FaultKind::Conflict,
+        }
+    }
+}
+
+impl From<MetaError> for Fault {
+    fn from(error: MetaError) -> Self {
+        Self::from_chain(error.kind(), &error)
+    }
+}

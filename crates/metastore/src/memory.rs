@@ -1,0 +1,275 @@
+//! The store in memory: the model that the others are held to, and what tests use.
+//!
+//! The rules of transactions and leases are here once: [`Rules`] decides what a transaction does to
+//! a set of entries, the stores keep the entries.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+use runtime::Clock;
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::{
+    Change, Compare, Entry, LeaseId, MetaError, MetaStore, Op, Revision, Txn, TxnOutcome,
+};
+
+/// Changes that a watcher may be behind.
+const WATCH_BEHIND_MAX: usize = 4096;
+
+/// All entries in memory with their rules. The SQLite store keeps one of these and writes through.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    clock: Arc<dyn Clock>,
+    entries: BTreeMap<String, Stored>,
+    revision: Revision,
+    leases: HashMap<LeaseId, Lease>,
+    last_lease: u64,
+    changes: broadcast::Sender<Change>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    value: Bytes,
+    revision: Revision,
+    lease: Option<LeaseId>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    ttl: Duration,
+    ends: Duration,
+}
+
+/// What a transaction changes, before it is applied.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) revision: Revision,
+    pub(crate) puts: Vec<(String, Bytes, Option<LeaseId>)>,
+    pub(crate) deletes: Vec<String>,
+}
+
+impl Rules {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let (changes, _) = broadcast::channel(WATCH_BEHIND_MAX);
+        Self {
+            clock,
+            entries: BTreeMap::new(),
+            revision: 0,
+            leases: HashMap::new(),
+            last_lease: 0,
+            changes,
+        }
+    }
+
+    /// Takes entries as they were stored.
+    pub(crate) fn load(&mut self, entries: impl IntoIterator<Item = Entry>, revision: Revision) {
+        for Entry { key, value, revision } in entries {
+            self.entries.insert(key, Stored { value, revision, lease: None });
+        }
+        self.revision = revision;
+    }
+
+    /// Keys of leases that ended. They must be deleted before anything else is looked at.
+    pub(crate) fn expired(&mut self) -> Option<Effects> {
+        let now = self.clock.monotonic();
+        let before = self.leases.len();
+        self.leases.retain(|_, lease| lease.ends > now);
+        if self.leases.len() == before {
+            return None;
+        }
+        self.orphans()
+    }
+
+    /// Deletes what belongs to leases that are not there any more.
+    fn orphans(&self) -> Option<Effects> {
+        let gone = |stored: &Stored| stored.lease.is_some_and(|l| !self.leases.contains_key(&l));
+        let deletes: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(_, stored)| gone(stored))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let revision = self.revision + 1;
+        (!deletes.is_empty()).then_some(Effects { revision, puts: Vec::new(), deletes })
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Entry> {
+        let stored = self.entries.get(key)?;
+        let (value, revision) = (stored.value.clone(), stored.revision);
+        Some(Entry { key: key.to_owned(), value, revision })
+    }
+
+    fn keys_of(&self, prefix: &str) -> impl Iterator<Item = (&String, &Stored)> {
+        let prefix = prefix.to_owned();
+        let from = self.entries.range(prefix.clone()..);
+        from.take_while(move |(key, _)| key.starts_with(&prefix))
+    }
+
+    pub(crate) fn range(&self, prefix: &str) -> (Vec<Entry>, Revision) {
+        let entries = self.keys_of(prefix).map(|(key, stored)| {
+            let (value, revision) = (stored.value.clone(), stored.revision);
+            Entry { key: key.clone(), value, revision }
+        });
+        (entries.collect(), self.revision)
+    }
+
+    /// What `txn` would do; `Err` names what was not as compared.
+    pub(crate) fn decide(&self, txn: Txn) -> Result<Effects, String> {
+        for compare in &txn.compares {
+            match compare {
+                Compare::Revision { key, revision } => {
+                    let current = self.entries.get(key).map_or(0, |stored| stored.revision);
+                    if current != *revision {
+                        return Err(key.clone());
+                    }
+                }
+                Compare::Lease(lease) if !self.leases.contains_key(lease) => {
+                    return Err("lease".to_owned());
+                }
+                Compare::Lease(_) => {}
+            }
+        }
+        let mut effects = Effects { revision: self.revision + 1, ..Effects::default() };
+        for op in txn.ops {
+            match op {
+                Op::Put { key, value, lease } => {
+                    effects.deletes.retain(|deleted| *deleted != key);
+                    effects.puts.push((key, value, lease));
+                }
+                Op::Delete { key } => effects.delete(key),
+                Op::DeleteRange { prefix } => {
+                    let keys: Vec<String> =
+                        self.keys_of(&prefix).map(|(key, _)| key.clone()).collect();
+                    keys.into_iter().for_each(|key| effects.delete(key));
+                }
+            }
+        }
+        Ok(effects)
+    }
+
+    pub(crate) fn apply(&mut self, effects: Effects) -> Revision {
+        let revision = effects.revision;
+        self.revision = revision;
+        for key in effects.deletes {
+            if self.entries.remove(&key).is_some() {
+                let _ = self.changes.send(Change::Delete { key, revision });
+            }
+        }
+        for (key, value, lease) in effects.puts {
+            let stored = Stored { value: value.clone(), revision, lease };
+            self.entries.insert(key.clone(), stored);
+            let _ = self.changes.send(Change::Put(Entry { key, value, revision }));
+        }
+        revision
+    }
+
+    pub(crate) fn watch(&self, prefix: &str) -> BoxStream<'static, Change> {
+        let prefix = prefix.to_owned();
+        let changes = BroadcastStream::new(self.changes.subscribe());
+        changes
+            .filter_map(move |change| {
+                let kept = match change {
+                    Err(_behind) => Some(Change::Resync),
+                    Ok(Change::Put(entry)) if !entry.key.starts_with(&prefix) => None,
+                    Ok(Change::Delete { key, .. }) if !key.starts_with(&prefix) => None,
+                    Ok(change) => Some(change),
+                };
+                std::future::ready(kept)
+            })
+            .boxed()
+    }
+
+    pub(crate) fn grant(&mut self, ttl: Duration) -> LeaseId {
+        self.last_lease += 1;
+        let id = LeaseId(self.last_lease);
+        self.leases.insert(id, Lease { ttl, ends: self.clock.monotonic() + ttl });
+        id
+    }
+
+    pub(crate) fn keep_alive(&mut self, id: LeaseId) -> bool {
+        let now = self.clock.monotonic();
+        let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.ends > now) else {
+            return false;
+        };
+        lease.ends = now + lease.ttl;
+        true
+    }
+
+    pub(crate) fn revoke(&mut self, id: LeaseId) -> Option<Effects> {
+        self.leases.remove(&id);
+        self.orphans()
+    }
+}
+
+impl Effects {
+    fn delete(&mut self, key: String) {
+        self.puts.retain(|(put, _, _)| *put != key);
+        self.deletes.push(key);
+    }
+}
+
+#[derive(Debug)]
+pub struct MemoryStore {
+    rules: Mutex<Rules>,
+}
+
+impl MemoryStore {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { rules: Mutex::new(Rules::new(clock)) }
+    }
+
+    /// The state after leases that ended.
+    fn current(&self) -> parking_lot::MutexGuard<'_, Rules> {
+        let mut rules = self.rules.lock();
+        if let Some(effects) = rules.expired() {
+            rules.apply(effects);
+        }
+        rules
+    }
+}
+
+#[async_trait]
+impl MetaStore for MemoryStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, MetaError> {
+        Ok(self.current().get(key))
+    }
+
+    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
+        Ok(self.current().range(prefix))
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, MetaError> {
+        let mut rules = self.current();
+        Ok(match rules.decide(txn) {
+            Ok(effects) => TxnOutcome::Committed(rules.apply(effects)),
+            Err(key) => TxnOutcome::Conflict { key },
+        })
+    }
+
+    async fn watch(&self, prefix: &str) -> Result<BoxStream<'static, Change>, MetaError> {
+        Ok(self.current().watch(prefix))
+    }
+
+    async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, MetaError> {
+        Ok(self.current().grant(ttl))
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<bool, MetaError> {
+        Ok(self.current().keep_alive(lease))
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), MetaError> {
+        let mut rules = self.current();
+        if let Some(effects) = rules.revoke(lease) {
+            rules.apply(effects);
+        }
+        Ok(())
+    }
+}
