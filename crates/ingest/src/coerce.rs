@@ -1,0 +1,230 @@
+//! From a JSON value to the type of its column.
+//!
+//! | column | accepted |
+//! |---|---|
+//! | INT, LONG | integers, floats without a fraction, both also as strings; booleans as 0 and 1 |
+//! | FLOAT, DOUBLE | numbers, also as strings; `"NaN"`, `"Infinity"`, `"-Infinity"` |
+//! | BOOLEAN | booleans, `"true"`, `"false"`, 0, 1 |
+//! | TIMESTAMP | epoch milliseconds, also as a string; ISO 8601; `yyyy-MM-dd[ HH:mm:ss[.fff]]`, UTC |
+//! | STRING | strings; numbers, booleans, objects and arrays as their JSON text |
+//! | JSON | anything, as its JSON text |
+//! | BYTES | hexadecimal strings |
+//! | BIG_DECIMAL | numbers and numeric strings with at most 18 digits after the point |
+//!
+//! Everything else, and numbers out of range, reject the row.
+
+use arrow::datatypes::i256;
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use schemas::DataType;
+use schemas::arrow::BIG_DECIMAL_SCALE;
+
+/// One field of the row that is being read. Text lies in the row's buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Cell {
+    #[default]
+    Null,
+    Long(i64),
+    Double(f64),
+    /// Range in the row's buffer.
+    Text(usize, usize),
+    Decimal(i256),
+}
+
+/// What JSON offers, before the column's type is known to take it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Offer<'a> {
+    Boolean(bool),
+    Integer(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(&'a str),
+}
+
+const FLOAT_EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+pub(crate) fn long(offer: Offer<'_>, data_type: DataType) -> Option<i64> {
+    let value = match offer {
+        Offer::Boolean(value) => i64::from(value),
+        Offer::Integer(value) => value,
+        Offer::Unsigned(value) => i64::try_from(value).ok()?,
+        Offer::Float(value) => whole(value)?,
+        Offer::Text(text) => {
+            let text = text.trim();
+            text.parse().ok().or_else(|| whole(text.parse().ok()?))?
+        }
+    };
+    match data_type {
+        DataType::Int => i32::try_from(value).ok().map(i64::from),
+        _ => Some(value),
+    }
+}
+
+fn whole(value: f64) -> Option<i64> {
+    (value.fract() == 0.0 && value.abs() <= FLOAT_EXACT_MAX).then_some(value as i64)
+}
+
+pub(crate) fn double(offer: Offer<'_>) -> Option<f64> {
+    match offer {
+        Offer::Boolean(_) => None,
+        Offer::Integer(value) => Some(value as f64),
+        Offer::Unsigned(value) => Some(value as f64),
+        Offer::Float(value) => Some(value),
+        Offer::Text(text) => match text.trim() {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            text => text.parse().ok().filter(|value: &f64| value.is_finite()),
+        },
+    }
+}
+
+pub(crate) fn boolean(offer: Offer<'_>) -> Option<i64> {
+    match offer {
+        Offer::Boolean(value) => Some(i64::from(value)),
+        Offer::Integer(value @ (0 | 1)) => Some(value),
+        Offer::Text(text) if text.eq_ignore_ascii_case("true") => Some(1),
+        Offer::Text(text) if text.eq_ignore_ascii_case("false") => Some(0),
+        Offer::Text("1") => Some(1),
+        Offer::Text("0") => Some(0),
+        _ => None,
+    }
+}
+
+/// Epoch milliseconds.
+pub(crate) fn timestamp(offer: Offer<'_>) -> Option<i64> {
+    match offer {
+        Offer::Integer(value) => Some(value),
+        Offer::Float(value) => whole(value),
+        Offer::Text(text) => timestamp_text(text.trim()),
+        Offer::Boolean(_) | Offer::Unsigned(_) => None,
+    }
+}
+
+pub(crate) fn timestamp_text(text: &str) -> Option<i64> {
+    if let Ok(value) = text.parse() {
+        return Some(value);
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.timestamp_millis());
+    }
+    let with_time = [
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M",
+    ];
+    let time = with_time
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .or_else(|| {
+            NaiveDate::parse_from_str(text, "%Y-%m-%d")
+                .ok()?
+                .and_hms_opt(0, 0, 0)
+        })?;
+    Some(time.and_utc().timestamp_millis())
+}
+
+/// Exact at [`BIG_DECIMAL_SCALE`].
+pub(crate) fn decimal(text: &str) -> Option<i256> {
+    let text = text.trim();
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, digits) = match mantissa.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let shift = i32::from(BIG_DECIMAL_SCALE) + exponent - fraction.len() as i32;
+    let scaled = if shift >= 0 {
+        let zeros = usize::try_from(shift).ok().filter(|zeros| *zeros <= 76)?;
+        format!("{all}{}", "0".repeat(zeros))
+    } else {
+        let cut = all.len().checked_sub(shift.unsigned_abs() as usize)?;
+        all[cut..]
+            .bytes()
+            .all(|digit| digit == b'0')
+            .then(|| all[..cut].to_owned())?
+    };
+    let significant = scaled.trim_start_matches('0');
+    if significant.len() > 76 {
+        return None;
+    }
+    let value = if significant.is_empty() {
+        i256::ZERO
+    } else {
+        i256::from_string(significant)?
+    };
+    Some(if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    })
+}
+
+/// Appends the bytes that `text` says in hexadecimal.
+pub(crate) fn hex(text: &str, to: &mut Vec<u8>) -> bool {
+    if !text.len().is_multiple_of(2) {
+        return false;
+    }
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);
+    let before = to.len();
+    for pair in text.as_bytes().chunks_exact(2) {
+        match (digit(pair[0]), digit(pair[1])) {
+            (Some(high), Some(low)) => to.push(high << 4 | low),
+            _ => {
+                to.truncate(before);
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(long(Offer::Float(3.0), DataType::Int), Some(3));
+        assert_eq!(long(Offer::Float(3.5), DataType::Int), None);
+        assert_eq!(long(Offer::Integer(1 << 40), DataType::Int), None);
+        assert_eq!(long(Offer::Text("17"), DataType::Long), Some(17));
+        assert_eq!(double(Offer::Text("NaN")).map(f64::is_nan), Some(true));
+        assert_eq!(double(Offer::Text("x")), None);
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(
+            timestamp_text("2013-01-01T00:00:00Z"),
+            Some(1_356_998_400_000)
+        );
+        assert_eq!(
+            timestamp_text("2013-01-01 00:00:00.5"),
+            Some(1_356_998_400_500)
+        );
+        assert_eq!(
+            timestamp_text("2013-01-01T02:00:00+02:00"),
+            Some(1_356_998_400_000)
+        );
+        assert_eq!(timestamp_text("2013-01-01"), Some(1_356_998_400_000));
+        assert_eq!(timestamp_text("yesterday"), None);
+    }
+
+    #[test]
+    fn decimals_are_exact_or_refused() {
+        let one = decimal("1").unwrap();
+        assert_eq!(decimal("1.000000000000000000"), Some(one));
+        assert_eq!(decimal("10e-1"), Some(one));
+        assert_eq!(decimal("-1"), Some(one.wrapping_neg()));
+        assert!(decimal("0.0000000000000000001").is_none(), "19 digits");
+        assert!(decimal("1e99").is_none());
+        assert!(decimal("").is_none());
+    }
+}

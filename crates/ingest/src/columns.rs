@@ -1,0 +1,138 @@
+//! Builders of a batch: one typed column for each column of the table, `$offset`, `$ingestTime`.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryViewBuilder, BooleanBuilder, Decimal256Builder, Float32Builder, Float64Builder,
+    Int32Builder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMillisecondBuilder,
+};
+use arrow::datatypes::SchemaRef;
+use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE, ingest_schema};
+use schemas::{DataType, Offset, TableSpec};
+
+use crate::coerce::Cell;
+
+#[derive(Debug)]
+enum Column {
+    Int(Int32Builder),
+    Long(Int64Builder),
+    Float(Float32Builder),
+    Double(Float64Builder),
+    Decimal(Decimal256Builder),
+    Boolean(BooleanBuilder),
+    Timestamp(TimestampMillisecondBuilder),
+    Text(StringViewBuilder),
+    Bytes(BinaryViewBuilder),
+}
+
+#[derive(Debug)]
+pub(crate) struct BatchBuilder {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    offsets: Int64Builder,
+    ingest_times: TimestampMillisecondBuilder,
+    rows: usize,
+}
+
+impl Column {
+    fn new(data_type: DataType) -> Self {
+        match data_type {
+            DataType::Int => Self::Int(Int32Builder::new()),
+            DataType::Long => Self::Long(Int64Builder::new()),
+            DataType::Float => Self::Float(Float32Builder::new()),
+            DataType::Double => Self::Double(Float64Builder::new()),
+            DataType::BigDecimal => Self::Decimal(
+                Decimal256Builder::new()
+                    .with_precision_and_scale(BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE)
+                    .expect("constants that fit"),
+            ),
+            DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
+            DataType::Timestamp => Self::Timestamp(TimestampMillisecondBuilder::new()),
+            DataType::String | DataType::Json => Self::Text(StringViewBuilder::new()),
+            DataType::Bytes => Self::Bytes(BinaryViewBuilder::new()),
+        }
+    }
+
+    /// `cell` has the kind that the decoder makes for this type; text is UTF-8.
+    fn push(&mut self, cell: Cell, buffer: &[u8]) {
+        let long = || match cell {
+            Cell::Long(value) => Some(value),
+            _ => None,
+        };
+        let double = || match cell {
+            Cell::Double(value) => Some(value),
+            _ => None,
+        };
+        let bytes = || match cell {
+            Cell::Text(from, to) => buffer.get(from..to),
+            _ => None,
+        };
+        match self {
+            Self::Int(builder) => builder.append_option(long().map(|value| value as i32)),
+            Self::Long(builder) => builder.append_option(long()),
+            Self::Timestamp(builder) => builder.append_option(long()),
+            Self::Boolean(builder) => builder.append_option(long().map(|value| value != 0)),
+            Self::Float(builder) => builder.append_option(double().map(|value| value as f32)),
+            Self::Double(builder) => builder.append_option(double()),
+            Self::Text(builder) => {
+                builder.append_option(bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()));
+            }
+            Self::Bytes(builder) => builder.append_option(bytes()),
+            Self::Decimal(builder) => match cell {
+                Cell::Decimal(value) => builder.append_value(value),
+                _ => builder.append_null(),
+            },
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Int(builder) => Arc::new(builder.finish()),
+            Self::Long(builder) => Arc::new(builder.finish()),
+            Self::Float(builder) => Arc::new(builder.finish()),
+            Self::Double(builder) => Arc::new(builder.finish()),
+            Self::Decimal(builder) => Arc::new(builder.finish()),
+            Self::Boolean(builder) => Arc::new(builder.finish()),
+            Self::Timestamp(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) => Arc::new(builder.finish()),
+            Self::Bytes(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+impl BatchBuilder {
+    pub(crate) fn new(spec: &TableSpec) -> Self {
+        Self {
+            schema: ingest_schema(spec),
+            columns: spec
+                .columns
+                .iter()
+                .map(|column| Column::new(column.data_type))
+                .collect(),
+            offsets: Int64Builder::new(),
+            ingest_times: TimestampMillisecondBuilder::new(),
+            rows: 0,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn push(&mut self, cells: &[Cell], buffer: &[u8], offset: Offset, ingest_ms: i64) {
+        for (column, cell) in self.columns.iter_mut().zip(cells) {
+            column.push(*cell, buffer);
+        }
+        self.offsets.append_value(offset);
+        self.ingest_times.append_value(ingest_ms);
+        self.rows += 1;
+    }
+
+    pub(crate) fn finish(&mut self) -> RecordBatch {
+        let mut arrays: Vec<ArrayRef> = self.columns.iter_mut().map(Column::finish).collect();
+        arrays.push(Arc::new(self.offsets.finish()));
+        arrays.push(Arc::new(self.ingest_times.finish()));
+        self.rows = 0;
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays).expect("columns of the schema")
+    }
+}
