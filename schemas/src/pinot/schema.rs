@@ -1,0 +1,251 @@
+//! Pinot's schema.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::reader::{Node, Report, parse};
+use super::{Parsed, Schema, Violations};
+use crate::ids::TableName;
+use crate::table::ColumnSpec;
+use crate::types::{DataType, FieldRole, Value};
+
+const KEYS: [&str; 9] = [
+    "schemaName",
+    "enableColumnBasedNullHandling",
+    "dimensionFieldSpecs",
+    "metricFieldSpecs",
+    "dateTimeFieldSpecs",
+    "complexFieldSpecs",
+    "timeFieldSpec",
+    "primaryKeyColumns",
+    "description",
+];
+const FIELD_KEYS: [&str; 17] = [
+    "name",
+    "dataType",
+    "fieldType",
+    "singleValueField",
+    "notNull",
+    "maxLength",
+    "maxLengthExceedStrategy",
+    "allowTrailingZeros",
+    "defaultNullValue",
+    "transformFunction",
+    "virtualColumnProvider",
+    "description",
+    "tags",
+    "format",
+    "granularity",
+    "sampleValue",
+    "defaultNullValueString",
+];
+
+pub fn parse_schema(text: &str) -> Result<Parsed<Schema>, Violations> {
+    let object = parse(text)?;
+    let node = Node::new(&object, "");
+    let mut report = Report::default();
+    node.only(&KEYS, &mut report);
+    let name = name(node, &mut report);
+    let mut columns = Vec::new();
+    let lists = [
+        ("dimensionFieldSpecs", FieldRole::Dimension),
+        ("metricFieldSpecs", FieldRole::Metric),
+        ("dateTimeFieldSpecs", FieldRole::DateTime),
+    ];
+    for (key, role) in lists {
+        for (at, field) in node.objects(key, &mut report).into_iter().enumerate() {
+            let path = format!("{key}[{at}]");
+            columns.extend(column(Node::new(field, &path), role, &mut report));
+        }
+    }
+    for unsupported in ["complexFieldSpecs", "timeFieldSpec"] {
+        let present = node
+            .get(unsupported)
+            .is_some_and(|v| v.as_array().is_none_or(|l| !l.is_empty()));
+        if present {
+            report.fault(
+                unsupported,
+                "not supported; use dimensionFieldSpecs or dateTimeFieldSpecs",
+            );
+        }
+    }
+    if columns.is_empty() {
+        report.fault("dimensionFieldSpecs", "the schema has no column");
+    }
+    for (at, column) in columns.iter().enumerate() {
+        if columns[..at]
+            .iter()
+            .any(|other: &ColumnSpec| other.name == column.name)
+        {
+            report.fault("$", format!("column `{}` is defined twice", column.name));
+        }
+    }
+    let primary_key: Vec<String> = node
+        .texts("primaryKeyColumns", &mut report)
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+    for key in &primary_key {
+        if !columns.iter().any(|column| column.name == *key) {
+            report.fault("primaryKeyColumns", format!("there is no column `{key}`"));
+        }
+    }
+    report.finish(name.map(|name| Schema {
+        name,
+        columns,
+        primary_key,
+    }))
+}
+
+fn name(node: Node<'_>, report: &mut Report) -> Option<TableName> {
+    let Some(text) = node.text("schemaName", report) else {
+        if report.faults.is_empty() {
+            report.fault("schemaName", "missing");
+        }
+        return None;
+    };
+    match text.parse() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            report.fault("schemaName", error);
+            None
+        }
+    }
+}
+
+fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<ColumnSpec> {
+    node.only(&FIELD_KEYS, report);
+    let name = node.text("name", report);
+    if node.get("name").is_none() {
+        report.fault(&node.path("name"), "missing");
+    }
+    if name.is_some_and(|name| name.is_empty() || name.starts_with('$')) {
+        report.fault(
+            &node.path("name"),
+            "a column name is not empty and does not begin with `$`",
+        );
+    }
+    if node.flag("singleValueField", report) == Some(false) {
+        report.fault(
+            &node.path("singleValueField"),
+            "multi-value columns are not supported yet",
+        );
+    }
+    if node.get("transformFunction").is_some() {
+        report.fault(
+            &node.path("transformFunction"),
+            "transforms are not supported yet",
+        );
+    }
+    let data_type = data_type(node, report);
+    let length_max = node.number("maxLength", report);
+    let not_null = node.flag("notNull", report).unwrap_or(false);
+    let format = node.text("format", report).map(str::to_owned);
+    let (name, data_type) = (name?, data_type?);
+    let mut spec = ColumnSpec::new(name, data_type, role);
+    spec.not_null = not_null;
+    spec.time_format = format;
+    if let Some(length) = length_max.and_then(|length| u32::try_from(length).ok()) {
+        spec.length_max = length;
+    }
+    if let Some(default) = node.get("defaultNullValue") {
+        match default_value(default, data_type) {
+            Some(value) => spec.default = value,
+            None => report.fault(
+                &node.path("defaultNullValue"),
+                format!("{default} is no {data_type}"),
+            ),
+        }
+    }
+    Some(spec)
+}
+
+fn data_type(node: Node<'_>, report: &mut Report) -> Option<DataType> {
+    if node.get("dataType").is_none() {
+        report.fault(&node.path("dataType"), "missing");
+    }
+    let text = node.text("dataType", report)?;
+    if let Ok(data_type) = text.parse() {
+        return Some(data_type);
+    }
+    let nearest = DataType::ALL
+        .iter()
+        .map(|known| {
+            (
+                strsim::jaro_winkler(&text.to_uppercase(), known.name()),
+                known.name(),
+            )
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = match nearest {
+        Some((similarity, name)) if similarity > 0.8 => format!("; did you mean {name}?"),
+        _ => String::new(),
+    };
+    report.fault(
+        &node.path("dataType"),
+        format!("`{text}` is no data type here{hint}"),
+    );
+    None
+}
+
+fn default_value(value: &Json, data_type: DataType) -> Option<Value> {
+    let text = match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match data_type {
+        DataType::Int => text.parse::<i32>().ok().map(|v| Value::Long(i64::from(v))),
+        DataType::Long | DataType::Timestamp => text.parse().ok().map(Value::Long),
+        DataType::Float | DataType::Double => text.parse().ok().map(Value::Double),
+        DataType::Boolean => match text.as_str() {
+            "true" | "1" => Some(Value::Boolean(true)),
+            "false" | "0" => Some(Value::Boolean(false)),
+            _ => None,
+        },
+        DataType::BigDecimal => text.parse::<f64>().is_ok().then_some(Value::String(text)),
+        DataType::String | DataType::Json => Some(Value::String(text)),
+        DataType::Bytes => {
+            let pairs = (0..text.len()).step_by(2);
+            let bytes = pairs.map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok());
+            bytes.collect::<Option<Vec<u8>>>().map(Value::Bytes)
+        }
+    }
+}
+
+/// The schema in Pinot's form, for tables that were not made from it.
+pub fn schema_json(name: &TableName, columns: &[ColumnSpec], primary_key: &[String]) -> Json {
+    let of = |role: FieldRole| -> Vec<Json> {
+        columns
+            .iter()
+            .filter(|column| column.role == role)
+            .map(field_json)
+            .collect()
+    };
+    let mut schema = Map::new();
+    schema.insert("schemaName".to_owned(), json!(name.as_str()));
+    schema.insert("enableColumnBasedNullHandling".to_owned(), json!(true));
+    let lists = [
+        ("dimensionFieldSpecs", FieldRole::Dimension),
+        ("metricFieldSpecs", FieldRole::Metric),
+        ("dateTimeFieldSpecs", FieldRole::DateTime),
+    ];
+    for (key, role) in lists {
+        schema.insert(key.to_owned(), json!(of(role)));
+    }
+    if !primary_key.is_empty() {
+        schema.insert("primaryKeyColumns".to_owned(), json!(primary_key));
+    }
+    Json::Object(schema)
+}
+
+fn field_json(column: &ColumnSpec) -> Json {
+    let mut field = json!({ "name": column.name, "dataType": column.data_type.name() });
+    if column.role == FieldRole::DateTime {
+        let format = column
+            .time_format
+            .as_deref()
+            .unwrap_or("1:MILLISECONDS:TIMESTAMP");
+        field["format"] = json!(format);
+        field["granularity"] = json!("1:MILLISECONDS");
+    }
+    field
+}
