@@ -17,7 +17,14 @@ async fn put(store: &dyn MetaStore, key: &str, value: &str) -> Revision {
 }
 
 async fn keys(store: &dyn MetaStore, prefix: &str) -> Vec<String> {
-    store.range(prefix).await.unwrap().0.into_iter().map(|entry| entry.key).collect()
+    store
+        .range(prefix)
+        .await
+        .unwrap()
+        .0
+        .into_iter()
+        .map(|entry| entry.key)
+        .collect()
 }
 
 async fn suite(store: &dyn MetaStore, clock: &ManualClock) {
@@ -38,20 +45,37 @@ async fn ranges_are_ordered(store: &dyn MetaStore) {
 
 async fn transactions_are_whole(store: &dyn MetaStore) {
     let first = put(store, "/t/x", "1").await;
-    let stale = Txn::default().if_revision("/t/x", first).if_absent("/t/y").put("/t/y", "new");
+    let stale = Txn::default()
+        .if_revision("/t/x", first)
+        .if_absent("/t/y")
+        .put("/t/y", "new");
     put(store, "/t/x", "2").await;
     let outcome = store.txn(stale).await.unwrap();
-    assert_eq!(outcome, TxnOutcome::Conflict { key: "/t/x".to_owned() });
-    assert!(store.get("/t/y").await.unwrap().is_none(), "nothing of it happened");
+    assert_eq!(
+        outcome,
+        TxnOutcome::Conflict {
+            key: "/t/x".to_owned()
+        }
+    );
+    assert!(
+        store.get("/t/y").await.unwrap().is_none(),
+        "nothing of it happened"
+    );
 
     let current = store.get("/t/x").await.unwrap().unwrap();
-    assert_eq!((current.value.as_ref(), current.revision), (b"2".as_ref(), first + 1));
+    assert_eq!(
+        (current.value.as_ref(), current.revision),
+        (b"2".as_ref(), first + 1)
+    );
     let swap = Txn::default()
         .if_revision("/t/x", current.revision)
         .if_absent("/t/z")
         .delete_range("/t/")
         .put("/t/z", "3");
-    assert!(matches!(store.txn(swap).await.unwrap(), TxnOutcome::Committed(_)));
+    assert!(matches!(
+        store.txn(swap).await.unwrap(),
+        TxnOutcome::Committed(_)
+    ));
     assert_eq!(keys(store, "/t/").await, ["/t/z"]);
 }
 
@@ -63,7 +87,10 @@ async fn watchers_see_everything(store: &dyn MetaStore) {
     let seen: Vec<Change> = changes.by_ref().take(2).collect().await;
     assert!(matches!(&seen[0], Change::Put(entry) if entry.key == "/w/1"));
     assert!(matches!(&seen[1], Change::Delete { key, .. } if key == "/w/1"));
-    assert!(changes.next().now_or_never().is_none(), "nothing of other prefixes");
+    assert!(
+        changes.next().now_or_never().is_none(),
+        "nothing of other prefixes"
+    );
 }
 
 async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
@@ -71,7 +98,11 @@ async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
     let lease = store.grant_lease(ttl).await.unwrap();
     let guarded = |key: &str| Txn {
         compares: vec![Compare::Lease(lease)],
-        ops: vec![Op::Put { key: key.to_owned(), value: Bytes::new(), lease: Some(lease) }],
+        ops: vec![Op::Put {
+            key: key.to_owned(),
+            value: Bytes::new(),
+            lease: Some(lease),
+        }],
     };
     store.txn(guarded("/l/1")).await.unwrap();
     clock.advance(Duration::from_secs(6));
@@ -82,11 +113,26 @@ async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
     assert!(keys(store, "/l/").await.is_empty(), "ended");
     assert!(!store.keep_alive(lease).await.unwrap());
     let late = store.txn(guarded("/l/2")).await.unwrap();
-    assert_eq!(late, TxnOutcome::Conflict { key: "lease".to_owned() });
+    assert_eq!(
+        late,
+        TxnOutcome::Conflict {
+            key: "lease".to_owned()
+        }
+    );
 
     let other = store.grant_lease(ttl).await.unwrap();
-    let op = Op::Put { key: "/l/3".to_owned(), value: Bytes::new(), lease: Some(other) };
-    store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
+    let op = Op::Put {
+        key: "/l/3".to_owned(),
+        value: Bytes::new(),
+        lease: Some(other),
+    };
+    store
+        .txn(Txn {
+            compares: vec![],
+            ops: vec![op],
+        })
+        .await
+        .unwrap();
     store.revoke(other).await.unwrap();
     assert!(keys(store, "/l/").await.is_empty(), "revoked");
 }
@@ -94,7 +140,11 @@ async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
 #[tokio::test]
 async fn memory() {
     let clock = ManualClock::at_ms(0);
-    suite(&MemoryStore::new(Arc::clone(&clock) as Arc<dyn runtime::Clock>), &clock).await;
+    suite(
+        &MemoryStore::new(Arc::clone(&clock) as Arc<dyn runtime::Clock>),
+        &clock,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -107,12 +157,25 @@ async fn sqlite() {
     suite(&store, &clock).await;
     let (before, revision) = store.range("/").await.unwrap();
     let lease = store.grant_lease(Duration::from_secs(60)).await.unwrap();
-    let op = Op::Put { key: "/gone".to_owned(), value: Bytes::new(), lease: Some(lease) };
-    store.txn(Txn { compares: vec![], ops: vec![op] }).await.unwrap();
+    let op = Op::Put {
+        key: "/gone".to_owned(),
+        value: Bytes::new(),
+        lease: Some(lease),
+    };
+    store
+        .txn(Txn {
+            compares: vec![],
+            ops: vec![op],
+        })
+        .await
+        .unwrap();
     drop(store);
 
     let again = SqliteStore::open(&path, shared()).await.unwrap();
     let (after, later) = again.range("/").await.unwrap();
-    assert_eq!(after, before, "what was committed is there, leases end with the process");
+    assert_eq!(
+        after, before,
+        "what was committed is there, leases end with the process"
+    );
     assert!(later > revision);
 }

@@ -5,7 +5,11 @@ use schemas::{Fault, FaultKind};
 #[derive(Debug, thiserror::Error)]
 pub enum MetaError {
     #[error("the metadata in `{path}` cannot be opened")]
-    Open { path: String, #[source] source: sqlx::Error },
+    Open {
+        path: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("the metadata store failed")]
     Store(#[from] sqlx::Error),
     #[error("`{key}` in the metadata is not understood: {detail}")]

@@ -44,9 +44,17 @@ pub enum Compare {
 #[derive(Clone, Debug)]
 pub enum Op {
     /// With a lease the key goes when the lease ends.
-    Put { key: String, value: Bytes, lease: Option<LeaseId> },
-    Delete { key: String },
-    DeleteRange { prefix: String },
+    Put {
+        key: String,
+        value: Bytes,
+        lease: Option<LeaseId>,
+    },
+    Delete {
+        key: String,
+    },
+    DeleteRange {
+        prefix: String,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,14 +67,19 @@ pub struct Txn {
 pub enum TxnOutcome {
     Committed(Revision),
     /// Nothing happened; this key (or `lease`) was not as compared.
-    Conflict { key: String },
+    Conflict {
+        key: String,
+    },
 }
 
 /// What a watcher sees, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     Put(Entry),
-    Delete { key: String, revision: Revision },
+    Delete {
+        key: String,
+        revision: Revision,
+    },
     /// The watcher fell behind: read the range again.
     Resync,
 }
@@ -89,7 +102,10 @@ pub trait MetaStore: Debug + Send + Sync + 'static {
 impl Txn {
     #[must_use]
     pub fn if_revision(mut self, key: impl Into<String>, revision: Revision) -> Self {
-        self.compares.push(Compare::Revision { key: key.into(), revision });
+        self.compares.push(Compare::Revision {
+            key: key.into(),
+            revision,
+        });
         self
     }
 
@@ -100,7 +116,11 @@ impl Txn {
 
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        self.ops.push(Op::Put { key: key.into(), value: value.into(), lease: None });
+        self.ops.push(Op::Put {
+            key: key.into(),
+            value: value.into(),
+            lease: None,
+        });
         self
     }
 
@@ -112,7 +132,9 @@ impl Txn {
 
     #[must_use]
     pub fn delete_range(mut self, prefix: impl Into<String>) -> Self {
-        self.ops.push(Op::DeleteRange { prefix: prefix.into() });
+        self.ops.push(Op::DeleteRange {
+            prefix: prefix.into(),
+        });
         self
     }
 }

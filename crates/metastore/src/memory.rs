@@ -16,9 +16,7 @@ use runtime::Clock;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::{
-    Change, Compare, Entry, LeaseId, MetaError, MetaStore, Op, Revision, Txn, TxnOutcome,
-};
+use crate::{Change, Compare, Entry, LeaseId, MetaError, MetaStore, Op, Revision, Txn, TxnOutcome};
 
 /// Changes that a watcher may be behind.
 const WATCH_BEHIND_MAX: usize = 4096;
@@ -70,8 +68,20 @@ impl Rules {
 
     /// Takes entries as they were stored.
     pub(crate) fn load(&mut self, entries: impl IntoIterator<Item = Entry>, revision: Revision) {
-        for Entry { key, value, revision } in entries {
-            self.entries.insert(key, Stored { value, revision, lease: None });
+        for Entry {
+            key,
+            value,
+            revision,
+        } in entries
+        {
+            self.entries.insert(
+                key,
+                Stored {
+                    value,
+                    revision,
+                    lease: None,
+                },
+            );
         }
         self.revision = revision;
     }
@@ -97,13 +107,21 @@ impl Rules {
             .map(|(key, _)| key.clone())
             .collect();
         let revision = self.revision + 1;
-        (!deletes.is_empty()).then_some(Effects { revision, puts: Vec::new(), deletes })
+        (!deletes.is_empty()).then_some(Effects {
+            revision,
+            puts: Vec::new(),
+            deletes,
+        })
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Entry> {
         let stored = self.entries.get(key)?;
         let (value, revision) = (stored.value.clone(), stored.revision);
-        Some(Entry { key: key.to_owned(), value, revision })
+        Some(Entry {
+            key: key.to_owned(),
+            value,
+            revision,
+        })
     }
 
     fn keys_of(&self, prefix: &str) -> impl Iterator<Item = (&String, &Stored)> {
@@ -115,7 +133,11 @@ impl Rules {
     pub(crate) fn range(&self, prefix: &str) -> (Vec<Entry>, Revision) {
         let entries = self.keys_of(prefix).map(|(key, stored)| {
             let (value, revision) = (stored.value.clone(), stored.revision);
-            Entry { key: key.clone(), value, revision }
+            Entry {
+                key: key.clone(),
+                value,
+                revision,
+            }
         });
         (entries.collect(), self.revision)
     }
@@ -136,7 +158,10 @@ impl Rules {
                 Compare::Lease(_) => {}
             }
         }
-        let mut effects = Effects { revision: self.revision + 1, ..Effects::default() };
+        let mut effects = Effects {
+            revision: self.revision + 1,
+            ..Effects::default()
+        };
         for op in txn.ops {
             match op {
                 Op::Put { key, value, lease } => {
@@ -163,9 +188,17 @@ impl Rules {
             }
         }
         for (key, value, lease) in effects.puts {
-            let stored = Stored { value: value.clone(), revision, lease };
+            let stored = Stored {
+                value: value.clone(),
+                revision,
+                lease,
+            };
             self.entries.insert(key.clone(), stored);
-            let _ = self.changes.send(Change::Put(Entry { key, value, revision }));
+            let _ = self.changes.send(Change::Put(Entry {
+                key,
+                value,
+                revision,
+            }));
         }
         revision
     }
@@ -189,7 +222,13 @@ impl Rules {
     pub(crate) fn grant(&mut self, ttl: Duration) -> LeaseId {
         self.last_lease += 1;
         let id = LeaseId(self.last_lease);
-        self.leases.insert(id, Lease { ttl, ends: self.clock.monotonic() + ttl });
+        self.leases.insert(
+            id,
+            Lease {
+                ttl,
+                ends: self.clock.monotonic() + ttl,
+            },
+        );
         id
     }
 
@@ -222,7 +261,9 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { rules: Mutex::new(Rules::new(clock)) }
+        Self {
+            rules: Mutex::new(Rules::new(clock)),
+        }
     }
 
     /// The state after leases that ended.

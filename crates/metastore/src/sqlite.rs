@@ -32,7 +32,10 @@ pub struct SqliteStore {
 impl SqliteStore {
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, MetaError> {
         let name = path.display().to_string();
-        let failed = |source| MetaError::Open { path: name.clone(), source };
+        let failed = |source| MetaError::Open {
+            path: name.clone(),
+            source,
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -47,14 +50,20 @@ impl SqliteStore {
             .map_err(failed)?;
         check_format(&file, &name).await?;
         let rules = load(&file, clock).await.map_err(failed)?;
-        Ok(Self { file, rules: Mutex::new(rules) })
+        Ok(Self {
+            file,
+            rules: Mutex::new(rules),
+        })
     }
 
     async fn commit(&self, effects: &Effects) -> Result<(), MetaError> {
         failpoint::hit("metastore.before_commit");
         let mut txn = self.file.begin().await?;
         for key in &effects.deletes {
-            sqlx::query("DELETE FROM entries WHERE key = ?").bind(key).execute(&mut *txn).await?;
+            sqlx::query("DELETE FROM entries WHERE key = ?")
+                .bind(key)
+                .execute(&mut *txn)
+                .await?;
         }
         for (key, value, lease) in &effects.puts {
             sqlx::query("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?)")
@@ -97,11 +106,16 @@ async fn check_format(file: &SqlitePool, name: &str) -> Result<(), MetaError> {
     )
     .execute(file)
     .await?;
-    let format = sqlx::query("SELECT format FROM store").fetch_optional(file).await?;
+    let format = sqlx::query("SELECT format FROM store")
+        .fetch_optional(file)
+        .await?;
     match format.map(|row| row.get::<i64, _>(0)) {
         Some(FORMAT) => Ok(()),
         None => {
-            sqlx::query("INSERT INTO store VALUES (?, 0)").bind(FORMAT).execute(file).await?;
+            sqlx::query("INSERT INTO store VALUES (?, 0)")
+                .bind(FORMAT)
+                .execute(file)
+                .await?;
             Ok(())
         }
         Some(other) => Err(MetaError::Corrupt {
@@ -112,9 +126,16 @@ async fn check_format(file: &SqlitePool, name: &str) -> Result<(), MetaError> {
 }
 
 async fn load(file: &SqlitePool, clock: Arc<dyn Clock>) -> Result<Rules, sqlx::Error> {
-    sqlx::query("DELETE FROM entries WHERE lease IS NOT NULL").execute(file).await?;
-    let revision: i64 = sqlx::query("SELECT revision FROM store").fetch_one(file).await?.get(0);
-    let rows = sqlx::query("SELECT key, value, revision FROM entries").fetch_all(file).await?;
+    sqlx::query("DELETE FROM entries WHERE lease IS NOT NULL")
+        .execute(file)
+        .await?;
+    let revision: i64 = sqlx::query("SELECT revision FROM store")
+        .fetch_one(file)
+        .await?
+        .get(0);
+    let rows = sqlx::query("SELECT key, value, revision FROM entries")
+        .fetch_all(file)
+        .await?;
     let entries = rows.into_iter().map(|row| Entry {
         key: row.get(0),
         value: Bytes::from(row.get::<Vec<u8>, _>(1)),

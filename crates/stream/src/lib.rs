@@ -65,3 +65,28 @@ pub trait StreamSource: Debug + Send + Sync {
     /// A topic that exists already is fine.
     async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), StreamError>;
 }
+
+/// How roles reach the streams that tables name; tests replace it.
+pub trait Streams: Debug + Send + Sync + 'static {
+    /// `name` appears in the logs of the stream's brokers.
+    fn source(
+        &self,
+        spec: &schemas::table::StreamSpec,
+        name: &str,
+    ) -> Result<std::sync::Arc<dyn StreamSource>, StreamError>;
+}
+
+/// Every stream is a Kafka topic.
+#[derive(Debug, Default)]
+pub struct KafkaStreams;
+
+impl Streams for KafkaStreams {
+    fn source(
+        &self,
+        spec: &schemas::table::StreamSpec,
+        name: &str,
+    ) -> Result<std::sync::Arc<dyn StreamSource>, StreamError> {
+        let source = KafkaSource::new(&spec.brokers, &spec.client_options, name)?;
+        Ok(std::sync::Arc::new(source))
+    }
+}

@@ -1,0 +1,102 @@
+//! Tables: created under a name that is free, changed in place, dropped with everything they own.
+
+use schemas::{TableId, TableSpec};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::tasks::task_key;
+use super::{
+    Catalog, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, segments_prefix,
+    table_key,
+};
+use crate::{MetaError, Txn, TxnOutcome};
+use schemas::task::{Task, TaskKind};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredTable {
+    pub spec: TableSpec,
+    /// The table config as it was posted.
+    pub config_json: String,
+    /// The schema as it was when the table was created or last changed.
+    pub schema_json: String,
+    pub paused: bool,
+    pub time_boundary_ms: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateOutcome {
+    Created,
+    NameTaken,
+}
+
+impl Catalog {
+    pub async fn create_table(&self, table: &StoredTable) -> Result<CreateOutcome, MetaError> {
+        let spec = &table.spec;
+        let name = name_key(&spec.physical_name());
+        let txn = Txn::default()
+            .if_absent(&name)
+            .put(&name, spec.id.to_string())
+            .put(table_key(spec.id), encode(table));
+        match self.store.txn(txn).await? {
+            TxnOutcome::Committed(_) => Ok(CreateOutcome::Created),
+            TxnOutcome::Conflict { .. } => Ok(CreateOutcome::NameTaken),
+        }
+    }
+
+    pub async fn table(&self, id: TableId) -> Result<Option<Versioned<StoredTable>>, MetaError> {
+        self.read(&table_key(id)).await
+    }
+
+    pub async fn tables(&self) -> Result<Vec<StoredTable>, MetaError> {
+        self.read_all("/tables/").await
+    }
+
+    /// Applies `change` to what is stored now; `None`: the table is gone.
+    pub async fn change_table(
+        &self,
+        id: TableId,
+        change: impl FnOnce(&mut StoredTable),
+    ) -> Result<Option<StoredTable>, MetaError> {
+        let Some(Versioned {
+            mut value,
+            revision,
+        }) = self.table(id).await?
+        else {
+            return Ok(None);
+        };
+        change(&mut value);
+        let key = table_key(id);
+        self.commit(
+            Txn::default()
+                .if_revision(&key, revision)
+                .put(&key, encode(&value)),
+        )
+        .await?;
+        Ok(Some(value))
+    }
+
+    /// The table, its segments and heads go, and the task that removes the objects comes, at once.
+    pub async fn drop_table(&self, table: &StoredTable) -> Result<(), MetaError> {
+        let id = table.spec.id;
+        let (entries, _) = self.store.range(&segments_prefix(id)).await?;
+        let mut keys = Vec::new();
+        let mut segments = Vec::new();
+        for entry in &entries {
+            let segment = decode::<StoredSegment>(entry)?.value;
+            keys.extend(segment.record.uri);
+            segments.push(segment.record.id);
+        }
+        let task = Task {
+            id: Uuid::new_v4(),
+            kind: TaskKind::RemoveObjects { keys, segments },
+            leased_until_ms: 0,
+        };
+        let txn = Txn::default()
+            .delete(name_key(&table.spec.physical_name()))
+            .delete(table_key(id))
+            .delete_range(segments_prefix(id))
+            .delete_range(heads_prefix(id))
+            .put(task_key(task.id), encode(&task));
+        self.commit(txn).await
+    }
+}
