@@ -1,1 +1,104 @@
 //! The role that owns the metadata and decides what exists and where it lives.
+//!
+//! Decisions are pure functions ([`assignment`], [`completion`]); reconcilers apply them again and
+//! again until the world agrees; the HTTP API and the internal service only translate. Whatever
+//! must survive is in the catalog; the view of who lives and holds what is rebuilt from heartbeats.
+
+mod api;
+mod assignment;
+mod completion;
+mod http;
+mod metrics;
+mod reconcile;
+mod state;
+mod tables;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deepstore::DeepStore;
+use metastore::MetaStore;
+use metastore::catalog::Catalog;
+use rest::HostGuard;
+use rpc::ControlApi;
+use runtime::{Clock, TaskGroup};
+use schemas::Fault;
+use stream::Streams;
+use tokio::net::TcpListener;
+
+use state::State;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `Controller_127.0.0.1_9000`.
+    pub instance: String,
+    pub version: &'static str,
+    /// A role that was silent for so long is dead.
+    pub liveness: Duration,
+    pub reconcile_every: Duration,
+    pub hosts: HostGuard,
+}
+
+pub struct Parts {
+    pub store: Arc<dyn MetaStore>,
+    pub deep: DeepStore,
+    pub streams: Arc<dyn Streams>,
+    pub clock: Arc<dyn Clock>,
+    pub tasks: TaskGroup,
+    pub http: TcpListener,
+    /// `None`: all roles are in this process.
+    pub grpc: Option<TcpListener>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running controller.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    state: Arc<State>,
+    tasks: TaskGroup,
+}
+
+pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
+    let Parts {
+        store,
+        deep,
+        streams,
+        clock,
+        tasks,
+        http,
+        grpc,
+    } = parts;
+    let catalog = Catalog::new(store);
+    let state = Arc::new(State::load(config.clone(), catalog, deep, streams, clock).await?);
+    if let Some(listener) = grpc {
+        let api: Arc<dyn ControlApi> = Arc::new(api::Api(Arc::clone(&state)));
+        rpc::serve_control(listener, api, &tasks);
+    }
+    rest::serve(
+        http,
+        http::router(&state),
+        config.hosts,
+        "controller",
+        &tasks,
+    );
+    reconcile::start(&state, &tasks);
+    Ok(Controller { state, tasks })
+}
+
+impl Controller {
+    /// For roles in the same process.
+    pub fn api(&self) -> Arc<dyn ControlApi> {
+        Arc::new(api::Api(Arc::clone(&self.state)))
+    }
+
+    pub async fn stop(&self, grace: Duration) {
+        self.tasks.stop(grace).await;
+    }
+}

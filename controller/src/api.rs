@@ -1,0 +1,267 @@
+//! The internal service: watching the state, heartbeats, commits and tasks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use metastore::catalog::CommitOutcome;
+use rpc::{ControlApi, UpdateStream};
+use schemas::proto::segment_consumed_reply::Action;
+use schemas::proto::{
+    AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
+    FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
+    LeaseTaskRequest, SegmentConsumedReply, SegmentConsumedRequest, WatchRequest,
+};
+use schemas::segment::SegmentRecord;
+use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
+
+use crate::assignment::least_loaded;
+use crate::completion::Verdict;
+use crate::state::{Difference, State};
+
+/// Waiting replicas ask again after so long.
+const HOLD_MS: u64 = 200;
+const TASK_LEASE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct Api(pub(crate) Arc<State>);
+
+#[async_trait]
+impl ControlApi for Api {
+    async fn watch(&self, _: WatchRequest) -> Result<UpdateStream, Fault> {
+        let state = Arc::clone(&self.0);
+        let versions = state.watch_version();
+        let updates = stream::unfold(
+            (state, versions, None),
+            |(state, mut versions, seen)| async move {
+                if seen.is_some() {
+                    versions.changed().await.ok()?;
+                }
+                versions.borrow_and_update();
+                let difference = state.difference(seen.unwrap_or(0));
+                let version = difference.version;
+                let update = to_update(difference, seen.is_none());
+                Some((Ok(update), (state, versions, Some(version))))
+            },
+        );
+        Ok(updates.boxed())
+    }
+
+    async fn heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatReply, Fault> {
+        self.0.heartbeat(request)?;
+        Ok(HeartbeatReply {
+            version: *self.0.watch_version().borrow(),
+        })
+    }
+
+    async fn segment_consumed(
+        &self,
+        request: SegmentConsumedRequest,
+    ) -> Result<SegmentConsumedReply, Fault> {
+        let id = segment_id(&request.table_id, request.partition, request.sequence)?;
+        let answer = |action: Action, offset, epoch| SegmentConsumedReply {
+            action: action.into(),
+            offset,
+            epoch,
+            wait_ms: HOLD_MS,
+        };
+        let Some(stored) = self.0.catalog.segment(id).await? else {
+            return Ok(answer(Action::Fenced, 0, 0));
+        };
+        if let Some(end) = stored.record.end {
+            let same = end == request.offset;
+            return Ok(answer(
+                if same { Action::Keep } else { Action::Discard },
+                end,
+                0,
+            ));
+        }
+        let reporter = InstanceId(request.instance);
+        let now = self.0.clock.monotonic();
+        let verdict = self
+            .0
+            .completion
+            .lock()
+            .consumed(id, &reporter, request.offset, now);
+        let verdict = match verdict {
+            Verdict::Elect => match self.0.catalog.elect(id).await? {
+                None => return Ok(answer(Action::Hold, 0, 0)),
+                Some(epoch) => {
+                    let offset = request.offset;
+                    self.0
+                        .completion
+                        .lock()
+                        .elected(id, reporter, offset, epoch, now)
+                }
+            },
+            verdict => verdict,
+        };
+        Ok(match verdict {
+            Verdict::Commit { offset, epoch } => answer(Action::Commit, offset, epoch),
+            Verdict::CatchUp { offset } => answer(Action::CatchUp, offset, 0),
+            Verdict::Hold | Verdict::Elect => answer(Action::Hold, 0, 0),
+        })
+    }
+
+    async fn commit_start(&self, request: CommitStartRequest) -> Result<CommitReply, Fault> {
+        let id = segment_id(&request.table_id, request.partition, request.sequence)?;
+        let committer = InstanceId(request.instance);
+        let now = self.0.clock.monotonic();
+        let accepted = self
+            .0
+            .completion
+            .lock()
+            .start(id, &committer, request.epoch, now);
+        let reason = if accepted {
+            String::new()
+        } else {
+            "another replica commits now".to_owned()
+        };
+        Ok(CommitReply {
+            accepted,
+            reason,
+            sequence: id.sequence,
+        })
+    }
+
+    async fn commit_end(&self, request: CommitEndRequest) -> Result<CommitReply, Fault> {
+        let record: SegmentRecord = parse(&request.segment)?;
+        let id = record.id;
+        let spec = self.spec(id.table)?;
+        let now_ms = self.0.clock.now_ms();
+        let outcome = self
+            .0
+            .catalog
+            .commit_segment(&spec, record, request.epoch, now_ms)
+            .await?;
+        let (accepted, reason) = match outcome {
+            CommitOutcome::Committed => {
+                self.0.metrics.commits.inc();
+                (true, String::new())
+            }
+            CommitOutcome::AlreadyCommitted => (true, String::new()),
+            CommitOutcome::Fenced(reason) => {
+                self.0.metrics.fenced.inc();
+                tracing::warn!(segment = %id, instance = request.instance, reason, "commit fenced");
+                (false, reason)
+            }
+        };
+        self.0.completion.lock().ended(id);
+        self.0.publish(id.table).await?;
+        Ok(CommitReply {
+            accepted,
+            reason,
+            sequence: id.sequence,
+        })
+    }
+
+    async fn add_segment(&self, request: AddSegmentRequest) -> Result<CommitReply, Fault> {
+        let record = self.0.add_offline_segment(parse(&request.segment)?).await?;
+        let sequence = record.id.sequence;
+        Ok(CommitReply {
+            accepted: true,
+            reason: String::new(),
+            sequence,
+        })
+    }
+
+    async fn lease_task(&self, _: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault> {
+        let now_ms = self.0.clock.now_ms();
+        let until_ms = now_ms + TASK_LEASE.as_millis() as i64;
+        let task = self.0.catalog.lease_task(now_ms, until_ms).await?;
+        let json = task.map(|task| serde_json::to_vec(&task).unwrap_or_default());
+        Ok(LeaseTaskReply {
+            task: json.unwrap_or_default().into(),
+        })
+    }
+
+    async fn finish_task(&self, request: FinishTaskRequest) -> Result<FinishTaskReply, Fault> {
+        let id = uuid::Uuid::from_slice(&request.task_id)
+            .map_err(|error| Fault::invalid(format!("a task id has 16 bytes: {error}")))?;
+        match request.fault {
+            // It stays leased until its time is over, then somebody tries again.
+            Some(fault) => {
+                tracing::warn!(task = %id, instance = request.instance, cause = fault.message,
+                    "task failed, will be tried again");
+            }
+            None => self.0.catalog.finish_task(id).await?,
+        }
+        Ok(FinishTaskReply {})
+    }
+}
+
+impl Api {
+    fn spec(&self, table: TableId) -> Result<TableSpec, Fault> {
+        self.0
+            .table(table)
+            .map(|state| state.spec.clone())
+            .ok_or_else(|| Fault::not_found(format!("table {table} does not exist any more")))
+    }
+}
+
+impl State {
+    /// Registers a sealed segment that is in the deep store already.
+    pub(crate) async fn add_offline_segment(
+        &self,
+        record: SegmentRecord,
+    ) -> Result<SegmentRecord, Fault> {
+        let id = record.id;
+        let table = self
+            .table(id.table)
+            .ok_or_else(|| Fault::not_found(format!("table {} does not exist", id.table)))?;
+        let alive = self.alive_servers();
+        let assigned = if table.spec.is_dimension_table {
+            alive
+        } else {
+            least_loaded(&alive, &self.loads(), table.spec.replication)
+        };
+        let record = self
+            .catalog
+            .add_segment(&table.spec, record, assigned)
+            .await?;
+        self.publish(id.table).await?;
+        Ok(record)
+    }
+
+    /// Segments of each server.
+    pub(crate) fn loads(&self) -> HashMap<InstanceId, usize> {
+        let mut loads = HashMap::new();
+        for table in self.tables() {
+            for server in table.segments.iter().flat_map(|segment| &segment.assigned) {
+                *loads.entry(server.clone()).or_default() += 1;
+            }
+        }
+        loads
+    }
+}
+
+fn to_update(difference: Difference, complete: bool) -> ClusterUpdate {
+    let json = |bytes: Result<Vec<u8>, serde_json::Error>| bytes.unwrap_or_default().into();
+    ClusterUpdate {
+        version: difference.version,
+        complete,
+        tables: difference
+            .tables
+            .iter()
+            .map(|table| json(serde_json::to_vec(&**table)))
+            .collect(),
+        removed_tables: difference.removed.iter().map(|id| id.to_bytes()).collect(),
+        instances: json(serde_json::to_vec(&difference.instances)),
+    }
+}
+
+fn segment_id(table: &[u8], partition: u32, sequence: u32) -> Result<SegmentId, Fault> {
+    let table = TableId::from_bytes(table).ok_or_else(|| Fault::invalid("no table id"))?;
+    Ok(SegmentId {
+        table,
+        partition,
+        sequence,
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(json)
+        .map_err(|error| Fault::invalid(format!("the message is not understood: {error}")))
+}

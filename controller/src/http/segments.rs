@@ -1,0 +1,108 @@
+//! `/segments`: what segments a table has, and their removal.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State as Shared};
+use axum::routing::get;
+use axum::{Json, Router};
+use schemas::Fault;
+use schemas::segment::SegmentRecord;
+use serde_json::{Value, json};
+
+use super::{Answer, App};
+use crate::state::State;
+
+pub(super) fn routes() -> Router<Arc<State>> {
+    Router::new()
+        .route("/segments/{table}", get(list).delete(remove_all))
+        .route(
+            "/segments/{table}/{segment}",
+            axum::routing::delete(remove_one),
+        )
+        .route("/segments/{table}/{segment}/metadata", get(metadata))
+}
+
+async fn list(Shared(state): App, Path(name): Path<String>) -> Answer {
+    let parts = state.resolve(&name)?.into_iter().map(|table| {
+        let names: Vec<&str> = table
+            .segments
+            .iter()
+            .map(|s| s.record.name.as_str())
+            .collect();
+        json!({ table.spec.table_type.to_string(): names })
+    });
+    Ok(Json(Value::Array(parts.collect())))
+}
+
+async fn remove_all(Shared(state): App, Path(name): Path<String>) -> Answer {
+    let mut removed = 0;
+    for table in state.resolve(&name)? {
+        let records = table
+            .segments
+            .iter()
+            .map(|s| &s.record)
+            .filter(|record| record.is_done());
+        let records: Vec<SegmentRecord> = records.cloned().collect();
+        removed += records.len();
+        state
+            .catalog
+            .remove_segments(&records)
+            .await
+            .map_err(Fault::from)?;
+        state.publish(table.spec.id).await.map_err(Fault::from)?;
+    }
+    Ok(Json(
+        json!({ "status": format!("{removed} segments of {name} deleted") }),
+    ))
+}
+
+fn find(state: &State, name: &str, segment: &str) -> Result<SegmentRecord, Fault> {
+    let tables = state.resolve(name)?;
+    let mut records = tables
+        .iter()
+        .flat_map(|table| table.segments.iter().map(|s| &s.record));
+    records
+        .find(|record| record.name == segment)
+        .cloned()
+        .ok_or_else(|| Fault::not_found(format!("table `{name}` has no segment `{segment}`")))
+}
+
+async fn remove_one(Shared(state): App, Path((name, segment)): Path<(String, String)>) -> Answer {
+    let record = find(&state, &name, &segment)?;
+    if !record.is_done() {
+        let message = format!("segment `{segment}` is consuming; pause or drop the table instead");
+        return Err(Fault::conflict(message).into());
+    }
+    let table = record.id.table;
+    state
+        .catalog
+        .remove_segments(&[record])
+        .await
+        .map_err(Fault::from)?;
+    state.publish(table).await.map_err(Fault::from)?;
+    Ok(Json(
+        json!({ "status": format!("Segment {segment} deleted") }),
+    ))
+}
+
+async fn metadata(Shared(state): App, Path((name, segment)): Path<(String, String)>) -> Answer {
+    let record = find(&state, &name, &segment)?;
+    let status = if record.is_done() {
+        "DONE"
+    } else {
+        "IN_PROGRESS"
+    };
+    Ok(Json(json!({
+        "segment.name": record.name,
+        "segment.realtime.status": status,
+        "segment.realtime.startOffset": record.start.to_string(),
+        "segment.realtime.endOffset": record.end.map(|end| end.to_string()),
+        "segment.total.docs": record.ledger.rows.to_string(),
+        "segment.crc": record.crc.to_string(),
+        "segment.creation.time": record.created_ms.to_string(),
+        "segment.start.time": record.time_range.map(|range| range.0.to_string()),
+        "segment.end.time": record.time_range.map(|range| range.1.to_string()),
+        "segment.time.unit": "MILLISECONDS",
+        "segment.download.url": record.uri,
+    })))
+}

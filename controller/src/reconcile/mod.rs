@@ -1,0 +1,43 @@
+//! Reconcilers: idempotent, without input, again and again. One file each.
+
+mod assignment;
+mod partitions;
+pub(crate) use partitions::open_partitions;
+mod retention;
+
+use std::sync::Arc;
+
+use runtime::TaskGroup;
+use schemas::Fault;
+
+use crate::state::State;
+
+pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
+    let loops: [(&str, fn(Arc<State>) -> Reconciled); 3] = [
+        ("partitions", |state| {
+            Box::pin(async move { partitions::run(&state).await })
+        }),
+        ("assignment", |state| {
+            Box::pin(async move { assignment::run(&state).await })
+        }),
+        ("retention", |state| {
+            Box::pin(async move { retention::run(&state).await })
+        }),
+    ];
+    for (name, run) in loops {
+        let state = Arc::clone(state);
+        tasks.spawn(format!("reconcile {name}"), |stop| async move {
+            let again_and_again = async {
+                loop {
+                    if let Err(fault) = run(Arc::clone(&state)).await {
+                        tracing::warn!(reconciler = name, cause = %fault, "will try again");
+                    }
+                    state.clock.sleep(state.config.reconcile_every).await;
+                }
+            };
+            stop.run_until_cancelled(again_and_again).await;
+        });
+    }
+}
+
+type Reconciled = std::pin::Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;

@@ -1,0 +1,160 @@
+//! Removes segments that are past their table's retention, and asks for orphans to be removed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::Fault;
+use schemas::cluster::TableState;
+use schemas::segment::SegmentRecord;
+use schemas::table::Retention;
+use schemas::task::TaskKind;
+
+use crate::state::State;
+
+/// Objects younger than this may belong to a commit that is under way.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+    let now_ms = state.clock.now_ms();
+    for table in state.tables() {
+        let expired = expired(&table, now_ms);
+        if !expired.is_empty() {
+            state.metrics.segments_removed.inc_by(expired.len() as u64);
+            tracing::info!(
+                table = table.spec.physical_name(),
+                segments = expired.len(),
+                "past retention"
+            );
+            state.catalog.remove_segments(&expired).await?;
+            state.publish(table.spec.id).await?;
+        }
+    }
+    ask_for_orphans(state, now_ms).await
+}
+
+/// Sealed segments whose rows are all too old, and the oldest beyond the number of rows.
+fn expired(table: &TableState, now_ms: i64) -> Vec<SegmentRecord> {
+    let Retention {
+        age_max_ms,
+        rows_max,
+    } = table.spec.retention;
+    let mut sealed: Vec<&SegmentRecord> = table
+        .segments
+        .iter()
+        .map(|s| &s.record)
+        .filter(|record| record.is_done())
+        .collect();
+    // Newest first, by the time of their rows, else by when they were made.
+    let newest = |record: &SegmentRecord| record.time_range.map_or(record.created_ms, |r| r.1);
+    sealed.sort_by_key(|record| std::cmp::Reverse((newest(record), record.id.sequence)));
+    let mut rows = 0u64;
+    let mut expired = Vec::new();
+    for record in sealed {
+        let too_old = age_max_ms.is_some_and(|age| newest(record) < now_ms - age);
+        let too_many = rows_max.is_some_and(|most| rows >= most);
+        rows += record.ledger.rows;
+        if too_old || too_many {
+            expired.push(record.clone());
+        }
+    }
+    expired
+}
+
+/// One task an hour lists what the catalog knows; the minion removes the rest.
+async fn ask_for_orphans(state: &State, now_ms: i64) -> Result<(), Fault> {
+    let tasks = state.catalog.tasks().await?;
+    let pending = tasks
+        .iter()
+        .any(|task| matches!(task.kind, TaskKind::RemoveOrphans { .. }));
+    let hour = ORPHAN_AGE.as_millis() as i64;
+    if pending || !state.orphans_are_due(hour, now_ms) {
+        return Ok(());
+    }
+    let known = state
+        .tables()
+        .iter()
+        .flat_map(|table| table.segments.iter().filter_map(|s| s.record.uri.clone()))
+        .collect();
+    let older_than_ms = now_ms - hour;
+    state
+        .catalog
+        .add_task(TaskKind::RemoveOrphans {
+            known,
+            older_than_ms,
+        })
+        .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::cluster::SegmentState;
+    use schemas::pinot::{parse_schema, parse_table_config, table_spec};
+    use schemas::segment::{Ledger, SegmentStatus};
+    use schemas::{SegmentId, TableId};
+
+    fn table(retention: Retention, newest: &[i64]) -> TableState {
+        let schema = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","dataType":"INT"}]}"#;
+        let schema = parse_schema(schema).unwrap().value;
+        let config = parse_table_config(r#"{"tableName":"t","tableType":"OFFLINE"}"#).unwrap();
+        let mut spec = table_spec(&schema, &config.value, TableId::random()).unwrap();
+        spec.retention = retention;
+        let segments = newest.iter().enumerate().map(|(at, newest)| {
+            let id = SegmentId {
+                table: spec.id,
+                partition: 0,
+                sequence: at as u32,
+            };
+            let mut record = SegmentRecord::consuming(id, &spec, 0, 0);
+            record.status = SegmentStatus::Done;
+            record.time_range = Some((0, *newest));
+            record.ledger = Ledger {
+                rows: 10,
+                ..Ledger::default()
+            };
+            SegmentState {
+                record,
+                assigned: vec![],
+                online: vec![],
+            }
+        });
+        let segments = segments.collect();
+        TableState {
+            spec,
+            segments,
+            paused: false,
+            time_boundary_ms: None,
+        }
+    }
+
+    fn sequences(table: &TableState, now_ms: i64) -> Vec<u32> {
+        expired(table, now_ms)
+            .iter()
+            .map(|record| record.id.sequence)
+            .collect()
+    }
+
+    #[test]
+    fn by_age_only_when_all_rows_are_old() {
+        let retention = Retention {
+            age_max_ms: Some(100),
+            rows_max: None,
+        };
+        assert_eq!(sequences(&table(retention, &[10, 900, 1000]), 1000), [0]);
+        assert_eq!(sequences(&table(retention, &[899, 900]), 1000), [0]);
+    }
+
+    #[test]
+    fn by_rows_the_newest_stay() {
+        let retention = Retention {
+            age_max_ms: None,
+            rows_max: Some(15),
+        };
+        assert_eq!(
+            sequences(&table(retention, &[1, 3, 2]), 0),
+            [0],
+            "two segments hold 20 rows"
+        );
+    }
+}

@@ -1,0 +1,394 @@
+//! The controller's view of the cluster and how it is published.
+//!
+//! Invariant: what is published of a table is the catalog's state of it joined with what the living
+//! servers say they hold; `version` grows with each difference.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deepstore::DeepStore;
+use metastore::MetaError;
+use metastore::catalog::{Catalog, StoredTable};
+use parking_lot::Mutex;
+use runtime::Clock;
+use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
+use schemas::proto::{ConsumerState, HeartbeatRequest};
+use schemas::{Fault, InstanceId, SegmentId, TableId};
+use stream::{StreamSource, Streams};
+use tokio::sync::watch;
+
+use crate::Config;
+use crate::completion::Completion;
+use crate::metrics::ControllerMetrics;
+
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) catalog: Catalog,
+    pub(crate) deep: DeepStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: ControllerMetrics,
+    pub(crate) completion: Mutex<Completion>,
+    streams: Arc<dyn Streams>,
+    sources: Mutex<HashMap<TableId, Arc<dyn StreamSource>>>,
+    view: Mutex<View>,
+    orphans_asked_ms: Mutex<i64>,
+    version: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct View {
+    version: u64,
+    tables: BTreeMap<TableId, Published>,
+    removed: BTreeMap<TableId, u64>,
+    instances: BTreeMap<InstanceId, Instance>,
+}
+
+#[derive(Debug)]
+struct Published {
+    state: Arc<TableState>,
+    changed: u64,
+}
+
+/// A role that has sent heartbeats.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance {
+    pub(crate) role: Role,
+    pub(crate) address: String,
+    pub(crate) plan_format: u32,
+    pub(crate) last_heard: Duration,
+    pub(crate) alive: bool,
+    pub(crate) held: HashSet<(SegmentId, u32)>,
+    pub(crate) consumers: Vec<ConsumerState>,
+}
+
+/// What a watcher has not seen yet.
+pub(crate) struct Difference {
+    pub(crate) version: u64,
+    pub(crate) tables: Vec<Arc<TableState>>,
+    pub(crate) removed: Vec<TableId>,
+    pub(crate) instances: Vec<InstanceState>,
+}
+
+impl State {
+    pub(crate) async fn load(
+        config: Config,
+        catalog: Catalog,
+        deep: DeepStore,
+        streams: Arc<dyn Streams>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Fault> {
+        let state = Self {
+            config,
+            catalog,
+            deep,
+            clock,
+            metrics: ControllerMetrics::default(),
+            completion: Mutex::default(),
+            streams,
+            sources: Mutex::default(),
+            view: Mutex::default(),
+            orphans_asked_ms: Mutex::new(0),
+            version: watch::Sender::new(0),
+        };
+        for table in state.catalog.tables().await? {
+            state.publish(table.spec.id).await?;
+        }
+        Ok(state)
+    }
+
+    /// Reads the table from the catalog and publishes what is new about it.
+    pub(crate) async fn publish(&self, id: TableId) -> Result<(), MetaError> {
+        let stored = self.catalog.table(id).await?;
+        let segments = self.catalog.segments(id).await?;
+        let mut view = self.view.lock();
+        let Some(stored) = stored else {
+            view.remove(id);
+            self.announce(&view);
+            return Ok(());
+        };
+        let StoredTable {
+            spec,
+            paused,
+            time_boundary_ms,
+            ..
+        } = stored.value;
+        let segments = segments.into_iter().map(|stored| {
+            let online = view.holders(stored.record.id, stored.record.crc);
+            SegmentState {
+                record: stored.record,
+                assigned: stored.assigned,
+                online,
+            }
+        });
+        let segments = segments.collect();
+        view.put(TableState {
+            spec,
+            segments,
+            paused,
+            time_boundary_ms,
+        });
+        self.announce(&view);
+        Ok(())
+    }
+
+    fn announce(&self, view: &View) {
+        self.metrics.tables.set(view.tables.len() as i64);
+        self.version.send_if_modified(|version| {
+            let newer = *version != view.version;
+            *version = view.version;
+            newer
+        });
+    }
+
+    pub(crate) fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), Fault> {
+        let role: Role = request.role.parse().map_err(Fault::invalid)?;
+        let held = request.held.iter().filter_map(|held| {
+            let segment = held.segment.as_ref()?;
+            let table = TableId::from_bytes(&held.table_id)?;
+            let (partition, sequence) = (segment.partition, segment.sequence);
+            Some((
+                SegmentId {
+                    table,
+                    partition,
+                    sequence,
+                },
+                segment.crc,
+            ))
+        });
+        let instance = Instance {
+            role,
+            address: request.address,
+            plan_format: request.plan_format,
+            last_heard: self.clock.monotonic(),
+            alive: true,
+            held: held.collect(),
+            consumers: request.consumers,
+        };
+        let mut view = self.view.lock();
+        view.hear(InstanceId(request.instance), instance);
+        self.announce(&view);
+        Ok(())
+    }
+
+    /// Takes those who were silent too long as dead.
+    pub(crate) fn judge_liveness(&self) {
+        let now = self.clock.monotonic();
+        let mut view = self.view.lock();
+        let silent: Vec<InstanceId> = view
+            .instances
+            .iter()
+            .filter(|(_, i)| i.alive && now.saturating_sub(i.last_heard) > self.config.liveness)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in silent {
+            tracing::warn!(instance = %id, "no heartbeat, taken as dead");
+            if let Some(instance) = view.instances.get_mut(&id) {
+                instance.alive = false;
+            }
+            view.refresh_online();
+        }
+        self.announce(&view);
+    }
+
+    pub(crate) fn watch_version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    pub(crate) fn difference(&self, since: u64) -> Difference {
+        let view = self.view.lock();
+        let newer = |version: u64| version > since;
+        Difference {
+            version: view.version,
+            tables: view
+                .tables
+                .values()
+                .filter(|table| newer(table.changed))
+                .map(|table| Arc::clone(&table.state))
+                .collect(),
+            removed: view
+                .removed
+                .iter()
+                .filter(|(_, v)| newer(**v))
+                .map(|(id, _)| *id)
+                .collect(),
+            instances: view.instance_states(),
+        }
+    }
+
+    pub(crate) fn tables(&self) -> Vec<Arc<TableState>> {
+        self.view
+            .lock()
+            .tables
+            .values()
+            .map(|table| Arc::clone(&table.state))
+            .collect()
+    }
+
+    pub(crate) fn table(&self, id: TableId) -> Option<Arc<TableState>> {
+        self.view
+            .lock()
+            .tables
+            .get(&id)
+            .map(|table| Arc::clone(&table.state))
+    }
+
+    pub(crate) fn instances(&self) -> BTreeMap<InstanceId, Instance> {
+        self.view.lock().instances.clone()
+    }
+
+    pub(crate) fn alive_servers(&self) -> Vec<InstanceId> {
+        let view = self.view.lock();
+        let alive = |(_, i): &(&InstanceId, &Instance)| i.alive && i.role == Role::Server;
+        view.instances
+            .iter()
+            .filter(alive)
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// Whether any living server still holds something of the table.
+    pub(crate) fn is_held(&self, table: TableId) -> bool {
+        let view = self.view.lock();
+        view.instances
+            .values()
+            .any(|instance| instance.alive && instance.held.iter().any(|(id, _)| id.table == table))
+    }
+
+    /// The client of a table's stream, made once.
+    pub(crate) fn source(&self, state: &TableState) -> Result<Arc<dyn StreamSource>, Fault> {
+        let Some(spec) = &state.spec.stream else {
+            return Err(Fault::invalid(format!(
+                "table `{}` has no stream",
+                state.spec.name
+            )));
+        };
+        let mut sources = self.sources.lock();
+        if let Some(source) = sources.get(&state.spec.id) {
+            return Ok(Arc::clone(source));
+        }
+        let source = self.streams.source(spec, state.spec.name.as_str())?;
+        sources.insert(state.spec.id, Arc::clone(&source));
+        Ok(source)
+    }
+
+    /// Whether `every_ms` have passed since it last said so.
+    pub(crate) fn orphans_are_due(&self, every_ms: i64, now_ms: i64) -> bool {
+        let mut asked_ms = self.orphans_asked_ms.lock();
+        let due = now_ms - *asked_ms >= every_ms;
+        if due {
+            *asked_ms = now_ms;
+        }
+        due
+    }
+
+    pub(crate) fn forget_source(&self, table: TableId) {
+        self.sources.lock().remove(&table);
+    }
+}
+
+impl View {
+    fn holders(&self, id: SegmentId, crc: u32) -> Vec<InstanceId> {
+        self.instances
+            .iter()
+            .filter(|(_, instance)| instance.alive && instance.held.contains(&(id, crc)))
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    fn put(&mut self, state: TableState) {
+        let id = state.spec.id;
+        if self
+            .tables
+            .get(&id)
+            .is_some_and(|table| *table.state == state)
+        {
+            return;
+        }
+        self.version += 1;
+        let changed = self.version;
+        self.tables.insert(
+            id,
+            Published {
+                state: Arc::new(state),
+                changed,
+            },
+        );
+    }
+
+    fn remove(&mut self, id: TableId) {
+        if self.tables.remove(&id).is_some() {
+            self.version += 1;
+            self.removed.insert(id, self.version);
+        }
+    }
+
+    fn hear(&mut self, id: InstanceId, instance: Instance) {
+        let old = self.instances.insert(id.clone(), instance);
+        let new = &self.instances[&id];
+        let same_place = old.as_ref().is_some_and(|old| {
+            (old.alive, &old.address, old.plan_format) == (true, &new.address, new.plan_format)
+        });
+        if !same_place {
+            self.version += 1;
+        }
+        if old.is_none_or(|old| !old.alive || old.held != new.held) {
+            self.refresh_online();
+        }
+    }
+
+    /// Joins all tables with who holds what now.
+    fn refresh_online(&mut self) {
+        self.version += 1;
+        let version = self.version;
+        let mut fresh = Vec::new();
+        for (id, table) in &self.tables {
+            let online: Vec<Vec<InstanceId>> = table
+                .state
+                .segments
+                .iter()
+                .map(|segment| self.holders(segment.record.id, segment.record.crc))
+                .collect();
+            if table
+                .state
+                .segments
+                .iter()
+                .zip(&online)
+                .any(|(s, o)| s.online != *o)
+            {
+                fresh.push((*id, online));
+            }
+        }
+        for (id, online) in fresh {
+            if let Some(table) = self.tables.get_mut(&id) {
+                let mut state = TableState::clone(&table.state);
+                for (segment, online) in state.segments.iter_mut().zip(online) {
+                    segment.online = online;
+                }
+                *table = Published {
+                    state: Arc::new(state),
+                    changed: version,
+                };
+            }
+        }
+    }
+
+    fn instance_states(&self) -> Vec<InstanceState> {
+        let states = self.instances.iter().map(|(id, instance)| InstanceState {
+            id: id.clone(),
+            role: instance.role,
+            address: instance.address.clone(),
+            alive: instance.alive,
+            plan_format: instance.plan_format,
+        });
+        states.collect()
+    }
+}
