@@ -1,8 +1,12 @@
 //! The state of the cluster as the controller publishes it to brokers, servers and minions.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstanceId, Offset, Partition, Sequence};
+use crate::ids::{InstanceId, Offset, Partition, Sequence, TableId, TableName};
+use crate::proto::ClusterUpdate;
 use crate::segment::SegmentRecord;
 use crate::table::TableSpec;
 
@@ -74,5 +78,55 @@ impl std::str::FromStr for Role {
             .into_iter()
             .find(|role| role.name().eq_ignore_ascii_case(text))
             .ok_or_else(|| format!("`{text}` is no role: controller, broker, server or minion"))
+    }
+}
+
+/// A copy of the controller's state, replaced whole with each update.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterState {
+    pub version: u64,
+    pub tables: HashMap<TableId, Arc<TableState>>,
+    pub instances: HashMap<InstanceId, InstanceState>,
+}
+
+impl ClusterState {
+    /// The state after `update`; an error when the update is not understood.
+    pub fn updated(&self, update: &ClusterUpdate) -> Result<Self, serde_json::Error> {
+        let mut tables = if update.complete {
+            HashMap::new()
+        } else {
+            self.tables.clone()
+        };
+        for json in &update.tables {
+            let table: TableState = serde_json::from_slice(json)?;
+            tables.insert(table.spec.id, Arc::new(table));
+        }
+        for id in update
+            .removed_tables
+            .iter()
+            .filter_map(|id| TableId::from_bytes(id))
+        {
+            tables.remove(&id);
+        }
+        let instances: Vec<InstanceState> = serde_json::from_slice(&update.instances)?;
+        let instances = instances.into_iter().map(|i| (i.id.clone(), i)).collect();
+        Ok(Self {
+            version: update.version,
+            tables,
+            instances,
+        })
+    }
+
+    /// The OFFLINE and the REALTIME part behind a raw or a physical name.
+    pub fn resolve(&self, name: &str) -> Vec<Arc<TableState>> {
+        let Ok((raw, table_type)) = TableName::parse_physical(name) else {
+            return Vec::new();
+        };
+        let fits = |table: &&Arc<TableState>| {
+            table.spec.name == raw && table_type.is_none_or(|t| t == table.spec.table_type)
+        };
+        let mut parts: Vec<_> = self.tables.values().filter(fits).cloned().collect();
+        parts.sort_by_key(|table| table.spec.table_type);
+        parts
     }
 }

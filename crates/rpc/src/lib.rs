@@ -11,6 +11,7 @@ mod control;
 mod fragments;
 mod network;
 mod serve;
+mod watch;
 
 #[allow(
     clippy::all,
@@ -30,3 +31,4 @@ pub use control::{ControlApi, UpdateStream};
 pub use fragments::{AnswerStream, FragmentApi};
 pub use network::{GrpcNetwork, InProcessNetwork, Network};
 pub use serve::{serve_control, serve_fragments};
+pub use watch::follow_cluster;

@@ -37,7 +37,9 @@ impl FragmentApi for Echo {
         self.running.fetch_add(1, Ordering::SeqCst);
         let held = Running(Arc::clone(&self.running));
         if count == 0 {
-            return Ok(stream::pending().map(move |answer| (&held, answer).1).boxed());
+            return Ok(stream::pending()
+                .map(move |answer| (&held, answer).1)
+                .boxed());
         }
         let answers = (1..=count).map(move |number| {
             let _ = &held;
@@ -51,7 +53,10 @@ impl FragmentApi for Echo {
     }
 
     async fn system_rows(&self, request: SystemRowsRequest) -> Result<SystemRowsReply, Fault> {
-        Ok(SystemRowsReply { batches: request.table.into(), fault: None })
+        Ok(SystemRowsReply {
+            batches: request.table.into(),
+            fault: None,
+        })
     }
 }
 
@@ -64,7 +69,13 @@ struct Setup {
 
 fn instance(address: String) -> InstanceState {
     let id = InstanceId("Server_test".to_owned());
-    InstanceState { id, role: Role::Server, address, alive: true, plan_format: 1 }
+    InstanceState {
+        id,
+        role: Role::Server,
+        address,
+        alive: true,
+        plan_format: 1,
+    }
 }
 
 fn in_process() -> Setup {
@@ -73,7 +84,12 @@ fn in_process() -> Setup {
     let network = InProcessNetwork::default();
     network.register_server("Server_test", Arc::new(echo));
     let api = network.server(&instance(String::new())).unwrap();
-    Setup { api, running, server: TaskGroup::new("server"), _network: Arc::new(network) }
+    Setup {
+        api,
+        running,
+        server: TaskGroup::new("server"),
+        _network: Arc::new(network),
+    }
 }
 
 async fn grpc() -> Setup {
@@ -85,11 +101,20 @@ async fn grpc() -> Setup {
     rpc::serve_fragments(listener, Arc::new(echo), &server);
     let network = GrpcNetwork::new(None, &TaskGroup::new("client")).unwrap();
     let api = network.server(&instance(address)).unwrap();
-    Setup { api, running, server, _network: Arc::new(network) }
+    Setup {
+        api,
+        running,
+        server,
+        _network: Arc::new(network),
+    }
 }
 
 fn request(count: u64, plan: &'static [u8]) -> FragmentRequest {
-    FragmentRequest { template_hash: count, plan: plan.into(), ..FragmentRequest::default() }
+    FragmentRequest {
+        template_hash: count,
+        plan: plan.into(),
+        ..FragmentRequest::default()
+    }
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -117,7 +142,10 @@ async fn conformance(setup: Setup) {
     let both = futures::future::join_all([(3, b"abc" as &[u8]), (70, b"xyz")].map(
         async |(count, plan)| {
             let answers = setup.api.run(request(count, plan)).await.unwrap();
-            answers.map(|answer| answer.unwrap()).collect::<Vec<_>>().await
+            answers
+                .map(|answer| answer.unwrap())
+                .collect::<Vec<_>>()
+                .await
         },
     ))
     .await;
@@ -129,8 +157,14 @@ async fn conformance(setup: Setup) {
     assert_eq!((fault.kind, fault.code), (FaultKind::Invalid, 710));
     assert_eq!(fault.message, "thirteen");
 
-    let rows = SystemRowsRequest { table: "consuming".to_owned(), deadline_ms: 0 };
-    assert_eq!(&setup.api.system_rows(rows).await.unwrap().batches[..], b"consuming");
+    let rows = SystemRowsRequest {
+        table: "consuming".to_owned(),
+        deadline_ms: 0,
+    };
+    assert_eq!(
+        &setup.api.system_rows(rows).await.unwrap().batches[..],
+        b"consuming"
+    );
 
     let forever = setup.api.run(request(0, b"")).await.unwrap();
     until(|| setup.running.load(Ordering::SeqCst) == 1).await;
@@ -154,7 +188,9 @@ async fn a_server_that_goes_away_fails_its_queries() {
     let mut forever = setup.api.run(request(0, b"")).await.unwrap();
     until(|| setup.running.load(Ordering::SeqCst) == 1).await;
     setup.server.stop(Duration::from_millis(200)).await;
-    let broken = tokio::time::timeout(Duration::from_secs(10), forever.next()).await.unwrap();
+    let broken = tokio::time::timeout(Duration::from_secs(10), forever.next())
+        .await
+        .unwrap();
     assert_eq!(broken.unwrap().unwrap_err().kind, FaultKind::Unavailable);
 }
 

@@ -1,0 +1,62 @@
+//! A role's copy of the cluster's state, kept up to date.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use runtime::{Backoff, Clock, TaskGroup};
+use schemas::cluster::ClusterState;
+use schemas::proto::WatchRequest;
+use schemas::{Fault, InstanceId};
+use tokio::sync::watch;
+
+use crate::Network;
+
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Follows the controller until `tasks` stops. While it is away the last state stays.
+pub fn follow_cluster(
+    network: Arc<dyn Network>,
+    instance: &InstanceId,
+    clock: Arc<dyn Clock>,
+    tasks: &TaskGroup,
+) -> watch::Receiver<Arc<ClusterState>> {
+    let (publish, state) = watch::channel(Arc::new(ClusterState::default()));
+    let instance = instance.0.clone();
+    tasks.spawn("cluster state", |stop| async move {
+        let follow = async {
+            let mut backoff = Backoff::up_to(RETRY_MAX);
+            loop {
+                match once(&*network, &instance, &publish, &mut backoff).await {
+                    Ok(()) => tracing::debug!("the controller ended the watch"),
+                    Err(fault) => tracing::debug!(cause = %fault, "no controller, will retry"),
+                }
+                clock.sleep(backoff.next_delay()).await;
+            }
+        };
+        stop.run_until_cancelled(follow).await;
+    });
+    state
+}
+
+async fn once(
+    network: &dyn Network,
+    instance: &str,
+    publish: &watch::Sender<Arc<ClusterState>>,
+    backoff: &mut Backoff,
+) -> Result<(), Fault> {
+    let request = WatchRequest {
+        instance: instance.to_owned(),
+    };
+    let mut updates = network.controller()?.watch(request).await?;
+    while let Some(update) = updates.next().await {
+        let update = update?;
+        let next = publish.borrow().updated(&update);
+        let next = next.map_err(|error| {
+            Fault::internal(format!("the cluster's state is not understood: {error}"))
+        })?;
+        publish.send_replace(Arc::new(next));
+        backoff.reset();
+    }
+    Ok(())
+}
