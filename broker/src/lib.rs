@@ -1,1 +1,111 @@
 //! The role that takes SQL, scatters it to servers, gathers and answers.
+//!
+//! It keeps a copy of the cluster's state and nothing else: any number of brokers may run, and none
+//! of them opens a segment.
+
+mod http;
+mod metrics;
+mod own;
+mod pinot;
+mod query;
+mod values;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use query::Queries;
+use rest::HostGuard;
+use rpc::{Network, follow_cluster};
+use runtime::{Clock, TaskGroup};
+use schemas::cluster::Role;
+use schemas::proto::HeartbeatRequest;
+use schemas::{Fault, InstanceId};
+use tokio::net::TcpListener;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `Broker_127.0.0.1_8099`.
+    pub instance: InstanceId,
+    /// Where its HTTP API is reached.
+    pub address: String,
+    pub version: &'static str,
+    pub query_timeout_ms: u64,
+    /// LIMIT of Pinot's dialect when a query names none.
+    pub default_limit: u64,
+    pub memory_bytes: u64,
+    pub hosts: HostGuard,
+    /// Questions that the page offers: title and statement.
+    pub examples: Vec<(String, String)>,
+}
+
+#[derive(Debug)]
+pub struct Parts {
+    pub network: Arc<dyn Network>,
+    pub clock: Arc<dyn Clock>,
+    pub tasks: TaskGroup,
+    pub http: TcpListener,
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    tasks: TaskGroup,
+    queries: Arc<Queries>,
+}
+
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
+    let Parts {
+        network,
+        clock,
+        tasks,
+        http,
+    } = parts;
+    let cluster = follow_cluster(
+        Arc::clone(&network),
+        &config.instance,
+        Arc::clone(&clock),
+        &tasks,
+    );
+    let queries = Queries::new(&config, Arc::clone(&network), Arc::clone(&clock), cluster)?;
+    let queries = Arc::new(queries);
+    rest::serve(
+        http,
+        http::router(&queries),
+        config.hosts.clone(),
+        "broker",
+        &tasks,
+    );
+    let beat = HeartbeatRequest {
+        instance: config.instance.0.clone(),
+        role: Role::Broker.name().to_owned(),
+        address: config.address.clone(),
+        ..HeartbeatRequest::default()
+    };
+    tasks.spawn("broker heartbeat", |stop| async move {
+        let beats = async {
+            loop {
+                if let Ok(controller) = network.controller()
+                    && let Err(fault) = controller.heartbeat(beat.clone()).await
+                {
+                    tracing::debug!(cause = %fault, "no heartbeat");
+                }
+                clock.sleep(HEARTBEAT_EVERY).await;
+            }
+        };
+        stop.run_until_cancelled(beats).await;
+    });
+    Ok(Broker { tasks, queries })
+}
+
+impl Broker {
+    pub async fn stop(&self, grace: Duration) {
+        self.tasks.stop(grace).await;
+    }
+
+    /// Rows that a query would see now, without one: sealed ones of the state.
+    pub fn is_ready(&self) -> bool {
+        self.queries.ready().is_ok()
+    }
+}

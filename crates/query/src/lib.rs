@@ -17,7 +17,7 @@ pub mod scan_exec;
 pub mod system;
 mod table;
 
-pub use dialect::{Dialect, Options, Statement, parse};
+pub use dialect::{Dialect, Options, OutputColumn, Statement, parse};
 pub use fault::to_fault;
 pub use gather::{QueryContext, QueryStats};
 pub use planner::{Planned, Planner, PlannerConfig};

@@ -1,0 +1,162 @@
+//! Our own API: `/v1/sql` in the standard dialect, `/v1/tables`, `/v1/examples`.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use query::{Dialect, Options};
+use schemas::{Fault, Span};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::query::{Outcome, Queries, Request};
+use crate::values::{type_name, value};
+
+pub(crate) fn routes() -> Router<Arc<Queries>> {
+    Router::new()
+        .route("/v1/sql", post(sql))
+        .route("/v1/tables", get(tables))
+        .route("/v1/examples", get(examples))
+}
+
+#[derive(Deserialize)]
+struct SqlRequest {
+    sql: String,
+    #[serde(default)]
+    options: std::collections::BTreeMap<String, Value>,
+}
+
+async fn sql(Shared(queries): Shared<Arc<Queries>>, Json(body): Json<SqlRequest>) -> Response {
+    let mut options = Options::default();
+    for (name, value) in &body.options {
+        options.set(
+            name,
+            &value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
+        );
+    }
+    let sql = body.sql.clone();
+    let request = Request {
+        sql: body.sql,
+        dialect: Dialect::Standard,
+        options,
+    };
+    let outcome = queries.run(request).await;
+    match &outcome.result {
+        Ok(_) => Json(answer(&queries, &outcome)).into_response(),
+        Err(fault) => {
+            let text = outcome
+                .statement
+                .as_ref()
+                .map_or(sql.as_str(), |s| s.text.as_str());
+            let status = StatusCode::from_u16(fault.kind.http_status());
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, Json(refusal(fault, &sql, text))).into_response()
+        }
+    }
+}
+
+fn answer(queries: &Queries, outcome: &Outcome) -> Value {
+    let Ok(rows) = &outcome.result else {
+        return Value::Null;
+    };
+    let columns: Vec<Value> = rows
+        .schema
+        .fields()
+        .iter()
+        .map(|field| json!({ "name": field.name(), "type": type_name(field) }))
+        .collect();
+    let mut json_rows = Vec::new();
+    for batch in &rows.batches {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|column| value(column, row));
+            json_rows.push(Value::Array(cells.collect()));
+        }
+    }
+    let scan = &outcome.stats.scan;
+    let newest_ms = outcome.stats.newest_ingest_ms;
+    let age_ms = (newest_ms > 0).then(|| (queries.clock.now_ms() - newest_ms).max(0));
+    json!({
+        "columns": columns,
+        "rows": json_rows,
+        "stats": {
+            "timeUsedMs": outcome.elapsed.as_secs_f64() * 1000.0,
+            "segmentsTotal": scan.segments_queried,
+            "segmentsProcessed": scan.segments_processed,
+            "segmentsMatched": scan.segments_matched,
+            "segmentsPruned": scan.segments_pruned,
+            "indexes": scan.indexes,
+            "docsScanned": scan.docs_scanned,
+            "totalDocs": scan.docs_total,
+            "newestEventAgeMs": age_ms,
+            "nativeOperators": scan.native_operators,
+            "fallbackOperators": scan.fallback_operators,
+            "servers": outcome.stats.servers_responded.len(),
+        },
+        "warnings": outcome.warnings,
+    })
+}
+
+/// `text` is the part of `sql` that was parsed; spans are made relative to `sql`.
+fn refusal(fault: &Fault, sql: &str, text: &str) -> Value {
+    let mut error = json!({ "code": fault.code, "message": fault.message });
+    if let Some(Span { start, end }) = fault.span {
+        let shift = sql.find(text).unwrap_or(0);
+        let (start, end) = (start as usize + shift, end as usize + shift);
+        let before = sql.get(..start).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        error["line"] = json!(line);
+        error["column"] = json!(column);
+        error["span"] = json!({ "start": start, "end": end });
+    }
+    json!({ "error": error })
+}
+
+/// Names, columns and rows, for completion and for the row counter.
+async fn tables(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {
+    let cluster = queries.cluster();
+    let mut tables: Vec<_> = cluster.tables.values().collect();
+    tables.sort_by_key(|table| table.spec.physical_name());
+    tables.dedup_by(|a, b| a.spec.name == b.spec.name);
+    let mut list = Vec::new();
+    for table in tables {
+        let columns: Vec<Value> = table
+            .spec
+            .columns
+            .iter()
+            .map(|column| json!({ "name": column.name, "type": column.data_type.name() }))
+            .collect();
+        let rows = count(&queries, table.spec.name.as_str()).await;
+        list.push(json!({ "name": table.spec.name, "rows": rows, "columns": columns }));
+    }
+    Json(json!({ "tables": list }))
+}
+
+async fn count(queries: &Queries, table: &str) -> Option<i64> {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    let sql = format!("SELECT COUNT(*) FROM \"{table}\"");
+    let request = Request {
+        sql,
+        dialect: Dialect::Standard,
+        options: Options::default(),
+    };
+    let rows = queries.run(request).await.result.ok()?;
+    let batch = rows.batches.first().filter(|batch| batch.num_rows() == 1)?;
+    Some(batch.column(0).as_primitive_opt::<Int64Type>()?.value(0))
+}
+
+async fn examples(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {
+    let list: Vec<Value> = queries
+        .config
+        .examples
+        .iter()
+        .map(|(title, sql)| json!({ "title": title, "sql": sql }))
+        .collect();
+    Json(json!({ "examples": list }))
+}
