@@ -64,6 +64,7 @@ pub(crate) fn route(
             Piece::Consuming(ConsumingFrom {
                 partition,
                 from_sequence: sequence,
+                start: record.start,
             })
         };
         let usable: Vec<&InstanceId> = segment

@@ -76,6 +76,9 @@ pub struct ConsumingFrom {
     pub partition: u32,
     #[prost(uint32, tag = "2")]
     pub from_sequence: u32,
+    /// offset at which that segment starts, as the broker knows it
+    #[prost(int64, tag = "3")]
+    pub start: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PartitionOffset {
