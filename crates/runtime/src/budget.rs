@@ -105,15 +105,26 @@ impl MemoryPermit {
         self.bytes += by_bytes;
         Ok(())
     }
+
+    /// Gives back `by_bytes`, at most all.
+    pub fn shrink(&mut self, by_bytes: u64) {
+        let by_bytes = by_bytes.min(self.bytes);
+        self.bytes -= by_bytes;
+        give_back(&self.node, by_bytes);
+    }
+}
+
+fn give_back(node: &Arc<Node>, bytes: u64) {
+    let mut node = Some(node);
+    while let Some(current) = node {
+        current.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        node = current.parent.as_ref();
+    }
 }
 
 impl Drop for MemoryPermit {
     fn drop(&mut self) {
-        let mut node = Some(&self.node);
-        while let Some(current) = node {
-            current.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-            node = current.parent.as_ref();
-        }
+        give_back(&self.node, self.bytes);
     }
 }
 
@@ -125,7 +136,8 @@ mod tests {
     fn a_refused_child_takes_nothing() {
         let process = MemoryBudget::root("process", 100);
         let query = process.child("query", 80);
-        let held = query.try_reserve(60).unwrap();
+        let mut held = query.try_reserve(70).unwrap();
+        held.shrink(10);
         assert!(query.try_reserve(30).is_err(), "over its own limit");
         let _other = process.try_reserve(30).unwrap();
         assert!(query.try_reserve(15).is_err(), "over the parent's limit");

@@ -1,0 +1,225 @@
+//! A column of a table as one segment has it, and its values as Arrow arrays.
+//!
+//! Arrays are always of the plain logical type: strings come as views into the dictionary, never as
+//! dictionary arrays.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Decimal256Array, Float32Array,
+    Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+    TimestampMillisecondArray, UInt32Array, make_array, new_null_array,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::take;
+use arrow::datatypes::{Field, Schema, SchemaRef, i256};
+use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
+use schemas::arrow::BIG_DECIMAL_SCALE;
+use schemas::proto::NullMode;
+use schemas::table::virtual_column;
+use schemas::{DataType, TableSpec};
+use segment::SegmentView;
+use segment::view::{Codes, ColumnView, RawValues, Values};
+
+/// One column of one segment.
+#[derive(Clone, Debug)]
+pub(crate) enum Source<'a> {
+    Stored(ColumnView<'a>),
+    /// The same for every row: virtual columns, and columns that the segment does not have.
+    Constant(ArrayRef),
+    DocId,
+}
+
+pub(crate) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+pub(crate) fn source<'a>(
+    view: &'a SegmentView,
+    spec: &TableSpec,
+    field: &Field,
+    null_mode: NullMode,
+) -> Result<Source<'a>> {
+    let name = field.name().as_str();
+    let partition = || Arc::new(Int32Array::from(vec![view.partition() as i32])) as ArrayRef;
+    match name {
+        virtual_column::SEGMENT_NAME => {
+            return Ok(Source::Constant(Arc::new(StringViewArray::from(vec![
+                view.name(),
+            ]))));
+        }
+        virtual_column::DOC_ID => return Ok(Source::DocId),
+        virtual_column::PARTITION | virtual_column::PARTITION_ID => {
+            return Ok(Source::Constant(partition()));
+        }
+        _ => {}
+    }
+    if let Some(column) = view.column(name).map_err(external)? {
+        return Ok(Source::Stored(column));
+    }
+    if null_mode == NullMode::ThreeValued && field.is_nullable() {
+        return Ok(Source::Constant(new_null_array(field.data_type(), 1)));
+    }
+    match spec.column(name) {
+        Some(column) => Ok(Source::Constant(
+            segment::default_array(column).map_err(external)?,
+        )),
+        None => internal_err!("the table has no column `{name}`"),
+    }
+}
+
+impl Source<'_> {
+    /// The values of the block's rows that begin at `start`; `rows` are relative to it, `None` = all
+    /// `len`.
+    pub(crate) fn array(
+        &self,
+        start: u32,
+        len: u32,
+        rows: Option<&[u32]>,
+        null_mode: NullMode,
+    ) -> Result<ArrayRef> {
+        let count = rows.map_or(len as usize, <[u32]>::len);
+        match self {
+            Self::Constant(one) => {
+                let value = ScalarValue::try_from_array(one, 0)?;
+                value.to_array_of_size(count)
+            }
+            Self::DocId => {
+                let ids = (0..count).map(|at| (start + rows.map_or(at as u32, |r| r[at])) as i32);
+                Ok(Arc::new(Int32Array::from_iter_values(ids)))
+            }
+            Self::Stored(column) => {
+                let array = stored(column, start..start + len, rows)?;
+                if null_mode == NullMode::Defaults {
+                    return Ok(array);
+                }
+                with_nulls(column, array, start, rows)
+            }
+        }
+    }
+}
+
+fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> Result<ArrayRef> {
+    match column.values() {
+        Values::Dictionary(dictionary) => {
+            let codes: UInt32Array = match dictionary.codes(range) {
+                Codes::U8(codes) => pick(codes, rows, u32::from).into(),
+                Codes::U16(codes) => pick(codes, rows, u32::from).into(),
+                Codes::U32(codes) => pick(codes, rows, |code| code).into(),
+            };
+            Ok(take(&dictionary.array(), &codes, None)?)
+        }
+        Values::Raw(raw) => {
+            let values = raw.values(range);
+            let long = || longs(values, rows);
+            Ok(match column.data_type() {
+                DataType::Int => Arc::new(Int32Array::from_iter_values(
+                    long().into_iter().map(|v| v as i32),
+                )),
+                DataType::Long => Arc::new(Int64Array::from(long())),
+                DataType::Timestamp => Arc::new(TimestampMillisecondArray::from(long())),
+                DataType::Boolean => {
+                    let long = long();
+                    let mut bits = BooleanBufferBuilder::new(long.len());
+                    long.iter().for_each(|value| bits.append(*value != 0));
+                    Arc::new(BooleanArray::new(bits.finish(), None))
+                }
+                DataType::Float => match values {
+                    RawValues::F32(values) => {
+                        Arc::new(Float32Array::from(pick(values, rows, |v| v)))
+                    }
+                    _ => return internal_err!("a FLOAT column of another form"),
+                },
+                DataType::Double => match values {
+                    RawValues::F64(values) => {
+                        Arc::new(Float64Array::from(pick(values, rows, |v| v)))
+                    }
+                    _ => return internal_err!("a DOUBLE column of another form"),
+                },
+                DataType::BigDecimal => match values {
+                    RawValues::I256(values) => decimals(pick(values, rows, |v| v))?,
+                    _ => return internal_err!("a BIG_DECIMAL column of another form"),
+                },
+                DataType::String | DataType::Json | DataType::Bytes => {
+                    return internal_err!("a column of text without a dictionary");
+                }
+            })
+        }
+    }
+}
+
+fn decimals(values: Vec<i256>) -> Result<ArrayRef> {
+    let array = Decimal256Array::from(values);
+    let precision = schemas::arrow::BIG_DECIMAL_PRECISION;
+    Ok(Arc::new(
+        array.with_precision_and_scale(precision, BIG_DECIMAL_SCALE)?,
+    ))
+}
+
+fn pick<T: Copy, U>(values: &[T], rows: Option<&[u32]>, of: impl Fn(T) -> U) -> Vec<U> {
+    match rows {
+        None => values.iter().map(|value| of(*value)).collect(),
+        Some(rows) => rows.iter().map(|row| of(values[*row as usize])).collect(),
+    }
+}
+
+/// Whole numbers of any narrowed form.
+pub(crate) fn longs(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<i64> {
+    match values {
+        RawValues::U8 { base, values } => pick(values, rows, |v| base + i64::from(v)),
+        RawValues::U16 { base, values } => pick(values, rows, |v| base + i64::from(v)),
+        RawValues::U32 { base, values } => pick(values, rows, |v| base.wrapping_add(i64::from(v))),
+        RawValues::I32(values) => pick(values, rows, i64::from),
+        RawValues::I64(values) => pick(values, rows, |v| v),
+        RawValues::Sequence { first, count } => match rows {
+            None => (first..).take(count).collect(),
+            Some(rows) => rows.iter().map(|row| first + i64::from(*row)).collect(),
+        },
+        RawValues::F32(values) => pick(values, rows, |v| v as i64),
+        RawValues::F64(values) => pick(values, rows, |v| v as i64),
+        RawValues::I256(values) => pick(values, rows, |v| v.as_i128() as i64),
+    }
+}
+
+/// Takes the null bits of the column into the array.
+fn with_nulls(
+    column: &ColumnView<'_>,
+    array: ArrayRef,
+    start: u32,
+    rows: Option<&[u32]>,
+) -> Result<ArrayRef> {
+    let Some(nulls) = column.nulls() else {
+        return Ok(array);
+    };
+    let count = array.len() as u32;
+    if rows.is_none() && !nulls.any_in(start..start + count) {
+        return Ok(array);
+    }
+    let valid = (0..count).map(|at| {
+        let row = rows.map_or(at, |rows| rows[at as usize]);
+        !nulls.is_null(start + row)
+    });
+    let valid = NullBuffer::from_iter(valid);
+    let data = array.to_data().into_builder().nulls(Some(valid)).build()?;
+    Ok(make_array(data))
+}
+
+/// A batch of the given columns; the schema may have none.
+pub(crate) fn batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
+}
+
+/// `schema` with only the columns at `indices`, and nothing else changed.
+pub(crate) fn project(schema: &Schema, indices: &[usize]) -> Result<SchemaRef> {
+    Ok(Arc::new(schema.project(indices)?))
+}

@@ -1,0 +1,224 @@
+//! Runs fragments: decode, put the scans in, replace aggregates, execute.
+//!
+//! Nothing of a fragment outlives it: its memory is a child of the engine's budget, its work runs
+//! on the compute pool and ends when its token is cancelled.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use datafusion::common::{Result as DfResult, internal_datafusion_err};
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt;
+use query::codec::{ScanFactory, decode_plan};
+use query::scan_exec::ScanDescription;
+use query::to_fault;
+use runtime::{CancellationToken, ComputePool, MemoryBudget};
+use schemas::proto::{NullMode, ScanStats};
+use schemas::{Fault, FaultKind, TableId, TableSpec};
+use segment::SegmentView;
+
+use crate::memory::{BudgetPool, bytes_of};
+use crate::native;
+use crate::scan_exec::{ServerScanExec, Shared};
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Bytes that one fragment may hold, its answer among them.
+    pub fragment_memory_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeOperators {
+    On,
+    Off,
+}
+
+/// A part of a query for this server.
+#[derive(Clone, Debug)]
+pub struct Fragment {
+    pub plan: Bytes,
+    /// Of `plan`.
+    pub template_hash: u64,
+    /// For each table what to read, all from one snapshot. A table may be empty, never absent.
+    pub tables: HashMap<TableId, Vec<SegmentView>>,
+    pub specs: HashMap<TableId, Arc<TableSpec>>,
+    pub null_mode: NullMode,
+    pub native: NativeOperators,
+    pub cancel: CancellationToken,
+}
+
+#[derive(Debug)]
+pub struct FragmentResult {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+    pub stats: ScanStats,
+}
+
+/// An answer batch by batch.
+pub struct FragmentStream {
+    pub schema: SchemaRef,
+    batches: SendableRecordBatchStream,
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for FragmentStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FragmentStream").finish_non_exhaustive()
+    }
+}
+
+impl FragmentStream {
+    /// The next batch; `None` = that was all.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch, Fault>> {
+        let cancelled = self.shared.cancel.cancelled();
+        let batch = tokio::select! {
+            biased;
+            () = cancelled => return Some(Err(Fault::cancelled("the query was cancelled"))),
+            batch = self.batches.next() => batch,
+        };
+        batch.map(|batch| batch.map_err(|error| to_fault(&error, "")))
+    }
+
+    /// Complete once [`Self::next`] has returned `None`.
+    pub fn stats(&self) -> ScanStats {
+        self.shared.counters.snapshot()
+    }
+}
+
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    /// Knows the functions; plans are decoded with it.
+    decoding: Arc<TaskContext>,
+    pool: ComputePool,
+    memory: MemoryBudget,
+}
+
+impl Engine {
+    pub fn new(config: EngineConfig, pool: ComputePool, memory: MemoryBudget) -> Self {
+        let state = SessionStateBuilder::new()
+            .with_config(SessionConfig::new().with_target_partitions(1))
+            .with_default_features()
+            .build();
+        Self {
+            config,
+            decoding: state.task_ctx(),
+            pool,
+            memory,
+        }
+    }
+
+    /// Runs the fragment to its end. An answer that does not fit the budget is a fault with code
+    /// 245; [`Self::run_stream`] has no such limit.
+    pub async fn run(&self, fragment: Fragment) -> Result<FragmentResult, Fault> {
+        let (mut stream, pool) = self.start(fragment)?;
+        let mut batches = Vec::new();
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            pool.take(bytes_of(&batch))
+                .map_err(|error| to_fault(&error, ""))?;
+            batches.push(batch);
+        }
+        Ok(FragmentResult {
+            schema: Arc::clone(&stream.schema),
+            batches,
+            stats: stream.stats(),
+        })
+    }
+
+    pub fn run_stream(&self, fragment: Fragment) -> Result<FragmentStream, Fault> {
+        self.start(fragment).map(|(stream, _)| stream)
+    }
+
+    fn start(&self, fragment: Fragment) -> Result<(FragmentStream, Arc<BudgetPool>), Fault> {
+        let fault = |error| to_fault(&error, "");
+        let bytes = self.config.fragment_memory_bytes;
+        let pool = BudgetPool::new(self.memory.child("fragment", bytes)).map_err(fault)?;
+        let pool = Arc::new(pool);
+        self.stream(fragment, Arc::clone(&pool) as _)
+            .map(|stream| (stream, pool))
+            .map_err(fault)
+    }
+
+    fn stream(
+        &self,
+        fragment: Fragment,
+        memory_pool: Arc<dyn MemoryPool>,
+    ) -> DfResult<FragmentStream> {
+        let shared = Arc::new(Shared {
+            pool: self.pool.clone(),
+            counters: Default::default(),
+            cancel: fragment.cancel,
+        });
+        let factory = Factory {
+            tables: fragment.tables,
+            specs: fragment.specs,
+            shared: Arc::clone(&shared),
+        };
+        let plan = decode_plan(&fragment.plan, &self.decoding, Arc::new(factory))?;
+        let plan = native::replace(plan, fragment.native, &shared.counters)?;
+        let runtime = self.decoding.runtime_env();
+        let task = TaskContext::new(
+            None,
+            "fragment".to_owned(),
+            self.decoding.session_config().clone(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::new(),
+            Arc::new(RuntimeEnv {
+                memory_pool,
+                ..(*runtime).clone()
+            }),
+        );
+        Ok(FragmentStream {
+            schema: plan.schema(),
+            batches: execute_stream(plan, Arc::new(task))?,
+            shared,
+        })
+    }
+}
+
+/// Gives each scan of the plan its segments.
+#[derive(Debug)]
+struct Factory {
+    tables: HashMap<TableId, Vec<SegmentView>>,
+    specs: HashMap<TableId, Arc<TableSpec>>,
+    shared: Arc<Shared>,
+}
+
+impl ScanFactory for Factory {
+    fn scan(&self, description: ScanDescription) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let table = description.table;
+        let (Some(segments), Some(spec)) = (self.tables.get(&table), self.specs.get(&table)) else {
+            let name = &description.table_name;
+            return Err(internal_datafusion_err!(
+                "the fragment names no segments of table `{name}`"
+            ));
+        };
+        // A broker that knows a newer schema asks elsewhere until this server knows it too.
+        for at in description.projection.iter().copied() {
+            let name = description.table_schema.field(at).name();
+            if !name.starts_with('$') && spec.column(name).is_none() {
+                let message = format!("this server does not know column `{name}` yet");
+                let code = schemas::fault::pinot_code::QUERY_EXECUTION;
+                let fault = Fault::new(FaultKind::Unavailable, code, message);
+                return Err(crate::columns::external(fault));
+            }
+        }
+        Ok(Arc::new(ServerScanExec::new(
+            description,
+            Arc::clone(spec),
+            segments.clone(),
+            Arc::clone(&self.shared),
+        )?))
+    }
+}

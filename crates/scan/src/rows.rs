@@ -1,0 +1,82 @@
+//! The rows of one block that a predicate keeps: one bit a row.
+
+use segment::BLOCK_ROWS;
+
+pub(crate) const WORDS: usize = BLOCK_ROWS as usize / 64;
+
+/// Bit i of the mask is row `start + i`; bits at and past `len` are 0.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockMask {
+    pub(crate) words: [u64; WORDS],
+    pub(crate) len: u32,
+}
+
+impl BlockMask {
+    pub(crate) fn all(len: u32) -> Self {
+        let mut words = [0; WORDS];
+        for (at, word) in words.iter_mut().enumerate() {
+            let from = at as u32 * 64;
+            *word = match len.saturating_sub(from) {
+                0 => 0,
+                rows @ 1..64 => (1 << rows) - 1,
+                _ => u64::MAX,
+            };
+        }
+        Self { words, len }
+    }
+
+    pub(crate) fn none(len: u32) -> Self {
+        Self {
+            words: [0; WORDS],
+            len,
+        }
+    }
+
+    pub(crate) fn and(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+        }
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.words.iter().map(|word| word.count_ones()).sum()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.count() == self.len
+    }
+
+    pub(crate) fn set(&mut self, row: u32) {
+        self.words[row as usize / 64] |= 1 << (row % 64);
+    }
+
+    /// Rows in the block, ascending.
+    pub(crate) fn collect_into(&self, rows: &mut Vec<u32>) {
+        rows.clear();
+        for (at, word) in self.words.iter().enumerate() {
+            let mut word = *word;
+            while word != 0 {
+                rows.push(at as u32 * 64 + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_know_their_rows() {
+        let mut mask = BlockMask::all(130);
+        assert_eq!((mask.count(), mask.is_full()), (130, true));
+        let mut some = BlockMask::none(130);
+        [3, 64, 129].map(|row| some.set(row));
+        mask.and(&some);
+        let mut rows = Vec::new();
+        mask.collect_into(&mut rows);
+        assert_eq!(rows, [3, 64, 129]);
+        assert_eq!(BlockMask::all(BLOCK_ROWS).count(), BLOCK_ROWS);
+    }
+}
