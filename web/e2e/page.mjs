@@ -82,6 +82,11 @@ const steps = {
     expect(!error, `the question was refused: ${error}`);
     expect((await cells(page, ".grid td.null")).length > 0, "a null is not shown as null");
   },
+  async "a whole number beyond 2^53 keeps its digits"(page) {
+    await ask(page, "SELECT CAST('9007199254740993' AS BIGINT) AS great");
+    const [value] = await cells(page, ".grid td.number");
+    expect(value === "9007199254740993", `shown as ${value}`);
+  },
   async "time against a number is a chart"(page) {
     const time = await timeColumn();
     const second = `date_trunc('second', ${time})`;

@@ -48,9 +48,16 @@ export function tokens(sql: string): Token[] {
     else if (groups["quoted"] !== undefined) kind = "name";
     else if (groups["number"] !== undefined) kind = "number";
     else if (groups["word"] !== undefined) kind = wordKind(text, sql, match.index + text.length);
+    // What follows AS is a name, whatever word it is; CAST(x AS type) loses its colour for it.
+    if (kind === "keyword" && afterAs(found)) kind = "name";
     found.push({ kind, text });
   }
   return found;
+}
+
+function afterAs(before: Token[]): boolean {
+  const last = before.findLast(({ kind }) => kind !== "space" && kind !== "comment");
+  return last?.kind === "keyword" && last.text.toLowerCase() === "as";
 }
 
 function wordKind(word: string, sql: string, end: number): Kind {
