@@ -2,12 +2,25 @@
 
 use schemas::{Fault, FaultKind, Offset};
 
-#[derive(Debug, thiserror::Error)]
+/// `Unreachable` may pass while the reader is kept; every other error ends the reader.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StreamError {
-    #[error("no Kafka broker answers at `{brokers}`: {detail}")]
+    #[error(
+        "no Kafka broker answers at `{brokers}`: {detail}; check the address and that the broker \
+         runs"
+    )]
     Unreachable { brokers: String, detail: String },
-    #[error("topic `{topic}` does not exist at `{brokers}`")]
+    #[error("topic `{topic}` does not exist at `{brokers}`; create it, or correct its name")]
     TopicMissing { topic: String, brokers: String },
+    #[error(
+        "topic `{topic}` at `{brokers}` has no partition {partition}; it was recreated with fewer \
+         partitions, drop and create the table"
+    )]
+    PartitionMissing {
+        topic: String,
+        partition: u32,
+        brokers: String,
+    },
     #[error(
         "offset {wanted} of `{topic}` partition {partition} is not in the log any more (it holds \
          {start} to {end}): the topic was recreated, or its retention is shorter than the outage; \
@@ -20,7 +33,7 @@ pub enum StreamError {
         start: Offset,
         end: Offset,
     },
-    #[error("the Kafka client refused option `{option}`: {detail}")]
+    #[error("the Kafka client refused option `{option}`: {detail}; correct or remove it")]
     Option { option: String, detail: String },
     #[error("{0}")]
     Client(String),
@@ -31,13 +44,19 @@ pub enum StreamError {
 impl StreamError {
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Unreachable { .. } | Self::TopicMissing { .. } | Self::Client(_) => {
-                FaultKind::Unavailable
-            }
+            Self::Unreachable { .. }
+            | Self::TopicMissing { .. }
+            | Self::PartitionMissing { .. }
+            | Self::Client(_) => FaultKind::Unavailable,
             Self::OffsetOutOfRange { .. } => FaultKind::Conflict,
             Self::Option { .. } => FaultKind::Invalid,
             Self::Closed => FaultKind::Cancelled,
         }
+    }
+
+    /// Whether the same reader may be asked again.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod embedded;
 mod error;
 mod kafka;
+mod sample;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -16,33 +17,42 @@ use bytes::Bytes;
 use schemas::Offset;
 
 pub use error::StreamError;
-pub use kafka::{KafkaProducer, KafkaSource};
+pub use kafka::{Acks, KafkaProducer, KafkaSource};
+pub use sample::{SampleFrom, sample};
 
+/// Key and payload share one buffer with the other messages of their fetch.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub offset: Offset,
     /// Epoch milliseconds; -1 = the log has none.
     pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
     /// `None` is a tombstone.
     pub payload: Option<Bytes>,
 }
 
-/// What one fetch brought. Offsets ascend; they may have gaps.
+/// What one fetch brought: at most 4096 messages, about 4 MiB. Offsets ascend; they may have gaps.
 #[derive(Debug, Default)]
 pub struct Messages {
     pub messages: Vec<Message>,
     /// First offset that is not covered: past the last message and past what the log does not hand
     /// out (control records, aborted transactions).
     pub next: Offset,
-    /// End of the log, where it is known.
+    /// End of the log as of the last answer of the broker; `None` before the first. While a
+    /// transaction is open, `next` stays below it.
     pub log_end: Option<Offset>,
+    /// First offset that is still in the log, as `log_end`.
+    pub log_start: Option<Offset>,
 }
 
 /// One partition, read in order by one reader.
 #[async_trait]
 pub trait PartitionReader: Debug + Send {
-    /// Returns as soon as anything is there, or empty after `wait`. Dropping the future loses
-    /// nothing.
+    /// Returns as soon as there are messages, or `next` or `log_end` moved; else empty after `wait`.
+    /// Dropping the future loses nothing.
+    ///
+    /// After [`StreamError::Unreachable`] the reader goes on by itself when the broker is back. Every
+    /// other error ends it and is given again: open a new one at the last `next`.
     async fn fetch(&mut self, wait: Duration) -> Result<Messages, StreamError>;
 }
 
@@ -62,7 +72,8 @@ pub trait StreamSource: Debug + Send + Sync {
         topic: &str,
         partition: u32,
     ) -> Result<(Offset, Offset), StreamError>;
-    /// A topic that exists already is fine.
+    /// With the brokers' default replication; returns when the topic can be used. A topic that
+    /// exists already is fine, also with another number of partitions.
     async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), StreamError>;
 }
 

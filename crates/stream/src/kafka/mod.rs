@@ -1,9 +1,10 @@
 //! Apache Kafka, or anything that speaks its protocol, through librdkafka.
 
 mod context;
+mod events;
 mod producer;
 mod reader;
 mod source;
 
-pub use producer::KafkaProducer;
+pub use producer::{Acks, KafkaProducer};
 pub use source::KafkaSource;

@@ -2,53 +2,60 @@
 //!
 //! Invariants:
 //! - the consumer is assigned, never subscribed: no group, no commit;
-//! - `next` is past the last message handed out, and past the end of what the log does not hand out
-//!   once its end was seen; it never goes back;
+//! - `next` is past the last message handed out, and past what the log does not hand out once its end
+//!   was seen; it never goes back;
+//! - an error is handed out after all messages before it, and none follows it, except when it may
+//!   pass: nothing is skipped;
 //! - at most [`BATCHES_QUEUED`] batches wait for the caller; then the thread stops polling.
 
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message as _, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use schemas::Offset;
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use super::events::{Event, EventQueue, Gathered};
 use super::source::explain;
-use crate::{Message, Messages, PartitionReader, StreamError};
+use crate::{Messages, PartitionReader, StreamError};
 
 const BATCHES_QUEUED: usize = 2;
 const BATCH_MESSAGES_MAX: usize = 4096;
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// How long the thread waits for a message before it looks whether it shall stop.
-const POLL: Duration = Duration::from_millis(50);
+/// How long the thread sleeps at most; it is woken to stop.
+const POLL: Duration = Duration::from_millis(500);
+/// The client tries again some times a second; the caller need not hear of each.
+const UNREACHABLE_EVERY: Duration = Duration::from_secs(1);
 
 type Batch = Result<Messages, StreamError>;
 
-#[derive(Debug)]
 pub(super) struct KafkaReader {
     batches: mpsc::Receiver<Batch>,
+    queue: Arc<EventQueue>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     next: Offset,
+    log_end: Option<Offset>,
+    log_start: Option<Offset>,
+    /// What ended the thread.
+    failed: Option<StreamError>,
 }
 
-struct Poller {
-    consumer: BaseConsumer<Context>,
-    brokers: String,
-    topic: String,
-    partition: i32,
-    next: Offset,
-    to_reader: mpsc::Sender<Batch>,
-    stop: Arc<AtomicBool>,
+impl std::fmt::Debug for KafkaReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaReader")
+            .field("next", &self.next)
+            .field("log_end", &self.log_end)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl KafkaReader {
@@ -59,20 +66,30 @@ impl KafkaReader {
         partition: u32,
         from: Offset,
     ) -> Result<Self, StreamError> {
-        let partition = partition as i32;
+        let native_topic = CString::new(topic)
+            .map_err(|_| StreamError::Client(format!("`{topic:?}` is no topic name")))?;
+        let native_partition = i32::try_from(partition)
+            .map_err(|_| StreamError::Client(format!("{partition} is no partition")))?;
         let mut assignment = TopicPartitionList::new();
         assignment
-            .add_partition_offset(topic, partition, KafkaOffset::Offset(from))
+            .add_partition_offset(topic, native_partition, KafkaOffset::Offset(from))
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| explain(brokers, topic, &error))?;
+        let queue = EventQueue::new(consumer)
+            .ok_or_else(|| StreamError::Client("the consumer has no queue".to_owned()))?;
+        let queue = Arc::new(queue);
         let (to_reader, batches) = mpsc::channel(BATCHES_QUEUED);
         let stop = Arc::new(AtomicBool::new(false));
         let poller = Poller {
-            consumer,
+            queue: Arc::clone(&queue),
             brokers: brokers.to_owned(),
             topic: topic.to_owned(),
-            partition,
+            native_topic,
+            partition: native_partition,
             next: from,
+            sent: (from, None),
+            pending: None,
+            complained: None,
             to_reader,
             stop: Arc::clone(&stop),
         };
@@ -82,27 +99,49 @@ impl KafkaReader {
             .map_err(|error| StreamError::Client(format!("no thread for a consumer: {error}")))?;
         Ok(Self {
             batches,
+            queue,
             stop,
             thread: Some(thread),
             next: from,
+            log_end: None,
+            log_start: None,
+            failed: None,
         })
+    }
+
+    fn accept(&mut self, batch: Batch) -> Batch {
+        match batch {
+            Ok(batch) => {
+                self.next = batch.next;
+                self.log_end = batch.log_end;
+                self.log_start = batch.log_start;
+                Ok(batch)
+            }
+            Err(error) => {
+                if !error.may_pass() {
+                    self.failed = Some(error.clone());
+                }
+                Err(error)
+            }
+        }
     }
 }
 
 #[async_trait]
 impl PartitionReader for KafkaReader {
     async fn fetch(&mut self, wait: Duration) -> Result<Messages, StreamError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         match tokio::time::timeout(wait, self.batches.recv()).await {
             Err(_) => Ok(Messages {
+                messages: Vec::new(),
                 next: self.next,
-                ..Messages::default()
+                log_end: self.log_end,
+                log_start: self.log_start,
             }),
             Ok(None) => Err(StreamError::Closed),
-            Ok(Some(batch)) => {
-                let batch = batch?;
-                self.next = batch.next;
-                Ok(batch)
-            }
+            Ok(Some(batch)) => self.accept(batch),
         }
     }
 }
@@ -111,141 +150,136 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.batches.close();
+        self.queue.wake();
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            let _panicked = thread.join();
         }
     }
 }
 
-/// What one poll brought.
-enum Polled {
-    Message(Message),
-    /// Everything that is there has been read.
-    End,
-    Nothing,
-    Failed(StreamError),
+/// The thread's half.
+struct Poller {
+    queue: Arc<EventQueue>,
+    brokers: String,
+    topic: String,
+    native_topic: CString,
+    partition: i32,
+    next: Offset,
+    /// `next` and the log's end as the reader knows them.
+    sent: (Offset, Option<Offset>),
+    /// Comes after the messages that were read before it.
+    pending: Option<StreamError>,
+    complained: Option<Instant>,
+    to_reader: mpsc::Sender<Batch>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Poller {
     fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
-            let batch = match self.gather() {
-                Ok(None) => continue,
-                Ok(Some(batch)) => Ok(batch),
-                Err(error) => Err(error),
-            };
-            if self.to_reader.blocking_send(batch).is_err() {
+            if let Some(news) = self.gather()
+                && self.to_reader.blocking_send(Ok(news)).is_err()
+            {
                 return;
             }
-        }
-    }
-
-    /// Waits for one message, then takes what is there already.
-    fn gather(&mut self) -> Result<Option<Messages>, StreamError> {
-        let mut messages = Vec::new();
-        let mut bytes = 0;
-        let mut wait = POLL;
-        let before = self.next;
-        while messages.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
-            match self.poll(wait) {
-                Polled::Message(message) => {
-                    self.next = message.offset + 1;
-                    bytes += message.payload.as_ref().map_or(0, Bytes::len);
-                    messages.push(message);
-                    wait = Duration::ZERO;
+            if let Some(error) = self.pending.take() {
+                let ends = !error.may_pass();
+                if self.to_reader.blocking_send(Err(error)).is_err() || ends {
+                    return;
                 }
-                Polled::End => {
-                    self.next = self.next.max(self.position());
-                    break;
-                }
-                Polled::Nothing => break,
-                // What was read before the error is handed out first; the error comes again.
-                Polled::Failed(error) if messages.is_empty() => return Err(error),
-                Polled::Failed(_) => break,
             }
         }
-        if messages.is_empty() && self.next == before && self.log_end().is_none() {
-            return Ok(None);
+    }
+
+    /// Waits for one event, then takes what is there already. `None`: nothing new.
+    fn gather(&mut self) -> Option<Messages> {
+        let mut gathered = Gathered::default();
+        let mut wait = POLL;
+        while gathered.len() < BATCH_MESSAGES_MAX && gathered.bytes() < BATCH_BYTES_MAX {
+            match self.queue.take(wait, &mut gathered) {
+                Event::Message(offset) => {
+                    self.next = offset + 1;
+                    wait = Duration::ZERO;
+                }
+                Event::End(offset) => {
+                    self.next = self.next.max(offset);
+                    break;
+                }
+                Event::Failed(code, reason) => {
+                    self.pending = self.failure(code, &reason);
+                    if self.pending.is_some() {
+                        break;
+                    }
+                }
+                Event::Nothing => break,
+            }
         }
-        let (next, log_end) = (self.next, self.log_end());
-        Ok(Some(Messages {
-            messages,
-            next,
+        let watermarks = self.queue.watermarks(&self.native_topic, self.partition);
+        let log_end = watermarks.map(|(_, end)| end);
+        let known = (self.next, log_end);
+        if gathered.len() == 0 && self.sent == known {
+            return None;
+        }
+        self.sent = known;
+        Some(Messages {
+            messages: gathered.into_messages(),
+            next: self.next,
             log_end,
-        }))
+            log_start: watermarks.map(|(start, _)| start),
+        })
     }
 
-    fn poll(&self, wait: Duration) -> Polled {
-        match self.consumer.poll(wait) {
-            None => Polled::Nothing,
-            Some(Ok(message)) => Polled::Message(owned(&message)),
-            Some(Err(KafkaError::PartitionEOF(_))) => Polled::End,
-            Some(Err(error)) => Polled::Failed(self.explain(&error)),
+    /// `None`: it passes by itself, or was told just now.
+    fn failure(&mut self, code: Code, reason: &str) -> Option<StreamError> {
+        match code {
+            // One connection; when no broker is left, `AllBrokersDown` follows.
+            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => None,
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => Some(self.out_of_range()),
+            Code::UnknownPartition => Some(StreamError::PartitionMissing {
+                topic: self.topic.clone(),
+                partition: self.partition as u32,
+                brokers: self.brokers.clone(),
+            }),
+            _ => {
+                let error = explain(&self.brokers, &self.topic, &KafkaError::Global(code));
+                if error.may_pass() {
+                    return self.complain(reason);
+                }
+                match error {
+                    StreamError::Client(text) => {
+                        Some(StreamError::Client(format!("{text} ({reason})")))
+                    }
+                    other => Some(other),
+                }
+            }
         }
     }
 
-    fn explain(&self, error: &KafkaError) -> StreamError {
-        let out_of_range = [
-            RDKafkaErrorCode::AutoOffsetReset,
-            RDKafkaErrorCode::OffsetOutOfRange,
-        ];
-        if error
-            .rdkafka_error_code()
-            .is_some_and(|code| out_of_range.contains(&code))
-        {
-            let (topic, partition) = (&self.topic, self.partition);
-            let (start, end) = self
-                .consumer
-                .fetch_watermarks(topic, partition, Duration::from_secs(2))
-                .unwrap_or((-1, -1));
-            return StreamError::OffsetOutOfRange {
-                topic: topic.clone(),
-                partition: partition as u32,
-                wanted: self.next,
-                start,
-                end,
-            };
+    fn complain(&mut self, reason: &str) -> Option<StreamError> {
+        let quiet = |at: Instant| at.elapsed() < UNREACHABLE_EVERY;
+        if self.complained.is_some_and(quiet) {
+            return None;
         }
-        explain(&self.brokers, &self.topic, error)
+        self.complained = Some(Instant::now());
+        Some(StreamError::Unreachable {
+            brokers: self.brokers.clone(),
+            detail: reason.to_owned(),
+        })
     }
 
-    /// The application's position: at the end of the log it lies past control records and aborted
-    /// transactions, which are never handed out.
-    fn position(&self) -> Offset {
-        let position = self.consumer.position().ok();
-        let element = position.as_ref().and_then(|list| {
-            list.find_partition(&self.topic, self.partition)
-                .map(|e| e.offset())
-        });
-        match element {
-            Some(KafkaOffset::Offset(offset)) => offset,
-            _ => self.next,
+    fn out_of_range(&self) -> StreamError {
+        let held = self.queue.consumer().fetch_watermarks(
+            &self.topic,
+            self.partition,
+            Duration::from_secs(2),
+        );
+        let (start, end) = held.unwrap_or((-1, -1));
+        StreamError::OffsetOutOfRange {
+            topic: self.topic.clone(),
+            partition: self.partition as u32,
+            wanted: self.next,
+            start,
+            end,
         }
-    }
-
-    /// As of the last fetch; `None` before the first.
-    fn log_end(&self) -> Option<Offset> {
-        let topic = CString::new(self.topic.as_str()).ok()?;
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: the client lives as long as `self`; all pointers are valid during the call.
-        let code = unsafe {
-            rdkafka::bindings::rd_kafka_get_watermark_offsets(
-                self.consumer.client().native_ptr(),
-                topic.as_ptr(),
-                self.partition,
-                &mut low,
-                &mut high,
-            )
-        };
-        let known = code == rdkafka::bindings::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-        (known && high >= 0).then_some(high)
-    }
-}
-
-fn owned(message: &BorrowedMessage<'_>) -> Message {
-    Message {
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-        payload: message.payload().map(Bytes::copy_from_slice),
     }
 }

@@ -1,4 +1,7 @@
 //! Topics and partitions of a Kafka cluster.
+//!
+//! Invariant: a table's options may say how to reach the cluster and how to read from it, but not
+//! what exactly-once rests on: assignment, no commits, no silent jump to another offset.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +11,45 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use runtime::ComputePool;
+use runtime::{Backoff, ComputePool};
 use schemas::Offset;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::reader::KafkaReader;
 use crate::{PartitionReader, StreamError, StreamSource};
 
-const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(4);
+const TOPIC_READY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// As replication factor: what the brokers are set to.
+const BROKERS_DEFAULT: i32 = -1;
+
+/// What a table's options cannot change.
+const FIXED: [(&str, &str); 4] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+];
 
 /// One Kafka cluster as one table sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaSource {
     brokers: Arc<str>,
+    /// May hold secrets.
     config: ClientConfig,
+    context: Context,
     /// Metadata calls block; they run here.
     pool: ComputePool,
+}
+
+impl std::fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSource")
+            .field("brokers", &self.brokers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl KafkaSource {
@@ -38,10 +64,6 @@ impl KafkaSource {
             .set("bootstrap.servers", brokers)
             .set("client.id", format!("tannin-{name}"))
             .set("group.id", format!("tannin-{name}"))
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
             .set("fetch.min.bytes", "1")
@@ -56,15 +78,22 @@ impl KafkaSource {
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000")
+            .set("socket.connection.setup.timeout.ms", "4000")
+            .set("topic.metadata.propagation.max.ms", "2000")
+            .set("topic.metadata.refresh.fast.interval.ms", "20")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("allow.auto.create.topics", "false")
             .set("log_level", "3");
         for (option, value) in options {
             config.set(option, value);
         }
+        for (option, value) in FIXED {
+            config.set(option, value);
+        }
         let source = Self {
             brokers: brokers.into(),
             config,
+            context: Context::default(),
             pool: ComputePool::new(2),
         };
         source.consumer()?;
@@ -73,14 +102,8 @@ impl KafkaSource {
 
     fn consumer(&self) -> Result<BaseConsumer<Context>, StreamError> {
         self.config
-            .create_with_context(Context)
-            .map_err(|error| match error {
-                KafkaError::ClientConfig(_, detail, option, value) => StreamError::Option {
-                    option: format!("{option}={value}"),
-                    detail,
-                },
-                other => StreamError::Client(other.to_string()),
-            })
+            .create_with_context(self.context.clone())
+            .map_err(refused)
     }
 
     /// Runs a call that blocks on a fresh consumer.
@@ -99,26 +122,53 @@ impl KafkaSource {
             .map_err(|error| StreamError::Client(error.to_string()))?
     }
 
+    /// Until the cluster has told itself of a new topic.
+    async fn await_topic(&self, topic: &str) -> Result<(), StreamError> {
+        let deadline = Instant::now() + TOPIC_READY_TIMEOUT;
+        let mut backoff = Backoff::up_to(Duration::from_millis(500));
+        loop {
+            match self.partitions(topic).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => tokio::time::sleep(backoff.next_delay()).await,
+            }
+        }
+    }
+
     fn explain(&self, topic: &str, error: &KafkaError) -> StreamError {
         explain(&self.brokers, topic, error)
     }
 }
 
+/// Why a client could not be made; the value of an option may be a secret.
+pub(super) fn refused(error: KafkaError) -> StreamError {
+    match error {
+        KafkaError::ClientConfig(_, detail, option, _) => StreamError::Option { option, detail },
+        other => StreamError::Client(format!("no Kafka client can be made: {other}")),
+    }
+}
+
+fn is_unknown_partition(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopicOrPartition};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(UnknownPartition | UnknownTopicOrPartition))
+}
+
 pub(super) fn explain(brokers: &str, topic: &str, error: &KafkaError) -> StreamError {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
-        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
-            StreamError::TopicMissing {
-                topic: topic.to_owned(),
-                brokers: brokers.to_owned(),
-            }
-        }
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => StreamError::TopicMissing {
+            topic: topic.to_owned(),
+            brokers: brokers.to_owned(),
+        },
         Some(
             Code::AllBrokersDown
             | Code::BrokerTransportFailure
             | Code::OperationTimedOut
             | Code::Resolve
-            | Code::RequestTimedOut,
+            | Code::RequestTimedOut
+            | Code::MessageTimedOut
+            | Code::LeaderNotAvailable,
         ) => StreamError::Unreachable {
             brokers: brokers.to_owned(),
             detail: error.to_string(),
@@ -143,9 +193,10 @@ impl StreamSource for KafkaSource {
         let count = self.ask(topic, |consumer, topic| {
             let metadata = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT)?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
-            match found {
-                Some(found) if found.error().is_none() => Ok(found.partitions().len() as u32),
-                _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)),
+            match found.map(|found| (found.error(), found.partitions().len())) {
+                Some((None, count)) => Ok(count as u32),
+                Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error.into())),
+                None => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)),
             }
         });
         count.await
@@ -157,25 +208,40 @@ impl StreamSource for KafkaSource {
         partition: u32,
     ) -> Result<(Offset, Offset), StreamError> {
         let watermarks = self.ask(topic, move |consumer, topic| {
-            consumer.fetch_watermarks(topic, partition as i32, METADATA_TIMEOUT)
+            match consumer.fetch_watermarks(topic, partition as i32, METADATA_TIMEOUT) {
+                Err(error) if is_unknown_partition(&error) => Ok(None),
+                watermarks => watermarks.map(Some),
+            }
         });
-        watermarks.await
+        match watermarks.await? {
+            Some(watermarks) => Ok(watermarks),
+            // An error when the topic itself is missing.
+            None => self
+                .partitions(topic)
+                .await
+                .and(Err(StreamError::PartitionMissing {
+                    topic: topic.to_owned(),
+                    partition,
+                    brokers: self.brokers.to_string(),
+                })),
+        }
     }
 
     async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), StreamError> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &*self.brokers)
-            .set("log_level", "3");
-        let admin: AdminClient<Context> = config
-            .create_with_context(Context)
-            .map_err(|error| StreamError::Client(error.to_string()))?;
-        let wanted = NewTopic::new(topic, partitions as i32, TopicReplication::Fixed(1));
+        let admin: AdminClient<Context> = self
+            .config
+            .create_with_context(self.context.clone())
+            .map_err(refused)?;
+        let count = i32::try_from(partitions)
+            .map_err(|_| StreamError::Client(format!("{partitions} are too many partitions")))?;
+        let wanted = NewTopic::new(topic, count, TopicReplication::Fixed(BROKERS_DEFAULT));
         let options = AdminOptions::new().request_timeout(Some(METADATA_TIMEOUT));
         let results = admin.create_topics([&wanted], &options).await;
         let results = results.map_err(|error| self.explain(topic, &error))?;
         match results.into_iter().next() {
-            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+            None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
+                self.await_topic(topic).await
+            }
             Some(Err((_, code))) => Err(StreamError::Client(format!(
                 "Kafka at `{}` did not create topic `{topic}`: {code}",
                 self.brokers
