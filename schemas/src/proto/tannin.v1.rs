@@ -55,7 +55,6 @@ pub struct TableScan {
     pub table_id: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "2")]
     pub sealed: ::prost::alloc::vec::Vec<SegmentRef>,
-    /// every segment of the partition with sequence >= from_sequence
     #[prost(message, repeated, tag = "3")]
     pub consuming: ::prost::alloc::vec::Vec<ConsumingFrom>,
     #[prost(message, repeated, tag = "4")]
@@ -70,6 +69,8 @@ pub struct SegmentRef {
     #[prost(fixed32, tag = "3")]
     pub crc: u32,
 }
+/// Every segment of the partition with sequence >= from_sequence, sealed or consuming. A server whose
+/// run does not begin with from_sequence reports it as missing, with crc 0, and reads none of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConsumingFrom {
     #[prost(uint32, tag = "1")]
