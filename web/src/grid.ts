@@ -45,7 +45,7 @@ function line(columns: Column[], row: Cell[], bars: BarScale | null): HTMLElemen
     if (value === null) td.classList.add("null");
     if (cell(value) !== exact(value) || exact(value).length > 60) td.title = exact(value);
     if (bars?.column === at && typeof value === "number") {
-      td.classList.add("bar");
+      td.classList.add("gauge");
       td.style.setProperty("--part", `${(100 * value) / bars.greatest}%`);
     }
     tr.append(td);
