@@ -33,6 +33,11 @@ pub trait Files: Debug + Send + Sync + 'static {
 pub trait AppendFile: Debug + Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
+    /// A handle whose `sync_data` makes durable what was appended before, while appends go on;
+    /// `None`: only [`Self::sync`] can.
+    fn sync_handle(&self) -> io::Result<Option<File>> {
+        Ok(None)
+    }
     /// Bytes, synced or not.
     fn len(&self) -> u64;
     fn is_empty(&self) -> bool {
@@ -131,6 +136,10 @@ impl AppendFile for OsAppendFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn sync_handle(&self) -> io::Result<Option<File>> {
+        self.file.try_clone().map(Some)
     }
 
     fn len(&self) -> u64 {
