@@ -1,1 +1,192 @@
 //! The role that consumes streams, holds segments and runs query fragments.
+//!
+//! The cluster's state says what this server shall hold; a reconciler makes it so, again and again.
+//! Each partition has one consumer task, the only writer of its segment. Queries read one
+//! [`view::TableView`] per table, replaced whole, so that sealing a segment is never seen.
+
+mod consume;
+mod fragments;
+mod heartbeat;
+mod metrics;
+mod ready;
+mod reconcile;
+mod store;
+mod system;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deepstore::DeepStore;
+use rest::{HostGuard, health_routes};
+use rpc::{FragmentApi, Network, follow_cluster};
+use runtime::{Clock, ComputePool, Files, MemoryBudget, TaskGroup};
+use scan::{Engine, EngineConfig};
+use schemas::cluster::ClusterState;
+use schemas::{Fault, InstanceId};
+use stream::Streams;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use fragments::{FragmentService, Fragments};
+use heartbeat::Heart;
+use metrics::ServerMetrics;
+use ready::Readiness;
+use store::Store;
+use view::Tables;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `Server_127.0.0.1_8098`.
+    pub instance: InstanceId,
+    /// Where its gRPC service is reached.
+    pub address: String,
+    pub version: &'static str,
+    /// Segments are kept in the folder `segments` below it.
+    pub data_dir: PathBuf,
+    pub hosts: HostGuard,
+    /// Bytes of rows that are consumed and not sealed yet.
+    pub ingest_memory_bytes: u64,
+    /// Bytes that all fragments together may hold, and one of them.
+    pub query_memory_bytes: u64,
+    pub fragment_memory_bytes: u64,
+}
+
+pub struct Parts {
+    pub network: Arc<dyn Network>,
+    pub deep: DeepStore,
+    pub streams: Arc<dyn Streams>,
+    pub clock: Arc<dyn Clock>,
+    pub files: Arc<dyn Files>,
+    pub compute: ComputePool,
+    /// Of the process; the shares above are taken from it.
+    pub memory: MemoryBudget,
+    pub tasks: TaskGroup,
+    pub http: TcpListener,
+    /// `None`: all roles are in this process.
+    pub grpc: Option<TcpListener>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("http", &self.http)
+            .field("grpc", &self.grpc)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all tasks of a server share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) streams: Arc<dyn Streams>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) compute: ComputePool,
+    pub(crate) ingest_memory: MemoryBudget,
+    pub(crate) deep: DeepStore,
+    pub(crate) store: Store,
+    pub(crate) tables: Tables,
+    pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
+    pub(crate) heart: Heart,
+    pub(crate) ready: Readiness,
+    pub(crate) metrics: ServerMetrics,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    core: Arc<Core>,
+    fragments: FragmentService,
+    tasks: TaskGroup,
+}
+
+pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
+    let Parts {
+        network,
+        deep,
+        streams,
+        clock,
+        files,
+        compute,
+        memory,
+        tasks,
+        http,
+        grpc,
+    } = parts;
+    let cluster = follow_cluster(
+        Arc::clone(&network),
+        &config.instance,
+        Arc::clone(&clock),
+        &tasks,
+    );
+    let engine_config = EngineConfig {
+        fragment_memory_bytes: config.fragment_memory_bytes,
+    };
+    let query_memory = memory.child("query", config.query_memory_bytes);
+    let engine = Engine::new(engine_config, compute.clone(), query_memory);
+    let metrics = ServerMetrics::new();
+    let core = Arc::new(Core {
+        store: Store {
+            folder: config.data_dir.join("segments"),
+            files: Arc::clone(&files),
+            deep: deep.clone(),
+            compute: compute.clone(),
+            clock: Arc::clone(&clock),
+            downloads: metrics.downloads.clone(),
+            quarantined: metrics.quarantined.clone(),
+        },
+        ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
+        heart: Heart::new(clock.now_ms()),
+        tables: Tables::default(),
+        ready: Readiness::default(),
+        config,
+        network,
+        streams,
+        clock,
+        files,
+        compute,
+        deep,
+        cluster,
+        metrics,
+    });
+    let fragments = FragmentService(Arc::new(Fragments::new(Arc::clone(&core), engine)));
+    if let Some(listener) = grpc {
+        let api: Arc<dyn FragmentApi> = Arc::new(fragments.clone());
+        rpc::serve_fragments(listener, api, &tasks);
+    }
+    let asked = Arc::clone(&core);
+    let routes = health_routes(
+        core.config.version,
+        Arc::new(move || asked.ready.check()),
+        core.metrics.all.clone(),
+    );
+    rest::serve(http, routes, core.config.hosts.clone(), "server", &tasks);
+    heartbeat::start(&core, &tasks);
+    reconcile::start(&core, &tasks);
+    Ok(Server {
+        core,
+        fragments,
+        tasks,
+    })
+}
+
+impl Server {
+    /// For brokers in the same process.
+    pub fn fragments(&self) -> Arc<dyn FragmentApi> {
+        Arc::new(self.fragments.clone())
+    }
+
+    /// `Ok` when it serves; otherwise what it waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        self.core.ready.check()
+    }
+
+    /// Rows of consuming segments that are not sealed yet are read again from the stream later.
+    pub async fn stop(&self, grace: Duration) {
+        self.tasks.stop(grace).await;
+    }
+}

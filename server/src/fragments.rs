@@ -1,0 +1,377 @@
+//! Answers fragments of queries from one snapshot per table.
+//!
+//! Invariants: all scans of a fragment see the same view of a table; what was asked for and is not
+//! here is named in the answer, never left out in silence; an answer's last message is sent only
+//! when all others were.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use futures::{StreamExt, stream};
+use query::codec::PLAN_FORMAT;
+use query::ipc::encode_batches;
+use query::system::{CONSUMING, REJECTED_ROWS};
+use rpc::{AnswerStream, FragmentApi};
+use runtime::CancellationToken;
+use scan::{Engine, Fragment, FragmentResult, NativeOperators};
+use schemas::fault::pinot_code;
+use schemas::proto::{
+    FragmentAnswer, FragmentRequest, MissingSegment, PartitionOffset, SegmentRef, SystemRowsReply,
+    SystemRowsRequest, TableProgress, TableScan,
+};
+use schemas::{Fault, FaultKind, TableId, TableSpec};
+use segment::{SealedSegment, Segment, SegmentView};
+
+use crate::Core;
+use crate::store::job_fault;
+use crate::view::{Table, TableView};
+
+/// Bytes of batches in one message, before they are encoded.
+const MESSAGE_BYTES: usize = 8 << 20;
+/// Larger answers are encoded on the compute pool.
+const INLINE_ROWS_MAX: usize = 10_000;
+
+#[derive(Debug)]
+pub(crate) struct Fragments {
+    core: Arc<Core>,
+    engine: Engine,
+}
+
+/// What a fragment reads.
+#[derive(Debug, Default)]
+struct Selection {
+    tables: HashMap<TableId, Vec<SegmentView>>,
+    specs: HashMap<TableId, Arc<TableSpec>>,
+    missing: Vec<MissingSegment>,
+    progress: Vec<TableProgress>,
+}
+
+impl Fragments {
+    pub(crate) fn new(core: Arc<Core>, engine: Engine) -> Self {
+        Self { core, engine }
+    }
+
+    async fn answer(
+        &self,
+        request: FragmentRequest,
+        cancel: CancellationToken,
+    ) -> Result<Vec<FragmentAnswer>, Fault> {
+        let left_ms = request.deadline_ms - self.core.clock.now_ms();
+        let timeout = Duration::from_millis(left_ms.max(0) as u64);
+        let started = self.core.clock.monotonic();
+        let answered = tokio::time::timeout(timeout, self.answer_whole(&request, &cancel)).await;
+        let elapsed = self.core.clock.monotonic().saturating_sub(started);
+        self.core.metrics.fragments.inc();
+        self.core
+            .metrics
+            .fragment_seconds
+            .observe(elapsed.as_secs_f64());
+        answered.unwrap_or_else(|_| {
+            cancel.cancel();
+            Err(Fault::timeout(
+                "the server did not finish before the query's deadline",
+            ))
+        })
+    }
+
+    async fn answer_whole(
+        &self,
+        request: &FragmentRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Vec<FragmentAnswer>, Fault> {
+        let selection = self.select(request).await?;
+        let mut outcome = self.run_on(request, &selection, cancel).await;
+        let mut selection = selection;
+        if let Err(fault) = &outcome
+            && may_be_damage(fault)
+            && self.mend(&selection).await?
+        {
+            selection = self.select(request).await?;
+            outcome = self.run_on(request, &selection, cancel).await;
+        }
+        let result = outcome?;
+        self.encode(result, selection).await
+    }
+
+    async fn run_on(
+        &self,
+        request: &FragmentRequest,
+        selection: &Selection,
+        cancel: &CancellationToken,
+    ) -> Result<FragmentResult, Fault> {
+        let native = match request.native_operators {
+            true => NativeOperators::On,
+            false => NativeOperators::Off,
+        };
+        let fragment = Fragment {
+            plan: request.plan.clone(),
+            template_hash: request.template_hash,
+            tables: selection.tables.clone(),
+            specs: selection.specs.clone(),
+            null_mode: request.null_mode(),
+            native,
+            cancel: cancel.clone(),
+        };
+        self.engine.run(fragment).await
+    }
+
+    async fn select(&self, request: &FragmentRequest) -> Result<Selection, Fault> {
+        let mut selection = Selection::default();
+        for scan in &request.tables {
+            let id = TableId::from_bytes(&scan.table_id)
+                .ok_or_else(|| Fault::invalid("a table id has 16 bytes"))?;
+            let table = self.core.tables.get(id).ok_or_else(|| {
+                Fault::unavailable(format!("table {id} is not on this server yet"))
+                    .with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE)
+            })?;
+            reach(&table, scan).await;
+            select_table(&table.view(), id, scan, &mut selection);
+        }
+        Ok(selection)
+    }
+
+    async fn encode(
+        &self,
+        result: FragmentResult,
+        selection: Selection,
+    ) -> Result<Vec<FragmentAnswer>, Fault> {
+        let FragmentResult {
+            schema,
+            batches,
+            stats,
+        } = result;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let encoded = if rows <= INLINE_ROWS_MAX {
+            messages(&schema, batches)
+        } else {
+            let job = move || messages(&schema, batches);
+            self.core.compute.run(job).await.map_err(job_fault)?
+        };
+        let mut answers = encoded?;
+        let last = answers.last_mut().expect("there is always one message");
+        last.last = true;
+        last.stats = Some(stats);
+        last.missing = selection.missing;
+        last.progress = selection.progress;
+        Ok(answers)
+    }
+
+    /// Verifies what was read; sets damaged files aside and loads them again.
+    async fn mend(&self, selection: &Selection) -> Result<bool, Fault> {
+        let views = selection.tables.values().flatten();
+        let sealed: Vec<Arc<SealedSegment>> = views
+            .filter_map(|view| match &view.segment {
+                Segment::Sealed(segment) => Some(Arc::clone(segment)),
+                Segment::Consuming(_) => None,
+            })
+            .collect();
+        let verify = move || {
+            let checked = sealed.into_iter().map(|segment| {
+                let found = segment.verify_all();
+                (segment, found)
+            });
+            let damaged = checked.filter_map(|(segment, found)| {
+                let error = found.err().filter(segment::SegmentError::is_corrupt)?;
+                Some((segment, error.to_string()))
+            });
+            damaged.collect::<Vec<_>>()
+        };
+        let damaged = self.core.compute.run(verify).await.map_err(job_fault)?;
+        let any = !damaged.is_empty();
+        for (segment, reason) in damaged {
+            self.replace(&segment, &reason).await?;
+        }
+        Ok(any)
+    }
+
+    async fn replace(&self, damaged: &SealedSegment, reason: &str) -> Result<(), Fault> {
+        let id = damaged.id();
+        let Some(table) = self.core.tables.get(id.table) else {
+            return Ok(());
+        };
+        let still_there = |view: &TableView| {
+            view.find(id.partition, id.sequence)
+                .is_some_and(|held| std::ptr::eq(&**held, damaged))
+        };
+        if !still_there(&table.view()) {
+            return Ok(());
+        }
+        table.publish(|view| {
+            if still_there(view) {
+                view.remove_sealed(id.partition, id.sequence);
+            }
+        });
+        self.core.heart.hurry();
+        self.core.store.quarantine(damaged.path(), reason);
+        let cluster = Arc::clone(&self.core.cluster.borrow());
+        let state = cluster.tables.get(&id.table);
+        let segment = state.and_then(|table| table.segments.iter().find(|s| s.record.id == id));
+        let Some(segment) = segment.filter(|segment| segment.record.is_done()) else {
+            return Ok(());
+        };
+        let spec = Arc::clone(&table.view().spec);
+        let loaded = self.core.store.load(&spec, &segment.record).await?;
+        table.publish(|view| view.add_sealed(loaded));
+        self.core.heart.hurry();
+        Ok(())
+    }
+}
+
+/// Damage is found by the reader of a column and comes as an internal fault of the execution.
+fn may_be_damage(fault: &Fault) -> bool {
+    fault.kind == FaultKind::Internal && fault.code == pinot_code::QUERY_EXECUTION
+}
+
+/// Waits until the minimum offsets are read. The deadline of the fragment ends the wait.
+async fn reach(table: &Table, scan: &TableScan) {
+    loop {
+        let progress = table.progress.notified();
+        tokio::pin!(progress);
+        progress.as_mut().enable();
+        let view = table.view();
+        let reached = scan.minimum_offsets.iter().all(|wanted| {
+            let run = view.run(wanted.partition).last();
+            run.is_some_and(|current| current.next_offset() >= wanted.offset)
+        });
+        if reached {
+            return;
+        }
+        progress.await;
+    }
+}
+
+fn select_table(view: &TableView, id: TableId, scan: &TableScan, to: &mut Selection) {
+    let mut views = Vec::with_capacity(scan.sealed.len() + scan.consuming.len());
+    let mut read_up_to = Vec::with_capacity(scan.consuming.len());
+    let mut lacks = |segment: SegmentRef| {
+        to.missing.push(MissingSegment {
+            table_id: id.to_bytes(),
+            segment: Some(segment),
+        });
+    };
+    for wanted in &scan.sealed {
+        match view.find(wanted.partition, wanted.sequence) {
+            Some(segment) if segment.crc() == wanted.crc => views.push(segment.view()),
+            _ => lacks(*wanted),
+        }
+    }
+    for from in &scan.consuming {
+        match view.consuming_from(from.partition, from.from_sequence, from.start) {
+            Some(run) => {
+                let next = run.last().map_or(from.start, SegmentView::next_offset);
+                read_up_to.push(PartitionOffset {
+                    partition: from.partition,
+                    offset: next,
+                });
+                views.extend(run);
+            }
+            None => lacks(SegmentRef {
+                partition: from.partition,
+                sequence: from.from_sequence,
+                crc: 0,
+            }),
+        }
+    }
+    let newest = views.iter().map(SegmentView::newest_ingest_ms).max();
+    to.progress.push(TableProgress {
+        table_id: id.to_bytes(),
+        read_up_to,
+        newest_event_ms: newest.unwrap_or(0).max(0),
+    });
+    to.specs.insert(id, Arc::clone(&view.spec));
+    to.tables.entry(id).or_default().extend(views);
+}
+
+/// One message at least; each is an IPC stream of its own.
+fn messages(schema: &SchemaRef, batches: Vec<RecordBatch>) -> Result<Vec<FragmentAnswer>, Fault> {
+    let mut answers = Vec::new();
+    let mut group = Vec::new();
+    let mut bytes = 0;
+    let mut flush = |group: &mut Vec<RecordBatch>| -> Result<(), Fault> {
+        let encoded = encode_batches(schema, group)
+            .map_err(|error| Fault::from_chain(FaultKind::Internal, &error))?;
+        group.clear();
+        answers.push(FragmentAnswer {
+            batches: encoded,
+            ..FragmentAnswer::default()
+        });
+        Ok(())
+    };
+    for batch in batches {
+        bytes += batch.get_array_memory_size();
+        group.push(batch);
+        if bytes >= MESSAGE_BYTES {
+            flush(&mut group)?;
+            bytes = 0;
+        }
+    }
+    if !group.is_empty() {
+        flush(&mut group)?;
+    }
+    if answers.is_empty() {
+        answers.push(FragmentAnswer::default());
+    }
+    Ok(answers)
+}
+
+fn failed(fault: Fault) -> FragmentAnswer {
+    FragmentAnswer {
+        last: true,
+        fault: Some(fault.into()),
+        ..FragmentAnswer::default()
+    }
+}
+
+/// A cheap handle for the answer's stream, which outlives the call.
+#[derive(Clone, Debug)]
+pub(crate) struct FragmentService(pub(crate) Arc<Fragments>);
+
+#[async_trait]
+impl FragmentApi for FragmentService {
+    async fn run(&self, request: FragmentRequest) -> Result<AnswerStream, Fault> {
+        if request.plan_format != PLAN_FORMAT {
+            return Err(Fault::unavailable(format!(
+                "this server reads plans of format {PLAN_FORMAT}, not {}",
+                request.plan_format
+            )));
+        }
+        let fragments = Arc::clone(&self.0);
+        let cancel = CancellationToken::new();
+        // Dropping the stream cancels the fragment.
+        let dropped = cancel.clone().drop_guard();
+        let answers = async move {
+            let _dropped = dropped;
+            match fragments.answer(request, cancel).await {
+                Ok(answers) => stream::iter(answers),
+                Err(fault) => stream::iter(vec![failed(fault)]),
+            }
+        };
+        Ok(stream::once(answers).flatten().map(Ok).boxed())
+    }
+
+    async fn system_rows(&self, request: SystemRowsRequest) -> Result<SystemRowsReply, Fault> {
+        let core = &self.0.core;
+        let tables = core.tables.all();
+        let rows = match request.table.as_str() {
+            REJECTED_ROWS => {
+                let job = move || crate::system::rejected_rows(&tables);
+                core.compute.run(job).await.map_err(job_fault)??
+            }
+            CONSUMING => crate::system::consuming(&tables)?,
+            other => {
+                let message = format!("there is no system table `{other}` on servers");
+                return Err(Fault::not_found(message));
+            }
+        };
+        let batches = encode_batches(&rows.schema(), &[rows])
+            .map_err(|error| Fault::from_chain(FaultKind::Internal, &error))?;
+        Ok(SystemRowsReply {
+            batches,
+            fault: None,
+        })
+    }
+}

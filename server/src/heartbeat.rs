@@ -1,0 +1,125 @@
+//! "I live, this is what I hold": every second, and at once when something changed.
+//!
+//! Invariant: heartbeats reach the controller in the order in which they were made, so that an
+//! older one never takes back what a newer one said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use query::codec::PLAN_FORMAT;
+use runtime::TaskGroup;
+use schemas::Fault;
+use schemas::cluster::Role;
+use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, SegmentRef};
+use tokio::sync::{Mutex, Notify};
+
+use crate::Core;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Heart {
+    started_ms: i64,
+    changed: Notify,
+    in_order: Mutex<()>,
+}
+
+impl Heart {
+    pub(crate) fn new(started_ms: i64) -> Self {
+        Self {
+            started_ms,
+            changed: Notify::new(),
+            in_order: Mutex::default(),
+        }
+    }
+
+    /// Something changed that others should know soon.
+    pub(crate) fn hurry(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Returns when the controller has heard what this server holds now.
+    pub(crate) async fn beat(&self, core: &Core) -> Result<(), Fault> {
+        let _in_order = self.in_order.lock().await;
+        let request = request(core, self.started_ms);
+        core.network.controller()?.heartbeat(request).await?;
+        Ok(())
+    }
+}
+
+pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
+    let core = Arc::clone(core);
+    tasks.spawn("server heartbeat", |stop| async move {
+        let beats = async {
+            loop {
+                if let Err(fault) = core.heart.beat(&core).await {
+                    tracing::debug!(cause = %fault, "no heartbeat");
+                }
+                tokio::select! {
+                    () = core.heart.changed.notified() => {}
+                    () = core.clock.sleep(EVERY) => {}
+                }
+            }
+        };
+        stop.run_until_cancelled(beats).await;
+    });
+}
+
+fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
+    let mut held = Vec::new();
+    let mut consumers = Vec::new();
+    let (mut sealed_count, mut consuming_count) = (0, 0);
+    for table in core.tables.all() {
+        let table_id = table.id.to_bytes();
+        let view = table.view();
+        let statuses = table.consumers();
+        let mut hold = |partition, sequence, crc, disk_bytes| {
+            held.push(HeldSegment {
+                table_id: table_id.clone(),
+                segment: Some(SegmentRef {
+                    partition,
+                    sequence,
+                    crc,
+                }),
+                disk_bytes,
+            });
+        };
+        for ((partition, sequence), segment) in view.sealed() {
+            hold(*partition, *sequence, segment.crc(), segment.bytes());
+            sealed_count += 1;
+            // Sealed and not committed yet: for the controller it still consumes.
+            let run = view.run(*partition).first();
+            if run.is_some_and(|first| first.id().sequence == sequence + 1) {
+                hold(*partition, *sequence, 0, 0);
+            }
+        }
+        for segment in view.runs() {
+            consuming_count += 1;
+            let id = segment.id();
+            if statuses.get(&id.partition).is_none_or(|s| !s.hidden) {
+                hold(id.partition, id.sequence, 0, 0);
+            }
+        }
+        consumers.extend(
+            statuses
+                .into_iter()
+                .map(|(partition, status)| ConsumerState {
+                    table_id: table_id.clone(),
+                    partition,
+                    ..status.state
+                }),
+        );
+    }
+    core.metrics.segments.set(sealed_count);
+    core.metrics.consuming.set(consuming_count);
+    HeartbeatRequest {
+        instance: core.config.instance.0.clone(),
+        role: Role::Server.name().to_owned(),
+        address: core.config.address.clone(),
+        zone: String::new(),
+        started_ms: started_ms.max(0) as u64,
+        held,
+        consumers,
+        plan_format: PLAN_FORMAT,
+    }
+}

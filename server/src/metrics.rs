@@ -1,0 +1,54 @@
+//! What `/metrics` of a server tells.
+
+use prometheus::{Histogram, IntCounter, IntGauge};
+use rest::Metrics;
+
+#[derive(Clone, Debug)]
+pub(crate) struct ServerMetrics {
+    pub(crate) all: Metrics,
+    pub(crate) rows: IntCounter,
+    pub(crate) rejected: IntCounter,
+    pub(crate) stream_errors: IntCounter,
+    pub(crate) sealed: IntCounter,
+    pub(crate) downloads: IntCounter,
+    pub(crate) quarantined: IntCounter,
+    pub(crate) fragments: IntCounter,
+    pub(crate) fragment_seconds: Histogram,
+    pub(crate) segments: IntGauge,
+    pub(crate) consuming: IntGauge,
+}
+
+impl ServerMetrics {
+    pub(crate) fn new() -> Self {
+        let all = Metrics::default();
+        let counter = |name: &str, help: &str| all.counter(name, help);
+        Self {
+            rows: counter("tannin_server_rows_total", "rows taken from streams"),
+            rejected: counter(
+                "tannin_server_rejected_rows_total",
+                "messages that were no row",
+            ),
+            stream_errors: counter(
+                "tannin_server_stream_errors_total",
+                "fetches from streams that failed",
+            ),
+            sealed: counter("tannin_server_seals_total", "segments sealed here"),
+            downloads: counter(
+                "tannin_server_downloads_total",
+                "segments loaded from the deep store",
+            ),
+            quarantined: counter(
+                "tannin_server_quarantined_total",
+                "damaged segment files set aside",
+            ),
+            fragments: counter("tannin_server_fragments_total", "fragments of queries"),
+            fragment_seconds: all.latency(
+                "tannin_server_fragment_seconds",
+                "time from a fragment's request to its last answer",
+            ),
+            segments: all.gauge("tannin_server_sealed_segments", "sealed segments at hand"),
+            consuming: all.gauge("tannin_server_consuming_segments", "segments in memory"),
+            all,
+        }
+    }
+}

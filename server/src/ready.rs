@@ -1,0 +1,78 @@
+//! Whether the server serves: everything that was assigned to it when it started is there.
+//!
+//! Once ready it stays ready: what comes later is seen in the state of tables, not here.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use schemas::{Partition, SegmentId, TableId};
+
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    done: AtomicBool,
+    waits: Mutex<Waits>,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    state_known: bool,
+    segments: BTreeSet<SegmentId>,
+    /// Consumers that have not reached the end of the log as it was when they began.
+    consumers: BTreeSet<(TableId, Partition)>,
+}
+
+impl Readiness {
+    /// The first state of the cluster is here, and with it what to wait for.
+    pub(crate) fn begin(
+        &self,
+        segments: impl Iterator<Item = SegmentId>,
+        consumers: impl Iterator<Item = (TableId, Partition)>,
+    ) {
+        let mut waits = self.waits.lock();
+        waits.state_known = true;
+        waits.segments.extend(segments);
+        waits.consumers.extend(consumers);
+    }
+
+    /// Loaded, or not wanted any more.
+    pub(crate) fn segment_settled(&self, id: SegmentId) {
+        if !self.done.load(Ordering::Relaxed) {
+            self.waits.lock().segments.remove(&id);
+        }
+    }
+
+    /// At the end of the log, or failing in a way that waiting does not mend.
+    pub(crate) fn consumer_settled(&self, table: TableId, partition: Partition) {
+        if !self.done.load(Ordering::Relaxed) {
+            self.waits.lock().consumers.remove(&(table, partition));
+        }
+    }
+
+    pub(crate) fn table_gone(&self, table: TableId) {
+        let mut waits = self.waits.lock();
+        waits.segments.retain(|id| id.table != table);
+        waits.consumers.retain(|(id, _)| *id != table);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.done.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let waits = self.waits.lock();
+        if !waits.state_known {
+            return Err("waiting for the controller".to_owned());
+        }
+        if !waits.segments.is_empty() {
+            return Err(format!("{} segments to load", waits.segments.len()));
+        }
+        if !waits.consumers.is_empty() {
+            return Err(format!(
+                "{} partitions to catch up with",
+                waits.consumers.len()
+            ));
+        }
+        self.done.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}

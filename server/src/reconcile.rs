@@ -1,0 +1,388 @@
+//! Makes this server hold what the cluster's state assigns to it, again and again.
+//!
+//! Invariants: what is assigned and not here is loaded, what consumes is consumed, what is not
+//! wanted any more goes after a grace in which brokers with an older state may still ask for it.
+//! Every pass starts from what is wanted and what is held; nothing else is remembered.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::{Backoff, TaskGroup};
+use schemas::cluster::{ClusterState, SegmentState, TableState};
+use schemas::segment::SegmentRecord;
+use schemas::{Fault, Partition, SegmentId, Sequence, TableId};
+use segment::SealedSegment;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::Core;
+use crate::consume::Consumer;
+use crate::view::Table;
+
+/// Brokers may know an older state for so long.
+const GRACE: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Segments that are loaded at once.
+const LOADS: usize = 4;
+const LOADED_QUEUED: usize = 256;
+
+/// A content: the same segment rewritten has another checksum.
+type Content = (SegmentId, u32);
+
+struct Loaded {
+    content: Content,
+    outcome: Result<Arc<SealedSegment>, Fault>,
+}
+
+struct Retry {
+    backoff: Backoff,
+    at: Duration,
+}
+
+struct Running {
+    consumer: Consumer,
+    /// Where it began: earlier segments are not its worry.
+    from: Sequence,
+}
+
+struct Reconciler {
+    core: Arc<Core>,
+    tasks: TaskGroup,
+    consumers: HashMap<(TableId, Partition), Running>,
+    restarts: HashMap<(TableId, Partition), Retry>,
+    loading: HashSet<Content>,
+    retries: HashMap<Content, Retry>,
+    /// What is held and not wanted, since when.
+    unwanted: HashMap<(SegmentId, Option<u32>), Duration>,
+    permits: Arc<Semaphore>,
+    loaded: mpsc::Sender<Loaded>,
+    swept: bool,
+}
+
+pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
+    let (loaded, mut arrivals) = mpsc::channel(LOADED_QUEUED);
+    let mut reconciler = Reconciler {
+        core: Arc::clone(core),
+        tasks: tasks.clone(),
+        consumers: HashMap::new(),
+        restarts: HashMap::new(),
+        loading: HashSet::new(),
+        retries: HashMap::new(),
+        unwanted: HashMap::new(),
+        permits: Arc::new(Semaphore::new(LOADS)),
+        loaded,
+        swept: false,
+    };
+    let mut cluster = core.cluster.clone();
+    tasks.spawn("reconcile", |stop| async move {
+        let again_and_again = async {
+            // Before the first state nothing is known, least of all what may be removed.
+            if cluster.changed().await.is_err() {
+                return;
+            }
+            let mut batch = Vec::new();
+            loop {
+                let state = Arc::clone(&cluster.borrow_and_update());
+                reconciler.pass(&state).await;
+                tokio::select! {
+                    changed = cluster.changed() => if changed.is_err() { return },
+                    _ = arrivals.recv_many(&mut batch, LOADED_QUEUED) => {}
+                    () = reconciler.core.clock.sleep(TICK) => {}
+                }
+                reconciler.arrived(&mut batch);
+            }
+        };
+        stop.run_until_cancelled(again_and_again).await;
+    });
+}
+
+impl Reconciler {
+    async fn pass(&mut self, state: &ClusterState) {
+        if !self.swept {
+            self.first_pass(state).await;
+        }
+        for table in state.tables.values() {
+            let here = self.core.tables.open(&table.spec);
+            self.consume(table, &here).await;
+            self.load(table, &here);
+            self.retire(table, &here).await;
+        }
+        for table in self.core.tables.all() {
+            if !state.tables.contains_key(&table.id) {
+                self.drop_table(table.id).await;
+            }
+        }
+    }
+
+    /// Removes what an earlier run left behind; says what `/ready` waits for.
+    async fn first_pass(&mut self, state: &ClusterState) {
+        self.swept = true;
+        let mine = |segment: &&SegmentState| self.is_mine(segment);
+        let all = || state.tables.values().flat_map(|table| &table.segments);
+        let sealed = || all().filter(mine).filter(|s| s.record.is_done());
+        let consuming = all().filter(mine).filter(|s| !s.record.is_done());
+        self.core.ready.begin(
+            sealed().map(|segment| segment.record.id),
+            consuming.map(|s| (s.record.id.table, s.record.id.partition)),
+        );
+        let wanted: HashSet<PathBuf> = sealed()
+            .map(|segment| self.core.store.path(segment.record.id, segment.record.crc))
+            .collect();
+        let core = Arc::clone(&self.core);
+        let swept = self.core.compute.run(move || core.store.sweep(&wanted));
+        if let Ok(Err(error)) = swept.await {
+            tracing::warn!(%error, "left-over files cannot be removed");
+        }
+    }
+
+    fn is_mine(&self, segment: &SegmentState) -> bool {
+        segment.assigned.contains(&self.core.config.instance)
+    }
+
+    /// Starts and stops the consumers of a table.
+    async fn consume(&mut self, table: &TableState, here: &Arc<Table>) {
+        let now = self.core.clock.monotonic();
+        let heads: Vec<&SegmentState> = table
+            .segments
+            .iter()
+            .filter(|segment| !segment.record.is_done() && self.is_mine(segment))
+            .collect();
+        for head in &heads {
+            let key = (table.spec.id, head.record.id.partition);
+            let runs = self.consumers.get(&key);
+            if runs.is_some_and(|running| !running.consumer.has_ended()) {
+                continue;
+            }
+            if self.restarts.get(&key).is_some_and(|retry| now < retry.at) {
+                continue;
+            }
+            if let Some(ended) = self.consumers.remove(&key) {
+                ended.consumer.stop(STOP_GRACE).await;
+            }
+            self.start_consumer(head, here, now);
+        }
+        let kept = |partition| heads.iter().any(|s| s.record.id.partition == partition);
+        let foreign: Vec<(TableId, Partition)> = self
+            .consumers
+            .keys()
+            .copied()
+            .filter(|(id, partition)| *id == table.spec.id && !kept(*partition))
+            .collect();
+        for key in foreign {
+            if let Some(running) = self.consumers.remove(&key) {
+                running.consumer.stop(STOP_GRACE).await;
+                here.forget_consumer(key.1);
+            }
+        }
+    }
+
+    fn start_consumer(&mut self, head: &SegmentState, here: &Arc<Table>, now: Duration) {
+        let record = &head.record;
+        let key = (record.id.table, record.id.partition);
+        let me = &self.core.config.instance;
+        // Until it has caught up, those who are there already answer for the partition.
+        let hidden = head.online.iter().any(|other| other != me);
+        let retry = self.restarts.entry(key).or_insert_with(|| Retry {
+            backoff: Backoff::up_to(RETRY_MAX),
+            at: now,
+        });
+        retry.at = now + retry.backoff.next_delay();
+        match Consumer::start(&self.core, here, record, hidden, &self.tasks) {
+            Ok(consumer) => {
+                let from = record.id.sequence;
+                self.consumers.insert(key, Running { consumer, from });
+            }
+            Err(fault) => {
+                tracing::error!(segment = %record.id, cause = %fault, "cannot consume");
+                self.core.ready.consumer_settled(key.0, key.1);
+            }
+        }
+    }
+
+    /// Loads the sealed segments of a table that are assigned and not here.
+    fn load(&mut self, table: &TableState, here: &Arc<Table>) {
+        let view = here.view();
+        let now = self.core.clock.monotonic();
+        for segment in &table.segments {
+            let record = &segment.record;
+            if !record.is_done() || !self.is_mine(segment) {
+                continue;
+            }
+            let id = record.id;
+            let held = view.find(id.partition, id.sequence);
+            if held.is_some_and(|held| held.crc() == record.crc) {
+                self.core.ready.segment_settled(id);
+                continue;
+            }
+            let content = (id, record.crc);
+            let early = self.retries.get(&content).is_some_and(|r| now < r.at);
+            if early || self.is_with_consumer(here, id) || !self.loading.insert(content) {
+                continue;
+            }
+            self.load_one(here, record);
+        }
+    }
+
+    /// The consumer puts the sealed form in the place of its own rows.
+    fn is_with_consumer(&self, here: &Table, id: SegmentId) -> bool {
+        let Some(running) = self.consumers.get(&(id.table, id.partition)) else {
+            return false;
+        };
+        let view = here.view();
+        let first = view.run(id.partition).first();
+        id.sequence >= running.from
+            && first.is_some_and(|first| id.sequence + 1 >= first.id().sequence)
+    }
+
+    fn load_one(&self, here: &Table, record: &SegmentRecord) {
+        let (core, permits) = (Arc::clone(&self.core), Arc::clone(&self.permits));
+        let (record, spec) = (record.clone(), Arc::clone(&here.view().spec));
+        let loaded = self.loaded.clone();
+        let load = async move {
+            let _permit = permits.acquire_owned().await;
+            let outcome = core.store.load(&spec, &record).await;
+            let content = (record.id, record.crc);
+            // The receiver is gone only when the server stops.
+            let _ = loaded.send(Loaded { content, outcome }).await;
+        };
+        self.tasks.spawn("load a segment", |stop| async move {
+            stop.run_until_cancelled(load).await;
+        });
+    }
+
+    /// Shows what was loaded, each table's in one step.
+    fn arrived(&mut self, batch: &mut Vec<Loaded>) {
+        let mut by_table: HashMap<TableId, Vec<Arc<SealedSegment>>> = HashMap::new();
+        for Loaded { content, outcome } in batch.drain(..) {
+            self.loading.remove(&content);
+            match outcome {
+                Ok(segment) => {
+                    self.retries.remove(&content);
+                    by_table.entry(content.0.table).or_default().push(segment);
+                }
+                Err(fault) => {
+                    let now = self.core.clock.monotonic();
+                    let retry = self.retries.entry(content).or_insert_with(|| Retry {
+                        backoff: Backoff::up_to(RETRY_MAX),
+                        at: now,
+                    });
+                    let delay = retry.backoff.next_delay();
+                    retry.at = now + delay;
+                    tracing::warn!(segment = %content.0, cause = %fault, ?delay,
+                        "cannot load, will be tried again");
+                }
+            }
+        }
+        for (id, segments) in by_table {
+            let Some(table) = self.core.tables.get(id) else {
+                continue;
+            };
+            for segment in &segments {
+                self.core.ready.segment_settled(segment.id());
+            }
+            table.publish(|view| {
+                for segment in segments {
+                    view.add_sealed(segment);
+                }
+            });
+            self.core.heart.hurry();
+        }
+    }
+
+    /// Lets go of what the state does not give to this server any more.
+    async fn retire(&mut self, table: &TableState, here: &Arc<Table>) {
+        let view = here.view();
+        let now = self.core.clock.monotonic();
+        let wanted: HashMap<SegmentId, &SegmentState> = table
+            .segments
+            .iter()
+            .map(|segment| (segment.record.id, segment))
+            .collect();
+        let mut gone = Vec::new();
+        for segment in view.sealed().values() {
+            let id = segment.id();
+            // What is sealed here and not committed yet consumes, for the state.
+            let keep = wanted
+                .get(&id)
+                .is_some_and(|state| self.is_mine(state) || !state.record.is_done());
+            if self.is_over(keep, (id, Some(segment.crc())), now) {
+                gone.push((id, segment.crc()));
+            }
+        }
+        let mut lost = Vec::new();
+        for partition in view.partitions() {
+            let id = SegmentId {
+                table: here.id,
+                partition,
+                sequence: 0,
+            };
+            let keep = self.consumers.contains_key(&(here.id, partition));
+            if self.is_over(keep, (id, None), now) {
+                lost.push(partition);
+            }
+        }
+        if gone.is_empty() && lost.is_empty() {
+            return;
+        }
+        here.publish(|view| {
+            for (id, _) in &gone {
+                view.remove_sealed(id.partition, id.sequence);
+            }
+            for partition in lost {
+                view.remove_run(partition);
+            }
+        });
+        self.core.heart.hurry();
+        let core = Arc::clone(&self.core);
+        let removed = self.core.compute.run(move || {
+            for (id, crc) in gone {
+                core.store.remove_file(&core.store.path(id, crc));
+            }
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "segment files were not removed");
+        }
+    }
+
+    /// Whether something that is not to be kept has been so for the grace.
+    fn is_over(&mut self, keep: bool, key: (SegmentId, Option<u32>), now: Duration) -> bool {
+        if keep {
+            self.unwanted.remove(&key);
+            return false;
+        }
+        let since = *self.unwanted.entry(key).or_insert(now);
+        let over = now.saturating_sub(since) >= GRACE;
+        if over {
+            self.unwanted.remove(&key);
+        }
+        over
+    }
+
+    async fn drop_table(&mut self, id: TableId) {
+        let consumers: Vec<(TableId, Partition)> = self
+            .consumers
+            .keys()
+            .copied()
+            .filter(|(table, _)| *table == id)
+            .collect();
+        for key in consumers {
+            if let Some(running) = self.consumers.remove(&key) {
+                running.consumer.stop(STOP_GRACE).await;
+            }
+        }
+        self.restarts.retain(|(table, _), _| *table != id);
+        self.retries.retain(|(segment, _), _| segment.table != id);
+        self.unwanted.retain(|(segment, _), _| segment.table != id);
+        self.core.tables.remove(id);
+        self.core.ready.table_gone(id);
+        self.core.heart.hurry();
+        let core = Arc::clone(&self.core);
+        let removed = self.core.compute.run(move || core.store.remove_table(id));
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, table = %id, "a table's files were not removed");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The segment files on this machine: `segments/<table>/<partition>/<sequence>-<crc>.seg`.
+//!
+//! Invariants: a file is used only when its checksum is the one that the metadata names; a damaged
+//! file is moved to `segments/quarantine` and never read again.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use deepstore::DeepStore;
+use prometheus::IntCounter;
+use runtime::{Clock, ComputePool, Files};
+use schemas::segment::SegmentRecord;
+use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
+use segment::{SealedSegment, SegmentError};
+
+const QUARANTINE: &str = "quarantine";
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) folder: PathBuf,
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) deep: DeepStore,
+    pub(crate) compute: ComputePool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) downloads: IntCounter,
+    pub(crate) quarantined: IntCounter,
+}
+
+pub(crate) fn segment_fault(error: &SegmentError) -> Fault {
+    Fault::from_chain(FaultKind::Internal, error)
+}
+
+pub(crate) fn io_fault(action: &str, path: &Path, error: &io::Error) -> Fault {
+    Fault::internal(format!("cannot {action} `{}`: {error}", path.display()))
+}
+
+impl Store {
+    /// Where the segments of a partition lie.
+    pub(crate) fn partition_folder(&self, id: SegmentId) -> PathBuf {
+        let table = self.folder.join(id.table.to_string());
+        table.join(id.partition.to_string())
+    }
+
+    pub(crate) fn path(&self, id: SegmentId, crc: u32) -> PathBuf {
+        let name = format!("{}-{crc:08x}.seg", id.sequence);
+        self.partition_folder(id).join(name)
+    }
+
+    /// Opens the local file when it is the right one, else downloads it.
+    pub(crate) async fn load(
+        &self,
+        spec: &Arc<TableSpec>,
+        record: &SegmentRecord,
+    ) -> Result<Arc<SealedSegment>, Fault> {
+        let path = self.path(record.id, record.crc);
+        match self.open(&path, spec, record.crc).await? {
+            Ok(segment) => return Ok(segment),
+            Err(SegmentError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.is_corrupt() => self.quarantine(&path, &error.to_string()),
+            Err(error) => return Err(segment_fault(&error)),
+        }
+        let key = match &record.uri {
+            Some(uri) => uri.clone(),
+            None => SegmentRecord::object_key(record.id, record.crc),
+        };
+        let packed = self.deep.download(&key).await?;
+        let (files, to, crc) = (Arc::clone(&self.files), path.clone(), record.crc);
+        let unpacked = self.compute.run(move || {
+            make_folder(&to)?;
+            segment::unpack(&packed, &*files, &to, crc).map_err(|error| segment_fault(&error))
+        });
+        unpacked.await.map_err(job_fault)??;
+        self.downloads.inc();
+        let opened = self.open(&path, spec, record.crc).await?;
+        opened.map_err(|error| segment_fault(&error))
+    }
+
+    pub(crate) async fn open(
+        &self,
+        path: &Path,
+        spec: &Arc<TableSpec>,
+        crc: u32,
+    ) -> Result<Result<Arc<SealedSegment>, SegmentError>, Fault> {
+        let (path, spec) = (path.to_owned(), Arc::clone(spec));
+        let opened = self
+            .compute
+            .run(move || SealedSegment::open(&path, &spec, crc));
+        opened.await.map_err(job_fault)
+    }
+
+    /// Sets a damaged file aside, for whoever wants to know what happened to it.
+    pub(crate) fn quarantine(&self, path: &Path, reason: &str) {
+        self.quarantined.inc();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let aside = self.folder.join(QUARANTINE);
+        let to = aside.join(format!("{}-{name}", self.clock.now_ms()));
+        tracing::error!(file = %path.display(), reason, to = %to.display(),
+            "segment file is damaged, set aside");
+        let moved = std::fs::create_dir_all(&aside).and_then(|()| std::fs::rename(path, &to));
+        if let Err(error) = moved {
+            tracing::error!(%error, file = %path.display(), "cannot set it aside, removing it");
+            self.remove_file(path);
+        }
+    }
+
+    pub(crate) fn remove_file(&self, path: &Path) {
+        match self.files.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, file = %path.display(), "cannot remove a segment file");
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn remove_table(&self, id: TableId) {
+        let folder = self.folder.join(id.to_string());
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, folder = %folder.display(), "cannot remove a table's files");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes whatever is not in `wanted`: left over from before the last stop.
+    pub(crate) fn sweep(&self, wanted: &HashSet<PathBuf>) -> io::Result<()> {
+        for table in entries(&self.folder)? {
+            if table.file_name().is_some_and(|name| name == QUARANTINE) || !table.is_dir() {
+                continue;
+            }
+            for partition in entries(&table)? {
+                for file in entries(&partition)? {
+                    if !wanted.contains(&file) {
+                        tracing::debug!(file = %file.display(), "removing a left-over file");
+                        self.remove_file(&file);
+                    }
+                }
+                // Only empty folders go.
+                let _ = std::fs::remove_dir(&partition);
+            }
+            let _ = std::fs::remove_dir(&table);
+        }
+        Ok(())
+    }
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn make_folder(file: &Path) -> Result<(), Fault> {
+    let Some(folder) = file.parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|error| io_fault("make folder", folder, &error))
+}
+
+pub(crate) fn job_fault(error: runtime::compute::JobPanicked) -> Fault {
+    Fault::internal(error.to_string())
+}

@@ -1,0 +1,98 @@
+//! Rows of the system tables that only servers know: rejected rows, counts of what is consumed.
+//!
+//! The schemas are the broker's (`query::system`); replicas answer alike, the broker counts once.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+};
+use arrow::error::ArrowError;
+use query::system::{CONSUMING_SCHEMA, REJECTED_SCHEMA};
+use schemas::segment::Ledger;
+use schemas::{Fault, FaultKind, Offset, SegmentId};
+use segment::{MutableSegment, RejectedRow, SegmentView};
+
+use crate::store::segment_fault;
+use crate::view::{Table, TableView};
+
+fn arrow_fault(error: &ArrowError) -> Fault {
+    Fault::from_chain(FaultKind::Internal, error)
+}
+
+/// Reads files: for a compute thread.
+pub(crate) fn rejected_rows(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault> {
+    let mut rows: Vec<(String, RejectedRow)> = Vec::new();
+    for table in tables {
+        let view = table.view();
+        let name = view.spec.name.to_string();
+        let sealed = view.sealed().values().map(|segment| segment.view());
+        let runs = view.runs().map(MutableSegment::view);
+        for segment in sealed.chain(runs) {
+            let rejected = SegmentView::rejected(&segment).map_err(|e| segment_fault(&e))?;
+            rows.extend(rejected.into_iter().map(|row| (name.clone(), row)));
+        }
+    }
+    let texts = |of: &dyn Fn(&(String, RejectedRow)) -> String| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(rows.iter().map(of)))
+    };
+    let longs = |of: fn(&RejectedRow) -> i64| rows.iter().map(move |(_, row)| of(row));
+    let columns: Vec<ArrayRef> = vec![
+        texts(&|(name, _)| name.clone()),
+        Arc::new(Int32Array::from_iter_values(
+            rows.iter().map(|(_, row)| row.partition as i32),
+        )),
+        Arc::new(Int64Array::from_iter_values(longs(|row| row.offset))),
+        Arc::new(TimestampMillisecondArray::from_iter_values(longs(|row| {
+            row.time_ms
+        }))),
+        texts(&|(_, row)| row.reason.clone()),
+        texts(&|(_, row)| String::from_utf8_lossy(&row.payload).into_owned()),
+    ];
+    RecordBatch::try_new(Arc::clone(&REJECTED_SCHEMA), columns).map_err(|e| arrow_fault(&e))
+}
+
+/// Every segment that may not be committed yet, as far as it is now.
+pub(crate) fn consuming(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault> {
+    let mut rows: Vec<(SegmentId, Offset, Ledger)> = Vec::new();
+    for table in tables {
+        let view = table.view();
+        rows.extend(view.runs().map(|segment| {
+            let ledger = segment.ledger();
+            let end = segment.start_offset() + ledger.total() as i64;
+            (segment.id(), end, ledger)
+        }));
+        rows.extend(just_sealed(&view));
+    }
+    let ints = |of: fn(&SegmentId) -> u32| {
+        let values = rows.iter().map(move |(id, ..)| of(id) as i32);
+        Arc::new(Int32Array::from_iter_values(values)) as ArrayRef
+    };
+    let counts = |of: fn(&Ledger) -> u64| {
+        let values = rows.iter().map(move |(.., ledger)| of(ledger) as i64);
+        Arc::new(Int64Array::from_iter_values(values)) as ArrayRef
+    };
+    let tables = rows.iter().map(|(id, ..)| id.table.to_string());
+    let ends = rows.iter().map(|(_, end, _)| *end);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringViewArray::from_iter_values(tables)),
+        ints(|id| id.partition),
+        ints(|id| id.sequence),
+        Arc::new(Int64Array::from_iter_values(ends)),
+        counts(|ledger| ledger.rows),
+        counts(|ledger| ledger.rejected),
+        counts(|ledger| ledger.filtered),
+        counts(|ledger| ledger.absent),
+    ];
+    RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).map_err(|e| arrow_fault(&e))
+}
+
+/// The last sealed segment of each partition that consumes: its commit may be under way.
+fn just_sealed(view: &TableView) -> Vec<(SegmentId, Offset, Ledger)> {
+    let last = view.partitions().filter_map(|partition| {
+        let first = view.run(partition).first()?.id().sequence;
+        view.find(partition, first.checked_sub(1)?)
+    });
+    last.map(|segment| (segment.id(), segment.end(), segment.ledger()))
+        .collect()
+}

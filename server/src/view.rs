@@ -1,0 +1,228 @@
+//! What queries read: for each table one immutable view, replaced whole.
+//!
+//! Invariants: every row of a partition from the first segment of its run on is in exactly one
+//! segment of a view; only the consumer of a partition, or the reconciler where there is none,
+//! changes the partition's part of the view.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use schemas::proto::ConsumerState;
+use schemas::table::StreamSpec;
+use schemas::{Offset, Partition, SegmentId, Sequence, TableId, TableSpec};
+use segment::{MutableSegment, SealedSegment, SegmentView};
+use stream::{StreamError, StreamSource};
+use tokio::sync::Notify;
+
+use crate::Core;
+
+#[derive(Clone, Debug)]
+pub(crate) struct TableView {
+    pub(crate) spec: Arc<TableSpec>,
+    sealed: Arc<BTreeMap<(Partition, Sequence), Arc<SealedSegment>>>,
+    /// Of each partition the segments that are frozen, then the one that grows.
+    runs: BTreeMap<Partition, Vec<Arc<MutableSegment>>>,
+}
+
+impl TableView {
+    fn new(spec: Arc<TableSpec>) -> Self {
+        Self {
+            spec,
+            sealed: Arc::default(),
+            runs: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn sealed(&self) -> &BTreeMap<(Partition, Sequence), Arc<SealedSegment>> {
+        &self.sealed
+    }
+
+    pub(crate) fn find(
+        &self,
+        partition: Partition,
+        sequence: Sequence,
+    ) -> Option<&Arc<SealedSegment>> {
+        self.sealed.get(&(partition, sequence))
+    }
+
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Arc<MutableSegment>> {
+        self.runs.values().flatten()
+    }
+
+    pub(crate) fn run(&self, partition: Partition) -> &[Arc<MutableSegment>] {
+        self.runs.get(&partition).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = Partition> {
+        self.runs.keys().copied()
+    }
+
+    pub(crate) fn add_sealed(&mut self, segment: Arc<SealedSegment>) {
+        let SegmentId {
+            partition,
+            sequence,
+            ..
+        } = segment.id();
+        Arc::make_mut(&mut self.sealed).insert((partition, sequence), segment);
+    }
+
+    pub(crate) fn remove_sealed(&mut self, partition: Partition, sequence: Sequence) {
+        Arc::make_mut(&mut self.sealed).remove(&(partition, sequence));
+    }
+
+    pub(crate) fn set_run(&mut self, partition: Partition, run: Vec<Arc<MutableSegment>>) {
+        self.runs.insert(partition, run);
+    }
+
+    pub(crate) fn remove_run(&mut self, partition: Partition) {
+        self.runs.remove(&partition);
+    }
+
+    pub(crate) fn set_spec(&mut self, spec: Arc<TableSpec>) {
+        self.spec = spec;
+    }
+
+    /// Takes the sealed form of a segment in the place of its consuming one.
+    pub(crate) fn seal(&mut self, segment: Arc<SealedSegment>) {
+        let id = segment.id();
+        if let Some(run) = self.runs.get_mut(&id.partition) {
+            run.retain(|frozen| frozen.id().sequence != id.sequence);
+        }
+        self.add_sealed(segment);
+    }
+
+    /// Every segment of the partition from `from` on, without a gap; `None` when the first is not
+    /// here or begins elsewhere than at `start`.
+    pub(crate) fn consuming_from(
+        &self,
+        partition: Partition,
+        from: Sequence,
+        start: Offset,
+    ) -> Option<Vec<SegmentView>> {
+        let sealed = self.sealed.range((partition, from)..=(partition, u32::MAX));
+        let run = self.run(partition);
+        let first_of_run = run.first().map_or(u32::MAX, |first| first.id().sequence);
+        let mut views: Vec<SegmentView> = sealed
+            .filter(|((_, sequence), _)| *sequence < first_of_run)
+            .map(|(_, segment)| segment.view())
+            .collect();
+        let wanted = run.iter().filter(|segment| segment.id().sequence >= from);
+        views.extend(wanted.map(MutableSegment::view));
+        let first = views.first()?;
+        let meets = first.id().sequence == from && first.start_offset() == start;
+        let mut sequences = views.iter().map(|view| view.id().sequence);
+        let whole = (from..).zip(&mut sequences).all(|(a, b)| a == b);
+        (meets && whole && !run.is_empty()).then_some(views)
+    }
+}
+
+/// One physical table on this server.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) id: TableId,
+    view: ArcSwap<TableView>,
+    publisher: Mutex<()>,
+    /// Rows were appended or the view changed.
+    pub(crate) progress: Notify,
+    consumers: Mutex<BTreeMap<Partition, ConsumerStatus>>,
+    source: Mutex<Option<(StreamSpec, Arc<dyn StreamSource>)>>,
+}
+
+/// What a consumer says about itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConsumerStatus {
+    pub(crate) state: ConsumerState,
+    /// Another replica serves the partition until this one has caught up.
+    pub(crate) hidden: bool,
+}
+
+impl Table {
+    pub(crate) fn new(spec: Arc<TableSpec>) -> Self {
+        Self {
+            id: spec.id,
+            view: ArcSwap::from_pointee(TableView::new(spec)),
+            publisher: Mutex::default(),
+            progress: Notify::new(),
+            consumers: Mutex::default(),
+            source: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<TableView> {
+        self.view.load_full()
+    }
+
+    /// Replaces the view by a changed one. Queries see all of the change or nothing of it.
+    pub(crate) fn publish(&self, change: impl FnOnce(&mut TableView)) {
+        let _one_at_a_time = self.publisher.lock();
+        let mut next = TableView::clone(&self.view.load());
+        change(&mut next);
+        self.view.store(Arc::new(next));
+        self.progress.notify_waiters();
+    }
+
+    /// The stream, one client for all partitions.
+    pub(crate) fn source(
+        &self,
+        spec: &StreamSpec,
+        core: &Core,
+    ) -> Result<Arc<dyn StreamSource>, StreamError> {
+        let mut known = self.source.lock();
+        if let Some((of, source)) = &*known
+            && of == spec
+        {
+            return Ok(Arc::clone(source));
+        }
+        let source = core.streams.source(spec, &core.config.instance.0)?;
+        *known = Some((spec.clone(), Arc::clone(&source)));
+        Ok(source)
+    }
+
+    pub(crate) fn report(&self, partition: Partition, status: ConsumerStatus) {
+        self.consumers.lock().insert(partition, status);
+    }
+
+    pub(crate) fn forget_consumer(&self, partition: Partition) {
+        self.consumers.lock().remove(&partition);
+    }
+
+    pub(crate) fn consumers(&self) -> BTreeMap<Partition, ConsumerStatus> {
+        self.consumers.lock().clone()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    tables: RwLock<HashMap<TableId, Arc<Table>>>,
+}
+
+impl Tables {
+    pub(crate) fn get(&self, id: TableId) -> Option<Arc<Table>> {
+        self.tables.read().get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Table>> {
+        self.tables.read().values().cloned().collect()
+    }
+
+    /// The table, made when it is not here; follows a changed spec.
+    pub(crate) fn open(&self, spec: &TableSpec) -> Arc<Table> {
+        let known = self.get(spec.id);
+        if let Some(table) = known {
+            if *table.view().spec != *spec {
+                let spec = Arc::new(spec.clone());
+                table.publish(|view| view.set_spec(spec));
+            }
+            return table;
+        }
+        let table = Arc::new(Table::new(Arc::new(spec.clone())));
+        self.tables.write().insert(spec.id, Arc::clone(&table));
+        table
+    }
+
+    pub(crate) fn remove(&self, id: TableId) {
+        self.tables.write().remove(&id);
+    }
+}
