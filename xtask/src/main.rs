@@ -1,2 +1,83 @@
-//! Developer commands of the workspace.
-fn main() {}
+//! Developer commands of the workspace, each one file, each of them also run by
+//! `.ci/run`. Nothing here is part of the product; nothing here is needed to build it.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a command line tool prints its results"
+)]
+
+mod codegen;
+mod deps;
+mod drivers;
+mod kafka;
+mod node;
+mod page;
+mod steps;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Tannin")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every test; installs what they need into a cache folder outside the checkout
+    Test(test::Options),
+    /// Check the form of the files: headers, sizes, names, notes left behind
+    Tidy,
+    /// Check who depends on whom
+    Deps,
+    /// Generate the Rust code of schemas/proto (needs `--features codegen`)
+    Codegen,
+    /// Kill the real binary again and again and compare every row with what was produced
+    Crash(drivers::CrashOptions),
+    /// Measure the whole system and print the figures
+    Bench(drivers::BenchOptions),
+    /// Start or stop a real Apache Kafka
+    Kafka {
+        #[command(subcommand)]
+        action: KafkaAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KafkaAction {
+    /// Start one node on PORT (and PORT+1) that keeps its data in DIR
+    Up { port: u16, dir: PathBuf },
+    /// Stop the node of DIR
+    Down { dir: PathBuf },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run(),
+        Command::Deps => deps::run(),
+        Command::Codegen => codegen::run(),
+        Command::Crash(options) => drivers::crash(&options),
+        Command::Bench(options) => drivers::bench(&options),
+        Command::Kafka {
+            action: KafkaAction::Up { port, dir },
+        } => kafka::up(port, &dir),
+        Command::Kafka {
+            action: KafkaAction::Down { dir },
+        } => kafka::down(&dir),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

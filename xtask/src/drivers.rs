@@ -1,0 +1,91 @@
+//! `crash` and `bench` drive the real binary. Their drivers need the engine's own clients, so they
+//! are binaries of `tests`; this only builds both and hands the arguments over.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::{steps, workspace};
+
+#[derive(Debug, Args)]
+pub(crate) struct CrashOptions {
+    /// Kills, each at another instant or fail point
+    #[arg(long, default_value_t = 20)]
+    pub(crate) rounds: u32,
+    /// Repeats a run
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// A real Kafka instead of the built-in log
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) kafka: Option<String>,
+    /// Lose every write that was not synced
+    #[arg(long)]
+    pub(crate) lossy: bool,
+    /// Build without optimisation: the rounds are slower, the build is faster
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Suite {
+    /// Start, memory, ingestion, freshness, query: the figures of the first release
+    Spine,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    suite: Suite,
+    /// Write no dated result into benchmarks/results
+    #[arg(long)]
+    dry: bool,
+}
+
+pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
+    let profile = if options.debug { "debug" } else { "release" };
+    let folder = build(profile, &["--features", "tannin/failpoints"])?;
+    let mut command = driver(&folder, "crash");
+    command.args(["--rounds", &options.rounds.to_string()]);
+    command.args(["--seed", &options.seed.to_string()]);
+    if let Some(address) = &options.kafka {
+        command.args(["--kafka", address]);
+    }
+    if options.lossy {
+        command.arg("--lossy");
+    }
+    steps::exec(&mut command)
+}
+
+pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
+    let Suite::Spine = options.suite;
+    let folder = build("release", &[])?;
+    let mut command = driver(&folder, "bench");
+    command.arg("spine");
+    if !options.dry {
+        command
+            .arg("--results")
+            .arg(workspace::root().join("benchmarks/results"));
+    }
+    steps::exec(&mut command)
+}
+
+/// Builds the binary and the drivers; the folder they are in.
+fn build(profile: &str, features: &[&str]) -> Result<std::path::PathBuf> {
+    let target = workspace::target()?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "-p", "tannin", "-p", "tests", "--bins"]);
+    if profile == "release" {
+        cargo.arg("--release");
+    }
+    cargo.args(features).arg("--target-dir").arg(&target);
+    cargo.current_dir(workspace::root());
+    steps::exec(&mut cargo)?;
+    Ok(target.join(profile))
+}
+
+fn driver(folder: &Path, name: &str) -> Command {
+    let mut command = Command::new(folder.join(name));
+    command.arg("--tannin").arg(folder.join("tannin"));
+    command
+}

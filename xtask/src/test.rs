@@ -1,0 +1,110 @@
+//! Every test of the project, each kind one step with its time. A step that cannot run here fails
+//! and says what to install: nothing is skipped in silence.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::drivers::{self, CrashOptions};
+use crate::node::Web;
+use crate::steps::{self, Steps};
+use crate::{kafka, page, workspace};
+
+/// Kills in the tests; `cargo xtask crash` runs as many as wanted.
+const CRASH_ROUNDS: u32 = 4;
+const KAFKA_ROUNDS: u32 = 2;
+const KAFKA_PORT: u16 = 19_392;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only steps whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Print the names of the steps
+    #[arg(long)]
+    list: bool,
+}
+
+type Work = fn() -> Result<()>;
+
+/// Done in this order: the cheap ones that fail most often come first.
+const STEPS: &[(&str, Work)] = &[
+    ("page: types and unit tests", page_units),
+    ("page: dist is what web/ builds", page_dist),
+    ("cargo test", cargo_tests),
+    ("page: in Chromium", page_browser),
+    ("crash: built-in log", || crash(CRASH_ROUNDS, None, false)),
+    ("crash: unsynced writes lost", || {
+        crash(CRASH_ROUNDS, None, true)
+    }),
+    ("crash: Apache Kafka", crash_kafka),
+];
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let wanted = |name: &str| options.only.as_ref().is_none_or(|text| name.contains(text));
+    let chosen: Vec<_> = STEPS.iter().filter(|(name, _)| wanted(name)).collect();
+    if chosen.is_empty() {
+        bail!("no step is called so; `cargo xtask test --list` names them");
+    }
+    if options.list {
+        for (name, _) in chosen {
+            println!("{name}");
+        }
+        return Ok(());
+    }
+    let mut steps = Steps::default();
+    for (name, work) in chosen {
+        steps.run(name, work);
+    }
+    steps.finish()
+}
+
+fn page_units() -> Result<()> {
+    let web = Web::prepare()?;
+    web.npm(&["run", "--silent", "check"])?;
+    web.npm(&["test", "--silent"])
+}
+
+fn page_dist() -> Result<()> {
+    page::check_dist(&Web::prepare()?)
+}
+
+fn cargo_tests() -> Result<()> {
+    cargo(&["test", "--workspace"])
+}
+
+fn page_browser() -> Result<()> {
+    cargo(&["build", "-p", "tannin"])?;
+    page::browse(&Web::prepare()?)
+}
+
+fn crash(rounds: u32, kafka: Option<String>, lossy: bool) -> Result<()> {
+    drivers::crash(&CrashOptions {
+        rounds,
+        seed: 1,
+        kafka,
+        lossy,
+        debug: true,
+    })
+}
+
+fn crash_kafka() -> Result<()> {
+    if !kafka::is_possible() {
+        bail!("a real Kafka needs Java 17 and Maven: apt-get install default-jre-headless maven");
+    }
+    let dir = workspace::cache("kafka-data")?;
+    kafka::up(KAFKA_PORT, &dir)?;
+    let result = crash(KAFKA_ROUNDS, Some(format!("127.0.0.1:{KAFKA_PORT}")), false);
+    kafka::down(&dir)?;
+    result
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(args)
+        .arg("--target-dir")
+        .arg(workspace::target()?);
+    steps::exec(command.current_dir(workspace::root()))
+}
