@@ -9,11 +9,14 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
+use super::history::Outcome;
+
 pub(super) const HEADER_BYTES: usize = 61;
 /// Bytes before what `batchLength` counts.
 const PREFIX_BYTES: usize = 12;
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
+const CODEC: i16 = 0x07;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
 
@@ -23,11 +26,13 @@ pub(super) struct BatchHeader {
     /// Of the whole batch.
     pub(super) bytes: usize,
     pub(super) last_delta: i32,
+    pub(super) base_timestamp: i64,
     pub(super) max_timestamp: i64,
     pub(super) producer: i64,
     pub(super) epoch: i16,
     pub(super) sequence: i32,
-    pub(super) attributes: i16,
+    pub(super) count: i32,
+    attributes: i16,
 }
 
 impl BatchHeader {
@@ -51,23 +56,34 @@ impl BatchHeader {
         at.advance(4 + 1 + 4);
         let attributes = at.get_i16();
         let last_delta = at.get_i32();
-        at.advance(8);
-        let max_timestamp = at.get_i64();
+        let (base_timestamp, max_timestamp) = (at.get_i64(), at.get_i64());
         let (producer, epoch, sequence) = (at.get_i64(), at.get_i16(), at.get_i32());
-        (last_delta >= 0).then_some(Self {
+        let count = at.get_i32();
+        let sane = last_delta >= 0 && base.checked_add(i64::from(last_delta)).is_some();
+        sane.then_some(Self {
             base,
             bytes: whole,
             last_delta,
+            base_timestamp,
             max_timestamp,
             producer,
             epoch,
             sequence,
+            count,
             attributes,
         })
     }
 
+    pub(super) fn at(self, base: i64) -> Self {
+        Self { base, ..self }
+    }
+
     pub(super) fn last(&self) -> i64 {
         self.base + i64::from(self.last_delta)
+    }
+
+    pub(super) fn codec(&self) -> i16 {
+        self.attributes & CODEC
     }
 
     pub(super) fn is_control(&self) -> bool {
@@ -99,16 +115,17 @@ pub(super) fn place(bytes: &mut [u8], base: i64) {
     bytes[12..16].copy_from_slice(&0i32.to_be_bytes());
 }
 
-/// Whether a control batch says commit; anything else is an abort.
-pub(super) fn is_commit(bytes: &[u8]) -> bool {
+/// What a control batch says; anything but a commit is an abort. Of no meaning for others.
+pub(super) fn outcome(bytes: &[u8]) -> Outcome {
     // length, attributes, timestamp and offset deltas, key length (one byte each), version i16, type i16
-    bytes
-        .get(HEADER_BYTES + 5 + 2 + 1)
-        .is_some_and(|marker| *marker == 1)
+    match bytes.get(HEADER_BYTES + 5 + 2 + 1) {
+        Some(1) => Outcome::Commit,
+        _ => Outcome::Abort,
+    }
 }
 
 /// The control batch that ends a transaction.
-pub(super) fn end_marker(producer: i64, epoch: i16, commit: bool, now_ms: i64) -> BytesMut {
+pub(super) fn end_marker(producer: i64, epoch: i16, outcome: Outcome, now_ms: i64) -> BytesMut {
     let mut batch = BytesMut::with_capacity(80);
     batch.put_i64(0);
     batch.put_i32(0);
@@ -126,7 +143,7 @@ pub(super) fn end_marker(producer: i64, epoch: i16, commit: bool, now_ms: i64) -
     batch.put_u8(16 << 1);
     batch.put_slice(&[0, 0, 0, 4 << 1]);
     batch.put_i16(0);
-    batch.put_i16(i16::from(commit));
+    batch.put_i16(i16::from(outcome == Outcome::Commit));
     batch.put_u8(6 << 1);
     batch.put_i16(0);
     batch.put_i32(0);

@@ -15,28 +15,27 @@ use tokio::net::TcpStream;
 
 use super::EmbeddedLog;
 use super::kafka_error as code;
+use super::shape::{SERVED, Served};
 
 const FRAME_BYTES_MAX: usize = 100 << 20;
-const READ_BUFFER_BYTES: usize = 16 << 10;
+/// The smallest buffer of a connection, and the largest that is grown before bytes arrive for it.
+const READ_BYTES: usize = 64 << 10;
 
-/// What is answered, with the least and greatest version.
-pub(super) const APIS: [(ApiKey, i16, i16); 13] = [
-    (ApiKey::Produce, 3, 9),
-    (ApiKey::Fetch, 4, 12),
-    (ApiKey::ListOffsets, 1, 7),
-    (ApiKey::Metadata, 0, 9),
-    (ApiKey::ApiVersions, 0, 3),
-    (ApiKey::FindCoordinator, 0, 3),
-    (ApiKey::InitProducerId, 0, 4),
-    (ApiKey::AddPartitionsToTxn, 0, 3),
-    (ApiKey::EndTxn, 0, 3),
-    (ApiKey::CreateTopics, 2, 5),
-    (ApiKey::DeleteTopics, 1, 5),
-    (ApiKey::DeleteRecords, 0, 2),
-    (ApiKey::CreatePartitions, 0, 3),
-];
+/// One request, its header already read.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) api: ApiKey,
+    pub(super) version: i16,
+    pub(super) body: Bytes,
+}
 
-/// Kafka's flexible headers: `true` when the frame cannot be answered.
+/// How this client reached the log; it is told to come back the same way.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: i32,
+}
+
 fn refuse(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
@@ -44,9 +43,14 @@ fn refuse(why: impl Into<String>) -> io::Error {
 impl EmbeddedLog {
     pub(super) async fn serve(self: Arc<Self>, mut stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let mut buffer = BytesMut::with_capacity(READ_BUFFER_BYTES);
+        let address = stream.local_addr()?;
+        let endpoint = Endpoint {
+            host: address.ip().to_string(),
+            port: i32::from(address.port()),
+        };
+        let mut buffer = BytesMut::with_capacity(READ_BYTES);
         while let Some(frame) = read_frame(&mut stream, &mut buffer).await? {
-            if let Some(answer) = self.answer(frame).await? {
+            if let Some(answer) = self.answer(frame, &endpoint).await? {
                 stream.write_all(&answer).await?;
             }
         }
@@ -54,52 +58,61 @@ impl EmbeddedLog {
     }
 
     /// `None`: a produce request that wants no answer.
-    async fn answer(&self, mut frame: Bytes) -> io::Result<Option<BytesMut>> {
-        if frame.len() < 8 {
+    async fn answer(
+        self: &Arc<Self>,
+        mut frame: Bytes,
+        endpoint: &Endpoint,
+    ) -> io::Result<Option<BytesMut>> {
+        let Some(head) = frame.first_chunk::<8>() else {
             return Err(refuse("a frame without a header"));
-        }
-        let (api, version) = (peek_i16(&frame, 0), peek_i16(&frame, 2));
-        let correlation = (&frame[4..]).get_i32();
-        let api = ApiKey::try_from(api).map_err(|()| refuse(format!("api key {api}")))?;
-        let known = APIS.iter().find(|(key, _, _)| *key == api);
-        let Some((_, least, greatest)) = known else {
-            return Err(refuse(format!("{api:?} is not served")));
         };
-        if api == ApiKey::ApiVersions && version > *greatest {
-            return framed(correlation, 0, &versions_fallback()?).map(Some);
+        let api = i16::from_be_bytes([head[0], head[1]]);
+        let version = i16::from_be_bytes([head[2], head[3]]);
+        let correlation = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+        let known = SERVED.iter().find(|served| served.api as i16 == api);
+        let Some(served) = known else {
+            return Err(refuse(format!("api key {api} is not served")));
+        };
+        let api = served.api;
+        if api == ApiKey::ApiVersions {
+            return framed(correlation, &api_versions(version, served)?).map(Some);
         }
-        if version < *least || version > *greatest {
+        if version < served.least || version > served.greatest {
             return Err(refuse(format!("{api:?} version {version} is not served")));
         }
         decode_request_header_from_buffer(&mut frame).map_err(|error| refuse(error.to_string()))?;
-        let body = self.handle(api, version, frame).await;
+        if !served.fits(version, &frame) {
+            return Err(refuse(format!("{api:?}: the request is cut or too long")));
+        }
+        let request = Request {
+            api,
+            version,
+            body: frame,
+        };
+        let body = self.handle(request, endpoint).await;
         match body.map_err(|error| refuse(format!("{api:?}: {error}")))? {
-            Some(body) => {
-                framed(correlation, api.response_header_version(version), &body).map(Some)
-            }
+            Some(body) => framed(correlation, &body).map(Some),
             None => Ok(None),
         }
     }
 }
 
-fn peek_i16(frame: &[u8], at: usize) -> i16 {
-    i16::from_be_bytes([frame[at], frame[at + 1]])
-}
-
 /// `None` when the client closed between two frames.
 async fn read_frame(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
     while buffer.len() < 4 {
+        buffer.reserve(READ_BYTES);
         if stream.read_buf(buffer).await? == 0 {
-            return Ok(None);
+            return match buffer.len() {
+                0 => Ok(None),
+                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            };
         }
     }
-    let length = buffer.get_i32();
-    let length = usize::try_from(length)
-        .ok()
-        .filter(|length| *length <= FRAME_BYTES_MAX);
+    let length = usize::try_from(buffer.get_i32());
+    let length = length.ok().filter(|length| *length <= FRAME_BYTES_MAX);
     let length = length.ok_or_else(|| refuse("a frame of more than 100 MiB"))?;
     while buffer.len() < length {
-        buffer.reserve((length - buffer.len()).min(1 << 20));
+        buffer.reserve((length - buffer.len()).min(READ_BYTES.max(buffer.len())));
         if stream.read_buf(buffer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -107,30 +120,40 @@ async fn read_frame(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-fn framed(correlation: i32, header_version: i16, body: &BytesMut) -> io::Result<BytesMut> {
-    let mut header = BytesMut::with_capacity(9);
+/// Answers of the served versions all have the first form of header.
+fn framed(correlation: i32, body: &BytesMut) -> io::Result<BytesMut> {
+    let mut header = BytesMut::with_capacity(4);
     ResponseHeader::default()
         .with_correlation_id(correlation)
-        .encode(&mut header, header_version)
+        .encode(&mut header, 0)
         .map_err(|error| refuse(error.to_string()))?;
-    let mut frame = BytesMut::with_capacity(4 + header.len() + body.len());
-    frame.put_u32((header.len() + body.len()) as u32);
+    let length = header.len() + body.len();
+    let mut frame = BytesMut::with_capacity(4 + length);
+    frame.put_u32(u32::try_from(length).map_err(|_| refuse("the answer is too long"))?);
     frame.extend_from_slice(&header);
     frame.extend_from_slice(body);
     Ok(frame)
 }
 
-/// A client that is newer than we are asks again with the version that we name here.
-fn versions_fallback() -> io::Result<BytesMut> {
-    let own = api_versions_response::ApiVersion::default()
-        .with_api_key(ApiKey::ApiVersions as i16)
-        .with_min_version(0)
-        .with_max_version(3);
+/// A client that is newer than we are asks again with a version that we name here.
+fn api_versions(version: i16, served: &Served) -> io::Result<BytesMut> {
+    let known = (served.least..=served.greatest).contains(&version);
+    let names = |served: &Served| {
+        api_versions_response::ApiVersion::default()
+            .with_api_key(served.api as i16)
+            .with_min_version(served.least)
+            .with_max_version(served.greatest)
+    };
+    let (version, answer) = if known {
+        let all = SERVED.iter().map(names).collect();
+        (version, ApiVersionsResponse::default().with_api_keys(all))
+    } else {
+        let refused = ApiVersionsResponse::default().with_error_code(code::UNSUPPORTED_VERSION);
+        (0, refused.with_api_keys(vec![names(served)]))
+    };
     let mut body = BytesMut::new();
-    ApiVersionsResponse::default()
-        .with_error_code(code::UNSUPPORTED_VERSION)
-        .with_api_keys(vec![own])
-        .encode(&mut body, 0)
+    answer
+        .encode(&mut body, version)
         .map_err(|error| refuse(error.to_string()))?;
     Ok(body)
 }

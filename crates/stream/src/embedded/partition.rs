@@ -1,11 +1,15 @@
-//! The log of one partition: files of record batches, idempotent producers, transactions.
+//! The log of one partition: files of record batches, what follows from them, and their start.
 //!
 //! Invariants:
 //! - offsets are handed out without a gap in the order of appends; `start <= next`;
-//! - a batch is visible to readers only after its write (and its sync, where acks mean that);
+//! - a batch is visible to readers only after its write (and its sync, where acks mean that), and
+//!   counted in nothing before: a failed append leaves no trace;
 //! - readers of committed data see nothing at or after the first open transaction.
+//!
+//! Two locks: `writer` is held while a file is written, `state` only for a moment and while bytes are
+//! copied to a reader. `writer` is taken first.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,51 +20,38 @@ use parking_lot::Mutex;
 use runtime::Files;
 
 use super::SyncPolicy;
-use super::batch::{BatchHeader, crc_is_right, is_commit, place};
-use super::file::{Check, LogFile};
+use super::batch::{BatchHeader, crc_is_right, outcome, place};
+use super::file::{Check, Durable, LogFile, Writer};
+use super::history::{Aborted, Admission, History};
 use super::kafka_error as code;
+use super::records::first_record_at;
 
-const FILE_BYTES_MAX: u64 = 64 << 20;
-/// Batches of a producer that are remembered to recognise a repetition (Kafka keeps five).
-const REMEMBERED_BATCHES: usize = 5;
+/// So much may wait for a sync.
+const UNSYNCED_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Debug)]
 pub(super) struct Partition {
     folder: PathBuf,
     files: Arc<dyn Files>,
-    sync: SyncPolicy,
+    limits: Limits,
+    writer: Mutex<Writer>,
     state: Mutex<State>,
+}
+
+/// What all partitions of a log have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) sync: SyncPolicy,
+    pub(super) file_bytes: u64,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Never empty; the last one is being written.
     logs: VecDeque<LogFile>,
     start: i64,
     next: i64,
     history: History,
-}
-
-/// What is derived from the batches.
-#[derive(Debug, Default)]
-struct History {
-    producers: HashMap<i64, Producer>,
-    /// Producer → first offset of its open transaction.
-    open: BTreeMap<i64, i64>,
-    aborted: Vec<Aborted>,
-}
-
-#[derive(Debug, Default)]
-struct Producer {
-    epoch: i16,
-    /// First and last sequence, base offset.
-    recent: VecDeque<(i32, i32, i64)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Aborted {
-    pub(super) producer: i64,
-    pub(super) first: i64,
-    last: i64,
 }
 
 /// Answer to a fetch.
@@ -74,71 +65,15 @@ pub(super) struct Fetched {
     pub(super) aborted: Vec<Aborted>,
 }
 
-impl History {
-    fn note(&mut self, header: &BatchHeader, batch: &[u8]) {
-        if header.is_control() {
-            if let Some(first) = self.open.remove(&header.producer)
-                && !is_commit(batch)
-            {
-                let (producer, last) = (header.producer, header.last());
-                self.aborted.push(Aborted {
-                    producer,
-                    first,
-                    last,
-                });
-            }
-        } else if header.is_transactional() {
-            self.open.entry(header.producer).or_insert(header.base);
-        }
-        if header.is_idempotent() {
-            let producer = self.producers.entry(header.producer).or_default();
-            if producer.epoch != header.epoch {
-                *producer = Producer {
-                    epoch: header.epoch,
-                    recent: VecDeque::new(),
-                };
-            }
-            producer
-                .recent
-                .push_back((header.sequence, header.last_sequence(), header.base));
-            if producer.recent.len() > REMEMBERED_BATCHES {
-                producer.recent.pop_front();
-            }
-        }
-    }
-
-    /// The base offset when `header` was appended before; an error code when it may not be.
-    fn admit(&self, header: &BatchHeader) -> Result<Option<i64>, i16> {
-        if !header.is_idempotent() {
-            return Ok(None);
-        }
-        let Some(known) = self.producers.get(&header.producer) else {
-            return Ok(None);
-        };
-        if header.epoch < known.epoch {
-            return Err(code::INVALID_PRODUCER_EPOCH);
-        }
-        if header.epoch > known.epoch {
-            return Ok(None);
-        }
-        if let Some(same) = known.recent.iter().find(|batch| batch.0 == header.sequence) {
-            return Ok(Some(same.2));
-        }
-        match known.recent.back() {
-            Some(last) if last.1.wrapping_add(1) & i32::MAX != header.sequence => {
-                Err(code::OUT_OF_ORDER_SEQUENCE)
-            }
-            _ => Ok(None),
-        }
-    }
+/// How far a reader sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isolation {
+    Everything,
+    Committed,
 }
 
 impl Partition {
-    pub(super) fn open(
-        folder: PathBuf,
-        files: Arc<dyn Files>,
-        sync: SyncPolicy,
-    ) -> io::Result<Self> {
+    pub(super) fn open(folder: PathBuf, files: Arc<dyn Files>, limits: Limits) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         let start = read_start(&folder)?;
         let mut bases = bases_in(&folder)?;
@@ -146,109 +81,148 @@ impl Partition {
             bases.push(start);
         }
         let mut history = History::default();
-        let mut next = start;
-        let mut logs = VecDeque::new();
+        let (mut logs, mut writer, mut next) = (VecDeque::new(), None, bases[0]);
         for (index, base) in bases.iter().enumerate() {
+            if *base != next {
+                let why = format!(
+                    "`{}` lacks the file of offset {next}: restore it, or remove the topic's \
+                     folder and its line in `~topics` to start the topic over",
+                    folder.display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             let check = if index + 1 == bases.len() {
-                Check::Crc
+                Check::Tail
             } else {
-                Check::Lengths
+                Check::Whole
             };
             let mut visit = |header: &BatchHeader, batch: &[u8]| {
-                history.note(header, batch);
+                history.note(header, outcome(batch));
                 next = header.last() + 1;
             };
-            logs.push_back(LogFile::open(&folder, *base, &*files, check, &mut visit)?);
-            next = next.max(*base);
+            let (log, last) = LogFile::open(&folder, *base, &*files, check, &mut visit)?;
+            logs.push_back(log);
+            writer = Some(last);
         }
-        let start = start.max(bases[0]);
-        let state = Mutex::new(State {
+        let writer = writer.ok_or_else(|| io::Error::other("a partition without a file"))?;
+        let state = State {
+            start: start.clamp(bases[0], next),
             logs,
-            start,
             next,
             history,
-        });
+        };
         Ok(Self {
             folder,
             files,
-            sync,
-            state,
+            limits,
+            writer: Mutex::new(writer),
+            state: Mutex::new(state),
         })
     }
 
-    /// Appends what a producer sent; gives the base offset and the log's start.
+    /// Appends the one batch of a client; gives its base offset and the log's start.
     pub(super) fn append(&self, records: &[u8]) -> Result<(i64, i64), i16> {
-        let mut state = self.state.lock();
-        let mut bytes = records.to_vec();
-        let mut headers = Vec::new();
-        let (mut at, first) = (0, state.next);
-        let mut next = first;
-        while at < bytes.len() {
-            let header = BatchHeader::read(&bytes[at..]).ok_or(code::CORRUPT_MESSAGE)?;
-            if !crc_is_right(&header, &bytes[at..]) {
-                return Err(code::CORRUPT_MESSAGE);
-            }
-            if let Some(base) = state.history.admit(&header)? {
-                return Ok((base, state.start));
-            }
-            place(&mut bytes[at..], next);
-            headers.push(BatchHeader {
-                base: next,
-                ..header
-            });
-            next += i64::from(header.last_delta) + 1;
-            at += header.bytes;
+        let header = BatchHeader::read(records).ok_or(code::CORRUPT_MESSAGE)?;
+        if !crc_is_right(&header, records) {
+            return Err(code::CORRUPT_MESSAGE);
         }
-        self.write(&mut state, &bytes, &headers).map_err(|error| {
-            tracing::error!(folder = %self.folder.display(), %error, "append failed");
-            code::STORAGE_ERROR
-        })?;
-        let mut at = 0;
-        for header in &headers {
-            state.history.note(header, &bytes[at..at + header.bytes]);
-            at += header.bytes;
+        let regular = header.count == header.last_delta.saturating_add(1);
+        let numbered = header.producer < 0 || header.sequence >= 0;
+        if header.bytes != records.len() || header.is_control() || !regular || !numbered {
+            return Err(code::INVALID_RECORD);
         }
-        state.next = next;
-        Ok((first, state.start))
+        self.write(&header, records)
     }
 
-    fn write(&self, state: &mut State, bytes: &[u8], headers: &[BatchHeader]) -> io::Result<()> {
-        let full = state
-            .logs
-            .back()
-            .is_none_or(|log| log.len >= FILE_BYTES_MAX);
-        if full {
-            if let Some(log) = state.logs.back_mut() {
-                log.sync()?;
-            }
-            let (base, none) = (state.next, &mut |_: &BatchHeader, _: &[u8]| {});
-            let log = LogFile::open(&self.folder, base, &*self.files, Check::Crc, none)?;
-            state.logs.push_back(log);
-        }
-        let Some(log) = state.logs.back_mut() else {
+    /// Ends the open transaction of a producer, if it has one here.
+    pub(super) fn append_marker(&self, producer: i64, marker: &[u8]) -> Result<(), i16> {
+        if !self.state.lock().history.has_open(producer) {
             return Ok(());
+        }
+        let header = BatchHeader::read(marker).ok_or(code::CORRUPT_MESSAGE)?;
+        self.write(&header, marker).map(|_| ())
+    }
+
+    fn write(&self, header: &BatchHeader, batch: &[u8]) -> Result<(i64, i64), i16> {
+        let mut writer = self.writer.lock();
+        let base = {
+            let state = self.state.lock();
+            match state.history.admit(header)? {
+                Admission::Repeated(base) => return Ok((base, state.start)),
+                Admission::Append => state.next,
+            }
         };
-        log.append(bytes, headers)?;
-        if self.sync == SyncPolicy::OnAck {
-            log.sync()
+        let mut batch = batch.to_vec();
+        place(&mut batch, base);
+        let header = header.at(base);
+        let durable = match self.limits.sync {
+            SyncPolicy::OnAck => Durable::Now,
+            SyncPolicy::Every(_) => Durable::Later,
+        };
+        let full = writer.len >= self.limits.file_bytes;
+        let written = if full {
+            self.begin_file(&mut writer)
         } else {
             Ok(())
+        };
+        let written = written.and_then(|()| writer.append(&batch, durable));
+        written.map_err(|error| self.storage_error("append", &error))?;
+
+        let mut state = self.state.lock();
+        state.history.note(&header, outcome(&batch));
+        state.next = header.last() + 1;
+        let start = state.start;
+        let log = state.last_log();
+        log.publish(&batch, &header, &writer);
+        let must_sync = log.unsynced_bytes() > UNSYNCED_BYTES_MAX;
+        drop(state);
+        if must_sync && let Err(error) = self.sync_within(&mut writer) {
+            // The batch is written, as its acknowledgement says; the next append will be refused.
+            self.storage_error("sync", &error);
         }
+        Ok((base, start))
     }
 
+    fn begin_file(&self, writer: &mut Writer) -> io::Result<()> {
+        self.sync_within(writer)?;
+        let base = self.state.lock().next;
+        let none = &mut |_: &BatchHeader, _: &[u8]| {};
+        let (log, fresh) = LogFile::open(&self.folder, base, &*self.files, Check::Tail, none)?;
+        self.state.lock().logs.push_back(log);
+        *writer = fresh;
+        Ok(())
+    }
+
+    fn sync_within(&self, writer: &mut Writer) -> io::Result<()> {
+        writer.sync()?;
+        self.state.lock().synced_to(writer.base, writer.synced);
+        Ok(())
+    }
+
+    /// Makes durable what was appended so far. Appends go on meanwhile where the files allow it.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.state
-            .lock()
-            .logs
-            .back_mut()
-            .map_or(Ok(()), LogFile::sync)
+        let mut writer = self.writer.lock();
+        if writer.broken || writer.synced == writer.len {
+            return Ok(());
+        }
+        let Some(handle) = writer.sync_handle()? else {
+            return self.sync_within(&mut writer);
+        };
+        let (base, len) = (writer.base, writer.len);
+        drop(writer);
+        let synced = handle.sync_data();
+        let mut writer = self.writer.lock();
+        if writer.base == base {
+            writer.note_synced(len, synced)?;
+        } else {
+            // The next file was begun, which has synced this one.
+            synced?;
+        }
+        self.state.lock().synced_to(base, len);
+        Ok(())
     }
 
-    pub(super) fn has_open_transaction(&self, producer: i64) -> bool {
-        self.state.lock().history.open.contains_key(&producer)
-    }
-
-    pub(super) fn fetch(&self, offset: i64, bytes_max: usize, committed: bool) -> Fetched {
+    pub(super) fn fetch(&self, offset: i64, room: Room, isolation: Isolation) -> Fetched {
         let state = self.state.lock();
         let mut answer = Fetched {
             high_watermark: state.next,
@@ -260,23 +234,18 @@ impl Partition {
             answer.error = code::OFFSET_OUT_OF_RANGE;
             return answer;
         }
-        let limit = if committed {
-            answer.last_stable
-        } else {
-            state.next
+        let limit = match isolation {
+            Isolation::Committed => answer.last_stable,
+            Isolation::Everything => state.next,
         };
-        match state.read(offset, limit, bytes_max) {
+        match state.read(offset, limit, room) {
             Ok((records, last)) => {
-                if committed {
-                    let seen = |a: &&Aborted| a.last >= offset && a.first <= last;
-                    answer.aborted = state.history.aborted.iter().filter(seen).copied().collect();
+                if isolation == Isolation::Committed {
+                    answer.aborted = state.history.aborted_within(offset, last);
                 }
                 answer.records = records.into();
             }
-            Err(error) => {
-                tracing::error!(folder = %self.folder.display(), %error, "read failed");
-                answer.error = code::STORAGE_ERROR;
-            }
+            Err(error) => answer.error = self.storage_error("read", &error),
         }
         answer
     }
@@ -287,43 +256,48 @@ impl Partition {
         (state.start, state.last_stable(), state.next)
     }
 
-    /// Offset and timestamp of the first batch with a record at or after `timestamp`.
-    pub(super) fn offset_for_time(&self, timestamp: i64) -> io::Result<Option<(i64, i64)>> {
+    /// Offset and timestamp of the first record at or after `timestamp`.
+    pub(super) fn offset_for_time(&self, timestamp: i64) -> Result<Option<(i64, i64)>, i16> {
         let state = self.state.lock();
-        for log in &state.logs {
-            if let Some(found) = log.find_time(timestamp)? {
-                let offset = found.header.base.max(state.start);
-                return Ok(Some((offset, found.header.max_timestamp)));
-            }
-        }
-        Ok(None)
+        state
+            .offset_for_time(timestamp)
+            .map_err(|error| self.storage_error("read", &error))
     }
 
     /// Forgets what lies before `offset`; -1 = everything. Gives the new start.
     pub(super) fn delete_before(&self, offset: i64) -> Result<i64, i16> {
-        let mut state = self.state.lock();
-        let offset = if offset == -1 { state.next } else { offset };
-        if offset > state.next {
+        // Holds back appends and other deletions.
+        let mut writer = self.writer.lock();
+        let (start, next) = {
+            let state = self.state.lock();
+            (state.start, state.next)
+        };
+        let offset = if offset == -1 { next } else { offset };
+        if offset < 0 || offset > next {
             return Err(code::OFFSET_OUT_OF_RANGE);
         }
-        state.start = state.start.max(offset);
-        let text = state.start.to_string();
-        self.files
-            .write_new(&self.folder.join(START), "log", &mut |to| {
-                to.write_all(text.as_bytes())
-            })
-            .map_err(|_| code::STORAGE_ERROR)?;
-        while state.logs.len() > 1 && state.logs[1].base <= state.start {
-            if let Some(log) = state.logs.pop_front() {
-                let _ = self.files.remove(&log.path);
+        if offset <= start {
+            return Ok(start);
+        }
+        let text = offset.to_string();
+        let path = self.folder.join(START);
+        // The start never lies past what a power cut would leave.
+        let written = self.sync_within(&mut writer).and_then(|()| {
+            let write = &mut |to: &mut dyn io::Write| to.write_all(text.as_bytes());
+            self.files.write_new(&path, "log_start", write)
+        });
+        written.map_err(|error| self.storage_error("delete records", &error))?;
+        let mut state = self.state.lock();
+        state.start = offset;
+        state.history.forget_before(offset);
+        while state.logs.len() > 1 && state.logs[1].base <= offset {
+            if let Some(log) = state.logs.pop_front()
+                && let Err(error) = self.files.remove(&log.path)
+            {
+                tracing::warn!(file = %log.path.display(), %error, "cannot remove an old log file");
             }
         }
-        let start = state.start;
-        state
-            .history
-            .aborted
-            .retain(|aborted| aborted.last >= start);
-        Ok(start)
+        Ok(offset)
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -335,26 +309,96 @@ impl Partition {
         let state = self.state.lock();
         (state.logs.len() > 1).then(|| (state.logs[0].max_timestamp, state.logs[1].base))
     }
+
+    /// Begins a new file, so that the one before can be dropped.
+    pub(super) fn roll(&self) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        if writer.len == 0 {
+            return Ok(());
+        }
+        self.begin_file(&mut writer)
+    }
+
+    /// Producers with an open transaction and their epochs.
+    pub(super) fn open_transactions(&self) -> Vec<(i64, i16)> {
+        self.state.lock().history.open()
+    }
+
+    pub(super) fn greatest_producer(&self) -> i64 {
+        self.state.lock().history.greatest_producer()
+    }
+
+    fn storage_error(&self, what: &str, error: &io::Error) -> i16 {
+        tracing::error!(folder = %self.folder.display(), %error, "the built-in log cannot {what}");
+        code::STORAGE_ERROR
+    }
+}
+
+/// How much a fetch may bring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) bytes_max: usize,
+    /// The first batch comes whatever its size, or a reader would never get past it.
+    pub(super) first: FirstBatch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstBatch {
+    Always,
+    IfItFits,
 }
 
 impl State {
-    fn last_stable(&self) -> i64 {
-        self.history
-            .open
-            .values()
-            .min()
-            .copied()
-            .unwrap_or(self.next)
+    fn last_log(&mut self) -> &mut LogFile {
+        self.logs.back_mut().expect("a partition has a file")
     }
 
-    fn read(&self, offset: i64, limit: i64, bytes_max: usize) -> io::Result<(Vec<u8>, i64)> {
+    fn synced_to(&mut self, base: i64, len: u64) {
+        if let Some(log) = self.logs.iter_mut().find(|log| log.base == base) {
+            log.synced_to(len);
+        }
+    }
+
+    fn last_stable(&self) -> i64 {
+        self.history.first_open_offset().unwrap_or(self.next)
+    }
+
+    /// Also the offset of the last record, -1 without any.
+    fn read(&self, offset: i64, limit: i64, room: Room) -> io::Result<(Vec<u8>, i64)> {
+        let nothing = (Vec::new(), -1);
+        if offset >= limit {
+            return Ok(nothing);
+        }
         let after = self.logs.partition_point(|log| log.base <= offset);
         for log in self.logs.iter().skip(after.saturating_sub(1)) {
-            if let Some(found) = log.find(offset)? {
-                return log.read(found.position, limit, bytes_max);
+            let Some(found) = log.find(offset)? else {
+                continue;
+            };
+            let fits = found.header.bytes <= room.bytes_max;
+            if found.header.base >= limit || (room.first == FirstBatch::IfItFits && !fits) {
+                return Ok(nothing);
+            }
+            return log.read(&found, limit, room.bytes_max);
+        }
+        Ok(nothing)
+    }
+
+    fn offset_for_time(&self, timestamp: i64) -> io::Result<Option<(i64, i64)>> {
+        for log in &self.logs {
+            let mut position = 0;
+            while let Some(found) = log.find_time(timestamp, position)? {
+                position = found.position + found.header.bytes as u64;
+                if found.header.last() < self.start {
+                    continue;
+                }
+                let batch = log.read_batch(&found)?;
+                let record = first_record_at(&found.header, &batch, timestamp, self.start);
+                if record.is_some() {
+                    return Ok(record);
+                }
             }
         }
-        Ok((Vec::new(), -1))
+        Ok(None)
     }
 }
 

@@ -24,6 +24,7 @@ async fn start(folder: &Path, retention_bytes: u64) -> Running {
         folder: folder.to_owned(),
         retention_bytes,
         sync,
+        ..LogConfig::new(folder.to_owned())
     };
     let clock = SystemClock::shared();
     let log = EmbeddedLog::start(config, listener, Arc::new(OsFiles), clock, &tasks).unwrap();
@@ -193,6 +194,6 @@ struct ComputePoolForTest;
 
 impl ComputePoolForTest {
     async fn run(job: impl FnOnce() + Send + 'static) {
-        runtime::ComputePool::new(1).run(job).await.unwrap();
+        ComputePool::new(1).run(job).await.unwrap();
     }
 }
