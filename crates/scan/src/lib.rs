@@ -6,9 +6,11 @@
 
 mod columns;
 mod engine;
+mod kernels;
 mod memory;
 mod native;
 mod predicate;
+mod ranges;
 mod rows;
 mod scan_exec;
 mod stats;

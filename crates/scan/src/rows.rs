@@ -72,7 +72,7 @@ mod tests {
         let mut mask = BlockMask::all(130);
         assert_eq!((mask.count(), mask.is_full()), (130, true));
         let mut some = BlockMask::none(130);
-        [3, 64, 129].map(|row| some.set(row));
+        [3, 64, 129].into_iter().for_each(|row| some.set(row));
         mask.and(&some);
         let mut rows = Vec::new();
         mask.collect_into(&mut rows);

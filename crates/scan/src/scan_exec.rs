@@ -80,6 +80,17 @@ pub(crate) struct BlockFilter<'a> {
     conjuncts: Vec<Conjunct<'a>>,
     rows: u32,
     block: u32,
+    /// Values looked at, told when the filter is dropped.
+    entries: u64,
+    counters: &'a Counters,
+}
+
+impl Drop for BlockFilter<'_> {
+    fn drop(&mut self) {
+        let entries = self.entries;
+        self.counters
+            .update(|stats| stats.entries_scanned_in_filter += entries);
+    }
 }
 
 impl<'a> BlockFilter<'a> {
@@ -88,7 +99,7 @@ impl<'a> BlockFilter<'a> {
         view: &'a SegmentView,
         spec: &TableSpec,
         description: &ScanDescription,
-        counters: &Counters,
+        counters: &'a Counters,
     ) -> Result<Option<Self>> {
         let consuming = u64::from(view.is_consuming());
         counters.update(|stats| {
@@ -103,7 +114,7 @@ impl<'a> BlockFilter<'a> {
             null_mode: description.null_mode,
             counters,
         };
-        let Compiled::Rows(conjuncts) = compiler.compile(&description.filters)? else {
+        let Compiled::Rows(mut conjuncts) = compiler.compile(&description.filters)? else {
             counters.update(|stats| stats.segments_pruned += 1);
             return Ok(None);
         };
@@ -111,10 +122,15 @@ impl<'a> BlockFilter<'a> {
             stats.segments_processed += 1;
             stats.consuming_processed += consuming;
         });
+        if let Some(valid) = &view.valid {
+            conjuncts.insert(0, Conjunct::Documents(valid.as_ref().clone()));
+        }
         Ok(Some(Self {
             conjuncts,
             rows: view.row_count(),
             block: 0,
+            entries: 0,
+            counters,
         }))
     }
 
@@ -128,12 +144,13 @@ impl<'a> BlockFilter<'a> {
         description: &ScanDescription,
         shared: &Shared,
     ) -> Result<Option<(u32, BlockMask)>> {
+        let blocks = self.rows.div_ceil(BLOCK_ROWS);
         loop {
             if shared.cancel.is_cancelled() {
                 return Err(cancelled());
             }
             for conjunct in &self.conjuncts {
-                match conjunct.next_block(self.block) {
+                match conjunct.next_block(self.block, blocks) {
                     Some(block) => self.block = block,
                     None => return Ok(None),
                 }
@@ -145,7 +162,7 @@ impl<'a> BlockFilter<'a> {
             self.block += 1;
             let mut mask = BlockMask::all(BLOCK_ROWS.min(self.rows - start));
             for conjunct in &self.conjuncts {
-                conjunct.apply(start, &mut mask, description.null_mode, &shared.counters)?;
+                self.entries += conjunct.apply(start, &mut mask, description.null_mode)?;
                 if mask.count() == 0 {
                     break;
                 }
@@ -166,6 +183,8 @@ struct Cursor {
     segment: usize,
     /// Block of the segment that comes next.
     block: u32,
+    /// The segment was counted among those that match.
+    matched: bool,
     left: usize,
 }
 
@@ -175,15 +194,16 @@ impl ServerScanExec {
         let mut batches = Vec::new();
         while cursor.segment < self.segments.len() && cursor.left > 0 {
             let view = &self.segments[cursor.segment];
-            let filter = if cursor.block == 0 {
-                BlockFilter::new(view, &self.spec, &self.description, &self.shared.counters)?
-            } else {
-                // Compiled again after a pause; the counts of the segment were made already.
-                let counted = Counters::default();
-                BlockFilter::new(view, &self.spec, &self.description, &counted)?
+            // Compiled again after a pause; the counts of the segment were made already.
+            let counted = Counters::default();
+            let counters = match cursor.block {
+                0 => &self.shared.counters,
+                _ => &counted,
             };
+            let filter = BlockFilter::new(view, &self.spec, &self.description, counters)?;
             if let Some(mut filter) = filter {
                 filter.block = cursor.block;
+                filter.counters = &self.shared.counters;
                 self.scan_segment(view, &mut filter, cursor, &mut batches)?;
                 if batches.len() >= BATCHES_PER_JOB {
                     cursor.block = filter.block;
@@ -192,6 +212,7 @@ impl ServerScanExec {
             }
             cursor.segment += 1;
             cursor.block = 0;
+            cursor.matched = false;
         }
         Ok((batches, true))
     }
@@ -211,7 +232,7 @@ impl ServerScanExec {
             .map(|field| source(view, &self.spec, field, null_mode))
             .collect::<Result<Vec<_>>>()?;
         let mut rows = Vec::new();
-        let mut matched = false;
+        let mut any = false;
         while batches.len() < BATCHES_PER_JOB && cursor.left > 0 {
             let Some((start, mask)) = filter.next(&self.description, &self.shared)? else {
                 break;
@@ -230,10 +251,11 @@ impl ServerScanExec {
                 stats.docs_scanned += rows.len() as u64;
                 stats.entries_scanned_post_filter += values;
             });
-            matched = true;
+            any = true;
             batches.push(batch(&self.schema, columns, rows.len())?);
         }
-        if matched {
+        if any && !cursor.matched {
+            cursor.matched = true;
             let consuming = u64::from(view.is_consuming());
             self.shared.counters.update(|stats| {
                 stats.segments_matched += 1;
@@ -316,6 +338,7 @@ impl ExecutionPlan for ServerScanExec {
         let cursor = Some(Cursor {
             segment: 0,
             block: 0,
+            matched: false,
             left,
         });
         let jobs = stream::try_unfold((scan, cursor), |(scan, cursor)| async move {

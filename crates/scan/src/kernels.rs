@@ -1,0 +1,200 @@
+//! Comparing a block of stored values with a range, one bit a row.
+//!
+//! The entry points are safe and check lengths; instruction sets are chosen at run time. All forms
+//! are unsigned: a range of signed numbers is the same range of their distances from its lower end.
+
+/// Sets the bits of the rows whose value lies in `low..=high`. Bits past the values stay 0.
+pub(crate) trait InRange: Copy {
+    fn in_range(values: &[Self], low: Self, high: Self, words: &mut [u64]);
+}
+
+/// One bit for each value that passes; the portable form of all kernels.
+#[inline(always)]
+pub(crate) fn test_all<T: Copy>(values: &[T], words: &mut [u64], test: impl Fn(T) -> bool) {
+    assert!(words.len() * 64 >= values.len(), "the mask is too short");
+    for (chunk, word) in values.chunks(64).zip(words) {
+        let mut bytes = [0u8; 64];
+        for (byte, value) in bytes.iter_mut().zip(chunk) {
+            *byte = u8::from(test(*value));
+        }
+        *word = packed(&bytes);
+    }
+}
+
+/// The lowest bits of 64 bytes that are 0 or 1.
+#[inline(always)]
+fn packed(bytes: &[u8; 64]) -> u64 {
+    let mut word = 0;
+    for (at, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
+        // Each product bit of the top byte collects one of the eight bytes.
+        let byte = u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        word |= byte << (at * 8);
+    }
+    word
+}
+
+macro_rules! in_range {
+    ($type:ty, $portable_avx2:ident, $avx512:ident, $lanes:literal, $splat:ident, $sub:ident,
+     $less_or_equal:ident) => {
+        impl InRange for $type {
+            fn in_range(values: &[Self], low: Self, high: Self, words: &mut [u64]) {
+                let width = high.wrapping_sub(low);
+                assert!(words.len() * 64 >= values.len(), "the mask is too short");
+                #[cfg(target_arch = "x86_64")]
+                {
+                    if is_x86_feature_detected!("avx512bw") {
+                        let whole = values.len() / 64 * 64;
+                        // SAFETY: the CPU has AVX-512 F and BW; the mask has a word for each 64
+                        // values, which was asserted.
+                        unsafe { $avx512(&values[..whole], low, width, words) };
+                        let rest = &mut words[whole / 64..];
+                        return test_all(&values[whole..], rest, |value| {
+                            value.wrapping_sub(low) <= width
+                        });
+                    }
+                    if is_x86_feature_detected!("avx2") {
+                        // SAFETY: the CPU has AVX2.
+                        return unsafe { $portable_avx2(values, low, width, words) };
+                    }
+                }
+                test_all(values, words, |value| value.wrapping_sub(low) <= width);
+            }
+        }
+
+        /// # Safety
+        /// The CPU has AVX2.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2")]
+        unsafe fn $portable_avx2(values: &[$type], low: $type, width: $type, words: &mut [u64]) {
+            test_all(values, words, |value| value.wrapping_sub(low) <= width);
+        }
+
+        /// # Safety
+        /// The CPU has AVX-512 F and BW; `values` is a multiple of 64 long and `words` has at least
+        /// a word for each 64.
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw")]
+        unsafe fn $avx512(values: &[$type], low: $type, width: $type, words: &mut [u64]) {
+            use std::arch::x86_64::*;
+            let low = $splat(low as _);
+            let width = $splat(width as _);
+            for (at, chunk) in values.chunks_exact(64).enumerate() {
+                let mut word = 0;
+                for lane in 0..64 / $lanes {
+                    // SAFETY: the chunk has 64 values, `lane * $lanes + $lanes` is at most 64.
+                    let loaded =
+                        unsafe { _mm512_loadu_si512(chunk.as_ptr().add(lane * $lanes).cast()) };
+                    let hits = $less_or_equal($sub(loaded, low), width);
+                    word |= u64::from(hits) << (lane * $lanes);
+                }
+                // SAFETY: `words` has a word for each chunk.
+                unsafe { *words.get_unchecked_mut(at) = word };
+            }
+        }
+    };
+}
+
+in_range!(
+    u8,
+    u8_avx2,
+    u8_avx512,
+    64,
+    _mm512_set1_epi8,
+    _mm512_sub_epi8,
+    _mm512_cmple_epu8_mask
+);
+in_range!(
+    u16,
+    u16_avx2,
+    u16_avx512,
+    32,
+    _mm512_set1_epi16,
+    _mm512_sub_epi16,
+    _mm512_cmple_epu16_mask
+);
+in_range!(
+    u32,
+    u32_avx2,
+    u32_avx512,
+    16,
+    _mm512_set1_epi32,
+    _mm512_sub_epi32,
+    _mm512_cmple_epu32_mask
+);
+in_range!(
+    u64,
+    u64_avx2,
+    u64_avx512,
+    8,
+    _mm512_set1_epi64,
+    _mm512_sub_epi64,
+    _mm512_cmple_epu64_mask
+);
+
+pub(crate) fn i32_in_range(values: &[i32], low: i32, high: i32, words: &mut [u64]) {
+    // SAFETY: `i32` and `u32` have the same size and alignment, and every bit pattern is both.
+    let values = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u32>(), values.len()) };
+    u32::in_range(values, low as u32, high as u32, words);
+}
+
+pub(crate) fn i64_in_range(values: &[i64], low: i64, high: i64, words: &mut [u64]) {
+    // SAFETY: `i64` and `u64` have the same size and alignment, and every bit pattern is both.
+    let values = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u64>(), values.len()) };
+    u64::in_range(values, low as u64, high as u64, words);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: InRange + PartialOrd + std::fmt::Debug>(values: &[T], low: T, high: T) {
+        let mut words = vec![0; values.len().div_ceil(64) + 1];
+        T::in_range(values, low, high, &mut words);
+        let mut portable = vec![0; words.len()];
+        test_all(values, &mut portable, |v| v >= low && v <= high);
+        assert_eq!(
+            words,
+            portable,
+            "{low:?}..={high:?} of {} values",
+            values.len()
+        );
+        for (at, value) in values.iter().enumerate() {
+            let bit = words[at / 64] >> (at % 64) & 1 == 1;
+            assert_eq!(bit, *value >= low && *value <= high, "row {at}");
+        }
+    }
+
+    #[test]
+    fn every_form_finds_the_same_rows() {
+        let mut state = 7u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state >> 7
+        };
+        for len in [0, 1, 63, 64, 65, 1000, 4096] {
+            let random: Vec<u64> = (0..len).map(|_| next()).collect();
+            let bytes: Vec<u8> = random.iter().map(|v| *v as u8).collect();
+            let shorts: Vec<u16> = random.iter().map(|v| *v as u16).collect();
+            let ints: Vec<u32> = random.iter().map(|v| *v as u32).collect();
+            for (low, high) in [(0, 0), (3, 200), (0, 255), (255, 255)] {
+                check(&bytes, low, high);
+                check(&shorts, u16::from(low) * 200, u16::from(high) * 257);
+                check(&ints, u32::from(low) << 20, u32::from(high) << 24);
+                check(&random, u64::from(low) << 40, u64::from(high) << 50);
+            }
+            let mut words = vec![0; len / 64 + 1];
+            let signed: Vec<i32> = ints.iter().map(|v| *v as i32).collect();
+            i32_in_range(&signed, -5_000_000, i32::MAX, &mut words);
+            for (at, value) in signed.iter().enumerate() {
+                assert_eq!(words[at / 64] >> (at % 64) & 1 == 1, *value >= -5_000_000);
+            }
+            let wide: Vec<i64> = random.iter().map(|v| (*v as i64) << 7).collect();
+            i64_in_range(&wide, i64::MIN, 12, &mut words);
+            for (at, value) in wide.iter().enumerate() {
+                assert_eq!(words[at / 64] >> (at % 64) & 1 == 1, *value <= 12);
+            }
+        }
+    }
+}
