@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -31,7 +32,7 @@ pub(crate) fn router(queries: &Arc<Queries>) -> Router {
     );
     Router::new()
         .route("/query/sql", post(post_sql).get(get_sql))
-        .route("/query", post(post_sql).get(get_sql))
+        .route("/query", post(post_multi_stage).get(get_multi_stage))
         .route("/query/sql/validateSyntax", post(validate))
         .route("/queries", get(running))
         .route("/query/{id}", delete(cancel))
@@ -80,44 +81,59 @@ fn parse_body(body: &[u8]) -> Result<SqlBody, Fault> {
     })
 }
 
-async fn post_sql(
-    Shared(queries): Shared<Arc<Queries>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let body = parse_body(&body)?;
-    Ok(answer(&queries, &headers, body.sql, body.query_options.as_deref()).await)
+/// Which of Pinot's engines a door stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    /// The single-stage one, unless an option says otherwise.
+    Asked,
+    MultiStage,
 }
 
-#[derive(Deserialize)]
-struct SqlParameters {
-    sql: String,
-    #[serde(rename = "queryOptions", default)]
-    query_options: Option<String>,
+type Door = Result<Response, ApiError>;
+
+async fn post_sql(state: Shared<Arc<Queries>>, headers: HeaderMap, body: Bytes) -> Door {
+    Ok(answer(&state, &headers, parse_body(&body)?, Engine::Asked).await)
 }
 
-async fn get_sql(
-    Shared(queries): Shared<Arc<Queries>>,
+async fn post_multi_stage(state: Shared<Arc<Queries>>, headers: HeaderMap, body: Bytes) -> Door {
+    Ok(answer(&state, &headers, parse_body(&body)?, Engine::MultiStage).await)
+}
+
+async fn get_sql(state: Shared<Arc<Queries>>, headers: HeaderMap, parameters: Parameters) -> Door {
+    Ok(answer(&state, &headers, of_parameters(parameters)?, Engine::Asked).await)
+}
+
+async fn get_multi_stage(
+    state: Shared<Arc<Queries>>,
     headers: HeaderMap,
-    Query(parameters): Query<SqlParameters>,
-) -> Response {
-    answer(
-        &queries,
+    parameters: Parameters,
+) -> Door {
+    Ok(answer(
+        &state,
         &headers,
-        parameters.sql,
-        parameters.query_options.as_deref(),
+        of_parameters(parameters)?,
+        Engine::MultiStage,
     )
-    .await
+    .await)
 }
 
-async fn answer(
-    queries: &Queries,
-    headers: &HeaderMap,
-    sql: String,
-    query_options: Option<&str>,
-) -> Response {
+type Parameters = Result<Query<SqlBody>, QueryRejection>;
+
+fn of_parameters(parameters: Parameters) -> Result<SqlBody, Fault> {
+    let Query(body) = parameters.map_err(|error| {
+        let message = format!("the parameter `sql` is needed: {}", error.body_text());
+        Fault::new(FaultKind::Invalid, pinot_code::JSON_PARSING, message)
+    })?;
+    Ok(body)
+}
+
+async fn answer(queries: &Queries, headers: &HeaderMap, body: SqlBody, engine: Engine) -> Response {
+    let SqlBody { sql, query_options } = body;
     let mut options = Options::default();
-    options.set_all(query_options.unwrap_or_default());
+    options.set_all(query_options.as_deref().unwrap_or_default());
+    if engine == Engine::MultiStage {
+        options.set("useMultistageEngine", "true");
+    }
     let outcome = queries
         .run(Request {
             sql,
@@ -198,18 +214,11 @@ async fn routing_table(
     if tables.is_empty() {
         return Err(Fault::not_found(format!("table `{name}` does not exist")).into());
     }
+    let cluster = queries.cluster();
     let mut body = Map::new();
     for table in tables {
-        let mut servers: Map<String, Value> = Map::new();
-        for segment in &table.segments {
-            for server in segment.online.iter().take(1) {
-                let list = servers.entry(server.0.clone()).or_insert_with(|| json!([]));
-                if let Some(list) = list.as_array_mut() {
-                    list.push(json!(segment.record.name));
-                }
-            }
-        }
-        body.insert(table.spec.physical_name(), Value::Object(servers));
+        let servers = query::servers_of(&cluster, &table);
+        body.insert(table.spec.physical_name(), json!(servers));
     }
     Ok(Json(Value::Object(body)))
 }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures::future::join_all;
 use query::{Dialect, Options};
-use schemas::{Fault, Span};
+use schemas::fault::pinot_code;
+use schemas::{Fault, FaultKind, Span};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -29,7 +32,15 @@ struct SqlRequest {
     options: std::collections::BTreeMap<String, Value>,
 }
 
-async fn sql(Shared(queries): Shared<Arc<Queries>>, Json(body): Json<SqlRequest>) -> Response {
+async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
+    let body: SqlRequest = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(error) => {
+            let message = format!("the body must be JSON with a field `sql`: {error}");
+            let fault = Fault::new(FaultKind::Invalid, pinot_code::JSON_PARSING, message);
+            return refused(&fault, "");
+        }
+    };
     let mut options = Options::default();
     for (name, value) in &body.options {
         options.set(
@@ -48,16 +59,14 @@ async fn sql(Shared(queries): Shared<Arc<Queries>>, Json(body): Json<SqlRequest>
     let outcome = queries.run(request).await;
     match &outcome.result {
         Ok(_) => Json(answer(&queries, &outcome)).into_response(),
-        Err(fault) => {
-            let text = outcome
-                .statement
-                .as_ref()
-                .map_or(sql.as_str(), |s| s.text.as_str());
-            let status = StatusCode::from_u16(fault.kind.http_status());
-            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, Json(refusal(fault, &sql, text))).into_response()
-        }
+        Err(fault) => refused(fault, &sql),
     }
+}
+
+fn refused(fault: &Fault, sql: &str) -> Response {
+    let status = StatusCode::from_u16(fault.kind.http_status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(refusal(fault, sql))).into_response()
 }
 
 fn answer(queries: &Queries, outcome: &Outcome) -> Value {
@@ -78,6 +87,7 @@ fn answer(queries: &Queries, outcome: &Outcome) -> Value {
         }
     }
     let scan = &outcome.stats.scan;
+    let pruned = outcome.stats.segments_pruned_by_broker;
     let newest_ms = outcome.stats.newest_ingest_ms;
     let age_ms = (newest_ms > 0).then(|| (queries.clock.now_ms() - newest_ms).max(0));
     json!({
@@ -85,13 +95,14 @@ fn answer(queries: &Queries, outcome: &Outcome) -> Value {
         "rows": json_rows,
         "stats": {
             "timeUsedMs": outcome.elapsed.as_secs_f64() * 1000.0,
-            "segmentsTotal": scan.segments_queried,
+            "segmentsTotal": scan.segments_queried + pruned,
+            "segmentsQueried": scan.segments_queried,
             "segmentsProcessed": scan.segments_processed,
             "segmentsMatched": scan.segments_matched,
-            "segmentsPruned": scan.segments_pruned,
+            "segmentsPruned": scan.segments_pruned + pruned,
             "indexes": scan.indexes,
             "docsScanned": scan.docs_scanned,
-            "totalDocs": scan.docs_total,
+            "totalDocs": scan.docs_total + outcome.stats.docs_pruned_by_broker,
             "newestEventAgeMs": age_ms,
             "nativeOperators": scan.native_operators,
             "fallbackOperators": scan.fallback_operators,
@@ -101,13 +112,11 @@ fn answer(queries: &Queries, outcome: &Outcome) -> Value {
     })
 }
 
-/// `text` is the part of `sql` that was parsed; spans are made relative to `sql`.
-fn refusal(fault: &Fault, sql: &str, text: &str) -> Value {
+/// Line and column count from 1, in characters.
+fn refusal(fault: &Fault, sql: &str) -> Value {
     let mut error = json!({ "code": fault.code, "message": fault.message });
     if let Some(Span { start, end }) = fault.span {
-        let shift = sql.find(text).unwrap_or(0);
-        let (start, end) = (start as usize + shift, end as usize + shift);
-        let before = sql.get(..start).unwrap_or("");
+        let before = sql.get(..start as usize).unwrap_or("");
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
         error["line"] = json!(line);
@@ -123,15 +132,18 @@ async fn tables(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {
     let mut tables: Vec<_> = cluster.tables.values().collect();
     tables.sort_by_key(|table| table.spec.physical_name());
     tables.dedup_by(|a, b| a.spec.name == b.spec.name);
+    let counts = tables
+        .iter()
+        .map(|table| count(&queries, table.spec.name.as_str()));
+    let counts = join_all(counts).await;
     let mut list = Vec::new();
-    for table in tables {
+    for (table, rows) in tables.into_iter().zip(counts) {
         let columns: Vec<Value> = table
             .spec
             .columns
             .iter()
             .map(|column| json!({ "name": column.name, "type": column.data_type.name() }))
             .collect();
-        let rows = count(&queries, table.spec.name.as_str()).await;
         list.push(json!({ "name": table.spec.name, "rows": rows, "columns": columns }));
     }
     Json(json!({ "tables": list }))

@@ -2,19 +2,22 @@
 //!
 //! | measured | always the same here |
 //! |---|---|
-//! | numRowsResultSet, partialResult, timeUsedMs, requestId, numDocsScanned, totalDocs, | group and distinct limits (false: answers are exact), |
-//! | numEntriesScannedInFilter, numEntriesScannedPostFilter, numServers*, | numSegmentsPrunedByBroker, -Invalid, -ByLimit, -ByValue (0), |
-//! | numSegments*, numConsumingSegments*, minConsumingFreshnessTimeMs, | brokerReduceTimeMs (part of timeUsedMs), system, serialization and |
-//! | numSegmentsPrunedByServer, realtimeThreadCpuTimeNs (all servers), | memory statistics (0), explainPlan* (0), traceInfo ({}), |
-//! | tablesQueried, exceptions, warnings (ours) | pools ([]), rlsFiltersApplied, groupsTrimmed (false) |
+//! | numRowsResultSet, partialResult, timeUsedMs, requestId, | group and distinct limits (false: answers |
+//! | clientRequestId, numDocsScanned, totalDocs, | are exact), |
+//! | numEntriesScannedInFilter, -PostFilter, numServers*, | numSegmentsPrunedInvalid, -ByLimit, -ByValue (0), |
+//! | numSegments*, numConsumingSegments*, | brokerReduceTimeMs (part of timeUsedMs), system, |
+//! | minConsumingFreshnessTimeMs, numSegmentsPrunedByBroker, | serialization and memory statistics (0), |
+//! | numSegmentsPrunedByServer, realtimeThreadCpuTimeNs | explainPlan* (0), traceInfo ({}), |
+//! | (all servers), tablesQueried, exceptions, warnings (ours) | pools ([]), rlsFiltersApplied, groupsTrimmed (false) |
 
-use query::OutputColumn;
+use arrow::datatypes::DataType;
+use query::{OutputColumn, QueryStats, Shape};
 use schemas::Fault;
 use schemas::fault::pinot_code;
 use serde_json::{Map, Value, json};
 
 use crate::query::{Outcome, Queries, Rows};
-use crate::values::{type_name, value, value_as_double};
+use crate::values::{double, type_name, value, value_as_double};
 
 /// The body, and the code of the first error: -1 = none.
 pub(crate) fn response(queries: &Queries, outcome: &Outcome) -> (Value, i64) {
@@ -30,13 +33,22 @@ pub(crate) fn response(queries: &Queries, outcome: &Outcome) -> (Value, i64) {
             .as_ref()
             .map(|s| s.output.as_slice())
             .unwrap_or_default();
-        let (table, count) = result_table(rows, output);
+        let handled = outcome
+            .statement
+            .as_ref()
+            .and_then(|s| s.options.flag("enableNullHandling"));
+        let nulls = match handled {
+            Some(true) => Nulls::Stay,
+            _ => Nulls::AreDefaults,
+        };
+        let (table, count) = result_table(rows, output, nulls);
         rows_count = count;
         body.insert("resultTable".to_owned(), table);
     }
-    let scan = &outcome.stats.scan;
     let partial = !exceptions.is_empty();
     let used_ms = outcome.elapsed.as_millis() as u64;
+    let options = outcome.statement.as_ref().map(|s| &s.options.0);
+    let client_id = options.and_then(|options| options.get("clientqueryid"));
     let instance = &queries.config.instance.0;
     let fields = json!({
         "numRowsResultSet": rows_count,
@@ -49,43 +61,58 @@ pub(crate) fn response(queries: &Queries, outcome: &Outcome) -> (Value, i64) {
         "maxExecutionTimeInDistinctReached": false,
         "timeUsedMs": used_ms,
         "requestId": outcome.id.to_string(),
-        "clientRequestId": null,
+        "clientRequestId": client_id,
         "brokerId": instance,
     });
-    let measured = json!({
+    for part in [fields, measured(&outcome.stats), after_pruning(outcome)] {
+        if let Value::Object(part) = part {
+            body.extend(part);
+        }
+    }
+    (Value::Object(body), code)
+}
+
+fn measured(stats: &QueryStats) -> Value {
+    let scan = &stats.scan;
+    json!({
         "numDocsScanned": scan.docs_scanned,
-        "totalDocs": scan.docs_total,
+        "totalDocs": scan.docs_total + stats.docs_pruned_by_broker,
         "numEntriesScannedInFilter": scan.entries_scanned_in_filter,
         "numEntriesScannedPostFilter": scan.entries_scanned_post_filter,
-        "numServersQueried": outcome.stats.servers_queried.len(),
-        "numServersResponded": outcome.stats.servers_responded.len(),
+        "numServersQueried": stats.servers_queried.len(),
+        "numServersResponded": stats.servers_responded.len(),
         "numSegmentsQueried": scan.segments_queried,
         "numSegmentsProcessed": scan.segments_processed,
         "numSegmentsMatched": scan.segments_matched,
         "numConsumingSegmentsQueried": scan.consuming_queried,
         "numConsumingSegmentsProcessed": scan.consuming_processed,
         "numConsumingSegmentsMatched": scan.consuming_matched,
-        "minConsumingFreshnessTimeMs": outcome.stats.newest_ingest_ms,
-        "numSegmentsPrunedByBroker": 0,
+        "minConsumingFreshnessTimeMs": stats.newest_ingest_ms,
+        "numSegmentsPrunedByBroker": stats.segments_pruned_by_broker,
         "numSegmentsPrunedByServer": scan.segments_pruned,
-    });
-    let constant = json!({
+    })
+}
+
+/// The rest, most of it constant.
+fn after_pruning(outcome: &Outcome) -> Value {
+    let cpu_ns = outcome.stats.scan.cpu_ns;
+    json!({
         "numSegmentsPrunedInvalid": 0,
         "numSegmentsPrunedByLimit": 0,
         "numSegmentsPrunedByValue": 0,
         "brokerReduceTimeMs": 0,
         "offlineThreadCpuTimeNs": 0,
-        "realtimeThreadCpuTimeNs": scan.cpu_ns,
+        "realtimeThreadCpuTimeNs": cpu_ns,
         "offlineSystemActivitiesCpuTimeNs": 0,
         "realtimeSystemActivitiesCpuTimeNs": 0,
         "offlineResponseSerializationCpuTimeNs": 0,
         "realtimeResponseSerializationCpuTimeNs": 0,
         "offlineTotalCpuTimeNs": 0,
-        "realtimeTotalCpuTimeNs": scan.cpu_ns,
+        "realtimeTotalCpuTimeNs": cpu_ns,
         "explainPlanNumEmptyFilterSegments": 0,
         "explainPlanNumMatchAllFilterSegments": 0,
         "traceInfo": {},
-        "tablesQueried": [],
+        "tablesQueried": outcome.stats.tables,
         "offlineThreadMemAllocatedBytes": 0,
         "realtimeThreadMemAllocatedBytes": 0,
         "offlineResponseSerMemAllocatedBytes": 0,
@@ -96,13 +123,7 @@ pub(crate) fn response(queries: &Queries, outcome: &Outcome) -> (Value, i64) {
         "rlsFiltersApplied": false,
         "groupsTrimmed": false,
         "warnings": outcome.warnings,
-    });
-    for part in [fields, measured, constant] {
-        if let Value::Object(part) = part {
-            body.extend(part);
-        }
-    }
-    (Value::Object(body), code)
+    })
 }
 
 /// `"<DefaultName>: <detail>"`.
@@ -111,7 +132,8 @@ pub(crate) fn exception(fault: &Fault) -> Value {
     json!({ "errorCode": fault.code, "message": message })
 }
 
-fn result_table(rows: &Rows, output: &[OutputColumn]) -> (Value, usize) {
+/// The rows, and how many they are.
+fn result_table(rows: &Rows, output: &[OutputColumn], nulls: Nulls) -> (Value, usize) {
     let fields = rows.schema.fields();
     // The list may be of another shape than the plan: then the planner's names stand.
     let output = if output.len() == fields.len() {
@@ -119,40 +141,41 @@ fn result_table(rows: &Rows, output: &[OutputColumn]) -> (Value, usize) {
     } else {
         &[]
     };
-    let as_double = |column: usize| {
-        let numeric = fields[column].data_type().is_numeric();
-        output.get(column).is_some_and(|o| o.as_double) && numeric
+    let shape = |column: usize| {
+        let shape = output.get(column).map_or(Shape::AsPlanned, |o| o.shape);
+        match (shape, fields[column].data_type()) {
+            (Shape::Double(_), data_type) if !becomes_double(data_type) => Shape::AsPlanned,
+            (shape, _) => shape,
+        }
     };
+    let shapes: Vec<Shape> = (0..fields.len()).map(shape).collect();
     let names: Vec<&str> = fields
         .iter()
         .enumerate()
         .map(|(at, field)| {
-            output
-                .get(at)
-                .and_then(|o| o.name.as_deref())
-                .unwrap_or(field.name().as_str())
+            let given = output.get(at).and_then(|o| o.name.as_deref());
+            given.unwrap_or(field.name().as_str())
         })
         .collect();
-    let types: Vec<&str> = fields
+    let types = fields
         .iter()
-        .enumerate()
-        .map(|(at, field)| {
-            if as_double(at) {
-                "DOUBLE"
-            } else {
-                type_name(field)
-            }
-        })
-        .collect();
+        .zip(&shapes)
+        .map(|(field, shape)| match shape {
+            Shape::AsPlanned => type_name(field),
+            Shape::Double(_) => "DOUBLE",
+            Shape::Int => "INT",
+        });
+    let types: Vec<&str> = types.collect();
     let mut json_rows = Vec::new();
     for batch in &rows.batches {
         for row in 0..batch.num_rows() {
-            let cells = batch.columns().iter().enumerate().map(|(at, column)| {
-                if as_double(at) {
-                    value_as_double(column, row)
-                } else {
-                    value(column, row)
-                }
+            let cells = batch.columns().iter().zip(&shapes);
+            let cells = cells.map(|(column, shape)| match shape {
+                Shape::Double(aggregate) => match value_as_double(column, row) {
+                    Value::Null if nulls == Nulls::AreDefaults => double(aggregate.of_nothing()),
+                    value => value,
+                },
+                _ => value(column, row),
             });
             json_rows.push(Value::Array(cells.collect()));
         }
@@ -163,4 +186,21 @@ fn result_table(rows: &Rows, output: &[OutputColumn]) -> (Value, usize) {
         "rows": json_rows,
     });
     (table, count)
+}
+
+/// What MIN and MAX leave as it is, Pinot's single-stage engine would refuse.
+fn becomes_double(data_type: &DataType) -> bool {
+    let decimal = matches!(
+        data_type,
+        DataType::Decimal128(_, _) | DataType::Decimal256(_, _)
+    );
+    (data_type.is_numeric() && !decimal)
+        || matches!(data_type, DataType::Timestamp(_, _) | DataType::Boolean)
+}
+
+/// Whether an aggregate over no rows is a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nulls {
+    AreDefaults,
+    Stay,
 }

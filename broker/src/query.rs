@@ -1,14 +1,13 @@
 //! Running a query: parse, plan, execute, within its deadline; and the list of those that run.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
-use query::system::SystemTables;
 use query::{Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement};
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -31,6 +30,7 @@ pub(crate) struct Queries {
     cluster: watch::Receiver<Arc<ClusterState>>,
     running: Mutex<BTreeMap<u64, Running>>,
     next_id: AtomicU64,
+    turn: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -65,9 +65,42 @@ pub(crate) struct Rows {
     pub(crate) batches: Vec<RecordBatch>,
 }
 
+/// A query in the list of those that run, until it is dropped: also when its client goes away.
+struct Registered<'a> {
+    queries: &'a Queries,
+    id: u64,
+    stop: CancellationToken,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.queries.running.lock().remove(&self.id);
+    }
+}
+
+/// How often a query is planned again because nobody had a segment.
+const ATTEMPTS_MAX: u32 = 5;
+/// How long it then waits for news; servers are heard every second.
+const STATE_WAIT: Duration = Duration::from_millis(1500);
+/// Longer time-outs are cut to a day.
+const TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
+
+fn warnings_of(statement: &Statement) -> Vec<String> {
+    let known = |name: &str| KNOWN.contains(&name) || WITHOUT_MEANING.contains(&name);
+    let unknown = statement.options.0.keys().filter(|name| !known(name));
+    let mut warnings: Vec<String> = unknown
+        .map(|name| format!("option `{name}` has no effect"))
+        .collect();
+    if let Some(limit) = statement.limit_added {
+        warnings.push(format!(
+            "LIMIT {limit} was added; write a LIMIT to see more"
+        ));
+    }
+    warnings
+}
+
 /// Options of Pinot that change nothing here: not warned about.
-const WITHOUT_MEANING: [&str; 12] = [
-    "usemultistageengine",
+const WITHOUT_MEANING: [&str; 11] = [
     "preservetype",
     "responseformat",
     "groupbymode",
@@ -80,7 +113,8 @@ const WITHOUT_MEANING: [&str; 12] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 4] = [
+const KNOWN: [&str; 5] = [
+    "usemultistageengine",
     "timeoutms",
     "enablenullhandling",
     "nativeoperators",
@@ -94,11 +128,10 @@ impl Queries {
         clock: Arc<dyn Clock>,
         cluster: watch::Receiver<Arc<ClusterState>>,
     ) -> Result<Self, Fault> {
-        let system = SystemTables::new(cluster.clone(), Arc::clone(&network));
         let planner_config = PlannerConfig {
             memory_bytes: config.memory_bytes,
         };
-        let planner = Planner::new(&planner_config, cluster.clone(), Arc::new(system))?;
+        let planner = Planner::new(&planner_config, cluster.clone())?;
         Ok(Self {
             config: config.clone(),
             metrics: BrokerMetrics::default(),
@@ -108,6 +141,7 @@ impl Queries {
             cluster,
             running: Mutex::default(),
             next_id: AtomicU64::new(1),
+            turn: AtomicUsize::new(0),
         })
     }
 
@@ -144,7 +178,10 @@ impl Queries {
             result: Err(Fault::internal("the query did not run")),
             warnings: Vec::new(),
         };
-        outcome.result = self.run_inner(&request, &mut outcome).await;
+        // A plan's future is large.
+        outcome.result = Box::pin(self.run_inner(&request, &mut outcome)).await;
+        let found = std::mem::take(&mut outcome.stats.warnings);
+        outcome.warnings.extend(found);
         outcome.elapsed = self.clock.monotonic() - started;
         let label = if outcome.result.is_ok() {
             "ok"
@@ -157,105 +194,106 @@ impl Queries {
     }
 
     async fn run_inner(&self, request: &Request, outcome: &mut Outcome) -> Result<Rows, Fault> {
-        let Request {
-            sql,
-            dialect,
-            options,
-        } = request;
         let limit = self.config.default_limit;
-        let statement = query::parse(sql, *dialect, options.clone(), limit)?;
-        let options = &statement.options;
-        let known: HashSet<&str> = KNOWN.iter().chain(&WITHOUT_MEANING).copied().collect();
-        for name in options
-            .0
-            .keys()
-            .filter(|name| !known.contains(name.as_str()))
-        {
-            outcome
-                .warnings
-                .push(format!("option `{name}` has no effect"));
-        }
-        if let Some(limit) = statement.limit_added {
-            outcome.warnings.push(format!(
-                "LIMIT {limit} was added; write a LIMIT to see more"
-            ));
-        }
-        let timeout_ms = options
-            .number("timeoutMs")
-            .unwrap_or(self.config.query_timeout_ms);
-        let null_mode = match (options.flag("enableNullHandling"), dialect) {
-            (Some(true), _) | (None, Dialect::Standard) => NullMode::ThreeValued,
-            _ => NullMode::Defaults,
-        };
-        let context = Arc::new(QueryContext {
-            network: Arc::clone(&self.network),
-            clock: Arc::clone(&self.clock),
-            cluster: self.cluster(),
-            deadline_ms: self.clock.now_ms() + timeout_ms as i64,
-            null_mode,
-            native_operators: options.flag("nativeOperators").unwrap_or(true),
-            stats: Mutex::default(),
-        });
-        let stop = CancellationToken::new();
-        let client_id = options.0.get("clientqueryid").cloned();
-        let running = Running {
-            sql: sql.clone(),
-            client_id,
-            stop: stop.clone(),
-        };
-        self.running.lock().insert(outcome.id, running);
-        let work = self.execute(&statement, *dialect, &context);
+        let options = request.options.clone();
+        let statement = query::parse(&request.sql, request.dialect, options, limit)?;
+        let statement = outcome.statement.insert(statement).clone();
+        outcome.warnings.extend(warnings_of(&statement));
+        let timeout_ms = statement.options.number("timeoutMs")?;
+        let timeout_ms = timeout_ms.unwrap_or(self.config.query_timeout_ms);
+        let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
+        let running = self.register(outcome.id, &statement, &request.sql);
         let timeout = Duration::from_millis(timeout_ms);
-        let result = tokio::select! {
+        let deadline_ms = self.clock.now_ms() + timeout_ms as i64;
+        let work = self.with_fresh_state(&statement, request.dialect, deadline_ms, outcome);
+        tokio::select! {
             result = tokio::time::timeout(timeout, work) => result.unwrap_or_else(|_| {
                 let message = format!(
                     "the query took longer than {timeout_ms} ms; raise timeoutMs or ask for less"
                 );
                 Err(Fault::timeout(message))
             }),
-            () = stop.cancelled() => Err(Fault::cancelled("the query was cancelled")),
+            () = running.stop.cancelled() => Err(Fault::cancelled("the query was cancelled")),
+        }
+    }
+
+    /// While segments move, the state of the cluster may be behind: a query that found nobody for a
+    /// segment runs again when the state has changed.
+    async fn with_fresh_state(
+        &self,
+        statement: &Statement,
+        dialect: Dialect,
+        deadline_ms: i64,
+        outcome: &mut Outcome,
+    ) -> Result<Rows, Fault> {
+        let mut cluster = self.cluster.clone();
+        let mut attempts_left = ATTEMPTS_MAX;
+        loop {
+            let state = Arc::clone(&cluster.borrow_and_update());
+            let context = Arc::new(self.context(statement, dialect, state, deadline_ms));
+            let result = self.execute(statement, &context).await;
+            outcome.stats = context.stats.lock().clone();
+            attempts_left -= 1;
+            match result {
+                Err(fault)
+                    if fault.code == pinot_code::BROKER_SEGMENT_UNAVAILABLE
+                        && attempts_left > 0 =>
+                {
+                    let changed = tokio::time::timeout(STATE_WAIT, cluster.changed()).await;
+                    if !matches!(changed, Ok(Ok(()))) {
+                        return Err(fault);
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn context(
+        &self,
+        statement: &Statement,
+        dialect: Dialect,
+        cluster: Arc<ClusterState>,
+        deadline_ms: i64,
+    ) -> QueryContext {
+        let options = &statement.options;
+        let null_mode = match (options.flag("enableNullHandling"), dialect) {
+            (Some(true), _) | (None, Dialect::Standard) => NullMode::ThreeValued,
+            _ => NullMode::Defaults,
         };
-        self.running.lock().remove(&outcome.id);
-        outcome.stats = context.stats.lock().clone();
-        outcome.statement = Some(statement);
-        result
+        QueryContext {
+            network: Arc::clone(&self.network),
+            clock: Arc::clone(&self.clock),
+            cluster,
+            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+            deadline_ms,
+            null_mode,
+            native_operators: options.flag("nativeOperators").unwrap_or(true),
+            stats: Mutex::default(),
+        }
     }
 
     async fn execute(
         &self,
         statement: &Statement,
-        dialect: Dialect,
         context: &Arc<QueryContext>,
     ) -> Result<Rows, Fault> {
-        let planned = self.planner.plan(statement, dialect, context).await;
-        let planned = planned.map_err(|fault| self.with_nearest_table(fault))?;
+        let planned = self.planner.plan(statement, context).await?;
         let schema = planned.schema();
         let batches = planned.collect().await?;
         Ok(Rows { schema, batches })
     }
 
-    fn with_nearest_table(&self, mut fault: Fault) -> Fault {
-        if fault.code != pinot_code::TABLE_DOES_NOT_EXIST {
-            return fault;
-        }
-        let Some(name) = fault.message.split('`').nth(1).map(str::to_lowercase) else {
-            return fault;
+    fn register(&self, id: u64, statement: &Statement, sql: &str) -> Registered<'_> {
+        let stop = CancellationToken::new();
+        let running = Running {
+            sql: sql.to_owned(),
+            client_id: statement.options.0.get("clientqueryid").cloned(),
+            stop: stop.clone(),
         };
-        let cluster = self.cluster();
-        let names = cluster
-            .tables
-            .values()
-            .map(|table| table.spec.name.as_str());
-        let nearest = names
-            .map(|known| (strsim::jaro_winkler(&name, &known.to_lowercase()), known))
-            .filter(|(similarity, _)| *similarity > 0.7)
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((_, nearest)) = nearest {
-            fault
-                .message
-                .push_str(&format!("; did you mean `{nearest}`?"));
-        }
-        fault
+        self.running.lock().insert(id, running);
+        let queries = self;
+        Registered { queries, id, stop }
     }
 
     /// Id → statement of what runs now.

@@ -90,7 +90,14 @@ pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
 
 /// The value of one row of a column that Pinot gives as DOUBLE.
 pub(crate) fn value_as_double(array: &ArrayRef, row: usize) -> Value {
+    if array.is_null(row) {
+        return Value::Null;
+    }
+    if let DataType::Timestamp(unit, _) = array.data_type() {
+        return double(ms_and_nanos(array, *unit, row).0 as f64);
+    }
     match value(array, row) {
+        Value::Bool(value) => double(f64::from(u8::from(value))),
         Value::Number(number) => match number.as_f64() {
             Some(value) => double(value),
             None => Value::Number(number),
@@ -99,7 +106,7 @@ pub(crate) fn value_as_double(array: &ArrayRef, row: usize) -> Value {
     }
 }
 
-fn double(value: f64) -> Value {
+pub(crate) fn double(value: f64) -> Value {
     float(value, value.to_string())
 }
 

@@ -3,31 +3,40 @@
 //! The maximal subtree that servers can execute on their own rows becomes a [`RemoteExec`]. Only
 //! nodes on the list below are handed over; anything else stays at the broker, over leaves that
 //! bring rows. A join goes along when its build side reads nothing but dimension tables, which
-//! every server holds whole, and when no server needs to know what others matched.
+//! every server holds whole, and when no server needs to know what others matched. A fragment over
+//! dimension tables alone runs on one server, which may then also finish aggregates and sorts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
-use datafusion::physical_plan::limit::LocalLimitExec;
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use schemas::Fault;
 use schemas::TableId;
-use schemas::proto::TableScan;
+use schemas::fault::pinot_code;
 
+use crate::ask::FragmentPart;
 use crate::codec::encode_plan;
-use crate::gather::{FragmentPart, QueryContext, RemoteExec};
+use crate::context::QueryContext;
+use crate::fault::from_fault;
+use crate::gather::RemoteExec;
+use crate::routing::{holder_of_all, whole_table};
 use crate::scan_exec::SegmentScanExec;
 
 type Plan = Arc<dyn ExecutionPlan>;
 
 pub(crate) fn cut(plan: Plan, context: &Arc<QueryContext>) -> Result<Plan> {
+    let plan = plan.transform_up(below_union)?.data;
     let cut = plan.transform_down(|node| {
         if !is_for_servers(&node) {
             return Ok(Transformed::no(node));
@@ -36,6 +45,41 @@ pub(crate) fn cut(plan: Plan, context: &Arc<QueryContext>) -> Result<Plan> {
         Ok(Transformed::new(remote, true, TreeNodeRecursion::Jump))
     })?;
     Ok(cut.data)
+}
+
+/// A node that works on each partition by itself may as well work below a union: so do the two
+/// parts of a hybrid table aggregate on their servers.
+fn below_union(node: Plan) -> Result<Transformed<Plan>> {
+    if !works_by_partition(&node) {
+        return Ok(Transformed::no(node));
+    }
+    let [child] = node.children()[..] else {
+        return Ok(Transformed::no(node));
+    };
+    let Some(union) = child.downcast_ref::<UnionExec>() else {
+        return Ok(Transformed::no(node));
+    };
+    let same_schema = |input: &Plan| input.schema() == union.schema();
+    if !union.inputs().iter().all(same_schema) {
+        return Ok(Transformed::no(node));
+    }
+    let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    let inputs = union.inputs().iter();
+    let inputs =
+        inputs.map(|input| Arc::clone(&node).replace_children(vec![Arc::clone(input)], recompute));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    Ok(Transformed::yes(UnionExec::try_new(inputs)?))
+}
+
+fn works_by_partition(node: &Plan) -> bool {
+    let top_k = |sort: &SortExec| sort.preserve_partitioning() && sort.fetch().is_some();
+    let partial = |aggregate: &AggregateExec| *aggregate.mode() == AggregateMode::Partial;
+    node.is::<FilterExec>()
+        || node.is::<ProjectionExec>()
+        || node.is::<CooperativeExec>()
+        || node.is::<LocalLimitExec>()
+        || node.downcast_ref::<SortExec>().is_some_and(top_k)
+        || node.downcast_ref::<AggregateExec>().is_some_and(partial)
 }
 
 /// Whether servers can execute the whole subtree on their own rows.
@@ -53,73 +97,84 @@ fn is_for_servers(node: &Plan) -> bool {
             && reads_only_dimension_tables(join.left())
             && is_for_servers(join.right());
     }
-    let passes = node.is::<FilterExec>()
-        || node.is::<ProjectionExec>()
-        || node.is::<CooperativeExec>()
-        || node.is::<LocalLimitExec>()
-        || node
-            .downcast_ref::<SortExec>()
-            .is_some_and(|sort| sort.preserve_partitioning() && sort.fetch().is_some())
-        || node
-            .downcast_ref::<AggregateExec>()
-            .is_some_and(|aggregate| *aggregate.mode() == AggregateMode::Partial);
-    passes && node.children().iter().all(|child| is_for_servers(child))
-}
-
-fn reads_only_dimension_tables(node: &Plan) -> bool {
-    match node.downcast_ref::<SegmentScanExec>() {
-        Some(scan) => scan.description().is_dimension_table,
-        None => {
-            is_for_servers(node)
-                && node
-                    .children()
-                    .iter()
-                    .all(|c| reads_only_dimension_tables(c))
-        }
+    if works_by_partition(node) {
+        return node.children().iter().all(|child| is_for_servers(child));
     }
+    reads_only_dimension_tables(node)
 }
 
-/// What one server reads of all tables in the fragment.
+/// One server can execute the whole subtree, and its rows are all there are.
+fn reads_only_dimension_tables(node: &Plan) -> bool {
+    if let Some(scan) = node.downcast_ref::<SegmentScanExec>() {
+        return scan.description().is_dimension_table;
+    }
+    let may_finish = works_by_partition(node)
+        || node.is::<AggregateExec>()
+        || node.is::<SortExec>()
+        || node.is::<GlobalLimitExec>()
+        || node
+            .downcast_ref::<HashJoinExec>()
+            .is_some_and(|join| *join.partition_mode() == PartitionMode::CollectLeft);
+    let children = node.children();
+    may_finish
+        && !children.is_empty()
+        && children
+            .iter()
+            .all(|child| reads_only_dimension_tables(child))
+}
+
+/// The scans of a fragment: shares of at most one table, and tables that are read whole.
 fn remote(node: Plan, context: &Arc<QueryContext>) -> Result<RemoteExec> {
     let mut scans = Vec::new();
     collect_scans(&node, &mut scans);
-    let mut dimensions: HashMap<TableId, TableScan> = HashMap::new();
-    let mut fact = None;
-    for scan in &scans {
-        let description = scan.downcast_ref::<SegmentScanExec>();
-        let Some(scan) = description else { continue };
-        if scan.description().is_dimension_table {
-            let table = scan.description().table;
-            dimensions
-                .entry(table)
-                .or_insert_with(|| context.whole_table(table));
-        } else {
-            fact = Some(Arc::clone(scan.parts()));
+    let mut shares = None;
+    let mut dimensions = HashMap::new();
+    for scan in scans
+        .iter()
+        .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>())
+    {
+        let table = scan.description().table;
+        match (
+            scan.description().is_dimension_table,
+            context.cluster.tables.get(&table),
+        ) {
+            (true, Some(state)) => {
+                dimensions.insert(table, Arc::clone(state));
+            }
+            _ => shares = Some(Arc::clone(scan.parts())),
         }
     }
+    let whole: Vec<_> = dimensions
+        .values()
+        .map(|table| whole_table(table))
+        .collect();
     let partitions = node.properties().partitioning.partition_count();
-    let mut parts: Vec<Option<FragmentPart>> = match fact {
-        Some(fact) => fact
+    let mut parts: Vec<Option<FragmentPart>> = match shares {
+        Some(shares) => shares
             .iter()
             .map(|part| {
-                let mut tables = vec![part.scan.clone()];
-                tables.extend(dimensions.values().cloned());
                 Some(FragmentPart {
                     server: part.server.clone(),
-                    tables,
+                    shared_out: Some(part.scan.clone()),
+                    whole: whole.clone(),
                 })
             })
             .collect(),
-        None => vec![context.any_server().map(|server| FragmentPart {
-            server,
-            tables: dimensions.values().cloned().collect(),
-        })],
+        None => {
+            let tables: Vec<_> = dimensions.values().map(|table| &**table).collect();
+            let server =
+                holder_of_all(&context.cluster, &tables, context.turn, &Default::default());
+            let server = server.ok_or_else(|| no_holder(&dimensions))?.clone();
+            vec![Some(FragmentPart {
+                server,
+                shared_out: None,
+                whole,
+            })]
+        }
     };
     // A table on fewer servers than its plan has partitions: the others are empty.
     parts.resize_with(partitions.max(parts.len()), || None);
-    let shown = datafusion::physical_plan::displayable(node.as_ref())
-        .indent(false)
-        .to_string();
+    let shown = displayable(node.as_ref()).indent(false).to_string();
     let properties = Arc::clone(node.properties());
     let plan = encode_plan(node)?;
     Ok(RemoteExec::new(
@@ -129,6 +184,17 @@ fn remote(node: Plan, context: &Arc<QueryContext>) -> Result<RemoteExec> {
         properties,
         Arc::clone(context),
     ))
+}
+
+fn no_holder(
+    tables: &HashMap<TableId, Arc<schemas::cluster::TableState>>,
+) -> datafusion::common::DataFusionError {
+    let names: Vec<&str> = tables
+        .values()
+        .map(|table| table.spec.name.as_str())
+        .collect();
+    let message = format!("no living server holds all of `{}`", names.join("`, `"));
+    from_fault(Fault::unavailable(message).with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE))
 }
 
 fn collect_scans(node: &Plan, scans: &mut Vec<Plan>) {

@@ -76,18 +76,9 @@ fn schema_fault(error: &SchemaError, sql: &str) -> Fault {
 }
 
 fn unknown_column(name: &str, valid: &[Column], sql: &str) -> Fault {
-    let nearest = valid
-        .iter()
-        .map(|column| {
-            (
-                strsim::jaro_winkler(&name.to_lowercase(), &column.name.to_lowercase()),
-                column,
-            )
-        })
-        .filter(|(similarity, _)| *similarity > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest = nearest(name, valid.iter().map(|column| column.name.as_str()));
     let hint = match nearest {
-        Some((_, column)) => format!("; did you mean `{}`?", column.name),
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
         None => String::new(),
     };
     let message = format!("there is no column `{name}`{hint}");
@@ -95,12 +86,22 @@ fn unknown_column(name: &str, valid: &[Column], sql: &str) -> Fault {
     place_of_word(name, sql).map_or(fault.clone(), |span| fault.at(span))
 }
 
+/// Names less alike than this are no hint.
+const LIKENESS_MIN: f64 = 0.7;
+
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let likeness = |known: &str| strsim::jaro_winkler(&name, &known.to_lowercase());
+    let alike = known
+        .into_iter()
+        .map(|known| (likeness(known), known))
+        .filter(|(likeness, _)| *likeness > LIKENESS_MIN);
+    alike
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}
+
 fn plan_fault(message: &str, sql: &str) -> Fault {
-    if let Some(rest) = message.strip_prefix("table '")
-        && let Some((name, _)) = rest.split_once("' not found")
-    {
-        return unknown_table(name, sql);
-    }
     let unknown_function = message.contains("Invalid function") || message.contains("No function");
     let kind = FaultKind::Invalid;
     let fault = Fault::new(kind, code::QUERY_VALIDATION, message.replace('\n', " "));
@@ -113,15 +114,8 @@ fn plan_fault(message: &str, sql: &str) -> Fault {
     fault
 }
 
-fn unknown_table(qualified: &str, sql: &str) -> Fault {
-    let name = qualified.rsplit('.').next().unwrap_or(qualified);
-    let message = format!("there is no table `{name}`");
-    let fault = Fault::new(FaultKind::NotFound, code::TABLE_DOES_NOT_EXIST, message);
-    place_of_word(name, sql).map_or(fault.clone(), |span| fault.at(span))
-}
-
 /// Where `word` stands in the statement, as a whole word.
-fn place_of_word(word: &str, sql: &str) -> Option<Span> {
+pub(crate) fn place_of_word(word: &str, sql: &str) -> Option<Span> {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     let lower = sql.to_lowercase();
     let word = word.to_lowercase();

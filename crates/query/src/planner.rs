@@ -1,32 +1,33 @@
 //! From a statement to a plan that the broker can execute.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider};
 use datafusion::common::config::{ConfigOptions, Dialect as SqlDialect};
-use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use futures::StreamExt;
 use schemas::Fault;
 use schemas::cluster::ClusterState;
-use schemas::proto::NullMode;
 use tokio::sync::watch;
 
+use crate::catalog::Catalog;
+use crate::context::QueryContext;
 use crate::cut::cut;
-use crate::dialect::{Dialect, Statement};
+use crate::dialect::{Semantics, Statement};
 use crate::explain::explain;
 use crate::fault::to_fault;
-use crate::gather::QueryContext;
+use crate::operators::{Arithmetic, align_ranges, before};
 use crate::system::SystemTables;
-use crate::table::{ColumnOrder, ColumnView, Tables, VirtualColumns};
 
 #[derive(Clone, Debug)]
 pub struct PlannerConfig {
@@ -34,10 +35,13 @@ pub struct PlannerConfig {
     pub memory_bytes: u64,
 }
 
-/// Sessions are built once, one for each way of seeing tables; a query uses one of them.
+/// Functions, rules and memory, made once; a query works on a copy of the handles.
 #[derive(Debug)]
 pub struct Planner {
-    sessions: Vec<(ColumnView, SessionState)>,
+    session: SessionState,
+    system: SystemTables,
+    single_stage: Vec<Arc<dyn ExprPlanner>>,
+    multi_stage: Vec<Arc<dyn ExprPlanner>>,
 }
 
 /// A plan with all it needs to run.
@@ -46,89 +50,81 @@ pub struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     task: Arc<TaskContext>,
     explained: Option<RecordBatch>,
-    text: String,
+    statement: Statement,
 }
-
-const CATALOG: &str = "tannin";
-const SCHEMA: &str = "default";
 
 impl Planner {
     pub fn new(
         config: &PlannerConfig,
         cluster: watch::Receiver<Arc<ClusterState>>,
-        system: Arc<SystemTables>,
     ) -> Result<Self, Fault> {
         let pool = GreedyMemoryPool::new(config.memory_bytes as usize);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .build_arc()
             .map_err(|error| to_fault(&error, ""))?;
-        let turn = Arc::new(AtomicUsize::new(0));
-        let mut sessions = Vec::new();
-        for null_mode in [NullMode::Defaults, NullMode::ThreeValued] {
-            for order in [ColumnOrder::Schema, ColumnOrder::Name] {
-                for virtual_columns in [VirtualColumns::Hidden, VirtualColumns::Shown] {
-                    let view = ColumnView {
-                        null_mode,
-                        order,
-                        virtual_columns,
-                    };
-                    let tables = Tables {
-                        cluster: cluster.clone(),
-                        view,
-                        turn: Arc::clone(&turn),
-                    };
-                    let session =
-                        session(tables, &system, &runtime).map_err(|error| to_fault(&error, ""))?;
-                    sessions.push((view, session));
-                }
-            }
-        }
-        Ok(Self { sessions })
-    }
-
-    fn session(&self, view: ColumnView) -> &SessionState {
-        let found = self.sessions.iter().find(|(known, _)| *known == view);
-        &found.expect("every view has a session").1
+        let session = session(runtime);
+        Ok(Self {
+            single_stage: before(Arithmetic::Double, session.expr_planners()),
+            multi_stage: before(Arithmetic::OfSql, session.expr_planners()),
+            system: SystemTables::new(cluster),
+            session,
+        })
     }
 
     pub async fn plan(
         &self,
         statement: &Statement,
-        dialect: Dialect,
         context: &Arc<QueryContext>,
     ) -> Result<Planned, Fault> {
-        let view = ColumnView {
-            null_mode: context.null_mode,
-            order: match dialect {
-                Dialect::Pinot => ColumnOrder::Name,
-                Dialect::Standard => ColumnOrder::Schema,
-            },
-            virtual_columns: match statement.names_virtual_columns {
-                true => VirtualColumns::Shown,
-                false => VirtualColumns::Hidden,
-            },
-        };
-        let session = self.session(view);
-        let explained = |error| to_fault(&error, &statement.text);
-        let sql = DfStatement::Statement(Box::new(statement.sql.clone()));
-        let logical = session.statement_to_plan(sql).await.map_err(explained)?;
-        let plan = session
-            .create_physical_plan(&logical)
-            .await
-            .map_err(explained)?;
-        let plan = cut(plan, context).map_err(explained)?;
-        let explained_plan = statement
-            .explain
-            .then(|| explain(&plan))
-            .transpose()
-            .map_err(explained)?;
+        let mut session = self.session.clone();
+        session.mark_start_execution();
+        // `now()` is what the clock says, as everywhere.
+        let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
+        session.execution_props_mut().query_execution_start_time = now;
+        let plan = self.physical_plan(&session, statement, context).await;
+        let (plan, explained) =
+            plan.map_err(|error| statement.place(to_fault(&error, &statement.text)))?;
         Ok(Planned {
             plan,
             task: session.task_ctx(),
-            explained: explained_plan,
-            text: statement.text.clone(),
+            explained,
+            statement: statement.clone(),
         })
+    }
+
+    async fn physical_plan(
+        &self,
+        session: &SessionState,
+        statement: &Statement,
+        context: &Arc<QueryContext>,
+    ) -> Result<(Arc<dyn ExecutionPlan>, Option<RecordBatch>)> {
+        let sql = DfStatement::Statement(Box::new(statement.sql.clone()));
+        let references = session.resolve_table_references(&sql)?;
+        let operators = match statement.semantics {
+            Semantics::SingleStage => &self.single_stage,
+            Semantics::MultiStage => &self.multi_stage,
+            Semantics::Standard => session.expr_planners(),
+        };
+        let catalog = Catalog::new(
+            session,
+            operators,
+            statement,
+            context,
+            &self.system,
+            references,
+        )
+        .await?;
+        let options = parser_options(session);
+        let planner = SqlToRel::new_with_options(&catalog, options);
+        let mut logical = planner.statement_to_plan(sql)?;
+        if statement.semantics != Semantics::Standard {
+            logical = align_ranges(logical)?;
+        }
+        let plan = session.create_physical_plan(&logical).await?;
+        let plan = cut(plan, context)?;
+        let explained = statement.explain.then(|| explain(&plan)).transpose()?;
+        Ok((plan, explained))
     }
 }
 
@@ -139,42 +135,62 @@ impl Planned {
             .map_or_else(|| self.plan.schema(), RecordBatch::schema)
     }
 
-    /// Runs it to the end.
+    /// Runs it to the end. The answer counts as memory of the query until it is whole.
     pub async fn collect(self) -> Result<Vec<RecordBatch>, Fault> {
         if let Some(explained) = self.explained {
             return Ok(vec![explained]);
         }
-        collect(self.plan, self.task)
+        let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
+        run(self.plan, self.task, memory)
             .await
-            .map_err(|error| to_fault(&error, &self.text))
+            .map_err(|error| self.statement.place(to_fault(&error, &self.statement.text)))
     }
 }
 
-fn session(
-    tables: Tables,
-    system: &Arc<SystemTables>,
-    runtime: &Arc<RuntimeEnv>,
-) -> datafusion::common::Result<SessionState> {
+async fn run(
+    plan: Arc<dyn ExecutionPlan>,
+    task: Arc<TaskContext>,
+    memory: MemoryReservation,
+) -> Result<Vec<RecordBatch>, DataFusionError> {
+    let mut rows = execute_stream(plan, task)?;
+    let mut batches = Vec::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        memory.try_grow(slice_bytes(&batch))?;
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// Of the rows alone: batches of one answer share their buffers.
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    let of_column = |column: &arrow::array::ArrayRef| {
+        let bytes = column.to_data().get_slice_memory_size();
+        bytes.unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(of_column).sum()
+}
+
+fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut options = ConfigOptions::new();
     options.sql_parser.dialect = SqlDialect::Generic;
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = true;
     options.execution.collect_statistics = false;
+    // One partition: the only exchange is the one between servers and broker.
     let config = SessionConfig::from(options)
         .with_target_partitions(1)
-        .with_default_catalog_and_schema(CATALOG, SCHEMA)
-        .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true);
-    let state = SessionStateBuilder::new()
+        .with_create_default_catalog_and_schema(false);
+    SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(Arc::clone(runtime))
+        .with_runtime_env(runtime)
         .with_default_features()
-        .build();
-    let catalog = MemoryCatalogProvider::new();
-    catalog.register_schema(SCHEMA, Arc::new(tables))?;
-    catalog.register_schema("sys", Arc::clone(system) as Arc<dyn SchemaProvider>)?;
-    state
-        .catalog_list()
-        .register_catalog(CATALOG.to_owned(), Arc::new(catalog));
-    Ok(state)
+        .build()
+}
+
+fn parser_options(session: &SessionState) -> ParserOptions {
+    let options = &session.config_options().sql_parser;
+    ParserOptions::new()
+        .with_enable_ident_normalization(options.enable_ident_normalization)
+        .with_map_string_types_to_utf8view(options.map_string_types_to_utf8view)
 }

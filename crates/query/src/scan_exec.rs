@@ -32,7 +32,8 @@ pub struct ScanDescription {
     pub table: TableId,
     /// For people: EXPLAIN and messages.
     pub table_name: String,
-    /// The full schema of the table (`schemas::arrow::full_schema`).
+    /// Columns that the statement may see: those of the spec and the virtual ones that it names, as
+    /// `schemas::arrow::full_schema` types them, in any order.
     pub table_schema: SchemaRef,
     /// Columns of the output, as indices into `table_schema`.
     pub projection: Vec<usize>,

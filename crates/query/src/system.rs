@@ -3,23 +3,26 @@
 //! Sealed segments come from the cluster's state. What only servers know (rows that are being
 //! consumed, rejected rows) is asked of all of them; replicas are counted once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use async_trait::async_trait;
-use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
+use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::Result;
 use futures::future::join_all;
-use rpc::Network;
-use schemas::cluster::{ClusterState, Role};
+use schemas::Fault;
+use schemas::cluster::{ClusterState, InstanceState, Role};
 use schemas::proto::SystemRowsRequest;
 use schemas::segment::SegmentRecord;
 use tokio::sync::watch;
 
+use crate::context::QueryContext;
 use crate::ipc::decode_batches;
 
 pub const REJECTED_ROWS: &str = "rejected_rows";
@@ -65,52 +68,45 @@ pub static CONSUMING_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(fields))
 });
 
+/// Answers from the newest state that the broker has: what a server commits while it is asked must
+/// not be lost between its answer and an older state.
 #[derive(Debug)]
-pub struct SystemTables {
+pub(crate) struct SystemTables {
     cluster: watch::Receiver<Arc<ClusterState>>,
-    network: Arc<dyn Network>,
 }
 
 /// Live numbers of a segment that is not committed: end, rows, rejected, filtered, absent.
 type Live = BTreeMap<(String, i32, i32), [i64; 5]>;
 
+/// How long the broker's state may be behind that of a server.
+const STATE_WAIT: Duration = Duration::from_millis(500);
+
 impl SystemTables {
-    pub fn new(cluster: watch::Receiver<Arc<ClusterState>>, network: Arc<dyn Network>) -> Self {
-        Self { cluster, network }
+    pub(crate) const NAMES: [&str; 3] = ["segments", REJECTED_ROWS, "tables"];
+
+    pub(crate) fn new(cluster: watch::Receiver<Arc<ClusterState>>) -> Self {
+        Self { cluster }
     }
 
-    async fn from_servers(&self, cluster: &ClusterState, table: &str) -> Vec<RecordBatch> {
-        let request = SystemRowsRequest {
-            table: table.to_owned(),
-            deadline_ms: 0,
+    pub(crate) async fn table(
+        &self,
+        name: &str,
+        context: &QueryContext,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        let rows = match name {
+            "segments" => self.segments(context).await?,
+            REJECTED_ROWS => rejected_rows(context).await?,
+            "tables" => Self::tables(&context.cluster)?,
+            _ => return Ok(None),
         };
-        let servers = cluster
-            .instances
-            .values()
-            .filter(|i| i.alive && i.role == Role::Server);
-        let answers = join_all(servers.map(async |server| {
-            let reply = self
-                .network
-                .server(server)?
-                .system_rows(request.clone())
-                .await?;
-            decode_batches(&reply.batches)
-                .map_err(|error| schemas::Fault::internal(error.to_string()))
-        }))
-        .await;
-        let mut batches = Vec::new();
-        for answer in answers {
-            match answer {
-                Ok(answer) => batches.extend(answer),
-                Err(fault) => tracing::warn!(table, cause = %fault, "a server gave no rows"),
-            }
-        }
-        batches
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+        Ok(Some(Arc::new(table)))
     }
 
-    async fn segments(&self, cluster: &ClusterState) -> Result<RecordBatch> {
-        let live = live_numbers(&self.from_servers(cluster, CONSUMING).await);
-        let mut rows: Vec<(&str, &SegmentRecord, Option<[i64; 5]>, String)> = Vec::new();
+    async fn segments(&self, context: &QueryContext) -> Result<RecordBatch> {
+        let live = live_numbers(&from_servers(context, CONSUMING, &CONSUMING_SCHEMA).await);
+        let cluster = self.state_that_knows(&live).await;
+        let mut rows: Vec<SegmentRow<'_>> = Vec::new();
         let mut tables: Vec<_> = cluster.tables.values().collect();
         tables.sort_by_key(|table| table.spec.physical_name());
         for table in tables {
@@ -122,32 +118,28 @@ impl SystemTables {
                     id.partition as i32,
                     id.sequence as i32,
                 );
-                let now = if record.is_done() {
-                    None
-                } else {
-                    live.get(&key).copied()
-                };
+                let live = live.get(&key).filter(|_| !record.is_done()).copied();
                 let servers: Vec<&str> = segment.online.iter().map(|s| s.0.as_str()).collect();
-                rows.push((table.spec.name.as_str(), record, now, servers.join(",")));
+                rows.push(SegmentRow {
+                    table: table.spec.name.as_str(),
+                    record,
+                    live,
+                    servers: servers.join(","),
+                });
             }
         }
         segments_batch(&rows)
     }
 
-    async fn rejected_rows(&self, cluster: &ClusterState) -> Result<RecordBatch> {
-        let batches = self.from_servers(cluster, REJECTED_ROWS).await;
-        let all = arrow::compute::concat_batches(&REJECTED_SCHEMA, &batches)?;
-        // Replicas reject the same rows.
-        use arrow::array::AsArray;
-        use arrow::datatypes::{Int32Type, Int64Type};
-        let tables = all.column(0).as_string_view();
-        let partitions = all.column(1).as_primitive::<Int32Type>();
-        let offsets = all.column(2).as_primitive::<Int64Type>();
-        let mut seen = std::collections::HashSet::new();
-        let first = (0..all.num_rows())
-            .map(|row| seen.insert((tables.value(row), partitions.value(row), offsets.value(row))));
-        let keep: arrow::array::BooleanArray = first.map(Some).collect();
-        Ok(arrow::compute::filter_record_batch(&all, &keep)?)
+    /// A server may already consume behind a segment whose commit has not reached this broker.
+    async fn state_that_knows(&self, live: &Live) -> Arc<ClusterState> {
+        let mut cluster = self.cluster.clone();
+        let knows = |state: &Arc<ClusterState>| !is_behind(state, live);
+        let waited = tokio::time::timeout(STATE_WAIT, cluster.wait_for(knows)).await;
+        if let Ok(Ok(state)) = waited {
+            return Arc::clone(&state);
+        }
+        Arc::clone(&self.cluster.borrow())
     }
 
     fn tables(cluster: &ClusterState) -> Result<RecordBatch> {
@@ -173,10 +165,95 @@ impl SystemTables {
     }
 }
 
+/// Whether a partition is consumed behind the last segment that `state` knows of it.
+fn is_behind(state: &ClusterState, live: &Live) -> bool {
+    let mut newest: BTreeMap<(String, i32), i32> = BTreeMap::new();
+    for segment in state.tables.values().flat_map(|table| &table.segments) {
+        let id = segment.record.id;
+        let of_partition = newest
+            .entry((id.table.to_string(), id.partition as i32))
+            .or_insert(0);
+        *of_partition = (*of_partition).max(id.sequence as i32);
+    }
+    live.keys().any(|(table, partition, sequence)| {
+        let known = newest.get(&(table.clone(), *partition));
+        // While its commit is under way a segment has a successor that nobody else knows.
+        let before = (table.clone(), *partition, *sequence - 1);
+        known.is_some_and(|known| known < sequence) && !live.contains_key(&before)
+    })
+}
+
+/// The rows of all servers. Who does not answer is named in a warning.
+async fn from_servers(context: &QueryContext, table: &str, schema: &SchemaRef) -> Vec<RecordBatch> {
+    let request = SystemRowsRequest {
+        table: table.to_owned(),
+        deadline_ms: context.deadline_ms,
+    };
+    let servers = context
+        .cluster
+        .instances
+        .values()
+        .filter(|i| i.alive && i.role == Role::Server);
+    let left_ms = context.deadline_ms - context.clock.now_ms();
+    let timeout = Duration::from_millis(left_ms.max(0) as u64 / 2);
+    let answers = join_all(servers.map(async |server| {
+        let rows = rows_of(context, server, request.clone(), schema);
+        let rows = tokio::time::timeout(timeout, rows).await;
+        let late = || Fault::timeout("it did not answer in time");
+        rows.unwrap_or_else(|_| Err(late()))
+            .map_err(|fault| (&server.id, fault))
+    }))
+    .await;
+    let mut batches = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(answer) => batches.extend(answer),
+            Err((server, fault)) => {
+                let warning = format!("rows of `{server}` are not included: {fault}");
+                context.stats.lock().warnings.push(warning);
+            }
+        }
+    }
+    batches
+}
+
+async fn rows_of(
+    context: &QueryContext,
+    server: &InstanceState,
+    request: SystemRowsRequest,
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>, Fault> {
+    let reply = context.network.server(server)?.system_rows(request).await?;
+    if let Some(fault) = reply.fault {
+        return Err(fault.into());
+    }
+    if reply.batches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let damaged = |error: ArrowError| Fault::internal(format!("its answer is damaged: {error}"));
+    let batches = decode_batches(&reply.batches).map_err(damaged)?;
+    let batches = batches
+        .into_iter()
+        .map(|batch| RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()));
+    batches.collect::<Result<_, _>>().map_err(damaged)
+}
+
+async fn rejected_rows(context: &QueryContext) -> Result<RecordBatch> {
+    let batches = from_servers(context, REJECTED_ROWS, &REJECTED_SCHEMA).await;
+    let all = arrow::compute::concat_batches(&REJECTED_SCHEMA, &batches)?;
+    // Replicas reject the same rows.
+    let tables = all.column(0).as_string_view();
+    let partitions = all.column(1).as_primitive::<Int32Type>();
+    let offsets = all.column(2).as_primitive::<Int64Type>();
+    let mut seen = HashSet::new();
+    let first = (0..all.num_rows())
+        .map(|row| seen.insert((tables.value(row), partitions.value(row), offsets.value(row))));
+    let keep: BooleanArray = first.map(Some).collect();
+    Ok(arrow::compute::filter_record_batch(&all, &keep)?)
+}
+
 /// Of several replicas the one that is farthest.
 fn live_numbers(batches: &[RecordBatch]) -> Live {
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Int32Type, Int64Type};
     let mut live = Live::new();
     for batch in batches {
         let number =
@@ -199,13 +276,22 @@ fn live_numbers(batches: &[RecordBatch]) -> Live {
     live
 }
 
-fn segments_batch(
-    rows: &[(&str, &SegmentRecord, Option<[i64; 5]>, String)],
-) -> Result<RecordBatch> {
+/// One row of `sys.segments`.
+struct SegmentRow<'a> {
+    table: &'a str,
+    record: &'a SegmentRecord,
+    live: Option<[i64; 5]>,
+    servers: String,
+}
+
+/// A number of a segment: from its record, or as servers count now.
+type Number = dyn Fn(&SegmentRecord, Option<[i64; 5]>) -> Option<i64>;
+
+fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
     let int = |name: &str| Field::new(name, DataType::Int32, false);
     let schema = Schema::new(vec![
         text("table"),
-        text("segment"),
+        text("name"),
         int("partition"),
         int("sequence"),
         text("status"),
@@ -223,27 +309,27 @@ fn segments_batch(
     ]);
     let texts = |of: &dyn Fn(&SegmentRecord) -> &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(
-            rows.iter().map(|(_, record, ..)| of(record)),
+            rows.iter().map(|row| of(row.record)),
         ))
     };
     let ints = |of: &dyn Fn(&SegmentRecord) -> u32| -> ArrayRef {
         Arc::new(Int32Array::from_iter_values(
-            rows.iter().map(|(_, record, ..)| of(record) as i32),
+            rows.iter().map(|row| of(row.record) as i32),
         ))
     };
-    let longs = |of: &dyn Fn(&SegmentRecord, Option<[i64; 5]>) -> Option<i64>| -> ArrayRef {
+    let longs = |of: &Number| -> ArrayRef {
         Arc::new(
             rows.iter()
-                .map(|(_, record, live, _)| of(record, *live))
+                .map(|row| of(row.record, row.live))
                 .collect::<Int64Array>(),
         )
     };
     let times = |of: &dyn Fn(&SegmentRecord) -> Option<i64>| -> ArrayRef {
-        let values = rows.iter().map(|(_, record, ..)| of(record));
+        let values = rows.iter().map(|row| of(row.record));
         Arc::new(values.collect::<TimestampMillisecondArray>())
     };
-    let tables = rows.iter().map(|(table, ..)| *table);
-    let servers = rows.iter().map(|(.., servers)| servers.as_str());
+    let tables = rows.iter().map(|row| row.table);
+    let servers = rows.iter().map(|row| row.servers.as_str());
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringViewArray::from_iter_values(tables)),
         texts(&|record| &record.name),
@@ -269,31 +355,4 @@ fn segments_batch(
         Arc::new(StringViewArray::from_iter_values(servers)),
     ];
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-}
-
-const NAMES: [&str; 3] = ["segments", REJECTED_ROWS, "tables"];
-
-#[async_trait]
-impl SchemaProvider for SystemTables {
-    fn table_names(&self) -> Vec<String> {
-        NAMES.map(str::to_owned).to_vec()
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let cluster = Arc::clone(&self.cluster.borrow());
-        let rows = match name {
-            "segments" => self.segments(&cluster).await?,
-            REJECTED_ROWS => self.rejected_rows(&cluster).await?,
-            "tables" => Self::tables(&cluster)?,
-            _ => return Ok(None),
-        };
-        Ok(Some(Arc::new(MemTable::try_new(
-            rows.schema(),
-            vec![vec![rows]],
-        )?)))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        NAMES.contains(&name)
-    }
 }

@@ -1,118 +1,74 @@
-//! Tables as DataFusion sees them: from the cluster's state, at the moment of planning.
+//! Tables as DataFusion sees them: from one snapshot of the cluster's state.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{SchemaProvider, Session, TableProvider};
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, Result};
-use datafusion::datasource::TableType;
-use datafusion::datasource::provider_as_source;
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, Volatility, col, lit,
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, Volatility, lit,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
-use schemas::Fault;
 use schemas::arrow::{VIRTUAL_COLUMNS, full_schema};
-use schemas::cluster::{ClusterState, TableState};
+use schemas::cluster::TableState;
 use schemas::proto::NullMode;
-use tokio::sync::watch;
+use schemas::{DataType, Fault};
 
-use crate::routing::route;
+use crate::context::QueryContext;
+use crate::fault::from_fault;
+use crate::prune::segments_to_read;
+use crate::routing::{Wanted, route};
 use crate::scan_exec::{ScanDescription, SegmentScanExec};
 
-/// How a dialect wants to see columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ColumnView {
+/// How a statement wants to see columns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnView<'a> {
     pub(crate) null_mode: NullMode,
-    pub(crate) order: ColumnOrder,
-    pub(crate) virtual_columns: VirtualColumns,
+    /// In the order of their names, as Pinot expands `*`; otherwise of the schema.
+    pub(crate) by_name: bool,
+    /// Those that the statement names; the others are not there.
+    pub(crate) virtual_columns: &'a [&'static str],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ColumnOrder {
-    Schema,
-    /// As Pinot expands `*`.
-    Name,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VirtualColumns {
-    Hidden,
-    Shown,
-}
-
-/// All tables of the cluster, seen in one way.
-#[derive(Debug)]
-pub(crate) struct Tables {
-    pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
-    pub(crate) view: ColumnView,
-    pub(crate) turn: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl SchemaProvider for Tables {
-    fn table_names(&self) -> Vec<String> {
-        let cluster = self.cluster.borrow();
-        let mut names: Vec<String> = cluster
-            .tables
-            .values()
-            .map(|table| table.spec.name.to_string())
-            .collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-
-    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let cluster = Arc::clone(&self.cluster.borrow());
-        let mut parts: Vec<SegmentTable> = cluster
-            .resolve(name)
-            .into_iter()
-            .map(|state| self.segment_table(&cluster, state, name))
-            .collect();
-        Ok(match parts.len() {
-            0 => None,
-            1 => Some(Arc::new(parts.remove(0))),
-            _ => Some(Arc::new(HybridTable::new(parts)?)),
-        })
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        !self.cluster.borrow().resolve(name).is_empty()
-    }
-}
-
-impl Tables {
-    fn segment_table(
-        &self,
-        cluster: &Arc<ClusterState>,
-        state: Arc<TableState>,
-        name: &str,
-    ) -> SegmentTable {
-        SegmentTable {
-            schema: visible_schema(&state, self.view),
-            name: name.to_owned(),
-            cluster: Arc::clone(cluster),
-            null_mode: self.view.null_mode,
-            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+/// The table behind a name: one physical table, or both parts of a hybrid one.
+pub(crate) fn tables(
+    context: &Arc<QueryContext>,
+    name: &str,
+    view: ColumnView<'_>,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let states = context.cluster.resolve(name).into_iter();
+    let mut parts: Vec<SegmentTable> = states
+        .map(|state| SegmentTable {
+            schema: visible_schema(&state, view),
+            name: state.spec.physical_name(),
+            context: Arc::clone(context),
             state,
-        }
+        })
+        .collect();
+    if !parts.is_empty() {
+        context.stats.lock().tables.insert(name.to_owned());
     }
+    Ok(match parts.len() {
+        0 => None,
+        1 => Some(Arc::new(parts.remove(0))),
+        _ => Some(Arc::new(HybridTable::new(parts)?)),
+    })
 }
 
-fn visible_schema(state: &TableState, view: ColumnView) -> SchemaRef {
+fn visible_schema(state: &TableState, view: ColumnView<'_>) -> SchemaRef {
     let full = full_schema(&state.spec, view.null_mode);
     let is_virtual = |name: &str| VIRTUAL_COLUMNS.iter().any(|(known, _)| *known == name);
     let mut fields: Vec<_> = full.fields().iter().cloned().collect();
-    if view.virtual_columns == VirtualColumns::Hidden {
-        fields.retain(|field| !is_virtual(field.name()));
-    }
-    if view.order == ColumnOrder::Name {
+    fields.retain(|field| {
+        let name = field.name().as_str();
+        !is_virtual(name) || view.virtual_columns.contains(&name)
+    });
+    if view.by_name {
         fields.sort_by(|a, b| {
             (is_virtual(a.name()), a.name()).cmp(&(is_virtual(b.name()), b.name()))
         });
@@ -122,13 +78,11 @@ fn visible_schema(state: &TableState, view: ColumnView) -> SchemaRef {
 
 /// One physical table.
 #[derive(Debug)]
-pub(crate) struct SegmentTable {
+struct SegmentTable {
     schema: SchemaRef,
     name: String,
-    cluster: Arc<ClusterState>,
+    context: Arc<QueryContext>,
     state: Arc<TableState>,
-    null_mode: NullMode,
-    turn: usize,
 }
 
 #[async_trait]
@@ -169,8 +123,24 @@ impl TableProvider for SegmentTable {
             .iter()
             .map(|filter| session.create_physical_expr(filter.clone(), &columns))
             .collect::<Result<Vec<_>>>()?;
-        let all = || (0..self.schema.fields().len()).collect();
         let spec = &self.state.spec;
+        // A dimension table is read whole: its share in a fragment does not depend on filters.
+        let keep = match spec.is_dimension_table {
+            true => vec![true; self.state.segments.len()],
+            false => segments_to_read(&self.state, &self.schema, &conjuncts),
+        };
+        let route = route(&Wanted {
+            cluster: &self.context.cluster,
+            table: &self.state,
+            keep,
+            turn: self.context.turn,
+            avoid: &HashSet::new(),
+        });
+        if !route.unavailable.is_empty() {
+            return Err(from_fault(unavailable(&self.name, &route.unavailable)));
+        }
+        self.context.stats.lock().pruned(route.pruned);
+        let all = || (0..self.schema.fields().len()).collect();
         let description = ScanDescription {
             table: spec.id,
             table_name: self.name.clone(),
@@ -178,30 +148,31 @@ impl TableProvider for SegmentTable {
             projection: projection.cloned().unwrap_or_else(all),
             filters: conjuncts,
             fetch: limit,
-            null_mode: self.null_mode,
+            null_mode: self.context.null_mode,
             is_dimension_table: spec.is_dimension_table,
         };
-        let route = route(
-            &self.cluster,
-            &self.state,
-            |_| true,
-            self.turn,
-            &HashSet::new(),
-        );
-        if !route.unavailable.is_empty() {
-            let fault = Fault::unavailable(format!(
-                "no living server holds {} segments of `{}`: {}",
-                route.unavailable.len(),
-                self.name,
-                route.unavailable.join(", ")
-            ));
-            let code = schemas::fault::pinot_code::BROKER_SEGMENT_UNAVAILABLE;
-            return Err(crate::fault::from_fault(fault.with_code(code)));
-        }
         let rows = route.rows as usize;
         let scan = SegmentScanExec::new(Arc::new(description), Arc::new(route.parts), rows)?;
         Ok(Arc::new(scan))
     }
+}
+
+/// Names of segments that a message lists; the rest is counted.
+const NAMES_SHOWN: usize = 5;
+
+pub(crate) fn unavailable(table: &str, segments: &[String]) -> Fault {
+    let mut names = segments
+        .iter()
+        .take(NAMES_SHOWN)
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if segments.len() > NAMES_SHOWN {
+        names.push_str(&format!(" and {} more", segments.len() - NAMES_SHOWN));
+    }
+    let message = format!("no living server holds segments of `{table}`: {names}");
+    let code = schemas::fault::pinot_code::BROKER_SEGMENT_UNAVAILABLE;
+    Fault::unavailable(message).with_code(code)
 }
 
 /// The same answer for the same row, wherever it is evaluated.
@@ -210,6 +181,7 @@ fn is_deterministic(filter: &Expr) -> bool {
         Ok(match expr {
             Expr::ScalarFunction(call) => call.func.signature().volatility != Volatility::Immutable,
             Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => true,
+            Expr::SetComparison(_) => true,
             Expr::OuterReferenceColumn(_, _) | Expr::Placeholder(_) => true,
             _ => false,
         })
@@ -228,35 +200,87 @@ struct HybridTable {
 impl HybridTable {
     fn new(parts: Vec<SegmentTable>) -> Result<Self> {
         let schema = Arc::clone(&parts[0].schema);
-        let mut plans = Vec::new();
+        // Stored with one part; both are cut at it.
+        let boundary_ms = parts.iter().find_map(|part| part.state.time_boundary_ms);
+        let mut union: Option<LogicalPlanBuilder> = None;
         for part in parts {
-            let boundary_ms = part.state.time_boundary_ms;
-            let time_column = part.state.spec.time_column.clone();
-            let offline = part.state.spec.table_type == schemas::TableType::Offline;
+            let filter = match boundary_ms {
+                Some(boundary_ms) => side_of(&part.state, boundary_ms)?,
+                None => None,
+            };
             let name = part.name.clone();
             let mut plan =
                 LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(part)), None)?;
-            if let (Some(boundary_ms), Some(column)) = (boundary_ms, time_column) {
-                let boundary = lit(ScalarValue::TimestampMillisecond(Some(boundary_ms), None));
-                let column = col(column);
-                let side = if offline {
-                    column.lt_eq(boundary)
-                } else {
-                    column.gt(boundary)
-                };
-                plan = plan.filter(side)?;
+            if let Some(filter) = filter {
+                plan = plan.filter(filter)?;
             }
-            plans.push(plan);
+            let names = schema.fields().iter().map(|field| quoted(field.name()));
+            plan = plan.project(names)?;
+            union = Some(match union {
+                Some(union) => union.union(plan.build()?)?,
+                None => plan,
+            });
         }
-        let mut union = plans.remove(0);
-        for plan in plans {
-            union = union.union(plan.build()?)?;
-        }
-        Ok(Self {
-            schema,
-            plan: union.build()?,
-        })
+        let Some(union) = union else {
+            return plan_err!("a hybrid table without parts");
+        };
+        let plan = union.build()?;
+        Ok(Self { schema, plan })
     }
+}
+
+/// A column by its exact name, whatever letters it has.
+fn quoted(name: &str) -> Expr {
+    Expr::Column(datafusion::common::Column::from_name(name))
+}
+
+/// Which rows of a part count; all where it has no time column.
+fn side_of(state: &TableState, boundary_ms: i64) -> Result<Option<Expr>> {
+    let spec = &state.spec;
+    let Some(column) = spec
+        .time_column
+        .as_deref()
+        .and_then(|name| spec.column(name))
+    else {
+        return Ok(None);
+    };
+    let unit_ms = match (&column.time_format, column.data_type) {
+        (_, DataType::Timestamp) => None,
+        (None, DataType::Long) => Some(1),
+        (Some(format), DataType::Long | DataType::Int) => match unit_ms(format) {
+            Some(unit_ms) => Some(unit_ms),
+            None => return plan_err!("time column `{}` has no unit that is known", column.name),
+        },
+        _ => return plan_err!("time column `{}` cannot be split by time", column.name),
+    };
+    let boundary = match (unit_ms, column.data_type) {
+        (None, _) => lit(ScalarValue::TimestampMillisecond(Some(boundary_ms), None)),
+        (Some(unit_ms), DataType::Int) => {
+            let units = i32::try_from(boundary_ms.div_euclid(unit_ms)).unwrap_or(i32::MAX);
+            lit(units)
+        }
+        (Some(unit_ms), _) => lit(boundary_ms.div_euclid(unit_ms)),
+    };
+    let time = quoted(&column.name);
+    Ok(Some(match spec.table_type {
+        schemas::TableType::Offline => time.lt_eq(boundary),
+        schemas::TableType::Realtime => time.gt(boundary),
+    }))
+}
+
+/// Of `1:DAYS:EPOCH` and `EPOCH|DAYS|1`.
+fn unit_ms(format: &str) -> Option<i64> {
+    let parts: Vec<&str> = format.split([':', '|']).collect();
+    let size: i64 = parts.iter().find_map(|part| part.parse().ok()).unwrap_or(1);
+    let unit = parts.iter().find_map(|part| match *part {
+        "MILLISECONDS" => Some(1),
+        "SECONDS" => Some(1000),
+        "MINUTES" => Some(60_000),
+        "HOURS" => Some(3_600_000),
+        "DAYS" => Some(86_400_000),
+        _ => None,
+    })?;
+    (parts.contains(&"EPOCH") && size > 0).then_some(unit * size)
 }
 
 #[async_trait]
@@ -287,7 +311,7 @@ impl TableProvider for HybridTable {
         if let Some(projection) = projection {
             let names = projection
                 .iter()
-                .map(|at| col(self.schema.field(*at).name()));
+                .map(|at| quoted(self.schema.field(*at).name()));
             plan = plan.project(names)?;
         }
         if let Some(limit) = limit {

@@ -1,0 +1,175 @@
+//! What the names in one statement mean: tables, functions, operators.
+//!
+//! All tables of a statement are seen in one snapshot of the cluster, so that two scans of a table
+//! read the same segments from the same servers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::TableReference;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{Result, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use schemas::fault::pinot_code;
+use schemas::{Fault, FaultKind};
+
+use crate::context::QueryContext;
+use crate::dialect::{Semantics, Statement};
+use crate::fault::{from_fault, nearest, place_of_word};
+use crate::system::SystemTables;
+use crate::table::{ColumnView, tables};
+
+/// The schema of users' tables.
+pub(crate) const DEFAULT_SCHEMA: &str = "default";
+const SYSTEM_SCHEMA: &str = "sys";
+
+pub(crate) struct Catalog<'a> {
+    session: &'a SessionState,
+    statement: &'a Statement,
+    context: &'a QueryContext,
+    operators: &'a [Arc<dyn ExprPlanner>],
+    tables: HashMap<(String, String), Arc<dyn TableSource>>,
+}
+
+fn key(reference: &TableReference) -> (String, String) {
+    let schema = reference.schema().unwrap_or(DEFAULT_SCHEMA);
+    (schema.to_owned(), reference.table().to_owned())
+}
+
+impl<'a> Catalog<'a> {
+    /// Looks up the tables of the statement; those that do not exist fail when they are planned.
+    pub(crate) async fn new(
+        session: &'a SessionState,
+        operators: &'a [Arc<dyn ExprPlanner>],
+        statement: &'a Statement,
+        context: &'a Arc<QueryContext>,
+        system: &SystemTables,
+        references: Vec<TableReference>,
+    ) -> Result<Self> {
+        let view = ColumnView {
+            null_mode: context.null_mode,
+            by_name: statement.semantics != Semantics::Standard,
+            virtual_columns: &statement.virtual_columns,
+        };
+        let mut found = HashMap::new();
+        for reference in &references {
+            let key = key(reference);
+            if found.contains_key(&key) {
+                continue;
+            }
+            let table = match key.0.as_str() {
+                DEFAULT_SCHEMA => tables(context, &key.1, view)?,
+                SYSTEM_SCHEMA => system.table(&key.1, context).await?,
+                _ => None,
+            };
+            if let Some(table) = table {
+                found.insert(key, provider_as_source(table));
+            }
+        }
+        Ok(Self {
+            session,
+            statement,
+            context,
+            operators,
+            tables: found,
+        })
+    }
+
+    fn unknown_table(&self, reference: &TableReference) -> Fault {
+        let (schema, name) = key(reference);
+        let shown = reference.to_string();
+        let hint = match schema.as_str() {
+            DEFAULT_SCHEMA => {
+                let tables = self.context.cluster.tables.values();
+                let known = tables.map(|table| table.spec.name.as_str());
+                nearest(&name, known).map(|known| format!("; did you mean `{known}`?"))
+            }
+            SYSTEM_SCHEMA => nearest(&name, SystemTables::NAMES)
+                .map(|known| format!("; did you mean `{SYSTEM_SCHEMA}.{known}`?")),
+            _ => Some(format!(
+                "; tables are in the schemas `{DEFAULT_SCHEMA}` and `{SYSTEM_SCHEMA}`"
+            )),
+        };
+        let message = format!("there is no table `{shown}`{}", hint.unwrap_or_default());
+        let fault = Fault::new(
+            FaultKind::NotFound,
+            pinot_code::TABLE_DOES_NOT_EXIST,
+            message,
+        );
+        match place_of_word(&name, &self.statement.text) {
+            Some(span) => fault.at(span),
+            None => fault,
+        }
+    }
+}
+
+impl ContextProvider for Catalog<'_> {
+    fn get_table_source(&self, reference: TableReference) -> Result<Arc<dyn TableSource>> {
+        let table = self.tables.get(&key(&reference)).cloned();
+        table.ok_or_else(|| from_fault(self.unknown_table(&reference)))
+    }
+
+    fn create_cte_work_table(
+        &self,
+        name: &str,
+        _: arrow::datatypes::SchemaRef,
+    ) -> Result<Arc<dyn TableSource>> {
+        plan_err!("the query `{name}` refers to itself; WITH RECURSIVE is not supported")
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.operators
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        None
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.session.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.session.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.session.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.session.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.session.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.session.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.session
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.session.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.session.window_functions().keys().cloned().collect()
+    }
+}

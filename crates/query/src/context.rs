@@ -1,0 +1,72 @@
+//! What all parts of one query share: its snapshot of the cluster, its deadline, its numbers.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rpc::Network;
+use runtime::Clock;
+use schemas::InstanceId;
+use schemas::cluster::ClusterState;
+use schemas::proto::{NullMode, ScanStats};
+
+/// Made by the broker for each query.
+#[derive(Debug)]
+pub struct QueryContext {
+    pub network: Arc<dyn Network>,
+    pub clock: Arc<dyn Clock>,
+    pub cluster: Arc<ClusterState>,
+    /// Grows from query to query, so that replicas take turns.
+    pub turn: usize,
+    /// Epoch milliseconds.
+    pub deadline_ms: i64,
+    pub null_mode: NullMode,
+    pub native_operators: bool,
+    pub stats: Mutex<QueryStats>,
+}
+
+/// What planning found, and what the answers said about themselves.
+#[derive(Clone, Debug, Default)]
+pub struct QueryStats {
+    pub scan: ScanStats,
+    /// As the statement named them.
+    pub tables: BTreeSet<String>,
+    pub segments_pruned_by_broker: u64,
+    pub docs_pruned_by_broker: u64,
+    pub servers_queried: HashSet<InstanceId>,
+    pub servers_responded: HashSet<InstanceId>,
+    /// Ingest time of the newest row that was read; 0 = none was.
+    pub newest_ingest_ms: i64,
+    /// For the reader of the answer.
+    pub warnings: Vec<String>,
+}
+
+impl QueryStats {
+    pub(crate) fn pruned(&mut self, (segments, docs): (u64, u64)) {
+        self.segments_pruned_by_broker += segments;
+        self.docs_pruned_by_broker += docs;
+    }
+
+    pub(crate) fn add(&mut self, more: &ScanStats) {
+        let sum = &mut self.scan;
+        sum.segments_queried += more.segments_queried;
+        sum.segments_processed += more.segments_processed;
+        sum.segments_matched += more.segments_matched;
+        sum.segments_pruned += more.segments_pruned;
+        sum.consuming_queried += more.consuming_queried;
+        sum.consuming_processed += more.consuming_processed;
+        sum.consuming_matched += more.consuming_matched;
+        sum.docs_total += more.docs_total;
+        sum.docs_scanned += more.docs_scanned;
+        sum.entries_scanned_in_filter += more.entries_scanned_in_filter;
+        sum.entries_scanned_post_filter += more.entries_scanned_post_filter;
+        sum.native_operators += more.native_operators;
+        sum.fallback_operators += more.fallback_operators;
+        sum.cpu_ns += more.cpu_ns;
+        for index in &more.indexes {
+            if !sum.indexes.contains(index) {
+                sum.indexes.push(index.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Two front ends, one planner: what each dialect does to a statement before it is planned.
+//!
+//! Pinot's: `SET k=v;` before and `OPTION(k=v)` behind the statement, LIMIT 10 when there is none,
+//! `EXPLAIN PLAN FOR`, names and types of columns as its engines give them. The standard dialect
+//! takes the statement as it is. Both keep the case of names.
+//!
+//! Places in a statement ([`schemas::Span`]) always refer to the text as it was sent.
+
+mod output;
+mod rewrite;
+mod text;
+
+use std::collections::BTreeMap;
+
+use datafusion::sql::sqlparser::ast::{Expr, LimitClause, Statement as SqlStatement, Value};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use schemas::fault::pinot_code as code;
+use schemas::{Fault, FaultKind, Span};
+
+pub use output::{Aggregate, OutputColumn, Shape};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    Pinot,
+    Standard,
+}
+
+/// Whose rules hold for types, names and limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Semantics {
+    /// Pinot's single-stage engine: LIMIT 10, DOUBLE arithmetic, canonical names.
+    SingleStage,
+    /// Pinot's multi-stage engine: no LIMIT, types of SQL, `EXPR$0`.
+    MultiStage,
+    Standard,
+}
+
+/// Query options by lower-case name, as Pinot resolves them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(pub BTreeMap<String, String>);
+
+impl Options {
+    pub fn set(&mut self, name: &str, value: &str) {
+        let value = value.trim().trim_matches('\'').to_owned();
+        self.0.insert(name.trim().to_lowercase(), value);
+    }
+
+    /// `k1=v1;k2=v2`, as clients send it; empty pieces are fine.
+    pub fn set_all(&mut self, text: &str) {
+        for piece in text.split(';') {
+            if let Some((name, value)) = piece.split_once('=') {
+                self.set(name, value);
+            }
+        }
+    }
+
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.0
+            .get(&name.to_lowercase())
+            .map(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// `None` when it is not set; a fault when it is no number.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
+        let Some(value) = self.0.get(&name.to_lowercase()) else {
+            return Ok(None);
+        };
+        let number = value.parse().map_err(|_| {
+            Fault::invalid(format!(
+                "option `{name}` takes a whole number, not `{value}`"
+            ))
+        });
+        number.map(Some)
+    }
+}
+
+/// A statement ready for the planner.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    pub sql: SqlStatement,
+    /// The statement alone, without SET and OPTION.
+    pub text: String,
+    /// Where `text` begins in what was sent.
+    pub starts_at: u32,
+    pub semantics: Semantics,
+    pub options: Options,
+    /// EXPLAIN: plan it, do not run it.
+    pub explain: bool,
+    /// For each item of the outermost SELECT list; empty when the planner's names are right.
+    pub output: Vec<OutputColumn>,
+    /// A LIMIT that we added.
+    pub limit_added: Option<u64>,
+    /// The `$` columns that it names.
+    pub virtual_columns: Vec<&'static str>,
+}
+
+impl Statement {
+    /// The fault with its place in the text that was sent.
+    pub(crate) fn place(&self, fault: Fault) -> Fault {
+        shifted(fault, self.starts_at)
+    }
+}
+
+fn shifted(mut fault: Fault, by: u32) -> Fault {
+    if let Some(span) = &mut fault.span {
+        *span = Span {
+            start: span.start + by,
+            end: span.end + by,
+        };
+    }
+    fault
+}
+
+pub fn parse(
+    sent: &str,
+    dialect: Dialect,
+    options: Options,
+    default_limit: u64,
+) -> Result<Statement, Fault> {
+    let (text, options) = take_options(sent, options)?;
+    let (text, explain) = text::strip_explain(text);
+    let starts_at = (text.as_ptr() as usize - sent.as_ptr() as usize) as u32;
+    let mut sql = parse_one(text).map_err(|fault| shifted(fault, starts_at))?;
+    let semantics = match (dialect, options.flag("useMultistageEngine")) {
+        (Dialect::Standard, _) => Semantics::Standard,
+        (Dialect::Pinot, Some(true)) => Semantics::MultiStage,
+        (Dialect::Pinot, _) => Semantics::SingleStage,
+    };
+    let SqlStatement::Query(query) = &mut sql else {
+        return Err(Fault::invalid(
+            "only queries are answered here: SELECT, WITH, VALUES, EXPLAIN",
+        ));
+    };
+    let mut limit_added = None;
+    if semantics == Semantics::SingleStage
+        && query.limit_clause.is_none()
+        && query.fetch.is_none()
+        && !explain
+    {
+        query.limit_clause = Some(limit_clause(default_limit));
+        limit_added = Some(default_limit);
+    }
+    let output = match semantics {
+        Semantics::SingleStage => output::single_stage(query),
+        Semantics::MultiStage => output::multi_stage(query),
+        Semantics::Standard => Vec::new(),
+    };
+    let virtual_columns = rewrite::virtual_columns_in(text);
+    rewrite::rewrite(&mut sql, dialect, &virtual_columns);
+    Ok(Statement {
+        sql,
+        text: text.to_owned(),
+        starts_at,
+        semantics,
+        options,
+        explain,
+        output,
+        limit_added,
+        virtual_columns,
+    })
+}
+
+/// The one statement in `sent`, and what SET and OPTION say.
+fn take_options(sent: &str, mut options: Options) -> Result<(&str, Options), Fault> {
+    let mut statement = "";
+    for piece in text::split_statements(sent) {
+        if let Some(setting) = text::strip_word(piece, "SET") {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| syntax("SET takes a name and a value: SET timeoutMs = 1000"))?;
+            options.set(name, value);
+        } else if statement.is_empty() {
+            statement = piece;
+        } else {
+            return Err(syntax("one statement at a time"));
+        }
+    }
+    if statement.is_empty() {
+        return Err(syntax("the statement is empty"));
+    }
+    let (statement, clause) = text::split_option_clause(statement);
+    for pair in clause.split(',').filter(|pair| !pair.trim().is_empty()) {
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| syntax("OPTION takes name=value pairs"))?;
+        options.set(name, value);
+    }
+    Ok((statement, options))
+}
+
+fn syntax(message: &str) -> Fault {
+    Fault::new(FaultKind::Invalid, code::SQL_PARSING, message)
+}
+
+fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
+    let parsed = Parser::parse_sql(&GenericDialect {}, text).map_err(|error| {
+        let error = datafusion::common::DataFusionError::SQL(Box::new(error), None);
+        crate::to_fault(&error, text)
+    })?;
+    let mut statements = parsed.into_iter();
+    match (statements.next(), statements.next()) {
+        (Some(statement), None) => Ok(statement),
+        _ => Err(syntax("one statement at a time")),
+    }
+}
+
+fn limit_clause(limit: u64) -> LimitClause {
+    let value = Value::Number(limit.to_string(), false).into();
+    LimitClause::LimitOffset {
+        limit: Some(Expr::Value(value)),
+        offset: None,
+        limit_by: vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests;

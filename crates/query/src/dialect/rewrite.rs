@@ -1,0 +1,145 @@
+//! What is changed in a parsed statement: virtual columns, and Pinot's words for ours.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    DataType, DuplicateTreatment, ExcludeSelectItem, Expr, Function, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
+    VisitMut, VisitorMut,
+};
+use schemas::arrow::VIRTUAL_COLUMNS;
+
+use super::Dialect;
+
+/// Virtual columns that the text names.
+pub(super) fn virtual_columns_in(text: &str) -> Vec<&'static str> {
+    if !text.contains('$') {
+        return Vec::new();
+    }
+    VIRTUAL_COLUMNS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| text.contains(name))
+        .collect()
+}
+
+pub(super) fn rewrite(statement: &mut Statement, dialect: Dialect, virtual_columns: &[&str]) {
+    let mut rewriter = Rewriter {
+        dialect,
+        virtual_columns,
+        named_queries: HashSet::new(),
+    };
+    let _ = VisitMut::visit(statement, &mut rewriter);
+}
+
+struct Rewriter<'a> {
+    dialect: Dialect,
+    virtual_columns: &'a [&'a str],
+    /// Of WITH: these are no tables.
+    named_queries: HashSet<String>,
+}
+
+impl VisitorMut for Rewriter<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let with = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.named_queries
+            .extend(with.map(|named| named.alias.name.value.clone()));
+        if !self.virtual_columns.is_empty() {
+            self.hide_in(&mut query.body);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            // The parser takes a bare `$offset` for a placeholder.
+            Expr::Value(value) => {
+                if let Value::Placeholder(name) = &value.value
+                    && self.virtual_columns.contains(&name.as_str())
+                {
+                    *expr = Expr::Identifier(Ident::with_quote('"', name.clone()));
+                }
+            }
+            Expr::Function(function) if self.dialect == Dialect::Pinot => distinct_count(function),
+            Expr::Cast { data_type, .. } if self.dialect == Dialect::Pinot => pinot_type(data_type),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter<'_> {
+    /// `*` of a table shows no virtual column, also when the statement names one elsewhere.
+    fn hide_in(&self, body: &mut SetExpr) {
+        match body {
+            SetExpr::Select(select) => self.hide_in_select(select),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.hide_in(left);
+                self.hide_in(right);
+            }
+            _ => {}
+        }
+    }
+
+    fn hide_in_select(&self, select: &mut Select) {
+        let [from] = select.from.as_slice() else {
+            return;
+        };
+        let TableFactor::Table { name, .. } = &from.relation else {
+            return;
+        };
+        let has_none = match name.0.as_slice() {
+            [ObjectNamePart::Identifier(name)] => self.named_queries.contains(&name.value),
+            [.., ObjectNamePart::Identifier(schema), _] => schema.value == "sys",
+            _ => true,
+        };
+        if has_none || !from.joins.is_empty() {
+            return;
+        }
+        let hidden = self.virtual_columns.iter();
+        let hidden: Vec<ObjectName> = hidden
+            .map(|name| Ident::with_quote('"', *name).into())
+            .collect();
+        for item in &mut select.projection {
+            if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item
+                && options.opt_exclude.is_none()
+            {
+                options.opt_exclude = Some(ExcludeSelectItem::Multiple(hidden.clone()));
+            }
+        }
+    }
+}
+
+/// DISTINCTCOUNT(x) is COUNT(DISTINCT x).
+fn distinct_count(function: &mut Function) {
+    let is_distinct_count = |name: &str| name.eq_ignore_ascii_case("distinctcount");
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    if let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice()
+        && is_distinct_count(&name.value)
+    {
+        *name = Ident::new("count");
+        list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    }
+}
+
+/// Pinot's names of types that SQL does not know.
+fn pinot_type(data_type: &mut DataType) {
+    let name = data_type.to_string().to_uppercase();
+    *data_type = match name.as_str() {
+        "LONG" => DataType::BigInt(None),
+        "BYTES" => DataType::Bytea,
+        "JSON" => DataType::String(None),
+        "BIG_DECIMAL" => {
+            use datafusion::sql::sqlparser::ast::ExactNumberInfo;
+            let scale = i64::from(schemas::arrow::BIG_DECIMAL_SCALE);
+            let precision = u64::from(schemas::arrow::BIG_DECIMAL_PRECISION);
+            DataType::Decimal(ExactNumberInfo::PrecisionAndScale(precision, scale))
+        }
+        _ => return,
+    };
+}

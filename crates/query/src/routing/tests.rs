@@ -1,0 +1,1 @@
+//! Which server reads what.
