@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::failpoint;
 
@@ -45,6 +46,15 @@ pub trait AppendFile: Debug + Send {
     }
     /// Cuts a torn tail.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+/// The files of this process: forgetful when a crash test asked for it.
+pub fn shared() -> Arc<dyn Files> {
+    if failpoint::is_on(failpoint::FORGETFUL) {
+        Arc::new(ForgetfulFiles)
+    } else {
+        Arc::new(OsFiles)
+    }
 }
 
 #[derive(Debug, Default)]
