@@ -12,6 +12,8 @@ mod ready;
 mod reconcile;
 mod store;
 mod system;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::path::PathBuf;

@@ -35,18 +35,23 @@ pub(crate) fn holds_anything(segment: &MutableSegment) -> bool {
     ledger.rows + ledger.rejected + ledger.filtered > 0
 }
 
+/// The segment has its rows; replicas that all end it here need not load what another committed.
+pub(crate) fn is_complete(limits: &FlushLimits, segment: &MutableSegment) -> bool {
+    u64::from(segment.row_count()) >= limits.rows_max
+}
+
 /// The segment is so far past its limits that consumption has to wait.
 pub(crate) fn overflows(limits: &FlushLimits, segment: &MutableSegment) -> bool {
     u64::from(segment.row_count()) >= limits.rows_max.saturating_mul(SLACK)
         || segment.memory_bytes() >= limits.bytes_max.saturating_mul(SLACK)
 }
 
-/// Rows that still fit: segments of all replicas end at the same offset when rows end them.
-pub(crate) fn room(limits: &FlushLimits, segment: &MutableSegment, is_first: bool) -> usize {
-    let limit = match is_first {
+/// Rows that still fit: up to the limit first, past it when the end cannot be agreed on.
+pub(crate) fn room(limits: &FlushLimits, segment: &MutableSegment) -> usize {
+    let rows = u64::from(segment.row_count());
+    let limit = match rows < limits.rows_max {
         true => limits.rows_max,
         false => limits.rows_max.saturating_mul(SLACK),
     };
-    let left = limit.saturating_sub(u64::from(segment.row_count()));
-    usize::try_from(left).unwrap_or(usize::MAX)
+    usize::try_from(limit.saturating_sub(rows)).unwrap_or(usize::MAX)
 }

@@ -12,8 +12,6 @@ mod feeder;
 mod limits;
 mod status;
 mod steps;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -129,6 +127,8 @@ struct Runner {
     /// Not before this moment is the end of the segment reported again.
     report_at: Duration,
     report_backoff: Backoff,
+    /// Since when it has as many rows as it shall have.
+    complete_since: Option<Duration>,
     /// Not before this moment is the stream asked again.
     fetch_at: Duration,
     fetch_backoff: Backoff,
@@ -216,6 +216,7 @@ impl Runner {
             swap: None,
             report_at: Duration::ZERO,
             report_backoff: Backoff::up_to(RETRY_MAX),
+            complete_since: None,
             fetch_at: Duration::ZERO,
             fetch_backoff: Backoff::up_to(RETRY_MAX),
             status: Status::new(hidden),

@@ -22,6 +22,8 @@ use crate::view::Table;
 const CHUNK_MESSAGES: usize = ingest::BATCH_ROWS_MAX;
 /// How long the end of a segment may be discussed before consumption goes on.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long consumption pauses at a segment's limit when it cannot be ended at once.
+const PATIENCE: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// After a fault that only an operator can mend.
 const LONG_RETRY: Duration = Duration::from_secs(30);
@@ -77,6 +79,9 @@ impl Runner {
             self.memory_pressed = !self.reserve();
             return Step::Wait(IDLE);
         }
+        if let Some(left) = self.patience(now) {
+            return Step::Wait(left);
+        }
         if !self.pending.is_empty() {
             return Step::Feed;
         }
@@ -105,6 +110,23 @@ impl Runner {
             reason = reason.or(Some("SIZE"));
         }
         reason.map(Step::Report)
+    }
+
+    /// How long to wait with a complete segment for the end of the one before, or for an answer of
+    /// the controller, before the segment grows past its limit.
+    fn patience(&mut self, now: Duration) -> Option<Duration> {
+        let limits = self.current.spec().flush;
+        if self.swap.is_some() || !limits::is_complete(&limits, &self.current) {
+            self.complete_since = None;
+            return None;
+        }
+        let since = *self.complete_since.get_or_insert(now);
+        let until = since + PATIENCE;
+        let mut left = until.saturating_sub(now);
+        if self.report_at > now {
+            left = left.min(self.report_at - now);
+        }
+        (!left.is_zero()).then_some(left)
     }
 
     pub(super) fn fetched(&mut self, fetched: Result<Messages, StreamError>) {
@@ -176,10 +198,7 @@ impl Runner {
     }
 
     fn next_chunk(&mut self) -> Vec<Message> {
-        let is_first = self.completion.is_none()
-            && self.swap.is_none()
-            && self.core.clock.monotonic() >= self.report_at;
-        let room = limits::room(&self.current.spec().flush, &self.current, is_first);
+        let room = limits::room(&self.current.spec().flush, &self.current);
         let most = CHUNK_MESSAGES.min(room.max(1)).min(self.pending.len());
         let below = |message: &Message| self.target.is_none_or(|target| message.offset < target);
         let count = self
