@@ -8,6 +8,7 @@
 //!   elsewhere is replaced only when its successor has caught up with what was visible.
 
 mod completion;
+mod ending;
 mod feeder;
 mod limits;
 mod status;

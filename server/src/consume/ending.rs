@@ -1,0 +1,219 @@
+//! How a segment ends: reported, frozen, replaced by what another replica committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::CancellationToken;
+use schemas::proto::SegmentConsumedReply;
+use schemas::proto::segment_consumed_reply::Action;
+use schemas::segment::display_name;
+use schemas::{Fault, Offset, SegmentId};
+use tokio::sync::mpsc;
+
+use super::completion::{Completion, Finished, Frozen, consumed_request};
+use super::feeder::Feeder;
+use super::status::Phase;
+use super::{Flow, Runner, Swap, open_segment};
+
+/// How long the end of a segment may be discussed before consumption goes on.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Runner {
+    /// Asks the controller how the segment ends. Without an answer consumption goes on.
+    pub(super) async fn report(
+        &mut self,
+        reason: &'static str,
+        stop: &CancellationToken,
+    ) -> Result<Flow, Fault> {
+        let offset = self.current.next_offset();
+        let request = consumed_request(&self.core, self.current.id(), offset, reason);
+        let asked = async {
+            let controller = self.core.network.controller()?;
+            controller.segment_consumed(request).await
+        };
+        let limited = tokio::time::timeout(REPORT_TIMEOUT, asked);
+        let Some(answer) = stop.run_until_cancelled(limited).await else {
+            return Ok(Flow::GoOn);
+        };
+        match answer {
+            Ok(Ok(reply)) => {
+                self.report_backoff.reset();
+                self.answered(reply, offset, reason)
+            }
+            other => {
+                let cause = match other {
+                    Ok(Err(fault)) => fault.to_string(),
+                    _ => "no answer in time".to_owned(),
+                };
+                let delay = self.report_backoff.next_delay();
+                tracing::debug!(segment = %self.current.id(), cause, ?delay, "cannot report");
+                self.report_at = self.core.clock.monotonic() + delay;
+                Ok(Flow::GoOn)
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        reply: SegmentConsumedReply,
+        offset: Offset,
+        reason: &'static str,
+    ) -> Result<Flow, Fault> {
+        let segment = self.current.id();
+        tracing::debug!(%segment, offset, reason, action = ?reply.action(), "reported");
+        match reply.action() {
+            Action::Fenced => return Ok(Flow::Fenced),
+            Action::CatchUp if reply.offset > offset => {
+                self.target = Some(reply.offset);
+                self.status.phase(Phase::CatchingUp);
+            }
+            Action::Discard => self.await_replacement(reply, reason),
+            // With our offset or not: the rows up to it stay visible, the next ones follow.
+            _ => self.freeze(reply, offset, reason)?,
+        }
+        Ok(Flow::GoOn)
+    }
+
+    /// The current segment takes no more rows; consumption goes on into the next.
+    fn freeze(
+        &mut self,
+        reply: SegmentConsumedReply,
+        end: Offset,
+        reason: &'static str,
+    ) -> Result<(), Fault> {
+        let frozen = self.frozen(end, reason);
+        let spec = Arc::clone(&self.table.view().spec);
+        let id = self.current.id();
+        let next = SegmentId {
+            sequence: id.sequence + 1,
+            ..id
+        };
+        self.open_next(next, &spec, end)?;
+        let opened = Arc::clone(&self.current);
+        self.table.publish(|view| {
+            let mut run = view.run(id.partition).to_vec();
+            run.push(opened);
+            view.set_run(id.partition, run);
+        });
+        self.core.heart.hurry();
+        self.complete(frozen, reply);
+        Ok(())
+    }
+
+    fn frozen(&mut self, end: Offset, reason: &'static str) -> Frozen {
+        Frozen {
+            ledger: self.current.ledger(),
+            segment: Arc::clone(&self.current),
+            end,
+            created_ms: self.created_ms,
+            reason,
+            memory: self.memory.take(),
+        }
+    }
+
+    fn open_next(
+        &mut self,
+        id: SegmentId,
+        spec: &Arc<schemas::TableSpec>,
+        start: Offset,
+    ) -> Result<(), Fault> {
+        let now_ms = self.core.clock.now_ms();
+        let name = display_name(spec, id, now_ms);
+        self.current = open_segment(spec, id, name, start)?;
+        if !Arc::ptr_eq(self.feeder.spec(), spec) {
+            self.feeder = Feeder::new(Arc::clone(spec));
+        }
+        self.opened = self.core.clock.monotonic();
+        self.created_ms = now_ms;
+        self.memory = None;
+        self.memory_pressed = false;
+        self.target = None;
+        self.superseded = false;
+        self.report_at = Duration::ZERO;
+        Ok(())
+    }
+
+    fn complete(&mut self, frozen: Frozen, reply: SegmentConsumedReply) {
+        let completion = Completion::new(Arc::clone(&self.core), Arc::clone(&self.table), frozen);
+        let (done, finished) = mpsc::channel(1);
+        self.completion = Some(finished);
+        self.tasks.spawn("complete a segment", |stop| async move {
+            if let Some(outcome) = stop.run_until_cancelled(completion.run(reply)).await {
+                // Nobody listens when the consumer has ended.
+                let _ = done.send(outcome).await;
+            }
+        });
+    }
+
+    /// Our rows of the segment are not those that were committed.
+    fn await_replacement(&mut self, reply: SegmentConsumedReply, reason: &'static str) {
+        let frozen = self.frozen(self.current.next_offset(), reason);
+        self.superseded = true;
+        self.complete(frozen, reply);
+    }
+
+    pub(super) fn supersede(&mut self, end: Offset) -> Result<Flow, Fault> {
+        let offset = self.current.next_offset();
+        let keep = SegmentConsumedReply {
+            action: Action::Keep.into(),
+            offset: end,
+            ..SegmentConsumedReply::default()
+        };
+        if offset == end {
+            self.freeze(keep, end, "COMMITTED")?;
+        } else {
+            self.await_replacement(keep, "COMMITTED");
+        }
+        Ok(Flow::GoOn)
+    }
+
+    pub(super) fn finish(&mut self, finished: Option<Finished>) -> Result<Flow, Fault> {
+        self.completion = None;
+        match finished {
+            Some(Finished::Committed) => Ok(Flow::GoOn),
+            Some(Finished::Replaced { sealed, end }) => {
+                self.replace(sealed, end)?;
+                Ok(Flow::GoOn)
+            }
+            Some(Finished::Fenced) => Ok(Flow::Fenced),
+            None => Err(Fault::internal("the completion of a segment broke off")),
+        }
+    }
+
+    /// Takes the committed segment. When it ends elsewhere than ours did, what follows it is
+    /// consumed again, aside, until it has all that queries saw.
+    fn replace(&mut self, sealed: Arc<segment::SealedSegment>, end: Offset) -> Result<(), Fault> {
+        let id = sealed.id();
+        if self.current.id().sequence > id.sequence && self.current.start_offset() == end {
+            self.table.publish(|view| view.seal(sealed));
+            self.core.heart.hurry();
+            return Ok(());
+        }
+        let seen = self.current.next_offset();
+        tracing::info!(segment = %id, end, seen, "committed by another replica at another offset");
+        let next = SegmentId {
+            sequence: id.sequence + 1,
+            ..id
+        };
+        let spec = Arc::clone(&self.table.view().spec);
+        self.open_next(next, &spec, end)?;
+        self.reader = None;
+        self.pending.clear();
+        self.fetched = end;
+        self.swap = Some(Swap { sealed, seen });
+        self.status.phase(Phase::CatchingUp);
+        Ok(())
+    }
+
+    pub(super) fn show_swap(&mut self) -> Flow {
+        if let Some(Swap { sealed, .. }) = self.swap.take() {
+            let (partition, current) = (self.partition, Arc::clone(&self.current));
+            self.table.publish(|view| {
+                view.add_sealed(sealed);
+                view.set_run(partition, vec![current]);
+            });
+            self.core.heart.hurry();
+        }
+        Flow::GoOn
+    }
+}
