@@ -5,7 +5,7 @@
 //! | INT, LONG | integers, floats without a fraction, both also as strings; booleans as 0 and 1 |
 //! | FLOAT, DOUBLE | numbers, also as strings; `"NaN"`, `"Infinity"`, `"-Infinity"` |
 //! | BOOLEAN | booleans, `"true"`, `"false"`, 0, 1 |
-//! | TIMESTAMP | epoch milliseconds, also as a string; ISO 8601; `yyyy-MM-dd[ HH:mm:ss[.fff]]`, UTC |
+//! | TIMESTAMP | see [`crate::time`] |
 //! | STRING | strings; numbers, booleans, objects and arrays as their JSON text |
 //! | JSON | anything, as its JSON text |
 //! | BYTES | hexadecimal strings |
@@ -14,7 +14,6 @@
 //! Everything else, and numbers out of range, reject the row.
 
 use arrow::datatypes::i256;
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use schemas::DataType;
 use schemas::arrow::BIG_DECIMAL_SCALE;
 
@@ -59,23 +58,26 @@ pub(crate) fn long(offer: Offer<'_>, data_type: DataType) -> Option<i64> {
     }
 }
 
-fn whole(value: f64) -> Option<i64> {
+pub(crate) fn whole(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() <= FLOAT_EXACT_MAX).then_some(value as i64)
 }
 
-pub(crate) fn double(offer: Offer<'_>) -> Option<f64> {
-    match offer {
-        Offer::Boolean(_) => None,
-        Offer::Integer(value) => Some(value as f64),
-        Offer::Unsigned(value) => Some(value as f64),
-        Offer::Float(value) => Some(value),
+/// A finite number that is too large for a FLOAT is not made infinite.
+pub(crate) fn double(offer: Offer<'_>, data_type: DataType) -> Option<f64> {
+    let value = match offer {
+        Offer::Boolean(_) => return None,
+        Offer::Integer(value) => value as f64,
+        Offer::Unsigned(value) => value as f64,
+        Offer::Float(value) => value,
         Offer::Text(text) => match text.trim() {
-            "NaN" => Some(f64::NAN),
-            "Infinity" => Some(f64::INFINITY),
-            "-Infinity" => Some(f64::NEG_INFINITY),
-            text => text.parse().ok().filter(|value: &f64| value.is_finite()),
+            "NaN" => f64::NAN,
+            "Infinity" => f64::INFINITY,
+            "-Infinity" => f64::NEG_INFINITY,
+            text => text.parse().ok().filter(|value: &f64| value.is_finite())?,
         },
-    }
+    };
+    let fits = data_type != DataType::Float || !value.is_finite() || (value as f32).is_finite();
+    fits.then_some(value)
 }
 
 pub(crate) fn boolean(offer: Offer<'_>) -> Option<i64> {
@@ -88,39 +90,6 @@ pub(crate) fn boolean(offer: Offer<'_>) -> Option<i64> {
         Offer::Text("0") => Some(0),
         _ => None,
     }
-}
-
-/// Epoch milliseconds.
-pub(crate) fn timestamp(offer: Offer<'_>) -> Option<i64> {
-    match offer {
-        Offer::Integer(value) => Some(value),
-        Offer::Float(value) => whole(value),
-        Offer::Text(text) => timestamp_text(text.trim()),
-        Offer::Boolean(_) | Offer::Unsigned(_) => None,
-    }
-}
-
-pub(crate) fn timestamp_text(text: &str) -> Option<i64> {
-    if let Ok(value) = text.parse() {
-        return Some(value);
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(time.timestamp_millis());
-    }
-    let with_time = [
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M",
-    ];
-    let time = with_time
-        .iter()
-        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-        .or_else(|| {
-            NaiveDate::parse_from_str(text, "%Y-%m-%d")
-                .ok()?
-                .and_hms_opt(0, 0, 0)
-        })?;
-    Some(time.and_utc().timestamp_millis())
 }
 
 /// Exact at [`BIG_DECIMAL_SCALE`].
@@ -195,26 +164,11 @@ mod tests {
         assert_eq!(long(Offer::Float(3.5), DataType::Int), None);
         assert_eq!(long(Offer::Integer(1 << 40), DataType::Int), None);
         assert_eq!(long(Offer::Text("17"), DataType::Long), Some(17));
-        assert_eq!(double(Offer::Text("NaN")).map(f64::is_nan), Some(true));
-        assert_eq!(double(Offer::Text("x")), None);
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(
-            timestamp_text("2013-01-01T00:00:00Z"),
-            Some(1_356_998_400_000)
-        );
-        assert_eq!(
-            timestamp_text("2013-01-01 00:00:00.5"),
-            Some(1_356_998_400_500)
-        );
-        assert_eq!(
-            timestamp_text("2013-01-01T02:00:00+02:00"),
-            Some(1_356_998_400_000)
-        );
-        assert_eq!(timestamp_text("2013-01-01"), Some(1_356_998_400_000));
-        assert_eq!(timestamp_text("yesterday"), None);
+        let wide = |offer| double(offer, DataType::Double);
+        assert_eq!(wide(Offer::Text("NaN")).map(f64::is_nan), Some(true));
+        assert_eq!(wide(Offer::Text("x")), None);
+        assert_eq!(wide(Offer::Float(1e300)), Some(1e300));
+        assert_eq!(double(Offer::Float(1e300), DataType::Float), None);
     }
 
     #[test]

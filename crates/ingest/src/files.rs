@@ -1,8 +1,6 @@
-//! Files for import: Parquet with its own schema, JSON lines by inference.
+//! Files for import: Parquet with its own schema, JSON lines and CSV by inference.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
@@ -14,6 +12,7 @@ use schemas::arrow::{arrow_type, ingest_schema};
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use crate::infer::infer_schema;
+use crate::text_files::{Fields, Payloads, TextFormat, payloads};
 use crate::{BATCH_ROWS_MAX, JsonDecoder, RawMessage};
 
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +31,11 @@ pub enum FileError {
     },
     #[error("column `{column}` has type {found}, which no column type takes")]
     Type { column: String, found: ArrowType },
-    #[error("`{path}` line {line}: {reason}")]
+    #[error("`{path}` row {row}: {reason}")]
     Row {
         path: String,
-        line: u64,
+        /// From 1; a header is not counted.
+        row: u64,
         reason: String,
     },
     #[error("column `{column}` cannot be converted to {wanted}")]
@@ -45,7 +45,9 @@ pub enum FileError {
         #[source]
         source: arrow::error::ArrowError,
     },
-    #[error("`{path}`: only .parquet and .json (one object a line) can be imported")]
+    #[error(
+        "`{path}`: only .parquet, .csv with a header and .json with one object a line can be imported"
+    )]
     Format { path: String },
 }
 
@@ -58,7 +60,7 @@ pub struct FileRows {
 
 enum Content {
     Parquet(Bytes),
-    JsonLines,
+    Text(PathBuf, TextFormat),
 }
 
 impl std::fmt::Debug for FileRows {
@@ -80,25 +82,29 @@ impl FileRows {
             .and_then(|e| e.to_str())
             .unwrap_or("")
             .to_lowercase();
-        let failed = |source| FileError::Read {
-            path: name.clone(),
-            source,
-        };
         match extension.as_str() {
-            "parquet" => Self::parquet(&name, std::fs::read(path).map_err(failed)?.into()),
-            "json" | "jsonl" | "ndjson" => {
-                let lines = BufReader::new(File::open(path).map_err(failed)?).lines();
-                let lines = lines.take(SAMPLE_LINES).collect::<Result<Vec<_>, _>>();
-                let lines = lines.map_err(failed)?;
-                let inferred = infer_schema(lines.iter().map(|line| line.as_bytes()));
-                Ok(Self {
-                    columns: inferred.columns,
-                    content: Content::JsonLines,
-                    path: name,
-                })
+            "parquet" => {
+                let content = std::fs::read(path).map_err(|source| FileError::Read {
+                    path: name.clone(),
+                    source,
+                })?;
+                Self::parquet(&name, content.into())
             }
+            "json" | "jsonl" | "ndjson" => Self::text(path, TextFormat::JsonLines),
+            "csv" => Self::text(path, TextFormat::Csv),
             _ => Err(FileError::Format { path: name }),
         }
+    }
+
+    fn text(path: &Path, format: TextFormat) -> Result<Self, FileError> {
+        let samples = payloads(path, format, Fields::Guessed)?.take(SAMPLE_LINES);
+        let samples = samples.collect::<Result<Vec<_>, _>>()?;
+        let inferred = infer_schema(samples.iter().map(Vec::as_slice));
+        Ok(Self {
+            columns: inferred.columns,
+            content: Content::Text(path.to_owned(), format),
+            path: path.display().to_string(),
+        })
     }
 
     /// `name` is for messages.
@@ -139,41 +145,37 @@ impl FileRows {
                 }
                 Ok(rows)
             }
-            Content::JsonLines => self.read_lines(spec, now_ms, take),
+            Content::Text(path, format) => {
+                let payloads = payloads(path, *format, Fields::AsWritten)?;
+                self.read_text(payloads, spec, now_ms, take)
+            }
         }
     }
 
-    fn read_lines<E: From<FileError>>(
+    fn read_text<E: From<FileError>>(
         &self,
+        mut payloads: Payloads,
         spec: &Arc<TableSpec>,
         now_ms: i64,
         mut take: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let failed = |source| FileError::Read {
-            path: self.path.clone(),
-            source,
-        };
-        let mut lines = BufReader::new(File::open(&self.path).map_err(failed)?).lines();
         let mut decoder = JsonDecoder::new(Arc::clone(spec));
         let mut row = 0u64;
         loop {
-            let chunk = lines
-                .by_ref()
-                .take(BATCH_ROWS_MAX)
-                .collect::<Result<Vec<_>, _>>();
-            let chunk = chunk.map_err(failed)?;
+            let chunk = payloads.by_ref().take(BATCH_ROWS_MAX);
+            let chunk = chunk.collect::<Result<Vec<_>, _>>()?;
             if chunk.is_empty() {
                 return Ok(row);
             }
-            let messages = chunk.iter().enumerate().map(|(at, line)| RawMessage {
+            let messages = chunk.iter().enumerate().map(|(at, payload)| RawMessage {
                 offset: row as i64 + at as i64,
-                payload: Some(line.as_bytes()),
+                payload: Some(payload),
             });
             let decoded = decoder.decode(messages, now_ms);
             if let Some(bad) = decoded.rejected.first() {
-                let line = bad.offset as u64 + 1;
+                let row = bad.offset as u64 + 1;
                 let (path, reason) = (self.path.clone(), bad.reason.clone());
-                return Err(FileError::Row { path, line, reason }.into());
+                return Err(FileError::Row { path, row, reason }.into());
             }
             row += chunk.len() as u64;
             for batch in decoded.batches {
@@ -262,4 +264,113 @@ fn converted(
         now_ms, rows,
     )));
     Ok(RecordBatch::try_new(ingest_schema(spec), arrays).expect("columns of the schema"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Float64Type, Int64Type};
+    use schemas::table::{FlushLimits, Retention};
+    use schemas::{TableId, TableType};
+
+    fn spec(columns: Vec<ColumnSpec>) -> Arc<TableSpec> {
+        Arc::new(TableSpec {
+            id: TableId::random(),
+            name: "t".parse().unwrap(),
+            table_type: TableType::Offline,
+            columns,
+            primary_key: vec![],
+            time_column: None,
+            is_dimension_table: false,
+            replication: 1,
+            sorted_column: None,
+            retention: Retention::default(),
+            stream: None,
+            flush: FlushLimits::default(),
+        })
+    }
+
+    fn import(name: &str, content: &[u8]) -> Result<Vec<RecordBatch>, FileError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let file = FileRows::open(&path)?;
+        let mut batches = Vec::new();
+        file.read(&spec(file.columns.clone()), 7, |batch| {
+            batches.push(batch);
+            Ok::<_, FileError>(())
+        })?;
+        Ok(batches)
+    }
+
+    #[test]
+    fn csv_types_are_inferred_and_empty_is_null() {
+        let csv = b"id, name,zip,when,x\n1,\"a, \"\"b\"\"\",007,2013-01-01,1.5\n2,,010,,2\n";
+        let batches = import("trips.CSV", csv).unwrap();
+        let types: Vec<String> = batches[0].columns()[..5]
+            .iter()
+            .map(|column| column.data_type().to_string())
+            .collect();
+        assert_eq!(
+            types,
+            ["Int64", "Utf8View", "Utf8View", "Timestamp(ms)", "Float64"]
+        );
+        let [id, name, zip, when, x, offset, _] = batches[0].columns() else {
+            panic!("seven columns")
+        };
+        assert_eq!(id.as_primitive::<Int64Type>().values(), &[1, 2]);
+        assert_eq!(name.as_string_view().value(0), "a, \"b\"");
+        assert!(name.is_null(1) && when.is_null(1));
+        assert_eq!(zip.as_string_view().value(0), "007");
+        assert_eq!(x.as_primitive::<Float64Type>().values(), &[1.5, 2.0]);
+        assert_eq!(offset.as_primitive::<Int64Type>().values(), &[0, 1]);
+    }
+
+    #[test]
+    fn json_lines_of_more_than_one_batch() {
+        let lines: String = (0..5000).map(|n| format!("{{\"n\": {n}}}\n\n")).collect();
+        let batches = import("x.jsonl", lines.as_bytes()).unwrap();
+        let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(rows, [4096, 904]);
+    }
+
+    #[test]
+    fn parquet_keeps_its_types() {
+        use arrow::array::{Date32Array, Int16Array, StringArray};
+        let batch = RecordBatch::try_from_iter([
+            (
+                "small",
+                Arc::new(Int16Array::from(vec![Some(1), None])) as ArrayRef,
+            ),
+            ("day", Arc::new(Date32Array::from(vec![1, 2])) as ArrayRef),
+            ("s", Arc::new(StringArray::from(vec!["x", "y"])) as ArrayRef),
+        ])
+        .unwrap();
+        let mut content = Vec::new();
+        let writer = parquet::arrow::ArrowWriter::try_new(&mut content, batch.schema(), None);
+        let mut writer = writer.unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let batches = import("x.parquet", &content).unwrap();
+        assert!(batches[0].column(0).is_null(1));
+        let days = batches[0]
+            .column(1)
+            .as_primitive::<arrow::datatypes::TimestampMillisecondType>();
+        assert_eq!(days.values(), &[86_400_000, 172_800_000]);
+        assert_eq!(batches[0].column(2).as_string_view().value(1), "y");
+    }
+
+    #[test]
+    fn faults_name_the_place() {
+        let bad_row = b"n\n1\n2,3\n";
+        let text = |name: &str, content: &[u8]| import(name, content).unwrap_err().to_string();
+        assert!(
+            text("x.csv", bad_row).contains("row 2"),
+            "{}",
+            text("x.csv", bad_row)
+        );
+        assert!(text("x.parquet", b"PAR1").contains("no Parquet file"));
+        assert!(text("x.xlsx", b"").contains("only .parquet"));
+    }
 }

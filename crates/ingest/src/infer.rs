@@ -1,9 +1,11 @@
 //! A schema from sample messages: types that take every sample, and the time column.
 
+use std::ops::Range;
+
 use schemas::{ColumnSpec, DataType, FieldRole};
 use serde_json::Value;
 
-use crate::coerce::timestamp_text;
+use crate::time::timestamp_text;
 
 /// Names under which the time of an event is usually found, best first.
 const TIME_NAMES: [&str; 10] = [
@@ -18,8 +20,9 @@ const TIME_NAMES: [&str; 10] = [
     "updated_at",
     "occurred_at",
 ];
-/// Epoch milliseconds of 2000-01-01 and 2100-01-01.
-const EPOCH_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
+/// 2000-01-01 to 2100-01-01 in epoch milliseconds and seconds.
+const EPOCH_MS: Range<i64> = 946_684_800_000..4_102_444_800_000;
+const EPOCH_S: Range<i64> = 946_684_800..4_102_444_800;
 
 #[derive(Debug)]
 pub struct Inferred {
@@ -38,6 +41,7 @@ enum Kind {
     Boolean,
     Integer,
     EpochMs,
+    EpochSeconds,
     Float,
     TimeText,
     Text,
@@ -51,6 +55,7 @@ impl Kind {
             Value::Bool(_) => Self::Boolean,
             Value::Number(number) => match number.as_i64() {
                 Some(integer) if EPOCH_MS.contains(&integer) => Self::EpochMs,
+                Some(integer) if EPOCH_S.contains(&integer) => Self::EpochSeconds,
                 Some(_) => Self::Integer,
                 None => Self::Float,
             },
@@ -61,11 +66,12 @@ impl Kind {
     }
 
     fn join(self, other: Self) -> Self {
-        use Kind::{EpochMs, Float, Integer, Nested, Text};
+        use Kind::{EpochMs, EpochSeconds, Float, Integer, Nested, Text};
         match (self, other) {
             (a, b) if a == b => a,
-            (Integer, EpochMs) | (EpochMs, Integer) => Integer,
-            (Integer | EpochMs, Float) | (Float, Integer | EpochMs) => Float,
+            (Integer | EpochMs | EpochSeconds, Integer | EpochMs | EpochSeconds) => Integer,
+            (Integer | EpochMs | EpochSeconds, Float)
+            | (Float, Integer | EpochMs | EpochSeconds) => Float,
             (Nested, _) | (_, Nested) => Nested,
             _ => Text,
         }
@@ -124,14 +130,22 @@ pub fn infer_schema<'a>(samples: impl Iterator<Item = &'a [u8]>) -> Inferred {
 fn column(name: &str, kind: Kind) -> ColumnSpec {
     let (data_type, role) = match kind {
         Kind::Boolean => (DataType::Boolean, FieldRole::Dimension),
-        Kind::EpochMs if is_time_name(name) => (DataType::Timestamp, FieldRole::DateTime),
+        Kind::EpochMs | Kind::EpochSeconds if is_time_name(name) => {
+            (DataType::Timestamp, FieldRole::DateTime)
+        }
         Kind::TimeText => (DataType::Timestamp, FieldRole::DateTime),
-        Kind::Integer | Kind::EpochMs => (DataType::Long, FieldRole::Dimension),
+        Kind::Integer | Kind::EpochMs | Kind::EpochSeconds => {
+            (DataType::Long, FieldRole::Dimension)
+        }
         Kind::Float => (DataType::Double, FieldRole::Metric),
         Kind::Text => (DataType::String, FieldRole::Dimension),
         Kind::Nested => (DataType::Json, FieldRole::Dimension),
     };
-    ColumnSpec::new(name, data_type, role)
+    let mut spec = ColumnSpec::new(name, data_type, role);
+    if kind == Kind::EpochSeconds && data_type == DataType::Timestamp {
+        spec.time_format = Some("1:SECONDS:EPOCH".to_owned());
+    }
+    spec
 }
 
 /// The TIMESTAMP with the most usual name, else the first.
@@ -151,6 +165,22 @@ pub fn time_column(columns: &[ColumnSpec]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_told_by_name_and_range() {
+        let samples = [r#"{"created_at": 1700000000, "id": 1700000000, "at": 5}"#];
+        let inferred = infer_schema(samples.iter().map(|sample| sample.as_bytes()));
+        let [created, id, at] = &inferred.columns[..] else {
+            panic!("{inferred:?}")
+        };
+        assert_eq!(created.data_type, DataType::Timestamp);
+        assert_eq!(created.time_format.as_deref(), Some("1:SECONDS:EPOCH"));
+        assert_eq!(
+            (id.data_type, at.data_type),
+            (DataType::Long, DataType::Long)
+        );
+        assert_eq!(inferred.time_column.as_deref(), Some("created_at"));
+    }
 
     #[test]
     fn types_take_every_sample() {

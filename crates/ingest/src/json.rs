@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::coerce::{self, Cell, Offer};
 use crate::columns::BatchBuilder;
+use crate::time::TimeFormat;
 use crate::{BATCH_ROWS_MAX, REJECTED_PAYLOAD_BYTES_MAX};
 
 /// A message as it came from the stream.
@@ -43,6 +44,8 @@ pub struct Decoded {
 pub struct JsonDecoder {
     spec: Arc<TableSpec>,
     positions: HashMap<String, usize>,
+    /// Of each column.
+    times: Vec<TimeFormat>,
     time_column: Option<usize>,
     builder: BatchBuilder,
     row: Row,
@@ -70,10 +73,16 @@ impl JsonDecoder {
             .time_column
             .as_ref()
             .and_then(|name| spec.columns.iter().position(|column| column.name == *name));
+        let times = spec
+            .columns
+            .iter()
+            .map(|column| TimeFormat::of(column.time_format.as_deref()))
+            .collect();
         let builder = BatchBuilder::new(&spec);
         Self {
             spec,
             positions,
+            times,
             time_column,
             builder,
             row: Row::default(),
@@ -125,6 +134,7 @@ impl JsonDecoder {
         let object = Object {
             columns: &self.spec.columns,
             positions: &self.positions,
+            times: &self.times,
             row: &mut self.row,
         };
         object
@@ -144,6 +154,7 @@ impl JsonDecoder {
 struct Object<'a> {
     columns: &'a [ColumnSpec],
     positions: &'a HashMap<String, usize>,
+    times: &'a [TimeFormat],
     row: &'a mut Row,
 }
 
@@ -166,6 +177,7 @@ impl<'de> Visitor<'de> for Object<'_> {
         let Self {
             columns,
             positions,
+            times,
             row,
         } = self;
         while let Some(at) = map.next_key_seed(Key {
@@ -181,6 +193,7 @@ impl<'de> Visitor<'de> for Object<'_> {
             let column = &columns[at];
             let cell = map.next_value_seed(Field {
                 column,
+                time: &times[at],
                 buffer: &mut row.buffer,
             })?;
             row.cells[at] = cell;
@@ -226,6 +239,7 @@ impl Visitor<'_> for Key<'_> {
 /// One value, coerced to its column.
 struct Field<'a> {
     column: &'a ColumnSpec,
+    time: &'a TimeFormat,
     buffer: &'a mut Vec<u8>,
 }
 
@@ -270,9 +284,11 @@ impl Field<'_> {
             data_type @ (DataType::Int | DataType::Long) => {
                 coerce::long(offer, data_type).map(Cell::Long)
             }
-            DataType::Float | DataType::Double => coerce::double(offer).map(Cell::Double),
+            data_type @ (DataType::Float | DataType::Double) => {
+                coerce::double(offer, data_type).map(Cell::Double)
+            }
             DataType::Boolean => coerce::boolean(offer).map(Cell::Long),
-            DataType::Timestamp => coerce::timestamp(offer).map(Cell::Long),
+            DataType::Timestamp => self.time.read(offer).map(Cell::Long),
             DataType::String => return Ok(self.text(&shown.to_string())),
             DataType::Bytes | DataType::Json | DataType::BigDecimal => None,
         };

@@ -8,6 +8,8 @@ mod columns;
 pub mod files;
 pub mod infer;
 mod json;
+mod text_files;
+mod time;
 
 pub use json::{Decoded, JsonDecoder, RawMessage, Rejection};
 

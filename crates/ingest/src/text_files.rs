@@ -1,0 +1,93 @@
+//! Text files, record by record, as JSON objects: JSON lines, and CSV with a header.
+//!
+//! A CSV field that is empty is null; whether a field is a number is decided by its column.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::files::FileError;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextFormat {
+    JsonLines,
+    Csv,
+}
+
+/// How the fields of a CSV file are given on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fields {
+    /// As strings, which columns of every type take.
+    AsWritten,
+    /// As what they look like, to find the types of columns.
+    Guessed,
+}
+
+pub(crate) type Payloads = Box<dyn Iterator<Item = Result<Vec<u8>, FileError>>>;
+
+pub(crate) fn payloads(
+    path: &Path,
+    format: TextFormat,
+    fields: Fields,
+) -> Result<Payloads, FileError> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|source| read_failed(&name, source))?;
+    match format {
+        TextFormat::JsonLines => {
+            let lines = BufReader::new(file).split(b'\n');
+            let lines = lines.map(move |line| line.map_err(|source| read_failed(&name, source)));
+            let is_empty = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+            Ok(Box::new(lines.filter(move |line| {
+                !line.as_ref().is_ok_and(|line| is_empty(line))
+            })))
+        }
+        TextFormat::Csv => csv_payloads(file, name, fields),
+    }
+}
+
+fn read_failed(path: &str, source: std::io::Error) -> FileError {
+    FileError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn csv_payloads(file: File, path: String, fields: Fields) -> Result<Payloads, FileError> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::Headers)
+        .from_reader(BufReader::new(file));
+    let failed = move |error: csv::Error| FileError::Row {
+        path: path.clone(),
+        row: error.position().map_or(0, csv::Position::record),
+        reason: error.to_string(),
+    };
+    let header = reader.headers().map_err(&failed)?.clone();
+    let records = reader.into_records().map(move |record| {
+        let record = record.map_err(&failed)?;
+        let object: Map<String, Value> = header
+            .iter()
+            .zip(&record)
+            .map(|(name, field)| (name.to_owned(), value(field, fields)))
+            .collect();
+        Ok(Value::Object(object).to_string().into_bytes())
+    });
+    Ok(Box::new(records))
+}
+
+fn value(field: &str, fields: Fields) -> Value {
+    if field.is_empty() {
+        return Value::Null;
+    }
+    if fields == Fields::Guessed {
+        // `007` is a name; JSON reads it as no number either.
+        let number = serde_json::from_str(field).ok().filter(Value::is_number);
+        match field {
+            "true" | "false" => return Value::Bool(field == "true"),
+            _ if number.is_some() => return number.unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Value::String(field.to_owned())
+}
