@@ -21,6 +21,8 @@ use args::{Cli, Command};
 
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<()> {
+    #[cfg(feature = "failpoints")]
+    arm_failpoints()?;
     match cli.command {
         Command::Config { action } => return commands::config::run(action),
         Command::Version => {
@@ -43,4 +45,11 @@ pub fn run(cli: Cli) -> Result<()> {
     });
     runtime.shutdown_background();
     outcome
+}
+
+/// Fail points are set like settings are: by whoever starts the process.
+#[cfg(feature = "failpoints")]
+fn arm_failpoints() -> Result<()> {
+    let list = std::env::var_os("FAILPOINTS").unwrap_or_default();
+    runtime::failpoint::arm(&list.to_string_lossy()).map_err(|fault| exit::Exit::usage(fault).into())
 }

@@ -1,0 +1,130 @@
+//! Figures beside their goals, on the terminal and as a dated file.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    lines: Vec<Figure>,
+}
+
+#[derive(Debug)]
+struct Figure {
+    what: String,
+    value: f64,
+    unit: &'static str,
+    goal: Option<f64>,
+}
+
+impl Figures {
+    /// Less is better for all of them.
+    pub(crate) fn add(&mut self, what: &str, value: f64, unit: &'static str, goal: Option<f64>) {
+        self.lines.push(Figure {
+            what: what.to_owned(),
+            value,
+            unit,
+            goal,
+        });
+    }
+
+    pub(crate) fn print(&self) {
+        println!();
+        for figure in &self.lines {
+            let Figure {
+                what, value, unit, ..
+            } = figure;
+            println!("{what:<40} {value:>9.2} {unit:<4} {}", figure.verdict());
+        }
+    }
+
+    /// Writes `{date}-{suite}.md`; a second run of a day replaces the first.
+    pub(crate) fn write(&self, folder: &Path, suite: &str) -> Result<PathBuf> {
+        std::fs::create_dir_all(folder)?;
+        let date = said_by(Command::new("date").args(["-u", "+%F"]))?;
+        let commit = said_by(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
+        let mut text = format!("# {suite}, {date}\n\nCommit {commit}, {}.\n\n", machine());
+        text.push_str("| what | measured | goal |\n|---|---|---|\n");
+        for figure in &self.lines {
+            let goal = figure
+                .goal
+                .map_or(String::new(), |goal| format!("≤ {goal} {}", figure.unit));
+            let Figure {
+                what, value, unit, ..
+            } = figure;
+            text.push_str(&format!(
+                "| {} | {value:.2} {unit} | {goal} |\n",
+                what.trim()
+            ));
+        }
+        let path = folder.join(format!("{date}-{suite}.md"));
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Figure {
+    fn verdict(&self) -> String {
+        match self.goal {
+            Some(goal) if self.value <= goal => format!("≤ {goal}"),
+            Some(goal) => format!("MISSED, goal ≤ {goal}"),
+            None => String::new(),
+        }
+    }
+}
+
+fn said_by(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{cores} cores ({model})")
+}
+
+/// Durations, asked for by quantile.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    ms: Vec<f64>,
+}
+
+impl Times {
+    pub(crate) fn add(&mut self, duration: Duration) {
+        self.ms.push(duration.as_secs_f64() * 1000.0);
+    }
+
+    /// Milliseconds; 0 of nothing.
+    pub(crate) fn at(&self, quantile: f64) -> f64 {
+        let mut sorted = self.ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().saturating_sub(1);
+        let at = (quantile * last as f64).round() as usize;
+        sorted.get(at).copied().unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let mut times = Times::default();
+        for ms in [9, 1, 5, 3, 7] {
+            times.add(Duration::from_millis(ms));
+        }
+        assert_eq!(
+            [times.at(0.0), times.at(0.5), times.at(1.0)],
+            [1.0, 5.0, 9.0]
+        );
+        assert_eq!(Times::default().at(0.5), 0.0);
+    }
+}
