@@ -53,7 +53,8 @@ pub struct ColumnSpec {
     /// Stands for a null wherever null handling is off.
     pub default: Value,
     pub not_null: bool,
-    /// STRING only: longer values are cut to this many bytes on a character boundary, as Pinot does.
+    /// STRING only: longer values are cut to this many bytes on a character boundary, as Pinot
+    /// does.
     pub length_max: u32,
     /// Format of a TIMESTAMP or date-time column in the events, when it is not epoch or ISO 8601.
     pub time_format: Option<String>,
@@ -92,7 +93,8 @@ pub struct StreamSpec {
     pub brokers: String,
     pub topic: String,
     pub start: StreamStart,
-    /// Options for the Kafka client, as `stream.kafka.consumer.prop.*` or `stream.kafka.*` gave them.
+    /// Options for the Kafka client, as `stream.kafka.consumer.prop.*` or `stream.kafka.*` gave
+    /// them.
     pub client_options: Vec<(String, String)>,
 }
 

@@ -1,7 +1,7 @@
 //! Produces the sample events to the built-in log, as any application would to Kafka.
 //!
-//! Invariant: event *i* is produced to partition *i* mod [`PARTITIONS`] exactly once over all starts;
-//! the end offsets of the log tell where to go on.
+//! Invariant: event *i* is produced to partition *i* mod [`PARTITIONS`] exactly once over all
+//! starts; the end offsets of the log tell where to go on.
 
 use std::sync::Arc;
 use std::time::Duration;

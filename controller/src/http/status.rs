@@ -1,4 +1,5 @@
-//! `/v1/tables/{table}/status`: what each partition consumed, and why nothing arrives when it does not.
+//! `/v1/tables/{table}/status`: what each partition consumed, and why nothing arrives when it does
+//! not.
 
 use axum::Json;
 use axum::extract::{Path, State as Shared};

@@ -118,7 +118,8 @@ impl FileRows {
         })
     }
 
-    /// Gives every row to `take`, in batches of the form of `ingest_schema(spec)`; `$offset` counts.
+    /// Gives every row to `take`, in batches of the form of `ingest_schema(spec)`; `$offset`
+    /// counts.
     pub fn read<E: From<FileError>>(
         &self,
         spec: &Arc<TableSpec>,

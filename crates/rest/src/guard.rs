@@ -17,7 +17,8 @@ use schemas::{Fault, FaultKind};
 
 use crate::ApiError;
 
-/// Names under which this node may be addressed besides `localhost` and any IP address it listens on.
+/// Names under which this node may be addressed besides `localhost` and any IP address it listens
+/// on.
 #[derive(Clone, Debug, Default)]
 pub struct HostGuard {
     allowed: Arc<Vec<String>>,

@@ -1,4 +1,5 @@
-//! What every role runs on: clock, named tasks, compute pool, memory budget, durable files, back-off.
+//! What every role runs on: clock, named tasks, compute pool, memory budget, durable files,
+//! back-off.
 //!
 //! Time, tasks and file writes are injected from here and nowhere else, so that tests can hold the
 //! clock, lose what was not synced, and know which task is late.

@@ -1,7 +1,8 @@
 //! Every spawned task has a name, an owner, a cancel token and a join; nothing is detached.
 //!
 //! A [`TaskGroup`] owns its tasks. Cancelling it cancels its children; joining it waits for all and
-//! names those who are late. A panic in a task is logged with the task's name and ends that task only.
+//! names those who are late. A panic in a task is logged with the task's name and ends that task
+//! only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,7 +72,8 @@ impl TaskGroup {
         self.inner.stop.cancel();
     }
 
-    /// Waits for every task; those still running after `grace` are aborted and their names returned.
+    /// Waits for every task; those still running after `grace` are aborted and their names
+    /// returned.
     pub async fn join_within(&self, grace: Duration) -> Vec<String> {
         let mut running = std::mem::take(&mut *self.inner.running.lock());
         let all = async {

@@ -70,7 +70,8 @@ pub(crate) fn source<'a>(
 }
 
 impl Source<'_> {
-    /// The values of the block's rows that begin at `start`; `rows` are relative to it, `None` = all
+    /// The values of the block's rows that begin at `start`; `rows` are relative to it, `None` =
+    /// all
     /// `len`.
     pub(crate) fn array(
         &self,

@@ -1,4 +1,5 @@
-//! The scan of a table on a server: blocks of 4096 rows through the filter, then the output columns.
+//! The scan of a table on a server: blocks of 4096 rows through the filter, then the output
+//! columns.
 
 use std::fmt;
 use std::sync::Arc;

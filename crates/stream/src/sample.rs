@@ -1,7 +1,7 @@
 //! A few messages of a topic, to infer a schema from.
 //!
-//! Invariant: never more messages than asked for, and never later than asked for; a topic with fewer
-//! messages gives what it has.
+//! Invariant: never more messages than asked for, and never later than asked for; a topic with
+//! fewer messages gives what it has.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! The native aggregate: filter, group by and count, sum, min, max, avg over dictionary codes.
 //!
-//! An optimizer step replaces a partial aggregate over our scan by [`exec::NativeAggregateExec`] when
-//! every key is a column of codes or narrow numbers and every aggregate is one we know. It emits the
-//! very state columns of the partial aggregate, one batch for each segment, so that DataFusion's
-//! final aggregate merges them, here or at the broker. Anything else stays as it is.
+//! An optimizer step replaces a partial aggregate over our scan by [`exec::NativeAggregateExec`]
+//! when every key is a column of codes or narrow numbers and every aggregate is one we know. It
+//! emits the very state columns of the partial aggregate, one batch for each segment, so that
+//! DataFusion's final aggregate merges them, here or at the broker. Anything else stays as it is.
 
 mod accumulate;
 mod exec;

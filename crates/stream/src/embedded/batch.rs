@@ -5,7 +5,8 @@
 //! | attributes i16 | lastOffsetDelta i32 | baseTimestamp i64 | maxTimestamp i64
 //! | producerId i64 | producerEpoch i16 | baseSequence i32 | recordCount i32 | records …
 //! ```
-//! Big endian. `batchLength` counts from `partitionLeaderEpoch`; `crc` is CRC-32C from `attributes`.
+//! Big endian. `batchLength` counts from `partitionLeaderEpoch`; `crc` is CRC-32C from
+//! `attributes`.
 
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -117,7 +118,8 @@ pub(super) fn place(bytes: &mut [u8], base: i64) {
 
 /// What a control batch says; anything but a commit is an abort. Of no meaning for others.
 pub(super) fn outcome(bytes: &[u8]) -> Outcome {
-    // length, attributes, timestamp and offset deltas, key length (one byte each), version i16, type i16
+    // length, attributes, timestamp and offset deltas, key length (one byte each), version i16,
+    // type i16
     match bytes.get(HEADER_BYTES + 5 + 2 + 1) {
         Some(1) => Outcome::Commit,
         _ => Outcome::Abort,

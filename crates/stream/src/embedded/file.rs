@@ -1,8 +1,8 @@
 //! One file of a partition's log: whole record batches, one after the other, and a sparse index.
 //!
 //! Invariants:
-//! - `len` bytes are whole batches whose offsets ascend without a gap from `base` on; a torn tail of
-//!   the last file is cut when it is opened, damage anywhere else is an error;
+//! - `len` bytes are whole batches whose offsets ascend without a gap from `base` on; a torn tail
+//!   of the last file is cut when it is opened, damage anywhere else is an error;
 //! - bytes from `tail_from` on may not be in the file yet (not synced); they are read from memory.
 
 use std::fs::File;

@@ -6,8 +6,8 @@
 //!   counted in nothing before: a failed append leaves no trace;
 //! - readers of committed data see nothing at or after the first open transaction.
 //!
-//! Two locks: `writer` is held while a file is written, `state` only for a moment and while bytes are
-//! copied to a reader. `writer` is taken first.
+//! Two locks: `writer` is held while a file is written, `state` only for a moment and while bytes
+//! are copied to a reader. `writer` is taken first.
 
 use std::collections::VecDeque;
 use std::fs;

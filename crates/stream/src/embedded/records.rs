@@ -3,11 +3,11 @@
 //! ```text
 //! RECORD := length varint | attributes i8 | timestampDelta varlong | offsetDelta varint | …
 //! ```
-//! Varints are zigzag. Records are compressed as a whole: gzip, snappy (plain or in xerial's frames),
-//! lz4 frames or zstd.
+//! Varints are zigzag. Records are compressed as a whole: gzip, snappy (plain or in xerial's
+//! frames), lz4 frames or zstd.
 //!
-//! Invariant: what cannot be read is no error: the batch's first offset stands for it, which is never
-//! later than the record that was asked for.
+//! Invariant: what cannot be read is no error: the batch's first offset stands for it, which is
+//! never later than the record that was asked for.
 
 use std::borrow::Cow;
 use std::io::{self, Read};

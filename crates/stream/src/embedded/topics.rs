@@ -1,8 +1,8 @@
 //! Topics as folders, `<log>/<topic>/<partition>/`, and the list that says which there are.
 //!
-//! Invariant: the file `~topics` is the truth: a topic exists from the moment it is listed until the
-//! list says 0 partitions; folders that are not listed mean nothing. The list is replaced as a whole,
-//! so a kill leaves a topic with all its partitions or without any.
+//! Invariant: the file `~topics` is the truth: a topic exists from the moment it is listed until
+//! the list says 0 partitions; folders that are not listed mean nothing. The list is replaced as a
+//! whole, so a kill leaves a topic with all its partitions or without any.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -81,8 +81,8 @@ impl Transactions {
         })
     }
 
-    /// After a restart: ends what was being ended. The rest of `open` must be aborted by the caller;
-    /// epochs of ids among them are raised, so that their producers notice.
+    /// After a restart: ends what was being ended. The rest of `open` must be aborted by the
+    /// caller; epochs of ids among them are raised, so that their producers notice.
     pub(super) fn recover(&mut self, open: &[(i64, i16)], mark: Mark<'_>) -> Result<(), i16> {
         self.finish_endings(mark)?;
         let mut raised = false;

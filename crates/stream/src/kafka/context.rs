@@ -1,7 +1,7 @@
 //! librdkafka's log lines go to ours, quieter: it repeats itself while a broker is away.
 //!
-//! Invariant: nothing is written to standard error; of each kind of error one line is a warning, the
-//! others are debug lines. Errors also reach the caller as [`crate::StreamError`].
+//! Invariant: nothing is written to standard error; of each kind of error one line is a warning,
+//! the others are debug lines. Errors also reach the caller as [`crate::StreamError`].
 
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - the consumer is assigned, never subscribed: no group, no commit;
-//! - `next` is past the last message handed out, and past what the log does not hand out once its end
-//!   was seen; it never goes back;
+//! - `next` is past the last message handed out, and past what the log does not hand out once its
+//!   end was seen; it never goes back;
 //! - an error is handed out after all messages before it, and none follows it, except when it may
 //!   pass: nothing is skipped;
 //! - at most [`BATCHES_QUEUED`] batches wait for the caller; then the thread stops polling.
