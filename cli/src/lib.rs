@@ -51,5 +51,5 @@ pub fn run(cli: Cli) -> Result<()> {
 #[cfg(feature = "failpoints")]
 fn arm_failpoints() -> Result<()> {
     let list = std::env::var_os("FAILPOINTS").unwrap_or_default();
-    runtime::failpoint::arm(&list.to_string_lossy()).map_err(|fault| exit::Exit::usage(fault).into())
+    runtime::failpoint::arm(&list.to_string_lossy()).map_err(exit::Exit::usage)
 }
