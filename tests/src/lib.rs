@@ -1,3 +1,3 @@
-//! Harness of the end-to-end tests.
+//! End-to-end tests over an in-process cluster; [`process`] is the real binary as a child process.
 
 pub mod process;
