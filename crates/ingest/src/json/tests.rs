@@ -160,3 +160,55 @@ proptest! {
         prop_assert_eq!(rows + decoded.rejected.len(), payloads.len());
     }
 }
+
+/// `cargo test --release -p ingest -- --ignored --nocapture flights_like`
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "prints what it measured")]
+fn flights_like() {
+    let numbers = [
+        "year",
+        "month",
+        "day",
+        "dep_time",
+        "sched_dep_time",
+        "dep_delay",
+        "arr_time",
+        "sched_arr_time",
+        "arr_delay",
+        "flight",
+        "air_time",
+        "distance",
+        "hour",
+        "minute",
+    ];
+    let mut columns = vec![("ts", DataType::Timestamp)];
+    columns.extend(numbers.map(|name| (name, DataType::Int)));
+    columns.extend(["carrier", "tailnum", "origin", "dest"].map(|name| (name, DataType::String)));
+    let spec = spec(&columns);
+    let payloads: Vec<String> = (0..200_000_u64)
+        .map(|n| {
+            let fields = numbers.iter().enumerate();
+            let fields: String = fields
+                .map(|(at, name)| format!(r#""{name}":{},"#, (n * 31 + at as u64 * 7) % 2400))
+                .collect();
+            format!(
+                r#"{{{fields}"carrier":"UA","tailnum":"N{n}","origin":"EWR","dest":"IAH","ts":{n}}}"#
+            )
+        })
+        .collect();
+    let bytes: usize = payloads.iter().map(String::len).sum();
+    let mut decoder = JsonDecoder::new(spec);
+    for _ in 0..3 {
+        let messages = payloads.iter().enumerate().map(|(at, payload)| RawMessage {
+            offset: at as i64,
+            payload: Some(payload.as_bytes()),
+        });
+        let started = std::time::Instant::now();
+        let decoded = decoder.decode(messages, 0);
+        let seconds = started.elapsed().as_secs_f64();
+        assert!(decoded.rejected.is_empty());
+        let rate = payloads.len() as f64 / seconds;
+        println!("{rate:.0} rows/s, {:.0} MB/s", bytes as f64 / seconds / 1e6);
+    }
+}
