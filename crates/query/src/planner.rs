@@ -177,6 +177,8 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = true;
     options.execution.collect_statistics = false;
+    // Each sort sets this aside at once, also the many that sort ten rows.
+    options.execution.sort_spill_reservation_bytes = 64 << 10;
     // One partition: the only exchange is the one between servers and broker.
     let config = SessionConfig::from(options)
         .with_target_partitions(1)

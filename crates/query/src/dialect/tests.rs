@@ -128,9 +128,9 @@ fn what_is_no_query_is_refused() {
 
 #[test]
 fn the_place_of_a_fault_is_in_the_text_as_it_was_sent() {
-    let sent = "SET a=1;\nSELECT a FROM t\nWHERE AND b";
+    let sent = "SET a=1;\nSELECT a FROM t\nWHERE a = )";
     let fault = parse(sent, Dialect::Pinot, Options::default(), 10).unwrap_err();
     assert_eq!(fault.code, code::SQL_PARSING);
     let span = fault.span.unwrap();
-    assert_eq!(&sent[span.start as usize..span.end as usize], "AND");
+    assert_eq!(&sent[span.start as usize..span.end as usize], ")");
 }

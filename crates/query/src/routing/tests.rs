@@ -1,1 +1,176 @@
-//! Which server reads what.
+//! Which server reads what, while segments move.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use schemas::segment::{SegmentRecord, SegmentStatus};
+use schemas::table::{FlushLimits, Retention};
+use schemas::{SegmentId, TableSpec};
+
+use super::*;
+
+fn id(name: &str) -> InstanceId {
+    InstanceId(name.to_owned())
+}
+
+fn spec() -> TableSpec {
+    TableSpec {
+        id: TableId::random(),
+        name: "t".parse().unwrap(),
+        table_type: TableType::Realtime,
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        time_column: None,
+        is_dimension_table: false,
+        replication: 2,
+        sorted_column: None,
+        retention: Retention::default(),
+        stream: None,
+        flush: FlushLimits::default(),
+    }
+}
+
+/// Segments of partition 0 in order: whether sealed, and who holds them; all assigned to a and b.
+fn cluster(segments: &[(bool, &[&str])]) -> (ClusterState, Arc<TableState>) {
+    let spec = spec();
+    let states = segments
+        .iter()
+        .enumerate()
+        .map(|(sequence, (sealed, online))| {
+            let segment = SegmentId {
+                table: spec.id,
+                partition: 0,
+                sequence: sequence as u32,
+            };
+            let mut record = SegmentRecord::consuming(segment, &spec, sequence as i64 * 10, 0);
+            if *sealed {
+                record.status = SegmentStatus::Done;
+                record.crc = 1 + sequence as u32;
+            }
+            SegmentState {
+                record,
+                assigned: vec![id("a"), id("b")],
+                online: online.iter().map(|name| id(name)).collect(),
+            }
+        });
+    let table = Arc::new(TableState {
+        segments: states.collect(),
+        paused: false,
+        time_boundary_ms: None,
+        spec,
+    });
+    let instances = ["a", "b", "old"].map(|name| {
+        let instance = InstanceState {
+            id: id(name),
+            role: Role::Server,
+            address: String::new(),
+            alive: true,
+            plan_format: if name == "old" {
+                PLAN_FORMAT + 1
+            } else {
+                PLAN_FORMAT
+            },
+        };
+        (id(name), instance)
+    });
+    let state = ClusterState {
+        version: 1,
+        tables: HashMap::from([(table.spec.id, Arc::clone(&table))]),
+        instances: HashMap::from(instances),
+    };
+    (state, table)
+}
+
+/// `server: sealed sequences, from the first of the run`.
+fn routed(segments: &[(bool, &[&str])], turn: usize, avoid: &[&str]) -> (Vec<String>, usize) {
+    let (cluster, table) = cluster(segments);
+    let avoid: HashSet<InstanceId> = avoid.iter().map(|name| id(name)).collect();
+    let route = route(&Wanted {
+        cluster: &cluster,
+        table: &table,
+        keep: vec![true; table.segments.len()],
+        turn,
+        avoid: &avoid,
+    });
+    let parts = route.parts.iter().map(|part| {
+        let sealed: Vec<u32> = part.scan.sealed.iter().map(|s| s.sequence).collect();
+        let run = part.scan.consuming.iter();
+        let run: Vec<(u32, i64)> = run.map(|c| (c.from_sequence, c.start)).collect();
+        format!("{}: {sealed:?} {run:?}", part.server.id)
+    });
+    (parts.collect(), route.unavailable.len())
+}
+
+#[test]
+fn replicas_take_turns_and_others_are_left_alone() {
+    let segments: [(bool, &[&str]); 3] = [
+        (true, &["a", "b"]),
+        (true, &["b", "old"]),
+        (false, &["a", "b"]),
+    ];
+    assert_eq!(
+        routed(&segments, 0, &[]).0,
+        ["a: [0] [(2, 20)]", "b: [1] []"]
+    );
+    assert_eq!(routed(&segments, 1, &[]).0, ["b: [0, 1] [(2, 20)]"]);
+    assert_eq!(
+        routed(&segments, 0, &["b"]),
+        (vec!["a: [0] [(2, 20)]".to_owned()], 1)
+    );
+}
+
+#[test]
+fn a_seal_is_invisible_between_commit_and_heartbeat() {
+    // 1 is committed, nobody has said yet that he holds it sealed, nor that he consumes 2.
+    let segments: [(bool, &[&str]); 3] = [(true, &["a", "b"]), (true, &[]), (false, &[])];
+    assert_eq!(
+        routed(&segments, 0, &[]),
+        (vec!["a: [0] [(1, 10)]".to_owned()], 0)
+    );
+    let segments: [(bool, &[&str]); 3] = [(true, &["a", "b"]), (true, &[]), (false, &["b"])];
+    assert_eq!(
+        routed(&segments, 1, &[]),
+        (vec!["b: [0] [(1, 10)]".to_owned()], 0)
+    );
+    // One said so: it is read as what it is.
+    let segments: [(bool, &[&str]); 3] = [(true, &["a"]), (true, &["a"]), (false, &["b"])];
+    assert_eq!(
+        routed(&segments, 0, &[]).0,
+        ["a: [0, 1] []", "b: [] [(2, 20)]"]
+    );
+    // Held by one who shall not be asked: nobody else may pretend.
+    assert_eq!(
+        routed(&segments, 0, &["a"]),
+        (vec!["b: [] [(2, 20)]".to_owned()], 2)
+    );
+}
+
+#[test]
+fn what_is_rerouted_is_what_was_missing() {
+    let segments: [(bool, &[&str]); 3] = [
+        (true, &["a", "b"]),
+        (true, &["a", "b"]),
+        (false, &["a", "b"]),
+    ];
+    let (cluster, table) = cluster(&segments);
+    let mut scan = whole_table(&table);
+    scan.sealed.remove(0);
+    let avoid = HashSet::from([id("a")]);
+    let route = reroute(&cluster, &table, &scan, &avoid);
+    assert_eq!(route.parts.len(), 1);
+    assert_eq!(route.parts[0].scan, scan);
+    assert!(route.unavailable.is_empty());
+}
+
+#[test]
+fn only_who_holds_everything_answers_for_dimension_tables() {
+    let segments: [(bool, &[&str]); 2] = [(true, &["a", "b", "old"]), (true, &["b", "old"])];
+    let (cluster, table) = cluster(&segments);
+    let holder = |avoid: &[&str]| {
+        let avoid = avoid.iter().map(|name| id(name)).collect();
+        let holder = holder_of_all(&cluster, &[&table], 3, &avoid);
+        holder.map(|instance| instance.id.clone())
+    };
+    assert_eq!(holder(&[]), Some(id("b")));
+    assert_eq!(holder(&["b"]), None);
+}

@@ -1,0 +1,294 @@
+//! Answers are those of one engine over all rows; fragments are cut where they should be.
+
+use super::double::{Cluster, Given, Laid, shown};
+use super::*;
+
+/// Queries of the standard dialect, each against DataFusion over all rows in one place.
+const QUERIES: &[&str] = &[
+    "SELECT COUNT(*) FROM flights",
+    "SELECT COUNT(delay), SUM(delay), MIN(delay), MAX(ts), AVG(distance) FROM flights",
+    "SELECT carrier, COUNT(*), SUM(delay) FROM flights GROUP BY carrier ORDER BY carrier",
+    "SELECT carrier, AVG(delay) a FROM flights WHERE delay > 5 AND distance < 600.0 GROUP BY carrier HAVING COUNT(*) > 3 ORDER BY a DESC, 1",
+    "SELECT COUNT(DISTINCT carrier), COUNT(DISTINCT delay) FROM flights WHERE carrier IN ('AA', 'DL')",
+    "SELECT DISTINCT carrier FROM flights ORDER BY 1",
+    "SELECT ts, delay FROM flights WHERE delay IS NULL ORDER BY ts LIMIT 7 OFFSET 3",
+    "SELECT ts, carrier FROM flights ORDER BY delay DESC NULLS LAST, ts LIMIT 9",
+    "SELECT date_trunc('day', ts) AS day, COUNT(*) FROM flights GROUP BY day ORDER BY day",
+    "SELECT CASE WHEN delay > 20 THEN 'late' WHEN delay IS NULL THEN 'unknown' ELSE 'fine' END AS k, COUNT(*), SUM(distance) FROM flights GROUP BY 1 ORDER BY 1",
+    "SELECT COUNT(*) FILTER (WHERE delay < 0), SUM(delay) FILTER (WHERE carrier LIKE '%A') FROM flights",
+    "SELECT carrier, delay + 1, CAST(distance AS BIGINT) FROM flights WHERE carrier LIKE 'D%' AND delay BETWEEN 1 AND 9 ORDER BY ts",
+    "SELECT a.name, COUNT(*), SUM(f.delay) FROM flights f JOIN airlines a ON f.carrier = a.carrier GROUP BY a.name ORDER BY 1",
+    "SELECT a.name, COUNT(*) FROM flights f LEFT JOIN airlines a ON f.carrier = a.carrier GROUP BY a.name ORDER BY 2, 1",
+    "SELECT COUNT(*) FROM flights WHERE carrier IN (SELECT carrier FROM airlines WHERE name <> 'Delta')",
+    "SELECT COUNT(*) FROM flights WHERE carrier NOT IN (SELECT carrier FROM airlines)",
+    "SELECT a.name, f.c FROM airlines a LEFT JOIN (SELECT carrier, COUNT(*) c FROM flights WHERE delay > 38 GROUP BY carrier) f ON a.carrier = f.carrier ORDER BY 1",
+    "SELECT name FROM airlines WHERE carrier > 'AA' ORDER BY name",
+    "SELECT COUNT(*), MIN(name) FROM airlines",
+    "SELECT x.carrier, y.carrier FROM airlines x JOIN airlines y ON x.carrier < y.carrier ORDER BY 1, 2",
+    "WITH worst AS (SELECT carrier, MAX(delay) m FROM flights GROUP BY carrier) SELECT COUNT(*) FROM flights f JOIN worst w ON f.carrier = w.carrier AND f.delay = w.m",
+    "SELECT carrier, ts, ROW_NUMBER() OVER (PARTITION BY carrier ORDER BY ts DESC) AS n FROM flights ORDER BY n, carrier LIMIT 5",
+    "SELECT COUNT(*) FROM flights a JOIN flights b ON a.ts = b.ts WHERE a.carrier = 'AA'",
+    "SELECT carrier FROM flights WHERE delay > 30 UNION SELECT carrier FROM airlines ORDER BY 1",
+    "SELECT MAX(delay) - (SELECT AVG(delay) FROM flights) FROM flights",
+    "SELECT 1 + 1 AS two, 'x' AS x",
+    "SELECT carrier, COUNT(*) FROM flights WHERE ts >= '1970-01-03' AND ts < '1970-01-05T12:00:00' GROUP BY carrier ORDER BY 1",
+];
+
+#[tokio::test]
+async fn answers_equal_those_of_one_engine_over_all_rows() {
+    let cluster = cluster();
+    for sql in QUERIES {
+        let given = cluster
+            .standard(sql)
+            .await
+            .unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+        let wanted = shown(&cluster.oracle(sql).await);
+        assert_eq!(given.rows(), wanted, "{sql}");
+        let none = ["x", "2|x"].contains(&wanted.first().map_or("", String::as_str));
+        assert!(!wanted.is_empty() || none, "{sql} asks for nothing");
+    }
+}
+
+async fn explained(cluster: &Cluster, sql: &str) -> String {
+    let given = cluster.standard(&format!("EXPLAIN {sql}")).await.unwrap();
+    given.rows().join("\n")
+}
+
+/// The lines above and below the first exchange.
+fn halves(plan: &str) -> (&str, &str) {
+    let at = plan
+        .find("RemoteExec")
+        .unwrap_or_else(|| panic!("nothing is remote:\n{plan}"));
+    plan.split_at(at)
+}
+
+#[tokio::test]
+async fn what_servers_can_do_they_do() {
+    let cluster = cluster();
+    let plan = explained(
+        &cluster,
+        "SELECT carrier, SUM(delay) FROM flights GROUP BY 1",
+    )
+    .await;
+    let (broker, servers) = halves(&plan);
+    assert!(servers.contains("AggregateExec: mode=Partial"), "{plan}");
+    assert!(broker.contains("AggregateExec: mode=Final"), "{plan}");
+
+    let top = "SELECT ts FROM flights WHERE delay > 1 ORDER BY ts DESC LIMIT 3";
+    let plan = explained(&cluster, top).await;
+    assert!(halves(&plan).1.contains("TopK(fetch=3)"), "{plan}");
+    assert!(halves(&plan).1.contains("filters=["), "{plan}");
+
+    let join = "SELECT a.name, COUNT(*) FROM flights f JOIN airlines a ON f.carrier = a.carrier \
+                WHERE a.name <> 'x' GROUP BY a.name";
+    for sql in [
+        join.to_owned(),
+        join.replace(" JOIN", " LEFT JOIN")
+            .replace("WHERE a.name <> 'x'", ""),
+    ] {
+        let plan = explained(&cluster, &sql).await;
+        let (broker, servers) = halves(&plan);
+        assert!(servers.contains("HashJoinExec: mode=CollectLeft"), "{plan}");
+        assert!(servers.contains("AggregateExec: mode=Partial"), "{plan}");
+        assert!(!broker.contains("Join"), "{plan}");
+    }
+
+    // Two tables that are spread over servers meet at the broker.
+    let plan = explained(
+        &cluster,
+        "SELECT COUNT(*) FROM flights a JOIN flights b ON a.ts = b.ts",
+    )
+    .await;
+    assert!(halves(&plan).0.contains("HashJoinExec"), "{plan}");
+    assert_eq!(plan.matches("RemoteExec").count(), 2, "{plan}");
+
+    let plan = explained(&cluster, "SELECT COUNT(*), MAX(name) FROM airlines").await;
+    assert!(halves(&plan).1.contains("AggregateExec"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_table_without_segments_answers() {
+    let empty = Laid::new(flights_spec(TableType::Realtime));
+    let dimension = Laid::new(airlines_spec());
+    let cluster = Cluster::new(&["s1"], vec![empty, dimension]);
+    let rows = async |sql: &str| cluster.standard(sql).await.unwrap().rows();
+    assert_eq!(
+        rows("SELECT COUNT(*), SUM(delay) FROM flights").await,
+        ["0|"]
+    );
+    assert!(
+        rows("SELECT carrier, COUNT(*) FROM flights GROUP BY 1")
+            .await
+            .is_empty()
+    );
+    assert!(
+        rows("SELECT * FROM flights ORDER BY ts LIMIT 3")
+            .await
+            .is_empty()
+    );
+    assert_eq!(rows("SELECT COUNT(*) FROM airlines").await, ["0"]);
+    let joined = "SELECT COUNT(*) FROM flights f JOIN airlines a ON f.carrier = a.carrier";
+    assert_eq!(rows(joined).await, ["0"]);
+}
+
+fn hybrid() -> Cluster {
+    let mut offline = Laid::new(flights_spec(TableType::Offline))
+        .segment((0, 0), DONE, &["s1"], flights(0, 100))
+        .segment((0, 1), DONE, &["s2"], flights(100, 200));
+    offline.state.time_boundary_ms = Some(149 * HOUR_MS);
+    let mut realtime = Laid::new(flights_spec(TableType::Realtime))
+        .segment((0, 0), DONE, &["s2"], flights(100, 250))
+        .segment((0, 1), IN_PROGRESS, &["s2"], flights(250, 300));
+    // The order of columns is each part's own.
+    realtime.state.spec.columns.reverse();
+    Cluster::new(&["s1", "s2"], vec![offline, realtime])
+}
+
+#[tokio::test]
+async fn a_hybrid_table_is_cut_at_its_time_boundary() {
+    let cluster = hybrid();
+    let rows = async |sql: &str| cluster.standard(sql).await.unwrap().rows();
+    assert_eq!(
+        rows("SELECT COUNT(*), COUNT(DISTINCT ts) FROM flights").await,
+        ["300|300"]
+    );
+    assert_eq!(rows("SELECT COUNT(*) FROM flights_OFFLINE").await, ["200"]);
+    assert_eq!(rows("SELECT COUNT(*) FROM flights_REALTIME").await, ["200"]);
+    let first = rows("SELECT carrier, delay, ts FROM flights ORDER BY ts LIMIT 2").await;
+    assert_eq!(
+        first,
+        ["AA||1970-01-01T00:00:00", "B6|3|1970-01-01T01:00:00"]
+    );
+    // Each part aggregates on its servers.
+    let plan = explained(
+        &cluster,
+        "SELECT carrier, SUM(delay) FROM flights GROUP BY 1",
+    )
+    .await;
+    assert_eq!(plan.matches("mode=Partial").count(), 2, "{plan}");
+    assert!(!halves(&plan).0.contains("Partial"), "{plan}");
+}
+
+async fn pinot(sql: &str) -> Given {
+    let rows = without_nulls(&flights(0, 50));
+    let laid = Laid::new(flights_spec(TableType::Offline)).segment((0, 0), DONE, &["s1"], rows);
+    let cluster = Cluster::new(&["s1"], vec![laid]);
+    cluster
+        .pinot(sql)
+        .await
+        .unwrap_or_else(|fault| panic!("{sql}: {fault}"))
+}
+
+#[tokio::test]
+async fn pinots_dialect_counts_and_compares_as_pinot_does() {
+    assert_eq!(pinot("SELECT carrier FROM flights").await.rows().len(), 10);
+    assert_eq!(
+        pinot("SELECT carrier FROM flights LIMIT 3, 40")
+            .await
+            .rows()
+            .len(),
+        40
+    );
+    let star = pinot("SELECT * FROM `flights` LIMIT 1").await;
+    assert_eq!(star.columns, ["carrier", "delay", "distance", "ts"]);
+    let one = async |sql: &str| pinot(sql).await.rows().join(",");
+    assert_eq!(
+        one("SELECT \"default\".flights.carrier FROM \"default\".flights LIMIT 1").await,
+        "AA"
+    );
+    // Defaults stand for nulls.
+    assert_eq!(
+        one("SELECT COUNT(*) FROM flights WHERE delay = -2147483648").await,
+        "8"
+    );
+    assert_eq!(
+        one("SELECT COUNT(*) FROM flights WHERE delay IS NULL").await,
+        "0"
+    );
+    // Epoch milliseconds and text.
+    let hour = |n: i64| n * HOUR_MS;
+    for (condition, count) in [
+        (format!("ts < {}", hour(5)), 5),
+        (format!("ts BETWEEN {} AND {}", hour(5), hour(9)), 5),
+        (format!("ts IN ({}, {}, 17)", hour(1), hour(2)), 2),
+        (
+            "ts >= '1970-01-01 10:00:00.0' AND ts < '1970-01-01 12:00:00'".to_owned(),
+            2,
+        ),
+        (format!("ts + {} >= {}", hour(1), hour(50)), 1),
+        ("ts < now() - 86400000".to_owned(), 50),
+        ("1 = 1 AND delay / 4 = 0.75".to_owned(), 1),
+    ] {
+        let sql = format!("SELECT COUNT(*) FROM flights WHERE {condition}");
+        assert_eq!(one(&sql).await, count.to_string(), "{sql}");
+    }
+    // Numbers are divided as doubles, whole literals are counted as such.
+    assert_eq!(
+        one("SELECT 7 / 2, 7 + 2, SUM(distance) / COUNT(*) FROM flights").await,
+        "3.5|9|452.25"
+    );
+    assert_eq!(
+        one("SELECT 7 / 2 FROM flights LIMIT 1 OPTION(useMultistageEngine=true)").await,
+        "3"
+    );
+    assert_eq!(one("SELECT DISTINCTCOUNT(carrier) FROM flights").await, "4");
+}
+
+#[tokio::test]
+async fn virtual_columns_are_there_when_they_are_named() {
+    let cluster = cluster();
+    let star = cluster
+        .standard("SELECT * FROM flights LIMIT 1")
+        .await
+        .unwrap();
+    assert_eq!(star.columns, ["ts", "carrier", "delay", "distance"]);
+    let fault = cluster
+        .standard("SELECT offset FROM flights")
+        .await
+        .unwrap_err();
+    assert_eq!(fault.code, schemas::fault::pinot_code::UNKNOWN_COLUMN);
+    let plan = explained(
+        &cluster,
+        "SELECT *, $offset FROM flights WHERE $partition = 1",
+    )
+    .await;
+    assert!(
+        plan.contains("$offset") && plan.contains("$partition"),
+        "{plan}"
+    );
+}
+
+#[tokio::test]
+async fn segments_that_cannot_match_are_not_asked_for() {
+    use schemas::Value;
+    let mut laid = laid_flights();
+    for segment in &mut laid.state.segments {
+        let record = &mut segment.record;
+        let (least, greatest) = match (record.id.partition, record.id.sequence) {
+            (0, 0) => (0, 99),
+            (1, 0) => (100, 149),
+            (0, 1) => (150, 259),
+            _ => continue,
+        };
+        let range = |hour: i64| Value::Long(hour * HOUR_MS);
+        record.column_ranges = vec![("ts".to_owned(), range(least), range(greatest))];
+    }
+    let cluster = Cluster::new(&["s1", "s2"], vec![laid]);
+    let from = |day: &str| format!("SELECT COUNT(*) FROM flights WHERE ts >= '{day}'");
+    let given = cluster.standard(&from("1970-01-06")).await.unwrap();
+    assert_eq!(given.rows(), ["213"]);
+    assert_eq!(
+        (
+            given.stats.segments_pruned_by_broker,
+            given.stats.docs_pruned_by_broker
+        ),
+        (1, 100)
+    );
+    // A segment without ranges is always read, so are consuming rows.
+    let given = cluster.standard(&from("1990-01-01")).await.unwrap();
+    assert_eq!(
+        (given.rows(), given.stats.segments_pruned_by_broker),
+        (vec!["0".to_owned()], 3)
+    );
+    assert_eq!(given.stats.scan.docs_total, 40 + 10 + 23);
+}

@@ -1,0 +1,108 @@
+//! System tables: sealed segments from the state, the rest from servers, replicas once.
+
+use std::collections::HashMap;
+
+use arrow::array::Int64Array;
+use schemas::Fault;
+
+use super::double::Cluster;
+use super::*;
+use crate::system::{CONSUMING, CONSUMING_SCHEMA, REJECTED_ROWS, REJECTED_SCHEMA};
+
+fn consuming(table: TableId, partition: i32, end: i64, rows: i64) -> RecordBatch {
+    let long = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+    let int = |value: i32| Arc::new(Int32Array::from(vec![value])) as ArrayRef;
+    let id: ArrayRef = Arc::new(StringViewArray::from_iter_values([table.to_string()]));
+    let columns = vec![
+        id,
+        int(partition),
+        int(2),
+        long(end),
+        long(rows),
+        long(1),
+        long(0),
+        long(0),
+    ];
+    RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).unwrap()
+}
+
+fn rejected(offsets: &[i64]) -> RecordBatch {
+    let same = |text: &'static str| {
+        Arc::new(StringViewArray::from_iter_values(
+            offsets.iter().map(|_| text),
+        )) as ArrayRef
+    };
+    let columns: Vec<ArrayRef> = vec![
+        same("flights"),
+        Arc::new(offsets.iter().map(|_| Some(0)).collect::<Int32Array>()),
+        Arc::new(Int64Array::from(offsets.to_vec())),
+        Arc::new(
+            offsets
+                .iter()
+                .map(|_| Some(5))
+                .collect::<TimestampMillisecondArray>(),
+        ),
+        same("no time"),
+        same("{}"),
+    ];
+    RecordBatch::try_new(Arc::clone(&REJECTED_SCHEMA), columns).unwrap()
+}
+
+fn with_rows() -> Cluster {
+    let flights = laid_flights();
+    let table = flights.state.spec.id;
+    let of_server = |live: RecordBatch, offsets: &[i64]| {
+        HashMap::from([
+            (CONSUMING.to_owned(), live),
+            (REJECTED_ROWS.to_owned(), rejected(offsets)),
+        ])
+    };
+    let rows = HashMap::from([
+        ("s1", of_server(consuming(table, 0, 211, 10), &[3, 4])),
+        ("s2", of_server(consuming(table, 1, 225, 24), &[4, 5])),
+    ]);
+    Cluster::with_system(&["s1", "s2"], vec![flights, laid_airlines()], rows, 1 << 20)
+}
+
+#[tokio::test]
+async fn the_ledger_joins_state_and_servers() {
+    let cluster = with_rows();
+    let sql = "SELECT \"partition\", sequence, status, start_offset, end_offset, \"rows\", rejected, \
+               servers FROM sys.segments WHERE \"table\" = 'flights' ORDER BY 1, 2";
+    assert_eq!(
+        cluster.standard(sql).await.unwrap().rows(),
+        [
+            "0|0|DONE|0|100|100|0|s1",
+            "0|1|DONE|100|200|110|0|s1",
+            "0|2|IN_PROGRESS|200|211|10|1|s1",
+            "1|0|DONE|0|100|50|0|s2",
+            "1|1|DONE|100|200|40|0|s2",
+            "1|2|IN_PROGRESS|200|225|24|1|s2",
+        ]
+    );
+    let tables = "SELECT \"table\", type, segments FROM sys.tables ORDER BY 1";
+    let tables = cluster.standard(tables).await.unwrap();
+    assert_eq!(tables.rows(), ["airlines|OFFLINE|1", "flights|REALTIME|6"]);
+}
+
+#[tokio::test]
+async fn rejected_rows_of_replicas_are_seen_once() {
+    let cluster = with_rows();
+    let sql = "SELECT \"table\", \"offset\", reason FROM sys.rejected_rows ORDER BY 2";
+    let given = cluster.standard(sql).await.unwrap();
+    let wanted = [
+        "flights|3|no time",
+        "flights|4|no time",
+        "flights|5|no time",
+    ];
+    assert_eq!(given.rows(), wanted);
+    assert!(given.stats.warnings.is_empty());
+    cluster.manners("s1", |m| m.refuses = Some(Fault::unavailable("gone")));
+    let given = cluster.standard(sql).await.unwrap();
+    assert_eq!(given.rows(), wanted[1..]);
+    assert!(
+        given.stats.warnings[0].contains("`s1`"),
+        "{:?}",
+        given.stats.warnings
+    );
+}
