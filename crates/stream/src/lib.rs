@@ -4,6 +4,8 @@
 //! in the segment metadata. The built-in log is for development, tests and the quickstart; it is
 //! reached over the same protocol and through the same client as a real Kafka.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod embedded;
 mod error;
 mod kafka;

@@ -15,6 +15,7 @@ mod history;
 mod partition;
 mod records;
 mod shape;
+mod state;
 mod topics;
 mod transactions;
 

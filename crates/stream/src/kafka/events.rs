@@ -41,8 +41,22 @@ unsafe impl Send for EventQueue {}
 // SAFETY: as above.
 unsafe impl Sync for EventQueue {}
 
+/// A consumer without a group closes in a moment; it is not waited for longer.
+const CLOSE_POLLS_MAX: usize = 500;
+
 impl Drop for EventQueue {
     fn drop(&mut self) {
+        // The client would look for the end of its closing only each 100 ms.
+        if self.consumer.close_queue().is_ok() {
+            for _ in 0..CLOSE_POLLS_MAX {
+                if self.consumer.closed() {
+                    break;
+                }
+                // SAFETY: the queue is alive; an event is owned and destroyed.
+                let event = unsafe { native::rd_kafka_queue_poll(self.queue.as_ptr(), 1) };
+                drop(NonNull::new(event).map(Taken));
+            }
+        }
         // SAFETY: the reference was taken in `new`; the consumer is dropped after this.
         unsafe { native::rd_kafka_queue_destroy(self.queue.as_ptr()) }
     }

@@ -96,7 +96,7 @@ impl KafkaSource {
             context: Context::default(),
             pool: ComputePool::new(2),
         };
-        source.consumer()?;
+        source.asker()?;
         Ok(source)
     }
 
@@ -106,7 +106,16 @@ impl KafkaSource {
             .map_err(refused)
     }
 
-    /// Runs a call that blocks on a fresh consumer.
+    /// A client for questions. Without a group there is none to leave, which takes a moment.
+    fn asker(&self) -> Result<BaseConsumer<Context>, StreamError> {
+        let mut config = self.config.clone();
+        config.remove("group.id");
+        config
+            .create_with_context(self.context.clone())
+            .map_err(refused)
+    }
+
+    /// Runs a call that blocks on a fresh client.
     async fn ask<T: Send + 'static>(
         &self,
         topic: &str,
@@ -114,7 +123,7 @@ impl KafkaSource {
     ) -> Result<T, StreamError> {
         let (source, topic) = (self.clone(), topic.to_owned());
         let asked = self.pool.run(move || {
-            let consumer = source.consumer()?;
+            let consumer = source.asker()?;
             call(&consumer, &topic).map_err(|error| source.explain(&topic, &error))
         });
         asked

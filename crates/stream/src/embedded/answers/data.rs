@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::super::EmbeddedLog;
 use super::super::batch::BatchHeader;
 use super::super::kafka_error as code;
-use super::super::partition::{Fetched, FirstBatch, Isolation, Room};
+use super::super::partition::{Fetched, Isolation};
+use super::super::state::{FirstBatch, Room};
 use super::super::transactions::Claim;
 use super::{Answer, encode};
 
