@@ -49,10 +49,19 @@ impl Readiness {
         }
     }
 
-    pub(crate) fn table_gone(&self, table: TableId) {
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Nobody waits for what is not assigned to this server any more.
+    pub(crate) fn keep(
+        &self,
+        is_wanted: impl Fn(SegmentId) -> bool,
+        is_consumed: impl Fn(TableId, Partition) -> bool,
+    ) {
         let mut waits = self.waits.lock();
-        waits.segments.retain(|id| id.table != table);
-        waits.consumers.retain(|(id, _)| *id != table);
+        waits.segments.retain(|id| is_wanted(*id));
+        waits.consumers.retain(|(id, at)| is_consumed(*id, *at));
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {

@@ -115,6 +115,27 @@ impl Reconciler {
                 self.drop_table(table.id).await;
             }
         }
+        if !self.core.ready.is_done() {
+            self.forget_waits(state);
+        }
+    }
+
+    /// `/ready` does not wait for what went to another server.
+    fn forget_waits(&self, state: &ClusterState) {
+        let all = || state.tables.values().flat_map(|table| &table.segments);
+        let mine = || all().filter(|segment| self.is_mine(segment));
+        let sealed: HashSet<SegmentId> = mine()
+            .filter(|segment| segment.record.is_done())
+            .map(|segment| segment.record.id)
+            .collect();
+        let consumed: HashSet<(TableId, Partition)> = mine()
+            .filter(|segment| !segment.record.is_done())
+            .map(|segment| (segment.record.id.table, segment.record.id.partition))
+            .collect();
+        self.core.ready.keep(
+            |id| sealed.contains(&id),
+            |table, partition| consumed.contains(&(table, partition)),
+        );
     }
 
     /// Removes what an earlier run left behind; says what `/ready` waits for.
@@ -377,7 +398,6 @@ impl Reconciler {
         self.retries.retain(|(segment, _), _| segment.table != id);
         self.unwanted.retain(|(segment, _), _| segment.table != id);
         self.core.tables.remove(id);
-        self.core.ready.table_gone(id);
         self.core.heart.hurry();
         let core = Arc::clone(&self.core);
         let removed = self.core.compute.run(move || core.store.remove_table(id));

@@ -34,7 +34,7 @@ use completion::Finished;
 use feeder::Feeder;
 use status::Status;
 
-const RETRY_MAX: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Handle of a running consumer.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemas::proto::ConsumerState;
-use schemas::{Fault, Offset};
+use schemas::{Fault, FaultKind, Offset};
 use stream::StreamError;
 
 use super::Runner;
@@ -12,6 +12,8 @@ use crate::view::ConsumerStatus;
 
 /// A fetch without messages returns after so long, to look whether the segment is old enough.
 pub(super) const FETCH_WAIT: Duration = Duration::from_millis(500);
+/// A stream that failed for so long does not keep the server from being ready.
+const FAILING_LONG: Duration = Duration::from_secs(5);
 /// The rate is an average over about so long.
 const RATE_WINDOW: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,10 @@ pub(super) struct Status {
     settled: bool,
     hidden: bool,
     last_rejection: String,
+    /// Since when nothing but errors came from the stream.
+    failing_since: Option<Duration>,
+    is_final: bool,
+    newest_ms: i64,
     rate: f64,
     counted: u64,
     counted_since: Option<Duration>,
@@ -61,6 +67,9 @@ impl Status {
             settled: false,
             hidden,
             last_rejection: String::new(),
+            failing_since: None,
+            is_final: false,
+            newest_ms: 0,
             rate: 0.0,
             counted: 0,
             counted_since: None,
@@ -74,9 +83,17 @@ impl Status {
         }
     }
 
-    pub(super) fn failed(&mut self, error: &StreamError) {
+    pub(super) fn failed(&mut self, error: &StreamError, now: Duration) {
         self.phase = Phase::Error;
         self.detail = schemas::fault::chain(error);
+        self.failing_since.get_or_insert(now);
+        self.is_final = error.kind() != FaultKind::Unavailable;
+    }
+
+    pub(super) fn works(&mut self) {
+        self.failing_since = None;
+        self.is_final = false;
+        self.phase(Phase::Consuming);
     }
 
     pub(super) fn broken(&mut self, fault: &Fault) {
@@ -107,10 +124,15 @@ impl Status {
         }
     }
 
-    /// `true` the first time that nothing is to be waited for any more.
-    pub(super) fn settle(&mut self, next: Offset) -> bool {
+    /// `true` the first time that nothing is to be waited for any more: the end of the log is
+    /// reached, or an operator must do something first.
+    pub(super) fn settle(&mut self, next: Offset, now: Duration) -> bool {
         let reached = self.settles_at.is_some_and(|end| next >= end);
-        let first = !self.settled && (reached || self.phase == Phase::Error);
+        let failing = self
+            .failing_since
+            .is_some_and(|since| self.is_final || now.saturating_sub(since) >= FAILING_LONG);
+        let stuck = failing || self.phase == Phase::Paused;
+        let first = !self.settled && (reached || stuck);
         self.settled |= first;
         if reached {
             self.hidden = false;
@@ -123,14 +145,14 @@ impl Runner {
     pub(super) fn publish_status(&mut self) {
         let now = self.core.clock.monotonic();
         self.status.rate_at(now);
-        let view = self.current.view();
-        let newest = view.newest_ingest_ms();
+        let newest_ms = self.current.view().newest_ingest_ms();
+        self.status.newest_ms = self.status.newest_ms.max(newest_ms);
         let run = self.table.view();
-        let here: u64 = run
-            .run(self.partition)
-            .iter()
-            .map(|segment| segment.ledger().rejected)
-            .sum();
+        let run = run.run(self.partition).iter();
+        let (rows, rejected) = run.fold((0, 0), |(rows, rejected), segment| {
+            let ledger = segment.ledger();
+            (rows + ledger.rows, rejected + ledger.rejected)
+        });
         let state = ConsumerState {
             table_id: self.table.id.to_bytes(),
             partition: self.partition,
@@ -139,10 +161,10 @@ impl Runner {
             detail: self.status.detail.clone(),
             next_offset: self.current.next_offset(),
             log_end_offset: self.status.log_end.unwrap_or(-1),
-            rows: u64::from(self.current.row_count()),
-            rejected: self.known.rejected + here,
+            rows,
+            rejected: self.known.rejected + rejected,
             last_rejection: self.status.last_rejection.clone(),
-            newest_event_ms: if newest == i64::MIN { 0 } else { newest },
+            newest_event_ms: self.status.newest_ms,
             rows_per_second: self.status.rate,
         };
         let hidden = self.status.hidden;

@@ -62,6 +62,7 @@ impl Runner {
         }
         if self.known.paused {
             self.status.phase(Phase::Paused);
+            self.settle();
             return Step::Wait(IDLE);
         }
         let limits = self.current.spec().flush;
@@ -132,7 +133,7 @@ impl Runner {
                 if self.pending.is_empty() {
                     self.skip_to(self.fetched);
                 }
-                self.status.phase(Phase::Consuming);
+                self.status.works();
             }
             Err(error) => {
                 self.core.metrics.stream_errors.inc();
@@ -148,7 +149,7 @@ impl Runner {
                     self.reader = None;
                 }
                 self.fetch_at = self.core.clock.monotonic() + delay;
-                self.status.failed(&error);
+                self.status.failed(&error, self.core.clock.monotonic());
             }
         }
         self.settle();
@@ -227,7 +228,8 @@ impl Runner {
 
     /// Whether the end of the log, as it was when this consumer began, is reached.
     fn settle(&mut self) {
-        let changed = self.status.settle(self.current.next_offset());
+        let now = self.core.clock.monotonic();
+        let changed = self.status.settle(self.current.next_offset(), now);
         if changed {
             self.core
                 .ready
