@@ -141,6 +141,8 @@ pub(super) struct FakeControl {
     version: watch::Sender<u64>,
     /// Nobody answers.
     pub(super) away: AtomicBool,
+    /// Is committed by somebody else in the moment before the next commit.
+    pub(super) rival: Mutex<Option<SegmentRecord>>,
 }
 
 impl Default for FakeControl {
@@ -149,6 +151,7 @@ impl Default for FakeControl {
             world: Mutex::default(),
             version: watch::Sender::new(1),
             away: AtomicBool::new(false),
+            rival: Mutex::default(),
         }
     }
 }
@@ -326,6 +329,15 @@ impl ControlApi for Control {
     async fn commit_end(&self, request: CommitEndRequest) -> Result<CommitReply, Fault> {
         self.0.here()?;
         let record: SegmentRecord = serde_json::from_slice(&request.segment).unwrap();
+        assert!(
+            self.0
+                .held(&request.instance)
+                .contains(&(record.id.sequence, record.crc)),
+            "whoever reads the new state finds the segment with the committer"
+        );
+        if let Some(rival) = self.0.rival.lock().take() {
+            self.0.commit(rival);
+        }
         let state = self.0.table(record.id.table);
         let found = state.segments.iter().find(|s| s.record.id == record.id);
         let accepted = match found {

@@ -6,6 +6,12 @@ use segment::{SealExtra, SegmentBuilder};
 
 /// Another replica, which is not there any more, has committed the first segment, ending at `end`.
 async fn ghost_commits(world: &World, end: i64) -> SegmentRecord {
+    let record = ghost_uploads(world, end).await;
+    world.control.commit(record.clone());
+    record
+}
+
+async fn ghost_uploads(world: &World, end: i64) -> SegmentRecord {
     let spec = world.state().spec;
     let id = SegmentId {
         table: world.table,
@@ -41,7 +47,6 @@ async fn ghost_commits(world: &World, end: i64) -> SegmentRecord {
     let key = SegmentRecord::object_key(id, record.crc);
     world.deep.upload(&key, packed.into()).await.unwrap();
     record.uri = Some(key);
-    world.control.commit(record.clone());
     record
 }
 
@@ -115,6 +120,30 @@ async fn who_waits_goes_on_consuming() {
     watch(&world, &server, |_| world.sealed().len() == 2).await;
     world.check_ledgers();
     server.stop(GRACE).await;
+}
+
+/// It has shown its sealed rows when it is refused: the rival's take their place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fenced_commit_gives_way() {
+    for end in [350, 500, 700] {
+        let world = World::new(&["a"]);
+        let record = ghost_uploads(&world, end).await;
+        *world.control.rival.lock() = Some(record.clone());
+        let server = world.start("a").await;
+        world.log.push_rows(0..800);
+        watch(&world, &server, |seen| {
+            seen.len() == 800 && holds(&world, "a", &record)
+        })
+        .await;
+        world.log.push_rows(800..end + 510);
+        watch(&world, &server, |_| world.sealed().len() == 2).await;
+        world.check_ledgers();
+        assert_eq!(world.sealed()[1].end, Some(end + 500));
+        let folder = server.core.store.partition_folder(record.id);
+        let files = std::fs::read_dir(folder).unwrap().count();
+        assert_eq!(files, 2, "what lost is removed");
+        server.stop(GRACE).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
