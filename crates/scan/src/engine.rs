@@ -14,6 +14,7 @@ use datafusion::common::{Result as DfResult, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
@@ -26,7 +27,7 @@ use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
 
 use crate::memory::{BudgetPool, bytes_of};
-use crate::native;
+use crate::native::NativeAggregates;
 use crate::scan_exec::{ServerScanExec, Shared};
 
 #[derive(Clone, Debug)]
@@ -164,7 +165,11 @@ impl Engine {
             shared: Arc::clone(&shared),
         };
         let plan = decode_plan(&fragment.plan, &self.decoding, Arc::new(factory))?;
-        let plan = native::replace(plan, fragment.native, &shared.counters)?;
+        let rule = NativeAggregates {
+            native: fragment.native,
+            shared: Arc::clone(&shared),
+        };
+        let plan = rule.optimize(plan, self.decoding.session_config().options())?;
         let runtime = self.decoding.runtime_env();
         let task = TaskContext::new(
             None,

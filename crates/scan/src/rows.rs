@@ -50,6 +50,10 @@ impl BlockMask {
         self.words[row as usize / 64] |= 1 << (row % 64);
     }
 
+    pub(crate) fn contains(&self, row: u32) -> bool {
+        self.words[row as usize / 64] >> (row % 64) & 1 == 1
+    }
+
     /// Rows in the block, ascending.
     pub(crate) fn collect_into(&self, rows: &mut Vec<u32>) {
         rows.clear();

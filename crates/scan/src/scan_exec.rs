@@ -348,7 +348,12 @@ impl ExecutionPlan for ServerScanExec {
             };
             let (pool, worker) = (scan.shared.pool.clone(), Arc::clone(&scan));
             let job = pool
-                .run(move || worker.job(&mut cursor).map(|done| (done, cursor)))
+                .run(move || {
+                    let counters = &worker.shared.counters;
+                    counters
+                        .timed(|| worker.job(&mut cursor))
+                        .map(|done| (done, cursor))
+                })
                 .await;
             let ((batches, last), cursor) = job.map_err(external)??;
             Ok::<_, DataFusionError>(Some((batches, (scan, (!last).then_some(cursor)))))

@@ -1,6 +1,7 @@
 //! What a fragment did, counted by all its operators.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use schemas::proto::ScanStats;
@@ -23,8 +24,13 @@ impl Counters {
         }
     }
 
-    pub(crate) fn add_cpu(&self, ns: u64) {
+    /// Runs a job of the compute pool; it does nothing but compute, so its time is CPU time.
+    pub(crate) fn timed<T>(&self, job: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = job();
+        let ns = start.elapsed().as_nanos() as u64;
         self.cpu_ns.fetch_add(ns, Ordering::Relaxed);
+        result
     }
 
     pub(crate) fn snapshot(&self) -> ScanStats {

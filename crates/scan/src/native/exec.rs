@@ -1,16 +1,14 @@
-//! The operator: one batch of aggregate states for each segment.
-//!
-//! A segment whose keys are no small integers is aggregated by its values instead, through Arrow's
-//! row format, so that the operator never has to give up half way.
+//! The operator: workers take segment after segment, then the states of all segments are joined.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::row::{OwnedRow, RowConverter, SortField};
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
@@ -20,17 +18,25 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
+use futures::future::try_join_all;
 use futures::stream;
-use hashbrown::HashMap;
 use query::scan_exec::ScanDescription;
 use schemas::TableSpec;
 use segment::SegmentView;
 
 use super::accumulate::Accumulator;
-use super::keys::{Groups, Key};
+use super::fold::{self, Slots};
+use super::groups::Groups;
+use super::keys::{BlockRows, Key};
+use super::merge::merge;
 use super::plan::Aggregate;
-use crate::columns::{Source, batch, external, source};
+use crate::columns::{batch, external};
+use crate::memory::bytes_of;
+use crate::predicate::Compiler;
 use crate::scan_exec::{BlockFilter, ServerScanExec, Shared, leaf};
+
+/// Rows below which a second worker costs more than it brings.
+const ROWS_PER_WORKER: u64 = 200_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct NativeAggregateExec {
@@ -38,19 +44,26 @@ pub(super) struct NativeAggregateExec {
     spec: Arc<TableSpec>,
     segments: Arc<Vec<SegmentView>>,
     shared: Arc<Shared>,
-    /// Of the scan.
-    input: SchemaRef,
-    keys: Vec<usize>,
+    /// Over the columns of the table.
+    keys: Vec<Arc<dyn PhysicalExpr>>,
     aggregates: Vec<Aggregate>,
     /// Exactly that of the partial aggregate.
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
 
+/// States of one segment, while it is read.
+struct Running<'a> {
+    groups: Groups<'a>,
+    accumulators: Vec<Accumulator<'a>>,
+    /// Rows of each group.
+    row_counts: Vec<u64>,
+}
+
 impl NativeAggregateExec {
     pub(super) fn new(
         scan: &ServerScanExec,
-        keys: Vec<usize>,
+        keys: Vec<Arc<dyn PhysicalExpr>>,
         aggregates: Vec<Aggregate>,
         schema: SchemaRef,
     ) -> Self {
@@ -65,7 +78,6 @@ impl NativeAggregateExec {
             spec: Arc::clone(&scan.spec),
             segments: Arc::clone(&scan.segments),
             shared: Arc::clone(&scan.shared),
-            input: scan.schema(),
             keys,
             aggregates,
             schema,
@@ -73,215 +85,217 @@ impl NativeAggregateExec {
         }
     }
 
-    fn run(&self) -> Result<Vec<RecordBatch>> {
+    async fn run(self, memory: MemoryReservation) -> Result<RecordBatch> {
+        let rows: u64 = self
+            .segments
+            .iter()
+            .map(|view| u64::from(view.row_count()))
+            .sum();
+        let workers = (rows / ROWS_PER_WORKER + 1)
+            .min(self.shared.pool.threads() as u64)
+            .min(self.segments.len().max(1) as u64);
+        let next = Arc::new(AtomicUsize::new(0));
+        let memory = Arc::new(memory);
+        let jobs = (0..workers).map(|_| {
+            let (operator, next, memory) = (self.clone(), Arc::clone(&next), Arc::clone(&memory));
+            let job = move || {
+                let counters = &operator.shared.counters;
+                counters.timed(|| operator.work(&next, &memory))
+            };
+            let pool = self.shared.pool.clone();
+            async move { pool.run(job).await.map_err(external)? }
+        });
+        let mut batches: Vec<RecordBatch> =
+            try_join_all(jobs).await?.into_iter().flatten().collect();
+        if batches.len() == 1 {
+            return Ok(batches.remove(0));
+        }
+        // Without keys there is one group, also over no rows.
+        if batches.is_empty() && self.keys.is_empty() {
+            return self.of_nothing();
+        }
+        let operator = self.clone();
+        let job = move || {
+            let (schema, keys) = (&operator.schema, operator.keys.len());
+            merge(schema, keys, &operator.aggregates, &batches)
+        };
+        self.shared.pool.run(job).await.map_err(external)?
+    }
+
+    fn of_nothing(&self) -> Result<RecordBatch> {
+        let columns = self.schema.fields().iter().map(|field| {
+            if field.is_nullable() {
+                return Ok(arrow::array::new_null_array(field.data_type(), 1));
+            }
+            let count: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![0]));
+            Ok(arrow::compute::cast(&count, field.data_type())?)
+        });
+        batch(&self.schema, columns.collect::<Result<Vec<_>>>()?, 1)
+    }
+
+    fn work(&self, next: &AtomicUsize, memory: &MemoryReservation) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
-        for view in self.segments.iter() {
+        let running = memory.new_empty();
+        while let Some(view) = self.segments.get(next.fetch_add(1, Ordering::Relaxed)) {
             let counters = &self.shared.counters;
             let filter = BlockFilter::new(view, &self.spec, &self.description, counters)?;
             if let Some(filter) = filter
-                && let Some(states) = self.segment(view, filter)?
+                && let Some(states) = self.segment(view, filter, &running)?
             {
+                memory.try_grow(bytes_of(&states) as usize)?;
                 batches.push(states);
             }
-        }
-        // Without keys there is one group, also over no rows.
-        if self.keys.is_empty() && batches.is_empty() {
-            let mut nothing = self.accumulators(None)?;
-            batches.push(self.emit(&[0], 1, Vec::new(), &mut nothing)?);
         }
         Ok(batches)
     }
 
-    fn source<'a>(&self, view: &'a SegmentView, column: usize) -> Result<Source<'a>> {
-        source(
-            view,
-            &self.spec,
-            self.input.field(column),
-            self.description.null_mode,
-        )
-    }
-
-    fn accumulators<'a>(&self, view: Option<&'a SegmentView>) -> Result<Vec<Accumulator<'a>>> {
-        let accumulators = self.aggregates.iter().map(|aggregate| {
-            let column = aggregate.column();
-            let source = match (view, column) {
-                (Some(view), Some(column)) => Some(self.source(view, column)?),
-                _ => None,
-            };
-            let is_float =
-                column.is_some_and(|column| self.input.field(column).data_type().is_floating());
-            let null_mode = self.description.null_mode;
-            Ok(Accumulator::new(*aggregate, source, is_float, null_mode))
-        });
-        accumulators.collect()
-    }
-
-    fn segment(&self, view: &SegmentView, filter: BlockFilter<'_>) -> Result<Option<RecordBatch>> {
-        let keys = self
-            .keys
-            .iter()
-            .map(|column| {
-                let source = self.source(view, *column)?;
-                Ok(Key::new(
-                    source,
-                    view.row_count(),
-                    self.description.null_mode,
-                ))
-            })
-            .collect::<Result<Option<Vec<Key<'_>>>>>()?;
-        match keys.and_then(Groups::new) {
-            Some(groups) => self.by_numbers(view, filter, groups),
-            None => self.by_values(view, filter),
-        }
-    }
-
-    fn by_numbers(
+    fn segment(
         &self,
         view: &SegmentView,
         mut filter: BlockFilter<'_>,
-        mut groups: Groups<'_>,
+        memory: &MemoryReservation,
     ) -> Result<Option<RecordBatch>> {
-        let mut accumulators = self.accumulators(Some(view))?;
-        let (mut rows, mut scratch, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-        let mut seen: Vec<bool> = Vec::new();
-        let mut tally = Tally::default();
+        let mut running = self.start(view)?;
+        let null_mode = self.description.null_mode;
+        if filter.is_unfiltered()
+            && let Some(counts) = self.counted(view, &running)
+        {
+            self.count(view, counts.iter().sum(), 0);
+            return self.emit(running, &counts);
+        }
+        let (mut picked, mut numbers) = (Vec::new(), Vec::new());
+        let mut matched = 0;
         while let Some((start, mask)) = filter.next(&self.description, &self.shared)? {
-            let picked = if mask.is_full() {
-                None
+            let is_full = mask.is_full();
+            if !is_full {
+                mask.collect_into(&mut picked);
+            }
+            let rows = BlockRows {
+                start,
+                len: mask.len,
+                picked: (!is_full).then_some(picked.as_slice()),
+            };
+            let slots = if self.keys.is_empty() {
+                Slots::One
             } else {
-                mask.collect_into(&mut rows);
-                Some(rows.as_slice())
+                running.groups.assign(rows, null_mode, &mut numbers)?;
+                Slots::Each(&numbers)
             };
-            groups.assign(start, mask.len, picked, &mut scratch, &mut numbers);
-            seen.resize(groups.count().max(seen.len()), false);
-            numbers
-                .iter()
-                .for_each(|group| seen[*group as usize] = true);
-            for accumulator in &mut accumulators {
-                accumulator.add(start, mask.len, picked, &numbers, groups.count())?;
+            let groups = running.groups.count();
+            running
+                .row_counts
+                .resize(groups.max(running.row_counts.len()), 0);
+            fold::count(slots, rows.count(), &mut running.row_counts);
+            for accumulator in &mut running.accumulators {
+                accumulator.add(rows, slots, groups, null_mode)?;
             }
-            tally.rows += numbers.len() as u64;
+            matched += rows.count() as u64;
+            memory.try_resize(running.memory_bytes())?;
         }
-        self.count(view, &tally, filter.is_unfiltered());
-        let used: Vec<u32> = (0u32..)
-            .zip(&seen)
-            .filter(|(_, seen)| **seen)
-            .map(|(g, _)| g)
-            .collect();
-        if used.is_empty() {
-            return Ok(None);
-        }
-        let types: Vec<DataType> = self
-            .keys
-            .iter()
-            .map(|key| self.input.field(*key).data_type().clone())
-            .collect();
-        let keys = groups.values(&used, &types)?;
-        self.emit(&used, groups.count(), keys, &mut accumulators)
-            .map(Some)
+        self.count(view, matched, self.columns());
+        let counts = std::mem::take(&mut running.row_counts);
+        let states = self.emit(running, &counts);
+        memory.try_resize(0)?;
+        states
     }
 
-    /// Keys of any type and range, compared by value.
-    fn by_values(
-        &self,
-        view: &SegmentView,
-        mut filter: BlockFilter<'_>,
-    ) -> Result<Option<RecordBatch>> {
-        let sources = self
-            .keys
-            .iter()
-            .map(|column| self.source(view, *column))
-            .collect::<Result<Vec<_>>>()?;
-        let fields = self
-            .keys
-            .iter()
-            .map(|k| SortField::new(self.input.field(*k).data_type().clone()));
-        let converter = RowConverter::new(fields.collect())?;
-        let mut slots: HashMap<OwnedRow, u32> = HashMap::new();
-        let mut order: Vec<OwnedRow> = Vec::new();
-        let mut accumulators = self.accumulators(Some(view))?;
-        let (mut rows, mut numbers) = (Vec::new(), Vec::new());
-        let mut tally = Tally::default();
-        while let Some((start, mask)) = filter.next(&self.description, &self.shared)? {
-            mask.collect_into(&mut rows);
-            let columns = sources
-                .iter()
-                .map(|s| s.array(start, mask.len, Some(&rows), self.description.null_mode))
-                .collect::<Result<Vec<ArrayRef>>>()?;
-            let keys = converter.convert_columns(&columns)?;
-            numbers.clear();
-            for key in &keys {
-                let slot = *slots.entry(key.owned()).or_insert_with_key(|key| {
-                    order.push(key.clone());
-                    (order.len() - 1) as u32
-                });
-                numbers.push(slot);
-            }
-            for accumulator in &mut accumulators {
-                accumulator.add(start, mask.len, Some(&rows), &numbers, order.len())?;
-            }
-            tally.rows += rows.len() as u64;
-        }
-        self.count(view, &tally, filter.is_unfiltered());
-        if order.is_empty() {
-            return Ok(None);
-        }
-        let keys = converter.convert_rows(order.iter().map(OwnedRow::row))?;
-        let used: Vec<u32> = (0..order.len() as u32).collect();
-        self.emit(&used, order.len(), keys, &mut accumulators)
-            .map(Some)
+    fn start<'a>(&self, view: &'a SegmentView) -> Result<Running<'a>> {
+        let description = &self.description;
+        let compiler = Compiler {
+            view,
+            spec: &self.spec,
+            table_schema: &description.table_schema,
+            null_mode: description.null_mode,
+            counters: &self.shared.counters,
+        };
+        let table = &description.table_schema;
+        let keys = self.keys.iter();
+        let keys = keys.map(|key| Key::new(key, view, &self.spec, table, description.null_mode));
+        let aggregates = self.aggregates.iter();
+        let accumulators =
+            aggregates.map(|aggregate| Accumulator::new(aggregate, view, &self.spec, &compiler));
+        Ok(Running {
+            groups: Groups::new(keys.collect::<Result<Vec<_>>>()?)?,
+            accumulators: accumulators.collect::<Result<Vec<_>>>()?,
+            row_counts: Vec::new(),
+        })
     }
 
-    fn count(&self, view: &SegmentView, tally: &Tally, unfiltered: bool) {
-        let columns = self.keys.len() + self.aggregates.iter().filter_map(|a| a.column()).count();
-        let matched = u64::from(tally.rows > 0 || unfiltered);
+    /// Rows of each group, where only rows are counted and nothing needs to be read for that.
+    fn counted(&self, view: &SegmentView, running: &Running<'_>) -> Option<Vec<u64>> {
+        if !self.aggregates.iter().all(Aggregate::counts_rows) {
+            return None;
+        }
+        match running.groups.keys() {
+            [] => Some(vec![u64::from(view.row_count())]),
+            [key] => {
+                let counts = key.plain_dictionary()?.doc_counts()?;
+                let counts: Vec<u64> = counts.iter().map(|count| u64::from(*count)).collect();
+                (counts.len() <= running.groups.count()).then_some(counts)
+            }
+            _ => None,
+        }
+    }
+
+    fn columns(&self) -> u64 {
+        let arguments = self.aggregates.iter().filter(|a| a.argument.is_some());
+        (self.keys.len() + arguments.count()) as u64
+    }
+
+    fn count(&self, view: &SegmentView, rows: u64, columns: u64) {
+        let matched = u64::from(rows > 0);
         let consuming = u64::from(view.is_consuming());
         self.shared.counters.update(|stats| {
-            stats.docs_scanned += tally.rows;
-            stats.entries_scanned_post_filter += tally.rows * columns as u64;
+            stats.docs_scanned += rows;
+            stats.entries_scanned_post_filter += rows * columns;
             stats.segments_matched += matched;
             stats.consuming_matched += matched * consuming;
         });
     }
 
-    fn emit(
-        &self,
-        used: &[u32],
-        groups: usize,
-        keys: Vec<ArrayRef>,
-        accumulators: &mut [Accumulator<'_>],
-    ) -> Result<RecordBatch> {
-        let mut columns = keys;
-        for (accumulator, aggregate) in accumulators.iter_mut().zip(&self.aggregates) {
+    fn emit(&self, mut running: Running<'_>, row_counts: &[u64]) -> Result<Option<RecordBatch>> {
+        let groups = (0u32..).zip(row_counts).filter(|(_, rows)| **rows > 0);
+        let used: Vec<u32> = groups.map(|(group, _)| group).collect();
+        if used.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = running.groups.values(&used)?;
+        for (accumulator, aggregate) in running.accumulators.iter_mut().zip(&self.aggregates) {
             let from = columns.len();
             let types: Vec<DataType> = self.schema.fields()[from..from + aggregate.states()]
                 .iter()
                 .map(|field| field.data_type().clone())
                 .collect();
-            columns.extend(accumulator.states(used, groups, &types)?);
+            columns.extend(accumulator.states(&used, row_counts, &types)?);
         }
-        batch(&self.schema, columns, used.len())
+        batch(&self.schema, columns, used.len()).map(Some)
     }
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    rows: u64,
+impl Running<'_> {
+    fn memory_bytes(&self) -> usize {
+        let accumulators = self.accumulators.iter().map(Accumulator::memory_bytes);
+        self.groups.memory_bytes() + self.row_counts.capacity() * 8 + accumulators.sum::<usize>()
+    }
 }
 
 impl DisplayAs for NativeAggregateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let keys = self
-            .keys
-            .iter()
-            .map(|key| self.input.field(*key).name().as_str());
-        let keys = keys.collect::<Vec<_>>().join(", ");
+        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        write!(f, "NativeAggregateExec: keys=[{}]", keys.join(", "))?;
+        let aggregates = self.aggregates.iter().map(|aggregate| {
+            let name = format!("{:?}", aggregate.kind).to_lowercase();
+            match &aggregate.argument {
+                Some(argument) => format!("{name}({argument})"),
+                None => format!("{name}(*)"),
+            }
+        });
+        let aggregates = aggregates.collect::<Vec<_>>().join(", ");
+        let segments = self.segments.len();
         write!(
             f,
-            "NativeAggregateExec: keys=[{keys}], aggregates={:?}, {}, segments={}",
-            self.aggregates,
-            self.description,
-            self.segments.len()
+            ", aggregates=[{aggregates}], {}, segments={segments}",
+            self.description
         )
     }
 }
@@ -297,17 +311,12 @@ impl ExecutionPlan for NativeAggregateExec {
 
     leaf!(description);
 
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let operator = self.clone();
-        let pool = self.shared.pool.clone();
-        let work = async move {
-            let batches = pool.run(move || operator.run()).await.map_err(external)??;
-            Ok::<_, datafusion::common::DataFusionError>(stream::iter(batches.into_iter().map(Ok)))
-        };
-        let batches = futures::TryStreamExt::try_flatten(stream::once(work));
+    fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let memory = MemoryConsumer::new("native aggregate").register(task.memory_pool());
+        let work = self.clone().run(memory);
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&self.schema),
-            batches,
+            stream::once(work),
         )))
     }
 }

@@ -1,274 +1,474 @@
 //! Group keys as small integers, and back to values.
 //!
-//! A key column gives each row a number below its `domain`: the dictionary code, or the offset from
-//! the least value of a narrowed column. The numbers of all keys make one group number; while the
-//! product of the domains is small it indexes the accumulators directly, else through a hash table.
+//! A key gives each row a number below its `domain`. The numbers of dictionary codes and of narrow
+//! whole numbers are known beforehand; of time that is cut to hours or days, so is the bucket; all
+//! other values are numbered as they appear. An expression of one such column is evaluated at the
+//! end, once for each number that occurred: two numbers may then have the same value, which the
+//! merge of segments joins.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMillisecondArray, UInt32Array};
-use arrow::compute::take;
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    TimestampMillisecondArray, UInt32Array, new_null_array,
+};
+use arrow::compute::{concat, take};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use hashbrown::HashMap;
+use schemas::TableSpec;
 use schemas::proto::NullMode;
-use segment::view::{Codes, ColumnView, Nulls, RawValues, Values};
+use segment::view::{
+    Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone,
+};
+use segment::{BLOCK_ROWS, SegmentView};
 
-use crate::columns::Source;
+use super::rows::RowNumbers;
+use crate::columns::{Source, batch, longs};
+use crate::predicate::{Inputs, constants};
 
-/// Groups that are indexed directly.
-const DENSE_MAX: u64 = 1 << 16;
+/// Whole numbers closer together than this are their own numbers.
+const DIRECT_MAX: u64 = 1 << 20;
+const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Debug)]
 pub(super) struct Key<'a> {
-    source: Source<'a>,
-    /// Numbers below this; the last one is null when there are nulls.
-    domain: u64,
+    inputs: Inputs,
+    kind: Kind<'a>,
+    /// Numbers are below it. With `nulls` the last one is null.
+    pub(super) domain: u64,
     nulls: Option<Nulls<'a>>,
-    /// Least value of a raw column.
-    base: i64,
+}
+
+#[derive(Debug)]
+enum Kind<'a> {
+    Constant(ArrayRef),
+    /// The number is the code.
+    Codes(DictionaryColumn<'a>),
+    /// The number is how often `unit` fits between `base` and the value.
+    Direct {
+        values: RawColumn<'a>,
+        base: i64,
+        unit: i64,
+    },
+    /// The number is the order of appearance of the value's bits.
+    Seen {
+        values: RawColumn<'a>,
+        unit: i64,
+        numbers: HashMap<i64, u32, foldhash::fast::FixedState>,
+        seen: Vec<i64>,
+    },
+    /// The number is the order of appearance of the expression's value.
+    Evaluated {
+        sources: Vec<Source<'a>>,
+        rows: RowNumbers,
+    },
+}
+
+/// Rows of a block: all `len` from `start`, or those `picked`, which are relative to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockRows<'r> {
+    pub(super) start: u32,
+    pub(super) len: u32,
+    pub(super) picked: Option<&'r [u32]>,
+}
+
+impl BlockRows<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.picked.map_or(self.len as usize, <[u32]>::len)
+    }
+
+    /// Row of the segment.
+    pub(super) fn doc(&self, at: usize) -> u32 {
+        self.start + self.picked.map_or(at as u32, |rows| rows[at])
+    }
+}
+
+/// Integers in which group numbers are put together.
+pub(super) trait Number: Copy {
+    /// `self * domain + number`
+    fn join(self, domain: u64, number: u64) -> Self;
+}
+
+impl Number for u32 {
+    fn join(self, domain: u64, number: u64) -> Self {
+        self.wrapping_mul(domain as Self)
+            .wrapping_add(number as Self)
+    }
+}
+
+impl Number for u64 {
+    fn join(self, domain: u64, number: u64) -> Self {
+        self.wrapping_mul(domain).wrapping_add(number)
+    }
 }
 
 impl<'a> Key<'a> {
-    /// `None`: the column's values in this segment are no small integers.
-    pub(super) fn new(source: Source<'a>, rows: u32, null_mode: NullMode) -> Option<Self> {
-        let (domain, base, nulls) = match &source {
-            Source::Constant(_) => (1, 0, None),
-            Source::DocId => return None,
-            Source::Stored(column) => {
-                let (domain, base) = match column.values() {
-                    Values::Dictionary(dictionary) => (u64::from(dictionary.cardinality()), 0),
-                    Values::Raw(raw) => match raw.values(0..rows.min(1)) {
-                        RawValues::U8 { base, .. } => (1 << 8, base),
-                        RawValues::U16 { base, .. } => (1 << 16, base),
-                        RawValues::U32 { base, .. } => (1 << 32, base),
-                        // Consuming rows: any 32-bit value, as its distance from the least.
-                        RawValues::I32(_) => (1 << 32, i64::from(i32::MIN)),
-                        _ => return None,
-                    },
-                };
-                let nulls = match null_mode {
-                    NullMode::ThreeValued => column.nulls(),
-                    NullMode::Defaults => None,
-                };
-                (domain + u64::from(nulls.is_some()), base, nulls)
+    pub(super) fn new(
+        expr: &Arc<dyn PhysicalExpr>,
+        view: &'a SegmentView,
+        spec: &TableSpec,
+        table: &arrow::datatypes::Schema,
+        null_mode: NullMode,
+    ) -> Result<Self> {
+        let inputs = Inputs::of(expr, table)?;
+        let sources = inputs.sources(view, spec, null_mode)?;
+        let rows = u64::from(view.row_count());
+        if let Some(constants) = constants(&sources) {
+            let one = evaluated(&inputs, constants, 1)?;
+            return Ok(Self {
+                inputs,
+                kind: Kind::Constant(one),
+                domain: 1,
+                nulls: None,
+            });
+        }
+        if let [Source::Stored(column)] = &sources[..] {
+            let nulls = match null_mode {
+                NullMode::ThreeValued => column.nulls(),
+                NullMode::Defaults => None,
+            };
+            let kind = match column.values() {
+                Values::Dictionary(dictionary) => {
+                    let domain = u64::from(dictionary.cardinality());
+                    Some((Kind::Codes(dictionary), domain))
+                }
+                Values::Raw(values) => numeric(&inputs, column, values, view.row_count()),
+            };
+            if let Some((kind, domain)) = kind {
+                let domain = (domain + u64::from(nulls.is_some())).max(1);
+                return Ok(Self {
+                    inputs,
+                    kind,
+                    domain,
+                    nulls,
+                });
             }
+        }
+        let value_type = inputs.expr.data_type(&inputs.schema)?;
+        let rows_of = RowNumbers::new(&[value_type])?;
+        let kind = Kind::Evaluated {
+            sources,
+            rows: rows_of,
         };
-        Some(Self {
-            source,
-            domain: domain.max(1),
-            nulls,
-            base,
+        Ok(Self {
+            inputs,
+            kind,
+            domain: rows.max(1),
+            nulls: None,
         })
     }
 
-    /// Adds this key's number of each row to `groups`, which were multiplied by the domain.
-    fn add_numbers(&self, start: u32, len: u32, rows: Option<&[u32]>, groups: &mut [u64]) {
-        let Source::Stored(column) = &self.source else {
-            return;
-        };
-        let range = start..start + len;
-        match column.values() {
-            Values::Dictionary(dictionary) => match dictionary.codes(range) {
-                Codes::U8(codes) => add(codes, rows, groups, u64::from),
-                Codes::U16(codes) => add(codes, rows, groups, u64::from),
-                Codes::U32(codes) => add(codes, rows, groups, u64::from),
-            },
-            Values::Raw(raw) => match raw.values(range) {
-                RawValues::U8 { values, .. } => add(values, rows, groups, u64::from),
-                RawValues::U16 { values, .. } => add(values, rows, groups, u64::from),
-                RawValues::U32 { values, .. } => add(values, rows, groups, u64::from),
-                RawValues::I32(values) => {
-                    add(values, rows, groups, |v| {
-                        (i64::from(v) - i64::from(i32::MIN)) as u64
-                    });
-                }
-                _ => {}
-            },
-        }
-        if let Some(nulls) = self.nulls
-            && nulls.any_in(start..start + len)
-        {
-            self.move_nulls(nulls, start, rows, groups, column);
-        }
-    }
-
-    /// A null row's number is the last of the domain instead of its default's.
-    fn move_nulls(
-        &self,
-        nulls: Nulls<'_>,
-        start: u32,
-        rows: Option<&[u32]>,
-        groups: &mut [u64],
-        column: &ColumnView<'_>,
-    ) {
-        let len = groups.len() as u32;
-        let mut own = vec![0; groups.len()];
-        let bare = Key {
-            source: Source::Stored(*column),
-            domain: 0,
-            nulls: None,
-            base: 0,
-        };
-        let block_len = rows
-            .and_then(|rows| rows.last())
-            .map_or(len, |last| last + 1);
-        bare.add_numbers(start, block_len, rows, &mut own);
-        for (at, group) in groups.iter_mut().enumerate() {
-            let row = rows.map_or(at as u32, |rows| rows[at]);
-            if nulls.is_null(start + row) {
-                *group = *group - own[at] + (self.domain - 1);
+    /// The dictionary, when this key is its plain column and no row is null.
+    pub(super) fn plain_dictionary(&self) -> Option<&DictionaryColumn<'a>> {
+        match &self.kind {
+            Kind::Codes(dictionary) if self.nulls.is_none() && is_column(&self.inputs) => {
+                Some(dictionary)
             }
+            _ => None,
         }
     }
 
-    /// The values behind numbers, in the plain type.
-    fn values(&self, numbers: &[u64], data_type: &DataType) -> Result<ArrayRef> {
-        let null = self.nulls.is_some().then(|| self.domain - 1);
-        match &self.source {
-            Source::Constant(one) => {
-                Ok(take(one, &UInt32Array::from(vec![0; numbers.len()]), None)?)
-            }
-            Source::DocId => internal_err!("a document id is no key"),
-            Source::Stored(column) => match column.values() {
-                Values::Dictionary(dictionary) => {
-                    let codes = numbers
-                        .iter()
-                        .map(|n| (Some(*n) != null).then_some(*n as u32));
-                    let codes: UInt32Array = codes.collect();
-                    Ok(take(&dictionary.array(), &codes, None)?)
-                }
-                Values::Raw(_) => {
-                    let values = numbers
-                        .iter()
-                        .map(|n| (Some(*n) != null).then(|| self.base.wrapping_add(*n as i64)));
-                    Ok(match data_type {
-                        DataType::Int32 => {
-                            Arc::new(values.map(|v| v.map(|v| v as i32)).collect::<Int32Array>())
-                        }
-                        DataType::Timestamp(_, _) => {
-                            Arc::new(values.collect::<TimestampMillisecondArray>())
-                        }
-                        DataType::Boolean => Arc::new(
-                            values
-                                .map(|v| v.map(|v| v != 0))
-                                .collect::<arrow::array::BooleanArray>(),
-                        ),
-                        DataType::Int64 => Arc::new(values.collect::<Int64Array>()),
-                        other => return internal_err!("a key of type {other}"),
-                    })
-                }
-            },
-        }
-    }
-}
-
-fn add<T: Copy>(values: &[T], rows: Option<&[u32]>, groups: &mut [u64], of: impl Fn(T) -> u64) {
-    match rows {
-        None => groups
-            .iter_mut()
-            .zip(values)
-            .for_each(|(group, value)| *group += of(*value)),
-        Some(rows) => {
-            for (group, row) in groups.iter_mut().zip(rows) {
-                *group += of(values[*row as usize]);
-            }
-        }
-    }
-}
-
-/// The groups of one segment.
-#[derive(Debug)]
-pub(super) struct Groups<'a> {
-    keys: Vec<Key<'a>>,
-    index: Index,
-}
-
-#[derive(Debug)]
-enum Index {
-    Dense {
-        groups: usize,
-    },
-    Hashed {
-        slots: HashMap<u64, u32, foldhash::fast::FixedState>,
-        numbers: Vec<u64>,
-    },
-}
-
-impl<'a> Groups<'a> {
-    /// `None`: the combined key does not fit 64 bits.
-    pub(super) fn new(keys: Vec<Key<'a>>) -> Option<Self> {
-        let product = keys
-            .iter()
-            .try_fold(1u64, |product, key| product.checked_mul(key.domain))?;
-        let index = if product <= DENSE_MAX {
-            Index::Dense {
-                groups: product as usize,
-            }
-        } else {
-            Index::Hashed {
-                slots: HashMap::default(),
-                numbers: Vec::new(),
-            }
-        };
-        Some(Self { keys, index })
-    }
-
-    pub(super) fn count(&self) -> usize {
-        match &self.index {
-            Index::Dense { groups } => *groups,
-            Index::Hashed { numbers, .. } => numbers.len(),
+    pub(super) fn memory_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Seen { seen, .. } => seen.capacity() * 28,
+            Kind::Evaluated { rows, .. } => rows.memory_bytes(),
+            _ => 0,
         }
     }
 
-    /// The accumulator of each row.
-    pub(super) fn assign(
+    /// Joins this key's number of each row to `groups`.
+    pub(super) fn join_numbers<N: Number>(
         &mut self,
-        start: u32,
-        len: u32,
-        rows: Option<&[u32]>,
-        scratch: &mut Vec<u64>,
-        groups: &mut Vec<u32>,
-    ) {
-        let count = rows.map_or(len as usize, <[u32]>::len);
-        scratch.clear();
-        scratch.resize(count, 0);
-        for (at, key) in self.keys.iter().enumerate() {
-            if at > 0 {
-                scratch.iter_mut().for_each(|group| *group *= key.domain);
-            }
-            key.add_numbers(start, len, rows, scratch);
-        }
-        groups.clear();
-        match &mut self.index {
-            Index::Dense { .. } => groups.extend(scratch.iter().map(|number| *number as u32)),
-            Index::Hashed { slots, numbers } => {
-                for number in scratch.iter() {
-                    let slot = *slots.entry(*number).or_insert_with(|| {
-                        numbers.push(*number);
-                        (numbers.len() - 1) as u32
+        rows: BlockRows<'_>,
+        null_mode: NullMode,
+        groups: &mut [N],
+    ) -> Result<()> {
+        let domain = self.domain;
+        let range = rows.start..rows.start + rows.len;
+        let nulls = self.nulls.filter(|nulls| nulls.any_in(range.clone()));
+        let null = |at: usize| nulls.is_some_and(|nulls| nulls.is_null(rows.doc(at)));
+        match &mut self.kind {
+            Kind::Constant(_) => {}
+            Kind::Codes(dictionary) => {
+                let codes = dictionary.codes(range);
+                if nulls.is_some() {
+                    let code = |row: usize| match codes {
+                        Codes::U8(codes) => u64::from(codes[row]),
+                        Codes::U16(codes) => u64::from(codes[row]),
+                        Codes::U32(codes) => u64::from(codes[row]),
+                    };
+                    join_each(groups, domain, |at| match null(at) {
+                        true => domain - 1,
+                        false => code((rows.doc(at) - rows.start) as usize),
                     });
-                    groups.push(slot);
+                } else {
+                    match codes {
+                        Codes::U8(codes) => join(codes, rows, domain, groups, u64::from),
+                        Codes::U16(codes) => join(codes, rows, domain, groups, u64::from),
+                        Codes::U32(codes) => join(codes, rows, domain, groups, u64::from),
+                    }
                 }
+            }
+            Kind::Direct { values, base, unit } => {
+                let stored = values.values(range);
+                let (from, unit) = (*base, *unit);
+                if let (RawValues::U8 { base, values }, None, 1) = (stored, nulls, unit) {
+                    let more = base.wrapping_sub(from) as u64;
+                    join(values, rows, domain, groups, |v| {
+                        more.wrapping_add(u64::from(v))
+                    });
+                } else if let (RawValues::U16 { base, values }, None, 1) = (stored, nulls, unit) {
+                    let more = base.wrapping_sub(from) as u64;
+                    join(values, rows, domain, groups, |v| {
+                        more.wrapping_add(u64::from(v))
+                    });
+                } else {
+                    let values = longs(stored, rows.picked);
+                    join_each(groups, domain, |at| match null(at) {
+                        true => domain - 1,
+                        false => values[at].wrapping_sub(from) as u64 / unit as u64,
+                    });
+                }
+            }
+            Kind::Seen {
+                values,
+                unit,
+                numbers,
+                seen,
+            } => {
+                let values = bits_of(values.values(range), rows.picked);
+                join_each(groups, domain, |at| {
+                    if null(at) {
+                        return domain - 1;
+                    }
+                    let value = values[at].div_euclid(*unit);
+                    u64::from(*numbers.entry(value).or_insert_with(|| {
+                        seen.push(value);
+                        (seen.len() - 1) as u32
+                    }))
+                });
+            }
+            Kind::Evaluated {
+                sources,
+                rows: seen,
+            } => {
+                let columns = sources
+                    .iter()
+                    .map(|source| source.array(rows.start, rows.len, rows.picked, null_mode))
+                    .collect::<Result<Vec<_>>>()?;
+                let values = evaluated(&self.inputs, columns, rows.count())?;
+                let numbers = seen.number(&[values])?;
+                join_each(groups, domain, |at| u64::from(numbers[at]));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values behind numbers.
+    pub(super) fn values(&self, numbers: &[u64]) -> Result<ArrayRef> {
+        let null = self.nulls.is_some().then(|| self.domain - 1);
+        let not_null = |number: &u64| (Some(*number) != null).then_some(*number);
+        let stored: ArrayRef = match &self.kind {
+            Kind::Constant(one) => {
+                return Ok(take(one, &UInt32Array::from(vec![0; numbers.len()]), None)?);
+            }
+            Kind::Evaluated { rows, .. } => {
+                let rows = rows.values(numbers.iter().map(|number| *number as usize))?;
+                return Ok(Arc::clone(&rows[0]));
+            }
+            Kind::Codes(dictionary) => {
+                let codes = numbers.iter().map(|n| not_null(n).map(|code| code as u32));
+                let codes: UInt32Array = codes.collect();
+                let dictionary = dictionary.array();
+                if is_column(&self.inputs) || numbers.len() < dictionary.len() {
+                    take(&dictionary, &codes, None)?
+                } else {
+                    // Each value once, and null behind them.
+                    let null = new_null_array(dictionary.data_type(), usize::from(null.is_some()));
+                    let every = concat(&[dictionary.as_ref(), null.as_ref()])?;
+                    let count = every.len();
+                    let values = evaluated(&self.inputs, vec![every], count)?;
+                    let at = numbers.iter().map(|number| *number as u32);
+                    return Ok(take(&values, &UInt32Array::from_iter_values(at), None)?);
+                }
+            }
+            Kind::Direct { base, unit, .. } => {
+                let value = |n: u64| base.wrapping_add((n as i64).wrapping_mul(*unit));
+                of_bits(
+                    numbers.iter().map(|n| not_null(n).map(value)),
+                    &self.input_type(),
+                )?
+            }
+            Kind::Seen { seen, unit, .. } => {
+                let value = |n: u64| seen[n as usize].wrapping_mul(*unit);
+                of_bits(
+                    numbers.iter().map(|n| not_null(n).map(value)),
+                    &self.input_type(),
+                )?
+            }
+        };
+        if is_column(&self.inputs) {
+            return Ok(stored);
+        }
+        evaluated(&self.inputs, vec![stored], numbers.len())
+    }
+
+    fn input_type(&self) -> DataType {
+        self.inputs.schema.field(0).data_type().clone()
+    }
+}
+
+fn is_column(inputs: &Inputs) -> bool {
+    inputs.expr.downcast_ref::<Column>().is_some()
+}
+
+fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
+    if is_column(inputs) {
+        return Ok(Arc::clone(&columns[0]));
+    }
+    let batch = batch(&inputs.schema, columns, rows)?;
+    inputs.expr.evaluate(&batch)?.into_array(rows)
+}
+
+/// `None`: there are too many values to evaluate the expression once for each.
+fn numeric<'a>(
+    inputs: &Inputs,
+    column: &ColumnView<'a>,
+    values: RawColumn<'a>,
+    rows: u32,
+) -> Option<(Kind<'a>, u64)> {
+    let own = inputs.schema.field(0).data_type();
+    if matches!(own, DataType::Decimal256(_, _)) {
+        return None;
+    }
+    let unit = bucket_ms(inputs.expr.as_ref(), own).unwrap_or(1);
+    if let Some((min, max)) = bounds(column, &values, rows) {
+        let (first, last) = (min.div_euclid(unit), max.div_euclid(unit));
+        let domain = last.abs_diff(first).saturating_add(1);
+        if domain <= DIRECT_MAX {
+            let base = first * unit;
+            return Some((Kind::Direct { values, base, unit }, domain));
+        }
+    }
+    let kind = Kind::Seen {
+        values,
+        unit,
+        numbers: HashMap::default(),
+        seen: Vec::new(),
+    };
+    (is_column(inputs) || unit > 1).then_some((kind, u64::from(rows)))
+}
+
+/// Least and greatest value of a column of whole numbers, where they are known.
+fn bounds(column: &ColumnView<'_>, values: &RawColumn<'_>, rows: u32) -> Option<(i64, i64)> {
+    let blocks = rows.div_ceil(BLOCK_ROWS);
+    let mut ends: Option<(i64, i64)> = None;
+    for block in 0..blocks {
+        let Some(Zone::I64 { min, max }) = column.zone(block) else {
+            ends = None;
+            break;
+        };
+        let (low, high) = ends.unwrap_or((min, max));
+        ends = Some((low.min(min), high.max(max)));
+    }
+    // BOOLEAN has two values, and a narrow form says its bounds, also without zones.
+    ends.or(match values.values(0..rows.min(1)) {
+        _ if column.data_type() == schemas::DataType::Boolean => Some((0, 1)),
+        RawValues::U8 { base, .. } => Some((base, base.checked_add(i64::from(u8::MAX))?)),
+        RawValues::U16 { base, .. } => Some((base, base.checked_add(i64::from(u16::MAX))?)),
+        _ => None,
+    })
+}
+
+/// For functions that cut time to something that is whole in this many milliseconds: all times
+/// between two multiples have the same value. Days and longer are whole in days, in UTC.
+fn bucket_ms(expr: &dyn PhysicalExpr, own: &DataType) -> Option<i64> {
+    if !matches!(own, DataType::Timestamp(_, None)) {
+        return None;
+    }
+    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
+    let [unit, column] = call.args() else {
+        return None;
+    };
+    if !matches!(call.name(), "date_trunc" | "date_part") {
+        return None;
+    }
+    column.downcast_ref::<Column>()?;
+    let unit = match unit.downcast_ref::<Literal>()?.value() {
+        ScalarValue::Utf8(Some(unit))
+        | ScalarValue::Utf8View(Some(unit))
+        | ScalarValue::LargeUtf8(Some(unit)) => unit.to_ascii_lowercase(),
+        _ => return None,
+    };
+    match unit.as_str() {
+        // Parts of a second may come with a fraction.
+        "second" if call.name() == "date_trunc" => Some(1000),
+        "minute" => Some(60_000),
+        "hour" => Some(HOUR_MS),
+        "day" | "week" | "month" | "quarter" | "year" | "dow" | "doy" => Some(24 * HOUR_MS),
+        _ => None,
+    }
+}
+
+/// Whole numbers as they are, floats by their bits.
+fn bits_of(values: RawValues<'_>, picked: Option<&[u32]>) -> Vec<i64> {
+    fn each<T: Copy>(values: &[T], picked: Option<&[u32]>, bits: impl Fn(T) -> i64) -> Vec<i64> {
+        match picked {
+            None => values.iter().map(|value| bits(*value)).collect(),
+            Some(rows) => rows.iter().map(|row| bits(values[*row as usize])).collect(),
+        }
+    }
+    match values {
+        RawValues::F32(values) => each(values, picked, |v| i64::from(v.to_bits())),
+        RawValues::F64(values) => each(values, picked, |v| v.to_bits() as i64),
+        whole => longs(whole, picked),
+    }
+}
+
+fn of_bits(bits: impl Iterator<Item = Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
+    Ok(match data_type {
+        DataType::Int32 => Arc::new(bits.map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
+        DataType::Int64 => Arc::new(bits.collect::<Int64Array>()),
+        DataType::Timestamp(_, None) => Arc::new(bits.collect::<TimestampMillisecondArray>()),
+        DataType::Boolean => Arc::new(bits.map(|v| v.map(|v| v != 0)).collect::<BooleanArray>()),
+        DataType::Float32 => {
+            let floats = bits.map(|v| v.map(|v| f32::from_bits(v as u32)));
+            Arc::new(floats.collect::<Float32Array>())
+        }
+        DataType::Float64 => {
+            let floats = bits.map(|v| v.map(|v| f64::from_bits(v as u64)));
+            Arc::new(floats.collect::<Float64Array>())
+        }
+        other => return internal_err!("a key of type {other}"),
+    })
+}
+
+fn join<T: Copy, N: Number>(
+    values: &[T],
+    rows: BlockRows<'_>,
+    domain: u64,
+    groups: &mut [N],
+    number: impl Fn(T) -> u64,
+) {
+    match rows.picked {
+        None => {
+            for (group, value) in groups.iter_mut().zip(values) {
+                *group = group.join(domain, number(*value));
+            }
+        }
+        Some(picked) => {
+            for (group, row) in groups.iter_mut().zip(picked) {
+                *group = group.join(domain, number(values[*row as usize]));
             }
         }
     }
+}
 
-    /// Key columns of the groups at `used`.
-    pub(super) fn values(&self, used: &[u32], types: &[DataType]) -> Result<Vec<ArrayRef>> {
-        let mut numbers: Vec<u64> = match &self.index {
-            Index::Dense { .. } => used.iter().map(|slot| u64::from(*slot)).collect(),
-            Index::Hashed { numbers, .. } => {
-                used.iter().map(|slot| numbers[*slot as usize]).collect()
-            }
-        };
-        let mut columns = Vec::with_capacity(self.keys.len());
-        for (key, data_type) in self.keys.iter().zip(types).rev() {
-            let own: Vec<u64> = numbers.iter().map(|number| number % key.domain).collect();
-            numbers.iter_mut().for_each(|number| *number /= key.domain);
-            columns.push(key.values(&own, data_type)?);
-        }
-        columns.reverse();
-        Ok(columns)
+fn join_each<N: Number>(groups: &mut [N], domain: u64, mut number: impl FnMut(usize) -> u64) {
+    for (at, group) in groups.iter_mut().enumerate() {
+        *group = group.join(domain, number(at));
     }
 }

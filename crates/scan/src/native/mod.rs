@@ -1,53 +1,73 @@
 //! The native aggregate: filter, group by and count, sum, min, max, avg over dictionary codes.
 //!
-//! An optimizer step replaces a partial aggregate over our scan by [`exec::NativeAggregateExec`]
-//! when every key is a column of codes or narrow numbers and every aggregate is one we know. It
-//! emits the very state columns of the partial aggregate, one batch for each segment, so that
-//! DataFusion's final aggregate merges them, here or at the broker. Anything else stays as it is.
+//! An optimizer rule replaces a partial aggregate over our scan by [`exec::NativeAggregateExec`]
+//! when every aggregate is one we know. It emits the very state columns of the partial aggregate,
+//! so that DataFusion's final aggregate merges them, here or at the broker. Anything else stays as
+//! it is.
 
 mod accumulate;
 mod exec;
+mod fold;
+mod groups;
 mod keys;
+mod merge;
 mod plan;
+mod rows;
 
 use std::sync::Arc;
 
 use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
 use crate::engine::NativeOperators;
-use crate::stats::Counters;
+use crate::scan_exec::Shared;
 
 /// Replaces what can be replaced and counts both ways.
-pub(crate) fn replace(
-    plan: Arc<dyn ExecutionPlan>,
-    native: NativeOperators,
-    counters: &Counters,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let replaced = plan.transform_down(|node| {
-        let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
-            return Ok(Transformed::no(node));
-        };
-        let ours = match native {
-            NativeOperators::On => plan::recognise(aggregate),
-            NativeOperators::Off => None,
-        };
-        match ours {
-            Some(ours) => {
-                counters.update(|stats| stats.native_operators += 1);
-                Ok(Transformed::new(
-                    Arc::new(ours) as _,
-                    true,
-                    TreeNodeRecursion::Jump,
-                ))
+#[derive(Debug)]
+pub(crate) struct NativeAggregates {
+    pub(crate) native: NativeOperators,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl PhysicalOptimizerRule for NativeAggregates {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let replaced = plan.transform_down(|node| {
+            let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
+                return Ok(Transformed::no(node));
+            };
+            let ours = match self.native {
+                NativeOperators::On => plan::recognise(aggregate)?,
+                NativeOperators::Off => None,
+            };
+            let counters = &self.shared.counters;
+            match ours {
+                Some(ours) => {
+                    counters.update(|stats| stats.native_operators += 1);
+                    let ours: Arc<dyn ExecutionPlan> = Arc::new(ours);
+                    Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump))
+                }
+                None => {
+                    counters.update(|stats| stats.fallback_operators += 1);
+                    Ok(Transformed::no(node))
+                }
             }
-            None => {
-                counters.update(|stats| stats.fallback_operators += 1);
-                Ok(Transformed::no(node))
-            }
-        }
-    })?;
-    Ok(replaced.data)
+        })?;
+        Ok(replaced.data)
+    }
+
+    fn name(&self) -> &str {
+        "native_aggregates"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }

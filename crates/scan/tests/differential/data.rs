@@ -1,0 +1,277 @@
+//! A generated table: as segments, and as plain arrays.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Decimal256Array, Float32Array, Float64Array, Int32Array,
+    Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, new_null_array,
+};
+use arrow::compute::kernels::zip::zip;
+use arrow::compute::{concat_batches, is_not_null};
+use arrow::datatypes::i256;
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use runtime::OsFiles;
+use schemas::arrow::{arrow_type, full_schema, ingest_schema};
+use schemas::proto::NullMode;
+use schemas::table::{FlushLimits, Retention};
+use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
+use segment::{MutableSegment, SealExtra, SealedSegment, SegmentView, seal};
+
+/// Splitmix64.
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+const FIRST_MS: i64 = 1_356_998_400_000;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) spec: Arc<TableSpec>,
+    pub(crate) segments: Vec<SegmentView>,
+    /// With nulls, in the order in which rows came.
+    rows: Vec<(u32, RecordBatch)>,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) fn spec() -> TableSpec {
+    use DataType as T;
+    use FieldRole::{Dimension, Metric};
+    let mut columns = vec![
+        ColumnSpec::new("carrier", T::String, Dimension),
+        ColumnSpec::new("city", T::String, Dimension),
+        ColumnSpec::new("flag", T::Boolean, Dimension),
+        ColumnSpec::new("delay", T::Int, Metric),
+        ColumnSpec::new("code", T::Int, Dimension),
+        ColumnSpec::new("wide", T::Int, Dimension),
+        ColumnSpec::new("distance", T::Long, Metric),
+        ColumnSpec::new("far", T::Long, Dimension),
+        ColumnSpec::new("price", T::Double, Metric),
+        ColumnSpec::new("ratio", T::Float, Metric),
+        ColumnSpec::new("at", T::Timestamp, FieldRole::DateTime),
+        ColumnSpec::new("amount", T::BigDecimal, Metric),
+        ColumnSpec::new("late", T::Int, Dimension),
+        ColumnSpec::new("label", T::String, Dimension),
+    ];
+    for column in &mut columns {
+        column.inverted_index = ["city", "code"].contains(&column.name.as_str());
+        column.not_null = column.name == "distance";
+    }
+    TableSpec {
+        id: TableId::from_bytes(&[3; 16]).unwrap(),
+        name: "flights".parse().unwrap(),
+        table_type: TableType::Realtime,
+        columns,
+        primary_key: vec![],
+        time_column: Some("at".to_owned()),
+        is_dimension_table: false,
+        replication: 1,
+        sorted_column: Some("carrier".to_owned()),
+        retention: Retention::default(),
+        stream: None,
+        flush: FlushLimits::default(),
+    }
+}
+
+fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> ArrayRef {
+    let mut draws = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let is_null = !column.not_null && random.below(9) == 0;
+        draws.push((!is_null).then(|| (first + row as i64, random.next() >> 1)));
+    }
+    let each = draws.into_iter();
+    let signed = |v: u64, range: u64| (v % range) as i64 - range as i64 / 3;
+    match column.name.as_str() {
+        "carrier" => {
+            let names = [
+                "AA",
+                "B6",
+                "DL",
+                "EV",
+                "UA",
+                "US",
+                "WN",
+                "a carrier of the longer kind",
+            ];
+            let names = each.map(|v| v.map(|(_, v)| names[(v % 8).min(v / 8 % 8) as usize]));
+            Arc::new(StringViewArray::from_iter(names))
+        }
+        "city" => {
+            Arc::new(StringViewArray::from_iter(each.map(|v| {
+                v.map(|(_, v)| format!("the city with number {}", v % 900))
+            })))
+        }
+        "label" => {
+            Arc::new(StringViewArray::from_iter(each.map(|v| {
+                v.map(|(row, v)| format!("{}", (row % 7) * (v as i64 % 3)))
+            })))
+        }
+        "flag" => Arc::new(BooleanArray::from_iter(
+            each.map(|v| v.map(|(_, v)| v % 3 == 0)),
+        )),
+        "delay" => Arc::new(Int32Array::from_iter(
+            each.map(|v| v.map(|(_, v)| signed(v, 300) as i32)),
+        )),
+        "code" | "late" => Arc::new(Int32Array::from_iter(
+            each.map(|v| v.map(|(_, v)| (v % 700) as i32)),
+        )),
+        "wide" => Arc::new(Int32Array::from_iter(
+            each.map(|v| v.map(|(_, v)| v as i32 | 1)),
+        )),
+        // Ascends, so that zones prune.
+        "distance" => Arc::new(Int64Array::from_iter(
+            each.map(|v| v.map(|(row, v)| row * 10 + (v % 10) as i64)),
+        )),
+        "far" => Arc::new(Int64Array::from_iter(
+            each.map(|v| v.map(|(_, v)| signed(v, 40) * 0x0123_4567_89ab_cde)),
+        )),
+        "price" => Arc::new(Float64Array::from_iter(
+            each.map(|v| v.map(|(_, v)| price(v))),
+        )),
+        "ratio" => Arc::new(Float32Array::from_iter(
+            each.map(|v| v.map(|(_, v)| (v % 64) as f32 / 8.0 - 3.0)),
+        )),
+        "at" => Arc::new(TimestampMillisecondArray::from_iter(each.map(|v| {
+            v.map(|(row, v)| FIRST_MS + row * 60_000 + (v % 90_000) as i64)
+        }))),
+        "amount" => Arc::new(
+            Decimal256Array::from_iter(each.map(|v| v.map(|(_, v)| i256::from(signed(v, 50)))))
+                .with_data_type(arrow_type(DataType::BigDecimal)),
+        ),
+        other => panic!("no values for {other}"),
+    }
+}
+
+fn price(value: u64) -> f64 {
+    match value % 400 {
+        0 => -0.0,
+        1 => 0.0,
+        _ => (value % 1000) as f64 / 4.0 - 50.0,
+    }
+}
+
+fn batch(spec: &TableSpec, first: i64, rows: usize, random: &mut Random) -> RecordBatch {
+    let columns = spec.columns.iter();
+    let mut arrays: Vec<ArrayRef> = columns.map(|c| array(c, first, rows, random)).collect();
+    let offsets = first..first + rows as i64;
+    arrays.push(Arc::new(Int64Array::from_iter_values(offsets.clone())));
+    let times = offsets.map(|offset| FIRST_MS + offset / 100);
+    arrays.push(Arc::new(TimestampMillisecondArray::from_iter_values(times)));
+    RecordBatch::try_new(ingest_schema(spec), arrays).unwrap()
+}
+
+impl Table {
+    pub(crate) fn new(seed: u64) -> Self {
+        let whole = spec();
+        // Older segments do not have the last two columns.
+        let mut older = whole.clone();
+        older.columns.truncate(whole.columns.len() - 2);
+        let mut random = Random(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let mut segments = Vec::new();
+        let mut rows = Vec::new();
+        let mut first = 0;
+        let shapes = [
+            (0, 4_700, true),
+            (1, 4_096, true),
+            (0, 300, true),
+            (1, 900, true),
+            (0, 4_300, false),
+            (1, 130, false),
+            (2, 0, false),
+        ];
+        for (sequence, (partition, count, sealed)) in (0u32..).zip(shapes) {
+            let spec = if sequence < 2 { &older } else { &whole };
+            let id = SegmentId {
+                table: spec.id,
+                partition,
+                sequence,
+            };
+            let name = format!("flights__{partition}__{sequence}");
+            let spec = Arc::new(spec.clone());
+            let mutable = MutableSegment::new(Arc::clone(&spec), id, name, first).unwrap();
+            let mutable = Arc::new(mutable);
+            let mut left = count;
+            while left > 0 {
+                let now = left.min(1000);
+                let batch = batch(&spec, first, now, &mut random);
+                mutable.append(&batch).unwrap();
+                rows.push((partition, batch));
+                left -= now;
+                first += now as i64;
+            }
+            segments.push(if sealed {
+                let extra = SealExtra {
+                    start: first - count as i64,
+                    end: first,
+                    ..Default::default()
+                };
+                let sealed = seal(&mutable, &OsFiles, folder.path(), extra).unwrap();
+                SealedSegment::open(&sealed.path, &whole, sealed.record.crc)
+                    .unwrap()
+                    .view()
+            } else {
+                mutable.view()
+            });
+        }
+        Self {
+            spec: Arc::new(whole),
+            segments,
+            rows,
+            _folder: folder,
+        }
+    }
+
+    /// The rows as plain arrays in a session of DataFusion's own.
+    pub(crate) fn oracle(&self, null_mode: NullMode) -> SessionContext {
+        let schema = full_schema(&self.spec, null_mode);
+        let batches = self.rows.iter().map(|(partition, batch)| {
+            let columns = schema.fields().iter().map(|field| {
+                let constant = |n: u32| Int32Array::from(vec![n as i32; batch.num_rows()]);
+                let array: ArrayRef = match field.name().as_str() {
+                    "$partition" | "$partitionId" => Arc::new(constant(*partition)),
+                    "$docId" => Arc::new(constant(0)),
+                    "$segmentName" => Arc::new(StringViewArray::from(vec![""; batch.num_rows()])),
+                    name => batch
+                        .column_by_name(name)
+                        .cloned()
+                        .unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows())),
+                };
+                match self.spec.column(field.name()) {
+                    Some(column) if null_mode == NullMode::Defaults && array.null_count() > 0 => {
+                        let default = segment::default_array(column).unwrap();
+                        let set = is_not_null(&array).unwrap();
+                        let default = arrow::array::Scalar::new(default);
+                        zip(&set, &array, &default).unwrap()
+                    }
+                    _ => array,
+                }
+            });
+            RecordBatch::try_new(Arc::clone(&schema), columns.collect()).unwrap()
+        });
+        let batches: Vec<RecordBatch> = batches.collect();
+        let rows = concat_batches(&schema, &batches).unwrap();
+        let table = MemTable::try_new(schema, vec![vec![rows]]).unwrap();
+        let config = SessionConfig::new().with_target_partitions(1);
+        let context = SessionContext::new_with_config(config);
+        context.register_table("flights", Arc::new(table)).unwrap();
+        context
+    }
+}

@@ -1,0 +1,170 @@
+//! Generated queries over generated tables: the native operator, the general operators over our
+//! scan, and DataFusion over plain arrays must give the same rows.
+//!
+//! The table has sealed and consuming segments, nulls, every type, a sorted column, inverted
+//! indexes, and a column that older segments lack. Floats that were summed may differ in the last
+//! digits.
+
+mod data;
+mod questions;
+mod server;
+
+use std::collections::HashSet;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type};
+use datafusion::prelude::SessionContext;
+use scan::NativeOperators;
+use schemas::proto::{NullMode, ScanStats};
+
+use data::{Random, Table};
+use questions::Question;
+use server::Server;
+
+#[derive(Clone, Debug)]
+enum Cell {
+    Null,
+    Text(String),
+    Number(f64),
+}
+
+/// Text first, so that rows sort alike however their sums came out.
+fn rows_of(batches: &[RecordBatch]) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let cells = batch.columns().iter().map(|column| {
+                if column.is_null(row) {
+                    return Cell::Null;
+                }
+                match column.data_type() {
+                    DataType::Float32 | DataType::Float64 => {
+                        let wide = arrow::compute::cast(column, &DataType::Float64).unwrap();
+                        Cell::Number(wide.as_primitive::<Float64Type>().value(row))
+                    }
+                    _ => {
+                        let text = arrow::util::display::array_value_to_string(column, row);
+                        Cell::Text(text.unwrap())
+                    }
+                }
+            });
+            rows.push(cells.collect::<Vec<_>>());
+        }
+    }
+    rows.sort_by_cached_key(|row| {
+        let text: Vec<String> = row.iter().map(|cell| format!("{cell:?}")).collect();
+        let exact = row
+            .iter()
+            .zip(&text)
+            .filter(|(c, _)| !matches!(c, Cell::Number(_)));
+        let exact: Vec<String> = exact.map(|(_, text)| text.clone()).collect();
+        (exact, text)
+    });
+    rows
+}
+
+fn same(a: &Cell, b: &Cell) -> bool {
+    match (a, b) {
+        (Cell::Null, Cell::Null) => true,
+        (Cell::Text(a), Cell::Text(b)) => a == b,
+        (Cell::Number(a), Cell::Number(b)) => {
+            a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+        }
+        _ => false,
+    }
+}
+
+fn assert_same(sql: &str, which: &str, expected: &[RecordBatch], found: &[RecordBatch]) {
+    let (expected, found) = (rows_of(expected), rows_of(found));
+    assert_eq!(expected.len(), found.len(), "rows of {which}: {sql}");
+    for (expected, found) in expected.iter().zip(&found) {
+        let equal =
+            expected.len() == found.len() && expected.iter().zip(found).all(|(a, b)| same(a, b));
+        assert!(
+            equal,
+            "{which}: {sql}\nexpected {expected:?}\n   found {found:?}"
+        );
+    }
+}
+
+/// What the questions used in all.
+#[derive(Debug, Default)]
+struct Used {
+    native: u64,
+    fallback: u64,
+    indexes: HashSet<String>,
+    pruned: u64,
+}
+
+impl Used {
+    fn add(&mut self, stats: &ScanStats) {
+        self.native += stats.native_operators;
+        self.fallback += stats.fallback_operators;
+        self.pruned += stats.segments_pruned;
+        let kinds = stats
+            .indexes
+            .iter()
+            .filter_map(|name| name.split('(').next());
+        self.indexes.extend(kinds.map(str::to_owned));
+    }
+}
+
+async fn ask(context: &SessionContext, sql: &str) -> Vec<RecordBatch> {
+    let frame = context
+        .sql(sql)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    frame
+        .collect()
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+async fn compare(null_mode: NullMode, seed: u64, count: usize) {
+    let table = Table::new(seed);
+    let oracle = table.oracle(null_mode);
+    let server = Server::new(&table, null_mode);
+    let mut random = Random(seed);
+    let (mut with, mut without) = (Used::default(), Used::default());
+    let (mut aggregates, mut answered) = (0, 0);
+    for _ in 0..count {
+        let question = Question::draw(&mut random, null_mode);
+        let sql = question.sql.as_str();
+        let expected = ask(&oracle, sql).await;
+        let (native, stats) = server.ask(sql, NativeOperators::On).await;
+        assert_same(sql, "native", &expected, &native);
+        with.add(&stats);
+        let (general, stats) = server.ask(sql, NativeOperators::Off).await;
+        assert_same(sql, "general", &expected, &general);
+        assert_eq!(stats.native_operators, 0, "{sql}");
+        without.add(&stats);
+        aggregates += u64::from(question.is_aggregate);
+        answered += u64::from(expected.iter().any(|batch| batch.num_rows() > 0));
+    }
+    let count = count as u64;
+    assert!(answered * 2 > count, "{answered} of {count} have rows");
+    assert!(
+        with.native * 10 > aggregates * 8,
+        "of {aggregates}: {with:?}"
+    );
+    assert_eq!(without.fallback, aggregates, "{without:?}");
+    assert!(with.pruned > 0, "{with:?}");
+    let mut indexes = vec!["sorted", "dictionary", "zone", "scan"];
+    // With nulls in the column the codes are scanned.
+    if null_mode == NullMode::Defaults {
+        indexes.push("inverted");
+    }
+    for index in indexes {
+        assert!(with.indexes.contains(index), "{index} of {with:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_defaults_in_the_place_of_nulls() {
+    compare(NullMode::Defaults, 11, 150).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_sql_nulls() {
+    compare(NullMode::ThreeValued, 12, 150).await;
+}

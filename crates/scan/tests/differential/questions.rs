@@ -1,0 +1,235 @@
+//! Queries drawn from parts that fit together.
+
+use schemas::proto::NullMode;
+
+use crate::data::Random;
+
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) sql: String,
+    pub(crate) is_aggregate: bool,
+}
+
+const FILTERS: &[&str] = &[
+    "carrier = 'AA'",
+    "carrier <> 'UA'",
+    "carrier IN ('DL', 'EV', 'nobody')",
+    "carrier > 'B6' AND carrier < 'UB'",
+    "carrier LIKE '%kind'",
+    "carrier = 'nobody'",
+    "city = 'the city with number 77'",
+    "city LIKE '%number 12%'",
+    "city IN ('the city with number 1', 'the city with number 800')",
+    "city < 'the city with number 3'",
+    "length(city) = 23",
+    "flag",
+    "NOT flag",
+    "flag = false",
+    "delay > 50",
+    "delay BETWEEN -3 AND 7",
+    "delay IN (1, 5, 8, 13, 21, 34, 55, 89)",
+    "delay <> 0",
+    "delay % 7 = 3",
+    "delay + code > 400",
+    "CAST(delay AS BIGINT) >= 12",
+    "CAST(delay AS DOUBLE) < 1.5",
+    "code = 42",
+    "code < 3",
+    "code BETWEEN 100 AND 140 OR code = 600",
+    "wide > 0",
+    "distance < 30000",
+    "distance >= 130000",
+    "distance BETWEEN 80000 AND 80400",
+    "NOT (distance < 1000 OR distance > 120000)",
+    "far = 0",
+    "far > 4000000000000",
+    "price > 120.25",
+    "price = 0.0",
+    "price <= 0",
+    "price IN (0.25, 1.5, -50)",
+    "ratio < 0.125",
+    "ratio = 1",
+    "at >= TIMESTAMP '2013-01-10 00:00:00'",
+    "at < '2013-01-02T03:04:05'",
+    "date_trunc('day', at) = TIMESTAMP '2013-01-05'",
+    "amount > 0",
+    "late < 350",
+    "label = '4'",
+    "\"$partition\" = 1",
+    "\"$partition\" IN (0, 2)",
+    "\"$offset\" BETWEEN 5000 AND 9500",
+    "carrier = city",
+    "carrier = 'AA' OR delay > 100",
+    "CASE WHEN flag THEN delay ELSE code END > 60",
+];
+
+const NULL_FILTERS: &[&str] = &[
+    "carrier IS NULL",
+    "carrier IS NOT NULL",
+    "delay IS NULL",
+    "price IS NOT NULL",
+    "late IS NULL",
+    "label IS NULL OR label = '2'",
+    "coalesce(carrier, 'none') = 'none'",
+    "NOT (carrier = 'AA')",
+];
+
+const KEYS: &[&str] = &[
+    "carrier",
+    "city",
+    "flag",
+    "delay",
+    "code",
+    "wide",
+    "far",
+    "late",
+    "label",
+    "price",
+    "ratio",
+    "at",
+    "distance",
+    "\"$partition\"",
+    "amount",
+];
+
+const EXPRESSION_KEYS: &[&str] = &[
+    "upper(substr(carrier, 1, 1))",
+    "CASE WHEN carrier IN ('AA', 'DL') THEN 'old' WHEN carrier IS NULL THEN 'none' ELSE 'new' END",
+    "date_trunc('hour', at)",
+    "date_trunc('day', at)",
+    "date_trunc('week', at)",
+    "date_trunc('month', at)",
+    "date_part('hour', at)",
+    "delay / 10",
+    "delay % 5 + 1",
+    "delay > 30",
+    "code % 100",
+    "carrier = 'AA' AND flag",
+    "delay + code",
+];
+
+const AGGREGATES: &[&str] = &[
+    "count(*)",
+    "count(1)",
+    "count(carrier)",
+    "count(delay)",
+    "count(late)",
+    "sum(delay)",
+    "sum(distance)",
+    "sum(price)",
+    "sum(ratio)",
+    "sum(code)",
+    "sum(far)",
+    "avg(delay)",
+    "avg(price)",
+    "avg(ratio)",
+    "avg(distance)",
+    "avg(code)",
+    "avg(far)",
+    "min(delay)",
+    "max(delay)",
+    "min(price)",
+    "max(price)",
+    "min(ratio)",
+    "max(ratio)",
+    "min(at)",
+    "max(at)",
+    "min(distance)",
+    "max(far)",
+    "min(\"$offset\")",
+    "max(\"$offset\")",
+    "sum(CAST(wide AS DOUBLE))",
+    "sum(CAST(\"$offset\" AS DOUBLE))",
+];
+
+const EXPRESSION_AGGREGATES: &[&str] = &[
+    "count(*) FILTER (WHERE flag)",
+    "sum(delay) FILTER (WHERE carrier = 'AA')",
+    "avg(price) FILTER (WHERE delay > 20)",
+    "count(delay) FILTER (WHERE code + delay > 300)",
+    "sum(CASE WHEN carrier = 'DL' THEN 1 ELSE 0 END)",
+    "sum(delay * 2)",
+    "sum(price * ratio)",
+    "max(delay + code)",
+    "sum(length(city))",
+    "avg(delay + 0.5)",
+];
+
+/// These go to the general operators.
+const OTHER_AGGREGATES: &[&str] = &[
+    "count(DISTINCT carrier)",
+    "min(carrier)",
+    "max(city)",
+    "sum(amount)",
+    "stddev(delay)",
+];
+
+const ROWS: &[&str] = &[
+    "carrier, delay, price",
+    "\"$offset\", city, at",
+    "flag, late, label, amount",
+    "\"$partition\", \"$offset\", \"$ingestTime\"",
+    "ratio, far, wide, code, distance",
+    "\"$offset\", delay * 2 + 1, upper(carrier)",
+];
+
+impl Question {
+    pub(crate) fn draw(random: &mut Random, null_mode: NullMode) -> Self {
+        let mut filters = Vec::new();
+        for _ in 0..random.below(3) {
+            if null_mode == NullMode::ThreeValued && random.below(4) == 0 {
+                filters.push(random.pick(NULL_FILTERS));
+            } else {
+                filters.push(random.pick(FILTERS));
+            }
+        }
+        let condition = match &filters[..] {
+            [] => String::new(),
+            filters => format!(" WHERE ({})", filters.join(") AND (")),
+        };
+        if random.below(5) == 0 {
+            let sql = format!("SELECT {} FROM flights{condition}", random.pick(ROWS));
+            return Self {
+                sql,
+                is_aggregate: false,
+            };
+        }
+        let mut keys = Vec::new();
+        for _ in 0..random.below(4).min(2) {
+            let from = if random.below(3) == 0 {
+                EXPRESSION_KEYS
+            } else {
+                KEYS
+            };
+            let key = random.pick(from);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        let mut output: Vec<&str> = keys.clone();
+        for _ in 0..1 + random.below(4) {
+            let aggregate = match random.below(20) {
+                0..4 => random.pick(EXPRESSION_AGGREGATES),
+                4 if random.below(4) == 0 => random.pick(OTHER_AGGREGATES),
+                _ => random.pick(AGGREGATES),
+            };
+            if !output.contains(&aggregate) {
+                output.push(aggregate);
+            }
+        }
+        let output: Vec<String> = (0..)
+            .zip(&output)
+            .map(|(at, expr): (usize, _)| format!("{expr} AS c{at}"))
+            .collect();
+        let output = output.join(", ");
+        let group = match &keys[..] {
+            [] => String::new(),
+            keys => format!(" GROUP BY {}", keys.join(", ")),
+        };
+        let sql = format!("SELECT {output} FROM flights{condition}{group}");
+        Self {
+            sql,
+            is_aggregate: true,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A broker in miniature: plans over descriptions, hands what servers can do to the engine as
+//! bytes, and finishes the rest.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Result};
+use datafusion::datasource::TableType;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use query::codec::encode_plan;
+use query::scan_exec::{ScanDescription, SegmentScanExec};
+use runtime::{CancellationToken, ComputePool, MemoryBudget};
+use scan::{Engine, EngineConfig, Fragment, NativeOperators};
+use schemas::TableSpec;
+use schemas::arrow::full_schema;
+use schemas::proto::{NullMode, ScanStats};
+use segment::SegmentView;
+
+use crate::data::Table;
+
+type Plan = Arc<dyn ExecutionPlan>;
+
+#[derive(Debug)]
+struct Described {
+    spec: Arc<TableSpec>,
+    schema: SchemaRef,
+    null_mode: NullMode,
+}
+
+#[async_trait]
+impl TableProvider for Described {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Plan> {
+        let columns = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let filters = filters
+            .iter()
+            .map(|filter| session.create_physical_expr(filter.clone(), &columns))
+            .collect::<Result<Vec<_>>>()?;
+        let every = || (0..self.schema.fields().len()).collect();
+        let description = ScanDescription {
+            table: self.spec.id,
+            table_name: "flights".to_owned(),
+            table_schema: Arc::clone(&self.schema),
+            projection: projection.cloned().unwrap_or_else(every),
+            filters,
+            fetch: limit,
+            null_mode: self.null_mode,
+            is_dimension_table: false,
+        };
+        let scan = SegmentScanExec::new(Arc::new(description), Arc::new(Vec::new()), 0)?;
+        Ok(Arc::new(scan))
+    }
+}
+
+pub(crate) struct Server {
+    context: SessionContext,
+    engine: Engine,
+    spec: Arc<TableSpec>,
+    segments: Vec<SegmentView>,
+    null_mode: NullMode,
+}
+
+impl Server {
+    pub(crate) fn new(table: &Table, null_mode: NullMode) -> Self {
+        let context =
+            SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        let provider = Described {
+            spec: Arc::clone(&table.spec),
+            schema: full_schema(&table.spec, null_mode),
+            null_mode,
+        };
+        context
+            .register_table("flights", Arc::new(provider))
+            .unwrap();
+        let config = EngineConfig {
+            fragment_memory_bytes: 64 << 20,
+        };
+        let memory = MemoryBudget::root("test", 256 << 20);
+        Self {
+            context,
+            engine: Engine::new(config, ComputePool::new(2), memory),
+            spec: Arc::clone(&table.spec),
+            segments: table.segments.clone(),
+            null_mode,
+        }
+    }
+
+    fn fragment(&self, plan: Plan, native: NativeOperators) -> Fragment {
+        Fragment {
+            plan: encode_plan(plan).unwrap(),
+            template_hash: 0,
+            tables: HashMap::from([(self.spec.id, self.segments.clone())]),
+            specs: HashMap::from([(self.spec.id, Arc::clone(&self.spec))]),
+            null_mode: self.null_mode,
+            native,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        native: NativeOperators,
+    ) -> (Vec<RecordBatch>, ScanStats) {
+        let frame = self.context.sql(sql).await.unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        let mut stats = ScanStats::default();
+        let plan = self.run(sql, plan, native, &mut stats).await;
+        let batches = collect(plan, self.context.task_ctx()).await;
+        (
+            batches.unwrap_or_else(|error| panic!("{sql}: {error}")),
+            stats,
+        )
+    }
+
+    /// The plan with the answers of the engine in the place of what it ran.
+    fn run<'a>(
+        &'a self,
+        sql: &'a str,
+        plan: Plan,
+        native: NativeOperators,
+        stats: &'a mut ScanStats,
+    ) -> BoxFuture<'a, Plan> {
+        async move {
+            if is_for_servers(&plan) {
+                let schema = plan.schema();
+                let partitions = plan.properties().partitioning.partition_count();
+                let answer = self.engine.run(self.fragment(plan, native)).await;
+                let answer = answer.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+                *stats = answer.stats;
+                for batch in &answer.batches {
+                    assert_eq!(batch.schema(), schema, "{sql}");
+                }
+                let mut parts = vec![answer.batches];
+                parts.resize(partitions, Vec::new());
+                return MemorySourceConfig::try_new_exec(&parts, schema, None).unwrap() as Plan;
+            }
+            let mut children = Vec::new();
+            for child in plan.children() {
+                children.push(self.run(sql, Arc::clone(child), native, stats).await);
+            }
+            #[expect(
+                deprecated,
+                reason = "its successor needs options that a test has no use for"
+            )]
+            plan.with_new_children(children).unwrap()
+        }
+        .boxed()
+    }
+}
+
+fn is_for_servers(plan: &Plan) -> bool {
+    if plan.is::<SegmentScanExec>() {
+        return true;
+    }
+    let passes = plan.is::<FilterExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<CooperativeExec>()
+        || plan
+            .downcast_ref::<AggregateExec>()
+            .is_some_and(|aggregate| *aggregate.mode() == AggregateMode::Partial);
+    passes && plan.children().iter().all(|child| is_for_servers(child))
+}
