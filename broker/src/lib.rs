@@ -104,8 +104,11 @@ impl Broker {
         self.tasks.stop(grace).await;
     }
 
-    /// Rows that a query would see now, without one: sealed ones of the state.
+    /// The controller was heard and somebody holds every segment.
     pub fn is_ready(&self) -> bool {
         self.queries.ready().is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

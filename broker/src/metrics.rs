@@ -13,9 +13,14 @@ pub(crate) struct BrokerMetrics {
 impl Default for BrokerMetrics {
     fn default() -> Self {
         let registry = Metrics::default();
+        let queries = registry.counter_by("tannin_broker_queries_total", "queries", "outcome");
+        // Both are there from the start, at 0.
+        for outcome in ["ok", "error"] {
+            queries.with_label_values(&[outcome]);
+        }
         Self {
             latency: registry.latency("tannin_broker_query_seconds", "time of a query"),
-            queries: registry.counter_by("tannin_broker_queries_total", "queries", "outcome"),
+            queries,
             registry,
         }
     }

@@ -82,7 +82,8 @@ impl Planner {
         // `now()` is what the clock says, as everywhere.
         let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
         session.execution_props_mut().query_execution_start_time = now;
-        let plan = self.physical_plan(&session, statement, context).await;
+        // Planning is a large future.
+        let plan = Box::pin(self.physical_plan(&session, statement, context)).await;
         let (plan, explained) =
             plan.map_err(|error| statement.place(to_fault(&error, &statement.text)))?;
         Ok(Planned {

@@ -182,7 +182,8 @@ impl FragmentApi for Handle {
             return Err(fault);
         }
         let rows = self.0.system.get(&request.table);
-        let batches = rows.map(|rows| encode_batches(&rows.schema(), &[rows.clone()]).unwrap());
+        let batches =
+            rows.map(|rows| encode_batches(&rows.schema(), std::slice::from_ref(rows)).unwrap());
         Ok(SystemRowsReply {
             batches: batches.unwrap_or_default(),
             fault: None,
