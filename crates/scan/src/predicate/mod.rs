@@ -188,9 +188,12 @@ impl<'a> Compiler<'a, '_> {
         if codes.covers(dictionary.cardinality()) && (nulls.is_none() || null_matches) {
             return Ok(Some(Decided::Always));
         }
-        if nulls.is_none()
-            && let Some(documents) = self.from_index(column, &dictionary, &codes, name)?
+        if !null_matches
+            && let Some(mut documents) = self.from_index(column, &dictionary, &codes, name)?
         {
+            if let Some(nulls) = nulls {
+                documents -= self.null_documents(nulls);
+            }
             return Ok(Some(Decided::Rows(Conjunct::Documents(documents))));
         }
         index("dictionary");
@@ -228,6 +231,16 @@ impl<'a> Compiler<'a, '_> {
         self.counters
             .update(|stats| stats.entries_scanned_in_filter += count as u64);
         Some((CodeSet::new(matches), null_matches))
+    }
+
+    fn null_documents(&self, nulls: Nulls<'_>) -> RoaringBitmap {
+        let rows = self.view.row_count();
+        let blocks = (0..rows).step_by(BLOCK_ROWS as usize);
+        let blocks = blocks.map(|start| start..rows.min(start + BLOCK_ROWS));
+        blocks
+            .filter(|block| nulls.any_in(block.clone()))
+            .flat_map(|block| block.filter(|document| nulls.is_null(*document)))
+            .collect()
     }
 
     /// From the sorted column's ranges, or from the inverted index when few documents match.
