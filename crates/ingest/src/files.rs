@@ -46,7 +46,7 @@ pub enum FileError {
         source: arrow::error::ArrowError,
     },
     #[error(
-        "`{path}`: only .parquet, .csv with a header and .json with one object a line can be imported"
+        "`{path}`: import takes .parquet, .csv with a header, and .json with one object a line"
     )]
     Format { path: String },
 }
@@ -372,6 +372,6 @@ mod tests {
             text("x.csv", bad_row)
         );
         assert!(text("x.parquet", b"PAR1").contains("no Parquet file"));
-        assert!(text("x.xlsx", b"").contains("only .parquet"));
+        assert!(text("x.xlsx", b"").contains("import takes .parquet"));
     }
 }
