@@ -73,11 +73,11 @@ impl Readiness {
             return Err("waiting for the controller".to_owned());
         }
         if !waits.segments.is_empty() {
-            return Err(format!("{} segments to load", waits.segments.len()));
+            return Err(format!("segments to load: {}", waits.segments.len()));
         }
         if !waits.consumers.is_empty() {
             return Err(format!(
-                "{} partitions to catch up with",
+                "partitions to catch up with: {}",
                 waits.consumers.len()
             ));
         }

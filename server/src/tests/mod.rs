@@ -4,16 +4,19 @@
 mod fakes;
 mod fragments;
 mod kafka;
+mod offline;
 mod replicas;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deepstore::DeepStore;
+use parking_lot::Mutex;
 use rest::HostGuard;
 use rpc::InProcessNetwork;
-use runtime::{ComputePool, MemoryBudget, OsFiles, SystemClock, TaskGroup};
+use runtime::{Clock, ComputePool, MemoryBudget, OsFiles, SystemClock, TaskGroup};
 use schemas::cluster::{SegmentState, TableState};
 use schemas::segment::{Ledger, SegmentRecord};
 use schemas::table::{FlushLimits, Retention, StreamSpec, StreamStart};
@@ -39,6 +42,9 @@ struct World {
     deep: DeepStore,
     table: TableId,
     streams: Arc<dyn Streams>,
+    clock: Arc<dyn Clock>,
+    /// Of the HTTP listener of the last server.
+    http: Mutex<Option<SocketAddr>>,
 }
 
 fn spec(id: TableId) -> TableSpec {
@@ -102,6 +108,8 @@ impl World {
         Self {
             folder,
             streams: Arc::new(MemoryStreams(Arc::clone(&log))),
+            clock: SystemClock::shared(),
+            http: Mutex::default(),
             log,
             control,
             deep,
@@ -122,16 +130,18 @@ impl World {
             query_memory_bytes: 1 << 30,
             fragment_memory_bytes: 1 << 28,
         };
+        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        *self.http.lock() = http.local_addr().ok();
         let parts = Parts {
             network,
             deep: self.deep.clone(),
             streams: Arc::clone(&self.streams),
-            clock: SystemClock::shared(),
+            clock: Arc::clone(&self.clock),
             files: Arc::new(OsFiles),
             compute: ComputePool::new(2),
             memory: MemoryBudget::root("process", 4 << 30),
             tasks: TaskGroup::new(name),
-            http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            http,
             grpc: None,
         };
         crate::start(config, parts).await.unwrap()

@@ -11,7 +11,7 @@ async fn ghost_commits(world: &World, end: i64) -> SegmentRecord {
     record
 }
 
-async fn ghost_uploads(world: &World, end: i64) -> SegmentRecord {
+pub(super) async fn ghost_uploads(world: &World, end: i64) -> SegmentRecord {
     let spec = world.state().spec;
     let id = SegmentId {
         table: world.table,
