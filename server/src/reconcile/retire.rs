@@ -1,0 +1,106 @@
+//! Letting go: of what went to another server, after a grace, and of dropped tables, at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::cluster::{SegmentState, TableState};
+use schemas::{Partition, SegmentId, TableId};
+
+use super::{GRACE, Reconciler, STOP_GRACE};
+use crate::view::Table;
+
+impl Reconciler {
+    /// Lets go of what the state does not give to this server any more.
+    pub(super) async fn retire(&mut self, table: &TableState, here: &Arc<Table>) {
+        let view = here.view();
+        let now = self.core.clock.monotonic();
+        let wanted: HashMap<SegmentId, &SegmentState> = table
+            .segments
+            .iter()
+            .map(|segment| (segment.record.id, segment))
+            .collect();
+        let mut gone = Vec::new();
+        for segment in view.sealed().values() {
+            let id = segment.id();
+            // What is sealed here and not committed yet consumes, for the state.
+            let keep = wanted
+                .get(&id)
+                .is_some_and(|state| self.is_mine(state) || !state.record.is_done());
+            if self.is_over(keep, (id, Some(segment.crc())), now) {
+                gone.push((id, segment.crc()));
+            }
+        }
+        let mut lost = Vec::new();
+        for partition in view.partitions() {
+            let id = SegmentId {
+                table: here.id,
+                partition,
+                sequence: 0,
+            };
+            let keep = self.consumers.contains_key(&(here.id, partition));
+            if self.is_over(keep, (id, None), now) {
+                lost.push(partition);
+            }
+        }
+        if gone.is_empty() && lost.is_empty() {
+            return;
+        }
+        here.publish(|view| {
+            for (id, _) in &gone {
+                view.remove_sealed(id.partition, id.sequence);
+            }
+            for partition in lost {
+                view.remove_run(partition);
+            }
+        });
+        self.core.heart.hurry();
+        let core = Arc::clone(&self.core);
+        let removed = self.core.compute.run(move || {
+            for (id, crc) in gone {
+                core.store.remove_file(&core.store.path(id, crc));
+            }
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "segment files were not removed");
+        }
+    }
+
+    /// Whether something that is not to be kept has been so for the grace.
+    fn is_over(&mut self, keep: bool, key: (SegmentId, Option<u32>), now: Duration) -> bool {
+        if keep {
+            self.unwanted.remove(&key);
+            return false;
+        }
+        let since = *self.unwanted.entry(key).or_insert(now);
+        let over = now.saturating_sub(since) >= GRACE;
+        if over {
+            self.unwanted.remove(&key);
+        }
+        over
+    }
+
+    pub(super) async fn drop_table(&mut self, id: TableId) {
+        let consumers: Vec<(TableId, Partition)> = self
+            .consumers
+            .keys()
+            .copied()
+            .filter(|(table, _)| *table == id)
+            .collect();
+        for key in consumers {
+            if let Some(running) = self.consumers.remove(&key) {
+                running.consumer.stop(STOP_GRACE).await;
+            }
+        }
+        self.restarts.retain(|(table, _), _| *table != id);
+        self.retries.retain(|(segment, _), _| segment.table != id);
+        self.unwanted.retain(|(segment, _), _| segment.table != id);
+        self.core.tables.remove(id);
+        self.core.heart.hurry();
+        let core = Arc::clone(&self.core);
+        let removed = self.core.compute.run(move || core.store.remove_table(id));
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, table = %id, "a table's files were not removed");
+        }
+    }
+}
