@@ -382,12 +382,22 @@ async fn hostile_frames_close_their_connection_only() {
     running.stop().await;
 }
 
-/// Prints figures; it checks only that everything came.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn speed() {
+    print_speed(SyncPolicy::Every(Duration::from_millis(50))).await;
+    print_speed(SyncPolicy::OnAck).await;
+}
+
+/// It checks only that everything came.
+async fn print_speed(sync: SyncPolicy) {
     const COUNT: u32 = 100_000;
     let folder = tempfile::tempdir().unwrap();
-    let running = start(folder.path()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = LogConfig {
+        sync,
+        ..LogConfig::new(folder.path().to_owned())
+    };
+    let running = start_with(config, listener, SystemClock::shared());
     let source = running.source();
     source.create_topic("t", 1).await.unwrap();
     let options = [("linger.ms", "5")];
@@ -448,7 +458,7 @@ async fn speed() {
     };
     let ((), latencies) = tokio::join!(send, read);
     eprintln!(
-        "produced {:.0}/s, consumed {:.0}/s; at 1000/s produce to fetch p50 {:?}, p99 {:?}",
+        "{sync:?}: produced {:.0}/s, consumed {:.0}/s; at 1000/s produce to fetch p50 {:?}, p99 {:?}",
         per_second(produced),
         per_second(consumed),
         latencies[1000],

@@ -360,25 +360,4 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Transaction>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_read_as_it_was_written() {
-        let mut known = Transaction::new(7, Duration::from_secs(60));
-        (known.epoch, known.ending) = (3, Some(Outcome::Commit));
-        known.partitions = vec![("a-b.c".to_owned(), 0), ("a-b.c".to_owned(), 12)];
-        for id in ["", "tx", "with space:\n", "ü"] {
-            let line = line(id, &known);
-            assert_eq!(parse(line.trim_end()), Some((id.to_owned(), known.clone())));
-        }
-        for damaged in [
-            "",
-            "7 3 60000 commit",
-            "7 3 60000 maybe x",
-            "7 3 60000 - x7",
-        ] {
-            assert_eq!(parse(damaged), None, "{damaged}");
-        }
-    }
-}
+mod tests;
