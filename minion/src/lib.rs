@@ -1,1 +1,109 @@
 //! The role that leases background tasks and rewrites or removes segments.
+//!
+//! The controller keeps the tasks; a minion asks for one, carries it out and says how it ended.
+//! Every task may be run twice, by one minion or by two at once: a minion that dies in the middle
+//! loses its lease, and another begins the task again. A minion keeps nothing.
+
+mod heartbeat;
+mod metrics;
+mod removal;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deepstore::DeepStore;
+use rest::{HostGuard, health_routes};
+use rpc::Network;
+use runtime::{Clock, TaskGroup};
+use schemas::{Fault, InstanceId};
+use tokio::net::TcpListener;
+
+use heartbeat::Heart;
+use metrics::MinionMetrics;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `Minion_127.0.0.1_9514`.
+    pub instance: InstanceId,
+    /// Where its HTTP service is reached.
+    pub address: String,
+    pub version: &'static str,
+    pub hosts: HostGuard,
+}
+
+pub struct Parts {
+    pub network: Arc<dyn Network>,
+    pub deep: DeepStore,
+    pub clock: Arc<dyn Clock>,
+    pub tasks: TaskGroup,
+    pub http: TcpListener,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("http", &self.http)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all tasks of a minion share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) deep: DeepStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) heart: Heart,
+    pub(crate) metrics: MinionMetrics,
+}
+
+/// A running minion.
+#[derive(Debug)]
+pub struct Minion {
+    core: Arc<Core>,
+    tasks: TaskGroup,
+}
+
+pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
+    let Parts {
+        network,
+        deep,
+        clock,
+        tasks,
+        http,
+    } = parts;
+    let core = Arc::new(Core {
+        heart: Heart::new(clock.now_ms()),
+        config,
+        network,
+        deep,
+        clock,
+        metrics: MinionMetrics::new(),
+    });
+    let asked = Arc::clone(&core);
+    let routes = health_routes(
+        core.config.version,
+        Arc::new(move || asked.heart.check()),
+        core.metrics.all.clone(),
+    );
+    rest::serve(http, routes, core.config.hosts.clone(), "minion", &tasks);
+    heartbeat::start(&core, &tasks);
+    work::start(&core, &tasks);
+    Ok(Minion { core, tasks })
+}
+
+impl Minion {
+    /// `Ok` when it serves; otherwise what it waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        self.core.heart.check()
+    }
+
+    /// A task under way is left as it is: its lease ends, and somebody begins it again.
+    pub async fn stop(&self, grace: Duration) {
+        self.tasks.stop(grace).await;
+    }
+}

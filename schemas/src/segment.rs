@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Offset, SegmentId};
+use crate::ids::{Offset, SegmentId, TableId};
 use crate::table::TableSpec;
 use crate::types::Value;
 
@@ -90,6 +90,21 @@ impl SegmentRecord {
             id.table, id.partition, id.sequence
         )
     }
+
+    /// Whose object it is; `None` for a key that [`Self::object_key`] does not make.
+    pub fn parse_object_key(key: &str) -> Option<(SegmentId, u32)> {
+        let mut parts = key.strip_suffix(".seg")?.split('/');
+        let table = TableId(parts.next()?.parse().ok()?);
+        let partition = parts.next()?.parse().ok()?;
+        let (sequence, crc) = parts.next()?.split_once('-')?;
+        let id = SegmentId {
+            table,
+            partition,
+            sequence: sequence.parse().ok()?,
+        };
+        let crc = u32::from_str_radix(crc, 16).ok()?;
+        (Self::object_key(id, crc) == key).then_some((id, crc))
+    }
 }
 
 /// `table__partition__sequence__yyyyMMddTHHmmZ`, Pinot's form; OFFLINE tables have no partition.
@@ -127,7 +142,30 @@ fn civil(ms: i64) -> (i64, i64, i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::civil;
+    use super::*;
+
+    #[test]
+    fn object_keys_are_read_back_and_others_refused() {
+        let id = SegmentId {
+            table: TableId::random(),
+            partition: 3,
+            sequence: 12,
+        };
+        let key = SegmentRecord::object_key(id, 0xab);
+        assert_eq!(SegmentRecord::parse_object_key(&key), Some((id, 0xab)));
+        let table = id.table;
+        for other in [
+            "photos/2024/1.jpg".to_owned(),
+            format!("{table}/3/12.seg"),
+            format!("{table}/3/012-000000ab.seg"),
+            format!("{table}/3/12-ab.seg"),
+            format!("{table}/3/12-000000ab.seg.tmp"),
+            format!("backup/{key}"),
+            format!("{}/3/12-000000ab.seg", table.0),
+        ] {
+            assert_eq!(SegmentRecord::parse_object_key(&other), None, "{other}");
+        }
+    }
 
     #[test]
     fn civil_dates() {

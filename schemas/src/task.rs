@@ -30,10 +30,36 @@ pub enum TaskKind {
 }
 
 impl TaskKind {
+    pub const NAMES: [&'static str; 2] = ["remove_objects", "remove_orphans"];
+
     pub const fn name(&self) -> &'static str {
         match self {
             Self::RemoveObjects { .. } => "remove_objects",
             Self::RemoveOrphans { .. } => "remove_orphans",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_json() {
+        let kinds = [
+            TaskKind::RemoveObjects {
+                keys: vec![],
+                segments: vec![],
+            },
+            TaskKind::RemoveOrphans {
+                known: vec![],
+                older_than_ms: 0,
+            },
+        ];
+        for (kind, name) in kinds.iter().zip(TaskKind::NAMES) {
+            let json = serde_json::to_value(kind).unwrap();
+            assert_eq!(json["kind"], name);
+            assert_eq!(kind.name(), name);
         }
     }
 }

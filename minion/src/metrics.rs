@@ -1,0 +1,31 @@
+//! What `/metrics` of a minion tells.
+
+use prometheus::{IntCounter, IntCounterVec};
+use rest::Metrics;
+
+#[derive(Clone, Debug)]
+pub(crate) struct MinionMetrics {
+    pub(crate) all: Metrics,
+    pub(crate) finished: IntCounterVec,
+    pub(crate) failed: IntCounterVec,
+    pub(crate) objects_removed: IntCounter,
+}
+
+impl MinionMetrics {
+    pub(crate) fn new() -> Self {
+        let all = Metrics::default();
+        Self {
+            finished: all.counter_by("tannin_minion_tasks_total", "tasks done", "kind"),
+            failed: all.counter_by(
+                "tannin_minion_task_failures_total",
+                "tasks that failed and will be tried again",
+                "kind",
+            ),
+            objects_removed: all.counter(
+                "tannin_minion_objects_removed_total",
+                "objects removed from the deep store",
+            ),
+            all,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! One task after another: leased, run, reported.
+//!
+//! Invariant: a task is reported as done only when all of it is done. What failed is reported with
+//! its fault and stays with the controller, which hands it out again when the lease has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::{Backoff, TaskGroup};
+use schemas::Fault;
+use schemas::proto::{FinishTaskRequest, LeaseTaskRequest};
+use schemas::task::{Task, TaskKind};
+
+use crate::{Core, removal};
+
+/// Between two questions when there is nothing to do.
+const IDLE: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
+    let core = Arc::clone(core);
+    tasks.spawn("minion work", |stop| async move {
+        let work = async {
+            let mut backoff = Backoff::up_to(RETRY_MAX);
+            loop {
+                let pause = match one_task(&core).await {
+                    Ok(Found::Task) => {
+                        backoff.reset();
+                        continue;
+                    }
+                    Ok(Found::Nothing) => {
+                        backoff.reset();
+                        IDLE
+                    }
+                    Err(fault) => {
+                        tracing::debug!(cause = %fault, "no task can be leased or finished");
+                        backoff.next_delay()
+                    }
+                };
+                core.clock.sleep(pause).await;
+            }
+        };
+        stop.run_until_cancelled(work).await;
+    });
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Task,
+    Nothing,
+}
+
+/// An `Err` is one of the way to the controller, not of the task.
+async fn one_task(core: &Core) -> Result<Found, Fault> {
+    let instance = &core.config.instance;
+    let controller = core.network.controller()?;
+    let request = LeaseTaskRequest {
+        instance: instance.0.clone(),
+        kinds: TaskKind::NAMES.map(str::to_owned).to_vec(),
+    };
+    let leased = controller.lease_task(request).await?.task;
+    if leased.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let task: Task = serde_json::from_slice(&leased)
+        .map_err(|error| Fault::internal(format!("the task is not understood: {error}")))?;
+    let kind = task.kind.name();
+    let outcome = run(core, &task.kind).await;
+    let (fault, summary) = match outcome {
+        Ok(summary) => {
+            tracing::info!(task = %task.id, kind, summary, "task done");
+            core.metrics.finished.with_label_values(&[kind]).inc();
+            (None, summary)
+        }
+        Err(fault) => {
+            tracing::warn!(task = %task.id, kind, cause = %fault, "task failed");
+            core.metrics.failed.with_label_values(&[kind]).inc();
+            (Some(fault.into()), String::new())
+        }
+    };
+    let report = FinishTaskRequest {
+        instance: instance.0.clone(),
+        task_id: task.id.as_bytes().to_vec().into(),
+        fault,
+        summary,
+    };
+    controller.finish_task(report).await?;
+    Ok(Found::Task)
+}
+
+/// What was done, in words.
+async fn run(core: &Core, kind: &TaskKind) -> Result<String, Fault> {
+    match kind {
+        TaskKind::RemoveObjects { keys, .. } => removal::objects(core, keys).await,
+        TaskKind::RemoveOrphans {
+            known,
+            older_than_ms,
+        } => removal::orphans(core, known, *older_than_ms).await,
+    }
+}
