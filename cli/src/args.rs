@@ -20,7 +20,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start everything in one process, with sample data that keeps arriving
-    #[command(after_help = "Example:\n  tannin quickstart --data-dir /tmp/tannin --port-offset 1000")]
+    #[command(
+        after_help = "Example:\n  tannin quickstart --data-dir /tmp/tannin --port-offset 1000"
+    )]
     Quickstart(QuickstartArgs),
     /// Start one role or all roles of a cluster
     #[command(after_help = "Example:\n  tannin start --config node.toml --role broker,server")]
@@ -32,7 +34,9 @@ pub enum Command {
     )]
     Sql(SqlArgs),
     /// Create, list, watch and drop tables
-    #[command(after_help = "Example:\n  tannin table create clicks --kafka localhost:9092 --topic clicks")]
+    #[command(
+        after_help = "Example:\n  tannin table create clicks --kafka localhost:9092 --topic clicks"
+    )]
     Table(TableArgs),
     /// Load a Parquet, CSV or JSON-lines file into a table
     #[command(after_help = "Example:\n  tannin import trips.parquet")]
@@ -54,8 +58,9 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
     /// Where everything is kept; started again on the same folder it goes on where it was
-    #[arg(long, value_name = "DIR", default_value = "./tannin-data")]
-    pub data_dir: PathBuf,
+    /// [default: ./tannin-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Live events after the history; 0 = none
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub events_per_second: u32,
@@ -63,8 +68,8 @@ pub struct QuickstartArgs {
     #[arg(long)]
     pub empty: bool,
     /// Added to every port
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub port_offset: u16,
+    #[arg(long, value_name = "N")]
+    pub port_offset: Option<u16>,
     /// Override a setting
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
@@ -76,7 +81,12 @@ pub struct StartArgs {
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
     /// controller, broker, server, minion; comma separated
-    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "controller,broker,server,minion")]
+    #[arg(
+        long,
+        value_name = "ROLES",
+        value_delimiter = ',',
+        default_value = "controller,broker,server,minion"
+    )]
     pub role: Vec<Role>,
     /// Override a setting
     #[arg(long, value_name = "SECTION.KEY=VALUE")]

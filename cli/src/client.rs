@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::NodeArgs;
 
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     pub broker: String,
     pub controller: String,
@@ -16,7 +16,7 @@ pub struct Client {
 
 /// Answer of `/v1/sql`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub columns: Vec<Column>,
     pub rows: Vec<Vec<Value>>,
     pub stats: Stats,
@@ -25,7 +25,7 @@ pub struct Answer {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Column {
+pub(crate) struct Column {
     pub name: String,
     #[serde(rename = "type")]
     pub data_type: String,
@@ -33,7 +33,7 @@ pub struct Column {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Stats {
+pub(crate) struct Stats {
     pub time_used_ms: f64,
     pub segments_processed: u64,
     pub segments_total: u64,
@@ -44,7 +44,7 @@ pub struct Stats {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct TableInfo {
+pub(crate) struct TableInfo {
     pub name: String,
     pub rows: Option<u64>,
     pub columns: Vec<Column>,
@@ -52,7 +52,7 @@ pub struct TableInfo {
 
 /// A statement that was refused, with its place.
 #[derive(Debug, Deserialize)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     pub code: u32,
     pub message: String,
     pub line: Option<usize>,
@@ -68,20 +68,28 @@ impl std::fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Client {
-    pub fn new(node: &NodeArgs) -> Result<Self> {
+    pub(crate) fn new(node: &NodeArgs) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let broker = shift(&node.broker, node.port_offset)?;
         let controller = shift(&node.controller, node.port_offset)?;
-        Ok(Self { http, broker, controller })
+        Ok(Self {
+            http,
+            broker,
+            controller,
+        })
     }
 
-    pub fn at(broker: &str, controller: &str) -> Result<Self> {
+    pub(crate) fn at(broker: &str, controller: &str) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { http, broker: broker.to_owned(), controller: controller.to_owned() })
+        Ok(Self {
+            http,
+            broker: broker.to_owned(),
+            controller: controller.to_owned(),
+        })
     }
 
     /// In the standard dialect.
-    pub async fn sql(&self, statement: &str) -> Result<Answer> {
+    pub(crate) async fn sql(&self, statement: &str) -> Result<Answer> {
         let url = format!("http://{}/v1/sql", self.broker);
         let request = self.http.post(url).json(&json!({ "sql": statement }));
         let response = send(request, "broker", &self.broker).await?;
@@ -101,7 +109,7 @@ impl Client {
     }
 
     /// Tables with their columns and row counts.
-    pub async fn tables(&self) -> Result<Vec<TableInfo>> {
+    pub(crate) async fn tables(&self) -> Result<Vec<TableInfo>> {
         let request = self.http.get(format!("http://{}/v1/tables", self.broker));
         let response = send(request, "broker", &self.broker).await?;
         let status = response.status();
@@ -113,19 +121,34 @@ impl Client {
         struct Body {
             tables: Vec<TableInfo>,
         }
-        let body: Body = serde_json::from_str(&text).context("the list of tables is not understood")?;
+        let body: Body =
+            serde_json::from_str(&text).context("the list of tables is not understood")?;
         Ok(body.tables)
     }
 
-    pub async fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         self.controller_call(Method::GET, path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Result<Value> {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Result<Value> {
         self.controller_call(Method::POST, path, Some(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Result<Value> {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Result<Value> {
+        self.controller_call(Method::PUT, path, Some(body)).await
+    }
+
+    /// `None`: there is no such thing.
+    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>> {
+        let request = self.http.get(format!("http://{}{path}", self.controller));
+        let response = send(request, "controller", &self.controller).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        answer_of(response).await.map(Some)
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
         self.controller_call(Method::DELETE, path, None).await
     }
 
@@ -135,7 +158,9 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value> {
-        let mut request = self.http.request(method, format!("http://{}{path}", self.controller));
+        let mut request = self
+            .http
+            .request(method, format!("http://{}{path}", self.controller));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -143,21 +168,29 @@ impl Client {
     }
 
     /// Uploads one packed segment with its record.
-    pub async fn upload(&self, table: &str, record: &str, body: Vec<u8>) -> Result<Value> {
+    pub(crate) async fn upload(&self, table: &str, record: &str, body: Vec<u8>) -> Result<Value> {
         let url = format!("http://{}/v1/segments/{table}", self.controller);
-        let request = self.http.post(url).header("x-tannin-segment", record).body(body);
+        let request = self
+            .http
+            .post(url)
+            .header("x-tannin-segment", record)
+            .body(body);
         self.controller_answer(request).await
     }
 
     async fn controller_answer(&self, request: RequestBuilder) -> Result<Value> {
         let response = send(request, "controller", &self.controller).await?;
-        let status = response.status();
-        let text = response.text().await.context("the answer broke off")?;
-        if !status.is_success() {
-            return Err(refused(status, &text));
-        }
-        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        answer_of(response).await
     }
+}
+
+async fn answer_of(response: reqwest::Response) -> Result<Value> {
+    let status = response.status();
+    let text = response.text().await.context("the answer broke off")?;
+    if !status.is_success() {
+        return Err(refused(status, &text));
+    }
+    Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
 async fn send(request: RequestBuilder, role: &str, address: &str) -> Result<reqwest::Response> {
@@ -188,7 +221,11 @@ fn shift(address: &str, offset: u16) -> Result<String> {
     let Some((host, port)) = address.rsplit_once(':') else {
         bail!("`{address}` is no address; write host:port");
     };
-    let port: u16 = port.parse().with_context(|| format!("`{address}` has no port number"))?;
-    let port = port.checked_add(offset).with_context(|| format!("{port} + {offset} is no port"))?;
+    let port: u16 = port
+        .parse()
+        .with_context(|| format!("`{address}` has no port number"))?;
+    let port = port
+        .checked_add(offset)
+        .with_context(|| format!("{port} + {offset} is no port"))?;
     Ok(format!("{host}:{port}"))
 }

@@ -9,21 +9,22 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use runtime::{Files, OsFiles};
 
 use crate::exit::Exit;
 
 /// Raised whenever an older version could not read what this one writes.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 #[derive(Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     /// Holds the lock until it is dropped.
     _lock: File,
 }
 
 impl DataDir {
-    pub fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path)
             .with_context(|| format!("cannot create the data dir `{}`", path.display()))?;
         let path = path
@@ -39,16 +40,16 @@ impl DataDir {
         Ok(Self { path, _lock: lock })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Written when all listeners are up, removed when the node stops.
-    pub fn write_ports(&self, ports: &serde_json::Value) -> Result<()> {
+    pub(crate) fn write_ports(&self, ports: &serde_json::Value) -> Result<()> {
         let path = self.join("ports.json");
         let temporary = self.join("ports.json.tmp");
         fs::write(&temporary, format!("{ports:#}\n"))
@@ -56,7 +57,25 @@ impl DataDir {
             .with_context(|| format!("cannot write `{}`", path.display()))
     }
 
-    pub fn remove_ports(&self) {
+    /// The name of this node's server: that of its first start, so that its segments are found
+    /// again when the ports are others.
+    pub(crate) fn name_once(&self, first: &str) -> Result<String> {
+        let path = self.join("INSTANCE");
+        match fs::read_to_string(&path) {
+            Ok(name) => return Ok(name.trim().to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
+            }
+        }
+        let name = format!("{first}\n");
+        OsFiles
+            .write_new(&path, "instance", &mut |out| out.write_all(name.as_bytes()))
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok(first.to_owned())
+    }
+
+    pub(crate) fn remove_ports(&self) {
         let _ = fs::remove_file(self.join("ports.json"));
     }
 }
@@ -76,7 +95,11 @@ fn lock(path: &Path) -> Result<File> {
         let mut owner = String::new();
         let _ = file.read_to_string(&mut owner);
         let owner = owner.trim();
-        let who = if owner.is_empty() { String::new() } else { format!(" (process {owner})") };
+        let who = if owner.is_empty() {
+            String::new()
+        } else {
+            format!(" (process {owner})")
+        };
         return Err(Exit::data_dir(format!(
             "the data dir `{}` is in use by another tannin{who}; stop that one, or choose another \
              folder with --data-dir",
@@ -135,7 +158,10 @@ mod tests {
         let held = DataDir::open(folder.path()).unwrap();
         let error = DataDir::open(folder.path()).unwrap_err();
         assert_eq!(code_of(&error), std::process::ExitCode::from(3));
-        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        assert!(
+            error.to_string().contains(&std::process::id().to_string()),
+            "{error}"
+        );
         drop(held);
         DataDir::open(folder.path()).unwrap();
     }

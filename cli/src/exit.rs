@@ -20,11 +20,19 @@ pub struct Exit {
 
 impl Exit {
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self { kind: ExitKind::Usage, message: message.into() }.into()
+        Self {
+            kind: ExitKind::Usage,
+            message: message.into(),
+        }
+        .into()
     }
 
     pub fn data_dir(message: impl Into<String>) -> anyhow::Error {
-        Self { kind: ExitKind::DataDir, message: message.into() }.into()
+        Self {
+            kind: ExitKind::DataDir,
+            message: message.into(),
+        }
+        .into()
     }
 }
 
@@ -38,6 +46,9 @@ impl std::error::Error for Exit {}
 
 /// The exit code of `error`, wherever in its chain the [`Exit`] is.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
-    let kind = error.chain().find_map(|cause| cause.downcast_ref::<Exit>()).map(|exit| exit.kind);
+    let kind = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Exit>())
+        .map(|exit| exit.kind);
     ExitCode::from(kind.unwrap_or(ExitKind::Failed) as u8)
 }

@@ -8,11 +8,18 @@
 pub mod args;
 mod client;
 mod commands;
+mod configs;
 mod data_dir;
 pub mod exit;
+mod load;
 mod local;
+mod machine;
+pub mod node;
 mod ports;
+mod quickstart;
 mod render;
+mod signals;
+mod telemetry;
 mod units;
 
 use anyhow::{Context, Result};
@@ -37,10 +44,13 @@ pub fn run(cli: Cli) -> Result<()> {
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Quickstart(args) => quickstart::run(args).await,
+            Command::Start(args) => commands::start::run(args).await,
             Command::Sql(args) => commands::sql::run(args).await,
+            Command::Table(args) => commands::table::run(args).await,
+            Command::Import(args) => commands::import::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,
             Command::Config { .. } | Command::Version => Ok(()),
-            _ => Ok(()),
         }
     });
     runtime.shutdown_background();

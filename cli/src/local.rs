@@ -15,10 +15,13 @@ use crate::client::{Answer, Column, Stats};
 const EXTENSIONS: [&str; 3] = ["parquet", "csv", "json"];
 
 /// The files that `statement` reads; `None` when it reads tables of a node.
-pub fn files_of(statement: &str) -> Option<Vec<String>> {
+pub(crate) fn files_of(statement: &str) -> Option<Vec<String>> {
     let files: Vec<String> = quoted(statement)
         .filter(|(before, name)| {
-            let word = before.trim_end().rsplit(|c: char| !c.is_alphabetic()).next();
+            let word = before
+                .trim_end()
+                .rsplit(|c: char| !c.is_alphabetic())
+                .next();
             let after_from = word
                 .is_some_and(|w| w.eq_ignore_ascii_case("from") || w.eq_ignore_ascii_case("join"));
             after_from && extension(name).is_some()
@@ -42,10 +45,12 @@ fn quoted(statement: &str) -> impl Iterator<Item = (&str, &str)> {
 
 fn extension(name: &str) -> Option<&'static str> {
     let (_, found) = name.rsplit_once('.')?;
-    EXTENSIONS.into_iter().find(|known| found.eq_ignore_ascii_case(known))
+    EXTENSIONS
+        .into_iter()
+        .find(|known| found.eq_ignore_ascii_case(known))
 }
 
-pub async fn query(statement: &str, files: &[String]) -> Result<Answer> {
+pub(crate) async fn query(statement: &str, files: &[String]) -> Result<Answer> {
     let started = Instant::now();
     let session = SessionContext::new_with_config(SessionConfig::new());
     let mut sql = statement.to_owned();
@@ -54,10 +59,16 @@ pub async fn query(statement: &str, files: &[String]) -> Result<Answer> {
             bail!("there is no file `{file}`");
         }
         let table = format!("file_{index}");
-        register(&session, &table, file).await.with_context(|| format!("cannot read `{file}`"))?;
+        register(&session, &table, file)
+            .await
+            .with_context(|| format!("cannot read `{file}`"))?;
         sql = sql.replacen(&format!("'{file}'"), &table, 1);
     }
-    if sql.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("from")) {
+    if sql
+        .trim_start()
+        .get(..4)
+        .is_some_and(|word| word.eq_ignore_ascii_case("from"))
+    {
         sql = format!("SELECT * {sql}");
     }
     let frame = session.sql(&sql).await?;
@@ -79,16 +90,31 @@ pub async fn query(statement: &str, files: &[String]) -> Result<Answer> {
         time_used_ms: started.elapsed().as_secs_f64() * 1000.0,
         ..Stats::default()
     };
-    Ok(Answer { columns, rows, stats, warnings: Vec::new() })
+    Ok(Answer {
+        columns,
+        rows,
+        stats,
+        warnings: Vec::new(),
+    })
 }
 
 async fn register(session: &SessionContext, table: &str, file: &str) -> Result<()> {
     match extension(file) {
         Some("parquet") => {
-            session.register_parquet(table, file, ParquetReadOptions::default()).await?;
+            session
+                .register_parquet(table, file, ParquetReadOptions::default())
+                .await?;
         }
-        Some("csv") => session.register_csv(table, file, CsvReadOptions::new()).await?,
-        _ => session.register_json(table, file, JsonReadOptions::default()).await?,
+        Some("csv") => {
+            session
+                .register_csv(table, file, CsvReadOptions::new())
+                .await?
+        }
+        _ => {
+            session
+                .register_json(table, file, JsonReadOptions::default())
+                .await?
+        }
     }
     Ok(())
 }
@@ -129,7 +155,11 @@ fn json_rows(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<serde_j
         }
     };
     Ok((0..batch.num_rows())
-        .map(|row| (0..columns.len()).map(|column| value(column, row)).collect())
+        .map(|row| {
+            (0..columns.len())
+                .map(|column| value(column, row))
+                .collect()
+        })
         .collect())
 }
 
@@ -141,7 +171,10 @@ mod tests {
     fn only_quoted_names_after_from_are_files() {
         let of = |sql| files_of(sql).unwrap_or_default();
         assert_eq!(of("FROM 'x.parquet' LIMIT 5"), ["x.parquet"]);
-        assert_eq!(of("select * from 'a b.csv' t join 'c.json' u on true"), ["a b.csv", "c.json"]);
+        assert_eq!(
+            of("select * from 'a b.csv' t join 'c.json' u on true"),
+            ["a b.csv", "c.json"]
+        );
         assert!(files_of("SELECT * FROM flights WHERE f = 'x.parquet'").is_none());
     }
 }

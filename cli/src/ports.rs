@@ -15,7 +15,7 @@ use crate::exit::Exit;
 
 /// The listeners of the roles that run here.
 #[derive(Debug, Default)]
-pub struct Listeners {
+pub(crate) struct Listeners {
     pub controller_http: Option<TcpListener>,
     pub controller_grpc: Option<TcpListener>,
     pub broker_http: Option<TcpListener>,
@@ -35,7 +35,7 @@ const OFFSETS: std::ops::Range<u16> = 1..60;
 const OFFSET_STEP: u16 = 1000;
 
 impl Listeners {
-    pub fn bind(settings: &Settings, roles: &[Role]) -> Result<Self> {
+    pub(crate) fn bind(settings: &Settings, roles: &[Role]) -> Result<Self> {
         let mut bound = Vec::new();
         let mut taken = Vec::new();
         let wanted = wanted(settings, roles);
@@ -75,7 +75,7 @@ impl Listeners {
     }
 
     /// `{"controller_http": "127.0.0.1:9000", …}`, as it stands in `ports.json`.
-    pub fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> serde_json::Value {
         let named = [
             ("controller_http", &self.controller_http),
             ("controller_grpc", &self.controller_grpc),
@@ -87,7 +87,10 @@ impl Listeners {
         ];
         let entries = named.into_iter().filter_map(|(name, listener)| {
             let address = listener.as_ref()?.local_addr().ok()?;
-            Some((name.to_owned(), serde_json::Value::String(address.to_string())))
+            Some((
+                name.to_owned(),
+                serde_json::Value::String(address.to_string()),
+            ))
         });
         serde_json::Value::Object(entries.collect())
     }
@@ -118,7 +121,11 @@ fn wanted(settings: &Settings, roles: &[Role]) -> Vec<Wanted> {
 
 /// 0 stays 0: the system picks a free port.
 fn shifted(port: u16, offset: u16) -> Option<u16> {
-    if port == 0 { Some(0) } else { port.checked_add(offset) }
+    if port == 0 {
+        Some(0)
+    } else {
+        port.checked_add(offset)
+    }
 }
 
 fn bind(host: &str, port: u16) -> std::io::Result<StdListener> {
@@ -150,11 +157,14 @@ fn conflict_message(
         message.push_str(&format!("  {host}:{port}  ({what}): {reason}\n"));
     }
     let free = |offset: &u16| {
-        wanted.iter().all(|one| {
-            shifted(one.port, *offset).is_some_and(|port| bind(host, port).is_ok())
-        })
+        wanted
+            .iter()
+            .all(|one| shifted(one.port, *offset).is_some_and(|port| bind(host, port).is_ok()))
     };
-    match OFFSETS.map(|step| step.saturating_mul(OFFSET_STEP)).find(free) {
+    match OFFSETS
+        .map(|step| step.saturating_mul(OFFSET_STEP))
+        .find(free)
+    {
         Some(offset) => message.push_str(&format!(
             "all ports of an offset are free, so this works:\n  {} --port-offset {offset}",
             command_line()
@@ -183,14 +193,20 @@ fn owner_of(port: u16) -> Option<String> {
     let inode = listening_inode(port)?;
     let socket = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         let holds = descriptors
             .flatten()
             .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == &*socket));
         if holds {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
             let pid = process.file_name();
-            return Some(format!("`{}` (process {})", name.trim(), pid.to_string_lossy()));
+            return Some(format!(
+                "`{}` (process {})",
+                name.trim(),
+                pid.to_string_lossy()
+            ));
         }
     }
     None
@@ -209,9 +225,16 @@ fn listening_inode(port: u16) -> Option<String> {
     })
 }
 
-/// The address of a bound listener.
-pub fn address_of(listener: &TcpListener) -> Result<String> {
-    Ok(listener.local_addr().context("a listener without an address")?.to_string())
+/// The address under which others reach a bound listener: the port is the real one.
+pub(crate) fn address_of(listener: &TcpListener, advertised: &str) -> Result<String> {
+    let bound = listener
+        .local_addr()
+        .context("a listener without an address")?;
+    let host = match advertised.contains(':') {
+        true => format!("[{advertised}]"),
+        false => advertised.to_owned(),
+    };
+    Ok(format!("{host}:{}", bound.port()))
 }
 
 #[cfg(test)]
@@ -221,9 +244,13 @@ mod tests {
 
     #[tokio::test]
     async fn all_conflicts_are_named_with_their_owner() {
-        let held: Vec<StdListener> =
-            (0..2).map(|_| StdListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        let held: Vec<StdListener> = (0..2)
+            .map(|_| StdListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let ports: Vec<u16> = held
+            .iter()
+            .map(|l| l.local_addr().unwrap().port())
+            .collect();
         let mut layers = Layers::default();
         layers.assignment(&format!("broker.http_port={}", ports[0]));
         layers.assignment(&format!("minion.http_port={}", ports[1]));
@@ -235,7 +262,10 @@ mod tests {
         for port in &ports {
             assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
         }
-        assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
+        assert!(
+            text.contains(&format!("(process {})", std::process::id())),
+            "{text}"
+        );
         assert!(text.contains("--port-offset "), "{text}");
     }
 }

@@ -10,7 +10,7 @@ use crate::units;
 /// Rows of a table on the terminal; CSV and JSON show all.
 const ROWS_SHOWN_MAX: usize = 1000;
 
-pub fn answer(answer: &Answer, format: OutputFormat) -> String {
+pub(crate) fn answer(answer: &Answer, format: OutputFormat) -> String {
     match format {
         OutputFormat::Table => table(answer),
         OutputFormat::Csv => csv(answer),
@@ -20,7 +20,7 @@ pub fn answer(answer: &Answer, format: OutputFormat) -> String {
 
 fn table(answer: &Answer) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(answer.columns.iter().map(|column| column.name.as_str()));
     for row in answer.rows.iter().take(ROWS_SHOWN_MAX) {
@@ -45,7 +45,10 @@ fn table(answer: &Answer) -> String {
 }
 
 fn is_number(data_type: &str) -> bool {
-    matches!(data_type, "INT" | "LONG" | "FLOAT" | "DOUBLE" | "BIG_DECIMAL")
+    matches!(
+        data_type,
+        "INT" | "LONG" | "FLOAT" | "DOUBLE" | "BIG_DECIMAL"
+    )
 }
 
 fn cell(value: &Value) -> String {
@@ -82,23 +85,33 @@ fn csv_field(text: &str) -> String {
 /// One object a line.
 fn json(answer: &Answer) -> String {
     let lines = answer.rows.iter().map(|row| {
-        let entries = answer.columns.iter().map(|column| column.name.clone()).zip(row.clone());
+        let entries = answer
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .zip(row.clone());
         Value::Object(entries.collect()).to_string()
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// `1.8 ms · 3 of 41 segments · inverted(carrier) · 1,204 of 336,776 rows · newest event 7 ms old`.
-pub fn footer(stats: &Stats) -> String {
+pub(crate) fn footer(stats: &Stats) -> String {
     let mut parts = vec![units::elapsed(stats.time_used_ms)];
     if stats.segments_total > 0 {
-        parts.push(format!("{} of {} segments", stats.segments_processed, stats.segments_total));
+        parts.push(format!(
+            "{} of {} segments",
+            stats.segments_processed, stats.segments_total
+        ));
     }
     if !stats.indexes.is_empty() {
         parts.push(stats.indexes.join(" "));
     }
     if stats.total_docs > 0 {
-        let (scanned, total) = (units::grouped(stats.docs_scanned), units::grouped(stats.total_docs));
+        let (scanned, total) = (
+            units::grouped(stats.docs_scanned),
+            units::grouped(stats.total_docs),
+        );
         parts.push(format!("{scanned} of {total} rows"));
     }
     if let Some(age_ms) = stats.newest_event_age_ms {

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 /// `1s`, `500ms`, `2m`.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: f64 =
-        number.parse().map_err(|_| format!("`{text}` is no interval; write 1s or 500ms"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no interval; write 1s or 500ms"))?;
     let seconds = match unit {
         "ms" => number / 1000.0,
         "s" | "" => number,
@@ -18,7 +21,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `336,776`.
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -31,7 +34,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// `7 ms`, `1.5 s`, `3 min`, `2 h`, `5 d`.
-pub fn age(ms: u64) -> String {
+pub(crate) fn age(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
         1_000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
@@ -42,12 +45,16 @@ pub fn age(ms: u64) -> String {
 }
 
 /// `1.8 ms` below a second, `1.23 s` above.
-pub fn elapsed(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.1} ms") } else { format!("{:.2} s", ms / 1000.0) }
+pub(crate) fn elapsed(ms: f64) -> String {
+    if ms < 1000.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{:.2} s", ms / 1000.0)
+    }
 }
 
 /// `5.2 MB`.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     match count {
         0..1_000 => format!("{count} B"),
         1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),

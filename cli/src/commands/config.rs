@@ -6,7 +6,7 @@ use runtime::settings::{DEFAULT_TOML, Layers};
 use crate::args::ConfigAction;
 use crate::exit::Exit;
 
-pub fn run(action: ConfigAction) -> Result<()> {
+pub(crate) fn run(action: ConfigAction) -> Result<()> {
     match action {
         ConfigAction::Print => print!("{DEFAULT_TOML}"),
         ConfigAction::Check { file } => {
@@ -14,7 +14,9 @@ pub fn run(action: ConfigAction) -> Result<()> {
                 .with_context(|| format!("cannot read `{}`", file.display()))?;
             let mut layers = Layers::default();
             layers.file(&file.display().to_string(), &text);
-            layers.settings().map_err(|error| Exit::usage(error.to_string()))?;
+            layers
+                .settings()
+                .map_err(|error| Exit::usage(error.to_string()))?;
             println!("{}: fine", file.display());
         }
     }

@@ -1,11 +1,10 @@
 //! One file for each command.
 
-pub mod config;
+pub(crate) mod config;
 mod create;
-pub mod import;
+pub(crate) mod import;
 mod prompt;
-pub mod prove;
-pub mod quickstart;
-pub mod sql;
-pub mod start;
-pub mod table;
+pub(crate) mod prove;
+pub(crate) mod sql;
+pub(crate) mod start;
+pub(crate) mod table;

@@ -14,7 +14,7 @@ end a statement with ; and press Enter
   \\d TABLE    describe one
   \\q          leave (or Ctrl-D)";
 
-pub async fn run(client: &Client, format: OutputFormat) -> Result<()> {
+pub(super) async fn run(client: &Client, format: OutputFormat) -> Result<()> {
     println!("connected to {}; \\? for help", client.broker);
     let mut editor = DefaultEditor::new()?;
     let history = history_file();
@@ -23,7 +23,11 @@ pub async fn run(client: &Client, format: OutputFormat) -> Result<()> {
     }
     let mut pending = String::new();
     loop {
-        let prompt = if pending.is_empty() { "tannin> " } else { "   ...> " };
+        let prompt = if pending.is_empty() {
+            "tannin> "
+        } else {
+            "   ...> "
+        };
         match editor.readline(prompt) {
             Ok(line) => {
                 if pending.is_empty() && line.trim_start().starts_with('\\') {

@@ -6,7 +6,7 @@ use crate::args::{OutputFormat, ProveArgs};
 use crate::client::Client;
 use crate::render;
 
-pub async fn run(args: ProveArgs) -> Result<()> {
+pub(crate) async fn run(args: ProveArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
     let table = args.table.replace('\'', "''");
     let ledger = client
@@ -22,16 +22,26 @@ pub async fn run(args: ProveArgs) -> Result<()> {
     }
     println!("{}", render::answer(&ledger, OutputFormat::Table));
     let gaps = gaps(&ledger.rows);
-    let unaccounted: i64 =
-        ledger.rows.iter().filter_map(|row| row.last()?.as_i64()).map(i64::abs).sum();
+    let unaccounted: i64 = ledger
+        .rows
+        .iter()
+        .filter_map(|row| row.last()?.as_i64())
+        .map(i64::abs)
+        .sum();
     if unaccounted == 0 && gaps.is_empty() {
-        println!("proved: every offset of {} is in exactly one place", args.table);
+        println!(
+            "proved: every offset of {} is in exactly one place",
+            args.table
+        );
         return Ok(());
     }
     for gap in &gaps {
         eprintln!("{gap}");
     }
-    bail!("not proved: {unaccounted} offsets are unaccounted for, {} seams do not meet", gaps.len())
+    bail!(
+        "not proved: {unaccounted} offsets are unaccounted for, {} seams do not meet",
+        gaps.len()
+    )
 }
 
 /// Segments of one partition must meet: each starts where the one before ended.
@@ -42,7 +52,10 @@ fn gaps(rows: &[Vec<serde_json::Value>]) -> Vec<String> {
         .filter_map(|pair| {
             let (end, start) = (number(&pair[0], 4)?, number(&pair[1], 3)?);
             (end != start).then(|| {
-                format!("partition {}: a segment ends at {end}, the next starts at {start}", pair[0][0])
+                format!(
+                    "partition {}: a segment ends at {end}, the next starts at {start}",
+                    pair[0][0]
+                )
             })
         })
         .collect()

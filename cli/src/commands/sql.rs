@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::local;
 use crate::render;
 
-pub async fn run(args: SqlArgs) -> Result<()> {
+pub(crate) async fn run(args: SqlArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
     match (args.statement, args.watch) {
         (Some(statement), Some(every)) => watch(&client, &statement, every).await,
@@ -20,7 +20,9 @@ pub async fn run(args: SqlArgs) -> Result<()> {
             outcome.map_err(|error| explain(&statement, error))
         }
         (None, Some(_)) => Err(Exit::usage("--watch needs a statement")),
-        (None, None) if std::io::stdin().is_terminal() => super::prompt::run(&client, args.format).await,
+        (None, None) if std::io::stdin().is_terminal() => {
+            super::prompt::run(&client, args.format).await
+        }
         (None, None) => script(&client, args.format).await,
     }
 }
@@ -28,9 +30,13 @@ pub async fn run(args: SqlArgs) -> Result<()> {
 /// Statements from stdin, separated by `;` at the end of a line.
 async fn script(client: &Client, format: OutputFormat) -> Result<()> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("cannot read stdin")?;
     for statement in split_statements(&text) {
-        once(client, statement, format).await.map_err(|error| explain(statement, error))?;
+        once(client, statement, format)
+            .await
+            .map_err(|error| explain(statement, error))?;
     }
     Ok(())
 }
@@ -79,18 +85,30 @@ async fn watch(client: &Client, statement: &str, every: Duration) -> Result<()> 
             _ = &mut interrupted => return Ok(()),
             _ = ticks.tick() => {}
         }
-        let answer = client.sql(statement).await.map_err(|error| explain(statement, error))?;
+        let answer = client
+            .sql(statement)
+            .await
+            .map_err(|error| explain(statement, error))?;
         let text = render::answer(&answer, OutputFormat::Table);
-        print!("{HOME_AND_CLEAR}{text}\n{}\n", render::footer(&answer.stats));
+        print!(
+            "{HOME_AND_CLEAR}{text}\n{}\n",
+            render::footer(&answer.stats)
+        );
         std::io::stdout().flush()?;
     }
 }
 
 /// Shows the line of the statement and points at the place.
 pub(super) fn explain(statement: &str, error: anyhow::Error) -> anyhow::Error {
-    let Some(refusal) = error.downcast_ref::<Refusal>() else { return error };
-    let (Some(line), Some(column)) = (refusal.line, refusal.column) else { return error };
-    let Some(text) = statement.lines().nth(line.saturating_sub(1)) else { return error };
+    let Some(refusal) = error.downcast_ref::<Refusal>() else {
+        return error;
+    };
+    let (Some(line), Some(column)) = (refusal.line, refusal.column) else {
+        return error;
+    };
+    let Some(text) = statement.lines().nth(line.saturating_sub(1)) else {
+        return error;
+    };
     let marker = " ".repeat(column.saturating_sub(1));
     anyhow::anyhow!("{refusal}\n  {text}\n  {marker}^")
 }
@@ -102,7 +120,10 @@ mod tests {
     #[test]
     fn scripts_split_at_line_ends() {
         let text = "SELECT ';' AS x;\n\nSELECT\n 2;\nSELECT 3";
-        assert_eq!(split_statements(text), ["SELECT ';' AS x;", "SELECT\n 2;", "SELECT 3"]);
+        assert_eq!(
+            split_statements(text),
+            ["SELECT ';' AS x;", "SELECT\n 2;", "SELECT 3"]
+        );
         assert!(split_statements(" \n;\n").is_empty());
     }
 }

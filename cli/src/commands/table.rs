@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::units;
 
-pub async fn run(args: TableArgs) -> Result<()> {
+pub(crate) async fn run(args: TableArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
     match args.action {
         action @ TableAction::Create { .. } => super::create::run(&client, action).await,
@@ -24,12 +24,16 @@ pub async fn run(args: TableArgs) -> Result<()> {
             Ok(())
         }
         TableAction::Pause { name } => {
-            client.post(&format!("/tables/{name}/pauseConsumption"), json!({})).await?;
+            client
+                .post(&format!("/tables/{name}/pauseConsumption"), json!({}))
+                .await?;
             println!("{name} is paused; `tannin table resume {name}` goes on");
             Ok(())
         }
         TableAction::Resume { name } => {
-            client.post(&format!("/tables/{name}/resumeConsumption"), json!({})).await?;
+            client
+                .post(&format!("/tables/{name}/resumeConsumption"), json!({}))
+                .await?;
             println!("{name} consumes again");
             Ok(())
         }
@@ -47,7 +51,9 @@ pub async fn run(args: TableArgs) -> Result<()> {
 /// Asks on a terminal; without one the caller must have said `--yes`.
 pub(super) fn confirm(question: &str) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(Exit::usage(format!("{question} add --yes to answer without a terminal")));
+        return Err(Exit::usage(format!(
+            "{question} add --yes to answer without a terminal"
+        )));
     }
     print!("{question} [y/N] ");
     std::io::stdout().flush()?;
@@ -60,12 +66,14 @@ pub(super) fn confirm(question: &str) -> Result<bool> {
 pub(super) async fn describe(client: &Client, name: &str) -> Result<String> {
     let tables = client.tables().await?;
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     if name.is_empty() {
         if tables.is_empty() {
-            return Ok("there is no table yet; `tannin import FILE` or `tannin table create` \
+            return Ok(
+                "there is no table yet; `tannin import FILE` or `tannin table create` \
                        makes one"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         table.set_header(["table", "rows", "columns"]);
         for one in &tables {
@@ -79,7 +87,10 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<String> {
     }
     let Some(found) = tables.iter().find(|one| one.name == name) else {
         let names: Vec<&str> = tables.iter().map(|one| one.name.as_str()).collect();
-        bail!("there is no table `{name}`; there are: {}", names.join(", "));
+        bail!(
+            "there is no table `{name}`; there are: {}",
+            names.join(", ")
+        );
     };
     table.set_header(["column", "type"]);
     for column in &found.columns {
@@ -92,9 +103,16 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<String> {
 async fn status(client: &Client, name: &str) -> Result<String> {
     let status = client.get(&format!("/v1/tables/{name}/status")).await?;
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header([
-        "partition", "state", "consumed", "log end", "lag", "rows/s", "rejected", "newest event",
+        "partition",
+        "state",
+        "consumed",
+        "log end",
+        "lag",
+        "rows/s",
+        "rejected",
+        "newest event",
     ]);
     let partitions = status.get("partitions").and_then(Value::as_array).cloned();
     let partitions = partitions.unwrap_or_default();
@@ -118,7 +136,10 @@ async fn status(client: &Client, name: &str) -> Result<String> {
             lines.push(format!("partition {partition}: {}", text("detail")));
         }
         if !text("lastRejection").is_empty() {
-            lines.push(format!("partition {partition}: last rejected: {}", text("lastRejection")));
+            lines.push(format!(
+                "partition {partition}: last rejected: {}",
+                text("lastRejection")
+            ));
         }
     }
     if let Some(verdict) = status.get("verdict").and_then(Value::as_str) {
@@ -136,7 +157,10 @@ fn partition_row(one: &Value) -> [String; 8] {
         Some(age_ms) => format!("{} ago", units::age(age_ms)),
         None => "none".to_owned(),
     };
-    let rate = one.get("rowsPerSecond").and_then(Value::as_f64).unwrap_or(0.0);
+    let rate = one
+        .get("rowsPerSecond")
+        .and_then(Value::as_f64)
+        .unwrap_or(0.0);
     let state = one.get("state").and_then(Value::as_str).unwrap_or("?");
     [
         one.get("partition").unwrap_or(&Value::Null).to_string(),

@@ -16,7 +16,7 @@ use super::tables::{FLIGHTS, PARTITIONS};
 /// Live events are produced in steps of this length.
 const TICK: Duration = Duration::from_millis(2);
 
-pub struct Feeder {
+pub(super) struct Feeder {
     pub log: String,
     pub clock: Arc<dyn Clock>,
     /// Added to the time of the history so that its newest event is the first start.
@@ -26,7 +26,7 @@ pub struct Feeder {
 
 impl Feeder {
     /// History first, then live events until stopped.
-    pub async fn run(self, stop: CancellationToken) -> Result<()> {
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<()> {
         let next = self.next_of_each_partition().await?;
         let start = next.iter().copied().min().unwrap_or(0);
         let producer = KafkaProducer::new(&self.log).context("the built-in log is not there")?;
@@ -43,9 +43,13 @@ impl Feeder {
             index += 1;
         }
         if self.events_per_second > 0 {
-            self.live(&producer, &mut flights, index, &is_missing, stop).await?;
+            self.live(&producer, &mut flights, index, &is_missing, stop)
+                .await?;
         }
-        producer.flush(Duration::from_secs(3)).await.context("events were left behind")
+        producer
+            .flush(Duration::from_secs(3))
+            .await
+            .context("events were left behind")
     }
 
     async fn live(
@@ -81,7 +85,9 @@ impl Feeder {
 
     async fn send(&self, producer: &KafkaProducer, index: u64, payload: &[u8]) -> Result<()> {
         let partition = (index % u64::from(PARTITIONS)) as i32;
-        producer.send(FLIGHTS, Some(partition), None, payload).await?;
+        producer
+            .send(FLIGHTS, Some(partition), None, payload)
+            .await?;
         Ok(())
     }
 
@@ -99,6 +105,6 @@ impl Feeder {
 }
 
 /// The shift for a first start at `now_ms`.
-pub fn shift_for(now_ms: i64) -> i64 {
+pub(super) fn shift_for(now_ms: i64) -> i64 {
     now_ms - NEWEST_EVENT_MS
 }

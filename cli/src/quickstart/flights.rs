@@ -15,22 +15,26 @@ use arrow::datatypes::{DataType, TimestampMillisecondType};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-pub const FLIGHTS: &[u8] = include_bytes!("../../../schemas/examples/flights/flights.parquet");
-pub const AIRLINES: &[u8] = include_bytes!("../../../schemas/examples/flights/airlines.parquet");
-pub const AIRPORTS: &[u8] = include_bytes!("../../../schemas/examples/flights/airports.parquet");
-pub const PLANES: &[u8] = include_bytes!("../../../schemas/examples/flights/planes.parquet");
-pub const WEATHER: &[u8] = include_bytes!("../../../schemas/examples/flights/weather.parquet");
+pub(super) const FLIGHTS: &[u8] =
+    include_bytes!("../../../schemas/examples/flights/flights.parquet");
+pub(super) const AIRLINES: &[u8] =
+    include_bytes!("../../../schemas/examples/flights/airlines.parquet");
+pub(super) const AIRPORTS: &[u8] =
+    include_bytes!("../../../schemas/examples/flights/airports.parquet");
+pub(super) const PLANES: &[u8] = include_bytes!("../../../schemas/examples/flights/planes.parquet");
+pub(super) const WEATHER: &[u8] =
+    include_bytes!("../../../schemas/examples/flights/weather.parquet");
 
-pub const TIME_COLUMN: &str = "event_time";
+pub(super) const TIME_COLUMN: &str = "event_time";
 /// Flights in the file.
-pub const FLIGHT_COUNT: u64 = 336_776;
+pub(super) const FLIGHT_COUNT: u64 = 336_776;
 /// Newest `event_time` in the file: 2014-01-01T04:59:00Z.
-pub const NEWEST_EVENT_MS: i64 = 1_388_552_340_000;
+pub(super) const NEWEST_EVENT_MS: i64 = 1_388_552_340_000;
 /// Flights that are decoded at a time.
 const BATCH_ROWS: usize = 2048;
 
 /// Flights in order, from a given number on, round after round.
-pub struct Flights {
+pub(super) struct Flights {
     batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
     current: Option<Encoded>,
     /// Rows of the round to skip before the first that is wanted.
@@ -43,7 +47,7 @@ struct Encoded {
 }
 
 /// One flight: its time in the file, and its other columns as the rest of a JSON object.
-pub struct Flight {
+pub(super) struct Flight {
     pub event_ms: i64,
     /// `"carrier":"UA","flight":1545,…}`
     rest: String,
@@ -51,20 +55,24 @@ pub struct Flight {
 
 impl Flight {
     /// The event as JSON, happening at `event_ms`.
-    pub fn at(&self, event_ms: i64) -> Bytes {
+    pub(super) fn at(&self, event_ms: i64) -> Bytes {
         format!("{{\"{TIME_COLUMN}\":{event_ms},{}", self.rest).into()
     }
 }
 
 impl Flights {
     /// Begins with event number `index`.
-    pub fn from(index: u64) -> Result<Self> {
+    pub(super) fn from(index: u64) -> Result<Self> {
         let skip = (index % FLIGHT_COUNT) as usize;
-        Ok(Self { batches: read()?, current: None, skip })
+        Ok(Self {
+            batches: read()?,
+            current: None,
+            skip,
+        })
     }
 
     /// Never ends: after the last flight comes the first.
-    pub fn next(&mut self) -> Result<Flight> {
+    pub(super) fn next(&mut self) -> Result<Flight> {
         loop {
             if let Some(current) = &mut self.current
                 && current.row < current.batch.num_rows()
@@ -91,7 +99,9 @@ fn read() -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from_static(FLIGHTS))?
         .with_batch_size(BATCH_ROWS)
         .build()?;
-    Ok(Box::new(reader.map(|batch| batch.context("the sample data cannot be read"))))
+    Ok(Box::new(reader.map(|batch| {
+        batch.context("the sample data cannot be read")
+    })))
 }
 
 fn encode(batch: &RecordBatch, row: usize) -> Result<Flight> {
@@ -122,7 +132,9 @@ fn value(column: &Arc<dyn Array>, row: usize, to: &mut String) -> Result<()> {
         DataType::Int32 => write!(to, "{}", column.as_primitive::<Int32Type>().value(row))?,
         DataType::Int64 => write!(to, "{}", column.as_primitive::<Int64Type>().value(row))?,
         DataType::Utf8 => {
-            to.push_str(&serde_json::to_string(column.as_string::<i32>().value(row))?);
+            to.push_str(&serde_json::to_string(
+                column.as_string::<i32>().value(row),
+            )?);
         }
         DataType::Timestamp(_, _) => {
             let ms = column.as_primitive::<TimestampMillisecondType>().value(row);

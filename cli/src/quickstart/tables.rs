@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-pub const FLIGHTS: &str = "flights";
+use super::flights::TIME_COLUMN;
+use crate::configs::{self, Topic};
+
+pub(super) const FLIGHTS: &str = "flights";
 /// Partitions of the topic.
-pub const PARTITIONS: u32 = 2;
+pub(super) const PARTITIONS: u32 = 2;
 /// The table keeps this much; the minion removes the rest.
 const KEEP_DAYS: u32 = 400;
 const KEEP_ROWS: u64 = 20_000_000;
@@ -30,7 +33,7 @@ const DIMENSIONS: [(&str, &str); 18] = [
     ("minute", "INT"),
 ];
 
-pub fn flights_schema() -> Value {
+pub(super) fn flights_schema() -> Value {
     let fields = DIMENSIONS.map(|(name, data_type)| json!({"name": name, "dataType": data_type}));
     let times = ["event_time", "time_hour"].map(|name| {
         json!({"name": name, "dataType": "TIMESTAMP", "format": "1:MILLISECONDS:TIMESTAMP",
@@ -45,37 +48,24 @@ pub fn flights_schema() -> Value {
 }
 
 /// `log` is the address of the built-in log.
-pub fn flights_config(log: &str) -> Value {
-    json!({
-        "tableName": FLIGHTS,
-        "tableType": "REALTIME",
-        "segmentsConfig": {
-            "timeColumnName": "event_time",
-            "retentionTimeUnit": "DAYS",
-            "retentionTimeValue": KEEP_DAYS.to_string(),
-            "replication": "1",
-        },
-        "tenants": {},
-        "tableIndexConfig": {
-            "nullHandlingEnabled": true,
-            "invertedIndexColumns": ["carrier", "tailnum", "dest"],
-        },
-        "ingestionConfig": {"streamIngestionConfig": {"streamConfigMaps": [{
-            "streamType": "kafka",
-            "stream.kafka.topic.name": FLIGHTS,
-            "stream.kafka.broker.list": log,
-            "stream.kafka.decoder.class.name":
-                "org.apache.pinot.plugin.inputformat.json.JSONMessageDecoder",
-            "stream.kafka.consumer.prop.auto.offset.reset": "smallest",
-            "realtime.segment.flush.threshold.rows": "500000",
-            "realtime.segment.flush.threshold.time": "1h",
-        }]}},
-        "metadata": {"customConfigs": {"tannin.retention.rows": KEEP_ROWS.to_string()}},
-    })
+pub(super) fn flights_config(log: &str) -> Value {
+    let from = Topic {
+        kafka: log,
+        topic: FLIGHTS,
+    };
+    let mut config = configs::realtime(FLIGHTS, &from, Some(TIME_COLUMN), 1);
+    config["segmentsConfig"]["retentionTimeUnit"] = json!("DAYS");
+    config["segmentsConfig"]["retentionTimeValue"] = json!(KEEP_DAYS.to_string());
+    config["tableIndexConfig"]["invertedIndexColumns"] = json!(["carrier", "tailnum", "dest"]);
+    config["metadata"] = json!({"customConfigs": {"tannin.retention.rows": KEEP_ROWS.to_string()}});
+    let stream = configs::stream_of(&mut config);
+    stream["realtime.segment.flush.threshold.rows"] = json!("500000");
+    stream["realtime.segment.flush.threshold.time"] = json!("1h");
+    config
 }
 
 /// Imported once: name, Parquet file, primary key of a dimension table.
-pub const OFFLINE: [(&str, &[u8], &[&str]); 4] = [
+pub(super) const OFFLINE: [(&str, &[u8], &[&str]); 4] = [
     ("airlines", super::flights::AIRLINES, &["carrier"]),
     ("airports", super::flights::AIRPORTS, &["faa"]),
     ("planes", super::flights::PLANES, &["tailnum"]),
@@ -83,7 +73,7 @@ pub const OFFLINE: [(&str, &[u8], &[&str]); 4] = [
 ];
 
 /// Four questions that show what is here: title, statement.
-pub const QUESTIONS: [(&str, &str); 4] = [
+pub(super) const QUESTIONS: [(&str, &str); 4] = [
     (
         "who flies, and how late",
         "SELECT carrier, COUNT(*) AS flights, AVG(dep_delay) AS delay FROM flights \

@@ -1,0 +1,411 @@
+//! The composition root: what a node is made of, and in which order it starts and stops.
+//!
+//! Invariants: this is the only place where roles meet; whatever starts first stops last, so that
+//! nobody calls somebody who has gone; when a part cannot start, those before it are stopped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use deepstore::DeepStore;
+use metastore::SqliteStore;
+use rest::HostGuard;
+use rpc::{GrpcNetwork, InProcessNetwork, Network};
+use runtime::settings::{LogSync, Settings};
+use runtime::{Clock, ComputePool, Files, MemoryBudget, SystemClock, TaskGroup, files};
+use schemas::InstanceId;
+use schemas::cluster::Role;
+use stream::KafkaStreams;
+use stream::embedded::{EmbeddedLog, LogConfig, SyncPolicy};
+use tokio::net::TcpListener;
+
+use crate::data_dir::DataDir;
+use crate::machine;
+use crate::ports::{Listeners, address_of};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How the roles of this node reach others.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// All roles are in this process and share this table.
+    InProcess(Arc<InProcessNetwork>),
+    Grpc,
+}
+
+/// What settings do not say.
+#[derive(Debug)]
+pub struct Parts {
+    pub transport: Transport,
+    pub clock: Arc<dyn Clock>,
+    pub files: Arc<dyn Files>,
+    /// Questions that the page offers: title and statement.
+    pub examples: Vec<(String, String)>,
+}
+
+impl Parts {
+    /// The machine's clock and files.
+    pub fn real(transport: Transport) -> Self {
+        Self {
+            transport,
+            clock: SystemClock::shared(),
+            files: files::shared(),
+            examples: Vec::new(),
+        }
+    }
+}
+
+/// Where a node listens; empty for roles that run elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    pub controller_http: String,
+    pub controller_grpc: String,
+    pub broker_http: String,
+    pub server_http: String,
+    pub server_grpc: String,
+    pub minion_http: String,
+    pub log: String,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    pub addresses: Addresses,
+    pub clock: Arc<dyn Clock>,
+    pub files: Arc<dyn Files>,
+    pub data_dir: PathBuf,
+    dir: DataDir,
+    controller: Option<controller::Controller>,
+    server: Option<server::Server>,
+    broker: Option<broker::Broker>,
+    minion: Option<minion::Minion>,
+    /// The built-in log, and the connections to other roles.
+    base: TaskGroup,
+    drain: Duration,
+}
+
+impl Node {
+    pub async fn start(settings: &Settings, roles: &[Role], parts: Parts) -> Result<Self> {
+        let dir = DataDir::open(&settings.node.data_dir)?;
+        let listeners = Listeners::bind(settings, roles)?;
+        let ports = listeners.to_json();
+        let base = TaskGroup::new("node");
+        let mut builder = Builder::new(settings, dir, &listeners, parts, base)?;
+        match builder.start_all(roles, listeners).await {
+            Ok(()) => {
+                builder.node.dir.write_ports(&ports)?;
+                Ok(builder.node)
+            }
+            Err(error) => {
+                builder.node.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// `Ok` when every role that runs here serves; otherwise what it waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        if let Some(server) = &self.server {
+            server.ready()?;
+        }
+        match &self.broker {
+            Some(broker) if !broker.is_ready() => {
+                Err("the broker waits for the servers".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes no new work, finishes what is under way, and lets go of the data dir.
+    pub async fn stop(self) {
+        self.dir.remove_ports();
+        if let Some(minion) = &self.minion {
+            minion.stop(self.drain).await;
+        }
+        if let Some(broker) = &self.broker {
+            broker.stop(self.drain).await;
+        }
+        if let Some(server) = &self.server {
+            server.stop(self.drain).await;
+        }
+        if let Some(controller) = &self.controller {
+            controller.stop(self.drain).await;
+        }
+        self.base.stop(self.drain).await;
+    }
+}
+
+/// A node that is being put together.
+struct Builder<'a> {
+    settings: &'a Settings,
+    node: Node,
+    network: Arc<dyn Network>,
+    in_process: Option<Arc<InProcessNetwork>>,
+    deep: DeepStore,
+    compute: ComputePool,
+    hosts: HostGuard,
+    query_memory_bytes: u64,
+    examples: Vec<(String, String)>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(
+        settings: &'a Settings,
+        dir: DataDir,
+        listeners: &Listeners,
+        parts: Parts,
+        base: TaskGroup,
+    ) -> Result<Self> {
+        let Parts {
+            transport,
+            clock,
+            files,
+            examples,
+        } = parts;
+        let addresses = listeners.addresses(settings.node.advertised())?;
+        let compute = ComputePool::new(match settings.compute.threads {
+            0 => machine::cores(),
+            threads => threads,
+        });
+        let deep_folder = match settings.deepstore.path.as_str() {
+            "" => dir.join("deepstore"),
+            path => Path::new(path).to_owned(),
+        };
+        let deep = DeepStore::local(&deep_folder, Arc::clone(&files), compute.clone())?;
+        let (network, in_process) = network(settings, &addresses, transport, &base)?;
+        let query_memory_bytes = match settings.memory.query_bytes {
+            0 => machine::memory_bytes() / 4,
+            bytes => bytes,
+        };
+        let node = Node {
+            addresses,
+            clock,
+            files,
+            data_dir: dir.path().to_owned(),
+            dir,
+            controller: None,
+            server: None,
+            broker: None,
+            minion: None,
+            base,
+            drain: Duration::from_secs(settings.node.drain_seconds),
+        };
+        let names = [&settings.node.host, &settings.node.advertised_host];
+        let names = names.into_iter().chain(&settings.http.allowed_hosts);
+        let hosts = HostGuard::new(names.filter(|name| !name.is_empty()).cloned());
+        Ok(Self {
+            settings,
+            node,
+            network,
+            in_process,
+            deep,
+            compute,
+            hosts,
+            query_memory_bytes,
+            examples,
+        })
+    }
+
+    async fn start_all(&mut self, roles: &[Role], mut listeners: Listeners) -> Result<()> {
+        if let Some(listener) = listeners.log.take() {
+            self.start_log(listener)?;
+        }
+        if roles.contains(&Role::Controller) {
+            let http = taken(listeners.controller_http.take())?;
+            let grpc = taken(listeners.controller_grpc.take())?;
+            self.start_controller(http, grpc).await?;
+        }
+        if roles.contains(&Role::Server) {
+            let http = taken(listeners.server_http.take())?;
+            let grpc = taken(listeners.server_grpc.take())?;
+            self.start_server(http, grpc).await?;
+        }
+        if roles.contains(&Role::Broker) {
+            let http = taken(listeners.broker_http.take())?;
+            self.start_broker(http).await?;
+        }
+        if roles.contains(&Role::Minion) {
+            let http = taken(listeners.minion_http.take())?;
+            self.start_minion(http).await?;
+        }
+        Ok(())
+    }
+
+    fn start_log(&self, listener: TcpListener) -> Result<()> {
+        let log = &self.settings.log;
+        let config = LogConfig {
+            retention_bytes: log.retention_bytes,
+            sync: match log.sync {
+                LogSync::Ack => SyncPolicy::OnAck,
+                LogSync::Interval => SyncPolicy::Every(Duration::from_millis(log.sync_ms)),
+            },
+            ..LogConfig::new(self.node.dir.join("log"))
+        };
+        let (files, clock) = (Arc::clone(&self.node.files), Arc::clone(&self.node.clock));
+        EmbeddedLog::start(config, listener, files, clock, &self.node.base)
+            .context("the built-in log cannot start")?;
+        Ok(())
+    }
+
+    async fn start_controller(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
+        let path = self.node.dir.join("metastore.db");
+        let store = SqliteStore::open(&path, Arc::clone(&self.node.clock)).await;
+        let store = store.with_context(|| format!("cannot open `{}`", path.display()))?;
+        let settings = &self.settings.controller;
+        let config = controller::Config {
+            instance: instance("Controller", &self.node.addresses.controller_http).0,
+            version: VERSION,
+            liveness: Duration::from_millis(settings.liveness_ms),
+            reconcile_every: Duration::from_millis(settings.reconcile_ms),
+            hosts: self.hosts.clone(),
+        };
+        let parts = controller::Parts {
+            store: Arc::new(store),
+            deep: self.deep.clone(),
+            streams: Arc::new(KafkaStreams),
+            clock: Arc::clone(&self.node.clock),
+            tasks: TaskGroup::new("controller"),
+            http,
+            grpc: Some(grpc),
+        };
+        let controller = controller::start(config, parts).await?;
+        if let Some(network) = &self.in_process {
+            network.register_controller(controller.api());
+        }
+        self.node.controller = Some(controller);
+        Ok(())
+    }
+
+    async fn start_server(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
+        let address = self.node.addresses.server_grpc.clone();
+        let name = self.node.dir.name_once(&instance("Server", &address).0)?;
+        let instance = InstanceId(name);
+        let memory_bytes = machine::memory_bytes();
+        let config = server::Config {
+            instance: instance.clone(),
+            address,
+            version: VERSION,
+            data_dir: self.node.data_dir.clone(),
+            hosts: self.hosts.clone(),
+            ingest_memory_bytes: memory_bytes / 4,
+            query_memory_bytes: self.query_memory_bytes,
+            fragment_memory_bytes: self.query_memory_bytes / 2,
+        };
+        let parts = server::Parts {
+            network: Arc::clone(&self.network),
+            deep: self.deep.clone(),
+            streams: Arc::new(KafkaStreams),
+            clock: Arc::clone(&self.node.clock),
+            files: Arc::clone(&self.node.files),
+            compute: self.compute.clone(),
+            memory: MemoryBudget::root("process", memory_bytes),
+            tasks: TaskGroup::new("server"),
+            http,
+            grpc: Some(grpc),
+        };
+        let server = server::start(config, parts).await?;
+        if let Some(network) = &self.in_process {
+            network.register_server(&instance.0, server.fragments());
+        }
+        self.node.server = Some(server);
+        Ok(())
+    }
+
+    async fn start_broker(&mut self, http: TcpListener) -> Result<()> {
+        let address = self.node.addresses.broker_http.clone();
+        let settings = &self.settings.broker;
+        let config = broker::Config {
+            instance: instance("Broker", &address),
+            address,
+            version: VERSION,
+            query_timeout_ms: settings.query_timeout_ms,
+            default_limit: settings.default_limit,
+            memory_bytes: self.query_memory_bytes,
+            hosts: self.hosts.clone(),
+            examples: std::mem::take(&mut self.examples),
+        };
+        let parts = broker::Parts {
+            network: Arc::clone(&self.network),
+            clock: Arc::clone(&self.node.clock),
+            tasks: TaskGroup::new("broker"),
+            http,
+        };
+        self.node.broker = Some(broker::start(config, parts).await?);
+        Ok(())
+    }
+
+    async fn start_minion(&mut self, http: TcpListener) -> Result<()> {
+        let address = self.node.addresses.minion_http.clone();
+        let config = minion::Config {
+            instance: instance("Minion", &address),
+            address,
+            version: VERSION,
+            hosts: self.hosts.clone(),
+        };
+        let parts = minion::Parts {
+            network: Arc::clone(&self.network),
+            deep: self.deep.clone(),
+            clock: Arc::clone(&self.node.clock),
+            tasks: TaskGroup::new("minion"),
+            http,
+        };
+        self.node.minion = Some(minion::start(config, parts).await?);
+        Ok(())
+    }
+}
+
+type Reach = (Arc<dyn Network>, Option<Arc<InProcessNetwork>>);
+
+fn network(
+    settings: &Settings,
+    addresses: &Addresses,
+    transport: Transport,
+    tasks: &TaskGroup,
+) -> Result<Reach> {
+    match transport {
+        Transport::InProcess(table) => Ok((Arc::clone(&table) as Arc<dyn Network>, Some(table))),
+        Transport::Grpc => {
+            let controller = match settings.controller.address.as_str() {
+                "" => addresses.controller_grpc.as_str(),
+                address => address,
+            };
+            if controller.is_empty() {
+                return Err(crate::exit::Exit::usage(
+                    "no controller runs here: set `controller.address` to the gRPC address \
+                     (host:port) of the one that does",
+                ));
+            }
+            let network = GrpcNetwork::new(Some(controller), tasks)?;
+            Ok((Arc::new(network), None))
+        }
+    }
+}
+
+/// `Server_127.0.0.1_8098`.
+fn instance(role: &str, address: &str) -> InstanceId {
+    InstanceId(format!("{role}_{}", address.replace(':', "_")))
+}
+
+fn taken(listener: Option<TcpListener>) -> Result<TcpListener> {
+    listener.context("a role without a listener")
+}
+
+impl Listeners {
+    fn addresses(&self, advertised: &str) -> Result<Addresses> {
+        let of = |listener: &Option<TcpListener>| -> Result<String> {
+            listener
+                .as_ref()
+                .map_or(Ok(String::new()), |l| address_of(l, advertised))
+        };
+        Ok(Addresses {
+            controller_http: of(&self.controller_http)?,
+            controller_grpc: of(&self.controller_grpc)?,
+            broker_http: of(&self.broker_http)?,
+            server_http: of(&self.server_http)?,
+            server_grpc: of(&self.server_grpc)?,
+            minion_http: of(&self.minion_http)?,
+            log: of(&self.log)?,
+        })
+    }
+}
