@@ -1,6 +1,6 @@
 //! Answers on a terminal: table, CSV or JSON, and the line that tells what an answer cost.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
 use serde_json::Value;
 
 use crate::args::OutputFormat;
@@ -18,10 +18,18 @@ pub(crate) fn answer(answer: &Answer, format: OutputFormat) -> String {
     }
 }
 
-fn table(answer: &Answer) -> String {
+const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
+
+/// A table as all commands show them.
+pub(crate) fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(STYLE);
     table.set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+fn table(answer: &Answer) -> String {
+    let mut table = new_table();
     table.set_header(answer.columns.iter().map(|column| column.name.as_str()));
     for row in answer.rows.iter().take(ROWS_SHOWN_MAX) {
         table.add_row(row.iter().map(cell));

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use comfy_table::{Table, presets};
 use ingest::infer::{Inferred, infer_schema};
 use schemas::pinot::schema_json;
 use schemas::{DataType, TableName};
@@ -14,7 +13,7 @@ use crate::args::TableAction;
 use crate::client::Client;
 use crate::configs::{self, Topic};
 use crate::exit::Exit;
-use crate::units;
+use crate::{render, units};
 
 const SAMPLE_MESSAGES: usize = 1000;
 const SAMPLE_WITHIN: Duration = Duration::from_secs(10);
@@ -136,8 +135,7 @@ fn choose_time(inferred: &mut Inferred, name: &str) -> Result<()> {
 }
 
 fn show(inferred: &Inferred, table: &TableName, topic: &str) {
-    let mut shown = Table::new();
-    shown.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    let mut shown = render::new_table();
     let mut header = vec!["column".to_owned(), "type".to_owned()];
     let rows = inferred.rows.iter().take(ROWS_SHOWN);
     header.extend((1..=rows.len()).map(|n| format!("row {n}")));

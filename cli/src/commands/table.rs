@@ -3,13 +3,12 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Result, bail};
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
 use crate::args::{TableAction, TableArgs};
 use crate::client::Client;
 use crate::exit::Exit;
-use crate::units;
+use crate::{render, units};
 
 pub(crate) async fn run(args: TableArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
@@ -65,8 +64,7 @@ pub(super) fn confirm(question: &str) -> Result<bool> {
 /// All tables with their row counts, or the columns of one.
 pub(super) async fn describe(client: &Client, name: &str) -> Result<String> {
     let tables = client.tables().await?;
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    let mut table = render::new_table();
     if name.is_empty() {
         if tables.is_empty() {
             return Ok(
@@ -102,8 +100,7 @@ pub(super) async fn describe(client: &Client, name: &str) -> Result<String> {
 /// What each partition consumed; when nothing arrives, why.
 async fn status(client: &Client, name: &str) -> Result<String> {
     let status = client.get(&format!("/v1/tables/{name}/status")).await?;
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    let mut table = render::new_table();
     table.set_header([
         "partition",
         "state",
