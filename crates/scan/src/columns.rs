@@ -20,15 +20,22 @@ use schemas::proto::NullMode;
 use schemas::table::virtual_column;
 use schemas::{DataType, TableSpec};
 use segment::SegmentView;
-use segment::view::{Codes, ColumnView, RawValues, Values};
+use segment::view::{Codes, ColumnView, Nulls, RawValues, Values};
 
 /// One column of one segment.
 #[derive(Clone, Debug)]
 pub(crate) enum Source<'a> {
-    Stored(ColumnView<'a>),
+    Stored(Stored<'a>),
     /// The same for every row: virtual columns, and columns that the segment does not have.
     Constant(ArrayRef),
     DocId,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored<'a> {
+    pub(crate) column: ColumnView<'a>,
+    /// Only where nulls are told from defaults.
+    pub(crate) nulls: Option<Nulls<'a>>,
 }
 
 pub(crate) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
@@ -55,10 +62,12 @@ pub(crate) fn source<'a>(
         }
         _ => {}
     }
+    let has_nulls = null_mode == NullMode::ThreeValued && field.is_nullable();
     if let Some(column) = view.column(name).map_err(external)? {
-        return Ok(Source::Stored(column));
+        let nulls = if has_nulls { column.nulls() } else { None };
+        return Ok(Source::Stored(Stored { column, nulls }));
     }
-    if null_mode == NullMode::ThreeValued && field.is_nullable() {
+    if has_nulls {
         return Ok(Source::Constant(new_null_array(field.data_type(), 1)));
     }
     match spec.column(name) {
@@ -73,13 +82,7 @@ impl Source<'_> {
     /// The values of the block's rows that begin at `start`; `rows` are relative to it, `None` =
     /// all
     /// `len`.
-    pub(crate) fn array(
-        &self,
-        start: u32,
-        len: u32,
-        rows: Option<&[u32]>,
-        null_mode: NullMode,
-    ) -> Result<ArrayRef> {
+    pub(crate) fn array(&self, start: u32, len: u32, rows: Option<&[u32]>) -> Result<ArrayRef> {
         let count = rows.map_or(len as usize, <[u32]>::len);
         match self {
             Self::Constant(one) => {
@@ -90,12 +93,12 @@ impl Source<'_> {
                 let ids = (0..count).map(|at| (start + rows.map_or(at as u32, |r| r[at])) as i32);
                 Ok(Arc::new(Int32Array::from_iter_values(ids)))
             }
-            Self::Stored(column) => {
+            Self::Stored(Stored { column, nulls }) => {
                 let array = stored(column, start..start + len, rows)?;
-                if null_mode == NullMode::Defaults {
-                    return Ok(array);
+                match nulls {
+                    Some(nulls) => with_nulls(*nulls, array, start, rows),
+                    None => Ok(array),
                 }
-                with_nulls(column, array, start, rows)
             }
         }
     }
@@ -183,16 +186,13 @@ pub(crate) fn longs(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<i64> {
     }
 }
 
-/// Takes the null bits of the column into the array.
+/// Takes the null bits into the array.
 fn with_nulls(
-    column: &ColumnView<'_>,
+    nulls: Nulls<'_>,
     array: ArrayRef,
     start: u32,
     rows: Option<&[u32]>,
 ) -> Result<ArrayRef> {
-    let Some(nulls) = column.nulls() else {
-        return Ok(array);
-    };
     let count = array.len() as u32;
     if rows.is_none() && !nulls.any_in(start..start + count) {
         return Ok(array);

@@ -140,11 +140,7 @@ impl<'a> BlockFilter<'a> {
     }
 
     /// The next block with a match: its first row and the rows that match.
-    pub(crate) fn next(
-        &mut self,
-        description: &ScanDescription,
-        shared: &Shared,
-    ) -> Result<Option<(u32, BlockMask)>> {
+    pub(crate) fn next(&mut self, shared: &Shared) -> Result<Option<(u32, BlockMask)>> {
         let blocks = self.rows.div_ceil(BLOCK_ROWS);
         loop {
             if shared.cancel.is_cancelled() {
@@ -163,7 +159,7 @@ impl<'a> BlockFilter<'a> {
             self.block += 1;
             let mut mask = BlockMask::all(BLOCK_ROWS.min(self.rows - start));
             for conjunct in &self.conjuncts {
-                self.entries += conjunct.apply(start, &mut mask, description.null_mode)?;
+                self.entries += conjunct.apply(start, &mut mask)?;
                 if mask.count() == 0 {
                     break;
                 }
@@ -235,7 +231,7 @@ impl ServerScanExec {
         let mut rows = Vec::new();
         let mut any = false;
         while batches.len() < BATCHES_PER_JOB && cursor.left > 0 {
-            let Some((start, mask)) = filter.next(&self.description, &self.shared)? else {
+            let Some((start, mask)) = filter.next(&self.shared)? else {
                 break;
             };
             let all = mask.is_full() && (mask.len as usize) <= cursor.left;
@@ -245,7 +241,7 @@ impl ServerScanExec {
             let picked = (!all).then_some(rows.as_slice());
             let columns = sources
                 .iter()
-                .map(|source| source.array(start, mask.len, picked, null_mode))
+                .map(|source| source.array(start, mask.len, picked))
                 .collect::<Result<Vec<_>>>()?;
             let values = (rows.len() * columns.len()) as u64;
             self.shared.counters.update(|stats| {

@@ -1,5 +1,7 @@
 //! Answers are those of one engine over all rows; fragments are cut where they should be.
 
+use futures::future::BoxFuture;
+
 use super::double::{Cluster, Given, Laid, shown};
 use super::*;
 
@@ -169,14 +171,14 @@ async fn a_hybrid_table_is_cut_at_its_time_boundary() {
     assert!(!halves(&plan).0.contains("Partial"), "{plan}");
 }
 
-async fn pinot(sql: &str) -> Given {
+fn pinot(sql: &str) -> BoxFuture<'_, Given> {
     let rows = without_nulls(&flights(0, 50));
     let laid = Laid::new(flights_spec(TableType::Offline)).segment((0, 0), DONE, &["s1"], rows);
     let cluster = Cluster::new(&["s1"], vec![laid]);
-    cluster
-        .pinot(sql)
-        .await
-        .unwrap_or_else(|fault| panic!("{sql}: {fault}"))
+    Box::pin(async move {
+        let given = cluster.pinot(sql).await;
+        given.unwrap_or_else(|fault| panic!("{sql}: {fault}"))
+    })
 }
 
 #[tokio::test]

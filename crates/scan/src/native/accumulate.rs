@@ -2,48 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, UInt64Array, new_null_array,
-};
-use arrow::compute::{cast, concat};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, UInt64Array};
+use arrow::compute::cast;
+use arrow::datatypes::DataType;
 use datafusion::common::Result;
-use datafusion::physical_expr::expressions::Column;
 use schemas::TableSpec;
-use schemas::proto::NullMode;
 use segment::SegmentView;
-use segment::view::{Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values};
+use segment::view::{Nulls, RawValues};
 
-use super::fold::{Slots, fold};
-use super::keys::BlockRows;
+use super::fold::{self, Slots, empty_double, empty_long, join_double, join_long};
+use super::input::{Input, Numbers};
+use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
-use crate::columns::{Source, batch, longs};
+use crate::columns::longs;
 use crate::predicate::{Compiled, Compiler, Conjunct, Inputs};
 use crate::rows::BlockMask;
-
-/// A run of plain values.
-#[derive(Debug)]
-enum Numbers {
-    Long(Vec<i64>),
-    Double(Vec<f64>),
-}
-
-#[derive(Debug)]
-enum Input<'a> {
-    Rows,
-    /// The plain column.
-    Raw(RawColumn<'a>),
-    /// An expression of one column of codes, evaluated once for each code; null comes last.
-    Lookup {
-        codes: DictionaryColumn<'a>,
-        values: Numbers,
-        valid: Vec<bool>,
-    },
-    Evaluated {
-        inputs: Inputs,
-        sources: Vec<Source<'a>>,
-    },
-}
 
 #[derive(Debug)]
 enum Filter<'a> {
@@ -70,6 +43,16 @@ enum State {
     Double(Vec<f64>),
 }
 
+impl State {
+    const fn width(&self) -> Option<Width> {
+        match self {
+            Self::None => None,
+            Self::Long(_) => Some(Width::Long),
+            Self::Double(_) => Some(Width::Double),
+        }
+    }
+}
+
 impl<'a> Accumulator<'a> {
     pub(super) fn new(
         aggregate: &Aggregate,
@@ -77,7 +60,6 @@ impl<'a> Accumulator<'a> {
         spec: &TableSpec,
         compiler: &Compiler<'a, '_>,
     ) -> Result<Self> {
-        let null_mode = compiler.null_mode;
         let filter = match &aggregate.filter {
             None => Filter::None,
             Some(filter) => match compiler.compile(std::slice::from_ref(filter))? {
@@ -90,8 +72,8 @@ impl<'a> Accumulator<'a> {
             None => (Input::Rows, None),
             Some(argument) => {
                 let inputs = Inputs::of(argument, compiler.table_schema)?;
-                let sources = inputs.sources(view, spec, null_mode)?;
-                input(inputs, sources, aggregate, null_mode)?
+                let sources = inputs.sources(view, spec, compiler.null_mode)?;
+                Input::new(inputs, sources, aggregate)?
             }
         };
         let may_skip = nulls.is_some()
@@ -144,14 +126,13 @@ impl<'a> Accumulator<'a> {
         rows: BlockRows<'_>,
         groups: Slots<'_>,
         group_count: usize,
-        null_mode: NullMode,
     ) -> Result<()> {
         self.grow(group_count);
         if matches!(self.input, Input::Rows) && self.counts.is_none() {
             return Ok(());
         }
-        let (numbers, mut keep) = self.read(rows, null_mode)?;
-        self.leave_out(rows, null_mode, &mut keep)?;
+        let (numbers, mut keep) = self.input.read(rows, self.nulls, self.state.width())?;
+        self.leave_out(rows, &mut keep)?;
         let kept: Vec<u32> = match &keep {
             Some(keep) => (0u32..)
                 .zip(keep)
@@ -173,7 +154,7 @@ impl<'a> Accumulator<'a> {
             }
         };
         if let Some(counts) = &mut self.counts {
-            super::fold::count(slots, count, counts);
+            fold::count(slots, count, counts);
         }
         let kept = keep.is_some().then_some(kept.as_slice());
         match numbers {
@@ -195,65 +176,8 @@ impl<'a> Accumulator<'a> {
         Ok(())
     }
 
-    /// Values that are not simply in the column, and which of them are not null.
-    fn read(
-        &self,
-        rows: BlockRows<'_>,
-        null_mode: NullMode,
-    ) -> Result<(Option<Numbers>, Option<Vec<bool>>)> {
-        match &self.input {
-            Input::Rows | Input::Raw(_) => Ok((None, None)),
-            Input::Lookup {
-                codes,
-                values,
-                valid,
-            } => {
-                let null_code = valid.len() - 1;
-                let stored = codes.codes(rows.start..rows.start + rows.len);
-                let code = |at: usize| {
-                    let doc = rows.doc(at);
-                    if self.nulls.is_some_and(|nulls| nulls.is_null(doc)) {
-                        return null_code;
-                    }
-                    let row = (doc - rows.start) as usize;
-                    match stored {
-                        Codes::U8(codes) => usize::from(codes[row]),
-                        Codes::U16(codes) => usize::from(codes[row]),
-                        Codes::U32(codes) => codes[row] as usize,
-                    }
-                };
-                let every = (0..rows.count()).map(code);
-                let keep: Vec<bool> = every.clone().map(|code| valid[code]).collect();
-                let numbers = match values {
-                    Numbers::Long(values) => Numbers::Long(every.map(|c| values[c]).collect()),
-                    Numbers::Double(values) => Numbers::Double(every.map(|c| values[c]).collect()),
-                };
-                Ok((Some(numbers), Some(keep)))
-            }
-            Input::Evaluated { inputs, sources } => {
-                let columns = sources
-                    .iter()
-                    .map(|source| source.array(rows.start, rows.len, rows.picked, null_mode))
-                    .collect::<Result<Vec<_>>>()?;
-                let values = evaluated(inputs, columns, rows.count())?;
-                let keep = (values.logical_null_count() > 0).then(|| validity(&values));
-                let numbers = match self.state {
-                    State::None => None,
-                    State::Long(_) => Some(numbers(&values, Width::Long)?),
-                    State::Double(_) => Some(numbers(&values, Width::Double)?),
-                };
-                Ok((numbers, keep))
-            }
-        }
-    }
-
     /// Leaves nulls out, and rows that the aggregate's own filter does.
-    fn leave_out(
-        &self,
-        rows: BlockRows<'_>,
-        null_mode: NullMode,
-        keep: &mut Option<Vec<bool>>,
-    ) -> Result<()> {
+    fn leave_out(&self, rows: BlockRows<'_>, keep: &mut Option<Vec<bool>>) -> Result<()> {
         let is_lookup = matches!(self.input, Input::Lookup { .. });
         let range = rows.start..rows.start + rows.len;
         if let Some(nulls) = self.nulls
@@ -279,7 +203,7 @@ impl<'a> Accumulator<'a> {
                 };
                 for conjunct in conjuncts {
                     if mask.count() > 0 {
-                        conjunct.apply(rows.start, &mut mask, null_mode)?;
+                        conjunct.apply(rows.start, &mut mask)?;
                     }
                 }
                 mask
@@ -390,174 +314,4 @@ impl<'a> Accumulator<'a> {
         }
         Ok(vec![cast(&values, &types[0])?])
     }
-}
-
-const fn empty_long(kind: Kind) -> i64 {
-    match kind {
-        Kind::Min => i64::MAX,
-        Kind::Max => i64::MIN,
-        Kind::Count | Kind::Sum | Kind::Avg => 0,
-    }
-}
-
-/// The ends of the total order: NaN is greater than every number.
-const fn empty_double(kind: Kind) -> f64 {
-    match kind {
-        Kind::Min => f64::from_bits(0x7fff_ffff_ffff_ffff),
-        Kind::Max => f64::from_bits(0xffff_ffff_ffff_ffff),
-        Kind::Count | Kind::Sum | Kind::Avg => 0.0,
-    }
-}
-
-fn join_long<T: Copy>(
-    kind: Kind,
-    slots: Slots<'_>,
-    count: usize,
-    rows: Option<&[u32]>,
-    state: &mut [i64],
-    values: &[T],
-    of: impl Fn(T) -> i64 + Copy,
-) {
-    let empty = empty_long(kind);
-    macro_rules! with {
-        ($join:expr) => {
-            match rows {
-                None => {
-                    let values = &values[..count];
-                    fold(slots, count, state, empty, |at| of(values[at]), $join);
-                }
-                Some(rows) => {
-                    fold(
-                        slots,
-                        count,
-                        state,
-                        empty,
-                        |at| of(values[rows[at] as usize]),
-                        $join,
-                    );
-                }
-            }
-        };
-    }
-    match kind {
-        Kind::Min => with!(|a: i64, b: i64| a.min(b)),
-        Kind::Max => with!(|a: i64, b: i64| a.max(b)),
-        Kind::Count | Kind::Sum | Kind::Avg => with!(|a: i64, b: i64| a.wrapping_add(b)),
-    }
-}
-
-fn join_double<T: Copy>(
-    kind: Kind,
-    slots: Slots<'_>,
-    count: usize,
-    rows: Option<&[u32]>,
-    state: &mut [f64],
-    values: &[T],
-    of: impl Fn(T) -> f64 + Copy,
-) {
-    let empty = empty_double(kind);
-    macro_rules! with {
-        ($join:expr) => {
-            match rows {
-                None => {
-                    let values = &values[..count];
-                    fold(slots, count, state, empty, |at| of(values[at]), $join);
-                }
-                Some(rows) => {
-                    fold(
-                        slots,
-                        count,
-                        state,
-                        empty,
-                        |at| of(values[rows[at] as usize]),
-                        $join,
-                    );
-                }
-            }
-        };
-    }
-    match kind {
-        Kind::Min => with!(|a: f64, b: f64| if b.total_cmp(&a).is_lt() { b } else { a }),
-        Kind::Max => with!(|a: f64, b: f64| if b.total_cmp(&a).is_gt() { b } else { a }),
-        Kind::Count | Kind::Sum | Kind::Avg => with!(|a: f64, b: f64| a + b),
-    }
-}
-
-/// How the argument is best read in this segment.
-fn input<'a>(
-    inputs: Inputs,
-    sources: Vec<Source<'a>>,
-    aggregate: &Aggregate,
-    null_mode: NullMode,
-) -> Result<(Input<'a>, Option<Nulls<'a>>)> {
-    let is_column = inputs.expr.downcast_ref::<Column>().is_some();
-    let [Source::Stored(column)] = &sources[..] else {
-        return Ok((Input::Evaluated { inputs, sources }, None));
-    };
-    let nulls = match null_mode {
-        NullMode::ThreeValued => column.nulls(),
-        NullMode::Defaults => None,
-    };
-    if is_column && aggregate.kind == Kind::Count {
-        return Ok((Input::Rows, nulls));
-    }
-    match column.values() {
-        Values::Raw(raw) if is_column => Ok((Input::Raw(raw), nulls)),
-        Values::Dictionary(codes) => {
-            let dictionary = codes.array();
-            let null = new_null_array(dictionary.data_type(), 1);
-            let every = concat(&[dictionary.as_ref(), null.as_ref()])?;
-            let count = every.len();
-            // What fails for some code may never be asked for: then row by row.
-            let Ok(values) = evaluated(&inputs, vec![every], count) else {
-                return Ok((Input::Evaluated { inputs, sources }, None));
-            };
-            let valid = validity(&values);
-            let values = match aggregate.kind {
-                Kind::Count => Numbers::Long(vec![0; count]),
-                _ => numbers(&values, aggregate.width)?,
-            };
-            Ok((
-                Input::Lookup {
-                    codes,
-                    values,
-                    valid,
-                },
-                nulls,
-            ))
-        }
-        Values::Raw(_) => Ok((Input::Evaluated { inputs, sources }, None)),
-    }
-}
-
-fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
-    if inputs.expr.downcast_ref::<Column>().is_some() {
-        return Ok(Arc::clone(&columns[0]));
-    }
-    // A dictionary with a null behind it is not what the field of a column without nulls says.
-    let fields = inputs.schema.fields().iter();
-    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let batch = batch(&schema, columns, rows)?;
-    inputs.expr.evaluate(&batch)?.into_array(rows)
-}
-
-fn validity(values: &ArrayRef) -> Vec<bool> {
-    match values.logical_nulls() {
-        None => vec![true; values.len()],
-        Some(nulls) => nulls.iter().collect(),
-    }
-}
-
-fn numbers(values: &ArrayRef, width: Width) -> Result<Numbers> {
-    Ok(match width {
-        Width::Long => {
-            let longs = cast(values, &DataType::Int64)?;
-            Numbers::Long(longs.as_primitive::<Int64Type>().values().to_vec())
-        }
-        Width::Double => {
-            let doubles = cast(values, &DataType::Float64)?;
-            Numbers::Double(doubles.as_primitive::<Float64Type>().values().to_vec())
-        }
-    })
 }

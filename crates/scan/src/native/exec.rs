@@ -27,8 +27,9 @@ use segment::SegmentView;
 use super::accumulate::Accumulator;
 use super::fold::{self, Slots};
 use super::groups::Groups;
-use super::keys::{BlockRows, Key};
+use super::keys::Key;
 use super::merge::merge;
+use super::number::BlockRows;
 use super::plan::Aggregate;
 use crate::columns::{batch, external};
 use crate::memory::bytes_of;
@@ -156,7 +157,6 @@ impl NativeAggregateExec {
         memory: &MemoryReservation,
     ) -> Result<Option<RecordBatch>> {
         let mut running = self.start(view)?;
-        let null_mode = self.description.null_mode;
         if filter.is_unfiltered()
             && let Some(counts) = self.counted(view, &running)
         {
@@ -165,7 +165,7 @@ impl NativeAggregateExec {
         }
         let (mut picked, mut numbers) = (Vec::new(), Vec::new());
         let mut matched = 0;
-        while let Some((start, mask)) = filter.next(&self.description, &self.shared)? {
+        while let Some((start, mask)) = filter.next(&self.shared)? {
             let is_full = mask.is_full();
             if !is_full {
                 mask.collect_into(&mut picked);
@@ -178,7 +178,7 @@ impl NativeAggregateExec {
             let slots = if self.keys.is_empty() {
                 Slots::One
             } else {
-                running.groups.assign(rows, null_mode, &mut numbers)?;
+                running.groups.assign(rows, &mut numbers)?;
                 Slots::Each(&numbers)
             };
             let groups = running.groups.count();
@@ -187,7 +187,7 @@ impl NativeAggregateExec {
                 .resize(groups.max(running.row_counts.len()), 0);
             fold::count(slots, rows.count(), &mut running.row_counts);
             for accumulator in &mut running.accumulators {
-                accumulator.add(rows, slots, groups, null_mode)?;
+                accumulator.add(rows, slots, groups)?;
             }
             matched += rows.count() as u64;
             memory.try_resize(running.memory_bytes())?;

@@ -3,6 +3,8 @@
 //! Entry points check lengths; inside, nothing is checked. Few groups get several lanes each, so
 //! that an update does not wait for the one before it.
 
+use super::plan::Kind;
+
 /// Groups up to this many are updated in lanes.
 const LANED_GROUPS_MAX: usize = 64;
 const LANES: usize = 4;
@@ -21,7 +23,7 @@ pub(super) enum Slots<'a> {
 /// Folds `count` values `value(0..count)` into their accumulators. `empty` changes nothing when it
 /// is joined to an accumulator.
 #[inline(always)]
-pub(super) fn fold<T: Copy>(
+fn fold<T: Copy>(
     slots: Slots<'_>,
     count: usize,
     accumulators: &mut [T],
@@ -84,6 +86,97 @@ pub(super) fn count(slots: Slots<'_>, rows: usize, counts: &mut [u64]) {
     match slots {
         Slots::One => counts[0] += rows as u64,
         each => fold(each, rows, counts, 0, |_| 1, |count, one| count + one),
+    }
+}
+
+pub(super) const fn empty_long(kind: Kind) -> i64 {
+    match kind {
+        Kind::Min => i64::MAX,
+        Kind::Max => i64::MIN,
+        Kind::Count | Kind::Sum | Kind::Avg => 0,
+    }
+}
+
+/// The ends of the total order: NaN is greater than every number.
+pub(super) const fn empty_double(kind: Kind) -> f64 {
+    match kind {
+        Kind::Min => f64::from_bits(0x7fff_ffff_ffff_ffff),
+        Kind::Max => f64::from_bits(0xffff_ffff_ffff_ffff),
+        Kind::Count | Kind::Sum | Kind::Avg => 0.0,
+    }
+}
+
+pub(super) fn join_long<T: Copy>(
+    kind: Kind,
+    slots: Slots<'_>,
+    count: usize,
+    rows: Option<&[u32]>,
+    state: &mut [i64],
+    values: &[T],
+    of: impl Fn(T) -> i64 + Copy,
+) {
+    let empty = empty_long(kind);
+    macro_rules! with {
+        ($join:expr) => {
+            match rows {
+                None => {
+                    let values = &values[..count];
+                    fold(slots, count, state, empty, |at| of(values[at]), $join);
+                }
+                Some(rows) => {
+                    fold(
+                        slots,
+                        count,
+                        state,
+                        empty,
+                        |at| of(values[rows[at] as usize]),
+                        $join,
+                    );
+                }
+            }
+        };
+    }
+    match kind {
+        Kind::Min => with!(|a: i64, b: i64| a.min(b)),
+        Kind::Max => with!(|a: i64, b: i64| a.max(b)),
+        Kind::Count | Kind::Sum | Kind::Avg => with!(|a: i64, b: i64| a.wrapping_add(b)),
+    }
+}
+
+pub(super) fn join_double<T: Copy>(
+    kind: Kind,
+    slots: Slots<'_>,
+    count: usize,
+    rows: Option<&[u32]>,
+    state: &mut [f64],
+    values: &[T],
+    of: impl Fn(T) -> f64 + Copy,
+) {
+    let empty = empty_double(kind);
+    macro_rules! with {
+        ($join:expr) => {
+            match rows {
+                None => {
+                    let values = &values[..count];
+                    fold(slots, count, state, empty, |at| of(values[at]), $join);
+                }
+                Some(rows) => {
+                    fold(
+                        slots,
+                        count,
+                        state,
+                        empty,
+                        |at| of(values[rows[at] as usize]),
+                        $join,
+                    );
+                }
+            }
+        };
+    }
+    match kind {
+        Kind::Min => with!(|a: f64, b: f64| if b.total_cmp(&a).is_lt() { b } else { a }),
+        Kind::Max => with!(|a: f64, b: f64| if b.total_cmp(&a).is_gt() { b } else { a }),
+        Kind::Count | Kind::Sum | Kind::Avg => with!(|a: f64, b: f64| a + b),
     }
 }
 

@@ -3,9 +3,9 @@
 use arrow::array::ArrayRef;
 use datafusion::common::Result;
 use hashbrown::HashMap;
-use schemas::proto::NullMode;
 
-use super::keys::{BlockRows, Key};
+use super::keys::Key;
+use super::number::BlockRows;
 use super::rows::RowNumbers;
 
 /// Groups that are indexed directly.
@@ -77,19 +77,14 @@ impl<'a> Groups<'a> {
     }
 
     /// The group of each row. All are below [`Self::count`].
-    pub(super) fn assign(
-        &mut self,
-        rows: BlockRows<'_>,
-        null_mode: NullMode,
-        assigned: &mut Vec<u32>,
-    ) -> Result<()> {
+    pub(super) fn assign(&mut self, rows: BlockRows<'_>, assigned: &mut Vec<u32>) -> Result<()> {
         assigned.clear();
         let count = rows.count();
         match &mut self.index {
             Index::Dense(_) => {
                 assigned.resize(count, 0);
                 for key in &mut self.keys {
-                    key.join_numbers(rows, null_mode, assigned)?;
+                    key.join_numbers(rows, assigned)?;
                 }
             }
             Index::Hashed {
@@ -100,7 +95,7 @@ impl<'a> Groups<'a> {
                 scratch.clear();
                 scratch.resize(count, 0);
                 for key in &mut self.keys {
-                    key.join_numbers(rows, null_mode, scratch)?;
+                    key.join_numbers(rows, scratch)?;
                 }
                 assigned.extend(scratch.iter().map(|number| {
                     *groups.entry(*number).or_insert_with(|| {
@@ -117,7 +112,7 @@ impl<'a> Groups<'a> {
                 for key in &mut self.keys {
                     scratch.clear();
                     scratch.resize(count, 0);
-                    key.join_numbers(rows, null_mode, scratch)?;
+                    key.join_numbers(rows, scratch)?;
                     let numbers = arrow::array::UInt64Array::from(scratch.clone());
                     columns.push(std::sync::Arc::new(numbers) as ArrayRef);
                 }

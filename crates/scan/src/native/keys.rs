@@ -8,16 +8,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array,
-    TimestampMillisecondArray, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-use hashbrown::HashMap;
 use schemas::TableSpec;
 use schemas::proto::NullMode;
 use segment::view::{
@@ -25,8 +21,9 @@ use segment::view::{
 };
 use segment::{BLOCK_ROWS, SegmentView};
 
+use super::number::{BlockRows, Number, Seen, bits_of, codes_of, join, join_each, of_bits};
 use super::rows::RowNumbers;
-use crate::columns::{Source, batch, longs};
+use crate::columns::{Source, Stored, batch, longs};
 use crate::predicate::{Inputs, constants};
 
 /// Whole numbers closer together than this are their own numbers.
@@ -57,8 +54,7 @@ enum Kind<'a> {
     Seen {
         values: RawColumn<'a>,
         unit: i64,
-        numbers: HashMap<i64, u32, foldhash::fast::FixedState>,
-        seen: Vec<i64>,
+        seen: Seen,
     },
     /// The number is the order of appearance of the expression's value.
     Evaluated {
@@ -67,50 +63,12 @@ enum Kind<'a> {
     },
 }
 
-/// Rows of a block: all `len` from `start`, or those `picked`, which are relative to it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BlockRows<'r> {
-    pub(super) start: u32,
-    pub(super) len: u32,
-    pub(super) picked: Option<&'r [u32]>,
-}
-
-impl BlockRows<'_> {
-    pub(super) fn count(&self) -> usize {
-        self.picked.map_or(self.len as usize, <[u32]>::len)
-    }
-
-    /// Row of the segment.
-    pub(super) fn doc(&self, at: usize) -> u32 {
-        self.start + self.picked.map_or(at as u32, |rows| rows[at])
-    }
-}
-
-/// Integers in which group numbers are put together.
-pub(super) trait Number: Copy {
-    /// `self * domain + number`
-    fn join(self, domain: u64, number: u64) -> Self;
-}
-
-impl Number for u32 {
-    fn join(self, domain: u64, number: u64) -> Self {
-        self.wrapping_mul(domain as Self)
-            .wrapping_add(number as Self)
-    }
-}
-
-impl Number for u64 {
-    fn join(self, domain: u64, number: u64) -> Self {
-        self.wrapping_mul(domain).wrapping_add(number)
-    }
-}
-
 impl<'a> Key<'a> {
     pub(super) fn new(
         expr: &Arc<dyn PhysicalExpr>,
         view: &'a SegmentView,
         spec: &TableSpec,
-        table: &arrow::datatypes::Schema,
+        table: &Schema,
         null_mode: NullMode,
     ) -> Result<Self> {
         let inputs = Inputs::of(expr, table)?;
@@ -125,17 +83,14 @@ impl<'a> Key<'a> {
                 nulls: None,
             });
         }
-        if let [Source::Stored(column)] = &sources[..] {
-            let nulls = match null_mode {
-                NullMode::ThreeValued => column.nulls(),
-                NullMode::Defaults => None,
-            };
+        if let [Source::Stored(stored)] = &sources[..] {
+            let Stored { column, nulls } = *stored;
             let kind = match column.values() {
                 Values::Dictionary(dictionary) => {
                     let domain = u64::from(dictionary.cardinality());
                     Some((Kind::Codes(dictionary), domain))
                 }
-                Values::Raw(values) => numeric(&inputs, column, values, view.row_count()),
+                Values::Raw(values) => numeric(&inputs, &column, values, view.row_count()),
             };
             if let Some((kind, domain)) = kind {
                 let domain = (domain + u64::from(nulls.is_some())).max(1);
@@ -173,7 +128,7 @@ impl<'a> Key<'a> {
 
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.kind {
-            Kind::Seen { seen, .. } => seen.capacity() * 28,
+            Kind::Seen { seen, .. } => seen.values.capacity() * 28,
             Kind::Evaluated { rows, .. } => rows.memory_bytes(),
             _ => 0,
         }
@@ -183,7 +138,6 @@ impl<'a> Key<'a> {
     pub(super) fn join_numbers<N: Number>(
         &mut self,
         rows: BlockRows<'_>,
-        null_mode: NullMode,
         groups: &mut [N],
     ) -> Result<()> {
         let domain = self.domain;
@@ -192,63 +146,33 @@ impl<'a> Key<'a> {
         let null = |at: usize| nulls.is_some_and(|nulls| nulls.is_null(rows.doc(at)));
         match &mut self.kind {
             Kind::Constant(_) => {}
+            Kind::Codes(dictionary) if nulls.is_none() => match dictionary.codes(range) {
+                Codes::U8(codes) => join(codes, rows, domain, groups, u64::from),
+                Codes::U16(codes) => join(codes, rows, domain, groups, u64::from),
+                Codes::U32(codes) => join(codes, rows, domain, groups, u64::from),
+            },
             Kind::Codes(dictionary) => {
-                let codes = dictionary.codes(range);
-                if nulls.is_some() {
-                    let code = |row: usize| match codes {
-                        Codes::U8(codes) => u64::from(codes[row]),
-                        Codes::U16(codes) => u64::from(codes[row]),
-                        Codes::U32(codes) => u64::from(codes[row]),
-                    };
-                    join_each(groups, domain, |at| match null(at) {
-                        true => domain - 1,
-                        false => code((rows.doc(at) - rows.start) as usize),
-                    });
-                } else {
-                    match codes {
-                        Codes::U8(codes) => join(codes, rows, domain, groups, u64::from),
-                        Codes::U16(codes) => join(codes, rows, domain, groups, u64::from),
-                        Codes::U32(codes) => join(codes, rows, domain, groups, u64::from),
-                    }
-                }
+                let codes = codes_of(dictionary.codes(range), rows.picked);
+                join_each(groups, domain, |at| match null(at) {
+                    true => domain - 1,
+                    false => codes[at],
+                });
+            }
+            Kind::Direct { values, base, unit } if nulls.is_none() => {
+                join_direct(values.values(range), rows, (*base, *unit), domain, groups);
             }
             Kind::Direct { values, base, unit } => {
-                let stored = values.values(range);
-                let (from, unit) = (*base, *unit);
-                if let (RawValues::U8 { base, values }, None, 1) = (stored, nulls, unit) {
-                    let more = base.wrapping_sub(from) as u64;
-                    join(values, rows, domain, groups, |v| {
-                        more.wrapping_add(u64::from(v))
-                    });
-                } else if let (RawValues::U16 { base, values }, None, 1) = (stored, nulls, unit) {
-                    let more = base.wrapping_sub(from) as u64;
-                    join(values, rows, domain, groups, |v| {
-                        more.wrapping_add(u64::from(v))
-                    });
-                } else {
-                    let values = longs(stored, rows.picked);
-                    join_each(groups, domain, |at| match null(at) {
-                        true => domain - 1,
-                        false => values[at].wrapping_sub(from) as u64 / unit as u64,
-                    });
-                }
+                let values = longs(values.values(range), rows.picked);
+                join_each(groups, domain, |at| match null(at) {
+                    true => domain - 1,
+                    false => values[at].wrapping_sub(*base) as u64 / *unit as u64,
+                });
             }
-            Kind::Seen {
-                values,
-                unit,
-                numbers,
-                seen,
-            } => {
+            Kind::Seen { values, unit, seen } => {
                 let values = bits_of(values.values(range), rows.picked);
-                join_each(groups, domain, |at| {
-                    if null(at) {
-                        return domain - 1;
-                    }
-                    let value = values[at].div_euclid(*unit);
-                    u64::from(*numbers.entry(value).or_insert_with(|| {
-                        seen.push(value);
-                        (seen.len() - 1) as u32
-                    }))
+                join_each(groups, domain, |at| match null(at) {
+                    true => domain - 1,
+                    false => seen.number(values[at].div_euclid(*unit)),
                 });
             }
             Kind::Evaluated {
@@ -257,7 +181,7 @@ impl<'a> Key<'a> {
             } => {
                 let columns = sources
                     .iter()
-                    .map(|source| source.array(rows.start, rows.len, rows.picked, null_mode))
+                    .map(|source| source.array(rows.start, rows.len, rows.picked))
                     .collect::<Result<Vec<_>>>()?;
                 let values = evaluated(&self.inputs, columns, rows.count())?;
                 let numbers = seen.number(&[values])?;
@@ -303,7 +227,7 @@ impl<'a> Key<'a> {
                 )?
             }
             Kind::Seen { seen, unit, .. } => {
-                let value = |n: u64| seen[n as usize].wrapping_mul(*unit);
+                let value = |n: u64| seen.values[n as usize].wrapping_mul(*unit);
                 of_bits(
                     numbers.iter().map(|n| not_null(n).map(value)),
                     &self.input_type(),
@@ -318,6 +242,41 @@ impl<'a> Key<'a> {
 
     fn input_type(&self) -> DataType {
         self.inputs.schema.field(0).data_type().clone()
+    }
+}
+
+/// How often `unit` fits between `base` and each value; narrow values are joined as they are.
+fn join_direct<N: Number>(
+    values: RawValues<'_>,
+    rows: BlockRows<'_>,
+    (base, unit): (i64, i64),
+    domain: u64,
+    groups: &mut [N],
+) {
+    let more = |least: i64| least.wrapping_sub(base) as u64;
+    match values {
+        RawValues::U8 {
+            base: least,
+            values,
+        } if unit == 1 => {
+            let more = more(least);
+            join(values, rows, domain, groups, |v| {
+                more.wrapping_add(u64::from(v))
+            });
+        }
+        RawValues::U16 {
+            base: least,
+            values,
+        } if unit == 1 => {
+            let more = more(least);
+            join(values, rows, domain, groups, |v| {
+                more.wrapping_add(u64::from(v))
+            });
+        }
+        values => {
+            let values = longs(values, rows.picked);
+            join_each(groups, domain, |at| more(values[at]) / unit as u64);
+        }
     }
 }
 
@@ -356,8 +315,7 @@ fn numeric<'a>(
     let kind = Kind::Seen {
         values,
         unit,
-        numbers: HashMap::default(),
-        seen: Vec::new(),
+        seen: Seen::default(),
     };
     (is_column(inputs) || unit > 1).then_some((kind, u64::from(rows)))
 }
@@ -410,65 +368,5 @@ fn bucket_ms(expr: &dyn PhysicalExpr, own: &DataType) -> Option<i64> {
         "hour" => Some(HOUR_MS),
         "day" | "week" | "month" | "quarter" | "year" | "dow" | "doy" => Some(24 * HOUR_MS),
         _ => None,
-    }
-}
-
-/// Whole numbers as they are, floats by their bits.
-fn bits_of(values: RawValues<'_>, picked: Option<&[u32]>) -> Vec<i64> {
-    fn each<T: Copy>(values: &[T], picked: Option<&[u32]>, bits: impl Fn(T) -> i64) -> Vec<i64> {
-        match picked {
-            None => values.iter().map(|value| bits(*value)).collect(),
-            Some(rows) => rows.iter().map(|row| bits(values[*row as usize])).collect(),
-        }
-    }
-    match values {
-        RawValues::F32(values) => each(values, picked, |v| i64::from(v.to_bits())),
-        RawValues::F64(values) => each(values, picked, |v| v.to_bits() as i64),
-        whole => longs(whole, picked),
-    }
-}
-
-fn of_bits(bits: impl Iterator<Item = Option<i64>>, data_type: &DataType) -> Result<ArrayRef> {
-    Ok(match data_type {
-        DataType::Int32 => Arc::new(bits.map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
-        DataType::Int64 => Arc::new(bits.collect::<Int64Array>()),
-        DataType::Timestamp(_, None) => Arc::new(bits.collect::<TimestampMillisecondArray>()),
-        DataType::Boolean => Arc::new(bits.map(|v| v.map(|v| v != 0)).collect::<BooleanArray>()),
-        DataType::Float32 => {
-            let floats = bits.map(|v| v.map(|v| f32::from_bits(v as u32)));
-            Arc::new(floats.collect::<Float32Array>())
-        }
-        DataType::Float64 => {
-            let floats = bits.map(|v| v.map(|v| f64::from_bits(v as u64)));
-            Arc::new(floats.collect::<Float64Array>())
-        }
-        other => return internal_err!("a key of type {other}"),
-    })
-}
-
-fn join<T: Copy, N: Number>(
-    values: &[T],
-    rows: BlockRows<'_>,
-    domain: u64,
-    groups: &mut [N],
-    number: impl Fn(T) -> u64,
-) {
-    match rows.picked {
-        None => {
-            for (group, value) in groups.iter_mut().zip(values) {
-                *group = group.join(domain, number(*value));
-            }
-        }
-        Some(picked) => {
-            for (group, row) in groups.iter_mut().zip(picked) {
-                *group = group.join(domain, number(values[*row as usize]));
-            }
-        }
-    }
-}
-
-fn join_each<N: Number>(groups: &mut [N], domain: u64, mut number: impl FnMut(usize) -> u64) {
-    for (at, group) in groups.iter_mut().enumerate() {
-        *group = group.join(domain, number(at));
     }
 }

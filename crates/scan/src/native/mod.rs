@@ -9,8 +9,10 @@ mod accumulate;
 mod exec;
 mod fold;
 mod groups;
+mod input;
 mod keys;
 mod merge;
+mod number;
 mod plan;
 mod rows;
 

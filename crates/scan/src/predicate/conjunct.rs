@@ -6,7 +6,6 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use roaring::RoaringBitmap;
-use schemas::proto::NullMode;
 use segment::BLOCK_ROWS;
 use segment::view::{Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Zone};
 
@@ -81,12 +80,7 @@ impl Conjunct<'_> {
     }
 
     /// Keeps in `mask` the rows of the block at `start` that match. Returns the values looked at.
-    pub(crate) fn apply(
-        &self,
-        start: u32,
-        mask: &mut BlockMask,
-        null_mode: NullMode,
-    ) -> Result<u64> {
+    pub(crate) fn apply(&self, start: u32, mask: &mut BlockMask) -> Result<u64> {
         let len = mask.len;
         match self {
             Self::Documents(documents) => {
@@ -136,7 +130,7 @@ impl Conjunct<'_> {
                 let picked = (!mask.is_full()).then_some(rows.as_slice());
                 let columns = sources
                     .iter()
-                    .map(|source| source.array(start, len, picked, null_mode))
+                    .map(|source| source.array(start, len, picked))
                     .collect::<Result<Vec<_>>>()?;
                 let verdict = evaluate(expr, schema, columns, rows.len())?;
                 let mut hits = BlockMask::none(len);

@@ -28,7 +28,7 @@ pub(crate) use self::conjunct::Conjunct;
 
 use self::codes::{CodeSet, by_search};
 use self::conjunct::{Verdict, judge};
-use crate::columns::{Source, batch, external, project, source};
+use crate::columns::{Source, Stored, batch, external, project, source};
 use crate::ranges;
 use crate::stats::Counters;
 
@@ -96,10 +96,10 @@ impl<'a> Compiler<'a, '_> {
                 false => Decided::Never,
             });
         }
-        if let [Source::Stored(column)] = &sources[..] {
-            let decided = match column.values() {
-                Values::Dictionary(dictionary) => self.codes(&inputs, dictionary, column)?,
-                Values::Raw(values) => self.ranges(&inputs, values, column),
+        if let [Source::Stored(stored)] = &sources[..] {
+            let decided = match stored.column.values() {
+                Values::Dictionary(dictionary) => self.codes(&inputs, dictionary, stored)?,
+                Values::Raw(values) => self.ranges(&inputs, values, stored),
             };
             if let Some(decided) = decided {
                 return Ok(decided);
@@ -115,26 +115,19 @@ impl<'a> Compiler<'a, '_> {
         }))
     }
 
-    fn nulls(&self, column: &ColumnView<'a>) -> Option<Nulls<'a>> {
-        match self.null_mode {
-            NullMode::Defaults => None,
-            NullMode::ThreeValued => column.nulls(),
-        }
-    }
-
     /// `None`: it cannot be said by ranges.
     fn ranges(
         &self,
         inputs: &Inputs,
         values: RawColumn<'a>,
-        column: &ColumnView<'a>,
+        stored: &Stored<'a>,
     ) -> Option<Decided<'a>> {
         let field = inputs.schema.field(0);
         if matches!(field.data_type(), DataType::Decimal256(_, _)) {
             return None;
         }
         let set = ranges::of_expr(inputs.expr.as_ref(), field.data_type())?;
-        let nulls = self.nulls(column);
+        let Stored { column, nulls } = *stored;
         let blocks = self.view.row_count().div_ceil(BLOCK_ROWS);
         let verdicts = (0..blocks).map(|block| judge(&set, column.zone(block)));
         let (mut none, mut all) = (0, 0);
@@ -152,7 +145,7 @@ impl<'a> Compiler<'a, '_> {
         } else {
             Decided::Rows(Conjunct::Ranges {
                 set,
-                column: *column,
+                column,
                 values,
                 nulls,
             })
@@ -164,9 +157,9 @@ impl<'a> Compiler<'a, '_> {
         &self,
         inputs: &Inputs,
         dictionary: DictionaryColumn<'a>,
-        column: &ColumnView<'a>,
+        stored: &Stored<'a>,
     ) -> Result<Option<Decided<'a>>> {
-        let nulls = self.nulls(column);
+        let Stored { column, nulls } = *stored;
         let name = inputs.schema.field(0).name();
         let Some((codes, null_matches)) = self.matches(inputs, &dictionary, nulls.is_some()) else {
             return Ok(None);
@@ -189,7 +182,7 @@ impl<'a> Compiler<'a, '_> {
             return Ok(Some(Decided::Always));
         }
         if !null_matches
-            && let Some(mut documents) = self.from_index(column, &dictionary, &codes, name)?
+            && let Some(mut documents) = self.by_index(&column, &dictionary, &codes, name)?
         {
             if let Some(nulls) = nulls {
                 documents -= self.null_documents(nulls);
@@ -244,7 +237,7 @@ impl<'a> Compiler<'a, '_> {
     }
 
     /// From the sorted column's ranges, or from the inverted index when few documents match.
-    fn from_index(
+    fn by_index(
         &self,
         column: &ColumnView<'a>,
         dictionary: &DictionaryColumn<'a>,

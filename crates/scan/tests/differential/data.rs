@@ -139,8 +139,9 @@ fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> A
         "distance" => Arc::new(Int64Array::from_iter(
             each.map(|v| v.map(|(row, v)| row * 10 + (v % 10) as i64)),
         )),
+        // So far apart that they get numbers as they appear, yet their sums are exact in a float.
         "far" => Arc::new(Int64Array::from_iter(
-            each.map(|v| v.map(|(_, v)| signed(v, 40) * 0x0123_4567_89ab_cde)),
+            each.map(|v| v.map(|(_, v)| signed(v, 40) * 0x0012_3450_0000_0000)),
         )),
         "price" => Arc::new(Float64Array::from_iter(
             each.map(|v| v.map(|(_, v)| price(v))),

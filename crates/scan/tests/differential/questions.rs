@@ -8,6 +8,8 @@ use crate::data::Random;
 pub(crate) struct Question {
     pub(crate) sql: String,
     pub(crate) is_aggregate: bool,
+    /// All of its aggregates are some that the native operator knows.
+    pub(crate) is_native: bool,
 }
 
 const FILTERS: &[&str] = &[
@@ -192,6 +194,7 @@ impl Question {
             return Self {
                 sql,
                 is_aggregate: false,
+                is_native: false,
             };
         }
         let mut keys = Vec::new();
@@ -207,13 +210,15 @@ impl Question {
             }
         }
         let mut output: Vec<&str> = keys.clone();
+        let mut is_native = true;
         for _ in 0..1 + random.below(4) {
             let aggregate = match random.below(20) {
                 0..4 => random.pick(EXPRESSION_AGGREGATES),
-                4 if random.below(4) == 0 => random.pick(OTHER_AGGREGATES),
+                4 => random.pick(OTHER_AGGREGATES),
                 _ => random.pick(AGGREGATES),
             };
             if !output.contains(&aggregate) {
+                is_native &= !OTHER_AGGREGATES.contains(&aggregate);
                 output.push(aggregate);
             }
         }
@@ -230,6 +235,7 @@ impl Question {
         Self {
             sql,
             is_aggregate: true,
+            is_native,
         }
     }
 }

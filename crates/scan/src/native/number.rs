@@ -1,0 +1,145 @@
+//! Numbers of rows: joining those of several keys, and the values that numbers stand for.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    TimestampMillisecondArray,
+};
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, internal_err};
+use hashbrown::HashMap;
+use segment::view::{Codes, RawValues};
+
+use crate::columns::longs;
+
+/// Rows of a block: all `len` from `start`, or those `picked`, which are relative to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockRows<'r> {
+    pub(super) start: u32,
+    pub(super) len: u32,
+    pub(super) picked: Option<&'r [u32]>,
+}
+
+impl BlockRows<'_> {
+    pub(super) fn count(&self) -> usize {
+        self.picked.map_or(self.len as usize, <[u32]>::len)
+    }
+
+    /// Row of the segment.
+    pub(super) fn doc(&self, at: usize) -> u32 {
+        self.start + self.picked.map_or(at as u32, |rows| rows[at])
+    }
+}
+
+/// Values numbered in the order in which they appear.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    numbers: HashMap<i64, u32, foldhash::fast::FixedState>,
+    pub(super) values: Vec<i64>,
+}
+
+impl Seen {
+    pub(super) fn number(&mut self, value: i64) -> u64 {
+        let values = &mut self.values;
+        u64::from(*self.numbers.entry(value).or_insert_with(|| {
+            values.push(value);
+            (values.len() - 1) as u32
+        }))
+    }
+}
+
+/// Integers in which group numbers are put together.
+pub(super) trait Number: Copy {
+    /// `self * domain + number`
+    fn join(self, domain: u64, number: u64) -> Self;
+}
+
+impl Number for u32 {
+    fn join(self, domain: u64, number: u64) -> Self {
+        self.wrapping_mul(domain as Self)
+            .wrapping_add(number as Self)
+    }
+}
+
+impl Number for u64 {
+    fn join(self, domain: u64, number: u64) -> Self {
+        self.wrapping_mul(domain).wrapping_add(number)
+    }
+}
+
+pub(super) fn codes_of(codes: Codes<'_>, picked: Option<&[u32]>) -> Vec<u64> {
+    match codes {
+        Codes::U8(codes) => each(codes, picked, u64::from),
+        Codes::U16(codes) => each(codes, picked, u64::from),
+        Codes::U32(codes) => each(codes, picked, u64::from),
+    }
+}
+
+fn each<T: Copy, U>(values: &[T], picked: Option<&[u32]>, of: impl Fn(T) -> U) -> Vec<U> {
+    match picked {
+        None => values.iter().map(|value| of(*value)).collect(),
+        Some(rows) => rows.iter().map(|row| of(values[*row as usize])).collect(),
+    }
+}
+
+/// Whole numbers as they are, floats by their bits.
+pub(super) fn bits_of(values: RawValues<'_>, picked: Option<&[u32]>) -> Vec<i64> {
+    match values {
+        RawValues::F32(values) => each(values, picked, |v| i64::from(v.to_bits())),
+        RawValues::F64(values) => each(values, picked, |v| v.to_bits() as i64),
+        whole => longs(whole, picked),
+    }
+}
+
+pub(super) fn of_bits(
+    bits: impl Iterator<Item = Option<i64>>,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    Ok(match data_type {
+        DataType::Int32 => Arc::new(bits.map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
+        DataType::Int64 => Arc::new(bits.collect::<Int64Array>()),
+        DataType::Timestamp(_, None) => Arc::new(bits.collect::<TimestampMillisecondArray>()),
+        DataType::Boolean => Arc::new(bits.map(|v| v.map(|v| v != 0)).collect::<BooleanArray>()),
+        DataType::Float32 => {
+            let floats = bits.map(|v| v.map(|v| f32::from_bits(v as u32)));
+            Arc::new(floats.collect::<Float32Array>())
+        }
+        DataType::Float64 => {
+            let floats = bits.map(|v| v.map(|v| f64::from_bits(v as u64)));
+            Arc::new(floats.collect::<Float64Array>())
+        }
+        other => return internal_err!("a key of type {other}"),
+    })
+}
+
+pub(super) fn join<T: Copy, N: Number>(
+    values: &[T],
+    rows: BlockRows<'_>,
+    domain: u64,
+    groups: &mut [N],
+    number: impl Fn(T) -> u64,
+) {
+    match rows.picked {
+        None => {
+            for (group, value) in groups.iter_mut().zip(values) {
+                *group = group.join(domain, number(*value));
+            }
+        }
+        Some(picked) => {
+            for (group, row) in groups.iter_mut().zip(picked) {
+                *group = group.join(domain, number(values[*row as usize]));
+            }
+        }
+    }
+}
+
+pub(super) fn join_each<N: Number>(
+    groups: &mut [N],
+    domain: u64,
+    mut number: impl FnMut(usize) -> u64,
+) {
+    for (at, group) in groups.iter_mut().enumerate() {
+        *group = group.join(domain, number(at));
+    }
+}
