@@ -12,10 +12,11 @@ use schemas::proto::segment_consumed_reply::Action;
 use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
     FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
-    LeaseTaskRequest, SegmentConsumedReply, SegmentConsumedRequest, WatchRequest,
+    LeaseTaskRequest, SeenReply, SeenRequest, SegmentConsumedReply, SegmentConsumedRequest,
+    WatchRequest,
 };
 use schemas::segment::SegmentRecord;
-use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
+use schemas::{Fault, InstanceId, Offset, SegmentId, TableId, TableSpec};
 
 use crate::assignment::least_loaded;
 use crate::completion::Verdict;
@@ -30,23 +31,30 @@ pub(crate) struct Api(pub(crate) Arc<State>);
 
 #[async_trait]
 impl ControlApi for Api {
-    async fn watch(&self, _: WatchRequest) -> Result<UpdateStream, Fault> {
+    async fn watch(&self, request: WatchRequest) -> Result<UpdateStream, Fault> {
         let state = Arc::clone(&self.0);
+        let watching = state.seen.watch(InstanceId(request.instance));
         let versions = state.watch_version();
         let updates = stream::unfold(
-            (state, versions, None),
-            |(state, mut versions, seen)| async move {
-                if seen.is_some() {
+            (state, versions, watching, None),
+            |(state, mut versions, watching, told)| async move {
+                if told.is_some() {
                     versions.changed().await.ok()?;
                 }
                 versions.borrow_and_update();
-                let difference = state.difference(seen.unwrap_or(0));
+                let difference = state.difference(told.unwrap_or(0));
                 let version = difference.version;
-                let update = to_update(difference, seen.is_none());
-                Some((Ok(update), (state, versions, Some(version))))
+                let update = to_update(difference, told.is_none());
+                Some((Ok(update), (state, versions, watching, Some(version))))
             },
         );
         Ok(updates.boxed())
+    }
+
+    async fn seen(&self, request: SeenRequest) -> Result<SeenReply, Fault> {
+        let instance = InstanceId(request.instance);
+        self.0.seen.acknowledge(&instance, request.version);
+        Ok(SeenReply {})
     }
 
     async fn heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatReply, Fault> {
@@ -79,21 +87,14 @@ impl ControlApi for Api {
             ));
         }
         let reporter = InstanceId(request.instance);
-        let now = self.0.clock.monotonic();
-        let verdict = self
-            .0
-            .completion
-            .lock()
-            .consumed(id, &reporter, request.offset, now);
-        let verdict = match verdict {
+        let offset = request.offset;
+        let verdict = match self.judge(id, &reporter, offset) {
             Verdict::Elect => match self.0.catalog.elect(id).await? {
                 None => return Ok(answer(Action::Hold, 0, 0)),
                 Some(epoch) => {
-                    let offset = request.offset;
-                    self.0
-                        .completion
-                        .lock()
-                        .elected(id, reporter, offset, epoch, now)
+                    let now = self.0.clock.monotonic();
+                    let mut completion = self.0.completion.lock();
+                    completion.elected(id, reporter, offset, epoch, now)
                 }
             },
             verdict => verdict,
@@ -128,14 +129,16 @@ impl ControlApi for Api {
 
     async fn commit_end(&self, request: CommitEndRequest) -> Result<CommitReply, Fault> {
         let record: SegmentRecord = parse(&request.segment)?;
-        let id = record.id;
+        let (id, epoch) = (record.id, request.epoch);
         let spec = self.spec(id.table)?;
         let now_ms = self.0.clock.now_ms();
-        let outcome = self
-            .0
-            .catalog
-            .commit_segment(&spec, record, request.epoch, now_ms)
-            .await?;
+        let outcome = match self.missing_object(&record).await? {
+            Some(reason) => CommitOutcome::Fenced(reason),
+            None => {
+                let committing = self.0.catalog.commit_segment(&spec, record, epoch, now_ms);
+                committing.await?
+            }
+        };
         let (accepted, reason) = match outcome {
             CommitOutcome::Committed => {
                 self.0.metrics.commits.inc();
@@ -148,7 +151,7 @@ impl ControlApi for Api {
                 (false, reason)
             }
         };
-        self.0.completion.lock().ended(id);
+        self.0.completion.lock().ended(id, epoch, accepted);
         self.0.publish(id.table).await?;
         Ok(CommitReply {
             accepted,
@@ -167,10 +170,11 @@ impl ControlApi for Api {
         })
     }
 
-    async fn lease_task(&self, _: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault> {
+    async fn lease_task(&self, request: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault> {
         let now_ms = self.0.clock.now_ms();
         let until_ms = now_ms + TASK_LEASE.as_millis() as i64;
-        let task = self.0.catalog.lease_task(now_ms, until_ms).await?;
+        let leasing = self.0.catalog.lease_task(&request.kinds, now_ms, until_ms);
+        let task = leasing.await?;
         let json = task.map(|task| serde_json::to_vec(&task).unwrap_or_default());
         Ok(LeaseTaskReply {
             task: json.unwrap_or_default().into(),
@@ -193,6 +197,28 @@ impl ControlApi for Api {
 }
 
 impl Api {
+    fn judge(&self, id: SegmentId, reporter: &InstanceId, offset: Offset) -> Verdict {
+        let may_live = |committer: &InstanceId| self.0.may_live(committer);
+        let now = self.0.clock.monotonic();
+        let mut completion = self.0.completion.lock();
+        completion.consumed(id, reporter, offset, now, may_live)
+    }
+
+    /// Why the object of a commit is not as the record says: nothing is done that is not durable.
+    async fn missing_object(&self, record: &SegmentRecord) -> Result<Option<String>, Fault> {
+        let key = SegmentRecord::object_key(record.id, record.crc);
+        if record.uri.as_ref() != Some(&key) {
+            return Ok(Some(format!("the segment's object must be `{key}`")));
+        }
+        let stored = self.0.deep.head(&key).await?.map(|object| object.bytes);
+        Ok((stored != Some(record.stored_bytes)).then(|| {
+            format!(
+                "`{key}` has {stored:?} bytes in the deep store, not {}",
+                record.stored_bytes
+            )
+        }))
+    }
+
     fn spec(&self, table: TableId) -> Result<TableSpec, Fault> {
         self.0
             .table(table)

@@ -20,16 +20,18 @@ pub(crate) fn least_loaded(
         .collect()
 }
 
-/// Keeps who lives, replaces who does not; `None` when nothing has to change.
+/// Keeps who is trusted, replaces who is not, adds who is missing; `None` when nothing has to change
+/// or nobody can take over. `trusted` are those who live or may come back soon.
 pub(crate) fn repaired(
     current: &[InstanceId],
+    trusted: &[InstanceId],
     alive: &[InstanceId],
     load: &HashMap<InstanceId, usize>,
     replication: u32,
 ) -> Option<Vec<InstanceId>> {
     let mut kept: Vec<InstanceId> = current
         .iter()
-        .filter(|server| alive.contains(server))
+        .filter(|server| trusted.contains(server))
         .cloned()
         .collect();
     let missing = (replication as usize).saturating_sub(kept.len());
@@ -67,15 +69,28 @@ mod tests {
     }
 
     #[test]
-    fn the_living_stay_where_they_are() {
+    fn the_trusted_stay_where_they_are() {
         let load = HashMap::new();
         let (ab, bc) = (servers(&["a", "b"]), servers(&["b", "c"]));
-        assert_eq!(repaired(&ab, &bc, &load, 2), Some(servers(&["b", "c"])));
-        assert_eq!(
-            repaired(&ab, &servers(&["b"]), &load, 2),
-            None,
-            "nobody can take over"
-        );
-        assert_eq!(repaired(&ab, &ab, &load, 2), None);
+        let a_died = repaired(&ab, &bc, &bc, &load, 2);
+        assert_eq!(a_died, Some(servers(&["b", "c"])));
+        let b = servers(&["b"]);
+        assert_eq!(repaired(&ab, &b, &b, &load, 2), None, "nobody takes over");
+        assert_eq!(repaired(&ab, &ab, &ab, &load, 2), None);
+        let abc = servers(&["a", "b", "c"]);
+        let a_may_come_back = repaired(&ab, &abc, &bc, &load, 2);
+        assert_eq!(a_may_come_back, None);
+        let b_is_lost = repaired(&ab, &servers(&["a", "c"]), &servers(&["c"]), &load, 2);
+        assert_eq!(b_is_lost, Some(servers(&["a", "c"])));
+    }
+
+    #[test]
+    fn missing_replicas_are_added() {
+        let load = HashMap::from([(InstanceId("b".to_owned()), 5)]);
+        let abc = servers(&["a", "b", "c"]);
+        let one = servers(&["a"]);
+        let three = repaired(&one, &abc, &abc, &load, 2);
+        assert_eq!(three, Some(servers(&["a", "c"])));
+        assert_eq!(repaired(&abc, &abc, &abc, &load, 1), None, "none is taken");
     }
 }

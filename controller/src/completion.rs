@@ -1,19 +1,23 @@
 //! The completion protocol: which replica commits a consuming segment, and at which offset.
 //!
 //! The first replica that reports becomes the committer with its offset; the others come up to that
-//! offset and wait. A committer that is silent too long loses its turn to the next that reports,
-//! under a higher epoch. The state is only in memory: losing it starts the protocol again, and the
-//! epoch in the catalog fences whoever still acts on the old one.
+//! offset and wait. A committer that is dead, or silent too long, loses its turn to the next that
+//! reports, under a higher epoch. The state is only in memory: losing it starts the protocol again,
+//! and the epoch in the catalog fences whoever still acts on the old one.
+//!
+//! Invariant: of two elections for a segment the one with the higher epoch stands.
 //!
 //! Here is only the decision; the epoch comes from the caller, who makes it durable first.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use schemas::{InstanceId, Offset, SegmentId};
+use schemas::{InstanceId, Offset, SegmentId, TableId};
 
-/// How long a committer may build and upload without a word.
-pub(crate) const COMMITTER_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a committer may build before it asks for leave to write.
+pub(crate) const BUILD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it may upload then. Long: a slow store must not make replicas take turns for ever.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(crate) struct Completion {
@@ -49,12 +53,10 @@ impl Completion {
         reporter: &InstanceId,
         offset: Offset,
         now: Duration,
+        may_live: impl Fn(&InstanceId) -> bool,
     ) -> Verdict {
-        let Some(election) = self
-            .elections
-            .get(&id)
-            .filter(|election| election.ends > now)
-        else {
+        let stands = |e: &&Election| e.ends > now && may_live(&e.committer);
+        let Some(election) = self.elections.get(&id).filter(stands) else {
             return Verdict::Elect;
         };
         if election.committer == *reporter {
@@ -84,7 +86,15 @@ impl Completion {
         epoch: u64,
         now: Duration,
     ) -> Verdict {
-        let ends = now + COMMITTER_PATIENCE;
+        if let Some(newer) = self.elections.get(&id).filter(|e| e.epoch > epoch) {
+            let (behind, offset) = (offset < newer.offset, newer.offset);
+            return if behind {
+                Verdict::CatchUp { offset }
+            } else {
+                Verdict::Hold
+            };
+        }
+        let ends = now + BUILD_PATIENCE;
         self.elections.insert(
             id,
             Election {
@@ -107,22 +117,28 @@ impl Completion {
     ) -> bool {
         match self.elections.get_mut(&id) {
             Some(election) if election.committer == *committer && election.epoch == epoch => {
-                election.ends = now + COMMITTER_PATIENCE;
+                election.ends = now + UPLOAD_PATIENCE;
                 true
             }
             _ => false,
         }
     }
 
-    pub(crate) fn ended(&mut self, id: SegmentId) {
-        self.elections.remove(&id);
+    /// A commit was accepted, or refused: then only the election that it acted on is over.
+    pub(crate) fn ended(&mut self, id: SegmentId, epoch: u64, accepted: bool) {
+        if accepted || self.elections.get(&id).is_some_and(|e| e.epoch <= epoch) {
+            self.elections.remove(&id);
+        }
+    }
+
+    pub(crate) fn forget_table(&mut self, table: TableId) {
+        self.elections.retain(|id, _| id.table != table);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::TableId;
 
     const T0: Duration = Duration::from_secs(100);
 
@@ -138,44 +154,84 @@ mod tests {
         }
     }
 
+    fn all_live(_: &InstanceId) -> bool {
+        true
+    }
+
     #[test]
     fn the_first_commits_the_others_follow() {
         let (mut completion, id) = (Completion::default(), segment());
-        assert_eq!(completion.consumed(id, &name("a"), 100, T0), Verdict::Elect);
+        let mut report =
+            |who: &str, offset| completion.consumed(id, &name(who), offset, T0, all_live);
+        assert_eq!(report("a", 100), Verdict::Elect);
         let commit = Verdict::Commit {
             offset: 100,
             epoch: 1,
         };
         assert_eq!(completion.elected(id, name("a"), 100, 1, T0), commit);
-        assert_eq!(
-            completion.consumed(id, &name("a"), 100, T0),
-            commit,
-            "asked again"
-        );
-        let catch_up = Verdict::CatchUp { offset: 100 };
-        assert_eq!(completion.consumed(id, &name("b"), 90, T0), catch_up);
-        assert_eq!(completion.consumed(id, &name("b"), 100, T0), Verdict::Hold);
-        assert_eq!(completion.consumed(id, &name("c"), 120, T0), Verdict::Hold);
+        let mut report =
+            |who: &str, offset| completion.consumed(id, &name(who), offset, T0, all_live);
+        assert_eq!(report("a", 100), commit, "asked again");
+        assert_eq!(report("b", 90), Verdict::CatchUp { offset: 100 });
+        assert_eq!(report("b", 100), Verdict::Hold);
+        assert_eq!(report("c", 120), Verdict::Hold);
+        completion.forget_table(id.table);
+        let anew = completion.consumed(id, &name("b"), 90, T0, all_live);
+        assert_eq!(anew, Verdict::Elect);
     }
 
     #[test]
     fn a_silent_committer_loses_its_turn() {
         let (mut completion, id) = (Completion::default(), segment());
         completion.elected(id, name("a"), 100, 1, T0);
-        let later = T0 + COMMITTER_PATIENCE;
-        assert_eq!(
-            completion.consumed(id, &name("b"), 90, later),
-            Verdict::Elect
-        );
+        let later = T0 + BUILD_PATIENCE;
+        let verdict = completion.consumed(id, &name("b"), 90, later, all_live);
+        assert_eq!(verdict, Verdict::Elect);
         completion.elected(id, name("b"), 90, 2, later);
         assert!(!completion.start(id, &name("a"), 1, later), "fenced");
         assert!(completion.start(id, &name("b"), 2, later));
+        let later = later + BUILD_PATIENCE;
+        let verdict = completion.consumed(id, &name("c"), 90, later, all_live);
+        assert_eq!(verdict, Verdict::Hold, "uploads may take long");
+        let later = later + UPLOAD_PATIENCE;
+        let verdict = completion.consumed(id, &name("c"), 90, later, all_live);
+        assert_eq!(verdict, Verdict::Elect, "but not for ever");
+    }
+
+    #[test]
+    fn a_dead_committer_loses_its_turn_at_once() {
+        let (mut completion, id) = (Completion::default(), segment());
+        completion.elected(id, name("a"), 100, 1, T0);
+        assert!(completion.start(id, &name("a"), 1, T0));
+        let a_is_dead = |who: &InstanceId| *who != name("a");
+        let verdict = completion.consumed(id, &name("b"), 90, T0, a_is_dead);
+        assert_eq!(verdict, Verdict::Elect);
     }
 
     #[test]
     fn a_committer_that_started_again_is_elected_anew() {
         let (mut completion, id) = (Completion::default(), segment());
         completion.elected(id, name("a"), 100, 1, T0);
-        assert_eq!(completion.consumed(id, &name("a"), 80, T0), Verdict::Elect);
+        let verdict = completion.consumed(id, &name("a"), 80, T0, all_live);
+        assert_eq!(verdict, Verdict::Elect);
+    }
+
+    #[test]
+    fn the_higher_epoch_stands() {
+        let (mut completion, id) = (Completion::default(), segment());
+        let second = completion.elected(id, name("b"), 90, 2, T0);
+        let commit = Verdict::Commit {
+            offset: 90,
+            epoch: 2,
+        };
+        assert_eq!(second, commit);
+        // Elected before, told after.
+        let first = completion.elected(id, name("a"), 80, 1, T0);
+        assert_eq!(first, Verdict::CatchUp { offset: 90 });
+        assert_eq!(completion.elected(id, name("a"), 95, 1, T0), Verdict::Hold);
+        completion.ended(id, 1, false);
+        assert!(completion.start(id, &name("b"), 2, T0), "still its turn");
+        completion.ended(id, 1, true);
+        assert!(!completion.start(id, &name("b"), 2, T0), "it is committed");
     }
 }

@@ -7,11 +7,15 @@
 mod api;
 mod assignment;
 mod completion;
+mod follow;
 mod http;
 mod metrics;
 mod reconcile;
+mod seen;
 mod state;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +80,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
         grpc,
     } = parts;
     let catalog = Catalog::new(store);
+    let changes = catalog.watch().await?;
     let state = Arc::new(State::load(config.clone(), catalog, deep, streams, clock).await?);
     if let Some(listener) = grpc {
         let api: Arc<dyn ControlApi> = Arc::new(api::Api(Arc::clone(&state)));
@@ -88,6 +93,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
         "controller",
         &tasks,
     );
+    follow::start(&state, changes, &tasks);
     reconcile::start(&state, &tasks);
     Ok(Controller { state, tasks })
 }

@@ -1,15 +1,16 @@
 //! The controller's view of the cluster and how it is published.
 //!
-//! Invariant: what is published of a table is the catalog's state of it joined with what the living
-//! servers say they hold; `version` grows with each difference.
+//! Invariants: what is published of a table is the catalog's state of it joined with what the living
+//! servers say they hold; it never goes back to an older revision of the catalog, and a table that
+//! went never comes back; `version` grows with each difference.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use deepstore::DeepStore;
-use metastore::MetaError;
-use metastore::catalog::{Catalog, StoredTable};
+use metastore::catalog::{Catalog, StoredTable, WholeTable};
+use metastore::{MetaError, Revision};
 use parking_lot::Mutex;
 use runtime::Clock;
 use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
@@ -21,6 +22,10 @@ use tokio::sync::watch;
 use crate::Config;
 use crate::completion::Completion;
 use crate::metrics::ControllerMetrics;
+use crate::seen::Seen;
+
+/// Objects may wait so long for a commit of somebody who could not reach this process before.
+const ORPHANS_AFTER_START: Duration = Duration::from_secs(300);
 
 pub(crate) struct State {
     pub(crate) config: Config,
@@ -29,10 +34,12 @@ pub(crate) struct State {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: ControllerMetrics,
     pub(crate) completion: Mutex<Completion>,
+    pub(crate) seen: Arc<Seen>,
     streams: Arc<dyn Streams>,
     sources: Mutex<HashMap<TableId, Arc<dyn StreamSource>>>,
     view: Mutex<View>,
-    orphans_asked_ms: Mutex<i64>,
+    /// When orphans are looked for next, by the monotonic clock.
+    orphans_due: Mutex<Duration>,
     version: watch::Sender<u64>,
 }
 
@@ -56,6 +63,8 @@ struct View {
 struct Published {
     state: Arc<TableState>,
     changed: u64,
+    /// Everything of the catalog up to here is in it.
+    revision: Revision,
 }
 
 /// A role that has sent heartbeats.
@@ -86,6 +95,7 @@ impl State {
         streams: Arc<dyn Streams>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
+        let orphans_due = clock.monotonic() + ORPHANS_AFTER_START;
         let state = Self {
             config,
             catalog,
@@ -93,10 +103,11 @@ impl State {
             clock,
             metrics: ControllerMetrics::default(),
             completion: Mutex::default(),
+            seen: Arc::default(),
             streams,
             sources: Mutex::default(),
             view: Mutex::default(),
-            orphans_asked_ms: Mutex::new(0),
+            orphans_due: Mutex::new(orphans_due),
             version: watch::Sender::new(0),
         };
         for table in state.catalog.tables().await? {
@@ -107,10 +118,13 @@ impl State {
 
     /// Reads the table from the catalog and publishes what is new about it.
     pub(crate) async fn publish(&self, id: TableId) -> Result<(), MetaError> {
-        let stored = self.catalog.table(id).await?;
-        let segments = self.catalog.segments(id).await?;
+        let WholeTable {
+            table,
+            segments,
+            revision,
+        } = self.catalog.whole_table(id).await?;
         let mut view = self.view.lock();
-        let Some(stored) = stored else {
+        let Some(stored) = table else {
             view.remove(id);
             self.announce(&view);
             return Ok(());
@@ -120,7 +134,7 @@ impl State {
             paused,
             time_boundary_ms,
             ..
-        } = stored.value;
+        } = stored;
         let segments = segments.into_iter().map(|stored| {
             let online = view.holders(stored.record.id, stored.record.crc);
             SegmentState {
@@ -130,14 +144,40 @@ impl State {
             }
         });
         let segments = segments.collect();
-        view.put(TableState {
+        let state = TableState {
             spec,
             segments,
             paused,
             time_boundary_ms,
-        });
+        };
+        view.put(state, revision);
         self.announce(&view);
         Ok(())
+    }
+
+    /// Whether a change of this revision is not published yet.
+    pub(crate) fn is_behind(&self, id: TableId, revision: Revision) -> bool {
+        let view = self.view.lock();
+        match view.tables.get(&id) {
+            Some(published) => published.revision < revision,
+            None => !view.removed.contains_key(&id),
+        }
+    }
+
+    /// Returns when every broker and server acts on what is published now.
+    pub(crate) async fn wait_until_seen(&self, patience: Duration) -> Result<(), Fault> {
+        let version = *self.version.borrow();
+        tokio::select! {
+            () = self.seen.wait_for(version) => Ok(()),
+            () = self.clock.sleep(patience) => {
+                let behind = self.seen.behind(version);
+                let names: Vec<&str> = behind.iter().map(|id| id.0.as_str()).collect();
+                Err(Fault::timeout(format!(
+                    "it is done, but not heard of yet by {}",
+                    names.join(", ")
+                )))
+            }
+        }
     }
 
     fn announce(&self, view: &View) {
@@ -255,6 +295,12 @@ impl State {
             .collect()
     }
 
+    /// Who has not been heard at all may live: this process may be younger than its silence.
+    pub(crate) fn may_live(&self, id: &InstanceId) -> bool {
+        let view = self.view.lock();
+        view.instances.get(id).is_none_or(|instance| instance.alive)
+    }
+
     /// Whether any living server still holds something of the table.
     pub(crate) fn is_held(&self, table: TableId) -> bool {
         let view = self.view.lock();
@@ -280,14 +326,15 @@ impl State {
         Ok(source)
     }
 
-    /// Whether `every_ms` have passed since it last said so.
-    pub(crate) fn orphans_are_due(&self, every_ms: i64, now_ms: i64) -> bool {
-        let mut asked_ms = self.orphans_asked_ms.lock();
-        let due = now_ms - *asked_ms >= every_ms;
-        if due {
-            *asked_ms = now_ms;
+    /// Whether it is time to look for orphans; if so, the next time is `every` from now.
+    pub(crate) fn orphans_are_due(&self, every: Duration) -> bool {
+        let now = self.clock.monotonic();
+        let mut due = self.orphans_due.lock();
+        let is_due = now >= *due;
+        if is_due {
+            *due = now + every;
         }
-        due
+        is_due
     }
 
     pub(crate) fn forget_source(&self, table: TableId) {
@@ -304,24 +351,27 @@ impl View {
             .collect()
     }
 
-    fn put(&mut self, state: TableState) {
+    fn put(&mut self, state: TableState, revision: Revision) {
         let id = state.spec.id;
-        if self
-            .tables
-            .get(&id)
-            .is_some_and(|table| *table.state == state)
-        {
+        if self.removed.contains_key(&id) {
             return;
         }
+        if let Some(published) = self.tables.get_mut(&id) {
+            if published.revision > revision {
+                return;
+            }
+            published.revision = revision;
+            if *published.state == state {
+                return;
+            }
+        }
         self.version += 1;
-        let changed = self.version;
-        self.tables.insert(
-            id,
-            Published {
-                state: Arc::new(state),
-                changed,
-            },
-        );
+        let published = Published {
+            state: Arc::new(state),
+            changed: self.version,
+            revision,
+        };
+        self.tables.insert(id, published);
     }
 
     fn remove(&mut self, id: TableId) {
@@ -373,10 +423,8 @@ impl View {
                 for (segment, online) in state.segments.iter_mut().zip(online) {
                     segment.online = online;
                 }
-                *table = Published {
-                    state: Arc::new(state),
-                    changed: version,
-                };
+                table.state = Arc::new(state);
+                table.changed = version;
             }
         }
     }

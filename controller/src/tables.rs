@@ -11,8 +11,8 @@ use schemas::{Fault, TableId, TableName, TableType};
 use crate::reconcile::open_partitions;
 use crate::state::State;
 
-/// A DELETE waits so long for servers to let go of the table.
-const DROP_PATIENCE: Duration = Duration::from_secs(10);
+/// A DELETE waits so long for brokers to hear of it, and then for servers to let go of the table.
+pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(10);
 const DROP_POLL: Duration = Duration::from_millis(20);
 
 impl State {
@@ -86,14 +86,16 @@ impl State {
         Ok(())
     }
 
-    /// Returns when no living server holds anything of it any more.
+    /// Returns when no broker answers from it and no living server holds anything of it any more.
     pub(crate) async fn drop_table(&self, table: &TableState) -> Result<(), Fault> {
         let id = table.spec.id;
         if let Some(stored) = self.catalog.table(id).await? {
             self.catalog.drop_table(&stored.value).await?;
         }
         self.forget_source(id);
+        self.completion.lock().forget_table(id);
         self.publish(id).await?;
+        self.wait_until_seen(DROP_PATIENCE).await?;
         let deadline = self.clock.monotonic() + DROP_PATIENCE;
         while self.is_held(id) {
             if self.clock.monotonic() >= deadline {

@@ -1,4 +1,5 @@
-//! Gives segments of dead servers to living ones, and dimension tables to every server.
+//! Gives segments of dead servers to living ones, replicas to tables that want more of them, and
+//! dimension tables to every server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,22 +28,23 @@ pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
         })
         .map(|(id, _)| id.clone())
         .collect();
-    let loads = state.loads();
+    let mut loads = state.loads();
     for table in state.tables() {
+        if table.spec.is_dimension_table {
+            continue;
+        }
+        let wanted = table.spec.replication;
         let mut changed = false;
         for segment in &table.segments {
-            let whole = segment
-                .assigned
-                .iter()
-                .all(|server| trusted.contains(server));
-            if table.spec.is_dimension_table || (whole && !segment.assigned.is_empty()) {
+            let current = &segment.assigned;
+            let Some(assigned) = repaired(current, &trusted, &alive, &loads, wanted) else {
                 continue;
+            };
+            for server in assigned.iter().filter(|server| !current.contains(server)) {
+                *loads.entry(server.clone()).or_default() += 1;
             }
-            let replication = table.spec.replication;
-            if let Some(assigned) = repaired(&segment.assigned, &alive, &loads, replication) {
-                state.catalog.assign(segment.record.id, assigned).await?;
-                changed = true;
-            }
+            state.catalog.assign(segment.record.id, assigned).await?;
+            changed = true;
         }
         if changed {
             state.publish(table.spec.id).await?;

@@ -33,8 +33,8 @@ pub(crate) async fn open_partitions(state: &State, table: &TableState) -> Result
     }
     let source = state.source(table)?;
     let partitions = source.partitions(&stream.topic).await?;
-    let mut opened = false;
-    let mut loads = consuming_loads(state);
+    // All of them are looked at before the first is opened: what is found later is new.
+    let mut found = Vec::new();
     for partition in 0..partitions {
         let known = |s: &schemas::cluster::SegmentState| s.record.id.partition == partition;
         if table.segments.iter().any(known) {
@@ -42,9 +42,15 @@ pub(crate) async fn open_partitions(state: &State, table: &TableState) -> Result
         }
         let (first, end) = source.watermarks(&stream.topic, partition).await?;
         let start = match stream.start {
-            StreamStart::Earliest => first,
-            StreamStart::Latest => end,
+            // Nothing of a partition that came later is skipped.
+            StreamStart::Latest if table.segments.is_empty() => end,
+            StreamStart::Latest | StreamStart::Earliest => first,
         };
+        found.push((partition, start));
+    }
+    let mut opened = false;
+    let mut loads = consuming_loads(state);
+    for (partition, start) in found {
         let assigned = least_loaded(&alive, &loads, table.spec.replication);
         for server in &assigned {
             *loads.entry(server.clone()).or_default() += 1;

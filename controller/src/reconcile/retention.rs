@@ -32,8 +32,12 @@ pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     ask_for_orphans(state, now_ms).await
 }
 
-/// Sealed segments whose rows are all too old, and the oldest beyond the number of rows.
+/// Sealed segments whose rows are all too old, and the oldest beyond the number of rows. Dimension
+/// tables have no age: they are replaced, not continued.
 fn expired(table: &TableState, now_ms: i64) -> Vec<SegmentRecord> {
+    if table.spec.is_dimension_table {
+        return Vec::new();
+    }
     let Retention {
         age_max_ms,
         rows_max,
@@ -66,16 +70,15 @@ async fn ask_for_orphans(state: &State, now_ms: i64) -> Result<(), Fault> {
     let pending = tasks
         .iter()
         .any(|task| matches!(task.kind, TaskKind::RemoveOrphans { .. }));
-    let hour = ORPHAN_AGE.as_millis() as i64;
-    if pending || !state.orphans_are_due(hour, now_ms) {
+    if pending || !state.orphans_are_due(ORPHAN_AGE) {
         return Ok(());
     }
-    let known = state
-        .tables()
-        .iter()
-        .flat_map(|table| table.segments.iter().filter_map(|s| s.record.uri.clone()))
-        .collect();
-    let older_than_ms = now_ms - hour;
+    let mut known = Vec::new();
+    for table in state.catalog.tables().await? {
+        let segments = state.catalog.segments(table.spec.id).await?;
+        known.extend(segments.into_iter().filter_map(|s| s.record.uri));
+    }
+    let older_than_ms = now_ms - ORPHAN_AGE.as_millis() as i64;
     state
         .catalog
         .add_task(TaskKind::RemoveOrphans {

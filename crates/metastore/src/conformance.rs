@@ -30,7 +30,10 @@ async fn keys(store: &dyn MetaStore, prefix: &str) -> Vec<String> {
 async fn suite(store: &dyn MetaStore, clock: &ManualClock) {
     ranges_are_ordered(store).await;
     transactions_are_whole(store).await;
+    ops_apply_in_order(store).await;
     watchers_see_everything(store).await;
+    slow_watchers_are_told(store).await;
+    racing_writers_take_turns(store).await;
     leases_end(store, clock).await;
 }
 
@@ -79,6 +82,51 @@ async fn transactions_are_whole(store: &dyn MetaStore) {
     assert_eq!(keys(store, "/t/").await, ["/t/z"]);
 }
 
+async fn ops_apply_in_order(store: &dyn MetaStore) {
+    put(store, "/o/1", "old").await;
+    let txn = Txn::default()
+        .put("/o/2", "gone")
+        .delete_range("/o/")
+        .put("/o/3", "first")
+        .put("/o/3", "second")
+        .delete("/o/none");
+    store.txn(txn).await.unwrap();
+    let (entries, revision) = store.range("/o/").await.unwrap();
+    let last = &entries[entries.len() - 1];
+    assert_eq!((&*last.key, &*last.value), ("/o/3", b"second" as &[u8]));
+    assert_eq!(last.revision, revision);
+    assert_eq!(keys(store, "/o/").await, ["/o/3"]);
+    store.txn(Txn::default().delete_range("/o/")).await.unwrap();
+    assert!(keys(store, "/o/").await.is_empty());
+}
+
+async fn slow_watchers_are_told(store: &dyn MetaStore) {
+    let mut changes = store.watch("/s/").await.unwrap();
+    let many = 3000;
+    for round in 0..2 {
+        let txn = (0..many).fold(Txn::default(), |txn, at| {
+            txn.put(format!("/s/{at}"), round.to_string())
+        });
+        store.txn(txn).await.unwrap();
+    }
+    assert_eq!(changes.next().await, Some(Change::Resync));
+}
+
+/// Compare-and-set from the same revision: exactly one of them wins.
+async fn racing_writers_take_turns(store: &dyn MetaStore) {
+    put(store, "/race", "0").await;
+    for _ in 0..20 {
+        let now = store.get("/race").await.unwrap().unwrap().revision;
+        let tries = (0..8).map(|n| {
+            let txn = Txn::default().if_revision("/race", now);
+            store.txn(txn.put("/race", n.to_string()))
+        });
+        let outcomes = futures::future::join_all(tries).await;
+        let won = |o: &Result<TxnOutcome, MetaError>| matches!(o, Ok(TxnOutcome::Committed(_)));
+        assert_eq!(outcomes.iter().filter(|o| won(o)).count(), 1);
+    }
+}
+
 async fn watchers_see_everything(store: &dyn MetaStore) {
     let mut changes = store.watch("/w/").await.unwrap();
     put(store, "/w/1", "a").await;
@@ -119,6 +167,9 @@ async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
             key: "lease".to_owned()
         }
     );
+    let mut unguarded = guarded("/l/2");
+    unguarded.compares.clear();
+    assert_eq!(store.txn(unguarded).await.unwrap(), late, "nothing ends it");
 
     let other = store.grant_lease(ttl).await.unwrap();
     let op = Op::Put {

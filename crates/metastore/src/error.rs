@@ -12,6 +12,8 @@ pub enum MetaError {
     },
     #[error("the metadata store failed")]
     Store(#[from] sqlx::Error),
+    #[error("the metadata store has stopped")]
+    Stopped,
     #[error("`{key}` in the metadata is not understood: {detail}")]
     Corrupt { key: String, detail: String },
     #[error("the metadata changed under the request ({key}); try again")]
@@ -21,7 +23,7 @@ pub enum MetaError {
 impl MetaError {
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Open { .. } | Self::Store(_) => FaultKind::Unavailable,
+            Self::Open { .. } | Self::Store(_) | Self::Stopped => FaultKind::Unavailable,
             Self::Corrupt { .. } => FaultKind::Internal,
             Self::Conflict { .. } => FaultKind::Conflict,
         }

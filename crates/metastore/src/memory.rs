@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     revision: Revision,
     leases: HashMap<LeaseId, Lease>,
     last_lease: u64,
+    /// A lease ended and its keys may still be there.
+    stale: bool,
     changes: broadcast::Sender<Change>,
 }
 
@@ -45,12 +47,17 @@ struct Lease {
     ends: Duration,
 }
 
-/// What a transaction changes, before it is applied.
+/// What a transaction changes, before it is applied: each key once, with its last value.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) revision: Revision,
-    pub(crate) puts: Vec<(String, Bytes, Option<LeaseId>)>,
-    pub(crate) deletes: Vec<String>,
+    pub(crate) keys: BTreeMap<String, Effect>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Put(Bytes, Option<LeaseId>),
+    Delete,
 }
 
 impl Rules {
@@ -62,6 +69,7 @@ impl Rules {
             revision: 0,
             leases: HashMap::new(),
             last_lease: 0,
+            stale: false,
             changes,
         }
     }
@@ -91,27 +99,27 @@ impl Rules {
         let now = self.clock.monotonic();
         let before = self.leases.len();
         self.leases.retain(|_, lease| lease.ends > now);
-        if self.leases.len() == before {
+        self.stale |= self.leases.len() != before;
+        if !self.stale {
             return None;
         }
-        self.orphans()
+        // Stays stale until nothing is left: a store may fail to write these effects.
+        let effects = self.orphans();
+        self.stale = effects.is_some();
+        effects
     }
 
     /// Deletes what belongs to leases that are not there any more.
     fn orphans(&self) -> Option<Effects> {
         let gone = |stored: &Stored| stored.lease.is_some_and(|l| !self.leases.contains_key(&l));
-        let deletes: Vec<String> = self
+        let keys: BTreeMap<String, Effect> = self
             .entries
             .iter()
             .filter(|(_, stored)| gone(stored))
-            .map(|(key, _)| key.clone())
+            .map(|(key, _)| (key.clone(), Effect::Delete))
             .collect();
         let revision = self.revision + 1;
-        (!deletes.is_empty()).then_some(Effects {
-            revision,
-            puts: Vec::new(),
-            deletes,
-        })
+        (!keys.is_empty()).then_some(Effects { revision, keys })
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Entry> {
@@ -164,15 +172,20 @@ impl Rules {
         };
         for op in txn.ops {
             match op {
+                Op::Put {
+                    lease: Some(lease), ..
+                } if !self.leases.contains_key(&lease) => return Err("lease".to_owned()),
                 Op::Put { key, value, lease } => {
-                    effects.deletes.retain(|deleted| *deleted != key);
-                    effects.puts.push((key, value, lease));
+                    effects.keys.insert(key, Effect::Put(value, lease));
                 }
-                Op::Delete { key } => effects.delete(key),
+                Op::Delete { key } => {
+                    effects.keys.insert(key, Effect::Delete);
+                }
                 Op::DeleteRange { prefix } => {
-                    let keys: Vec<String> =
-                        self.keys_of(&prefix).map(|(key, _)| key.clone()).collect();
-                    keys.into_iter().for_each(|key| effects.delete(key));
+                    effects.keys.retain(|key, _| !key.starts_with(&prefix));
+                    let stored = self.keys_of(&prefix);
+                    let gone = stored.map(|(key, _)| (key.clone(), Effect::Delete));
+                    effects.keys.extend(gone);
                 }
             }
         }
@@ -182,23 +195,26 @@ impl Rules {
     pub(crate) fn apply(&mut self, effects: Effects) -> Revision {
         let revision = effects.revision;
         self.revision = revision;
-        for key in effects.deletes {
-            if self.entries.remove(&key).is_some() {
-                let _ = self.changes.send(Change::Delete { key, revision });
-            }
-        }
-        for (key, value, lease) in effects.puts {
-            let stored = Stored {
-                value: value.clone(),
-                revision,
-                lease,
+        for (key, effect) in effects.keys {
+            let change = match effect {
+                Effect::Delete if self.entries.remove(&key).is_none() => continue,
+                Effect::Delete => Change::Delete { key, revision },
+                Effect::Put(value, lease) => {
+                    let stored = Stored {
+                        value: value.clone(),
+                        revision,
+                        lease,
+                    };
+                    self.entries.insert(key.clone(), stored);
+                    Change::Put(Entry {
+                        key,
+                        value,
+                        revision,
+                    })
+                }
             };
-            self.entries.insert(key.clone(), stored);
-            let _ = self.changes.send(Change::Put(Entry {
-                key,
-                value,
-                revision,
-            }));
+            // Nobody watches: fine.
+            let _ = self.changes.send(change);
         }
         revision
     }
@@ -242,15 +258,8 @@ impl Rules {
     }
 
     pub(crate) fn revoke(&mut self, id: LeaseId) -> Option<Effects> {
-        self.leases.remove(&id);
-        self.orphans()
-    }
-}
-
-impl Effects {
-    fn delete(&mut self, key: String) {
-        self.puts.retain(|(put, _, _)| *put != key);
-        self.deletes.push(key);
+        self.stale |= self.leases.remove(&id).is_some();
+        self.expired()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::middleware::Next;
@@ -16,9 +16,10 @@ use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 
 use crate::ApiError;
+use crate::serve::LocalAddress;
 
-/// Names under which this node may be addressed besides `localhost` and any IP address it listens
-/// on.
+/// Names under which this node may be addressed besides `localhost` and the IP address at which the
+/// request arrived.
 #[derive(Clone, Debug, Default)]
 pub struct HostGuard {
     allowed: Arc<Vec<String>>,
@@ -32,22 +33,26 @@ impl HostGuard {
         }
     }
 
-    fn permits(&self, authority: &str) -> bool {
+    fn permits(&self, authority: &str, local: Option<IpAddr>) -> bool {
         let host = host_of(authority).to_ascii_lowercase();
-        host == "localhost" || is_loopback(&host) || self.allowed.contains(&host)
+        if host == "localhost" || self.allowed.contains(&host) {
+            return true;
+        }
+        let address = host.parse::<IpAddr>().ok();
+        address.is_some_and(|address| address.is_loopback() || Some(address) == local)
     }
 
-    fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Fault> {
-        let named = text(headers, HOST).or_else(|| uri.authority().map(|a| a.as_str()));
+    fn check(&self, headers: &HeaderMap, uri: &Uri, local: Option<IpAddr>) -> Result<(), Fault> {
+        let named = text(headers, HOST)?.or_else(|| uri.authority().map(|a| a.as_str()));
         if let Some(authority) = named
-            && !self.permits(authority)
+            && !self.permits(authority, local)
         {
             return Err(refused(format!(
                 "host `{authority}` is no name of this node; add it to `http.allowed_hosts` \
                  or use its address"
             )));
         }
-        let Some(origin) = text(headers, ORIGIN) else {
+        let Some(origin) = text(headers, ORIGIN)? else {
             return Ok(());
         };
         let authority = origin.split_once("://").map_or(origin, |(_, rest)| rest);
@@ -64,8 +69,17 @@ fn refused(message: String) -> Fault {
     Fault::new(FaultKind::Denied, pinot_code::ACCESS_DENIED, message)
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
+/// A header that comes twice, or is no text, is nobody's own.
+fn text(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Fault> {
+    let mut values = headers.get_all(&name).iter();
+    let (first, second) = (values.next(), values.next());
+    let Some(value) = first else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(text) if second.is_none() => Ok(Some(text)),
+        _ => Err(refused(format!("the header `{name}` is not understood"))),
+    }
 }
 
 /// `[::1]:9000` → `::1`, `localhost:9000` → `localhost`.
@@ -78,17 +92,14 @@ fn host_of(authority: &str) -> &str {
         .map_or(authority, |(host, _)| host)
 }
 
-fn is_loopback(host: &str) -> bool {
-    host.parse::<IpAddr>()
-        .is_ok_and(|address| address.is_loopback())
-}
-
 pub(crate) async fn guard(
     State(guard): State<HostGuard>,
     request: Request,
     next: Next,
 ) -> Response {
-    match guard.check(request.headers(), request.uri()) {
+    let arrived = request.extensions().get::<ConnectInfo<LocalAddress>>();
+    let local = arrived.and_then(|info| info.0.0);
+    match guard.check(request.headers(), request.uri(), local) {
         Ok(()) => next.run(request).await,
         Err(fault) => ApiError(fault).into_response(),
     }
@@ -105,7 +116,8 @@ mod tests {
             headers.insert(ORIGIN, origin.parse().unwrap());
         }
         let guard = HostGuard::new(["olap.example".to_owned()]);
-        guard.check(&headers, &Uri::from_static("/")).is_ok()
+        let local = "10.0.0.5".parse().ok();
+        guard.check(&headers, &Uri::from_static("/"), local).is_ok()
     }
 
     #[test]
@@ -114,8 +126,27 @@ mod tests {
         assert!(check("127.0.0.1:9000", Some("http://127.0.0.1:9000")));
         assert!(check("[::1]:9000", None));
         assert!(check("OLAP.example", None));
+        assert!(check("10.0.0.5:9000", None));
+        assert!(!check("10.0.0.6:9000", None));
         assert!(!check("evil.example:9000", None));
+        assert!(!check("localhost.evil.example", None));
+        assert!(!check("127.0.0.1.evil.example", None));
         assert!(!check("127.0.0.1:9000", Some("http://evil.example")));
+        assert!(!check("127.0.0.1:9000", Some("http://127.0.0.1:9001")));
         assert!(!check("127.0.0.1:9000", Some("null")));
+    }
+
+    #[test]
+    fn headers_that_come_twice_or_are_no_text_are_refused() {
+        let guard = HostGuard::default();
+        let uri = Uri::from_static("/");
+        let mut headers = HeaderMap::new();
+        headers.append(HOST, "localhost".parse().unwrap());
+        assert!(guard.check(&headers, &uri, None).is_ok());
+        headers.append(HOST, "localhost".parse().unwrap());
+        assert!(guard.check(&headers, &uri, None).is_err());
+        let opaque = http::HeaderValue::from_bytes(b"localhost\xff").unwrap();
+        headers.insert(HOST, opaque);
+        assert!(guard.check(&headers, &uri, None).is_err());
     }
 }

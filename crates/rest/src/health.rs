@@ -1,4 +1,5 @@
-//! `/health` (the process lives), `/ready` (it serves), `/metrics` (Prometheus), `/version`.
+//! `/health` (the process lives), `/ready` (it serves), `/metrics` (Prometheus), `/version`; and
+//! `/health/liveness`, `/health/readiness`, which Pinot's deployments ask for.
 
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ struct Health {
 pub fn health_routes(version: &'static str, ready: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route("/health", get(|| async { "OK" }))
+        .route("/health/liveness", get(|| async { "OK" }))
+        .route("/health/readiness", get(readiness))
         .route("/ready", get(ready_now))
         .route("/metrics", get(metrics_text))
         .route("/version", get(version_json))
@@ -41,6 +44,13 @@ pub fn health_routes(version: &'static str, ready: Readiness, metrics: Metrics) 
 async fn ready_now(State(health): State<Health>) -> impl IntoResponse {
     match (health.ready)() {
         Ok(()) => (StatusCode::OK, "READY".to_owned()),
+        Err(waiting_for) => (StatusCode::SERVICE_UNAVAILABLE, waiting_for),
+    }
+}
+
+async fn readiness(State(health): State<Health>) -> impl IntoResponse {
+    match (health.ready)() {
+        Ok(()) => (StatusCode::OK, "OK".to_owned()),
         Err(waiting_for) => (StatusCode::SERVICE_UNAVAILABLE, waiting_for),
     }
 }

@@ -6,10 +6,14 @@ mod error;
 mod guard;
 mod health;
 mod metrics;
+mod params;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use error::ApiError;
 pub use guard::HostGuard;
 pub use health::{Readiness, health_routes};
 pub use metrics::Metrics;
+pub use params::Params;
 pub use serve::serve;

@@ -1,9 +1,13 @@
 //! Serving a router until the task group stops.
 
+use std::net::IpAddr;
+
 use axum::Router;
+use axum::extract::connect_info::Connected;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
+use axum::serve::IncomingStream;
 use runtime::TaskGroup;
 use schemas::Fault;
 use tokio::net::TcpListener;
@@ -26,6 +30,7 @@ pub fn serve(
         .layer(from_fn_with_state(hosts, guard));
     tasks.spawn(format!("{name} HTTP"), |stop| async move {
         let listener = Nodelay(listener);
+        let app = app.into_make_service_with_connect_info::<LocalAddress>();
         let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "HTTP listener ended");
@@ -57,5 +62,16 @@ impl axum::serve::Listener for Nodelay {
 
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
         self.0.local_addr()
+    }
+}
+
+/// The address of this node at which a connection arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalAddress(pub(crate) Option<IpAddr>);
+
+impl Connected<IncomingStream<'_, Nodelay>> for LocalAddress {
+    fn connect_info(stream: IncomingStream<'_, Nodelay>) -> Self {
+        let address = stream.io().local_addr();
+        Self(address.ok().map(|address| address.ip().to_canonical()))
     }
 }

@@ -92,6 +92,10 @@ impl ControlApi for GrpcControl {
             .boxed())
     }
 
+    async fn seen(&self, request: proto::SeenRequest) -> Result<proto::SeenReply, Fault> {
+        call!(self.seen(request))
+    }
+
     async fn heartbeat(
         &self,
         request: proto::HeartbeatRequest,

@@ -6,7 +6,8 @@ use schemas::Fault;
 use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
     FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
-    LeaseTaskRequest, SegmentConsumedReply, SegmentConsumedRequest, WatchRequest,
+    LeaseTaskRequest, SeenReply, SeenRequest, SegmentConsumedReply, SegmentConsumedRequest,
+    WatchRequest,
 };
 
 /// Ends when the controller goes away; the watcher then connects again.
@@ -15,6 +16,10 @@ pub type UpdateStream = BoxStream<'static, Result<ClusterUpdate, Fault>>;
 #[async_trait]
 pub trait ControlApi: Send + Sync + 'static {
     async fn watch(&self, request: WatchRequest) -> Result<UpdateStream, Fault>;
+    /// The watcher acts on this version of the state from now on.
+    async fn seen(&self, _: SeenRequest) -> Result<SeenReply, Fault> {
+        Ok(SeenReply {})
+    }
     async fn heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatReply, Fault>;
     async fn segment_consumed(
         &self,

@@ -99,6 +99,13 @@ impl Control for ControlService {
         Ok(Response::new(until_stopped.boxed()))
     }
 
+    async fn seen(
+        &self,
+        request: Request<proto::SeenRequest>,
+    ) -> Result<Response<proto::SeenReply>, Status> {
+        reply(self.api.seen(request.into_inner()).await)
+    }
+
     async fn heartbeat(
         &self,
         request: Request<proto::HeartbeatRequest>,

@@ -1,4 +1,6 @@
 //! A role's copy of the cluster's state, kept up to date.
+//!
+//! Invariant: what the controller hears to be seen was published here before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use runtime::{Backoff, Clock, TaskGroup};
 use schemas::cluster::ClusterState;
-use schemas::proto::WatchRequest;
+use schemas::proto::{SeenRequest, WatchRequest};
 use schemas::{Fault, InstanceId};
 use tokio::sync::watch;
 
@@ -48,15 +50,19 @@ async fn once(
     let request = WatchRequest {
         instance: instance.to_owned(),
     };
-    let mut updates = network.controller()?.watch(request).await?;
+    let controller = network.controller()?;
+    let mut updates = controller.watch(request).await?;
     while let Some(update) = updates.next().await {
         let update = update?;
         let next = publish.borrow().updated(&update);
         let next = next.map_err(|error| {
             Fault::internal(format!("the cluster's state is not understood: {error}"))
         })?;
+        let version = next.version;
         publish.send_replace(Arc::new(next));
         backoff.reset();
+        let instance = instance.to_owned();
+        controller.seen(SeenRequest { instance, version }).await?;
     }
     Ok(())
 }

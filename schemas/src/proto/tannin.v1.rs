@@ -248,6 +248,15 @@ pub struct ClusterUpdate {
     #[prost(bytes = "bytes", tag = "5")]
     pub instances: ::prost::bytes::Bytes,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeenRequest {
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeenReply {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatRequest {
     /// for example "Server_127.0.0.1_8098"

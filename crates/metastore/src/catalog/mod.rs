@@ -5,15 +5,19 @@
 //! /names/<physical name>                   id of the table
 //! /tables/<id>                             StoredTable
 //! /segments/<id>/<partition>/<sequence>    StoredSegment
-//! /heads/<id>/<partition>                  Head: the first segment that is not committed
+//! /heads/<id>/<partition>                  Head: the first segment that is not committed;
+//!                                          of an OFFLINE table the next free sequence
 //! /tasks/<id>                              Task
 //! ```
 //! Numbers in keys have ten digits, so that keys sort as numbers do. Every change is one
 //! transaction with compares: two controllers cannot both win.
 
+mod changes;
 mod segments;
 mod tables;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -23,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Entry, MetaError, MetaStore, Revision, Txn, TxnOutcome};
 
+pub use changes::{CatalogChange, WholeTable};
 pub use segments::{CommitOutcome, StoredSegment};
 pub use tables::{CreateOutcome, StoredTable};
 

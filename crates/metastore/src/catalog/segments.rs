@@ -1,12 +1,14 @@
 //! Segments and partition heads: the transactions on which exactly-once rests.
 //!
-//! Invariant: for each partition of a REALTIME table the segments with sequence 0 .. head.sequence
-//! are DONE and meet without gap or overlap; the one at head.sequence is IN_PROGRESS from
-//! head.start; there are no others.
+//! Invariants: for each partition of a REALTIME table the segments with sequence 0 .. head.sequence
+//! are DONE, or were and have been removed, and meet without gap or overlap; the one at
+//! head.sequence is IN_PROGRESS from head.start; there are no others. The head of an OFFLINE table
+//! is the next free sequence: no sequence is ever used twice, so that no object key is, and a task
+//! that removes an object never meets a new one under its key.
 
 use schemas::segment::{SegmentRecord, display_name};
 use schemas::task::{Task, TaskKind};
-use schemas::{Offset, Partition, SegmentId, TableId, TableSpec};
+use schemas::{Offset, Partition, SegmentId, Sequence, TableId, TableSpec};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,6 +24,9 @@ pub struct StoredSegment {
     pub assigned: Assigned,
 }
 
+/// All segments of an OFFLINE table are in one partition.
+const OFFLINE_PARTITION: Partition = 0;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
     Committed,
@@ -34,6 +39,12 @@ pub enum CommitOutcome {
 impl Catalog {
     pub async fn segments(&self, table: TableId) -> Result<Vec<StoredSegment>, MetaError> {
         self.read_all(&segments_prefix(table)).await
+    }
+
+    /// The sequence that the next segment of an OFFLINE table gets.
+    pub async fn next_sequence(&self, table: TableId) -> Result<Sequence, MetaError> {
+        let head = self.head(table, OFFLINE_PARTITION).await?;
+        Ok(head.map_or(0, |head| head.value.sequence))
     }
 
     pub async fn segment(&self, id: SegmentId) -> Result<Option<StoredSegment>, MetaError> {
@@ -49,7 +60,7 @@ impl Catalog {
         self.read(&head_key(table, partition)).await
     }
 
-    /// Opens a partition that nobody consumes yet. `false`: somebody else did.
+    /// Opens a partition that nobody consumes yet. `false`: somebody else did, or the table is gone.
     pub async fn open_partition(
         &self,
         spec: &TableSpec,
@@ -64,8 +75,12 @@ impl Catalog {
             sequence: 0,
         };
         let record = SegmentRecord::consuming(id, spec, start, now_ms);
-        let key = head_key(spec.id, partition);
+        let (table, key) = (table_key(spec.id), head_key(spec.id, partition));
+        let Some(stored) = self.store.get(&table).await? else {
+            return Ok(false);
+        };
         let txn = Txn::default()
+            .if_revision(table, stored.revision)
             .if_absent(&key)
             .put(
                 &key,
@@ -119,38 +134,22 @@ impl Catalog {
     ) -> Result<CommitOutcome, MetaError> {
         let id = record.id;
         let Some(current) = self.segment(id).await? else {
-            return Ok(CommitOutcome::Fenced(
-                "the segment does not exist any more".to_owned(),
-            ));
+            return Ok(fenced("the segment does not exist any more"));
         };
         if current.record.is_done() {
             return Ok(if current.record.crc == record.crc {
                 CommitOutcome::AlreadyCommitted
             } else {
-                CommitOutcome::Fenced("the segment was committed by another replica".to_owned())
+                fenced("the segment was committed by another replica")
             });
         }
-        let Some(end) = record.end.filter(|end| *end >= record.start) else {
-            return Ok(CommitOutcome::Fenced(
-                "the record has no end offset".to_owned(),
-            ));
+        let Some(head) = self.head(id.table, id.partition).await? else {
+            return Ok(fenced("the partition does not exist any more"));
         };
-        let Some(Versioned {
-            value: head,
-            revision,
-        }) = self.head(id.table, id.partition).await?
-        else {
-            return Ok(CommitOutcome::Fenced(
-                "the partition does not exist any more".to_owned(),
-            ));
+        let end = match refusal(&record, epoch, head.value) {
+            Ok(end) => end,
+            Err(reason) => return Ok(fenced(reason)),
         };
-        let expected = (head.sequence, head.start, head.epoch);
-        if expected != (id.sequence, record.start, epoch) {
-            let (sequence, start, epoch) = expected;
-            return Ok(CommitOutcome::Fenced(format!(
-                "the partition is at segment {sequence} from offset {start}, epoch {epoch}"
-            )));
-        }
         let next_id = SegmentId {
             sequence: id.sequence + 1,
             ..id
@@ -164,14 +163,14 @@ impl Catalog {
             assigned: current.assigned,
         };
         let key = head_key(id.table, id.partition);
-        let head = Head {
+        let moved = Head {
             sequence: next_id.sequence,
             start: end,
             epoch,
         };
         let txn = Txn::default()
-            .if_revision(&key, revision)
-            .put(&key, encode(&head))
+            .if_revision(&key, head.revision)
+            .put(&key, encode(&moved))
             .put(
                 segment_key(id.table, id.partition, id.sequence),
                 encode(&done),
@@ -182,43 +181,51 @@ impl Catalog {
             );
         match self.store.txn(txn).await? {
             TxnOutcome::Committed(_) => Ok(CommitOutcome::Committed),
-            TxnOutcome::Conflict { .. } => Ok(CommitOutcome::Fenced(
-                "the partition moved meanwhile".to_owned(),
-            )),
+            TxnOutcome::Conflict { .. } => Ok(fenced("the partition moved meanwhile")),
         }
     }
 
-    /// Adds a sealed segment of an OFFLINE table under the next sequence.
+    /// Adds a sealed segment of an OFFLINE table, under the next sequence or a later one. Adding
+    /// the same content again is fine.
     pub async fn add_segment(
         &self,
         spec: &TableSpec,
         mut record: SegmentRecord,
         assigned: Assigned,
     ) -> Result<SegmentRecord, MetaError> {
-        let existing = self.segments(spec.id).await?;
-        record.name = display_name(spec, record.id, record.created_ms);
-        if let Some(same) = existing.iter().find(|s| s.record.id == record.id) {
-            let key = segment_key(spec.id, record.id.partition, record.id.sequence);
-            if same.record.crc == record.crc {
-                return Ok(same.record.clone());
-            }
-            return Err(MetaError::Conflict { key });
+        let id = record.id;
+        let key = segment_key(spec.id, id.partition, id.sequence);
+        let conflict = || MetaError::Conflict { key: key.clone() };
+        let table = table_key(spec.id);
+        let stored = self.store.get(&table).await?.ok_or_else(conflict)?;
+        if let Some(same) = self.segment(id).await? {
+            let same = same.record;
+            return (same.crc == record.crc)
+                .then_some(same)
+                .ok_or_else(conflict);
         }
-        let key = segment_key(spec.id, record.id.partition, record.id.sequence);
-        let stored = StoredSegment {
+        let head = self.head(spec.id, OFFLINE_PARTITION).await?;
+        let (next, head_revision) = head.map_or((0, 0), |h| (h.value.sequence, h.revision));
+        if id.sequence < next || id.partition != OFFLINE_PARTITION {
+            return Err(conflict());
+        }
+        record.name = display_name(spec, id, record.created_ms);
+        let moved = Head {
+            sequence: id.sequence + 1,
+            start: 0,
+            epoch: 0,
+        };
+        let added = StoredSegment {
             record: record.clone(),
             assigned,
         };
-        let table = table_key(spec.id);
-        let revision = self
-            .store
-            .get(&table)
-            .await?
-            .map_or(0, |entry| entry.revision);
+        let head = head_key(spec.id, OFFLINE_PARTITION);
         let txn = Txn::default()
-            .if_revision(table, revision)
+            .if_revision(table, stored.revision)
+            .if_revision(&head, head_revision)
             .if_absent(&key)
-            .put(&key, encode(&stored));
+            .put(head, encode(&moved))
+            .put(&key, encode(&added));
         self.commit(txn).await?;
         Ok(record)
     }
@@ -239,20 +246,22 @@ impl Catalog {
     }
 
     /// Removes sealed segments; the task that removes their objects comes in the same transaction.
+    /// Those that consume stay.
     pub async fn remove_segments(&self, records: &[SegmentRecord]) -> Result<(), MetaError> {
+        let done = || records.iter().filter(|record| record.is_done());
+        if done().next().is_none() {
+            return Ok(());
+        }
         let task = Task {
             id: Uuid::new_v4(),
             kind: TaskKind::RemoveObjects {
-                keys: records
-                    .iter()
-                    .filter_map(|record| record.uri.clone())
-                    .collect(),
-                segments: records.iter().map(|record| record.id).collect(),
+                keys: done().filter_map(|record| record.uri.clone()).collect(),
+                segments: done().map(|record| record.id).collect(),
             },
             leased_until_ms: 0,
         };
         let mut txn = Txn::default().put(task_key(task.id), encode(&task));
-        for record in records.iter().filter(|record| record.is_done()) {
+        for record in done() {
             let SegmentId {
                 table,
                 partition,
@@ -262,4 +271,34 @@ impl Catalog {
         }
         self.commit(txn).await
     }
+}
+
+fn fenced(reason: impl Into<String>) -> CommitOutcome {
+    CommitOutcome::Fenced(reason.into())
+}
+
+/// The end offset of a commit that fits the head; otherwise why it does not.
+fn refusal(record: &SegmentRecord, epoch: u64, head: Head) -> Result<Offset, String> {
+    let Some(end) = record.end.filter(|end| *end >= record.start) else {
+        return Err("the record has no end offset".to_owned());
+    };
+    let Head {
+        sequence, start, ..
+    } = head;
+    if (sequence, start, head.epoch) != (record.id.sequence, record.start, epoch) {
+        return Err(format!(
+            "the partition is at segment {sequence} from offset {start}, epoch {}",
+            head.epoch
+        ));
+    }
+    let (told, wanted) = (record.ledger.total(), (end - record.start) as u64);
+    if told != wanted {
+        return Err(format!(
+            "the ledger tells of {told} offsets, the segment has {wanted}"
+        ));
+    }
+    if !record.is_done() || record.uri.is_none() {
+        return Err("the record is not one of a sealed segment in the deep store".to_owned());
+    }
+    Ok(end)
 }

@@ -77,7 +77,21 @@ impl Catalog {
 
     /// The table, its segments and heads go, and the task that removes the objects comes, at once.
     pub async fn drop_table(&self, table: &StoredTable) -> Result<(), MetaError> {
+        loop {
+            match self.try_drop_table(table).await? {
+                TxnOutcome::Committed(_) => return Ok(()),
+                // A segment was committed meanwhile: its object belongs to the task too.
+                TxnOutcome::Conflict { .. } => {}
+            }
+        }
+    }
+
+    async fn try_drop_table(&self, table: &StoredTable) -> Result<TxnOutcome, MetaError> {
         let id = table.spec.id;
+        let Some(stored) = self.store.get(&table_key(id)).await? else {
+            return Ok(TxnOutcome::Committed(0));
+        };
+        let (heads, _) = self.store.range(&heads_prefix(id)).await?;
         let (entries, _) = self.store.range(&segments_prefix(id)).await?;
         let mut keys = Vec::new();
         let mut segments = Vec::new();
@@ -91,12 +105,16 @@ impl Catalog {
             kind: TaskKind::RemoveObjects { keys, segments },
             leased_until_ms: 0,
         };
-        let txn = Txn::default()
+        let unmoved = heads.into_iter().fold(
+            Txn::default().if_revision(table_key(id), stored.revision),
+            |txn, head| txn.if_revision(head.key, head.revision),
+        );
+        let txn = unmoved
             .delete(name_key(&table.spec.physical_name()))
             .delete(table_key(id))
             .delete_range(segments_prefix(id))
             .delete_range(heads_prefix(id))
             .put(task_key(task.id), encode(&task));
-        self.commit(txn).await
+        self.store.txn(txn).await
     }
 }

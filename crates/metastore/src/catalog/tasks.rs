@@ -27,15 +27,21 @@ impl Catalog {
         self.read_all(TASKS).await
     }
 
-    /// The first task that nobody holds, held until `until_ms`.
-    pub async fn lease_task(&self, now_ms: i64, until_ms: i64) -> Result<Option<Task>, MetaError> {
+    /// The first task of one of `kinds` that nobody holds, held until `until_ms`. No kinds: any.
+    pub async fn lease_task(
+        &self,
+        kinds: &[String],
+        now_ms: i64,
+        until_ms: i64,
+    ) -> Result<Option<Task>, MetaError> {
         let (entries, _) = self.store.range(TASKS).await?;
         for entry in entries {
             let Versioned {
                 value: task,
                 revision,
             } = decode::<Task>(&entry)?;
-            if task.leased_until_ms > now_ms {
+            let wanted = kinds.is_empty() || kinds.iter().any(|kind| kind == task.kind.name());
+            if task.leased_until_ms > now_ms || !wanted {
                 continue;
             }
             let leased = Task {

@@ -502,6 +502,28 @@ pub mod control_client {
             req.extensions_mut().insert(GrpcMethod::new("tannin.v1.Control", "Watch"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// A watcher acts on this version of the state from now on. A DELETE waits for it.
+        pub async fn seen(
+            &mut self,
+            request: impl tonic::IntoRequest<::schemas::proto::SeenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::SeenReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tannin.v1.Control/Seen");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tannin.v1.Control", "Seen"));
+            self.inner.unary(req, path, codec).await
+        }
         /// "I live, this is what I hold." Every second, and at once when something changed.
         pub async fn heartbeat(
             &mut self,
@@ -704,6 +726,14 @@ pub mod control_server {
             &self,
             request: tonic::Request<::schemas::proto::WatchRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchStream>, tonic::Status>;
+        /// A watcher acts on this version of the state from now on. A DELETE waits for it.
+        async fn seen(
+            &self,
+            request: tonic::Request<::schemas::proto::SeenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::SeenReply>,
+            tonic::Status,
+        >;
         /// "I live, this is what I hold." Every second, and at once when something changed.
         async fn heartbeat(
             &self,
@@ -878,6 +908,51 @@ pub mod control_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tannin.v1.Control/Seen" => {
+                    #[allow(non_camel_case_types)]
+                    struct SeenSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<::schemas::proto::SeenRequest>
+                    for SeenSvc<T> {
+                        type Response = ::schemas::proto::SeenReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::schemas::proto::SeenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::seen(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SeenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,0 +1,341 @@
+//! The catalog's transactions, over the store in memory and the one in a file.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use runtime::{Clock, ManualClock};
+use schemas::pinot::{parse_schema, parse_table_config, table_spec};
+use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
+use schemas::task::TaskKind;
+use schemas::{InstanceId, SegmentId, TableId, TableSpec};
+
+use super::*;
+use crate::{Change, MemoryStore, SqliteStore};
+
+const REALTIME: &str = r#"{"tableName":"t","tableType":"REALTIME","segmentsConfig":{"timeColumnName":"ts"},
+ "tableIndexConfig":{"streamConfigs":{"streamType":"kafka","stream.kafka.topic.name":"t","stream.kafka.broker.list":"b:1"}}}"#;
+const OFFLINE: &str = r#"{"tableName":"t","tableType":"OFFLINE"}"#;
+
+struct World {
+    catalog: Catalog,
+    store: Arc<dyn MetaStore>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn memory() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::over(Arc::new(MemoryStore::new(clock())), folder)
+    }
+
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metastore.db");
+        let store = SqliteStore::open(&path, clock()).await.unwrap();
+        Self::over(Arc::new(store), folder)
+    }
+
+    fn over(store: Arc<dyn MetaStore>, folder: tempfile::TempDir) -> Self {
+        Self {
+            catalog: Catalog::new(Arc::clone(&store)),
+            store,
+            _folder: folder,
+        }
+    }
+
+    async fn table(&self, config_json: &str) -> StoredTable {
+        let schema_json = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","dataType":"INT"}],
+          "dateTimeFieldSpecs":[{"name":"ts","dataType":"TIMESTAMP","format":"TIMESTAMP","granularity":"1:MILLISECONDS"}]}"#;
+        let schema = parse_schema(schema_json).unwrap().value;
+        let config = parse_table_config(config_json).unwrap().value;
+        let table = StoredTable {
+            spec: table_spec(&schema, &config, TableId::random()).unwrap(),
+            config_json: config_json.to_owned(),
+            schema_json: schema_json.to_owned(),
+            paused: false,
+            time_boundary_ms: None,
+        };
+        let outcome = self.catalog.create_table(&table).await.unwrap();
+        assert_eq!(outcome, CreateOutcome::Created);
+        table
+    }
+
+    async fn open(&self, spec: &TableSpec, start: i64) -> bool {
+        let servers = vec![InstanceId("s".to_owned())];
+        let opened = self.catalog.open_partition(spec, 0, start, servers, 5);
+        opened.await.unwrap()
+    }
+
+    async fn commit(&self, spec: &TableSpec, record: SegmentRecord, epoch: u64) -> CommitOutcome {
+        let outcome = self.catalog.commit_segment(spec, record, epoch, 7);
+        outcome.await.unwrap()
+    }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    ManualClock::at_ms(0)
+}
+
+fn sealed(spec: &TableSpec, sequence: u32, start: i64, end: i64, crc: u32) -> SegmentRecord {
+    let id = SegmentId {
+        table: spec.id,
+        partition: 0,
+        sequence,
+    };
+    SegmentRecord {
+        status: SegmentStatus::Done,
+        end: Some(end),
+        crc,
+        ledger: Ledger {
+            rows: (end - start) as u64,
+            ..Ledger::default()
+        },
+        uri: Some(SegmentRecord::object_key(id, crc)),
+        ..SegmentRecord::consuming(id, spec, start, 6)
+    }
+}
+
+macro_rules! over_both_stores {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::World::memory()).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::World::sqlite().await).await;
+            })*
+        }
+    };
+}
+
+over_both_stores!(
+    a_commit_seals_one_segment_and_opens_the_next,
+    what_does_not_fit_the_head_is_fenced,
+    removal_and_its_task_are_one_transaction,
+    a_table_goes_whole,
+    a_drop_and_a_commit_never_lose_an_object,
+    sequences_of_offline_tables_never_come_back,
+    tasks_are_leased_by_kind_and_time,
+    changes_name_their_table,
+);
+
+async fn a_commit_seals_one_segment_and_opens_the_next(world: World) {
+    let spec = world.table(REALTIME).await.spec;
+    assert!(world.open(&spec, 100).await);
+    assert!(!world.open(&spec, 200).await, "it is open");
+    let id = sealed(&spec, 0, 100, 150, 1).id;
+    let epoch = world.catalog.elect(id).await.unwrap().unwrap();
+    let record = sealed(&spec, 0, 100, 150, 1);
+    let outcome = world.commit(&spec, record.clone(), epoch).await;
+    assert_eq!(outcome, CommitOutcome::Committed);
+    let again = world.commit(&spec, record.clone(), epoch).await;
+    assert_eq!(again, CommitOutcome::AlreadyCommitted);
+
+    let segments = world.catalog.segments(spec.id).await.unwrap();
+    assert_eq!(segments.len(), 2);
+    assert_eq!(segments[0].record, record);
+    assert_eq!(segments[0].assigned, segments[1].assigned);
+    let next = &segments[1].record;
+    assert_eq!((next.start, next.end, next.id.sequence), (150, None, 1));
+    let head = world.catalog.head(spec.id, 0).await.unwrap().unwrap().value;
+    assert_eq!((head.sequence, head.start, head.epoch), (1, 150, epoch));
+}
+
+async fn what_does_not_fit_the_head_is_fenced(world: World) {
+    let spec = world.table(REALTIME).await.spec;
+    world.open(&spec, 0).await;
+    let good = sealed(&spec, 0, 0, 10, 1);
+    let old = world.catalog.elect(good.id).await.unwrap().unwrap();
+    let epoch = world.catalog.elect(good.id).await.unwrap().unwrap();
+    assert_eq!(epoch, old + 1);
+    let before = world.store.range("/").await.unwrap();
+
+    let mut short_ledger = good.clone();
+    short_ledger.ledger.rows -= 1;
+    let mut nowhere = good.clone();
+    nowhere.uri = None;
+    let mut endless = good.clone();
+    endless.end = None;
+    let mut backwards = good.clone();
+    backwards.end = Some(-1);
+    for (record, epoch) in [
+        (good.clone(), old),
+        (good.clone(), epoch + 1),
+        (sealed(&spec, 0, 1, 10, 1), epoch),
+        (sealed(&spec, 1, 0, 10, 1), epoch),
+        (short_ledger, epoch),
+        (nowhere, epoch),
+        (endless, epoch),
+        (backwards, epoch),
+    ] {
+        let outcome = world.commit(&spec, record.clone(), epoch).await;
+        assert!(matches!(outcome, CommitOutcome::Fenced(_)), "{record:?}");
+    }
+    assert_eq!(world.store.range("/").await.unwrap(), before);
+
+    assert_eq!(
+        world.commit(&spec, good, epoch).await,
+        CommitOutcome::Committed
+    );
+    let other = world.commit(&spec, sealed(&spec, 0, 0, 12, 2), epoch).await;
+    assert!(matches!(other, CommitOutcome::Fenced(_)));
+    let elected = world.catalog.elect(sealed(&spec, 0, 0, 10, 1).id).await;
+    assert_eq!(elected.unwrap(), None, "the head has moved");
+}
+
+async fn removal_and_its_task_are_one_transaction(world: World) {
+    let spec = world.table(REALTIME).await.spec;
+    world.open(&spec, 0).await;
+    let record = sealed(&spec, 0, 0, 10, 1);
+    let epoch = world.catalog.elect(record.id).await.unwrap().unwrap();
+    world.commit(&spec, record.clone(), epoch).await;
+    let segments = world.catalog.segments(spec.id).await.unwrap();
+    let all: Vec<SegmentRecord> = segments.into_iter().map(|s| s.record).collect();
+
+    let mut changes = world.store.watch("/").await.unwrap();
+    world.catalog.remove_segments(&all).await.unwrap();
+    let seen: Vec<Change> = changes.by_ref().take(2).collect().await;
+    let (Change::Delete { key, revision }, Change::Put(task)) = (&seen[0], &seen[1]) else {
+        panic!("{seen:?}");
+    };
+    assert!(key.ends_with("/0000000000/0000000000"));
+    assert_eq!(*revision, task.revision);
+    let tasks = world.catalog.tasks().await.unwrap();
+    let kind = TaskKind::RemoveObjects {
+        keys: vec![record.uri.clone().unwrap()],
+        segments: vec![record.id],
+    };
+    assert_eq!(tasks.len(), 1);
+    assert_eq!(tasks[0].kind, kind);
+
+    let left = world.catalog.segments(spec.id).await.unwrap();
+    assert_eq!(left.len(), 1);
+    let consuming = [left[0].record.clone()];
+    world.catalog.remove_segments(&consuming).await.unwrap();
+    assert_eq!(world.catalog.segments(spec.id).await.unwrap(), left);
+    assert_eq!(world.catalog.tasks().await.unwrap().len(), 1);
+}
+
+async fn a_table_goes_whole(world: World) {
+    let table = world.table(REALTIME).await;
+    let spec = &table.spec;
+    world.open(spec, 0).await;
+    let record = sealed(spec, 0, 0, 10, 1);
+    let epoch = world.catalog.elect(record.id).await.unwrap().unwrap();
+    world.commit(spec, record.clone(), epoch).await;
+    assert_eq!(
+        world.catalog.create_table(&table).await.unwrap(),
+        CreateOutcome::NameTaken
+    );
+    world.catalog.drop_table(&table).await.unwrap();
+    world.catalog.drop_table(&table).await.unwrap();
+    let (left, _) = world.store.range("/").await.unwrap();
+    assert_eq!(left.len(), 1, "only the task: {left:?}");
+    let tasks = world.catalog.tasks().await.unwrap();
+    let TaskKind::RemoveObjects { keys, .. } = &tasks[0].kind else {
+        panic!("{tasks:?}");
+    };
+    assert_eq!(*keys, [record.uri.clone().unwrap()]);
+
+    assert!(!world.open(spec, 0).await, "nothing comes back");
+    let late = world.commit(spec, record, epoch).await;
+    assert!(matches!(late, CommitOutcome::Fenced(_)));
+    assert_eq!(world.store.range("/").await.unwrap().0, left);
+}
+
+async fn a_drop_and_a_commit_never_lose_an_object(world: World) {
+    for _ in 0..40 {
+        let table = world.table(REALTIME).await;
+        let spec = &table.spec;
+        world.open(spec, 0).await;
+        let record = sealed(spec, 0, 0, 10, 1);
+        let epoch = world.catalog.elect(record.id).await.unwrap().unwrap();
+        let (outcome, dropped) = tokio::join!(
+            world.commit(spec, record.clone(), epoch),
+            world.catalog.drop_table(&table)
+        );
+        dropped.unwrap();
+        let tasks = world.catalog.tasks().await.unwrap();
+        let key = record.uri.unwrap();
+        let named = tasks.iter().any(|task| match &task.kind {
+            TaskKind::RemoveObjects { keys, .. } => keys.contains(&key),
+            TaskKind::RemoveOrphans { .. } => false,
+        });
+        assert_eq!(named, outcome == CommitOutcome::Committed, "{outcome:?}");
+    }
+}
+
+async fn sequences_of_offline_tables_never_come_back(world: World) {
+    let table = world.table(OFFLINE).await;
+    let spec = &table.spec;
+    let add = async |record: SegmentRecord| world.catalog.add_segment(spec, record, vec![]).await;
+    let first = add(sealed(spec, 0, 0, 0, 1)).await.unwrap();
+    assert_eq!(first.name, "t_0");
+    let again = add(sealed(spec, 0, 0, 0, 1)).await.unwrap();
+    assert_eq!(again, first, "the answer was lost");
+    assert!(
+        add(sealed(spec, 0, 0, 0, 2)).await.is_err(),
+        "other content"
+    );
+    add(sealed(spec, 1, 0, 0, 1)).await.unwrap();
+    assert_eq!(world.catalog.next_sequence(spec.id).await.unwrap(), 2);
+
+    let last = [sealed(spec, 1, 0, 0, 1)];
+    world.catalog.remove_segments(&last).await.unwrap();
+    assert_eq!(world.catalog.next_sequence(spec.id).await.unwrap(), 2);
+    let error = add(sealed(spec, 1, 0, 0, 1)).await.unwrap_err();
+    assert!(matches!(error, MetaError::Conflict { .. }), "{error}");
+    add(sealed(spec, 2, 0, 0, 1)).await.unwrap();
+
+    world.catalog.drop_table(&table).await.unwrap();
+    let gone = add(sealed(spec, 3, 0, 0, 1)).await;
+    assert!(gone.is_err(), "the table is gone");
+    assert!(world.store.range("/segments/").await.unwrap().0.is_empty());
+}
+
+async fn tasks_are_leased_by_kind_and_time(world: World) {
+    let catalog = &world.catalog;
+    let kind = TaskKind::RemoveOrphans {
+        known: vec!["k".to_owned()],
+        older_than_ms: 3,
+    };
+    catalog.add_task(kind.clone()).await.unwrap();
+    let orphans = [kind.name().to_owned()];
+    let other = ["remove_objects".to_owned()];
+    assert_eq!(catalog.lease_task(&other, 0, 60).await.unwrap(), None);
+    let task = catalog.lease_task(&orphans, 0, 60).await.unwrap().unwrap();
+    assert_eq!((&task.kind, task.leased_until_ms), (&kind, 60));
+    assert_eq!(catalog.lease_task(&[], 59, 120).await.unwrap(), None);
+    let again = catalog.lease_task(&[], 60, 120).await.unwrap().unwrap();
+    assert_eq!(again.id, task.id, "its time was over");
+    catalog.finish_task(task.id).await.unwrap();
+    catalog.finish_task(task.id).await.unwrap();
+    assert!(catalog.tasks().await.unwrap().is_empty());
+}
+
+async fn changes_name_their_table(world: World) {
+    let mut changes = world.catalog.watch().await.unwrap();
+    let spec = world.table(REALTIME).await.spec;
+    world
+        .catalog
+        .put_schema("t", "{}".to_owned())
+        .await
+        .unwrap();
+    world.open(&spec, 0).await;
+    let whole = world.catalog.whole_table(spec.id).await.unwrap();
+    assert_eq!(whole.table.unwrap().spec, spec);
+    assert_eq!(whole.segments.len(), 1);
+    let seen: Vec<CatalogChange> = changes.by_ref().take(2).collect().await;
+    let last = CatalogChange::Table {
+        id: spec.id,
+        revision: whole.revision,
+    };
+    assert!(matches!(seen[0], CatalogChange::Table { id, .. } if id == spec.id));
+    assert_eq!(seen[1], last);
+    let nothing = world.catalog.whole_table(TableId::random()).await.unwrap();
+    assert!(nothing.table.is_none() && nothing.segments.is_empty());
+}
