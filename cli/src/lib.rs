@@ -18,6 +18,7 @@ pub mod node;
 mod ports;
 mod quickstart;
 mod render;
+pub mod sample;
 mod signals;
 mod telemetry;
 mod units;

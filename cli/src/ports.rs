@@ -176,8 +176,9 @@ fn conflict_message(
 
 /// The command as it was typed, without an offset.
 fn command_line() -> String {
-    let mut words = vec!["tannin".to_owned()];
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_else(|| "tannin".to_owned());
+    let mut words = vec![program];
     while let Some(word) = arguments.next() {
         if word == "--port-offset" {
             arguments.next();

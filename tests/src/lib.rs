@@ -1,3 +1,11 @@
 //! End-to-end tests over an in-process cluster; [`process`] is the real binary as a child process.
+//!
+//! [`cluster`] is the harness: real ports, real files, a real log, every role, over either
+//! transport. [`flights`] is the sample that most tests ask about.
 
+pub mod clock;
+pub mod cluster;
+pub mod flights;
 pub mod process;
+pub mod scenario;
+pub mod slt;

@@ -10,8 +10,7 @@ use anyhow::{Context, Result};
 use runtime::{CancellationToken, Clock};
 use stream::{KafkaProducer, KafkaSource, StreamSource};
 
-use super::flights::{FLIGHT_COUNT, Flights, NEWEST_EVENT_MS};
-use super::tables::{FLIGHTS, PARTITIONS};
+use crate::sample::{FLIGHT_COUNT, FLIGHTS, Flights, NEWEST_EVENT_MS, PARTITIONS};
 
 /// Live events are produced in steps of this length.
 const TICK: Duration = Duration::from_millis(2);
@@ -35,7 +34,7 @@ impl Feeder {
         let is_missing = |index: u64| index >= next[(index % u64::from(PARTITIONS)) as usize];
 
         while index < FLIGHT_COUNT && !stop.is_cancelled() {
-            let flight = flights.next()?;
+            let flight = flights.next_flight()?;
             if is_missing(index) {
                 let payload = flight.at(flight.event_ms + self.shift_ms);
                 self.send(&producer, index, &payload).await?;
@@ -72,7 +71,7 @@ impl Feeder {
             let elapsed = (self.clock.monotonic() - begin).as_secs_f64();
             let due = (elapsed * f64::from(self.events_per_second)) as u64;
             while sent < due {
-                let flight = flights.next()?;
+                let flight = flights.next_flight()?;
                 if is_missing(index) {
                     let payload = flight.at(self.clock.now_ms());
                     self.send(producer, index, &payload).await?;

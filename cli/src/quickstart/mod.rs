@@ -4,10 +4,8 @@
 //! HTTP, events are produced over Kafka's protocol.
 
 mod feeder;
-mod flights;
 mod seed;
 mod show;
-mod tables;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +20,7 @@ use crate::client::Client;
 use crate::commands::start::finish;
 use crate::exit::Exit;
 use crate::node::{Node, Parts, Transport};
+use crate::sample::QUESTIONS;
 use crate::signals::Signals;
 use crate::telemetry;
 use seed::Seed;
@@ -36,7 +35,7 @@ pub(crate) async fn run(args: QuickstartArgs) -> Result<()> {
     let mut parts = Parts::real(Transport::InProcess(Arc::default()));
     if !args.empty {
         let owned = |(title, sql): (&str, &str)| (title.to_owned(), sql.to_owned());
-        parts.examples = tables::QUESTIONS.map(owned).to_vec();
+        parts.examples = QUESTIONS.map(owned).to_vec();
     }
     let node = Node::start(&settings, &Role::ALL, parts).await?;
     let tasks = TaskGroup::new("quickstart");

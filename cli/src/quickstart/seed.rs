@@ -7,19 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use ingest::files::FileRows;
 use runtime::{CancellationToken, Files, TaskGroup};
-use schemas::TableName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stream::{KafkaSource, StreamSource};
 
 use super::feeder::{Feeder, shift_for};
-use super::tables::{FLIGHTS, OFFLINE, PARTITIONS, flights_config, flights_schema};
 use crate::client::Client;
-use crate::load::{self, Workshop};
 use crate::node::Node;
+use crate::sample::{self, FLIGHTS, PARTITIONS, flights_config, flights_schema};
 
 const SERVER_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
@@ -50,12 +46,8 @@ impl Seed<'_> {
                 tracing::error!("no more sample flights: {error:#}");
             }
         });
-        for (name, content, primary_key) in OFFLINE {
-            self.offline(name, content, primary_key)
-                .await
-                .with_context(|| format!("cannot load the sample table `{name}`"))?;
-        }
-        Ok(())
+        let (clock, files) = (Arc::clone(&self.node.clock), Arc::clone(&self.node.files));
+        sample::load_missing(self.client, clock, files).await
     }
 
     async fn wait_for_server(&self) -> Result<()> {
@@ -104,29 +96,6 @@ impl Seed<'_> {
                 .put(&format!("/tables/{FLIGHTS}"), changed)
                 .await?;
         }
-        Ok(())
-    }
-
-    async fn offline(&self, name: &str, content: &'static [u8], key: &[&str]) -> Result<()> {
-        let spec = self.client.find(&format!("/v1/tables/{name}/spec")).await?;
-        if spec
-            .as_ref()
-            .is_some_and(|spec| spec["nextSequence"] != json!(0))
-        {
-            return Ok(());
-        }
-        let rows = FileRows::parquet(&format!("{name}.parquet"), Bytes::from_static(content))?;
-        if spec.is_none() {
-            let table: TableName = name.parse()?;
-            let key: Vec<String> = key.iter().map(|column| (*column).to_owned()).collect();
-            load::create(self.client, &table, &rows.columns, &key).await?;
-        }
-        let workshop = Workshop {
-            clock: Arc::clone(&self.node.clock),
-            files: Arc::clone(&self.node.files),
-            folder: std::env::temp_dir(),
-        };
-        load::load(self.client, name, rows, &workshop).await?;
         Ok(())
     }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Result;
 use runtime::settings::Settings;
 
-use super::flights::FLIGHT_COUNT;
-use super::tables::QUESTIONS;
 use crate::client::{Answer, Client};
 use crate::node::{Addresses, Node};
+use crate::sample::{FLIGHT_COUNT, QUESTIONS};
 use crate::units;
 
 const COUNT: &str = "SELECT COUNT(*) FROM flights";

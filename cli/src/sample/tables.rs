@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::flights::TIME_COLUMN;
 use crate::configs::{self, Topic};
 
-pub(super) const FLIGHTS: &str = "flights";
+pub const FLIGHTS: &str = "flights";
 /// Partitions of the topic.
-pub(super) const PARTITIONS: u32 = 2;
+pub const PARTITIONS: u32 = 2;
 /// The table keeps this much; the minion removes the rest.
 const KEEP_DAYS: u32 = 400;
 const KEEP_ROWS: u64 = 20_000_000;
@@ -33,10 +33,10 @@ const DIMENSIONS: [(&str, &str); 18] = [
     ("minute", "INT"),
 ];
 
-pub(super) fn flights_schema() -> Value {
+pub fn flights_schema() -> Value {
     let fields = DIMENSIONS.map(|(name, data_type)| json!({"name": name, "dataType": data_type}));
     let times = ["event_time", "time_hour"].map(|name| {
-        json!({"name": name, "dataType": "TIMESTAMP", "format": "1:MILLISECONDS:TIMESTAMP",
+        json!({"name": name, "dataType": "TIMESTAMP", "format": "TIMESTAMP",
                "granularity": "1:MILLISECONDS"})
     });
     json!({
@@ -48,7 +48,7 @@ pub(super) fn flights_schema() -> Value {
 }
 
 /// `log` is the address of the built-in log.
-pub(super) fn flights_config(log: &str) -> Value {
+pub fn flights_config(log: &str) -> Value {
     let from = Topic {
         kafka: log,
         topic: FLIGHTS,
@@ -73,7 +73,7 @@ pub(super) const OFFLINE: [(&str, &[u8], &[&str]); 4] = [
 ];
 
 /// Four questions that show what is here: title, statement.
-pub(super) const QUESTIONS: [(&str, &str); 4] = [
+pub const QUESTIONS: [(&str, &str); 4] = [
     (
         "who flies, and how late",
         "SELECT carrier, COUNT(*) AS flights, AVG(dep_delay) AS delay FROM flights \

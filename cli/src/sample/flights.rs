@@ -27,27 +27,29 @@ pub(super) const WEATHER: &[u8] =
 
 pub(super) const TIME_COLUMN: &str = "event_time";
 /// Flights in the file.
-pub(super) const FLIGHT_COUNT: u64 = 336_776;
+pub const FLIGHT_COUNT: u64 = 336_776;
 /// Newest `event_time` in the file: 2014-01-01T04:59:00Z.
-pub(super) const NEWEST_EVENT_MS: i64 = 1_388_552_340_000;
+pub const NEWEST_EVENT_MS: i64 = 1_388_552_340_000;
 /// Flights that are decoded at a time.
 const BATCH_ROWS: usize = 2048;
 
 /// Flights in order, from a given number on, round after round.
-pub(super) struct Flights {
+pub struct Flights {
     batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
     current: Option<Encoded>,
     /// Rows of the round to skip before the first that is wanted.
     skip: usize,
 }
 
+#[derive(Debug)]
 struct Encoded {
     batch: RecordBatch,
     row: usize,
 }
 
 /// One flight: its time in the file, and its other columns as the rest of a JSON object.
-pub(super) struct Flight {
+#[derive(Debug)]
+pub struct Flight {
     pub event_ms: i64,
     /// `"carrier":"UA","flight":1545,…}`
     rest: String,
@@ -55,14 +57,22 @@ pub(super) struct Flight {
 
 impl Flight {
     /// The event as JSON, happening at `event_ms`.
-    pub(super) fn at(&self, event_ms: i64) -> Bytes {
+    pub fn at(&self, event_ms: i64) -> Bytes {
         format!("{{\"{TIME_COLUMN}\":{event_ms},{}", self.rest).into()
+    }
+}
+
+impl std::fmt::Debug for Flights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flights")
+            .field("skip", &self.skip)
+            .finish_non_exhaustive()
     }
 }
 
 impl Flights {
     /// Begins with event number `index`.
-    pub(super) fn from(index: u64) -> Result<Self> {
+    pub fn from(index: u64) -> Result<Self> {
         let skip = (index % FLIGHT_COUNT) as usize;
         Ok(Self {
             batches: read()?,
@@ -72,7 +82,7 @@ impl Flights {
     }
 
     /// Never ends: after the last flight comes the first.
-    pub(super) fn next(&mut self) -> Result<Flight> {
+    pub fn next_flight(&mut self) -> Result<Flight> {
         loop {
             if let Some(current) = &mut self.current
                 && current.row < current.batch.num_rows()
@@ -152,12 +162,12 @@ mod tests {
     #[test]
     fn the_stream_goes_on_where_it_was() {
         let mut from_start = Flights::from(0).unwrap();
-        let mut flight = from_start.next().unwrap();
+        let mut flight = from_start.next_flight().unwrap();
         for _ in 0..5000 {
-            flight = from_start.next().unwrap();
+            flight = from_start.next_flight().unwrap();
         }
         let mut later = Flights::from(5000 + FLIGHT_COUNT).unwrap();
-        let same = later.next().unwrap();
+        let same = later.next_flight().unwrap();
         assert_eq!(flight.at(1), same.at(1));
         let event: serde_json::Value = serde_json::from_slice(&flight.at(7)).unwrap();
         assert_eq!(event["event_time"], 7);
@@ -167,6 +177,6 @@ mod tests {
     #[test]
     fn the_constants_are_those_of_the_file() {
         let mut flights = Flights::from(FLIGHT_COUNT - 1).unwrap();
-        assert_eq!(flights.next().unwrap().event_ms, NEWEST_EVENT_MS);
+        assert_eq!(flights.next_flight().unwrap().event_ms, NEWEST_EVENT_MS);
     }
 }

@@ -1,0 +1,383 @@
+//! The real binary as a newcomer meets it: what it prints, how it ends.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tannin");
+const PATIENCE: Duration = Duration::from_secs(60);
+const FREE_PORTS: [&str; 7] = [
+    "controller.http_port=0",
+    "controller.grpc_port=0",
+    "broker.http_port=0",
+    "server.http_port=0",
+    "server.grpc_port=0",
+    "minion.http_port=0",
+    "log.port=0",
+];
+
+fn tannin(args: &[&str]) -> Output {
+    Command::new(BINARY).args(args).output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A quickstart on free ports, killed when dropped.
+struct Quickstart {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Quickstart {
+    fn start(args: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), args)
+    }
+
+    fn start_in(folder: tempfile::TempDir, args: &[&str]) -> Self {
+        let _ = std::fs::remove_file(folder.path().join("data/ports.json"));
+        let child = Command::new(BINARY)
+            .arg("quickstart")
+            .arg("--data-dir")
+            .arg(folder.path().join("data"))
+            .args(FREE_PORTS.iter().flat_map(|setting| ["--set", setting]))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn port(&mut self, name: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let ports = std::fs::read(self.data().join("ports.json")).unwrap_or_default();
+            let ports: serde_json::Value = serde_json::from_slice(&ports).unwrap_or_default();
+            if let Some(address) = ports[name].as_str() {
+                return address.to_owned();
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && begin.elapsed() < PATIENCE,
+                "no {name} in ports.json, ended: {ended:?}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// `command` with the addresses of this node.
+    fn run(&mut self, command: &[&str]) -> Output {
+        let (broker, controller) = (self.port("broker_http"), self.port("controller_http"));
+        let mut all = command.to_vec();
+        all.extend(["--broker", &broker, "--controller", &controller]);
+        tannin(&all)
+    }
+
+    /// Until `command` prints `wanted`.
+    fn run_until(&mut self, command: &[&str], wanted: &str) -> String {
+        let begin = Instant::now();
+        loop {
+            let output = self.run(command);
+            if out(&output).contains(wanted) {
+                return out(&output);
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{command:?} does not print `{wanted}`:\n{}{}",
+                out(&output),
+                err(&output)
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// SIGINT, then what it printed and the folder.
+    fn interrupt(mut self) -> (Output, tempfile::TempDir) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        let begin = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(15),
+                "still runs after Ctrl-C"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let output = Output {
+            status: self.child.wait().unwrap(),
+            stdout: drain(self.child.stdout.take().unwrap()),
+            stderr: drain(self.child.stderr.take().unwrap()),
+        };
+        (output, folder)
+    }
+}
+
+fn drain(mut from: impl std::io::Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+impl Drop for Quickstart {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn flights_arrive_stop_and_go_on_where_they_were() {
+    let mut node = Quickstart::start(&["--events-per-second=200"]);
+    let count = [
+        "sql",
+        "--format=csv",
+        "SELECT COUNT(*) >= 336776 AS whole FROM flights",
+    ];
+    node.run_until(&count, "true");
+    let answer = node.run_until(
+        &[
+            "sql",
+            "SELECT carrier, COUNT(*) FROM flights WHERE carrier = 'HA' GROUP BY 1",
+        ],
+        "rows",
+    );
+    assert!(answer.contains("inverted(carrier)"), "{answer}");
+    assert!(answer.contains("newest event"), "{answer}");
+    let proof = node.run(&["prove", "flights"]);
+    assert!(proof.status.success(), "{}", err(&proof));
+    assert!(out(&proof).contains("proved"), "{}", out(&proof));
+    let status = out(&node.run(&["table", "status", "flights"]));
+    assert!(status.contains("CONSUMING"), "{status}");
+
+    let (output, folder) = node.interrupt();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let printed = out(&output);
+    for part in ["page and SQL", "ask:", "stop: Ctrl-C", "start over: rm -r"] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    assert_eq!(err(&output), "");
+
+    let mut again = Quickstart::start_in(folder, &["--events-per-second=200"]);
+    again.run_until(&count, "true");
+    let lost = "SELECT SUM(lost) FROM (SELECT \"$partition\", MAX(\"$offset\") - MIN(\"$offset\") + \
+                1 - COUNT(*) + COUNT(*) - COUNT(DISTINCT \"$offset\") AS lost FROM flights GROUP BY \
+                1) t";
+    again.run_until(&["sql", "--format=csv", lost], "\n0\n");
+    let (output, _) = again.interrupt();
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+}
+
+#[test]
+fn an_own_topic_in_one_command() {
+    let mut node = Quickstart::start(&["--empty"]);
+    let log = node.port("log");
+    let create = [
+        "table", "create", "clicks", "--kafka", &log, "--topic", "clicks", "--yes",
+    ];
+    let missing = node.run(&create);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(err(&missing).contains("clicks"), "{}", err(&missing));
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        use stream::{KafkaProducer, KafkaSource, StreamSource};
+        let source = KafkaSource::new(&log, &[], "test").unwrap();
+        source.create_topic("clicks", 2).await.unwrap();
+        let producer = KafkaProducer::new(&log).unwrap();
+        for n in 0..50 {
+            let event = format!(
+                r#"{{"ts":{},"page":"/p{n}","ms":{n}.5}}"#,
+                1_700_000_000_000u64 + n
+            );
+            let partition = Some((n % 2) as i32);
+            producer
+                .send("clicks", partition, None, event.as_bytes())
+                .await
+                .unwrap();
+        }
+        producer.flush(PATIENCE).await.unwrap();
+    });
+    let created = node.run(&create);
+    assert!(created.status.success(), "{}", err(&created));
+    let printed = out(&created);
+    for part in [
+        "sampled 50 messages",
+        "TIMESTAMP",
+        "time column: ts",
+        "answers:",
+    ] {
+        assert!(printed.contains(part), "no `{part}` in:\n{printed}");
+    }
+    node.run_until(
+        &[
+            "sql",
+            "--format=csv",
+            "SELECT COUNT(*), MAX(ms) FROM clicks",
+        ],
+        "50,49.5",
+    );
+    let again = node.run(&create);
+    assert!(err(&again).contains("exists already"), "{}", err(&again));
+    let dropped = node.run(&["table", "drop", "clicks", "--yes"]);
+    assert!(dropped.status.success(), "{}", err(&dropped));
+}
+
+#[test]
+fn a_file_becomes_a_table() {
+    let mut node = Quickstart::start(&["--empty"]);
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("trips.csv");
+    std::fs::write(&csv, "id,city,fare\n1,Zürich,10.5\n2,,7\n3,Bern,1.25\n").unwrap();
+    let file = csv.to_str().unwrap();
+    let imported = node.run(&["import", file]);
+    assert!(imported.status.success(), "{}", err(&imported));
+    assert!(
+        out(&imported).contains("3 rows into trips"),
+        "{}",
+        out(&imported)
+    );
+    let answer = node.run(&["sql", "--format=json", "SELECT * FROM trips ORDER BY id"]);
+    assert_eq!(
+        out(&answer),
+        "{\"id\":1,\"city\":\"Zürich\",\"fare\":10.5}\n{\"id\":2,\"city\":null,\"fare\":7.0}\n\
+         {\"id\":3,\"city\":\"Bern\",\"fare\":1.25}\n"
+    );
+    // The same file again: more rows of the same table.
+    assert!(node.run(&["import", file]).status.success());
+    let count = node.run(&["sql", "--format=csv", "SELECT COUNT(*) AS n FROM trips"]);
+    assert_eq!(out(&count), "n\n6\n");
+    // A column that the table lacks would be lost.
+    std::fs::write(&csv, "id,colour\n4,red\n").unwrap();
+    let refused = node.run(&["import", file]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        err(&refused).contains("no column colour"),
+        "{}",
+        err(&refused)
+    );
+}
+
+#[test]
+fn a_file_answers_without_a_server() {
+    let flights =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/examples/flights/airlines.parquet");
+    let statement = format!("FROM '{}' LIMIT 2", flights.display());
+    let answer = tannin(&["sql", "--format=csv", &statement]);
+    assert!(answer.status.success(), "{}", err(&answer));
+    assert_eq!(out(&answer).lines().count(), 3, "{}", out(&answer));
+    let missing = tannin(&["sql", "FROM 'no/such.parquet'"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(
+        err(&missing).contains("no/such.parquet"),
+        "{}",
+        err(&missing)
+    );
+}
+
+#[test]
+fn errors_point_at_the_place() {
+    let mut node = Quickstart::start(&["--empty"]);
+    let answer = node.run(&["sql", "SELECT 1 +\n  nonsense"]);
+    assert_eq!(answer.status.code(), Some(1));
+    let text = err(&answer);
+    assert!(text.contains("  nonsense\n    ^"), "{text}");
+}
+
+#[test]
+fn a_data_dir_has_one_owner() {
+    let mut node = Quickstart::start(&["--empty"]);
+    node.port("broker_http");
+    let data = node.data();
+    let second = tannin(&[
+        "quickstart",
+        "--empty",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    assert_eq!(second.status.code(), Some(3), "{}", err(&second));
+    assert!(
+        err(&second).contains("in use by another tannin"),
+        "{}",
+        err(&second)
+    );
+    let (output, folder) = node.interrupt();
+    assert_eq!(output.status.code(), Some(0));
+
+    std::fs::write(folder.path().join("data/FORMAT"), "99\n").unwrap();
+    let newer = tannin(&[
+        "quickstart",
+        "--empty",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    assert_eq!(newer.status.code(), Some(3), "{}", err(&newer));
+    assert!(err(&newer).contains("format `99`"), "{}", err(&newer));
+}
+
+#[test]
+fn taken_ports_are_all_named_with_a_way_out() {
+    let held = [
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+    ];
+    let ports = held
+        .each_ref()
+        .map(|listener| listener.local_addr().unwrap().port());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (broker, minion) = (
+        format!("broker.http_port={}", ports[0]),
+        format!("minion.http_port={}", ports[1]),
+    );
+    let args = [
+        "quickstart",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--set",
+        &broker,
+        "--set",
+        &minion,
+    ];
+    let refused = tannin(&args);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    let text = err(&refused);
+    for port in ports {
+        assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+    }
+    assert!(text.contains("--port-offset"), "{text}");
+}
+
+#[test]
+fn settings_that_do_not_exist_are_errors() {
+    let wrong = tannin(&["start", "--set", "broker.http_prot=1"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        err(&wrong).contains("did you mean `http_port`"),
+        "{}",
+        err(&wrong)
+    );
+    let printed = out(&tannin(&["config", "print"]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("node.toml");
+    std::fs::write(&file, &printed).unwrap();
+    assert!(
+        tannin(&["config", "check", file.to_str().unwrap()])
+            .status
+            .success()
+    );
+    assert!(out(&tannin(&["version"])).starts_with("tannin "));
+}
