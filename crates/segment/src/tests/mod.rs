@@ -21,7 +21,6 @@ mod consuming;
 mod damage;
 mod golden;
 mod sealed;
-mod speed;
 
 /// One value, comparable to the bit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

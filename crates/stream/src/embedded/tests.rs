@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use runtime::{ManualClock, OsFiles, SystemClock};
 use schemas::Offset;
-use tokio::time::Instant;
 
 use super::*;
 use crate::{KafkaProducer, KafkaSource, PartitionReader, StreamError, StreamSource};
@@ -379,91 +378,5 @@ async fn hostile_frames_close_their_connection_only() {
         assert!(closed.is_ok(), "a connection hangs after {bytes:?}");
     }
     assert_eq!(running.source().partitions("t").await.unwrap(), 1);
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn speed() {
-    print_speed(SyncPolicy::Every(Duration::from_millis(50))).await;
-    print_speed(SyncPolicy::OnAck).await;
-}
-
-/// It checks only that everything came.
-async fn print_speed(sync: SyncPolicy) {
-    const COUNT: u32 = 100_000;
-    let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let config = LogConfig {
-        sync,
-        ..LogConfig::new(folder.path().to_owned())
-    };
-    let running = start_with(config, listener, SystemClock::shared());
-    let source = running.source();
-    source.create_topic("t", 1).await.unwrap();
-    let options = [("linger.ms", "5")];
-    let producer = KafkaProducer::with_options(&running.brokers, &options).unwrap();
-    producer.produce("t", Some(0), None, b"0").await.unwrap();
-    let began = Instant::now();
-    for number in 1..COUNT {
-        let payload = format!("{number:0>249}");
-        producer
-            .send("t", Some(0), None, payload.as_bytes())
-            .await
-            .unwrap();
-    }
-    producer.flush(Duration::from_secs(60)).await.unwrap();
-    let produced = began.elapsed();
-    drop(producer);
-    let began = Instant::now();
-    let mut reader = source.open("t", 0, 0).await.unwrap();
-    let mut count = 0;
-    while count < COUNT as usize {
-        count += reader
-            .fetch(Duration::from_secs(5))
-            .await
-            .unwrap()
-            .messages
-            .len();
-    }
-    let per_second = |elapsed: Duration| f64::from(COUNT) / elapsed.as_secs_f64();
-    let consumed = began.elapsed();
-
-    let producer = KafkaProducer::new(&running.brokers).unwrap();
-    producer.produce("t", Some(0), None, b"warm").await.unwrap();
-    reader.fetch(Duration::from_secs(5)).await.unwrap();
-    let began = Instant::now();
-    let send = async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(1));
-        for _ in 0..2000 {
-            ticks.tick().await;
-            let at = began.elapsed().as_nanos().to_string();
-            producer
-                .send("t", Some(0), None, at.as_bytes())
-                .await
-                .unwrap();
-        }
-    };
-    let read = async {
-        let mut latencies = Vec::new();
-        while latencies.len() < 2000 {
-            let fetched = reader.fetch(Duration::from_secs(5)).await.unwrap();
-            let now = began.elapsed();
-            for message in fetched.messages {
-                let text = String::from_utf8(message.payload.unwrap().to_vec()).unwrap();
-                latencies.push(now - Duration::from_nanos(text.parse().unwrap()));
-            }
-        }
-        latencies.sort_unstable();
-        latencies
-    };
-    let ((), latencies) = tokio::join!(send, read);
-    eprintln!(
-        "{sync:?}: produced {:.0}/s, consumed {:.0}/s; at 1000/s produce to fetch p50 {:?}, p99 {:?}",
-        per_second(produced),
-        per_second(consumed),
-        latencies[1000],
-        latencies[1980],
-    );
-    drop(reader);
     running.stop().await;
 }
