@@ -50,6 +50,16 @@ struct Selection {
     progress: Vec<TableProgress>,
 }
 
+impl Selection {
+    fn sealed(&self) -> impl Iterator<Item = &Arc<SealedSegment>> {
+        let views = self.tables.values().flatten();
+        views.filter_map(|view| match &view.segment {
+            Segment::Sealed(segment) => Some(segment),
+            Segment::Consuming(_) => None,
+        })
+    }
+}
+
 impl Fragments {
     pub(crate) fn new(core: Arc<Core>, engine: Engine) -> Self {
         Self { core, engine }
@@ -83,9 +93,11 @@ impl Fragments {
         request: &FragmentRequest,
         cancel: &CancellationToken,
     ) -> Result<Vec<FragmentAnswer>, Fault> {
-        let selection = self.select(request).await?;
+        let mut selection = self.select(request).await?;
+        if self.replace_changed(&selection).await? {
+            selection = self.select(request).await?;
+        }
         let mut outcome = self.run_on(request, &selection, cancel).await;
-        let mut selection = selection;
         if let Err(fault) = &outcome
             && may_be_damage(fault)
             && self.mend(&selection).await?
@@ -160,15 +172,21 @@ impl Fragments {
         Ok(answers)
     }
 
+    /// Loads again what somebody wrote to after it was verified.
+    async fn replace_changed(&self, selection: &Selection) -> Result<bool, Fault> {
+        let mut any = false;
+        for segment in selection.sealed() {
+            if let Err(error) = segment.check_unchanged() {
+                self.replace(segment, &error.to_string()).await?;
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
     /// Verifies what was read; sets damaged files aside and loads them again.
     async fn mend(&self, selection: &Selection) -> Result<bool, Fault> {
-        let views = selection.tables.values().flatten();
-        let sealed: Vec<Arc<SealedSegment>> = views
-            .filter_map(|view| match &view.segment {
-                Segment::Sealed(segment) => Some(Arc::clone(segment)),
-                Segment::Consuming(_) => None,
-            })
-            .collect();
+        let sealed: Vec<Arc<SealedSegment>> = selection.sealed().map(Arc::clone).collect();
         let verify = move || {
             let checked = sealed.into_iter().map(|segment| {
                 let found = segment.verify_all();
@@ -358,7 +376,8 @@ impl FragmentApi for FragmentService {
         let tables = core.tables.all();
         let rows = match request.table.as_str() {
             REJECTED_ROWS => {
-                let job = move || crate::system::rejected_rows(&tables);
+                let now_ms = core.clock.now_ms();
+                let job = move || crate::system::rejected_rows(&tables, now_ms);
                 core.compute.run(job).await.map_err(job_fault)??
             }
             CONSUMING => crate::system::consuming(&tables)?,

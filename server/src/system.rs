@@ -2,6 +2,7 @@
 //!
 //! The schemas are the broker's (`query::system`); replicas answer alike, the broker counts once.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -20,18 +21,20 @@ fn arrow_fault(error: &ArrowError) -> Fault {
     Fault::from_chain(FaultKind::Internal, error)
 }
 
+/// Rejected rows that are shown of each table: the newest, not older than this, so many, and so
+/// many bytes of them. The ledgers count all.
+const REJECTED_AGE_MAX_MS: i64 = 7 * 24 * 3600 * 1000;
+const REJECTED_ROWS_MAX: usize = 10_000;
+const REJECTED_BYTES_MAX: usize = 16 << 20;
+
 /// Reads files: for a compute thread.
-pub(crate) fn rejected_rows(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault> {
+pub(crate) fn rejected_rows(tables: &[Arc<Table>], now_ms: i64) -> Result<RecordBatch, Fault> {
     let mut rows: Vec<(String, RejectedRow)> = Vec::new();
     for table in tables {
         let view = table.view();
         let name = view.spec.name.to_string();
-        let sealed = view.sealed().values().map(|segment| segment.view());
-        let runs = view.runs().map(MutableSegment::view);
-        for segment in sealed.chain(runs) {
-            let rejected = SegmentView::rejected(&segment).map_err(|e| segment_fault(&e))?;
-            rows.extend(rejected.into_iter().map(|row| (name.clone(), row)));
-        }
+        let newest = newest_rejected(segments_of(&view), now_ms - REJECTED_AGE_MAX_MS)?;
+        rows.extend(newest.into_iter().map(|row| (name.clone(), row)));
     }
     let texts = |of: &dyn Fn(&(String, RejectedRow)) -> String| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(rows.iter().map(of)))
@@ -50,6 +53,35 @@ pub(crate) fn rejected_rows(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault>
         texts(&|(_, row)| String::from_utf8_lossy(&row.payload).into_owned()),
     ];
     RecordBatch::try_new(Arc::clone(&REJECTED_SCHEMA), columns).map_err(|e| arrow_fault(&e))
+}
+
+/// The segments of all partitions, the newest first.
+fn segments_of(view: &TableView) -> Vec<SegmentView> {
+    let sealed = view.sealed().values().map(|segment| segment.view());
+    let runs = view.runs().map(MutableSegment::view);
+    let mut segments: Vec<SegmentView> = sealed.chain(runs).collect();
+    segments.sort_by_key(|segment| (Reverse(segment.id().sequence), segment.partition()));
+    segments
+}
+
+fn newest_rejected(
+    newest_first: impl IntoIterator<Item = SegmentView>,
+    since_ms: i64,
+) -> Result<Vec<RejectedRow>, Fault> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for segment in newest_first {
+        let rejected = segment.rejected().map_err(|error| segment_fault(&error))?;
+        for row in rejected.into_iter().rev() {
+            bytes += row.reason.len() + row.payload.len();
+            if rows.len() == REJECTED_ROWS_MAX || bytes > REJECTED_BYTES_MAX {
+                return Ok(rows);
+            }
+            if row.time_ms >= since_ms {
+                rows.push(row);
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// Every segment that may not be committed yet, as far as it is now.

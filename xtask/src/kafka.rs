@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,25 @@ const SLF4J: &str = "1.7.36";
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+
+/// Of the node that tests use, which have the machine for themselves.
+const TEST_PORT: u16 = 19_392;
+
+pub(crate) const NEEDS: &str =
+    "a real Kafka needs Java 17 and Maven: apt-get install default-jre-headless maven";
+
+/// Hands `host:port` of a node without any topic to `work`, and stops it afterwards.
+pub(crate) fn with_fresh(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    ensure!(is_possible(), NEEDS);
+    let dir = workspace::cache("kafka-data")?;
+    // An interrupted run may have left its node behind.
+    down(&dir)?;
+    fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
+    up(TEST_PORT, &dir)?;
+    let result = work(&format!("127.0.0.1:{TEST_PORT}"));
+    let stopped = down(&dir);
+    result.and(stopped)
+}
 
 /// Java and Maven are there, so that a real Kafka can be had.
 pub(crate) fn is_possible() -> bool {
@@ -38,13 +57,20 @@ pub(crate) fn up(port: u16, dir: &Path) -> Result<()> {
         .context("waiting for another start on the same folder")?;
     let classpath = format!("{}/*", libraries()?.display());
     let start = Instant::now();
+    let mut child = None;
     if running(&dir).is_none() {
         fs::write(dir.join("server.properties"), properties(port, &dir))?;
         format_storage(&dir, &classpath)?;
-        spawn(&dir, &classpath)?;
+        child = Some(spawn(&dir, &classpath)?);
     }
     while !(answers(port) && started(&dir)) {
-        if running(&dir).is_none() {
+        // A process that has only just begun has no command line yet: of our own child we know
+        // better.
+        let ended = match &mut child {
+            Some(child) => child.try_wait()?.is_some(),
+            None => running(&dir).is_none(),
+        };
+        if ended {
             bail!(
                 "Kafka ended while it started:\n{}",
                 tail(&dir.join("kafka.out"))
@@ -192,7 +218,7 @@ fn format_storage(dir: &Path, classpath: &str) -> Result<()> {
     Ok(())
 }
 
-fn spawn(dir: &Path, classpath: &str) -> Result<()> {
+fn spawn(dir: &Path, classpath: &str) -> Result<Child> {
     let out = File::create(dir.join("kafka.out"))?;
     let mut command = java(classpath);
     let child = command
@@ -206,7 +232,7 @@ fn spawn(dir: &Path, classpath: &str) -> Result<()> {
         .spawn()
         .context("starting java")?;
     fs::write(dir.join("pid"), child.id().to_string())?;
-    Ok(())
+    Ok(child)
 }
 
 /// On the command line of the node, so that it can be told from any other process.

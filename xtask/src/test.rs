@@ -14,7 +14,8 @@ use crate::{kafka, page, workspace};
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
 const KAFKA_ROUNDS: u32 = 2;
-const KAFKA_PORT: u16 = 19_392;
+/// Where tests look for a real Kafka, see `stream::conformance`.
+const KAFKA_VARIABLE: &str = "TEST_KAFKA";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -70,12 +71,19 @@ fn page_dist() -> Result<()> {
     page::check_dist(&Web::prepare()?)
 }
 
+/// The same tests run on the built-in log and on Apache Kafka.
 fn cargo_tests() -> Result<()> {
-    cargo(&["test", "--workspace"])
+    if !kafka::is_possible() {
+        cargo(&["test", "--workspace"], None)?;
+        bail!("the tests on Apache Kafka did not run: {}", kafka::NEEDS);
+    }
+    // The compiler gets the memory that Kafka takes afterwards.
+    cargo(&["test", "--workspace", "--no-run"], None)?;
+    kafka::with_fresh(|brokers| cargo(&["test", "--workspace"], Some(brokers)))
 }
 
 fn page_browser() -> Result<()> {
-    cargo(&["build", "-p", "tannin"])?;
+    cargo(&["build", "-p", "tannin"], None)?;
     page::browse(&Web::prepare()?)
 }
 
@@ -90,21 +98,16 @@ fn crash(rounds: u32, kafka: Option<String>, lossy: bool) -> Result<()> {
 }
 
 fn crash_kafka() -> Result<()> {
-    if !kafka::is_possible() {
-        bail!("a real Kafka needs Java 17 and Maven: apt-get install default-jre-headless maven");
-    }
-    let dir = workspace::cache("kafka-data")?;
-    kafka::up(KAFKA_PORT, &dir)?;
-    let result = crash(KAFKA_ROUNDS, Some(format!("127.0.0.1:{KAFKA_PORT}")), false);
-    kafka::down(&dir)?;
-    result
+    kafka::with_fresh(|brokers| crash(KAFKA_ROUNDS, Some(brokers.to_owned()), false))
 }
 
-fn cargo(args: &[&str]) -> Result<()> {
+/// `kafka` is the address of a real one, for the tests that need it.
+fn cargo(args: &[&str], kafka: Option<&str>) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command
         .args(args)
         .arg("--target-dir")
-        .arg(workspace::target()?);
+        .arg(workspace::target()?)
+        .envs(kafka.map(|brokers| (KAFKA_VARIABLE, brokers)));
     steps::exec(command.current_dir(workspace::root()))
 }

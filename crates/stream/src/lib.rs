@@ -50,11 +50,11 @@ pub struct Messages {
 /// One partition, read in order by one reader.
 #[async_trait]
 pub trait PartitionReader: Debug + Send {
-    /// Returns as soon as there are messages, or `next` or `log_end` moved; else empty after `wait`.
-    /// Dropping the future loses nothing.
+    /// Returns as soon as there are messages, or `next` or `log_end` moved; else empty after
+    /// `wait`. Dropping the future loses nothing.
     ///
-    /// After [`StreamError::Unreachable`] the reader goes on by itself when the broker is back. Every
-    /// other error ends it and is given again: open a new one at the last `next`.
+    /// After [`StreamError::Unreachable`] the reader goes on by itself when the broker is back.
+    /// Every other error ends it and is given again: open a new one at the last `next`.
     async fn fetch(&mut self, wait: Duration) -> Result<Messages, StreamError>;
 }
 

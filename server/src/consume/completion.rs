@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use runtime::failpoint::hit;
 use runtime::{Backoff, MemoryPermit};
 use schemas::proto::segment_consumed_reply::Action;
@@ -51,12 +52,16 @@ pub(crate) enum Finished {
     Fenced,
 }
 
+/// What keeps a segment from being committed, for whoever looks at the consumer.
+pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
+
 #[derive(Debug)]
 pub(crate) struct Completion {
     pub(crate) core: Arc<Core>,
     pub(crate) table: Arc<Table>,
     pub(crate) frozen: Frozen,
     sealed: Option<SegmentRecord>,
+    trouble: Trouble,
 }
 
 pub(crate) fn consumed_request(
@@ -76,13 +81,30 @@ pub(crate) fn consumed_request(
 }
 
 impl Completion {
-    pub(crate) fn new(core: Arc<Core>, table: Arc<Table>, frozen: Frozen) -> Self {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        table: Arc<Table>,
+        frozen: Frozen,
+        trouble: Trouble,
+    ) -> Self {
         Self {
             core,
             table,
             frozen,
             sealed: None,
+            trouble,
         }
+    }
+
+    /// Tells what went wrong; how long to wait before the next attempt.
+    fn failed(&self, fault: &Fault, backoff: &mut Backoff) -> Duration {
+        let (segment, delay) = (self.frozen.segment.id(), backoff.next_delay());
+        tracing::warn!(%segment, cause = %fault, ?delay, "not committed, will be tried again");
+        let name = self.frozen.segment.name();
+        *self.trouble.lock() = Some(format!(
+            "segment {name} is not committed and will be tried again: {fault}"
+        ));
+        delay
     }
 
     /// Goes on until the segment is committed, by whomever. `reply` answers the first report.
@@ -99,13 +121,12 @@ impl Completion {
             match step {
                 Ok(true) => return Finished::Committed,
                 Ok(false) => {
+                    *self.trouble.lock() = None;
                     let wait = Duration::from_millis(reply.wait_ms.clamp(10, 5000));
                     self.core.clock.sleep(wait).await;
                 }
                 Err(fault) => {
-                    let delay = backoff.next_delay();
-                    tracing::warn!(segment = %self.frozen.segment.id(), cause = %fault, ?delay,
-                        "commit failed, will be tried again");
+                    let delay = self.failed(&fault, &mut backoff);
                     self.core.clock.sleep(delay).await;
                 }
             }
@@ -151,10 +172,11 @@ impl Completion {
         let path = self.core.store.path(id, record.crc);
         let crc = record.crc;
         let packed = self.core.compute.run(move || segment::pack(&path, crc));
-        let packed = packed
-            .await
-            .map_err(job_fault)?
-            .map_err(|e| segment_fault(&e))?;
+        let packed = packed.await.map_err(job_fault)?.map_err(|error| {
+            // The rows are still in memory: the next attempt writes the file again.
+            self.sealed = None;
+            segment_fault(&error)
+        })?;
         let key = SegmentRecord::object_key(id, crc);
         record.stored_bytes = packed.len() as u64;
         record.uri = Some(key.clone());
@@ -173,11 +195,14 @@ impl Completion {
         hit("commit.after_end");
         if !reply.accepted {
             tracing::info!(segment = %id, reason = reply.reason, "another replica has committed");
+        } else if self.table.view().find(id.partition, id.sequence).is_none() {
+            // The next answer says that it is committed, and it is loaded.
+            return Err(Fault::internal("its file was damaged meanwhile"));
         }
         Ok(reply.accepted)
     }
 
-    /// The sealed form, made once.
+    /// The sealed form, made once as long as its file can be read.
     async fn sealed(&mut self) -> Result<SegmentRecord, Fault> {
         if let Some(record) = &self.sealed {
             return Ok(record.clone());
@@ -241,9 +266,8 @@ impl Completion {
                     return Finished::Replaced { sealed, end };
                 }
                 Err(fault) => {
-                    tracing::warn!(segment = %id, cause = %fault,
-                        "the committed segment cannot be loaded, will be tried again");
-                    core.clock.sleep(backoff.next_delay()).await;
+                    let delay = self.failed(&fault, &mut backoff);
+                    core.clock.sleep(delay).await;
                 }
             }
         }

@@ -134,7 +134,12 @@ impl Runner {
     }
 
     fn complete(&mut self, frozen: Frozen, reply: SegmentConsumedReply) {
-        let completion = Completion::new(Arc::clone(&self.core), Arc::clone(&self.table), frozen);
+        let completion = Completion::new(
+            Arc::clone(&self.core),
+            Arc::clone(&self.table),
+            frozen,
+            Arc::clone(&self.trouble),
+        );
         let (done, finished) = mpsc::channel(1);
         self.completion = Some(finished);
         self.tasks.spawn("complete a segment", |stop| async move {
@@ -169,6 +174,7 @@ impl Runner {
 
     pub(super) fn finish(&mut self, finished: Option<Finished>) -> Result<Flow, Fault> {
         self.completion = None;
+        *self.trouble.lock() = None;
         match finished {
             Some(Finished::Committed) => Ok(Flow::GoOn),
             Some(Finished::Replaced { sealed, end }) => {

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use crate::Core;
 use crate::store::segment_fault;
 use crate::view::Table;
-use completion::Finished;
+use completion::{Finished, Trouble};
 use feeder::Feeder;
 use status::Status;
 
@@ -122,6 +122,7 @@ struct Runner {
     target: Option<Offset>,
     /// The frozen segment's completion, while there is one.
     completion: Option<mpsc::Receiver<Finished>>,
+    trouble: Trouble,
     /// The current segment is committed with another end and takes no more rows.
     superseded: bool,
     swap: Option<Swap>,
@@ -213,6 +214,7 @@ impl Runner {
             fetched: start,
             target: None,
             completion: None,
+            trouble: Trouble::default(),
             superseded: false,
             swap: None,
             report_at: Duration::ZERO,

@@ -153,12 +153,16 @@ impl Runner {
             let ledger = segment.ledger();
             (rows + ledger.rows, rejected + ledger.rejected)
         });
+        let detail = match self.status.detail.is_empty() {
+            true => self.trouble.lock().clone().unwrap_or_default(),
+            false => self.status.detail.clone(),
+        };
         let state = ConsumerState {
             table_id: self.table.id.to_bytes(),
             partition: self.partition,
             sequence: self.current.id().sequence,
             state: self.status.phase.name().to_owned(),
-            detail: self.status.detail.clone(),
+            detail,
             next_offset: self.current.next_offset(),
             log_end_offset: self.status.log_end.unwrap_or(-1),
             rows,

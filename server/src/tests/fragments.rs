@@ -123,7 +123,7 @@ async fn what_is_not_reached_by_the_deadline_is_a_timeout() {
 }
 
 /// Damages the first half of the file, but not its header, where the server has mapped it.
-fn damage(path: &std::path::Path) {
+pub(super) fn damage(path: &std::path::Path) {
     let mut bytes = std::fs::read(path).unwrap();
     let half = bytes.len() / 2;
     bytes[64..half]
@@ -150,6 +150,47 @@ async fn a_query_never_sees_damage() {
     for (path, whole_file) in paths.iter().zip(whole_files) {
         assert!(std::fs::read(path).unwrap() == whole_file, "loaded again");
     }
+    server.stop(GRACE).await;
+}
+
+fn sum(answers: &[FragmentAnswer]) -> i64 {
+    let filled = answers.iter().filter(|answer| !answer.batches.is_empty());
+    let batches = filled.flat_map(|answer| decode_batches(&answer.batches).unwrap());
+    let longs = |batch: &arrow::array::RecordBatch| {
+        let column = batch.column(0).as_any();
+        let longs = column.downcast_ref::<arrow::array::Int64Array>().unwrap();
+        longs.values().iter().sum::<i64>()
+    };
+    batches.map(|batch| longs(&batch)).sum()
+}
+
+/// Columns are verified once, but whoever writes to the file afterwards is seen too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_after_the_first_use_is_seen() {
+    let (world, server) = filled().await;
+    let expected = 1199 * 1200 / 2;
+    let asked = || run(&server, request(&world, whole(&world)));
+    assert_eq!(sum(&asked().await), expected);
+    let path = |record: &SegmentRecord| server.core.store.path(record.id, record.crc);
+    let paths: Vec<_> = world.sealed().iter().map(path).collect();
+    // Not within one tick of the clock of the files.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    damage(&paths[0]);
+    let answers = asked().await;
+    assert_eq!((rows(&answers), sum(&answers)), (1200, expected));
+    assert_eq!(server.core.metrics.quarantined.get(), 1);
+
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&paths[1])
+        .unwrap();
+    file.set_len(100).unwrap();
+    let answers = asked().await;
+    assert_eq!((rows(&answers), sum(&answers)), (1200, expected));
+    assert_eq!(server.core.metrics.quarantined.get(), 2);
+
+    std::fs::remove_file(&paths[0]).unwrap();
+    assert_eq!(sum(&asked().await), expected, "what is mapped is whole");
     server.stop(GRACE).await;
 }
 

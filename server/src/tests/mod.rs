@@ -2,6 +2,7 @@
 //! seen once, and what was seen stays seen.
 
 mod fakes;
+mod faults;
 mod fragments;
 mod kafka;
 mod offline;
@@ -16,7 +17,7 @@ use deepstore::DeepStore;
 use parking_lot::Mutex;
 use rest::HostGuard;
 use rpc::InProcessNetwork;
-use runtime::{Clock, ComputePool, MemoryBudget, OsFiles, SystemClock, TaskGroup};
+use runtime::{Clock, ComputePool, Files, MemoryBudget, OsFiles, SystemClock, TaskGroup};
 use schemas::cluster::{SegmentState, TableState};
 use schemas::segment::{Ledger, SegmentRecord};
 use schemas::table::{FlushLimits, Retention, StreamSpec, StreamStart};
@@ -43,6 +44,7 @@ struct World {
     table: TableId,
     streams: Arc<dyn Streams>,
     clock: Arc<dyn Clock>,
+    files: Arc<dyn Files>,
     /// Of the HTTP listener of the last server.
     http: Mutex<Option<SocketAddr>>,
 }
@@ -109,6 +111,7 @@ impl World {
             folder,
             streams: Arc::new(MemoryStreams(Arc::clone(&log))),
             clock: SystemClock::shared(),
+            files: Arc::new(OsFiles),
             http: Mutex::default(),
             log,
             control,
@@ -137,7 +140,7 @@ impl World {
             deep: self.deep.clone(),
             streams: Arc::clone(&self.streams),
             clock: Arc::clone(&self.clock),
-            files: Arc::new(OsFiles),
+            files: Arc::clone(&self.files),
             compute: ComputePool::new(2),
             memory: MemoryBudget::root("process", 4 << 30),
             tasks: TaskGroup::new(name),
@@ -312,7 +315,9 @@ async fn every_offset_has_a_place() {
         consumer.last_rejection.contains("`n` is LONG"),
         "{consumer:?}"
     );
-    let rejected = crate::system::rejected_rows(&server.core.tables.all()).unwrap();
+    let rejected =
+        crate::system::rejected_rows(&server.core.tables.all(), server.core.clock.now_ms())
+            .unwrap();
     assert_eq!(
         rejected.num_rows(),
         120,

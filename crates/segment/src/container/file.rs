@@ -3,8 +3,9 @@
 //! A file never changes after it was renamed to its place, so its bytes may be borrowed as long
 //! as the map lives; removing the name does not touch them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::ArrowNativeType;
@@ -18,9 +19,27 @@ use crate::view::describe;
 #[derive(Debug)]
 pub(crate) struct Container {
     path: PathBuf,
+    /// Of the file that is mapped.
+    stamp: Option<Stamp>,
     bytes: Bytes,
     header: Header,
     pub(crate) footer: Footer,
+}
+
+/// What changes when somebody writes to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
 }
 
 impl Container {
@@ -29,7 +48,24 @@ impl Container {
         // SAFETY: segment files are written once and then only removed, see the head of this
         // file; nobody else writes to the data folder, which is locked by this process.
         let map = unsafe { Mmap::map(&file) }.map_err(SegmentError::io("map", path))?;
-        Self::of_bytes(path, Bytes::from_owner(map), expected_crc)
+        let metadata = file.metadata().map_err(SegmentError::io("look at", path))?;
+        let mut container = Self::of_bytes(path, Bytes::from_owner(map), expected_crc)?;
+        container.stamp = Some(Stamp::of(&metadata));
+        Ok(container)
+    }
+
+    /// An error when somebody wrote to the file after it was opened, which nobody may: what was
+    /// verified may not be so any more. A file that is gone is whole as long as it is mapped.
+    pub(crate) fn check_unchanged(&self) -> Result<(), SegmentError> {
+        let Some(stamp) = self.stamp else {
+            return Ok(());
+        };
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if Stamp::of(&metadata) != stamp => {
+                Err(self.corrupt("it was changed after it was opened"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `path` is for messages.
@@ -71,6 +107,7 @@ impl Container {
             .map_err(|error| corrupt(&format!("its footer cannot be read: {error}")))?;
         let container = Self {
             path: path.to_owned(),
+            stamp: None,
             bytes,
             header,
             footer,
@@ -151,6 +188,7 @@ impl Container {
 
     /// Reads every byte.
     pub(crate) fn verify_checksums(&self) -> Result<(), SegmentError> {
+        self.check_unchanged()?;
         for buffer in self.footer.buffers() {
             self.buffer(&buffer, &format!("the buffer at {}", buffer.offset))?;
         }

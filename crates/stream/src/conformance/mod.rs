@@ -1,13 +1,14 @@
 //! What a log must do for us, checked through our own reader, producer and admin calls.
 //!
-//! Invariant: the same checks pass on the built-in log and on Apache Kafka; each makes its own topic,
-//! so that they may run against a cluster in use.
+//! Invariant: the same checks pass on the built-in log and on Apache Kafka; each makes its own
+//! topic, so that they may run against a cluster in use.
 
 mod records;
 mod topics;
 mod transactions;
 
 use std::error::Error;
+use std::io::Write;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -24,6 +25,26 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 type Problem = Box<dyn Error + Send + Sync>;
 type Outcome = Result<(), Problem>;
+
+/// Names a real Kafka to the tests, as `host:port`. `cargo xtask test` starts one and sets it.
+pub const KAFKA_VARIABLE: &str = "TEST_KAFKA";
+
+/// The real Kafka that `test` shall use. Without one the terminal says that the test did not run,
+/// past the test harness, which hides what passing tests print.
+pub fn apache_kafka(test: &str) -> Option<String> {
+    let named = std::env::var_os(KAFKA_VARIABLE);
+    let named = named.and_then(|brokers| brokers.into_string().ok());
+    let named = named.filter(|brokers| !brokers.is_empty());
+    if named.is_none() {
+        // A closed terminal is no reason to fail.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {test} needs an Apache Kafka; `cargo xtask test` starts one, \
+             or set {KAFKA_VARIABLE}=host:port"
+        );
+    }
+    named
+}
 
 /// A check that did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +154,7 @@ impl Bench {
         Ok(self.source.open(topic, partition, from).await?)
     }
 
-    /// All messages of a partition in `[from, until)`, and the reader, which is at `until` or beyond.
+    /// The messages of a partition from `from` on, until none before `until` can follow.
     async fn read(
         &self,
         (topic, partition): (&str, u32),
