@@ -44,6 +44,8 @@ pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
         return Value::Null;
     }
     match array.data_type() {
+        // Its nulls are not in a bitmap.
+        DataType::Null => Value::Null,
         DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
         DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
         DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
