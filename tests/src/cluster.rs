@@ -45,6 +45,7 @@ where
     Ok(())
 }
 
+#[derive(Debug)]
 pub struct Cluster {
     over: Over,
     clock: Arc<dyn Clock>,

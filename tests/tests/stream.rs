@@ -82,8 +82,12 @@ async fn what_cannot_be_read_is_told_and_loses_nothing_else() -> Result<()> {
             "the reason does not name the column: {:?}",
             rows[1]
         );
-        let status = cluster.get("/v1/tables/clicks/status").await?;
-        ensure!(status["partitions"][0]["rejected"] == 3, "{status}");
+        until("the status", || async {
+            let status = cluster.get("/v1/tables/clicks/status").await?;
+            ensure!(status["partitions"][0]["rejected"] == 3, "{status}");
+            Ok(())
+        })
+        .await?;
         let ledger = "SELECT \"rows\", rejected FROM sys.segments WHERE \"table\" = 'clicks'";
         ensure!(sql.numbers(ledger).await? == [2, 3], "the ledger is wrong");
         cluster.stop().await;
