@@ -18,6 +18,8 @@ pub(crate) struct Readiness {
 struct Waits {
     state_known: bool,
     segments: BTreeSet<SegmentId>,
+    /// Why one of them could not be loaded.
+    last_failure: Option<String>,
     /// Consumers that have not reached the end of the log as it was when they began.
     consumers: BTreeSet<(TableId, Partition)>,
 }
@@ -39,6 +41,13 @@ impl Readiness {
     pub(crate) fn segment_settled(&self, id: SegmentId) {
         if !self.done.load(Ordering::Relaxed) {
             self.waits.lock().segments.remove(&id);
+        }
+    }
+
+    /// It is tried again; meanwhile whoever asks hears why it takes so long.
+    pub(crate) fn segment_failed(&self, reason: &str) {
+        if !self.done.load(Ordering::Relaxed) {
+            self.waits.lock().last_failure = Some(reason.to_owned());
         }
     }
 
@@ -73,7 +82,11 @@ impl Readiness {
             return Err("waiting for the controller".to_owned());
         }
         if !waits.segments.is_empty() {
-            return Err(format!("segments to load: {}", waits.segments.len()));
+            let count = waits.segments.len();
+            return Err(match &waits.last_failure {
+                Some(reason) => format!("segments to load: {count}; the last attempt: {reason}"),
+                None => format!("segments to load: {count}"),
+            });
         }
         if !waits.consumers.is_empty() {
             return Err(format!(

@@ -16,6 +16,8 @@ use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
 use segment::{SealedSegment, SegmentError};
 
 const QUARANTINE: &str = "quarantine";
+/// Damaged files that are kept, the newest.
+const QUARANTINED_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -102,6 +104,17 @@ impl Store {
         if let Err(error) = moved {
             tracing::error!(%error, file = %path.display(), "cannot set it aside, removing it");
             self.remove_file(path);
+        }
+        self.forget_old(&aside);
+    }
+
+    /// Names in quarantine begin with the time.
+    fn forget_old(&self, aside: &Path) {
+        let mut kept = entries(aside).unwrap_or_default();
+        kept.sort();
+        let over = kept.len().saturating_sub(QUARANTINED_MAX);
+        for old in &kept[..over] {
+            self.remove_file(old);
         }
     }
 

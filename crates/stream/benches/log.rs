@@ -57,7 +57,7 @@ async fn measure(sync: SyncPolicy) -> Outcome<()> {
     let latencies = paced(&brokers, &mut *reader).await?;
     let per_second = |elapsed: Duration| f64::from(COUNT) / elapsed.as_secs_f64();
     println!(
-        "{sync:?}: produced {:.0}/s, consumed {:.0}/s; at 1000/s produce to fetch p50 {:?}, p99 {:?}",
+        "{sync:?}: produced {:.0}/s, consumed {:.0}/s; at 1000/s one takes p50 {:?}, p99 {:?}",
         per_second(produced),
         per_second(consumed),
         latencies[PACED / 2],

@@ -296,6 +296,7 @@ impl Reconciler {
                     retry.at = now + delay;
                     tracing::warn!(segment = %content.0, cause = %fault, ?delay,
                         "cannot load, will be tried again");
+                    self.core.ready.segment_failed(&fault.to_string());
                 }
             }
         }

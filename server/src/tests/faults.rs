@@ -2,6 +2,7 @@
 //! consumption goes on, what is wrong is told, and it mends when the cause is gone.
 
 use super::*;
+use crate::view::Table;
 use runtime::AppendFile;
 use segment::{MutableSegment, RejectedRow};
 use std::io::{self, Write};
@@ -107,49 +108,61 @@ async fn damage_before_the_upload_loses_nothing() {
 }
 
 /// The newest of them are shown, whatever their number; none is shown for ever.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rejected_rows_are_bounded() {
-    let mut world = World::new(&[]);
-    let clock = runtime::ManualClock::at_ms(1_000_000);
-    world.clock = Arc::clone(&clock) as Arc<dyn Clock>;
-    let server = world.start("a").await;
-    let spec = Arc::new(world.state().spec);
-    let table = server.core.tables.open(&spec);
-    let segment = |sequence: u32, count: i64| {
+#[test]
+fn rejected_rows_are_bounded() {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let spec = Arc::new(spec(TableId::random()));
+    let table = Arc::new(Table::new(Arc::clone(&spec)));
+    let segment = |sequence: u32, time_ms: i64| {
         let id = SegmentId {
-            table: world.table,
+            table: spec.id,
             partition: 0,
             sequence,
         };
         let segment = MutableSegment::new(Arc::clone(&spec), id, String::new(), 0).unwrap();
-        for at in 0..count {
+        for at in 0..7000 {
             segment.reject(RejectedRow {
                 partition: 0,
                 offset: i64::from(sequence) * 10_000 + at,
-                time_ms: server.core.clock.now_ms(),
+                time_ms,
                 reason: "bad".to_owned(),
                 payload: Vec::new(),
             });
         }
         Arc::new(segment)
     };
-    let rejected = || {
-        let tables = server.core.tables.all();
-        let now_ms = server.core.clock.now_ms();
-        let rows = crate::system::rejected_rows(&tables, now_ms).unwrap();
-        let offsets = rows.column(2);
-        let offsets = offsets.as_any().downcast_ref::<arrow::array::Int64Array>();
-        offsets.unwrap().values().to_vec()
+    let rejected_at = |now_ms: i64| {
+        let rows = crate::system::rejected_rows(&[Arc::clone(&table)], now_ms).unwrap();
+        let offsets = rows.column(2).as_any();
+        let offsets = offsets.downcast_ref::<arrow::array::Int64Array>().unwrap();
+        offsets.values().to_vec()
     };
-    let older = segment(0, 7000);
-    clock.advance(Duration::from_secs(24 * 3600));
-    let newer = segment(1, 7000);
-    table.publish(|view| view.set_run(0, vec![older, newer]));
+    let run = vec![segment(0, 0), segment(1, DAY_MS)];
+    table.publish(|view| view.set_run(0, run));
     let newest_first = (4000..7000).chain(10_000..17_000).rev();
-    assert!(rejected().into_iter().eq(newest_first));
-    clock.advance(Duration::from_secs(6 * 24 * 3600 + 1));
-    assert!(rejected().into_iter().eq((10_000..17_000).rev()));
-    clock.advance(Duration::from_secs(24 * 3600));
-    assert!(rejected().is_empty());
+    assert!(rejected_at(DAY_MS).into_iter().eq(newest_first));
+    let of_the_second = rejected_at(7 * DAY_MS + 1);
+    assert!(of_the_second.into_iter().eq((10_000..17_000).rev()));
+    assert!(rejected_at(8 * DAY_MS + 1).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_damaged_files_are_kept() {
+    let world = World::new(&[]);
+    let server = world.start("a").await;
+    let store = &server.core.store;
+    let path = world.folder.path().join("damaged.seg");
+    for number in 0..20_u8 {
+        std::fs::write(&path, [number]).unwrap();
+        store.quarantine(&path, "a test");
+        assert!(!path.exists());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let aside = std::fs::read_dir(store.folder.join("quarantine")).unwrap();
+    let mut kept: Vec<u8> = aside
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap()[0])
+        .collect();
+    kept.sort_unstable();
+    assert!(kept.into_iter().eq(4..20));
     server.stop(GRACE).await;
 }

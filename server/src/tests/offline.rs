@@ -82,7 +82,8 @@ async fn what_is_not_in_the_deep_store_keeps_it_from_being_ready() {
     assign(&world, &record, "a");
     let server = world.start("a").await;
     eventually("it is told", || {
-        server.ready() == Err("segments to load: 1".to_owned())
+        let reason = server.ready().unwrap_err();
+        reason.starts_with("segments to load: 1; the last attempt: ") && reason.contains(&key)
     })
     .await;
     assert!(get(&world, "/ready").await.starts_with("HTTP/1.1 503"));

@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use schemas::table::{FlushLimits, Retention};
 use schemas::{FieldRole, TableId, TableType};
@@ -101,6 +102,111 @@ fn good_rows_around_bad_ones_are_in() {
             "trailing characters at line 1 column 11",
         ]
     );
+}
+
+/// What one value becomes in a column of a type: its text, `null`, or `None` for a rejection.
+fn coerced(data_type: DataType, json: &str) -> Option<String> {
+    let payload = format!(r#"{{"ts": 1, "v": {json}}}"#);
+    let message = RawMessage {
+        offset: 0,
+        payload: Some(payload.as_bytes()),
+    };
+    let spec = spec(&[("ts", DataType::Timestamp), ("v", data_type)]);
+    let decoded = JsonDecoder::new(spec).decode([message].into_iter(), 0);
+    let column = decoded.batches.first()?.column(1);
+    if column.is_null(0) {
+        return Some("null".to_owned());
+    }
+    Some(array_value_to_string(column, 0).unwrap())
+}
+
+#[test]
+fn each_type_takes_what_it_can_hold_and_nothing_else() {
+    use DataType::*;
+    let some = [
+        (Int, "-2147483648", "-2147483648"),
+        (Int, "7.0", "7"),
+        (Int, "\" 7 \"", "7"),
+        (Int, "\"7.0\"", "7"),
+        (Int, "true", "1"),
+        (Int, "null", "null"),
+        (Long, "9223372036854775807", "9223372036854775807"),
+        (Long, "\"-9223372036854775808\"", "-9223372036854775808"),
+        (Float, "0.5", "0.5"),
+        (Float, "\"NaN\"", "NaN"),
+        (Double, "1", "1.0"),
+        (Double, "\"-Infinity\"", "-inf"),
+        (Boolean, "0", "false"),
+        (Boolean, "\"TRUE\"", "true"),
+        (Timestamp, "1356998400000", "2013-01-01T00:00:00"),
+        (
+            Timestamp,
+            "\"2013-01-01T01:00:00+01:00\"",
+            "2013-01-01T00:00:00",
+        ),
+        (String, "\"\\u00e4\\n\\ud83d\\ude00\"", "ä\n😀"),
+        (String, "1.50", "1.5"),
+        (String, "[1, {\"a\": null}]", "[1,{\"a\":null}]"),
+        (Json, "{\"a\":  1}", "{\"a\":  1}"),
+        (Json, "null", "null"),
+        (Bytes, "\"00fF\"", "00ff"),
+        (
+            BigDecimal,
+            "12345678901234567890.5",
+            "12345678901234567890.500000000000000000",
+        ),
+        (BigDecimal, "\"-1e-18\"", "-0.000000000000000001"),
+    ];
+    for (data_type, json, expected) in some {
+        let found = coerced(data_type, json);
+        assert_eq!(found.as_deref(), Some(expected), "{data_type} {json}");
+    }
+    let none = [
+        (Int, "2147483648"),
+        (Int, "7.5"),
+        (Int, "\"seven\""),
+        (Int, "[]"),
+        (Long, "9223372036854775808"),
+        (Long, "1e30"),
+        (Float, "1e39"),
+        (Double, "1e999"),
+        (Double, "true"),
+        (Boolean, "2"),
+        (Boolean, "\"yes\""),
+        (Timestamp, "\"yesterday\""),
+        (Timestamp, "18446744073709551615"),
+        (String, "\"\\ud83d\""),
+        (Bytes, "\"0\""),
+        (Bytes, "\"zz\""),
+        (Bytes, "1"),
+        (BigDecimal, "\"one\""),
+        (BigDecimal, "1e-19"),
+        (Json, "{\"a\":"),
+    ];
+    for (data_type, json) in none {
+        assert_eq!(coerced(data_type, json), None, "{data_type} {json}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_rejected() {
+    let payloads: [&[u8]; 4] = [
+        b"{\"ts\": 1, \"s\": \"\xff\"}",
+        b"\xef\xbb\xbf{\"ts\": 1}",
+        b"{\"ts\": 1, \"s\": \"\x00\"}",
+        b"\x00\x00\x00\x00\x07",
+    ];
+    let messages = payloads
+        .iter()
+        .zip(0..)
+        .map(|(payload, offset)| RawMessage {
+            offset,
+            payload: Some(payload),
+        });
+    let decoded = decoder().decode(messages, 0);
+    assert!(decoded.batches.is_empty());
+    let kept = decoded.rejected.iter().map(|row| row.payload.as_slice());
+    assert!(kept.eq(payloads));
 }
 
 #[test]

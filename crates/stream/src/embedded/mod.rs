@@ -255,7 +255,7 @@ impl EmbeddedLog {
     fn sync(&self) {
         for partition in self.topics.all() {
             if let Err(error) = partition.sync() {
-                tracing::error!(%error, "the built-in log cannot sync: it takes no more, restart it");
+                tracing::error!(%error, "the built-in log cannot sync and takes no more");
             }
         }
     }
