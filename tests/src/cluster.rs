@@ -63,6 +63,7 @@ impl Cluster {
     }
 
     pub async fn start_at(over: Over, clock: Arc<dyn Clock>) -> Result<Self> {
+        show_logs();
         let network = match over {
             Over::InProcess => Transport::InProcess(Arc::default()),
             Over::Grpc => Transport::Grpc,
@@ -266,6 +267,18 @@ impl Cluster {
         messages: impl IntoIterator<Item = (u32, String)>,
     ) -> Result<()> {
         produce(&self.log(), topic, messages).await
+    }
+}
+
+/// `TEST_LOG=info,minion=debug` shows what the roles log; without it they are silent.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the tests says what is shown"
+)]
+fn show_logs() {
+    if let Ok(filter) = std::env::var("TEST_LOG") {
+        // Another test of this process may have done so already.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
     }
 }
 

@@ -17,7 +17,7 @@ const SUM: &str = "SELECT COUNT(*), SUM(flight), SUM(distance), SUM(dep_delay), 
                    SUM(sched_arr_time), SUM(year + month + day + hour + minute), \
                    COUNT(DISTINCT tailnum), COUNT(DISTINCT carrier), COUNT(DISTINCT origin), \
                    COUNT(DISTINCT dest), COUNT(DISTINCT time_hour), COUNT(DISTINCT event_time), \
-                   COUNT(DISTINCT \"$ingestTime\"), SUM(\"$offset\") FROM flights";
+                   SUM(\"$offset\") FROM flights";
 
 async fn load_flights(cluster: &Cluster, rows: u64, replication: u32) -> Result<()> {
     cluster.create_topic("flights", flights::PARTITIONS).await?;
