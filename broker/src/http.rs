@@ -17,6 +17,7 @@ use schemas::{Fault, FaultKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::place::message_with_place;
 use crate::query::{Queries, Request};
 use crate::{own, pinot};
 
@@ -162,14 +163,14 @@ async fn validate(
 ) -> Result<Json<Value>, ApiError> {
     let body = parse_body(&body)?;
     let limit = queries.config.default_limit;
-    Ok(Json(
-        match query::parse(&body.sql, Dialect::Pinot, Options::default(), limit) {
-            Ok(_) => json!({ "valid": true }),
-            Err(fault) => json!({
-                "valid": false, "errorCode": fault.code, "errorMessage": fault.message,
-            }),
-        },
-    ))
+    let parsed = query::parse(&body.sql, Dialect::Pinot, Options::default(), limit);
+    Ok(Json(match parsed {
+        Ok(_) => json!({ "valid": true }),
+        Err(fault) => {
+            let message = message_with_place(&fault, &body.sql);
+            json!({ "valid": false, "errorCode": fault.code, "errorMessage": message })
+        }
+    }))
 }
 
 async fn running(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {

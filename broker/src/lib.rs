@@ -7,6 +7,7 @@ mod http;
 mod metrics;
 mod own;
 mod pinot;
+mod place;
 mod query;
 mod values;
 

@@ -11,10 +11,11 @@ use axum::{Json, Router};
 use futures::future::join_all;
 use query::{Dialect, Options};
 use schemas::fault::pinot_code;
-use schemas::{Fault, FaultKind, Span};
+use schemas::{Fault, FaultKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::place::Place;
 use crate::query::{Outcome, Queries, Request};
 use crate::values::{type_name, value};
 
@@ -50,7 +51,6 @@ async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
                 .map_or_else(|| value.to_string(), str::to_owned),
         );
     }
-    let sql = body.sql.clone();
     let request = Request {
         sql: body.sql,
         dialect: Dialect::Standard,
@@ -59,7 +59,7 @@ async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
     let outcome = queries.run(request).await;
     match &outcome.result {
         Ok(_) => Json(answer(&queries, &outcome)).into_response(),
-        Err(fault) => refused(fault, &sql),
+        Err(fault) => refused(fault, &outcome.sql),
     }
 }
 
@@ -112,16 +112,13 @@ fn answer(queries: &Queries, outcome: &Outcome) -> Value {
     })
 }
 
-/// Line and column count from 1, in characters.
 fn refusal(fault: &Fault, sql: &str) -> Value {
     let mut error = json!({ "code": fault.code, "message": fault.message });
-    if let Some(Span { start, end }) = fault.span {
-        let before = sql.get(..start as usize).unwrap_or("");
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    if let Some(span) = fault.span {
+        let Place { line, column } = Place::of(span, sql);
         error["line"] = json!(line);
         error["column"] = json!(column);
-        error["span"] = json!({ "start": start, "end": end });
+        error["span"] = json!({ "start": span.start, "end": span.end });
     }
     json!({ "error": error })
 }

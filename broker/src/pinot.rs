@@ -1,14 +1,36 @@
-//! The answer of `/query/sql` in Pinot's shape: every field, in Pinot's order.
+//! The answer of `/query/sql` in Pinot's shape: every field, in Pinot's order; then our `warnings`.
 //!
-//! | measured | always the same here |
+//! Measured for each query:
+//!
+//! | field | what it is |
 //! |---|---|
-//! | numRowsResultSet, partialResult, timeUsedMs, requestId, | group and distinct limits (false: answers |
-//! | clientRequestId, numDocsScanned, totalDocs, | are exact), |
-//! | numEntriesScannedInFilter, -PostFilter, numServers*, | numSegmentsPrunedInvalid, -ByLimit, -ByValue (0), |
-//! | numSegments*, numConsumingSegments*, | brokerReduceTimeMs (part of timeUsedMs), system, |
-//! | minConsumingFreshnessTimeMs, numSegmentsPrunedByBroker, | serialization and memory statistics (0), |
-//! | numSegmentsPrunedByServer, realtimeThreadCpuTimeNs | explainPlan* (0), traceInfo ({}), |
-//! | (all servers), tablesQueried, exceptions, warnings (ours) | pools ([]), rlsFiltersApplied, groupsTrimmed (false) |
+//! | numRowsResultSet, partialResult, exceptions | rows given; whether it failed; why |
+//! | timeUsedMs, requestId, clientRequestId, brokerId | at this broker; option `clientQueryId` |
+//! | numDocsScanned, totalDocs | rows that passed the filter; rows of the tables, pruned or not |
+//! | numEntriesScannedInFilter, -PostFilter | values looked at by filters; values read for the rest |
+//! | numServersQueried, numServersResponded | servers asked; servers whose whole answer came |
+//! | numSegmentsQueried, -Processed, -Matched | named to servers; not pruned there; with a match |
+//! | numConsumingSegmentsQueried, -Processed, -Matched | the same, of those that still grow |
+//! | minConsumingFreshnessTimeMs | ingest time of the newest row that was there to read; 0 = none |
+//! | numSegmentsPrunedByBroker, -ByServer | by the ranges of their record; by the filter |
+//! | realtimeThreadCpuTimeNs, realtimeTotalCpuTimeNs | compute time of all servers, of all tables |
+//! | tablesQueried | as the statement names them |
+//!
+//! Always the same here:
+//!
+//! | field | why |
+//! |---|---|
+//! | numGroupsLimitReached, numGroupsWarningLimitReached, groupsTrimmed: false | groups are exact |
+//! | maxRowsInDistinctReached, its two companions: false | so is DISTINCT |
+//! | numSegmentsPrunedInvalid, -ByLimit, -ByValue: 0 | what servers prune is counted as one number |
+//! | brokerReduceTimeMs: 0 | answers are merged while others come; it is in timeUsedMs |
+//! | offlineThreadCpuTimeNs, offlineTotalCpuTimeNs: 0 | counted with the realtime ones |
+//! | *SystemActivitiesCpuTimeNs, *SerializationCpuTimeNs: 0 | not measured |
+//! | *MemAllocatedBytes: 0 | not measured |
+//! | explainPlanNum*Segments: 0 | EXPLAIN asks no server |
+//! | traceInfo: {}, pools: [], rlsFiltersApplied: false | there is nothing of the kind |
+//!
+//! `materializedViewQueried` and `serverStats`, which Pinot leaves out when they are empty, are.
 
 use arrow::datatypes::DataType;
 use query::{OutputColumn, QueryStats, Shape};
@@ -16,6 +38,7 @@ use schemas::Fault;
 use schemas::fault::pinot_code;
 use serde_json::{Map, Value, json};
 
+use crate::place::message_with_place;
 use crate::query::{Outcome, Queries, Rows};
 use crate::values::{double, type_name, value, value_as_double};
 
@@ -24,7 +47,7 @@ pub(crate) fn response(queries: &Queries, outcome: &Outcome) -> (Value, i64) {
     let mut body = Map::new();
     let (exceptions, code) = match &outcome.result {
         Ok(_) => (Vec::new(), -1),
-        Err(fault) => (vec![exception(fault)], i64::from(fault.code)),
+        Err(fault) => (vec![exception(fault, &outcome.sql)], i64::from(fault.code)),
     };
     let mut rows_count = 0;
     if let Ok(rows) = &outcome.result {
@@ -127,8 +150,9 @@ fn after_pruning(outcome: &Outcome) -> Value {
 }
 
 /// `"<DefaultName>: <detail>"`.
-pub(crate) fn exception(fault: &Fault) -> Value {
-    let message = format!("{}: {}", pinot_code::name(fault.code), fault.message);
+fn exception(fault: &Fault, sql: &str) -> Value {
+    let detail = message_with_place(fault, sql);
+    let message = format!("{}: {detail}", pinot_code::name(fault.code));
     json!({ "errorCode": fault.code, "message": message })
 }
 

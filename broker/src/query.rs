@@ -52,6 +52,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) id: u64,
+    /// As it was sent: places in faults are of it.
+    pub(crate) sql: String,
     pub(crate) elapsed: Duration,
     pub(crate) stats: QueryStats,
     pub(crate) statement: Option<Statement>,
@@ -172,6 +174,7 @@ impl Queries {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut outcome = Outcome {
             id,
+            sql: request.sql.clone(),
             elapsed: Duration::ZERO,
             stats: QueryStats::default(),
             statement: None,

@@ -35,6 +35,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Broker, Config, Parts};
 
+/// Age of the newest row when a server answers.
+pub(super) const NEWEST_AGE_MS: i64 = 40;
+
 pub(super) fn spec() -> TableSpec {
     let columns = [
         ("id", DataType::Int),
@@ -154,14 +157,20 @@ impl FragmentApi for Server {
             batches: encode_batches(&schema, &batches).unwrap(),
             last: true,
             stats: Some(ScanStats {
-                segments_queried: 1,
+                segments_queried: 5,
                 segments_processed: 1,
                 segments_matched: 1,
                 docs_total: 3,
                 docs_scanned: 2,
                 indexes: vec!["inverted(name)".to_owned()],
+                segments_pruned: 4,
+                native_operators: 1,
                 ..ScanStats::default()
             }),
+            progress: vec![TableProgress {
+                newest_event_ms: SystemClock::shared().now_ms() - NEWEST_AGE_MS,
+                ..TableProgress::default()
+            }],
             ..FragmentAnswer::default()
         };
         Ok(stream::iter([Ok(answer)]).boxed())

@@ -1,6 +1,8 @@
 //! From DataFusion's errors to ours: Pinot's code, a place in the statement, the nearest name.
+//!
+//! A message holds no place of its own: the span does, so that each door can show it its way.
 
-use datafusion::common::{Column, DataFusionError, SchemaError};
+use datafusion::common::{Column, DataFusionError, Location, SchemaError, TableReference};
 use schemas::fault::pinot_code as code;
 use schemas::{Fault, FaultKind, Span};
 
@@ -11,8 +13,8 @@ pub(crate) fn from_fault(fault: Fault) -> DataFusionError {
 
 /// `sql` is the statement as it was given to the parser.
 pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
-    let root = root_of(error);
-    match root {
+    let place = place_of_diagnostic(error, sql);
+    match root_of(error) {
         DataFusionError::External(inner) => match inner.downcast_ref::<Fault>() {
             Some(fault) => fault.clone(),
             None => Fault::new(
@@ -21,16 +23,13 @@ pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
                 inner.to_string(),
             ),
         },
-        DataFusionError::SQL(parser, _) => {
-            let fault = Fault::new(FaultKind::Invalid, code::SQL_PARSING, parser.to_string());
-            place_from_text(&parser.to_string(), sql).map_or(fault.clone(), |span| fault.at(span))
-        }
-        DataFusionError::SchemaError(schema, _) => schema_fault(schema, sql),
+        DataFusionError::SQL(parser, _) => syntax_fault(&parser.to_string(), sql),
+        DataFusionError::SchemaError(schema, _) => schema_fault(schema, sql, place),
         DataFusionError::ResourcesExhausted(message) => {
             let message = format!("the query needs more memory than it may have: {message}");
             Fault::new(FaultKind::Overloaded, code::SERVER_RESOURCE_LIMIT, message)
         }
-        DataFusionError::Plan(message) => plan_fault(message, sql),
+        DataFusionError::Plan(message) => plan_fault(message, sql, place),
         DataFusionError::NotImplemented(message) => {
             let message = format!("not supported: {message}");
             Fault::new(FaultKind::Invalid, code::QUERY_VALIDATION, message)
@@ -60,30 +59,49 @@ fn root_of(error: &DataFusionError) -> &DataFusionError {
     }
 }
 
-fn schema_fault(error: &SchemaError, sql: &str) -> Fault {
+fn schema_fault(error: &SchemaError, sql: &str, place: Option<Span>) -> Fault {
     let SchemaError::FieldNotFound {
         field,
         valid_fields,
     } = error
     else {
-        return Fault::new(
-            FaultKind::Invalid,
-            code::QUERY_VALIDATION,
-            error.to_string(),
-        );
+        let message = error.to_string();
+        let mut fault = Fault::new(FaultKind::Invalid, code::QUERY_VALIDATION, message);
+        fault.span = place;
+        return fault;
     };
-    unknown_column(&field.name, valid_fields, sql)
+    let (message, word) = match &field.relation {
+        Some(relation) if !has_relation(valid_fields, relation) => {
+            let known = valid_fields.iter().filter_map(|c| c.relation.as_ref());
+            let known = known.map(TableReference::table);
+            let word = relation.table();
+            (missing("table", word, known), word)
+        }
+        _ => {
+            let known = valid_fields.iter().map(|column| column.name.as_str());
+            (missing("column", &field.name, known), field.name.as_str())
+        }
+    };
+    let mut fault = Fault::new(FaultKind::Invalid, code::UNKNOWN_COLUMN, message);
+    // Of `a.x` only the part that is not known; the same word may stand in a text before.
+    fault.span = match place {
+        Some(whole) => place_of_word_in(word, sql, whole).or(Some(whole)),
+        None => place_of_word(word, sql),
+    };
+    fault
 }
 
-fn unknown_column(name: &str, valid: &[Column], sql: &str) -> Fault {
-    let nearest = nearest(name, valid.iter().map(|column| column.name.as_str()));
-    let hint = match nearest {
+fn has_relation(columns: &[Column], relation: &TableReference) -> bool {
+    let mut known = columns.iter().filter_map(|c| c.relation.as_ref());
+    known.any(|known| known.table() == relation.table())
+}
+
+fn missing<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let hint = match nearest(name, known) {
         Some(nearest) => format!("; did you mean `{nearest}`?"),
         None => String::new(),
     };
-    let message = format!("there is no column `{name}`{hint}");
-    let fault = Fault::new(FaultKind::Invalid, code::UNKNOWN_COLUMN, message);
-    place_of_word(name, sql).map_or(fault.clone(), |span| fault.at(span))
+    format!("there is no {what} `{name}`{hint}")
 }
 
 /// Names less alike than this are no hint.
@@ -101,16 +119,18 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, known)| known)
 }
 
-fn plan_fault(message: &str, sql: &str) -> Fault {
-    let unknown_function = message.contains("Invalid function") || message.contains("No function");
-    let kind = FaultKind::Invalid;
-    let fault = Fault::new(kind, code::QUERY_VALIDATION, message.replace('\n', " "));
-    if unknown_function
-        && let Some(name) = message.split('\'').nth(1)
-        && let Some(span) = place_of_word(name, sql)
-    {
-        return fault.at(span);
-    }
+fn plan_fault(message: &str, sql: &str, place: Option<Span>) -> Fault {
+    // `Invalid function 'foo'.\nDid you mean 'floor'?`
+    let mut names = message.split('\'').skip(1).step_by(2);
+    let (message, place) = match names.next() {
+        Some(name) if message.starts_with("Invalid function") => {
+            let message = missing("function", name, names.next());
+            (message, place.or_else(|| place_of_word(name, sql)))
+        }
+        _ => (message.replace('\n', " "), place),
+    };
+    let mut fault = Fault::new(FaultKind::Invalid, code::QUERY_VALIDATION, message);
+    fault.span = place;
     fault
 }
 
@@ -133,32 +153,62 @@ pub(crate) fn place_of_word(word: &str, sql: &str) -> Option<Span> {
     })
 }
 
+fn place_of_word_in(word: &str, sql: &str, within: Span) -> Option<Span> {
+    let part = sql.get(within.start as usize..within.end as usize)?;
+    let found = place_of_word(word, part)?;
+    Some(Span {
+        start: within.start + found.start,
+        end: within.start + found.end,
+    })
+}
+
+/// The planner's own word about the place.
+fn place_of_diagnostic(error: &DataFusionError, sql: &str) -> Option<Span> {
+    let errors = std::iter::successors(Some(error), |error| match error {
+        DataFusionError::Collection(all) => all.first(),
+        DataFusionError::Context(_, inner) => Some(inner),
+        DataFusionError::Shared(inner) => Some(inner),
+        _ => None,
+    });
+    let span = errors.last()?.diagnostic()?.span?;
+    let at = |place: Location| offset_of(sql, place.line as usize, place.column as usize);
+    let (start, end) = (at(span.start)?, at(span.end)?);
+    (start < end).then_some(Span {
+        start: start as u32,
+        end: end as u32,
+    })
+}
+
 /// The parser's messages end with ` at Line: 1, Column: 15`.
-fn place_from_text(message: &str, sql: &str) -> Option<Span> {
-    let (_, place) = message.rsplit_once("at Line: ")?;
+fn syntax_fault(message: &str, sql: &str) -> Fault {
+    let bare = message.strip_prefix("sql parser error: ");
+    let message = bare.unwrap_or(message);
+    let (said, place) = match message.rsplit_once(" at Line: ") {
+        Some((said, place)) => (said, place_from_text(place, sql)),
+        None => (message, None),
+    };
+    let mut fault = Fault::new(FaultKind::Invalid, code::SQL_PARSING, said);
+    fault.span = place;
+    fault
+}
+
+fn place_from_text(place: &str, sql: &str) -> Option<Span> {
     let (line, column) = place.split_once(", Column: ")?;
-    let line: usize = line.parse().ok()?;
     let digits: String = column.chars().take_while(char::is_ascii_digit).collect();
-    let column: usize = digits.parse().ok()?;
-    let start: usize = sql
-        .split_inclusive('\n')
-        .take(line.checked_sub(1)?)
-        .map(str::len)
-        .sum();
-    let rest = sql.get(start..)?;
-    let skip: usize = rest
-        .chars()
-        .take(column.checked_sub(1)?)
-        .map(char::len_utf8)
-        .sum();
-    let at = (start + skip).min(sql.len());
-    let word: usize = sql[at..]
-        .chars()
-        .take_while(|c| !c.is_whitespace())
-        .map(char::len_utf8)
-        .sum();
+    let at = offset_of(sql, line.parse().ok()?, digits.parse().ok()?)?;
+    let word = sql[at..].chars().take_while(|c| !c.is_whitespace());
+    let word: usize = word.map(char::len_utf8).sum();
     Some(Span {
         start: at as u32,
         end: (at + word.max(1)) as u32,
     })
+}
+
+/// Of a line and a column that count from 1, in characters. Past the end is the end.
+fn offset_of(sql: &str, line: usize, column: usize) -> Option<usize> {
+    let before = sql.split_inclusive('\n').take(line.checked_sub(1)?);
+    let start: usize = before.map(str::len).sum();
+    let rest = sql.get(start..)?.chars().take(column.checked_sub(1)?);
+    let skip: usize = rest.map(char::len_utf8).sum();
+    Some((start + skip).min(sql.len()))
 }

@@ -194,6 +194,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
 fn parser_options(session: &SessionState) -> ParserOptions {
     let options = &session.config_options().sql_parser;
     ParserOptions::new()
+        .with_collect_spans(true)
         .with_enable_ident_normalization(options.enable_ident_normalization)
         .with_map_string_types_to_utf8view(options.map_string_types_to_utf8view)
 }

@@ -50,7 +50,7 @@ impl MemoryPool for BudgetPool {
     /// For operators that cannot wait or fail; the next one that can will be refused.
     fn grow(&self, _: &MemoryReservation, additional: usize) {
         if let Err(error) = self.take(additional as u64) {
-            tracing::debug!(cause = %error, "an operator took memory that the budget does not have");
+            tracing::debug!(cause = %error, "an operator took memory beyond the budget");
         }
     }
 

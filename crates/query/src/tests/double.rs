@@ -3,7 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
+};
+use arrow::datatypes::{Field, Schema};
 use async_trait::async_trait;
 use datafusion::common::{Result as DfResult, internal_datafusion_err};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -39,9 +43,11 @@ pub(super) struct Manners {
     pub(super) refuses: Option<Fault>,
     /// Partition and sequence of segments that it does not have, though it should.
     pub(super) lost: HashSet<(TableId, u32, u32)>,
+    /// Its answers end before their last message.
+    pub(super) breaks_off: bool,
 }
 
-/// Rows by segment, in the columns of the spec.
+/// Rows by segment, in the columns of the spec and the virtual ones.
 type Held = HashMap<SegmentId, RecordBatch>;
 
 #[derive(Debug, Default)]
@@ -166,8 +172,9 @@ impl FragmentApi for Handle {
         if let Some(fault) = self.0.manners.lock().refuses.clone() {
             return Err(fault);
         }
+        let last = !self.0.manners.lock().breaks_off;
         let answer = match self.0.answer(request).await {
-            Ok(answer) => answer,
+            Ok(answer) => FragmentAnswer { last, ..answer },
             Err(fault) => FragmentAnswer {
                 last: true,
                 fault: Some(fault.into()),
@@ -289,7 +296,8 @@ impl Cluster {
             for table in &tables {
                 for (segment, rows) in table.state.segments.iter().zip(&table.rows) {
                     if segment.online.iter().any(|id| id.0 == *name) {
-                        server.held.insert(segment.record.id, rows.clone());
+                        let rows = with_virtual_columns(rows, &segment.record);
+                        server.held.insert(segment.record.id, rows);
                     }
                 }
             }
@@ -369,6 +377,41 @@ impl Cluster {
         }
         session.sql(sql).await.unwrap().collect().await.unwrap()
     }
+}
+
+/// The rows of a segment as a server has them: message i of it has offset `start` + i.
+fn with_virtual_columns(rows: &RecordBatch, record: &SegmentRecord) -> RecordBatch {
+    let count = rows.num_rows();
+    let partition = Int32Array::from(vec![record.id.partition as i32; count]);
+    let offsets = record.start..record.start + count as i64;
+    let virtual_columns: [(&str, ArrayRef); 6] = [
+        (
+            "$segmentName",
+            Arc::new(StringViewArray::from(vec![record.name.as_str(); count])),
+        ),
+        (
+            "$docId",
+            Arc::new(Int32Array::from_iter_values(0..count as i32)),
+        ),
+        ("$partition", Arc::new(partition.clone())),
+        ("$partitionId", Arc::new(partition)),
+        ("$offset", Arc::new(Int64Array::from_iter_values(offsets))),
+        (
+            "$ingestTime",
+            Arc::new(TimestampMillisecondArray::from(vec![NOW_MS; count])),
+        ),
+    ];
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    let mut columns = rows.columns().to_vec();
+    for (name, column) in virtual_columns {
+        fields.push(Arc::new(Field::new(
+            name,
+            column.data_type().clone(),
+            false,
+        )));
+        columns.push(column);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
 pub(super) fn instance(id: InstanceId) -> InstanceState {

@@ -64,6 +64,26 @@ async fn what_a_server_lost_is_read_elsewhere_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_is_not_merged() {
+    let cluster = replicated();
+    let whole = cluster.standard(COUNT).await.unwrap();
+    for name in ["s1", "s2", "s3"] {
+        cluster.manners(name, |m| m.breaks_off = true);
+        let given = cluster.standard(COUNT).await.unwrap();
+        assert_eq!(given.rows(), whole.rows(), "{name}");
+        assert_eq!(given.stats.scan.docs_total, 170, "{name}");
+        let responded = &given.stats.servers_responded;
+        assert!(responded.iter().all(|server| server.0 != name), "{name}");
+        cluster.manners(name, |m| m.breaks_off = false);
+    }
+    for name in ["s1", "s2"] {
+        cluster.manners(name, |m| m.breaks_off = true);
+    }
+    let fault = cluster.standard(COUNT).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unavailable, "{fault:?}");
+}
+
+#[tokio::test]
 async fn a_join_never_goes_without_its_dimension_table() {
     let flights = Laid::new(flights_spec(TableType::Realtime)).segment(
         (0, 0),
@@ -138,14 +158,33 @@ async fn faults_of_a_statement_have_pinots_code_and_a_place() {
             "SELECT foo(delay) FROM flights",
             code::QUERY_VALIDATION,
             "foo",
-            "foo",
+            "no function `foo`",
+        ),
+        (
+            "SELECT date_trunk('day', ts) FROM flights",
+            code::QUERY_VALIDATION,
+            "date_trunk",
+            "did you mean `date_trunc`",
         ),
         (
             "SELECT carrier, COUNT(*) FROM flights",
             code::QUERY_VALIDATION,
-            "",
             "carrier",
+            "GROUP BY",
         ),
+        (
+            "SELECT flihgts.ts FROM flights",
+            code::UNKNOWN_COLUMN,
+            "flihgts",
+            "no table `flihgts`; did you mean `flights`",
+        ),
+        (
+            "SELECT COUNT(*) FROM flights\nWHERE delay > 3 AND dealy < 9",
+            code::UNKNOWN_COLUMN,
+            "dealy",
+            "did you mean `delay`",
+        ),
+        ("SELECT delay FROM flights WHERE", code::SQL_PARSING, "", ""),
     ] {
         let fault = cluster.standard(sql).await.unwrap_err();
         assert_eq!(fault.code, code, "{sql}: {fault:?}");
@@ -158,6 +197,15 @@ async fn faults_of_a_statement_have_pinots_code_and_a_place() {
             assert_eq!(&sql[span.start as usize..span.end as usize], place, "{sql}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_place_is_that_of_the_name_not_of_the_same_text() {
+    let cluster = cluster();
+    let sql = "SET timeoutMs=9; SELECT 'carier', carier FROM flights";
+    let fault = cluster.standard(sql).await.unwrap_err();
+    let at = sql.rfind("carier").unwrap() as u32;
+    assert_eq!(fault.span.map(|span| span.start), Some(at), "{fault:?}");
 }
 
 #[tokio::test]
