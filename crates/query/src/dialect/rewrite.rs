@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     DataType, DuplicateTreatment, ExcludeSelectItem, Expr, Function, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
-    VisitMut, VisitorMut,
+    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use schemas::arrow::VIRTUAL_COLUMNS;
 
@@ -85,31 +86,98 @@ impl Rewriter<'_> {
     }
 
     fn hide_in_select(&self, select: &mut Select) {
-        let [from] = select.from.as_slice() else {
+        let tables = select.from.iter().flat_map(|from| {
+            std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
+        });
+        let Some(tables) = tables
+            .map(|table| self.named(table))
+            .collect::<Option<Vec<_>>>()
+        else {
             return;
         };
-        let TableFactor::Table { name, .. } = &from.relation else {
-            return;
-        };
-        let has_none = match name.0.as_slice() {
-            [ObjectNamePart::Identifier(name)] => self.named_queries.contains(&name.value),
-            [.., ObjectNamePart::Identifier(schema), _] => schema.value == "sys",
-            _ => true,
-        };
-        if has_none || !from.joins.is_empty() {
+        if !tables.iter().any(|table| table.has_virtual_columns) {
             return;
         }
-        let hidden = self.virtual_columns.iter();
-        let hidden: Vec<ObjectName> = hidden
-            .map(|name| Ident::with_quote('"', *name).into())
-            .collect();
-        for item in &mut select.projection {
-            if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item
-                && options.opt_exclude.is_none()
-            {
-                options.opt_exclude = Some(ExcludeSelectItem::Multiple(hidden.clone()));
+        let all_of = |table: &Named| {
+            let mut options = WildcardAdditionalOptions::default();
+            if table.has_virtual_columns {
+                options.opt_exclude = Some(self.hidden());
+            }
+            let kind = SelectItemQualifiedWildcardKind::ObjectName(table.name.clone());
+            SelectItem::QualifiedWildcard(kind, options)
+        };
+        let joins = select.from.iter().flat_map(|from| &from.joins);
+        // Joined by name, a column of both tables is shown once: only `*` itself does that.
+        let by_name = joins.map(|join| &join.join_operator).any(merges_columns);
+        let mut shown = Vec::with_capacity(select.projection.len());
+        for item in std::mem::take(&mut select.projection) {
+            match item {
+                SelectItem::Wildcard(ref options)
+                    if *options == WildcardAdditionalOptions::default() && !by_name =>
+                {
+                    shown.extend(tables.iter().map(all_of));
+                }
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(ref name),
+                    ref options,
+                ) if *options == WildcardAdditionalOptions::default() => {
+                    let table = tables.iter().find(|table| table.name == *name);
+                    shown.push(table.map_or(item, all_of));
+                }
+                other => shown.push(other),
             }
         }
+        select.projection = shown;
+    }
+
+    /// What a table is called in the statement; `None`: it has no name.
+    fn named(&self, table: &TableFactor) -> Option<Named> {
+        match table {
+            TableFactor::Table { name, alias, .. } => Some(Named {
+                has_virtual_columns: match name.0.as_slice() {
+                    [ObjectNamePart::Identifier(name)] => !self.named_queries.contains(&name.value),
+                    [.., ObjectNamePart::Identifier(schema), _] => schema.value != "sys",
+                    _ => false,
+                },
+                name: match alias {
+                    Some(alias) => alias.name.clone().into(),
+                    None => name.clone(),
+                },
+            }),
+            TableFactor::Derived { alias, .. } => Some(Named {
+                has_virtual_columns: false,
+                name: alias.as_ref()?.name.clone().into(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn hidden(&self) -> ExcludeSelectItem {
+        let hidden = self.virtual_columns.iter();
+        let hidden = hidden.map(|name| Ident::with_quote('"', *name).into());
+        ExcludeSelectItem::Multiple(hidden.collect())
+    }
+}
+
+/// A table as the rest of the statement calls it.
+struct Named {
+    name: ObjectName,
+    has_virtual_columns: bool,
+}
+
+fn merges_columns(join: &JoinOperator) -> bool {
+    use JoinOperator as J;
+    match join {
+        J::Join(on)
+        | J::Inner(on)
+        | J::Left(on)
+        | J::LeftOuter(on)
+        | J::Right(on)
+        | J::RightOuter(on)
+        | J::FullOuter(on) => {
+            matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural)
+        }
+        _ => false,
     }
 }
 

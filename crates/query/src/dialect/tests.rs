@@ -91,9 +91,13 @@ fn virtual_columns_are_hidden_from_the_star() {
     let (text, named) = sql("SELECT *, $offset FROM t WHERE \"$docId\" > 5");
     assert_eq!(
         text,
-        "SELECT * EXCLUDE (\"$docId\", \"$offset\"), \"$offset\" FROM t WHERE \"$docId\" > 5"
+        "SELECT t.* EXCLUDE (\"$docId\", \"$offset\"), \"$offset\" FROM t WHERE \"$docId\" > 5"
     );
     assert_eq!(named, ["$docId", "$offset"]);
+    let joined = "SELECT *, f.$offset FROM t f JOIN u ON f.a = u.a, (SELECT 1) d";
+    let (text, _) = sql(&joined.replace("f.$offset", "f.\"$offset\""));
+    let star = "f.* EXCLUDE (\"$offset\"), u.* EXCLUDE (\"$offset\"), d.*";
+    assert!(text.contains(star), "{text}");
     // Neither a named query nor a system table has such columns.
     let with = "WITH x AS (SELECT a FROM t WHERE $offset > 1) SELECT * FROM x";
     assert!(!sql(with).0.contains("EXCLUDE"));

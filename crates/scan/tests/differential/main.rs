@@ -193,3 +193,33 @@ async fn with_defaults_in_the_place_of_nulls() {
 async fn with_sql_nulls() {
     compare(NullMode::ThreeValued, 12, 150).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn virtual_columns_tell_where_a_row_is() {
+    let table = Table::new(13);
+    let server = Server::new(&table, NullMode::Defaults);
+    let sql = "SELECT \"$segmentName\", COUNT(*), COUNT(DISTINCT \"$docId\"), MIN(\"$docId\"), \
+               MAX(\"$docId\") FROM flights GROUP BY 1";
+    let expected = table.segments.iter().filter(|view| view.row_count() > 0);
+    let expected = expected.map(|view| {
+        let rows = view.row_count();
+        let numbers = [rows, rows, 0, rows - 1].map(|number| Cell::Text(number.to_string()));
+        let name = Cell::Text(view.name().to_owned());
+        std::iter::once(name).chain(numbers).collect::<Vec<_>>()
+    });
+    let mut expected: Vec<Vec<Cell>> = expected.collect();
+    expected.sort_by_key(|row| format!("{:?}", row[0]));
+    // Numbers of offsets and times are compared with what was written.
+    let written = "SELECT \"$partition\", \"$partitionId\", COUNT(*), COUNT(DISTINCT \"$offset\"), \
+                   MIN(\"$offset\"), MAX(\"$offset\"), MIN(\"$ingestTime\"), MAX(\"$ingestTime\") \
+                   FROM flights GROUP BY 1, 2";
+    let oracle = table.oracle(NullMode::Defaults);
+    let of_oracle = rows_of(&ask(&oracle, written).await);
+    assert_eq!(of_oracle.len(), 2);
+    for native in [NativeOperators::On, NativeOperators::Off] {
+        let (found, _) = server.ask(sql, native).await;
+        assert_same(sql, "segments", &expected, &found);
+        let (found, _) = server.ask(written, native).await;
+        assert_same(written, "offsets", &of_oracle, &found);
+    }
+}
