@@ -1,7 +1,8 @@
 //! System tables: `sys.segments` (the ledger), `sys.rejected_rows`, `sys.tables`.
 //!
 //! Sealed segments come from the cluster's state. What only servers know (rows that are being
-//! consumed, rejected rows) is asked of all of them; replicas are counted once.
+//! consumed, rejected rows) is asked of all of them; replicas are counted once. Users read
+//! `docs/reference/system-tables.md`, which a test holds to the schemas here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock};
