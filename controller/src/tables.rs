@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use metastore::catalog::{CreateOutcome, StoredTable};
 use schemas::cluster::TableState;
-use schemas::pinot::{Parsed, TableConfig, parse_schema, table_spec};
-use schemas::{Fault, TableId, TableName, TableType};
+use schemas::pinot::{Parsed, Table, UnknownKeys, parse_schema, parse_table};
+use schemas::{ColumnSpec, Fault, TableName, TableSpec, TableType};
 
 use crate::reconcile::open_partitions;
 use crate::state::State;
 
 /// A DELETE waits so long for brokers to hear of it, and then for servers to let go of the table.
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the answer to a CREATE waits for brokers; it is done in any case.
+const CREATE_PATIENCE: Duration = Duration::from_secs(2);
 const DROP_POLL: Duration = Duration::from_millis(20);
 
 impl State {
@@ -30,14 +32,21 @@ impl State {
         Ok(found)
     }
 
+    /// Returns when the brokers know it.
     pub(crate) async fn create_table(
         &self,
         schema_json: String,
         config_json: String,
-        config: Parsed<TableConfig>,
+        spec: TableSpec,
     ) -> Result<Arc<TableState>, Fault> {
-        let schema = parse_schema(&schema_json)?.value;
-        let spec = table_spec(&schema, &config.value, TableId::random())?;
+        for other in self.tables() {
+            let differ = differences(&spec.columns, &spec.primary_key, &other.spec);
+            if other.spec.name == spec.name && !differ.is_empty() {
+                let (other, differ) = (other.spec.physical_name(), differ.join(", "));
+                let message = format!("its schema is not that of table `{other}`: {differ}");
+                return Err(Fault::invalid(message));
+            }
+        }
         let stored = StoredTable {
             spec,
             config_json,
@@ -51,39 +60,41 @@ impl State {
             return Err(Fault::conflict(format!("table `{name}` already exists")));
         }
         self.publish(id).await?;
-        let table = self
-            .table(id)
-            .ok_or_else(|| Fault::internal("the table is gone again"))?;
+        let gone = || Fault::internal("the table is gone again");
+        let table = self.table(id).ok_or_else(gone)?;
         if let Err(fault) = open_partitions(self, &table).await {
             tracing::debug!(cause = %fault, "partitions will be opened later");
         }
-        self.table(id)
-            .ok_or_else(|| Fault::internal("the table is gone again"))
+        if let Err(fault) = self.wait_until_seen(CREATE_PATIENCE).await {
+            tracing::warn!(cause = %fault, "a table was created");
+        }
+        self.table(id).ok_or_else(gone)
     }
 
     /// Replaces the config of a table that exists; its id, columns and segments stay.
     pub(crate) async fn change_table(
         &self,
+        table: &TableState,
         config_json: String,
-        config: Parsed<TableConfig>,
-    ) -> Result<(), Fault> {
-        let physical = config.value.name.with_type(config.value.table_type);
-        let table = self.resolve(&physical)?.remove(0);
-        let stored = self
-            .catalog
-            .table(table.spec.id)
-            .await?
-            .ok_or_else(|| Fault::not_found(format!("table `{physical}` does not exist")))?;
-        let schema = parse_schema(&stored.value.schema_json)?.value;
-        let spec = table_spec(&schema, &config.value, table.spec.id)?;
+    ) -> Result<Parsed<Table>, Fault> {
+        let (id, name) = (table.spec.id, table.spec.physical_name());
+        let gone = || Fault::not_found(format!("table `{name}` does not exist"));
+        let stored = self.catalog.table(id).await?.ok_or_else(gone)?.value;
+        let schema = parse_schema(&stored.schema_json)?.value;
+        let parsed = parse_table(&config_json, Some(&schema), id, UnknownKeys::Collect)?;
+        let spec = parsed.value.spec.clone();
+        let kept = unchangeable(&table.spec, &spec);
+        if !kept.is_empty() {
+            return Err(Fault::invalid(kept.join("; ")));
+        }
         let change = |stored: &mut StoredTable| {
             stored.spec = spec;
             stored.config_json = config_json;
         };
-        self.catalog.change_table(table.spec.id, change).await?;
-        self.forget_source(table.spec.id);
-        self.publish(table.spec.id).await?;
-        Ok(())
+        self.catalog.change_table(id, change).await?;
+        self.forget_source(id);
+        self.publish(id).await?;
+        Ok(parsed)
     }
 
     /// Returns when no broker answers from it and no living server holds anything of it any more.
@@ -127,4 +138,60 @@ impl State {
 pub(crate) enum Consumption {
     Paused,
     Running,
+}
+
+/// What a new config says otherwise and cannot: the segments that are there rest on it.
+fn unchangeable(old: &TableSpec, new: &TableSpec) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut keep = |path: &str, same: bool, what: &str| {
+        if !same {
+            kept.push(format!(
+                "{path}: {what} of a table cannot change; drop it first"
+            ));
+        }
+    };
+    let named = (&old.name, old.table_type) == (&new.name, new.table_type);
+    keep("tableName", named, "name and type");
+    let time = old.time_column == new.time_column;
+    keep("segmentsConfig.timeColumnName", time, "the time column");
+    let dimension = old.is_dimension_table == new.is_dimension_table;
+    keep("isDimTable", dimension, "the kind");
+    // Its offsets would mean other messages.
+    let topic = |spec: &TableSpec| spec.stream.as_ref().map(|stream| stream.topic.clone());
+    let path = "stream.kafka.topic.name";
+    keep(path, topic(old) == topic(new), "the topic");
+    kept
+}
+
+/// What a schema says of columns otherwise than `table`, which was made from an older one.
+pub(crate) fn differences(
+    columns: &[ColumnSpec],
+    primary_key: &[String],
+    table: &TableSpec,
+) -> Vec<String> {
+    // Indexes come from the table config.
+    let bare = |column: &ColumnSpec| ColumnSpec {
+        inverted_index: false,
+        no_dictionary: false,
+        ..column.clone()
+    };
+    let mut differ = Vec::new();
+    for column in columns {
+        let name = &column.name;
+        match table.column(name) {
+            None => differ.push(format!("`{name}` is new")),
+            Some(old) if bare(old) != bare(column) => differ.push(format!("`{name}` differs")),
+            Some(_) => {}
+        }
+    }
+    for old in &table.columns {
+        let name = &old.name;
+        if !columns.iter().any(|column| column.name == *name) {
+            differ.push(format!("`{name}` is missing"));
+        }
+    }
+    if primary_key != table.primary_key {
+        differ.push("the primary key differs".to_owned());
+    }
+    differ
 }

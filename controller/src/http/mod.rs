@@ -3,6 +3,7 @@
 //! Handlers only translate. Rules live in [`crate::tables`] and [`crate::state`]; the mapping from
 //! fault to status in [`rest::ApiError`].
 
+mod document;
 mod own;
 mod schemas;
 mod segments;

@@ -8,18 +8,22 @@ use axum::extract::{DefaultBodyLimit, Path, State as Shared};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use schemas::Fault;
-use schemas::pinot::{parse_schema, parse_table_config};
+use schemas::cluster::SegmentState;
+use schemas::pinot::{
+    UnknownKeys, Violations, parse_schema_with, parse_table, parse_table_config_with,
+};
 use schemas::segment::SegmentRecord;
+use schemas::{Fault, TableId, TableType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::document::Document;
 use super::{Answer, App};
 use crate::state::State;
 
 const SEGMENT_BYTES_MAX: usize = 2 << 30;
 const RECORD_HEADER: &str = "x-tannin-segment";
-/// How long an upload waits until its servers hold the segment.
+/// How long an upload waits until its servers hold the segment and the brokers know.
 const ONLINE_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn routes() -> Router<Arc<State>> {
@@ -43,37 +47,44 @@ struct CreateTable {
     table_config: Value,
 }
 
-/// Schema and table in one request; unknown keys are refused.
-async fn create(Shared(state): App, Json(request): Json<CreateTable>) -> Answer {
+/// Schema and table in one request; unknown keys are refused, and all faults of both come at once.
+async fn create(Shared(state): App, document: Document) -> Answer {
+    let request: CreateTable = document.parse()?;
     let schema_json = request.schema.to_string();
     let config_json = request.table_config.to_string();
-    let strict_schema = parse_schema(&schema_json).and_then(|parsed| parsed.strict());
-    let schema = strict_schema.map_err(Fault::from)?;
-    let strict_config = parse_table_config(&config_json).and_then(|parsed| parsed.strict());
-    let config = strict_config.map_err(Fault::from)?;
-    let warnings = config.warnings.clone();
-    let table = state
-        .create_table(schema_json.clone(), config_json, config)
-        .await?;
-    let name = schema.value.name.as_str();
-    state
-        .catalog
-        .put_schema(name, schema_json)
-        .await
-        .map_err(Fault::from)?;
-    Ok(Json(
-        json!({ "table": table.spec.name, "id": table.spec.id, "warnings": warnings }),
-    ))
+    let schema = parse_schema_with(&schema_json, UnknownKeys::Refuse);
+    let table = match &schema {
+        Ok(schema) => {
+            let (schema, id) = (Some(&schema.value), TableId::random());
+            parse_table(&config_json, schema, id, UnknownKeys::Refuse)
+        }
+        Err(_) => parse_table_config_with(&config_json, UnknownKeys::Refuse)
+            .and(Err(Violations(Vec::new()))),
+    };
+    let (schema, table) = match (schema, table) {
+        (Ok(schema), Ok(table)) => (schema, table),
+        (schema, table) => {
+            let of_schema = schema.err().map(|faults| faults.within("schema").0);
+            let of_table = table.err().map(|faults| faults.within("tableConfig").0);
+            let all = of_schema.into_iter().chain(of_table).flatten();
+            return Err(Fault::from(Violations(all.collect())).into());
+        }
+    };
+    let spec = table.value.spec;
+    let creating = state.create_table(schema_json, config_json, spec);
+    let created = creating.await?;
+    let warnings = [schema.warnings, table.warnings].concat();
+    Ok(Json(json!({
+        "table": created.spec.name,
+        "id": created.spec.id,
+        "warnings": warnings,
+    })))
 }
 
 async fn spec(Shared(state): App, Path(name): Path<String>) -> Answer {
     let table = state.resolve(&name)?.remove(0);
-    let next = table
-        .segments
-        .iter()
-        .map(|s| s.record.id.sequence + 1)
-        .max()
-        .unwrap_or(0);
+    let next = state.catalog.next_sequence(table.spec.id).await;
+    let next = next.map_err(Fault::from)?;
     Ok(Json(json!({ "spec": table.spec, "nextSequence": next })))
 }
 
@@ -104,8 +115,10 @@ async fn upload(
     let mut record: SegmentRecord = serde_json::from_str(header)
         .map_err(|error| Fault::invalid(format!("{RECORD_HEADER} is not understood: {error}")))?;
     let table = state.resolve(&name)?.remove(0);
-    if record.id.table != table.spec.id || !record.is_done() {
-        return Err(Fault::invalid(format!("the segment is not one of table `{name}`")).into());
+    let is_offline = table.spec.table_type == TableType::Offline;
+    if record.id.table != table.spec.id || !record.is_done() || !is_offline {
+        let message = format!("the segment is not one of OFFLINE table `{name}`");
+        return Err(Fault::invalid(message).into());
     }
     let key = SegmentRecord::object_key(record.id, record.crc);
     record.stored_bytes = body.len() as u64;
@@ -124,10 +137,11 @@ async fn wait_until_online(state: &State, record: &SegmentRecord) -> Result<(), 
         let table = state.table(record.id.table);
         let online = table.is_some_and(|table| {
             let found = table.segments.iter().find(|s| s.record.id == record.id);
-            found.is_some_and(|s| s.assigned.iter().all(|server| s.online.contains(server)))
+            let here = |s: &SegmentState| s.assigned.iter().all(|a| s.online.contains(a));
+            found.is_some_and(|s| !s.assigned.is_empty() && here(s))
         });
         if online {
-            return Ok(());
+            return state.wait_until_seen(ONLINE_PATIENCE).await;
         }
         if state.clock.monotonic() >= deadline {
             return Err(Fault::timeout(format!(

@@ -1,17 +1,20 @@
 //! `/schemas`: Pinot's schemas, kept and given back as they were posted.
 
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::routing::get;
 use axum::{Json, Router};
-use rest::ApiError;
+use rest::{ApiError, Params};
 use schemas::Fault;
-use schemas::pinot::parse_schema;
+use schemas::pinot::{Parsed, Schema, parse_schema};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::document::Document;
 use super::{Answer, App};
+use crate::state::State;
+use crate::tables::differences;
 
-pub(super) fn routes() -> Router<std::sync::Arc<crate::state::State>> {
+pub(super) fn routes() -> Router<std::sync::Arc<State>> {
     Router::new()
         .route("/schemas", get(list).post(create))
         .route("/schemas/{schema}", get(read).put(replace).delete(remove))
@@ -33,31 +36,26 @@ async fn list(Shared(state): App) -> Answer {
     )))
 }
 
-async fn create(Shared(state): App, Query(options): Query<CreateOptions>, body: String) -> Answer {
-    let parsed = parse_schema(&body).map_err(Fault::from)?;
+async fn create(
+    Shared(state): App,
+    Params(options): Params<CreateOptions>,
+    Document(schema): Document,
+) -> Answer {
+    let parsed = parse_schema(&schema).map_err(Fault::from)?;
     let name = parsed.value.name.as_str();
-    let exists = state
-        .catalog
-        .schema(name)
-        .await
-        .map_err(Fault::from)?
-        .is_some();
-    if exists && !options.replace {
+    let known = state.catalog.schema(name).await.map_err(Fault::from)?;
+    if known.is_some() && !options.replace {
         return Err(Fault::conflict(format!("schema `{name}` already exists")).into());
     }
-    state
-        .catalog
-        .put_schema(name, body)
-        .await
-        .map_err(Fault::from)?;
-    Ok(Json(json!({
-        "unrecognizedProperties": parsed.unrecognized,
-        "status": format!("{name} successfully added"),
-    })))
+    put(&state, schema, &parsed).await
 }
 
-async fn replace(Shared(state): App, Path(name): Path<String>, body: String) -> Answer {
-    let parsed = parse_schema(&body).map_err(Fault::from)?;
+async fn replace(
+    Shared(state): App,
+    Path(name): Path<String>,
+    Document(schema): Document,
+) -> Answer {
+    let parsed = parse_schema(&schema).map_err(Fault::from)?;
     if parsed.value.name.as_str() != name {
         let message = format!(
             "the schema is named `{}`, the path says `{name}`",
@@ -66,15 +64,34 @@ async fn replace(Shared(state): App, Path(name): Path<String>, body: String) -> 
         return Err(Fault::invalid(message).into());
     }
     existing(&state, &name).await?;
-    state
-        .catalog
-        .put_schema(&name, body)
-        .await
-        .map_err(Fault::from)?;
-    Ok(Json(json!({
+    put(&state, schema, &parsed).await
+}
+
+async fn put(state: &State, json: String, parsed: &Parsed<Schema>) -> Answer {
+    let name = parsed.value.name.as_str();
+    for table in state.tables() {
+        let Schema {
+            columns,
+            primary_key,
+            ..
+        } = &parsed.value;
+        let changes = differences(columns, primary_key, &table.spec);
+        if table.spec.name == parsed.value.name && !changes.is_empty() {
+            let (table, changes) = (table.spec.physical_name(), changes.join(", "));
+            let message = format!("columns of table `{table}` cannot change yet: {changes}");
+            return Err(Fault::invalid(message).into());
+        }
+    }
+    let putting = state.catalog.put_schema(name, json);
+    putting.await.map_err(Fault::from)?;
+    let mut body = json!({
         "unrecognizedProperties": parsed.unrecognized,
         "status": format!("{name} successfully added"),
-    })))
+    });
+    if !parsed.warnings.is_empty() {
+        body["warnings"] = json!(parsed.warnings);
+    }
+    Ok(Json(body))
 }
 
 async fn read(Shared(state): App, Path(name): Path<String>) -> Answer {
@@ -100,7 +117,7 @@ async fn remove(Shared(state): App, Path(name): Path<String>) -> Answer {
     Ok(Json(json!({ "status": format!("Schema {name} deleted") })))
 }
 
-pub(super) async fn existing(state: &crate::state::State, name: &str) -> Result<Value, ApiError> {
+pub(super) async fn existing(state: &State, name: &str) -> Result<Value, ApiError> {
     let found = state.catalog.schema(name).await.map_err(Fault::from)?;
     let json = found.ok_or_else(|| Fault::not_found(format!("schema `{name}` does not exist")))?;
     serde_json::from_str(&json)

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::extract::{Path, State as Shared};
 use axum::routing::get;
 use axum::{Json, Router};
+use rest::Params;
 use schemas::Fault;
 use schemas::segment::SegmentRecord;
 use serde_json::{Value, json};
 
+use super::tables::OfType;
 use super::{Answer, App};
 use crate::state::State;
+use crate::tables::DROP_PATIENCE;
 
 pub(super) fn routes() -> Router<Arc<State>> {
     Router::new()
@@ -22,8 +25,12 @@ pub(super) fn routes() -> Router<Arc<State>> {
         .route("/segments/{table}/{segment}/metadata", get(metadata))
 }
 
-async fn list(Shared(state): App, Path(name): Path<String>) -> Answer {
-    let parts = state.resolve(&name)?.into_iter().map(|table| {
+async fn list(
+    Shared(state): App,
+    Path(name): Path<String>,
+    Params(wanted): Params<OfType>,
+) -> Answer {
+    let parts = wanted.resolve(&state, &name)?.into_iter().map(|table| {
         let names: Vec<&str> = table
             .segments
             .iter()
@@ -34,22 +41,19 @@ async fn list(Shared(state): App, Path(name): Path<String>) -> Answer {
     Ok(Json(Value::Array(parts.collect())))
 }
 
-async fn remove_all(Shared(state): App, Path(name): Path<String>) -> Answer {
+/// Those that consume stay: the table goes on.
+async fn remove_all(
+    Shared(state): App,
+    Path(name): Path<String>,
+    Params(wanted): Params<OfType>,
+) -> Answer {
     let mut removed = 0;
-    for table in state.resolve(&name)? {
-        let records = table
-            .segments
-            .iter()
-            .map(|s| &s.record)
-            .filter(|record| record.is_done());
-        let records: Vec<SegmentRecord> = records.cloned().collect();
-        removed += records.len();
-        state
-            .catalog
-            .remove_segments(&records)
-            .await
-            .map_err(Fault::from)?;
-        state.publish(table.spec.id).await.map_err(Fault::from)?;
+    for table in wanted.resolve(&state, &name)? {
+        let records = table.segments.iter().map(|s| &s.record);
+        let done = records.filter(|record| record.is_done()).cloned();
+        let done: Vec<SegmentRecord> = done.collect();
+        removed += done.len();
+        state.remove_segments(&done).await?;
     }
     Ok(Json(
         json!({ "status": format!("{removed} segments of {name} deleted") }),
@@ -73,13 +77,7 @@ async fn remove_one(Shared(state): App, Path((name, segment)): Path<(String, Str
         let message = format!("segment `{segment}` is consuming; pause or drop the table instead");
         return Err(Fault::conflict(message).into());
     }
-    let table = record.id.table;
-    state
-        .catalog
-        .remove_segments(&[record])
-        .await
-        .map_err(Fault::from)?;
-    state.publish(table).await.map_err(Fault::from)?;
+    state.remove_segments(&[record]).await?;
     Ok(Json(
         json!({ "status": format!("Segment {segment} deleted") }),
     ))
@@ -105,4 +103,15 @@ async fn metadata(Shared(state): App, Path((name, segment)): Path<(String, Strin
         "segment.time.unit": "MILLISECONDS",
         "segment.download.url": record.uri,
     })))
+}
+
+impl State {
+    /// Returns when no broker asks for them any more.
+    async fn remove_segments(&self, records: &[SegmentRecord]) -> Result<(), Fault> {
+        self.catalog.remove_segments(records).await?;
+        if let Some(record) = records.first() {
+            self.publish(record.id.table).await?;
+        }
+        self.wait_until_seen(DROP_PATIENCE).await
+    }
 }

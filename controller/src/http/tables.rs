@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use rest::ApiError;
+use rest::{ApiError, Params};
 use schemas::cluster::TableState;
-use schemas::pinot::{Parsed, TableConfig, parse_table_config};
-use schemas::{Fault, TableType};
+use schemas::pinot::{
+    Parsed, Table, UnknownKeys, parse_schema, parse_table, parse_table_config, table_name,
+};
+use schemas::{Fault, TableId, TableType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::document::Document;
 use super::{Answer, App, broker_addresses};
 use crate::state::State;
 use crate::tables::Consumption;
@@ -33,29 +36,32 @@ pub(super) fn routes() -> Router<Arc<State>> {
         .route("/tables/{table}/pauseStatus", get(pause_status))
 }
 
+/// Pinot has two names for the same.
 #[derive(Deserialize, Default)]
-struct TypeFilter {
-    #[serde(rename = "type")]
+pub(super) struct OfType {
+    #[serde(rename = "type", alias = "tableType")]
     table_type: Option<String>,
 }
 
-/// Tables behind a name, of one type when the request says so.
-fn resolve(state: &State, name: &str, filter: &TypeFilter) -> Result<Vec<Arc<TableState>>, Fault> {
-    let wanted = filter.table_type.as_deref().map(str::to_uppercase);
-    let mut found = state.resolve(name)?;
-    found.retain(|t| {
-        wanted
-            .as_ref()
-            .is_none_or(|w| *w == t.spec.table_type.to_string())
-    });
-    if found.is_empty() {
-        return Err(Fault::not_found(format!("table `{name}` does not exist")));
+impl OfType {
+    fn fits(&self, table: &TableState) -> bool {
+        let wanted = self.table_type.as_deref();
+        wanted.is_none_or(|w| w.eq_ignore_ascii_case(&table.spec.table_type.to_string()))
     }
-    Ok(found)
+
+    /// Tables behind a name, of one type when the request says so.
+    pub(super) fn resolve(&self, state: &State, name: &str) -> Result<Vec<Arc<TableState>>, Fault> {
+        let mut found = state.resolve(name)?;
+        found.retain(|table| self.fits(table));
+        if found.is_empty() {
+            return Err(Fault::not_found(format!("table `{name}` does not exist")));
+        }
+        Ok(found)
+    }
 }
 
-fn accepted(parsed: &Parsed<TableConfig>, what: &str) -> Value {
-    let name = parsed.value.name.with_type(parsed.value.table_type);
+fn accepted(parsed: &Parsed<Table>, what: &str) -> Value {
+    let name = parsed.value.spec.physical_name();
     let mut body = json!({
         "unrecognizedProperties": parsed.unrecognized,
         "status": format!("Table {name} {what}"),
@@ -66,16 +72,11 @@ fn accepted(parsed: &Parsed<TableConfig>, what: &str) -> Value {
     body
 }
 
-async fn list(Shared(state): App, Query(filter): Query<TypeFilter>) -> Answer {
-    let wanted = filter.table_type.as_deref().map(str::to_uppercase);
-    let mut names: Vec<String> = state
-        .tables()
+async fn list(Shared(state): App, Params(wanted): Params<OfType>) -> Answer {
+    let tables = state.tables();
+    let mut names: Vec<String> = tables
         .iter()
-        .filter(|t| {
-            wanted
-                .as_ref()
-                .is_none_or(|w| *w == t.spec.table_type.to_string())
-        })
+        .filter(|table| wanted.fits(table))
         .map(|table| table.spec.name.to_string())
         .collect();
     names.sort();
@@ -83,43 +84,51 @@ async fn list(Shared(state): App, Query(filter): Query<TypeFilter>) -> Answer {
     Ok(Json(json!({ "tables": names })))
 }
 
-async fn create(Shared(state): App, body: String) -> Answer {
-    let parsed = parse_table_config(&body).map_err(Fault::from)?;
+async fn create(Shared(state): App, Document(config): Document) -> Answer {
+    let mut schema_json = None;
+    if let Some(name) = table_name(&config) {
+        schema_json = state
+            .catalog
+            .schema(name.as_str())
+            .await
+            .map_err(Fault::from)?;
+    }
+    let schema = schema_json.as_deref().map(parse_schema).transpose();
+    let schema = schema.map_err(Fault::from)?.map(|parsed| parsed.value);
+    let id = TableId::random();
+    let parsed = parse_table(&config, schema.as_ref(), id, UnknownKeys::Collect);
+    let parsed = parsed.map_err(Fault::from)?;
     let answer = accepted(&parsed, "successfully added");
-    let name = parsed.value.name.as_str();
-    let schema = state.catalog.schema(name).await.map_err(Fault::from)?;
-    let schema = schema.ok_or_else(|| {
-        Fault::invalid(format!(
-            "schema `{name}` does not exist; POST it to /schemas first"
-        ))
-    })?;
-    state.create_table(schema, body, parsed).await?;
+    let schema_json = schema_json.unwrap_or_default();
+    let spec = parsed.value.spec;
+    state.create_table(schema_json, config, spec).await?;
     Ok(Json(answer))
 }
 
-async fn replace(Shared(state): App, Path(name): Path<String>, body: String) -> Answer {
-    let parsed = parse_table_config(&body).map_err(Fault::from)?;
-    let answer = accepted(&parsed, "successfully updated");
-    let raw = state.resolve(&name)?.remove(0).spec.name.clone();
-    if raw != parsed.value.name {
-        let message = format!(
-            "the config is of `{}`, the path says `{name}`",
-            parsed.value.name
-        );
-        return Err(Fault::invalid(message).into());
+async fn replace(
+    Shared(state): App,
+    Path(name): Path<String>,
+    Document(config): Document,
+) -> Answer {
+    let mut parts = state.resolve(&name)?;
+    // The path may name both parts; the config says which one it is.
+    if parts.len() > 1 {
+        let says = parse_table_config(&config).map_err(Fault::from)?.value;
+        parts.retain(|table| table.spec.table_type == says.table_type);
     }
-    state.change_table(body, parsed).await?;
-    Ok(Json(answer))
+    let table = &parts[0];
+    let parsed = state.change_table(table, config).await?;
+    Ok(Json(accepted(&parsed, "successfully updated")))
 }
 
 /// Each part as it was posted.
 async fn read(
     Shared(state): App,
     Path(name): Path<String>,
-    Query(filter): Query<TypeFilter>,
+    Params(wanted): Params<OfType>,
 ) -> Answer {
     let mut parts = Map::new();
-    for table in resolve(&state, &name, &filter)? {
+    for table in wanted.resolve(&state, &name)? {
         let stored = state
             .catalog
             .table(table.spec.id)
@@ -137,9 +146,9 @@ async fn read(
 async fn remove(
     Shared(state): App,
     Path(name): Path<String>,
-    Query(filter): Query<TypeFilter>,
+    Params(wanted): Params<OfType>,
 ) -> Answer {
-    let tables = resolve(&state, &name, &filter)?;
+    let tables = wanted.resolve(&state, &name)?;
     for table in &tables {
         state.drop_table(table).await?;
     }
@@ -170,50 +179,65 @@ async fn schema(Shared(state): App, Path(name): Path<String>) -> Answer {
 
 async fn size(Shared(state): App, Path(name): Path<String>) -> Answer {
     let tables = state.resolve(&name)?;
-    let mut body = json!({ "tableName": name });
-    let (mut total, mut per_replica) = (0, 0);
-    for (key, table_type) in [
-        ("offlineSegments", TableType::Offline),
-        ("realtimeSegments", TableType::Realtime),
-    ] {
-        let Some(table) = tables.iter().find(|t| t.spec.table_type == table_type) else {
-            body[key] = Value::Null;
-            continue;
-        };
+    let part = |table_type| {
+        let table = tables.iter().find(|t| t.spec.table_type == table_type);
+        table.map(|table| PartSize::of(table))
+    };
+    let (offline, realtime) = (part(TableType::Offline), part(TableType::Realtime));
+    let both = || [&offline, &realtime].into_iter().flatten();
+    let reported: u64 = both().map(|part| part.reported).sum();
+    Ok(Json(json!({
+        "tableName": name,
+        "reportedSizeInBytes": reported,
+        "estimatedSizeInBytes": reported,
+        "reportedSizePerReplicaInBytes": both().map(|part| part.per_replica).sum::<u64>(),
+        "offlineSegments": offline.map(|part| part.body),
+        "realtimeSegments": realtime.map(|part| part.body),
+    })))
+}
+
+struct PartSize {
+    reported: u64,
+    per_replica: u64,
+    body: Value,
+}
+
+impl PartSize {
+    fn of(table: &TableState) -> Self {
+        let (mut reported, mut per_replica) = (0, 0);
         let mut segments = Map::new();
-        let mut reported = 0;
         for segment in &table.segments {
-            let copies = segment.online.len() as u64;
-            let bytes = segment.record.bytes;
-            reported += bytes * copies;
+            let (name, bytes) = (&segment.record.name, segment.record.bytes);
+            let copies = bytes * segment.online.len() as u64;
+            reported += copies;
             per_replica += bytes;
-            let servers: Map<String, Value> = segment
-                .online
-                .iter()
-                .map(|server| (server.0.clone(), json!({ "diskSizeInBytes": bytes })))
+            let of_server = json!({ "segmentName": name, "diskSizeInBytes": bytes });
+            let servers = segment.online.iter();
+            let servers: Map<String, Value> = servers
+                .map(|server| (server.0.clone(), of_server.clone()))
                 .collect();
-            segments.insert(
-                segment.record.name.clone(),
-                json!({
-                    "reportedSizeInBytes": bytes * copies,
-                    "estimatedSizeInBytes": bytes * copies,
-                    "maxReportedSizePerReplicaInBytes": bytes,
-                    "serverInfo": servers,
-                }),
-            );
+            let body = json!({
+                "reportedSizeInBytes": copies,
+                "estimatedSizeInBytes": copies,
+                "maxReportedSizePerReplicaInBytes": bytes,
+                "serverInfo": servers,
+            });
+            segments.insert(name.clone(), body);
         }
-        total += reported;
-        body[key] = json!({
+        let missing = table.segments.iter().filter(|s| s.online.is_empty());
+        let body = json!({
             "reportedSizeInBytes": reported,
             "estimatedSizeInBytes": reported,
-            "missingSegments": table.segments.iter().filter(|s| s.online.is_empty()).count(),
+            "missingSegments": missing.count(),
+            "reportedSizePerReplicaInBytes": per_replica,
             "segments": segments,
         });
+        Self {
+            reported,
+            per_replica,
+            body,
+        }
     }
-    body["reportedSizeInBytes"] = json!(total);
-    body["estimatedSizeInBytes"] = json!(total);
-    body["reportedSizePerReplicaInBytes"] = json!(per_replica);
-    Ok(Json(body))
 }
 
 async fn metadata(Shared(state): App, Path(name): Path<String>) -> Answer {
@@ -244,7 +268,7 @@ struct SetState {
 async fn set_state(
     Shared(state): App,
     Path(name): Path<String>,
-    Query(wanted): Query<SetState>,
+    Params(wanted): Params<SetState>,
 ) -> Answer {
     state.resolve(&name)?;
     match wanted.state.as_str() {
@@ -284,16 +308,22 @@ fn view(
     body
 }
 
-async fn external_view(Shared(state): App, Path(name): Path<String>) -> Answer {
-    Ok(Json(view(&state.resolve(&name)?, |segment| {
-        &segment.online
-    })))
+async fn external_view(
+    Shared(state): App,
+    Path(name): Path<String>,
+    Params(wanted): Params<OfType>,
+) -> Answer {
+    let tables = wanted.resolve(&state, &name)?;
+    Ok(Json(view(&tables, |segment| &segment.online)))
 }
 
-async fn ideal_state(Shared(state): App, Path(name): Path<String>) -> Answer {
-    Ok(Json(view(&state.resolve(&name)?, |segment| {
-        &segment.assigned
-    })))
+async fn ideal_state(
+    Shared(state): App,
+    Path(name): Path<String>,
+    Params(wanted): Params<OfType>,
+) -> Answer {
+    let tables = wanted.resolve(&state, &name)?;
+    Ok(Json(view(&tables, |segment| &segment.assigned)))
 }
 
 async fn instances(Shared(state): App, Path(name): Path<String>) -> Answer {

@@ -1,7 +1,28 @@
 //! A controller over a real listener, with its metadata in memory and in SQLite, and servers that
 //! are doubles: they follow the state and say that they hold what they are given.
 
+/// Each of these tests runs with the metadata in memory and in SQLite.
+macro_rules! over_both_stores {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&$crate::tests::World::memory().await).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&$crate::tests::World::sqlite().await).await;
+            })*
+        }
+    };
+}
+
 mod double;
+mod schema_api;
+mod segment_api;
+mod table_api;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -251,25 +272,6 @@ pub(crate) async fn eventually<F: AsyncFn() -> bool>(what: &str, done: F) {
     }
     panic!("never: {what}");
 }
-
-/// Each of these tests runs with the metadata in memory and in SQLite.
-macro_rules! over_both_stores {
-    ($($name:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(&$crate::tests::World::memory().await).await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(&$crate::tests::World::sqlite().await).await;
-            })*
-        }
-    };
-}
-pub(crate) use over_both_stores;
 
 #[tokio::test]
 async fn what_every_role_has() {

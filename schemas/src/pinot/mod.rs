@@ -12,10 +12,14 @@ mod table_config;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value as Json;
+use serde::{Serialize, Serializer};
+use serde_json::{Value as Json, json};
 
-pub use schema::{parse_schema, schema_json};
-pub use table_config::{TableConfig, parse_table_config, table_spec};
+pub use schema::{parse_schema, parse_schema_with, schema_json};
+pub use table_config::{
+    Table, TableConfig, parse_table, parse_table_config, parse_table_config_with, table_name,
+    table_spec,
+};
 
 use crate::Fault;
 use crate::ids::TableName;
@@ -33,10 +37,38 @@ pub struct Schema {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed<T> {
     pub value: T,
-    /// JSON path → the value, for `unrecognizedProperties`.
-    pub unrecognized: BTreeMap<String, Json>,
+    /// JSON pointer → what stands there, for `unrecognizedProperties`.
+    pub unrecognized: BTreeMap<String, Unknown>,
     /// Sentences.
     pub warnings: Vec<String>,
+}
+
+/// What stands under a key that nobody knows. As JSON it is the value; with the nearest known key,
+/// when there is one near, `{"value": …, "didYouMean": "…"}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unknown {
+    pub value: Json,
+    pub nearest: Option<&'static str>,
+}
+
+impl Serialize for Unknown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.nearest {
+            None => self.value.serialize(serializer),
+            Some(nearest) => {
+                json!({ "value": self.value, "didYouMean": nearest }).serialize(serializer)
+            }
+        }
+    }
+}
+
+/// What becomes of keys that nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownKeys {
+    /// As Pinot does.
+    Collect,
+    /// They are faults: what our own API and commands want.
+    Refuse,
 }
 
 /// Every fault of a document, each with its JSON path.
@@ -57,17 +89,15 @@ impl From<Violations> for Fault {
     }
 }
 
-impl<T> Parsed<T> {
-    /// Unknown keys are faults: what our own API and commands want.
-    pub fn strict(self) -> Result<Self, Violations> {
-        if self.unrecognized.is_empty() {
-            return Ok(self);
-        }
-        let unknown = self
-            .unrecognized
-            .keys()
-            .map(|key| format!("unknown key {key}"));
-        Err(Violations(unknown.collect()))
+impl Violations {
+    /// The same, of a document that is a part of another.
+    #[must_use]
+    pub fn within(self, part: &str) -> Self {
+        let inside = |fault: String| match fault.strip_prefix('/') {
+            Some(pointer) => format!("/{part}/{pointer}"),
+            None => format!("{part}.{fault}"),
+        };
+        Self(self.0.into_iter().map(inside).collect())
     }
 }
 

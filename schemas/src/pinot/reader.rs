@@ -4,19 +4,33 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
 
-use super::{Parsed, Violations};
+use super::{Parsed, Unknown, Violations};
 
 /// Collects what is wrong with a document.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) faults: Vec<String>,
-    pub(super) unrecognized: BTreeMap<String, Json>,
+    pub(super) unrecognized: BTreeMap<String, Unknown>,
     pub(super) warnings: Vec<String>,
 }
 
 impl Report {
     pub(super) fn fault(&mut self, path: &str, what: impl std::fmt::Display) {
         self.faults.push(format!("{path}: {what}"));
+    }
+
+    pub(super) fn warn_without_effect(&mut self, path: &str) {
+        self.warnings.push(format!("{path} has no effect yet"));
+    }
+
+    /// Keys that nobody knows are faults.
+    pub(super) fn refuse_unknown(&mut self) {
+        for (pointer, unknown) in std::mem::take(&mut self.unrecognized) {
+            let hint = unknown.nearest.map_or(String::new(), |nearest| {
+                format!("; did you mean `{nearest}`?")
+            });
+            self.faults.push(format!("{pointer}: unknown key{hint}"));
+        }
     }
 
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<Parsed<T>, Violations> {
@@ -63,23 +77,43 @@ impl<'a> Node<'a> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether something stands there: not `null`, `false`, `[]`, `{}` or `""`.
+    pub(super) fn says_something(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| match value {
+            Json::Array(list) => !list.is_empty(),
+            Json::Object(object) => !object.is_empty(),
+            Json::Bool(flag) => *flag,
+            Json::String(text) => !text.is_empty() && text != "false",
+            _ => true,
+        })
+    }
+
     /// Keys that are not `known` go to the report with the nearest known one.
-    pub(super) fn only(&self, known: &[&str], report: &mut Report) {
+    pub(super) fn only(&self, known: &[&'static str], report: &mut Report) {
+        self.only_with(known, &[], report);
+    }
+
+    /// Also keys with one of `prefixes` are known.
+    pub(super) fn only_with(&self, known: &[&'static str], prefixes: &[&str], report: &mut Report) {
         for (key, value) in self.object {
-            if known.contains(&key.as_str()) {
-                continue;
+            let is_known = known.contains(&key.as_str())
+                || prefixes.iter().any(|prefix| key.starts_with(prefix));
+            if !is_known {
+                let unknown = Unknown {
+                    value: value.clone(),
+                    nearest: nearest(key, known),
+                };
+                report.unrecognized.insert(self.pointer(key), unknown);
             }
-            let nearest = known
-                .iter()
-                .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-                .filter(|(similarity, _)| *similarity > 0.8)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            let path = match nearest {
-                Some((_, candidate)) => format!("{} (did you mean `{candidate}`?)", self.path(key)),
-                None => self.path(key),
-            };
-            report.unrecognized.insert(path, value.clone());
         }
+    }
+
+    /// RFC 6901.
+    fn pointer(&self, key: &str) -> String {
+        let parent = self.path.replace(['.', '['], "/").replace(']', "");
+        let separator = if parent.is_empty() { "" } else { "/" };
+        let key = key.replace('~', "~0").replace('/', "~1");
+        format!("{separator}{parent}/{key}")
     }
 
     pub(super) fn text(&self, key: &str, report: &mut Report) -> Option<&'a str> {
@@ -174,4 +208,13 @@ impl<'a> Node<'a> {
             }
         }
     }
+}
+
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let alike = |candidate: &'static str| (strsim::jaro_winkler(key, candidate), candidate);
+    let close = known.iter().map(|candidate| alike(candidate));
+    close
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::reader::{Node, Report, parse};
-use super::{Parsed, Schema, Violations};
+use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::TableName;
 use crate::table::ColumnSpec;
 use crate::types::{DataType, FieldRole, Value};
@@ -40,11 +40,23 @@ const FIELD_KEYS: [&str; 17] = [
 ];
 
 pub fn parse_schema(text: &str) -> Result<Parsed<Schema>, Violations> {
+    parse_schema_with(text, UnknownKeys::Collect)
+}
+
+pub fn parse_schema_with(text: &str, unknown: UnknownKeys) -> Result<Parsed<Schema>, Violations> {
     let object = parse(text)?;
     let node = Node::new(&object, "");
     let mut report = Report::default();
     node.only(&KEYS, &mut report);
-    let name = name(node, &mut report);
+    let schema = read(node, &mut report);
+    if unknown == UnknownKeys::Refuse {
+        report.refuse_unknown();
+    }
+    report.finish(schema)
+}
+
+fn read(node: Node<'_>, report: &mut Report) -> Option<Schema> {
+    let name = name(node, report);
     let mut columns = Vec::new();
     let lists = [
         ("dimensionFieldSpecs", FieldRole::Dimension),
@@ -52,9 +64,9 @@ pub fn parse_schema(text: &str) -> Result<Parsed<Schema>, Violations> {
         ("dateTimeFieldSpecs", FieldRole::DateTime),
     ];
     for (key, role) in lists {
-        for (at, field) in node.objects(key, &mut report).into_iter().enumerate() {
+        for (at, field) in node.objects(key, report).into_iter().enumerate() {
             let path = format!("{key}[{at}]");
-            columns.extend(column(Node::new(field, &path), role, &mut report));
+            columns.extend(column(Node::new(field, &path), role, report));
         }
     }
     for unsupported in ["complexFieldSpecs", "timeFieldSpec"] {
@@ -80,7 +92,7 @@ pub fn parse_schema(text: &str) -> Result<Parsed<Schema>, Violations> {
         }
     }
     let primary_key: Vec<String> = node
-        .texts("primaryKeyColumns", &mut report)
+        .texts("primaryKeyColumns", report)
         .into_iter()
         .map(str::to_owned)
         .collect();
@@ -89,21 +101,18 @@ pub fn parse_schema(text: &str) -> Result<Parsed<Schema>, Violations> {
             report.fault("primaryKeyColumns", format!("there is no column `{key}`"));
         }
     }
-    report.finish(name.map(|name| Schema {
-        name,
+    Some(Schema {
+        name: name?,
         columns,
         primary_key,
-    }))
+    })
 }
 
 fn name(node: Node<'_>, report: &mut Report) -> Option<TableName> {
-    let Some(text) = node.text("schemaName", report) else {
-        if report.faults.is_empty() {
-            report.fault("schemaName", "missing");
-        }
-        return None;
-    };
-    match text.parse() {
+    if node.get("schemaName").is_none() {
+        report.fault("schemaName", "missing");
+    }
+    match node.text("schemaName", report)?.parse() {
         Ok(name) => Some(name),
         Err(error) => {
             report.fault("schemaName", error);
@@ -130,12 +139,7 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
             "multi-value columns are not supported yet",
         );
     }
-    if node.get("transformFunction").is_some() {
-        report.fault(
-            &node.path("transformFunction"),
-            "transforms are not supported yet",
-        );
-    }
+    refuse_unsupported(node, report);
     let data_type = data_type(node, report);
     let length_max = node.number("maxLength", report);
     let not_null = node.flag("notNull", report).unwrap_or(false);
@@ -144,8 +148,11 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
     let mut spec = ColumnSpec::new(name, data_type, role);
     spec.not_null = not_null;
     spec.time_format = format;
-    if let Some(length) = length_max.and_then(|length| u32::try_from(length).ok()) {
-        spec.length_max = length;
+    if let Some(length) = length_max {
+        match u32::try_from(length) {
+            Ok(length @ 1..) => spec.length_max = length,
+            _ => report.fault(&node.path("maxLength"), format!("{length} is no length")),
+        }
     }
     if let Some(default) = node.get("defaultNullValue") {
         match default_value(default, data_type) {
@@ -157,6 +164,26 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
         }
     }
     Some(spec)
+}
+
+/// They change what is stored, and we do not have them yet.
+fn refuse_unsupported(node: Node<'_>, report: &mut Report) {
+    if node.says_something("transformFunction") {
+        let path = node.path("transformFunction");
+        report.fault(&path, "transforms are not supported yet");
+    }
+    for key in ["virtualColumnProvider", "allowTrailingZeros"] {
+        if node.says_something(key) {
+            report.fault(&node.path(key), "not supported yet");
+        }
+    }
+    if let Some(strategy) = node.text("maxLengthExceedStrategy", report)
+        && strategy != "TRIM_LENGTH"
+    {
+        let path = node.path("maxLengthExceedStrategy");
+        let what = format!("`{strategy}` is not supported yet, only TRIM_LENGTH");
+        report.fault(&path, what);
+    }
 }
 
 fn data_type(node: Node<'_>, report: &mut Report) -> Option<DataType> {
@@ -240,10 +267,7 @@ pub fn schema_json(name: &TableName, columns: &[ColumnSpec], primary_key: &[Stri
 fn field_json(column: &ColumnSpec) -> Json {
     let mut field = json!({ "name": column.name, "dataType": column.data_type.name() });
     if column.role == FieldRole::DateTime {
-        let format = column
-            .time_format
-            .as_deref()
-            .unwrap_or("1:MILLISECONDS:TIMESTAMP");
+        let format = column.time_format.as_deref().unwrap_or("TIMESTAMP");
         field["format"] = json!(format);
         field["granularity"] = json!("1:MILLISECONDS");
     }

@@ -28,13 +28,15 @@ fn a_real_config() {
     let schema = parse_schema(SCHEMA).unwrap();
     assert!(schema.unrecognized.is_empty());
     let config = parse_table_config(CONFIG).unwrap();
-    expect![[r#"["quotaa (did you mean `quota`?)"]"#]].assert_eq(&format!(
-        "{:?}",
-        config.unrecognized.keys().collect::<Vec<_>>()
-    ));
+    expect![[r#"{"/quotaa":{"value":1,"didYouMean":"quota"}}"#]]
+        .assert_eq(&serde_json::to_string(&config.unrecognized).unwrap());
     expect![[r#"["tableIndexConfig.rangeIndexColumns has no effect yet"]"#]]
         .assert_eq(&format!("{:?}", config.warnings));
-    assert!(config.clone().strict().is_err());
+    expect![[r#"/quotaa: unknown key; did you mean `quota`?"#]].assert_eq(
+        &parse_table_config_with(CONFIG, UnknownKeys::Refuse)
+            .unwrap_err()
+            .to_string(),
+    );
     let spec = table_spec(&schema.value, &config.value, TableId::random()).unwrap();
     assert_eq!(
         (spec.replication, spec.time_column.as_deref()),
@@ -89,7 +91,7 @@ fn what_would_change_data_is_refused() {
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].stream.kafka.topic.name: missing
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].realtime.segment.flush.threshold.time: `soon` is no period such as 6h
         segmentsConfig.replication: a whole number was expected, not "many"
-        segmentsConfig.retentionTimeUnit: `MOONS` is no unit"#]]
+        segmentsConfig.retentionTimeUnit: `MOONS` is no unit: MINUTES, HOURS or DAYS"#]]
     .assert_eq(&parse_table_config(bad).unwrap_err().0.join("\n"));
 }
 
@@ -104,7 +106,7 @@ fn a_config_and_its_schema_must_fit() {
     let config = parse_table_config(&config).unwrap().value;
     expect![[r#"
         tableIndexConfig.invertedIndexColumns: there is no column `town`
-        segmentsConfig.timeColumnName: a time column is TIMESTAMP or LONG, not STRING"#]]
+        segmentsConfig.timeColumnName: a time column is TIMESTAMP, LONG or INT, not STRING"#]]
     .assert_eq(
         &table_spec(&schema, &config, TableId::random())
             .unwrap_err()
@@ -125,4 +127,152 @@ fn our_own_schemas_come_back() {
             .collect::<Vec<_>>()
     };
     assert_eq!(types(&schema), types(&again));
+}
+
+#[test]
+fn what_a_config_says_of_the_stream_is_checked_in_both_places() {
+    let stream =
+        r#""streamType":"kafka","stream.kafka.topic.name":"t","stream.kafka.broker.list":"b:1""#;
+    let config = |stream: &str| {
+        let old = format!(r#""tableIndexConfig":{{"streamConfigs":{{{stream}}}}}"#);
+        format!(r#"{{"tableName":"t","tableType":"REALTIME",{old}}}"#)
+    };
+    let parsed = parse_table_config(&config(stream)).unwrap();
+    let schema = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","dataType":"INT"}]}"#;
+    let schema = parse_schema(schema).unwrap().value;
+    let without_time = table_spec(&schema, &parsed.value, TableId::random());
+    expect!["segmentsConfig.timeColumnName: a REALTIME table needs a time column"]
+        .assert_eq(&without_time.unwrap_err().to_string());
+
+    let more = r#","security.protocol":"SSL","sasl.mechanism":"PLAIN","stream.kafka.consumer.prop.client.rack":3,
+      "stream.kafka.consumer.prop.isolation.level":"read_uncommitted","stream.kafka.metadata.populate":"true",
+      "stream.kafka.consumer.type":"highlevel","topic.consumption.rate.limit":"10",
+      "stream.kafka.decoder.class.name":"com.example.AvroMessageDecoder","realtime.segment.flush.treshold.rows":"5",
+      "realtime.segment.flush.threshold.rows":-5,"realtime.segment.flush.threshold.segment.size":"big""#;
+    let bad = config(&format!("{stream}{more}"));
+    let faults = parse_table_config_with(&bad, UnknownKeys::Refuse).unwrap_err();
+    expect![[r#"
+        tableIndexConfig.streamConfigs.stream.kafka.decoder.class.name: `com.example.AvroMessageDecoder` is not supported yet, only JSON
+        tableIndexConfig.streamConfigs.stream.kafka.consumer.type: consumer groups are not supported: lowlevel
+        tableIndexConfig.streamConfigs.stream.kafka.consumer.prop.isolation.level: `read_uncommitted` is not supported, only read_committed
+        tableIndexConfig.streamConfigs.stream.kafka.metadata.populate: columns of the message's metadata are not supported yet
+        tableIndexConfig.streamConfigs.realtime.segment.flush.threshold.rows: -5 is no number of rows
+        tableIndexConfig.streamConfigs.realtime.segment.flush.threshold.segment.size: `big` is no size such as 200M
+        /tableIndexConfig/streamConfigs/realtime.segment.flush.treshold.rows: unknown key; did you mean `realtime.segment.flush.threshold.rows`?"#]]
+    .assert_eq(&faults.0.join("\n"));
+
+    let schema = SCHEMA.replace("\"orders\"", "\"t\"");
+    let schema = parse_schema(&schema).unwrap().value;
+    let good = r#","security.protocol":"SSL","stream.kafka.consumer.prop.client.rack":3"#;
+    let good = config(&format!("{stream}{good}")).replace(
+        "\"tableIndexConfig\"",
+        "\"segmentsConfig\":{\"timeColumnName\":\"ts\"},\"tableIndexConfig\"",
+    );
+    let table = parse_table(&good, Some(&schema), TableId::random(), UnknownKeys::Refuse);
+    let stream = table.unwrap().value.spec.stream.unwrap();
+    let options = [("security.protocol", "SSL"), ("client.rack", "3")];
+    assert_eq!(
+        stream.client_options,
+        options.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+    let default = crate::table::StreamStart::Latest;
+    assert_eq!(stream.start, default, "as Pinot does");
+}
+
+#[test]
+fn what_changes_data_is_refused_and_the_rest_warns() {
+    let bad = r#"{"tableName":"t","tableType":"OFFLINE","isMaterializedView":true,
+      "dedupConfig":{"dedupEnabled":true},"dimensionTableConfig":{"errorOnDuplicatePrimaryKey":true},
+      "segmentsConfig":{"crypterClassName":"x","replication":"0","retentionTimeValue":"-1","retentionTimeUnit":"DAYS"},
+      "tableIndexConfig":{"aggregateMetrics":"true","sortedColumn":["a","b"]},
+      "fieldConfigList":[{"encodingType":"RAW"},{"name":"a","encodingType":"ZSTD"}],
+      "ingestionConfig":{"transformConfigs":[{"columnName":"a"}],"rowTimeValueCheck":true,"continueOnError":true},
+      "task":{"taskTypeConfigsMap":{"PurgeTask":{},"MergeRollupTask":{"1day.mergeType":"rollup"}}},
+      "metadata":{"customConfigs":{"tannin.retention.rows":"all"}}}"#;
+    expect![[r#"
+        dedupConfig: deduplication is not supported yet
+        isMaterializedView: materialized views are not supported yet
+        tableIndexConfig.aggregateMetrics: not supported yet, and it would change the data
+        segmentsConfig.crypterClassName: not supported yet: segments are not encrypted
+        dimensionTableConfig.errorOnDuplicatePrimaryKey: not supported yet
+        ingestionConfig.transformConfigs: not supported yet, and it would change the data
+        ingestionConfig.rowTimeValueCheck: not supported yet, and it would change the data
+        ingestionConfig.continueOnError: not supported yet: rows with a wrong value are rejected and counted
+        task.taskTypeConfigsMap.PurgeTask: not supported yet, and it would change the data
+        task.taskTypeConfigsMap.MergeRollupTask: not supported yet, and it would change the data
+        fieldConfigList[0].name: missing
+        fieldConfigList[1].encodingType: `ZSTD` is neither DICTIONARY nor RAW
+        tableIndexConfig.sortedColumn: a table has one sorted column
+        segmentsConfig.replication: 0 is not between 1 and 64
+        segmentsConfig.retentionTimeValue: -1 is no time
+        metadata.customConfigs.tannin.retention.rows: a whole number was expected, not "all""#]]
+    .assert_eq(&parse_table_config(bad).unwrap_err().0.join("\n"));
+
+    let slow = r#"{"tableName":"t","tableType":"OFFLINE","upsertConfig":{"mode":"NONE"},"dedupConfig":{"dedupEnabled":false},
+      "tenants":{"broker":"DefaultTenant","server":"fast"},"tierConfigs":[],"quota":{"storage":"100G"},"query":{"timeoutMs":5000},
+      "segmentsConfig":{"replication":"1","retentionTimeUnit":"","retentionTimeValue":"","completionConfig":{"completionMode":"DOWNLOAD"}},
+      "tableIndexConfig":{"starTreeIndexConfigs":[{}],"bloomFilterColumns":[],"aggregateMetrics":false,"nullHandlingEnabled":true},
+      "fieldConfigList":[{"name":"a","indexes":{"text":{}},"compressionCodec":"LZ4","tmestampConfig":{}}],
+      "ingestionConfig":{"transformConfigs":[],"continueOnError":false},
+      "task":{"taskTypeConfigsMap":{"MergeRollupTask":{"1day.mergeType":"concat"}}}}"#;
+    let parsed = parse_table_config(slow).unwrap();
+    expect![[r#"
+        quota has no effect yet
+        query has no effect yet
+        segmentsConfig.completionConfig has no effect yet
+        tableIndexConfig.starTreeIndexConfigs has no effect yet
+        tenants.server has no effect yet
+        task.taskTypeConfigsMap.MergeRollupTask has no effect yet
+        fieldConfigList[0].compressionCodec has no effect yet
+        fieldConfigList[0]: index `text` has no effect yet"#]]
+    .assert_eq(&parsed.warnings.join("\n"));
+    let unknown: Vec<_> = parsed.unrecognized.into_iter().collect();
+    assert_eq!(unknown.len(), 1);
+    assert_eq!(unknown[0].0, "/fieldConfigList/0/tmestampConfig");
+    assert_eq!(unknown[0].1.nearest, Some("timestampConfig"));
+}
+
+#[test]
+fn faults_of_the_config_and_of_how_it_fits_come_together() {
+    let schema = parse_schema(SCHEMA).unwrap().value;
+    let bad = CONFIG
+        .replace("\"6h30m\"", "\"soon\"")
+        .replace("\"timeColumnName\":\"ts\"", "\"timeColumnName\":\"when\"")
+        .replace("\"name\":\"order_id\"", "\"name\":\"order\"");
+    assert_eq!(table_name(&bad), Some("orders".parse().unwrap()));
+    let id = TableId::random();
+    let faults = parse_table(&bad, Some(&schema), id, UnknownKeys::Collect).unwrap_err();
+    expect![[r#"
+        ingestionConfig.streamIngestionConfig.streamConfigMaps[0].realtime.segment.flush.threshold.time: `soon` is no period such as 6h
+        fieldConfigList[0].name: there is no column `order`
+        segmentsConfig.timeColumnName: there is no column `when`"#]]
+    .assert_eq(&faults.0.join("\n"));
+    expect!["tableConfig.fieldConfigList[0].name: there is no column `order`"]
+        .assert_eq(&faults.within("tableConfig").0[1]);
+
+    let without = parse_table(CONFIG, None, id, UnknownKeys::Refuse).unwrap_err();
+    expect![[r#"
+        /quotaa: unknown key; did you mean `quota`?
+        tableName: schema `orders` does not exist; POST it to /schemas first"#]]
+    .assert_eq(&without.0.join("\n"));
+    expect!["/tableConfig/quotaa: unknown key; did you mean `quota`?"]
+        .assert_eq(&without.within("tableConfig").0[0]);
+}
+
+#[test]
+fn a_schema_that_would_store_other_data_is_refused() {
+    let bad = r#"{"dimensionFieldSpecs":[{"name":"a","dataType":"STRING","maxLengthExceedStrategy":"ERROR","maxLength":-1},
+      {"name":"b","dataType":"BIG_DECIMAL","allowTrailingZeros":true},{"name":"c","dataType":"INT","transformFunction":"f(a)"},
+      {"name":"d","dataType":"INT","virtualColumnProvider":"x"},{"name":"a","dataType":"INT"}],
+      "complexFieldSpecs":[{"name":"m"}],"timeFieldSpec":null}"#;
+    expect![[r#"
+        schemaName: missing
+        dimensionFieldSpecs[0].maxLengthExceedStrategy: `ERROR` is not supported yet, only TRIM_LENGTH
+        dimensionFieldSpecs[0].maxLength: -1 is no length
+        dimensionFieldSpecs[1].allowTrailingZeros: not supported yet
+        dimensionFieldSpecs[2].transformFunction: transforms are not supported yet
+        dimensionFieldSpecs[3].virtualColumnProvider: not supported yet
+        complexFieldSpecs: not supported; use dimensionFieldSpecs or dateTimeFieldSpecs
+        $: column `a` is defined twice"#]]
+    .assert_eq(&parse_schema(bad).unwrap_err().0.join("\n"));
 }

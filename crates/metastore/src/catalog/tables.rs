@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::tasks::task_key;
 use super::{
-    Catalog, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, segments_prefix,
-    table_key,
+    Catalog, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, schema_key,
+    segments_prefix, table_key,
 };
 use crate::{MetaError, Txn, TxnOutcome};
 use schemas::task::{Task, TaskKind};
@@ -30,12 +30,14 @@ pub enum CreateOutcome {
 }
 
 impl Catalog {
+    /// Its schema is put beside it.
     pub async fn create_table(&self, table: &StoredTable) -> Result<CreateOutcome, MetaError> {
         let spec = &table.spec;
         let name = name_key(&spec.physical_name());
         let txn = Txn::default()
             .if_absent(&name)
             .put(&name, spec.id.to_string())
+            .put(schema_key(spec.name.as_str()), table.schema_json.clone())
             .put(table_key(spec.id), encode(table));
         match self.store.txn(txn).await? {
             TxnOutcome::Committed(_) => Ok(CreateOutcome::Created),

@@ -1,0 +1,102 @@
+//! A table config and a schema together: whether they fit, and the [`TableSpec`] that they make.
+
+use super::super::reader::Report;
+use super::super::{Schema, Violations};
+use super::{Marked, TableConfig};
+use crate::ids::{TableId, TableType};
+use crate::table::{ColumnSpec, TableSpec};
+use crate::types::DataType;
+
+const TIME_COLUMN: &str = "segmentsConfig.timeColumnName";
+
+/// The internal form of schema and config together.
+pub fn table_spec(
+    schema: &Schema,
+    config: &TableConfig,
+    id: TableId,
+) -> Result<TableSpec, Violations> {
+    let mut report = Report::default();
+    check(schema, config, &mut report);
+    if report.faults.is_empty() {
+        Ok(spec(schema, config, id))
+    } else {
+        Err(Violations(report.faults))
+    }
+}
+
+pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) {
+    if schema.name != config.name {
+        let what = format!("the schema is named `{}`", schema.name);
+        report.fault("tableName", what);
+    }
+    let column = |name: &str| schema.columns.iter().find(|column| column.name == name);
+    let mut marked: Vec<(&str, &str)> = Vec::new();
+    let lists = [&config.inverted, &config.no_dictionary];
+    for mark in lists.into_iter().flatten() {
+        let mark = (mark.path.as_str(), mark.column.as_str());
+        if !marked.contains(&mark) {
+            marked.push(mark);
+        }
+    }
+    if let Some(sorted) = &config.sorted_column {
+        marked.push(("tableIndexConfig.sortedColumn", sorted));
+    }
+    if let Some(time) = &config.time_column {
+        marked.push((TIME_COLUMN, time));
+    }
+    for (path, name) in marked {
+        if column(name).is_none() {
+            report.fault(path, format!("there is no column `{name}`"));
+        }
+    }
+    match config.time_column.as_deref().map(column) {
+        None if config.table_type == TableType::Realtime => {
+            report.fault(TIME_COLUMN, "a REALTIME table needs a time column");
+        }
+        None | Some(None) => {}
+        Some(Some(time)) => {
+            let known = [DataType::Timestamp, DataType::Long, DataType::Int];
+            if !known.contains(&time.data_type) {
+                let what = format!(
+                    "a time column is TIMESTAMP, LONG or INT, not {}",
+                    time.data_type
+                );
+                report.fault(TIME_COLUMN, what);
+            }
+        }
+    }
+    if config.is_dimension_table && schema.primary_key.is_empty() {
+        report.fault(
+            "primaryKeyColumns",
+            "a dimension table needs a primary key in its schema",
+        );
+    }
+}
+
+/// Only for what was checked.
+pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableSpec {
+    let mut columns = schema.columns.clone();
+    let mut set = |marks: &[Marked], set: fn(&mut ColumnSpec)| {
+        for column in &mut columns {
+            if marks.iter().any(|mark| mark.column == column.name) {
+                set(column);
+            }
+        }
+    };
+    set(&config.inverted, |column| column.inverted_index = true);
+    set(&config.no_dictionary, |column| column.no_dictionary = true);
+    TableSpec {
+        id,
+        name: config.name.clone(),
+        table_type: config.table_type,
+        columns,
+        primary_key: schema.primary_key.clone(),
+        time_column: config.time_column.clone(),
+        is_dimension_table: config.is_dimension_table,
+        replication: config.replication,
+        sorted_column: config.sorted_column.clone(),
+        retention: config.retention,
+        stream: config.stream.clone(),
+        flush: config.flush,
+    }
+}

@@ -1,0 +1,165 @@
+//! Keys of Pinot that we do not support: a fault where they would change data or answers, a warning
+//! where they are about speed or placement.
+
+use serde_json::Value as Json;
+
+use super::super::reader::{Node, Report};
+
+/// Section and key of what would change data or answers, and why.
+const REFUSED: [(&str, &str, &str); 12] = [
+    (
+        "",
+        "isMaterializedView",
+        "materialized views are not supported yet",
+    ),
+    (
+        "tableIndexConfig",
+        "aggregateMetrics",
+        "not supported yet, and it would change the data",
+    ),
+    (
+        "segmentsConfig",
+        "crypterClassName",
+        "not supported yet: segments are not encrypted",
+    ),
+    (
+        "dimensionTableConfig",
+        "errorOnDuplicatePrimaryKey",
+        "not supported yet",
+    ),
+    ("ingestionConfig", "transformConfigs", CHANGES_DATA),
+    ("ingestionConfig", "filterConfig", CHANGES_DATA),
+    ("ingestionConfig", "complexTypeConfig", CHANGES_DATA),
+    ("ingestionConfig", "aggregationConfigs", CHANGES_DATA),
+    ("ingestionConfig", "enrichmentConfigs", CHANGES_DATA),
+    (
+        "ingestionConfig",
+        "schemaConformingTransformerConfig",
+        CHANGES_DATA,
+    ),
+    ("ingestionConfig", "sourceFieldConfigs", CHANGES_DATA),
+    ("ingestionConfig", "rowTimeValueCheck", CHANGES_DATA),
+];
+const CHANGES_DATA: &str = "not supported yet, and it would change the data";
+
+/// About speed or placement: accepted, not acted on.
+const WITHOUT_EFFECT: [(&str, &str); 32] = [
+    ("", "tierConfigs"),
+    ("", "quota"),
+    ("", "query"),
+    ("", "routing"),
+    ("", "instanceAssignmentConfigMap"),
+    ("", "instancePartitionsMap"),
+    ("", "segmentAssignmentConfigMap"),
+    ("", "tunerConfigs"),
+    ("tenants", "tagOverrideConfig"),
+    ("segmentsConfig", "completionConfig"),
+    ("segmentsConfig", "peerSegmentDownloadScheme"),
+    ("segmentsConfig", "replicaGroupStrategyConfig"),
+    ("segmentsConfig", "segmentAssignmentStrategy"),
+    ("segmentsConfig", "deletedSegmentsRetentionPeriod"),
+    ("segmentsConfig", "minimizeDataMovement"),
+    ("dimensionTableConfig", "disablePreload"),
+    ("tableIndexConfig", "rangeIndexColumns"),
+    ("tableIndexConfig", "bloomFilterColumns"),
+    ("tableIndexConfig", "bloomFilterConfigs"),
+    ("tableIndexConfig", "jsonIndexColumns"),
+    ("tableIndexConfig", "jsonIndexConfigs"),
+    ("tableIndexConfig", "noDictionaryConfig"),
+    ("tableIndexConfig", "starTreeIndexConfigs"),
+    ("tableIndexConfig", "enableDefaultStarTree"),
+    ("tableIndexConfig", "enableDynamicStarTreeCreation"),
+    ("tableIndexConfig", "segmentPartitionConfig"),
+    ("tableIndexConfig", "onHeapDictionaryColumns"),
+    ("tableIndexConfig", "varLengthDictionaryColumns"),
+    ("tableIndexConfig", "optimizeDictionary"),
+    ("tableIndexConfig", "optimizeDictionaryForMetrics"),
+    ("tableIndexConfig", "segmentNameGeneratorType"),
+    ("ingestionConfig", "retryOnSegmentBuildPrecheckFailure"),
+];
+
+const TENANT: &str = "DefaultTenant";
+
+/// `table` is the whole config.
+pub(super) fn check(table: Node<'_>, report: &mut Report) {
+    if let Some(upsert) = table.object("upsertConfig", report)
+        && upsert.get("mode").and_then(Json::as_str) != Some("NONE")
+    {
+        report.fault("upsertConfig", "upserts are not supported yet");
+    }
+    if let Some(dedup) = table.object("dedupConfig", report)
+        && dedup.get("dedupEnabled").and_then(Json::as_bool) != Some(false)
+    {
+        report.fault("dedupConfig", "deduplication is not supported yet");
+    }
+    for (section, key, reason) in REFUSED {
+        if let Some(node) = part(table, section)
+            && node.says_something(key)
+        {
+            report.fault(&node.path(key), reason);
+        }
+    }
+    // Pinot would then keep a row with a value that is none, as null.
+    if let Some(ingestion) = part(table, "ingestionConfig")
+        && ingestion.flag("continueOnError", report) == Some(true)
+    {
+        let what = "not supported yet: rows with a wrong value are rejected and counted";
+        report.fault("ingestionConfig.continueOnError", what);
+    }
+    for (section, key) in WITHOUT_EFFECT {
+        if let Some(node) = part(table, section)
+            && node.says_something(key)
+        {
+            report.warn_without_effect(&node.path(key));
+        }
+    }
+    if let Some(tenants) = part(table, "tenants") {
+        for key in ["broker", "server"] {
+            if tenants.text(key, report).is_some_and(|name| name != TENANT) {
+                report.warn_without_effect(&tenants.path(key));
+            }
+        }
+    }
+    tasks(table, report);
+}
+
+fn part<'a>(table: Node<'a>, section: &'static str) -> Option<Node<'a>> {
+    if section.is_empty() {
+        return Some(table);
+    }
+    let object = table.get(section)?.as_object()?;
+    Some(Node::new(object, section))
+}
+
+/// Tasks that rewrite segments for speed only warn; those that change rows are refused.
+fn tasks(table: Node<'_>, report: &mut Report) {
+    let path = "task.taskTypeConfigsMap";
+    let kinds = table
+        .get("task")
+        .and_then(|task| task.get("taskTypeConfigsMap"));
+    let Some(kinds) = kinds.and_then(Json::as_object) else {
+        return;
+    };
+    for (kind, config) in kinds {
+        let rolls_up = || {
+            let settings = config.as_object().into_iter().flatten();
+            let merge = |(key, value): (&String, &Json)| {
+                key.to_lowercase().ends_with("mergetype")
+                    && value
+                        .as_str()
+                        .is_some_and(|v| !v.eq_ignore_ascii_case("concat"))
+            };
+            settings.map(|(key, value)| (key, value)).any(merge)
+        };
+        let changes_rows = match kind.as_str() {
+            "PurgeTask" => true,
+            "MergeRollupTask" | "RealtimeToOfflineSegmentsTask" => rolls_up(),
+            _ => false,
+        };
+        if changes_rows {
+            report.fault(&format!("{path}.{kind}"), CHANGES_DATA);
+        } else {
+            report.warn_without_effect(&format!("{path}.{kind}"));
+        }
+    }
+}
