@@ -1,6 +1,7 @@
 //! A clock for tests in which days pass at once.
 //!
-//! Only the wall time jumps: leases of connections, back-offs and liveness go on as they do.
+//! [`JumpingClock::jump`] sets the wall time only: back-offs and liveness go on as they do.
+//! [`JumpingClock::pass`] is as if everybody had slept for so long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +13,9 @@ use runtime::{Clock, SystemClock};
 #[derive(Debug)]
 pub struct JumpingClock {
     real: Arc<dyn Clock>,
+    /// Of the wall time, and of the monotonic time.
     ahead_ms: AtomicI64,
+    passed_ms: AtomicI64,
 }
 
 impl JumpingClock {
@@ -20,12 +23,19 @@ impl JumpingClock {
         Arc::new(Self {
             real: SystemClock::shared(),
             ahead_ms: AtomicI64::new(0),
+            passed_ms: AtomicI64::new(0),
         })
     }
 
     pub fn jump(&self, by: Duration) {
         let by_ms = by.as_millis() as i64;
         self.ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    pub fn pass(&self, by: Duration) {
+        let by_ms = by.as_millis() as i64;
+        self.passed_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.jump(by);
     }
 }
 
@@ -36,7 +46,8 @@ impl Clock for JumpingClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.real.monotonic()
+        let passed_ms = self.passed_ms.load(Ordering::Relaxed);
+        self.real.monotonic() + Duration::from_millis(passed_ms.unsigned_abs())
     }
 
     async fn sleep(&self, duration: Duration) {
