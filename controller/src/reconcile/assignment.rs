@@ -12,7 +12,7 @@ use crate::state::State;
 /// A server that restarts within this time keeps its segments.
 const GRACE: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     state.judge_liveness();
     let now = state.clock.monotonic();
     let instances = state.instances();

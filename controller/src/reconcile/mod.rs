@@ -2,8 +2,13 @@
 
 mod assignment;
 mod partitions;
-pub(crate) use partitions::open_partitions;
 mod retention;
+
+#[cfg(test)]
+pub(crate) use assignment::run as assignment;
+pub(crate) use partitions::open_partitions;
+#[cfg(test)]
+pub(crate) use retention::run as retention;
 
 use std::sync::Arc;
 

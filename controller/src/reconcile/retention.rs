@@ -14,7 +14,7 @@ use crate::state::State;
 /// Objects younger than this may belong to a commit that is under way.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
-pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     let now_ms = state.clock.now_ms();
     for table in state.tables() {
         let expired = expired(&table, now_ms);

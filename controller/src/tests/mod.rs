@@ -19,7 +19,11 @@ macro_rules! over_both_stores {
     };
 }
 
+mod bare;
+mod control;
 mod double;
+mod protocol;
+mod reconcilers;
 mod schema_api;
 mod segment_api;
 mod table_api;
@@ -219,15 +223,6 @@ impl World {
         );
         let line = format!("POST /v1/segments/{table}");
         self.ask(&line, &header, b"a packed segment").await
-    }
-
-    /// The object that a committer uploads before it commits.
-    pub(crate) async fn store_object(&self, record: &mut SegmentRecord) {
-        let key = SegmentRecord::object_key(record.id, record.crc);
-        let content = Bytes::from_static(b"a packed segment");
-        record.stored_bytes = content.len() as u64;
-        self.deep.upload(&key, content).await.unwrap();
-        record.uri = Some(key);
     }
 }
 
