@@ -97,13 +97,23 @@ pub struct StartArgs {
 #[derive(Clone, Debug, Args)]
 pub struct NodeArgs {
     /// Address of the broker
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8099")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:8099"
+    )]
     pub broker: String,
     /// Address of the controller
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9000")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9000"
+    )]
     pub controller: String,
     /// Added to the ports of both addresses
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
 }
 

@@ -59,7 +59,7 @@ pub fn flights_config(log: &str) -> Value {
     config["tableIndexConfig"]["invertedIndexColumns"] = json!(["carrier", "tailnum", "dest"]);
     config["metadata"] = json!({"customConfigs": {"tannin.retention.rows": KEEP_ROWS.to_string()}});
     let stream = configs::stream_of(&mut config);
-    stream["realtime.segment.flush.threshold.rows"] = json!("500000");
+    stream["realtime.segment.flush.threshold.rows"] = json!("150000");
     stream["realtime.segment.flush.threshold.time"] = json!("1h");
     config
 }
