@@ -34,8 +34,9 @@ use crate::stats::Counters;
 
 /// Below this share of the rows the inverted index is faster than scanning the codes.
 const INVERTED_SHARE_MAX: f64 = 0.02;
-/// A column with fewer values is scanned: its codes are bytes.
-const INVERTED_CARDINALITY_MIN: u32 = 256;
+/// Codes of so few values are bytes, and scanned faster.
+const BYTE_CODES: u32 = 256;
+const INVERTED_SHARE_MAX_BYTES: f64 = 0.01;
 
 /// What is left of a filter in one segment.
 #[derive(Debug)]
@@ -255,15 +256,16 @@ impl<'a> Compiler<'a, '_> {
         let Some(counts) = dictionary.doc_counts() else {
             return Ok(None);
         };
-        if dictionary.cardinality() <= INVERTED_CARDINALITY_MIN {
-            return Ok(None);
-        }
+        let share_max = match dictionary.cardinality() <= BYTE_CODES {
+            true => INVERTED_SHARE_MAX_BYTES,
+            false => INVERTED_SHARE_MAX,
+        };
         let documents: u64 = codes
             .iter()
             .map(|code| u64::from(counts[code as usize]))
             .sum();
         let share = documents as f64 / f64::from(self.view.row_count().max(1));
-        if share > INVERTED_SHARE_MAX {
+        if share > share_max {
             return Ok(None);
         }
         let Some(inverted) = column.inverted().map_err(external)? else {
