@@ -194,6 +194,10 @@ fn owner_of(port: u16) -> Option<String> {
     let inode = listening_inode(port)?;
     let socket = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
+        let pid = process.file_name().to_string_lossy().into_owned();
+        if !pid.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
             continue;
         };
@@ -202,12 +206,7 @@ fn owner_of(port: u16) -> Option<String> {
             .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == &*socket));
         if holds {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            let pid = process.file_name();
-            return Some(format!(
-                "`{}` (process {})",
-                name.trim(),
-                pid.to_string_lossy()
-            ));
+            return Some(format!("`{}` (process {})", name.trim(), pid));
         }
     }
     None
