@@ -44,10 +44,12 @@ fn rows_of(batches: &[RecordBatch]) -> Vec<Vec<Cell>> {
         for column in batch.columns() {
             let cells = cells_of(column, &options);
             for ((key, row), cell) in rows[from..].iter_mut().zip(cells) {
-                if let Cell::Text(text) = &cell {
-                    key.push_str(text);
-                    key.push('\0');
+                match &cell {
+                    Cell::Text(text) => key.push_str(text),
+                    Cell::Null => key.push('\u{1}'),
+                    Cell::Number(_) => {}
                 }
+                key.push('\0');
                 row.push(cell);
             }
         }
