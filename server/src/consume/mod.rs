@@ -22,6 +22,7 @@ use std::time::Duration;
 use runtime::{Backoff, CancellationToken, MemoryPermit, TaskGroup};
 use schemas::cluster::{ClusterState, TableState};
 use schemas::segment::SegmentRecord;
+use schemas::table::StreamSpec;
 use schemas::{Fault, Offset, Partition, SegmentId, Sequence, TableSpec};
 use segment::{MutableSegment, SealedSegment};
 use stream::{Message, PartitionReader};
@@ -145,12 +146,15 @@ struct Known {
     ends: BTreeMap<Sequence, Offset>,
     /// Messages that were rejected in all committed segments.
     rejected: u64,
+    /// Where the table's messages are.
+    stream: Option<StreamSpec>,
 }
 
 impl Known {
     fn of(table: &TableState, partition: Partition, from: Sequence) -> Self {
         let mut known = Self {
             paused: table.paused,
+            stream: table.spec.stream.clone(),
             ..Self::default()
         };
         let records = table.segments.iter().map(|segment| &segment.record);
@@ -257,7 +261,13 @@ impl Runner {
     fn read_state(&mut self) {
         let cluster = Arc::clone(&self.cluster.borrow_and_update());
         if let Some(table) = cluster.tables.get(&self.table.id) {
-            self.known = Known::of(table, self.partition, self.current.id().sequence);
+            let known = Known::of(table, self.partition, self.current.id().sequence);
+            if known.stream != self.known.stream {
+                // The log has moved: go on there.
+                self.reader = None;
+                self.fetch_at = Duration::ZERO;
+            }
+            self.known = known;
         }
     }
 
@@ -283,8 +293,8 @@ impl Runner {
                 self.state_changed(changed.is_ok());
                 Ok(Flow::GoOn)
             }
-            fetched = steps::fetch(&self.core, &self.table, self.partition,
-                &mut self.reader, self.fetched, wait) => {
+            fetched = steps::fetch(&self.core, &self.table, self.known.stream.as_ref(),
+                self.partition, &mut self.reader, self.fetched, wait) => {
                 self.fetched(fetched);
                 Ok(Flow::GoOn)
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::MemoryPermit;
+use schemas::table::StreamSpec;
 use schemas::{Fault, FaultKind, Offset, Partition};
 use stream::{Message, Messages, PartitionReader, StreamError};
 
@@ -25,6 +26,7 @@ const LONG_RETRY: Duration = Duration::from_secs(30);
 pub(super) async fn fetch(
     core: &Core,
     table: &Table,
+    stream: Option<&StreamSpec>,
     partition: Partition,
     reader: &mut Option<Box<dyn PartitionReader>>,
     from: Offset,
@@ -33,8 +35,7 @@ pub(super) async fn fetch(
     let reader = match reader {
         Some(reader) => reader,
         None => {
-            let spec = Arc::clone(&table.view().spec);
-            let Some(stream) = &spec.stream else {
+            let Some(stream) = stream else {
                 return Err(StreamError::Client("the table has no stream".to_owned()));
             };
             let source = table.source(stream, core)?;
