@@ -20,8 +20,8 @@ pub(crate) fn least_loaded(
         .collect()
 }
 
-/// Keeps who is trusted, replaces who is not, adds who is missing; `None` when nothing has to change
-/// or nobody can take over. `trusted` are those who live or may come back soon.
+/// Keeps who is trusted, replaces who is not, adds who is missing; `None` when nothing has to
+/// change or nobody can take over. `trusted` are those who live or may come back soon.
 pub(crate) fn repaired(
     current: &[InstanceId],
     trusted: &[InstanceId],

@@ -1,7 +1,7 @@
 //! The controller's view of the cluster and how it is published.
 //!
-//! Invariants: what is published of a table is the catalog's state of it joined with what the living
-//! servers say they hold; it never goes back to an older revision of the catalog, and a table that
+//! Invariants: what is published of a table is the catalog's state of it joined with what the
+//! living servers say they hold; it never goes back to an older revision of the catalog, and a table that
 //! went never comes back; `version` grows with each difference.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

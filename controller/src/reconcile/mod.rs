@@ -18,7 +18,7 @@ use schemas::Fault;
 use crate::state::State;
 
 pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
-    let loops: [(&str, fn(Arc<State>) -> Reconciled); 3] = [
+    let loops: [(&str, Run); 3] = [
         ("partitions", |state| {
             Box::pin(async move { partitions::run(&state).await })
         }),
@@ -45,4 +45,5 @@ pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
     }
 }
 
+type Run = fn(Arc<State>) -> Reconciled;
 type Reconciled = std::pin::Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;

@@ -269,8 +269,8 @@ impl Model {
     async fn must_go_on(&mut self) {
         let before = self.committed.len();
         for _ in 0..20 {
-            for who in 0..REPLICAS {
-                self.bare.beat(NAMES[who]);
+            for (who, name) in NAMES.iter().enumerate() {
+                self.bare.beat(name);
                 self.step(Step::Report(who, Answer::Heard)).await;
                 self.step(Step::Start(who, Answer::Heard)).await;
                 self.step(Step::End(who, Answer::Heard)).await;

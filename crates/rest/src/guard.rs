@@ -107,6 +107,8 @@ pub(crate) async fn guard(
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn check(host: &str, origin: Option<&str>) -> bool {
@@ -145,7 +147,7 @@ mod tests {
         assert!(guard.check(&headers, &uri, None).is_ok());
         headers.append(HOST, "localhost".parse().unwrap());
         assert!(guard.check(&headers, &uri, None).is_err());
-        let opaque = http::HeaderValue::from_bytes(b"localhost\xff").unwrap();
+        let opaque = HeaderValue::from_bytes(b"localhost\xff").unwrap();
         headers.insert(HOST, opaque);
         assert!(guard.check(&headers, &uri, None).is_err());
     }

@@ -1,5 +1,7 @@
 //! The same calls over both transports give the same answers; cancelling and breaking are seen.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -91,3 +91,32 @@ impl Clock for ManualClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn sleepers_wake_when_the_clock_was_moved_far_enough() {
+        let clock = ManualClock::at_ms(1000);
+        let mut sleeper = clock.sleep(Duration::from_secs(10)).boxed();
+        assert!((&mut sleeper).now_or_never().is_none());
+        clock.advance(Duration::from_secs(9));
+        assert!((&mut sleeper).now_or_never().is_none());
+        clock.advance(Duration::from_secs(1));
+        assert!((&mut sleeper).now_or_never().is_some());
+        assert_eq!(clock.now_ms(), 12_000 - 1000);
+        assert!(clock.sleep(Duration::ZERO).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_system_clock_goes_on() {
+        let clock = SystemClock::shared();
+        let (wall, before) = (clock.now_ms(), clock.monotonic());
+        clock.sleep(Duration::from_millis(5)).await;
+        assert!(clock.monotonic() >= before + Duration::from_millis(5));
+        assert!(wall > 1_700_000_000_000 && clock.now_ms() >= wall);
+    }
+}

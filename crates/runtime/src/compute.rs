@@ -44,3 +44,41 @@ impl ComputePool {
         handle.await.map_err(|error| JobPanicked(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_jobs_run_at_once_than_there_are_threads() {
+        let pool = ComputePool::new(2);
+        assert_eq!((pool.threads(), ComputePool::new(0).threads()), (2, 1));
+        let running = Arc::new(AtomicUsize::new(0));
+        let jobs = (0..12).map(|number| {
+            let running = Arc::clone(&running);
+            pool.run(move || {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                std::thread::sleep(Duration::from_millis(2));
+                running.fetch_sub(1, Ordering::SeqCst);
+                (number, now)
+            })
+        });
+        let outcomes = futures::future::join_all(jobs).await;
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            let (number, at_once) = outcome.unwrap();
+            assert_eq!(number, at);
+            assert!(at_once <= 2, "{at_once} at once");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_leaves_its_place_to_others() {
+        let pool = ComputePool::new(1);
+        let broken = pool.run(|| -> () { panic!("on purpose") }).await;
+        assert!(broken.unwrap_err().to_string().contains("panicked"));
+        assert_eq!(pool.run(|| 7).await.unwrap(), 7);
+    }
+}

@@ -226,3 +226,83 @@ impl AppendFile for ForgetfulAppendFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// What both kinds of files promise.
+    fn suite(files: &dyn Files) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("whole");
+        files
+            .write_new(&path, "test", &mut |to| to.write_all(b"first"))
+            .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        let failed = files.write_new(&path, "test", &mut |to| {
+            to.write_all(b"half of the sec")?;
+            Err(io::Error::other("the disk is full"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "the disk is full");
+        assert_eq!(fs::read(&path).unwrap(), b"first", "as it was");
+        assert_eq!(names(folder.path()), ["whole"], "nothing is left behind");
+        files
+            .write_new(&path, "test", &mut |to| to.write_all(b"second"))
+            .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+
+        let growing = folder.path().join("growing");
+        let mut log = files.open_append(&growing).unwrap();
+        assert!(log.is_empty());
+        log.append(b"abc").unwrap();
+        log.append(b"def").unwrap();
+        assert_eq!(log.len(), 6);
+        log.sync().unwrap();
+        assert_eq!(fs::read(&growing).unwrap(), b"abcdef");
+        log.append(b"ghi").unwrap();
+        log.truncate(8).unwrap();
+        assert_eq!(log.len(), 8);
+        log.sync().unwrap();
+        assert_eq!(fs::read(&growing).unwrap(), b"abcdefgh");
+        log.truncate(2).unwrap();
+        log.append(b"X").unwrap();
+        log.sync().unwrap();
+        assert_eq!(fs::read(&growing).unwrap(), b"abX");
+        drop(log);
+        assert_eq!(files.open_append(&growing).unwrap().len(), 3);
+        files.remove(&growing).unwrap();
+        assert_eq!(names(folder.path()), ["whole"]);
+    }
+
+    #[test]
+    fn files_are_whole_or_not_there() {
+        suite(&OsFiles);
+    }
+
+    #[test]
+    fn forgetful_files_keep_what_was_synced() {
+        suite(&ForgetfulFiles);
+    }
+
+    #[test]
+    fn forgetful_files_lose_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = ForgetfulFiles.open_append(&path).unwrap();
+        log.append(b"synced").unwrap();
+        log.sync().unwrap();
+        log.append(b" and not").unwrap();
+        assert_eq!(log.len(), 14, "it can be read until the power goes");
+        drop(log);
+        assert_eq!(fs::read(&path).unwrap(), b"synced");
+    }
+}

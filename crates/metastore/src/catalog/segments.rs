@@ -60,7 +60,8 @@ impl Catalog {
         self.read(&head_key(table, partition)).await
     }
 
-    /// Opens a partition that nobody consumes yet. `false`: somebody else did, or the table is gone.
+    /// Opens a partition that nobody consumes yet. `false`: somebody else did, or there is no such
+    /// table.
     pub async fn open_partition(
         &self,
         spec: &TableSpec,

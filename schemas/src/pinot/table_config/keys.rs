@@ -1,4 +1,5 @@
-//! The keys of Pinot's table config, section by section. What is not here comes back as unrecognized.
+//! The keys of Pinot's table config, section by section. What is not here comes back as
+//! unrecognized.
 
 pub(super) const TABLE: [&str; 24] = [
     "tableName",

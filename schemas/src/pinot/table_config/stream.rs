@@ -6,16 +6,19 @@ use super::super::reader::{Node, Report};
 use super::keys;
 use crate::table::{FlushLimits, StreamSpec, StreamStart};
 
+/// A stream's config and its path.
+pub(super) type StreamMap<'a> = (&'a Map<String, Json>, String);
+
 /// What is wrong was reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Faulty;
 
-/// The one stream of the table, from the new or the old place, with its path.
+/// The one stream of the table, from the new or the old place.
 pub(super) fn stream_map<'a>(
     indexes: Node<'a>,
     ingestion: Node<'a>,
     report: &mut Report,
-) -> Result<Option<(&'a Map<String, Json>, String)>, Faulty> {
+) -> Result<Option<StreamMap<'a>>, Faulty> {
     let before = report.faults.len();
     let mut found = None;
     if let Some(stream) = ingestion.object("streamIngestionConfig", report) {

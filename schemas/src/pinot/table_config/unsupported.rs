@@ -142,14 +142,14 @@ fn tasks(table: Node<'_>, report: &mut Report) {
     };
     for (kind, config) in kinds {
         let rolls_up = || {
-            let settings = config.as_object().into_iter().flatten();
+            let mut settings = config.as_object().into_iter().flatten();
             let merge = |(key, value): (&String, &Json)| {
                 key.to_lowercase().ends_with("mergetype")
                     && value
                         .as_str()
                         .is_some_and(|v| !v.eq_ignore_ascii_case("concat"))
             };
-            settings.map(|(key, value)| (key, value)).any(merge)
+            settings.any(merge)
         };
         let changes_rows = match kind.as_str() {
             "PurgeTask" => true,
