@@ -1,6 +1,5 @@
 //! The steps of a consumer. Each is either without an await or leaves nothing half done.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::MemoryPermit;
