@@ -1,8 +1,8 @@
 //! The controller's view of the cluster and how it is published.
 //!
 //! Invariants: what is published of a table is the catalog's state of it joined with what the
-//! living servers say they hold; it never goes back to an older revision of the catalog, and a table that
-//! went never comes back; `version` grows with each difference.
+//! living servers say they hold; it never goes back to an older revision of the catalog, and a
+//! table that went never comes back; `version` grows with each difference.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
