@@ -1,4 +1,4 @@
-//! What the machine has: the sizes that settings leave to us are derived from it.
+//! What the machine has, from which we derive sizes that settings leave to us, and what it gets back.
 
 use std::fs;
 
@@ -26,6 +26,13 @@ fn total_of(meminfo: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+/// Gives the allocator's free pages back to the system. By itself it does so only while it is
+/// used: a node that fell silent after a load would keep them.
+pub(crate) fn give_back_memory() {
+    // SAFETY: may be called at any time from any thread.
+    unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
 #[cfg(test)]

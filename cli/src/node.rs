@@ -25,6 +25,7 @@ use crate::machine;
 use crate::ports::{Listeners, address_of};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(3);
 
 /// How the roles of this node reach others.
 #[derive(Clone, Debug)]
@@ -208,6 +209,7 @@ impl<'a> Builder<'a> {
     }
 
     async fn start_all(&mut self, roles: &[Role], mut listeners: Listeners) -> Result<()> {
+        self.keep_memory_small();
         if let Some(listener) = listeners.log.take() {
             self.start_log(listener)?;
         }
@@ -230,6 +232,19 @@ impl<'a> Builder<'a> {
             self.start_minion(http).await?;
         }
         Ok(())
+    }
+
+    fn keep_memory_small(&self) {
+        let clock = Arc::clone(&self.node.clock);
+        self.node.base.spawn("memory", |stop| async move {
+            let again_and_again = async {
+                loop {
+                    clock.sleep(GIVE_BACK_EVERY).await;
+                    machine::give_back_memory();
+                }
+            };
+            stop.run_until_cancelled(again_and_again).await;
+        });
     }
 
     fn start_log(&self, listener: TcpListener) -> Result<()> {
