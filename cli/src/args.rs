@@ -29,7 +29,8 @@ pub enum Command {
     Start(StartArgs),
     /// Ask a question, or open a prompt
     #[command(
-        after_help = "Examples:\n  tannin sql \"SELECT carrier, COUNT(*) FROM flights GROUP BY 1\"\n  \
+        after_help = "Examples:\n  \
+                      tannin sql \"SELECT carrier, COUNT(*) FROM flights GROUP BY 1\"\n  \
                       tannin sql \"FROM 'trips.parquet' LIMIT 5\"     (needs no server)"
     )]
     Sql(SqlArgs),

@@ -1,4 +1,4 @@
-//! What the machine has, from which we derive sizes that settings leave to us, and what it gets back.
+//! What the machine has, for sizes that settings leave to us, and what it gets back.
 
 use std::fs;
 

@@ -93,7 +93,8 @@ async fn look(kafka: &str, topic: &str) -> Result<Inferred> {
         let text = String::from_utf8_lossy(first);
         let text: String = text.chars().take(120).collect();
         bail!(
-            "none of the {} sampled messages of `{topic}` is a JSON object; the first begins: {text}",
+            "none of the {} sampled messages of `{topic}` is a JSON object; the first begins: \
+             {text}",
             messages.len()
         );
     }
@@ -179,7 +180,8 @@ async fn wait_for_rows(client: &Client, table: &TableName) -> Result<()> {
         };
         if let Some(rows) = rows.filter(|rows| *rows > 0) {
             println!(
-                "{table} answers: {} rows after {}\n\ntry: tannin sql \"SELECT * FROM {table} LIMIT 5\"",
+                "{table} answers: {} rows after {}\n\n\
+                 try: tannin sql \"SELECT * FROM {table} LIMIT 5\"",
                 units::grouped(rows),
                 units::elapsed(begun.elapsed().as_secs_f64() * 1000.0)
             );
@@ -188,7 +190,8 @@ async fn wait_for_rows(client: &Client, table: &TableName) -> Result<()> {
         tokio::time::sleep(POLL).await;
     }
     bail!(
-        "`{table}` was created, but no row answers after {} s; `tannin table status {table}` says why",
+        "`{table}` was created, but no row answers after {} s; \
+         `tannin table status {table}` says why",
         FIRST_ROWS_WITHIN.as_secs()
     )
 }
