@@ -28,11 +28,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  tannin start --config node.toml --role broker,server")]
     Start(StartArgs),
     /// Ask a question, or open a prompt
-    #[command(
-        after_help = "Examples:\n  \
+    #[command(after_help = "Examples:\n  \
                       tannin sql \"SELECT carrier, COUNT(*) FROM flights GROUP BY 1\"\n  \
-                      tannin sql \"FROM 'trips.parquet' LIMIT 5\"     (needs no server)"
-    )]
+                      tannin sql \"FROM 'trips.parquet' LIMIT 5\"     (needs no server)")]
     Sql(SqlArgs),
     /// Create, list, watch and drop tables
     #[command(
