@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workspace;
+use crate::{system, workspace};
 
 const KAFKA: &str = "4.4.0";
 const SLF4J: &str = "1.7.36";
@@ -25,12 +25,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// Of the node that tests use, which have the machine for themselves.
 const TEST_PORT: u16 = 19_392;
 
-pub(crate) const NEEDS: &str =
-    "a real Kafka needs Java 17 and Maven: apt-get install default-jre-headless maven";
-
 /// Hands `host:port` of a node without any topic to `work`, and stops it afterwards.
 pub(crate) fn with_fresh(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
-    ensure!(is_possible(), NEEDS);
+    prepare()?;
     let dir = workspace::cache("kafka-data")?;
     // An interrupted run may have left its node behind.
     down(&dir)?;
@@ -41,12 +38,11 @@ pub(crate) fn with_fresh(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     result.and(stopped)
 }
 
-/// Java and Maven are there, so that a real Kafka can be had.
-pub(crate) fn is_possible() -> bool {
-    ["java", "mvn"].iter().all(|program| {
-        let output = Command::new(program).arg("-version").output();
-        output.is_ok_and(|output| output.status.success())
-    })
+/// Java and Maven are there, or are installed now.
+pub(crate) fn prepare() -> Result<()> {
+    system::program(&["java"], "default-jre-headless")?;
+    system::program(&["mvn"], "maven")?;
+    Ok(())
 }
 
 pub(crate) fn up(port: u16, dir: &Path) -> Result<()> {

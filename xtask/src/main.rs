@@ -13,6 +13,7 @@ mod kafka;
 mod node;
 mod page;
 mod steps;
+mod system;
 mod test;
 mod tidy;
 mod workspace;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::node::Web;
-use crate::{steps, workspace};
+use crate::{steps, system, workspace};
 
 const READY_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ pub(crate) fn check_dist(web: &Web) -> Result<()> {
 }
 
 pub(crate) fn browse(web: &Web) -> Result<()> {
-    let chromium = chromium()?;
+    let chromium = system::program(CHROMIUM, "chromium")?;
     let folder = workspace::cache("page")?;
     let data = folder.join("data");
     let _ = fs::remove_dir_all(&data);
@@ -64,15 +64,6 @@ pub(crate) fn browse(web: &Web) -> Result<()> {
     println!("screenshot: {}", screenshot.display());
     fs::remove_dir_all(&data)?;
     Ok(())
-}
-
-fn chromium() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = CHROMIUM.iter().find_map(|name| {
-        let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
-        places.find(|place| place.is_file())
-    });
-    found.context("no Chromium on the path: apt-get install chromium")
 }
 
 /// The real binary, killed when dropped.

@@ -73,9 +73,9 @@ fn page_dist() -> Result<()> {
 
 /// The same tests run on the built-in log and on Apache Kafka.
 fn cargo_tests() -> Result<()> {
-    if !kafka::is_possible() {
+    if let Err(missing) = kafka::prepare() {
         cargo(&["test", "--workspace"], None)?;
-        bail!("the tests on Apache Kafka did not run: {}", kafka::NEEDS);
+        return Err(missing.context("the tests on Apache Kafka did not run"));
     }
     // The compiler gets the memory that Kafka takes afterwards.
     cargo(&["test", "--workspace", "--no-run"], None)?;
