@@ -1,4 +1,4 @@
-//! Comparing a block of stored values with a range, one bit a row.
+//! Comparing a block of stored values with a range, one bit a row; and from bits to rows.
 //!
 //! The entry points are safe and check lengths; instruction sets are chosen at run time. All forms
 //! are unsigned: a range of signed numbers is the same range of their distances from its lower end.
@@ -31,6 +31,51 @@ fn packed(bytes: &[u8; 64]) -> u64 {
         word |= byte << (at * 8);
     }
     word
+}
+
+/// Replaces `rows` by the numbers of the bits that are set, ascending.
+pub(crate) fn set_bits(words: &[u64], rows: &mut Vec<u32>) {
+    rows.clear();
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("popcnt") {
+        rows.reserve(words.len() * 64);
+        // SAFETY: the CPU has AVX-512 F and POPCNT; there is room for each bit.
+        return unsafe { set_bits_avx512(words, rows) };
+    }
+    set_bits_portable(words, rows);
+}
+
+fn set_bits_portable(words: &[u64], rows: &mut Vec<u32>) {
+    for (at, word) in words.iter().enumerate() {
+        let mut word = *word;
+        while word != 0 {
+            rows.push(at as u32 * 64 + word.trailing_zeros());
+            word &= word - 1;
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512 F and POPCNT; `rows` is empty and has room for 64 rows for each word.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,popcnt")]
+unsafe fn set_bits_avx512(words: &[u64], rows: &mut Vec<u32>) {
+    use std::arch::x86_64::*;
+    let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    let mut count = 0;
+    for (at, word) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
+        for quarter in 0..4 {
+            let bits = (word >> (quarter * 16)) as u16;
+            let first = _mm512_set1_epi32((at * 64 + quarter * 16) as i32);
+            let hits = _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(first, lanes));
+            // SAFETY: at most 16 rows were written for each quarter before this one, so there is
+            // room for 16 more.
+            unsafe { _mm512_storeu_si512(rows.as_mut_ptr().add(count).cast(), hits) };
+            count += bits.count_ones() as usize;
+        }
+    }
+    // SAFETY: that many rows were written, and there is room for all bits.
+    unsafe { rows.set_len(count) };
 }
 
 macro_rules! in_range {
@@ -161,6 +206,25 @@ mod tests {
         for (at, value) in values.iter().enumerate() {
             let bit = words[at / 64] >> (at % 64) & 1 == 1;
             assert_eq!(bit, *value >= low && *value <= high, "row {at}");
+        }
+    }
+
+    #[test]
+    fn both_forms_find_the_bits_that_are_set() {
+        let (mut found, mut portable) = (vec![7; 3], Vec::new());
+        for words in [
+            &[][..],
+            &[0, 0],
+            &[u64::MAX; 64],
+            &[1, 1 << 63, 0x8001_4002_2004_1008, 0],
+        ] {
+            set_bits(words, &mut found);
+            portable.clear();
+            set_bits_portable(words, &mut portable);
+            assert_eq!(found, portable);
+            let bit = |row: &u32| words[*row as usize / 64] >> (row % 64) & 1 == 1;
+            let expected = (0..words.len() as u32 * 64).filter(bit);
+            assert_eq!(found, expected.collect::<Vec<u32>>());
         }
     }
 

@@ -1,6 +1,9 @@
 //! The rows of one block that a predicate keeps: one bit a row.
 
 use segment::BLOCK_ROWS;
+use segment::view::Nulls;
+
+use crate::kernels::set_bits;
 
 pub(crate) const WORDS: usize = BLOCK_ROWS as usize / 64;
 
@@ -42,8 +45,25 @@ impl BlockMask {
         self.words.iter().map(|word| word.count_ones()).sum()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.words.iter().fold(0, |any, word| any | word) == 0
+    }
+
     pub(crate) fn is_full(&self) -> bool {
-        self.count() == self.len
+        self.words == Self::all(self.len).words
+    }
+
+    /// The null rows of the block at `start`.
+    pub(crate) fn of_nulls(nulls: Nulls<'_>, start: u32, len: u32) -> Self {
+        let mut mask = Self::none(len);
+        nulls.fill_mask(start, &mut mask.words);
+        mask
+    }
+
+    pub(crate) fn and_not(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= !other;
+        }
     }
 
     pub(crate) fn set(&mut self, row: u32) {
@@ -56,14 +76,7 @@ impl BlockMask {
 
     /// Rows in the block, ascending.
     pub(crate) fn collect_into(&self, rows: &mut Vec<u32>) {
-        rows.clear();
-        for (at, word) in self.words.iter().enumerate() {
-            let mut word = *word;
-            while word != 0 {
-                rows.push(at as u32 * 64 + word.trailing_zeros());
-                word &= word - 1;
-            }
-        }
+        set_bits(&self.words, rows);
     }
 }
 
@@ -75,12 +88,17 @@ mod tests {
     fn masks_know_their_rows() {
         let mut mask = BlockMask::all(130);
         assert_eq!((mask.count(), mask.is_full()), (130, true));
+        assert!(!mask.is_empty() && BlockMask::none(130).is_empty());
         let mut some = BlockMask::none(130);
         [3, 64, 129].into_iter().for_each(|row| some.set(row));
         mask.and(&some);
         let mut rows = Vec::new();
         mask.collect_into(&mut rows);
         assert_eq!(rows, [3, 64, 129]);
+        assert!(!mask.is_full());
+        let mut rest = BlockMask::all(130);
+        rest.and_not(&mask);
+        assert_eq!((rest.count(), rest.contains(64)), (127, false));
         assert_eq!(BlockMask::all(BLOCK_ROWS).count(), BLOCK_ROWS);
     }
 }

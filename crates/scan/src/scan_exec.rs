@@ -81,6 +81,8 @@ pub(crate) struct BlockFilter<'a> {
     conjuncts: Vec<Conjunct<'a>>,
     rows: u32,
     block: u32,
+    /// Of the block that was found last.
+    mask: BlockMask,
     /// Values looked at, told when the filter is dropped.
     entries: u64,
     counters: &'a Counters,
@@ -130,6 +132,7 @@ impl<'a> BlockFilter<'a> {
             conjuncts,
             rows: view.row_count(),
             block: 0,
+            mask: BlockMask::none(0),
             entries: 0,
             counters,
         }))
@@ -140,7 +143,7 @@ impl<'a> BlockFilter<'a> {
     }
 
     /// The next block with a match: its first row and the rows that match.
-    pub(crate) fn next(&mut self, shared: &Shared) -> Result<Option<(u32, BlockMask)>> {
+    pub(crate) fn next(&mut self, shared: &Shared) -> Result<Option<(u32, &BlockMask)>> {
         let blocks = self.rows.div_ceil(BLOCK_ROWS);
         loop {
             if shared.cancel.is_cancelled() {
@@ -157,15 +160,15 @@ impl<'a> BlockFilter<'a> {
                 return Ok(None);
             }
             self.block += 1;
-            let mut mask = BlockMask::all(BLOCK_ROWS.min(self.rows - start));
+            self.mask = BlockMask::all(BLOCK_ROWS.min(self.rows - start));
             for conjunct in &self.conjuncts {
-                self.entries += conjunct.apply(start, &mut mask)?;
-                if mask.count() == 0 {
+                self.entries += conjunct.apply(start, &mut self.mask)?;
+                if self.mask.is_empty() {
                     break;
                 }
             }
-            if mask.count() > 0 {
-                return Ok(Some((start, mask)));
+            if !self.mask.is_empty() {
+                return Ok(Some((start, &self.mask)));
             }
         }
     }

@@ -11,7 +11,7 @@ use segment::SegmentView;
 use segment::view::{Nulls, RawValues};
 
 use super::fold::{self, Slots, empty_double, empty_long, join_double, join_long};
-use super::input::{Input, Numbers};
+use super::input::{Input, Lookup, read};
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
 use crate::columns::longs;
@@ -27,13 +27,31 @@ enum Filter<'a> {
 
 #[derive(Debug)]
 pub(super) struct Accumulator<'a> {
-    kind: Kind,
     input: Input<'a>,
     nulls: Option<Nulls<'a>>,
     filter: Filter<'a>,
+    totals: Totals,
+    scratch: Scratch,
+}
+
+/// What is known of each group.
+#[derive(Debug)]
+struct Totals {
+    kind: Kind,
     /// Values of each group; `None`: as many as rows.
     counts: Option<Vec<u64>>,
     state: State,
+}
+
+/// Kept from block to block.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Rows that are left, and their groups.
+    rows: Vec<u32>,
+    row_groups: Vec<u32>,
+    /// Where the values of these rows are, and their groups.
+    indices: Vec<u32>,
+    groups: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -85,26 +103,138 @@ impl<'a> Accumulator<'a> {
             (_, Width::Double) => State::Double(Vec::new()),
         };
         Ok(Self {
-            kind: aggregate.kind,
             input,
             nulls,
             filter,
-            counts: may_skip.then(Vec::new),
-            state,
+            totals: Totals {
+                kind: aggregate.kind,
+                counts: may_skip.then(Vec::new),
+                state,
+            },
+            scratch: Scratch::default(),
         })
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
+        self.totals.memory_bytes()
+    }
+
+    /// Adds the rows of a block; with several groups, `groups` has one for each row.
+    pub(super) fn add(
+        &mut self,
+        rows: BlockRows<'_>,
+        slots: Slots<'_>,
+        group_count: usize,
+    ) -> Result<()> {
+        self.totals.grow(group_count);
+        if matches!(self.input, Input::Rows) && self.totals.counts.is_none() {
+            return Ok(());
+        }
+        let Some(mask) = self.left(rows)? else {
+            return self.add_all(rows, slots);
+        };
+        if mask.is_empty() {
+            return Ok(());
+        }
+        let mut left = std::mem::take(&mut self.scratch.rows);
+        let mut groups = std::mem::take(&mut self.scratch.row_groups);
+        rows.each_into(&mut left, |row| row);
+        let slots = slots.keep(&mut left, &mut groups, |row| mask.contains(row));
+        let rows = BlockRows {
+            picked: Some(&left),
+            mask: &mask,
+            ..rows
+        };
+        let added = self.add_all(rows, slots);
+        (self.scratch.rows, self.scratch.row_groups) = (left, groups);
+        added
+    }
+
+    /// The rows without those that are null and those that the aggregate's own filter leaves out.
+    /// `None`: all.
+    fn left(&self, rows: BlockRows<'_>) -> Result<Option<BlockMask>> {
+        let nulls = match self.input {
+            // Null is looked up too: the expression may make a value of it.
+            Input::Lookup { .. } => None,
+            _ => rows.nulls(self.nulls),
+        };
+        if nulls.is_none() && matches!(self.filter, Filter::None) {
+            return Ok(None);
+        }
+        let mut left = rows.mask.clone();
+        if let Some(nulls) = nulls {
+            left.and_not(&nulls);
+        }
+        match &self.filter {
+            Filter::None => {}
+            Filter::Never => left = BlockMask::none(rows.len),
+            Filter::Rows(conjuncts) => {
+                for conjunct in conjuncts {
+                    if !left.is_empty() {
+                        conjunct.apply(rows.start, &mut left)?;
+                    }
+                }
+            }
+        }
+        Ok((left.words != rows.mask.words).then_some(left))
+    }
+
+    fn add_all(&mut self, rows: BlockRows<'_>, slots: Slots<'_>) -> Result<()> {
+        let Scratch {
+            indices, groups, ..
+        } = &mut self.scratch;
+        let totals = &mut self.totals;
+        match &self.input {
+            Input::Rows => totals.count(slots, rows.count()),
+            Input::Raw(raw) => {
+                let values = raw.values(rows.range());
+                totals.add(slots, rows.count(), rows.picked, values);
+            }
+            Input::Lookup(lookup) => {
+                lookup.indices_into(self.nulls, rows, indices);
+                totals.look_up(lookup, slots, indices, groups);
+            }
+            Input::Evaluated { inputs, sources } => {
+                let (numbers, valid) = read((inputs, sources), rows, totals.state.width())?;
+                let mut slots = slots;
+                let mut picked = None;
+                let mut count = rows.count();
+                if let Some(valid) = valid {
+                    indices.clear();
+                    indices.extend(0..count as u32);
+                    slots = slots.keep(indices, groups, |at| valid[at as usize]);
+                    count = indices.len();
+                    picked = Some(indices.as_slice());
+                }
+                match &numbers {
+                    Some(values) => totals.add(slots, count, picked, values.as_raw()),
+                    None => totals.count(slots, count),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// State columns of the groups at `used`, in the types of the partial aggregate.
+    pub(super) fn states(
+        &mut self,
+        used: &[u32],
+        row_counts: &[u64],
+        types: &[DataType],
+    ) -> Result<Vec<ArrayRef>> {
+        self.totals.states(used, row_counts, types)
+    }
+}
+
+impl Totals {
+    fn memory_bytes(&self) -> usize {
         let state = match &self.state {
             State::None => 0,
             State::Long(values) => values.capacity() * 8,
             State::Double(values) => values.capacity() * 8,
         };
-        state
-            + self
-                .counts
-                .as_ref()
-                .map_or(0, |counts| counts.capacity() * 8)
+        let counts = self.counts.as_ref();
+        state + counts.map_or(0, |counts| counts.capacity() * 8)
     }
 
     fn grow(&mut self, groups: usize) {
@@ -120,120 +250,43 @@ impl<'a> Accumulator<'a> {
         }
     }
 
-    /// Adds the rows of a block; with several groups, `groups` has one for each row.
-    pub(super) fn add(
-        &mut self,
-        rows: BlockRows<'_>,
-        groups: Slots<'_>,
-        group_count: usize,
-    ) -> Result<()> {
-        self.grow(group_count);
-        if matches!(self.input, Input::Rows) && self.counts.is_none() {
-            return Ok(());
-        }
-        let (numbers, mut keep) = self.input.read(rows, self.nulls, self.state.width())?;
-        self.leave_out(rows, &mut keep)?;
-        let kept: Vec<u32> = match &keep {
-            Some(keep) => (0u32..)
-                .zip(keep)
-                .filter(|(_, keep)| **keep)
-                .map(|(at, _)| at)
-                .collect(),
-            None => Vec::new(),
-        };
-        if keep.is_some() && kept.is_empty() {
-            return Ok(());
-        }
-        let mut kept_groups = Vec::new();
-        let (slots, count) = match (&keep, groups) {
-            (None, _) => (groups, rows.count()),
-            (Some(_), Slots::One) => (Slots::One, kept.len()),
-            (Some(_), Slots::Each(groups)) => {
-                kept_groups.extend(kept.iter().map(|at| groups[*at as usize]));
-                (Slots::Each(&kept_groups), kept.len())
-            }
-        };
+    fn count(&mut self, slots: Slots<'_>, count: usize) {
         if let Some(counts) = &mut self.counts {
             fold::count(slots, count, counts);
         }
-        let kept = keep.is_some().then_some(kept.as_slice());
-        match numbers {
-            Some(Numbers::Long(values)) => {
-                let values = RawValues::I64(&values);
-                self.join(rows.len, None, kept, values, slots, count);
-            }
-            Some(Numbers::Double(values)) => {
-                let values = RawValues::F64(&values);
-                self.join(rows.len, None, kept, values, slots, count);
-            }
-            None => {
-                if let Input::Raw(raw) = &self.input {
-                    let values = raw.values(rows.start..rows.start + rows.len);
-                    self.join(rows.len, rows.picked, kept, values, slots, count);
-                }
-            }
-        }
-        Ok(())
     }
 
-    /// Leaves nulls out, and rows that the aggregate's own filter does.
-    fn leave_out(&self, rows: BlockRows<'_>, keep: &mut Option<Vec<bool>>) -> Result<()> {
-        let is_lookup = matches!(self.input, Input::Lookup { .. });
-        let range = rows.start..rows.start + rows.len;
-        if let Some(nulls) = self.nulls
-            && !is_lookup
-            && nulls.any_in(range)
-        {
-            let keep = keep.get_or_insert_with(|| vec![true; rows.count()]);
-            for (at, keep) in keep.iter_mut().enumerate() {
-                *keep &= !nulls.is_null(rows.doc(at));
-            }
-        }
-        let mask = match &self.filter {
-            Filter::None => return Ok(()),
-            Filter::Never => BlockMask::none(rows.len),
-            Filter::Rows(conjuncts) => {
-                let mut mask = match rows.picked {
-                    None => BlockMask::all(rows.len),
-                    Some(picked) => {
-                        let mut mask = BlockMask::none(rows.len);
-                        picked.iter().for_each(|row| mask.set(*row));
-                        mask
-                    }
-                };
-                for conjunct in conjuncts {
-                    if mask.count() > 0 {
-                        conjunct.apply(rows.start, &mut mask)?;
-                    }
-                }
-                mask
-            }
-        };
-        let keep = keep.get_or_insert_with(|| vec![true; rows.count()]);
-        for (at, keep) in keep.iter_mut().enumerate() {
-            *keep &= mask.contains(rows.doc(at) - rows.start);
-        }
-        Ok(())
-    }
-
-    /// `picked` leads from a row to its value, `kept` from a kept row to a row.
-    fn join(
+    fn look_up(
         &mut self,
-        len: u32,
-        picked: Option<&[u32]>,
-        kept: Option<&[u32]>,
-        values: RawValues<'_>,
+        lookup: &Lookup<'_>,
+        slots: Slots<'_>,
+        indices: &mut Vec<u32>,
+        groups: &mut Vec<u32>,
+    ) {
+        if let (State::Long(sums), Some(counts)) = (&mut self.state, &mut self.counts)
+            && let Some((base, table)) = &lookup.counted
+            && fold::counts_with_sums(sums.len())
+        {
+            return fold::sum_and_count(slots, indices, (*base, table), sums, counts);
+        }
+        let slots = match lookup.may_be_null {
+            true => slots.keep(indices, groups, |index| lookup.valid[index as usize]),
+            false => slots,
+        };
+        let values = lookup.values.as_raw();
+        self.add(slots, indices.len(), Some(indices), values);
+    }
+
+    /// `picked` leads to the `count` values.
+    fn add(
+        &mut self,
         slots: Slots<'_>,
         count: usize,
+        picked: Option<&[u32]>,
+        values: RawValues<'_>,
     ) {
-        let both: Vec<u32>;
-        let rows = match (picked, kept) {
-            (None, rows) | (rows, None) => rows,
-            (Some(picked), Some(kept)) => {
-                both = kept.iter().map(|at| picked[*at as usize]).collect();
-                Some(both.as_slice())
-            }
-        };
+        self.count(slots, count);
+        let rows = picked;
         let kind = self.kind;
         match &mut self.state {
             State::None => {}
@@ -260,7 +313,6 @@ impl<'a> Accumulator<'a> {
                 }
                 other => {
                     let values = longs(other, None);
-                    debug_assert_eq!(values.len(), len as usize);
                     join_long(kind, slots, count, rows, state, &values, |v| v);
                 }
             },
@@ -279,8 +331,7 @@ impl<'a> Accumulator<'a> {
         }
     }
 
-    /// State columns of the groups at `used`, in the types of the partial aggregate.
-    pub(super) fn states(
+    fn states(
         &mut self,
         used: &[u32],
         row_counts: &[u64],

@@ -39,6 +39,9 @@ use crate::scan_exec::{BlockFilter, ServerScanExec, Shared, leaf};
 /// Rows below which a second worker costs more than it brings.
 const ROWS_PER_WORKER: u64 = 200_000;
 
+/// So few groups are joined sooner than another thread would begin.
+const MERGED_INLINE_MAX: usize = 1000;
+
 #[derive(Clone, Debug)]
 pub(super) struct NativeAggregateExec {
     description: Arc<ScanDescription>,
@@ -115,12 +118,13 @@ impl NativeAggregateExec {
         if batches.is_empty() && self.keys.is_empty() {
             return self.of_nothing();
         }
-        let operator = self.clone();
-        let job = move || {
-            let (schema, keys) = (&operator.schema, operator.keys.len());
-            merge(schema, keys, &operator.aggregates, &batches)
-        };
-        self.shared.pool.run(job).await.map_err(external)?
+        let pool = self.shared.pool.clone();
+        let groups: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let job = move || merge(&self.schema, self.keys.len(), &self.aggregates, &batches);
+        match groups <= MERGED_INLINE_MAX {
+            true => job(),
+            false => pool.run(job).await.map_err(external)?,
+        }
     }
 
     fn of_nothing(&self) -> Result<RecordBatch> {
@@ -174,12 +178,12 @@ impl NativeAggregateExec {
                 start,
                 len: mask.len,
                 picked: (!is_full).then_some(picked.as_slice()),
+                mask,
             };
             let slots = if self.keys.is_empty() {
                 Slots::One
             } else {
-                running.groups.assign(rows, &mut numbers)?;
-                Slots::Each(&numbers)
+                Slots::Each(running.groups.assign(rows, &mut numbers)?)
             };
             let groups = running.groups.count();
             running

@@ -1,7 +1,9 @@
 //! The loops over values and groups.
 //!
-//! Entry points check lengths; inside, nothing is checked. Few groups get several lanes each, so
-//! that an update does not wait for the one before it.
+//! Groups are checked once, when [`RowGroups`] is made; inside, nothing is checked. Few groups get
+//! several lanes each, so that an update does not wait for the one before it.
+
+use segment::BLOCK_ROWS;
 
 use super::plan::Kind;
 
@@ -16,8 +18,57 @@ const RUNS: usize = 8;
 pub(super) enum Slots<'a> {
     /// All to the first.
     One,
-    /// One for each value; all are below the number of accumulators, which the fold asserts.
-    Each(&'a [u32]),
+    /// One for each value.
+    Each(RowGroups<'a>),
+}
+
+/// Groups, all of them below `limit`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowGroups<'a> {
+    groups: &'a [u32],
+    limit: usize,
+}
+
+impl<'a> RowGroups<'a> {
+    pub(super) fn new(groups: &'a [u32], limit: usize) -> Self {
+        let greatest = groups.iter().copied().max();
+        let past = greatest.map_or(0, |last| last as usize + 1);
+        assert!(past <= limit, "group {past} of {limit}");
+        Self { groups, limit }
+    }
+}
+
+impl Slots<'_> {
+    /// Leaves out of `indices`, one for each value, those that are not to be kept. The slots of
+    /// the others are made in `kept`.
+    pub(super) fn keep<'k>(
+        self,
+        indices: &mut Vec<u32>,
+        kept: &'k mut Vec<u32>,
+        keep: impl Fn(u32) -> bool,
+    ) -> Slots<'k> {
+        let Self::Each(RowGroups { groups, limit }) = self else {
+            indices.retain(|index| keep(*index));
+            return Slots::One;
+        };
+        assert_eq!(groups.len(), indices.len(), "one group for each value");
+        kept.clear();
+        kept.resize(groups.len(), 0);
+        let mut count = 0;
+        // Without a branch: what is not kept is overwritten by the next.
+        for (at, group) in groups.iter().enumerate() {
+            let index = indices[at];
+            indices[count] = index;
+            kept[count] = *group;
+            count += usize::from(keep(index));
+        }
+        indices.truncate(count);
+        kept.truncate(count);
+        Slots::Each(RowGroups {
+            groups: kept,
+            limit,
+        })
+    }
 }
 
 /// Folds `count` values `value(0..count)` into their accumulators. `empty` changes nothing when it
@@ -45,15 +96,16 @@ fn fold<T: Copy>(
             }
             accumulators[0] = runs.into_iter().fold(accumulators[0], &join);
         }
-        Slots::Each(groups) => {
+        Slots::Each(RowGroups { groups, limit }) => {
             assert_eq!(groups.len(), count, "one group for each value");
-            check(groups, accumulators.len());
+            let known = accumulators.len();
+            assert!(limit <= known, "{limit} groups and {known} accumulators");
             if accumulators.len() <= LANED_GROUPS_MAX {
                 let mut lanes = [empty; LANED_GROUPS_MAX * LANES];
                 for (at, group) in groups.iter().enumerate() {
                     let lane = *group as usize * LANES + at % LANES;
-                    // SAFETY: every group is below `accumulators.len()`, which was checked and is
-                    // at most LANED_GROUPS_MAX.
+                    // SAFETY: every group is below `limit`, which is at most `accumulators.len()`,
+                    // which is at most LANED_GROUPS_MAX.
                     let slot = unsafe { lanes.get_unchecked_mut(lane) };
                     *slot = join(*slot, value(at));
                 }
@@ -63,7 +115,7 @@ fn fold<T: Copy>(
                 }
             } else {
                 for (at, group) in groups.iter().enumerate() {
-                    // SAFETY: every group is below `accumulators.len()`, which was checked.
+                    // SAFETY: every group is below `limit`, which is at most `accumulators.len()`.
                     let slot = unsafe { accumulators.get_unchecked_mut(*group as usize) };
                     *slot = join(*slot, value(at));
                 }
@@ -72,20 +124,66 @@ fn fold<T: Copy>(
     }
 }
 
-fn check(groups: &[u32], limit: usize) {
-    let past = groups
-        .iter()
-        .copied()
-        .max()
-        .map_or(0, |last| last as usize + 1);
-    assert!(past <= limit, "group {past} of {limit}");
-}
-
 /// Counts the values of each group.
 pub(super) fn count(slots: Slots<'_>, rows: usize, counts: &mut [u64]) {
     match slots {
         Slots::One => counts[0] += rows as u64,
         each => fold(each, rows, counts, 0, |_| 1, |count, one| count + one),
+    }
+}
+
+/// A number that is below 2^32, counted: the sum of so many as a block has rows keeps the count in
+/// the upper 16 bits and the sum in the lower 48.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted(u64);
+
+impl Counted {
+    /// Adds nothing and counts nothing.
+    pub(super) const NOTHING: Self = Self(0);
+
+    const COUNT_AT: u32 = 48;
+
+    pub(super) fn new(number: u32) -> Self {
+        Self((1 << Self::COUNT_AT) | u64::from(number))
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+/// Whether [`sum_and_count`] can be used for so many groups.
+pub(super) const fn counts_with_sums(groups: usize) -> bool {
+    groups <= LANED_GROUPS_MAX
+}
+
+/// Adds up and counts the numbers of a block at once; each is `base` plus what is in `table` at its
+/// index.
+pub(super) fn sum_and_count(
+    slots: Slots<'_>,
+    indices: &[u32],
+    (base, table): (i64, &[Counted]),
+    sums: &mut [i64],
+    counts: &mut [u64],
+) {
+    assert!(indices.len() <= BLOCK_ROWS as usize, "more than a block");
+    assert!(counts_with_sums(sums.len()) && counts.len() == sums.len());
+    let mut both = [Counted::NOTHING; LANED_GROUPS_MAX];
+    let both = &mut both[..sums.len()];
+    let number = |at: usize| table[indices[at] as usize];
+    fold(
+        slots,
+        indices.len(),
+        both,
+        Counted::NOTHING,
+        number,
+        Counted::plus,
+    );
+    for ((both, sum), all) in both.iter().zip(sums).zip(counts) {
+        let count = both.0 >> Counted::COUNT_AT;
+        let more = (both.0 & ((1 << Counted::COUNT_AT) - 1)) as i64;
+        *sum = sum.wrapping_add(more.wrapping_add(base.wrapping_mul(count as i64)));
+        *all += count;
     }
 }
 
@@ -196,7 +294,7 @@ mod tests {
             let mut found = vec![5i64; groups];
             let value = |at: usize| at as i64;
             fold(
-                Slots::Each(&slots),
+                Slots::Each(RowGroups::new(&slots, groups)),
                 slots.len(),
                 &mut found,
                 0,
@@ -216,13 +314,55 @@ mod tests {
         );
         assert_eq!(least, [0]);
         let mut counts = [0u64; 3];
-        count(Slots::Each(&[0, 2, 2]), 3, &mut counts);
+        count(each(&[0, 2, 2], 3), 3, &mut counts);
         assert_eq!(counts, [1, 0, 2]);
+    }
+
+    #[test]
+    fn what_is_left_out_takes_its_slot_along() {
+        let (mut indices, mut kept) = (vec![5, 6, 7, 8], vec![9; 9]);
+        let slots = each(&[0, 1, 2, 1], 3).keep(&mut indices, &mut kept, |index| index != 6);
+        let mut counts = [0u64; 3];
+        count(slots, 3, &mut counts);
+        assert_eq!((counts, indices), ([1, 1, 1], vec![5, 7, 8]));
+    }
+
+    #[test]
+    fn sums_come_with_their_counts() {
+        let table = [
+            Counted::new(0),
+            Counted::new(u32::MAX),
+            Counted::new(7),
+            Counted::NOTHING,
+        ];
+        let base = i64::from(i32::MIN);
+        let numbers = [0, i64::from(u32::MAX), 7];
+        let indices: Vec<u32> = (0..BLOCK_ROWS)
+            .map(|at| if at < 3 { at + 1 } else { 1 })
+            .collect();
+        for groups in [vec![0u32; 4096], (0..4096).map(|at| at % 3).collect()] {
+            let mut expected = vec![(10i64, 1u64); 3];
+            for (group, index) in groups.iter().zip(&indices) {
+                if let Some(number) = numbers.get(*index as usize) {
+                    expected[*group as usize].0 += base + number;
+                    expected[*group as usize].1 += 1;
+                }
+            }
+            let (mut sums, mut counts) = (vec![10; 3], vec![1; 3]);
+            let slots = each(&groups, 3);
+            sum_and_count(slots, &indices, (base, &table), &mut sums, &mut counts);
+            let found: Vec<(i64, u64)> = sums.into_iter().zip(counts).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    fn each(groups: &[u32], limit: usize) -> Slots<'_> {
+        Slots::Each(RowGroups::new(groups, limit))
     }
 
     #[test]
     #[should_panic(expected = "group 4 of 3")]
     fn a_group_that_is_not_there_is_refused() {
-        count(Slots::Each(&[0, 3]), 2, &mut [0; 3]);
+        RowGroups::new(&[0, 3], 3);
     }
 }

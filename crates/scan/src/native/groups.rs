@@ -4,6 +4,7 @@ use arrow::array::ArrayRef;
 use datafusion::common::Result;
 use hashbrown::HashMap;
 
+use super::fold::RowGroups;
 use super::keys::Key;
 use super::number::BlockRows;
 use super::rows::RowNumbers;
@@ -76,8 +77,12 @@ impl<'a> Groups<'a> {
         own + self.keys.iter().map(Key::memory_bytes).sum::<usize>()
     }
 
-    /// The group of each row. All are below [`Self::count`].
-    pub(super) fn assign(&mut self, rows: BlockRows<'_>, assigned: &mut Vec<u32>) -> Result<()> {
+    /// The group of each row.
+    pub(super) fn assign<'s>(
+        &mut self,
+        rows: BlockRows<'_>,
+        assigned: &'s mut Vec<u32>,
+    ) -> Result<RowGroups<'s>> {
         assigned.clear();
         let count = rows.count();
         match &mut self.index {
@@ -119,13 +124,7 @@ impl<'a> Groups<'a> {
                 assigned.extend(seen.number(&columns)?);
             }
         }
-        let past = assigned
-            .iter()
-            .copied()
-            .max()
-            .map_or(0, |last| last as usize + 1);
-        assert!(past <= self.count(), "group {past} of {}", self.count());
-        Ok(())
+        Ok(RowGroups::new(assigned, self.count()))
     }
 
     /// Key columns of the groups at `used`.

@@ -7,9 +7,10 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
 use datafusion::common::Result;
 use datafusion::physical_expr::expressions::Column;
-use segment::view::{DictionaryColumn, Nulls, RawColumn, Values};
+use segment::view::{Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values};
 
-use super::number::{BlockRows, codes_of};
+use super::fold::Counted;
+use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
 use crate::columns::{Source, Stored, batch};
 use crate::predicate::Inputs;
@@ -26,16 +27,32 @@ pub(super) enum Input<'a> {
     Rows,
     /// The plain column.
     Raw(RawColumn<'a>),
-    /// An expression of one column of codes, evaluated once for each code; null comes last.
-    Lookup {
-        codes: DictionaryColumn<'a>,
-        values: Numbers,
-        valid: Vec<bool>,
-    },
+    Lookup(Lookup<'a>),
     Evaluated {
         inputs: Inputs,
         sources: Vec<Source<'a>>,
     },
+}
+
+/// An expression of one column of codes, evaluated once for each code; null comes last.
+#[derive(Debug)]
+pub(super) struct Lookup<'a> {
+    codes: DictionaryColumn<'a>,
+    pub(super) values: Numbers,
+    pub(super) valid: Vec<bool>,
+    /// Some row may have no value.
+    pub(super) may_be_null: bool,
+    /// For sums: values less the base, where all fit.
+    pub(super) counted: Option<(i64, Vec<Counted>)>,
+}
+
+impl Numbers {
+    pub(super) fn as_raw(&self) -> RawValues<'_> {
+        match self {
+            Self::Long(values) => RawValues::I64(values),
+            Self::Double(values) => RawValues::F64(values),
+        }
+    }
 }
 
 impl<'a> Input<'a> {
@@ -70,64 +87,87 @@ impl<'a> Input<'a> {
                     Kind::Count => Numbers::Long(vec![0; count]),
                     _ => numbers(&values, aggregate.width)?,
                 };
-                let lookup = Self::Lookup {
+                let counted = match (aggregate.kind, &values) {
+                    (Kind::Sum | Kind::Avg, Numbers::Long(values)) => counted(values, &valid),
+                    _ => None,
+                };
+                let lookup = Lookup {
                     codes,
                     values,
+                    may_be_null: !valid[..count - usize::from(nulls.is_none())]
+                        .iter()
+                        .all(|valid| *valid),
                     valid,
+                    counted,
                 };
-                Ok((lookup, nulls))
+                Ok((Self::Lookup(lookup), nulls))
             }
         }
     }
+}
 
-    /// Values that are not simply in the column, and which of them are not null. Without `width`
-    /// no values are asked for.
-    pub(super) fn read(
+impl Lookup<'_> {
+    /// Where each row's value is.
+    pub(super) fn indices_into(
         &self,
-        rows: BlockRows<'_>,
         nulls: Option<Nulls<'_>>,
-        width: Option<Width>,
-    ) -> Result<(Option<Numbers>, Option<Vec<bool>>)> {
-        match self {
-            Self::Rows | Self::Raw(_) => Ok((None, None)),
-            Self::Lookup {
-                codes,
-                values,
-                valid,
-            } => {
-                let null_code = valid.len() - 1;
-                let range = rows.start..rows.start + rows.len;
-                let nulls = nulls.filter(|nulls| nulls.any_in(range.clone()));
-                let stored = codes_of(codes.codes(range), rows.picked);
-                let stored = stored.into_iter().enumerate();
-                let every = stored.map(|(at, code)| match nulls {
-                    Some(nulls) if nulls.is_null(rows.doc(at)) => null_code,
-                    _ => code as usize,
-                });
-                let every: Vec<usize> = every.collect();
-                let keep = every.iter().map(|code| valid[*code]).collect();
-                let numbers = width.map(|_| match values {
-                    Numbers::Long(values) => {
-                        Numbers::Long(every.iter().map(|code| values[*code]).collect())
+        rows: BlockRows<'_>,
+        indices: &mut Vec<u32>,
+    ) {
+        let null_at = self.codes.cardinality();
+        match (self.codes.codes(rows.range()), rows.nulls(nulls)) {
+            (Codes::U8(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
+            (Codes::U16(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
+            (Codes::U32(codes), None) => rows.each_into(indices, |row| codes[row as usize]),
+            (codes, Some(null)) => {
+                let or_null = |row: u32, code: u32| match null.contains(row) {
+                    true => null_at,
+                    false => code,
+                };
+                match codes {
+                    Codes::U8(codes) => {
+                        rows.each_into(indices, |row| or_null(row, codes[row as usize].into()));
                     }
-                    Numbers::Double(values) => {
-                        Numbers::Double(every.iter().map(|code| values[*code]).collect())
+                    Codes::U16(codes) => {
+                        rows.each_into(indices, |row| or_null(row, codes[row as usize].into()));
                     }
-                });
-                Ok((numbers, Some(keep)))
-            }
-            Self::Evaluated { inputs, sources } => {
-                let columns = sources
-                    .iter()
-                    .map(|source| source.array(rows.start, rows.len, rows.picked))
-                    .collect::<Result<Vec<_>>>()?;
-                let values = evaluated(inputs, columns, rows.count())?;
-                let keep = (values.logical_null_count() > 0).then(|| validity(&values));
-                let numbers = width.map(|width| numbers(&values, width)).transpose()?;
-                Ok((numbers, keep))
+                    Codes::U32(codes) => {
+                        rows.each_into(indices, |row| or_null(row, codes[row as usize]));
+                    }
+                }
             }
         }
     }
+}
+
+/// The expression's values and which of them are not null, `None` = all. Without `width` no values
+/// are asked for.
+pub(super) fn read(
+    (inputs, sources): (&Inputs, &[Source<'_>]),
+    rows: BlockRows<'_>,
+    width: Option<Width>,
+) -> Result<(Option<Numbers>, Option<Vec<bool>>)> {
+    let columns = sources
+        .iter()
+        .map(|source| source.array(rows.start, rows.len, rows.picked))
+        .collect::<Result<Vec<_>>>()?;
+    let values = evaluated(inputs, columns, rows.count())?;
+    let keep = (values.logical_null_count() > 0).then(|| validity(&values));
+    let numbers = width.map(|width| numbers(&values, width)).transpose()?;
+    Ok((numbers, keep))
+}
+
+/// The least value, and how much greater each is.
+fn counted(values: &[i64], valid: &[bool]) -> Option<(i64, Vec<Counted>)> {
+    let known = || values.iter().zip(valid).filter(|(_, valid)| **valid);
+    let base = known().map(|(value, _)| *value).min()?;
+    let table = values.iter().zip(valid).map(|(value, valid)| match valid {
+        true => u32::try_from(value.checked_sub(base)?)
+            .ok()
+            .map(Counted::new),
+        false => Some(Counted::NOTHING),
+    });
+    Some((base, table.collect::<Option<Vec<_>>>()?))
 }
 
 fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {

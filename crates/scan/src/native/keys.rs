@@ -21,7 +21,7 @@ use segment::view::{
 };
 use segment::{BLOCK_ROWS, SegmentView};
 
-use super::number::{BlockRows, Number, Seen, bits_of, codes_of, join, join_each, of_bits};
+use super::number::{BlockRows, Number, Seen, bits_of, join, join_each, join_or_null, of_bits};
 use super::rows::RowNumbers;
 use crate::columns::{Source, Stored, batch, longs};
 use crate::predicate::{Inputs, constants};
@@ -141,23 +141,26 @@ impl<'a> Key<'a> {
         groups: &mut [N],
     ) -> Result<()> {
         let domain = self.domain;
-        let range = rows.start..rows.start + rows.len;
-        let nulls = self.nulls.filter(|nulls| nulls.any_in(range.clone()));
-        let null = |at: usize| nulls.is_some_and(|nulls| nulls.is_null(rows.doc(at)));
+        let range = rows.range();
+        let nulls = rows.nulls(self.nulls);
+        let row = |at: usize| rows.picked.map_or(at as u32, |picked| picked[at]);
+        let null = |at: usize| nulls.as_ref().is_some_and(|nulls| nulls.contains(row(at)));
         match &mut self.kind {
             Kind::Constant(_) => {}
-            Kind::Codes(dictionary) if nulls.is_none() => match dictionary.codes(range) {
-                Codes::U8(codes) => join(codes, rows, domain, groups, u64::from),
-                Codes::U16(codes) => join(codes, rows, domain, groups, u64::from),
-                Codes::U32(codes) => join(codes, rows, domain, groups, u64::from),
+            Kind::Codes(dictionary) => match (dictionary.codes(range), &nulls) {
+                (Codes::U8(codes), None) => join(codes, rows, domain, groups, u64::from),
+                (Codes::U16(codes), None) => join(codes, rows, domain, groups, u64::from),
+                (Codes::U32(codes), None) => join(codes, rows, domain, groups, u64::from),
+                (Codes::U8(codes), Some(null)) => {
+                    join_or_null(codes, null, rows, domain, groups, u64::from);
+                }
+                (Codes::U16(codes), Some(null)) => {
+                    join_or_null(codes, null, rows, domain, groups, u64::from);
+                }
+                (Codes::U32(codes), Some(null)) => {
+                    join_or_null(codes, null, rows, domain, groups, u64::from);
+                }
             },
-            Kind::Codes(dictionary) => {
-                let codes = codes_of(dictionary.codes(range), rows.picked);
-                join_each(groups, domain, |at| match null(at) {
-                    true => domain - 1,
-                    false => codes[at],
-                });
-            }
             Kind::Direct { values, base, unit } if nulls.is_none() => {
                 join_direct(values.values(range), rows, (*base, *unit), domain, groups);
             }

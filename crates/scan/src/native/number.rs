@@ -1,5 +1,6 @@
 //! Numbers of rows: joining those of several keys, and the values that numbers stand for.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,9 +10,10 @@ use arrow::array::{
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
 use hashbrown::HashMap;
-use segment::view::{Codes, RawValues};
+use segment::view::{Nulls, RawValues};
 
 use crate::columns::longs;
+use crate::rows::BlockMask;
 
 /// Rows of a block: all `len` from `start`, or those `picked`, which are relative to it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,8 @@ pub(super) struct BlockRows<'r> {
     pub(super) start: u32,
     pub(super) len: u32,
     pub(super) picked: Option<&'r [u32]>,
+    /// The same rows.
+    pub(super) mask: &'r BlockMask,
 }
 
 impl BlockRows<'_> {
@@ -26,9 +30,23 @@ impl BlockRows<'_> {
         self.picked.map_or(self.len as usize, <[u32]>::len)
     }
 
-    /// Row of the segment.
-    pub(super) fn doc(&self, at: usize) -> u32 {
-        self.start + self.picked.map_or(at as u32, |rows| rows[at])
+    pub(super) fn range(&self) -> Range<u32> {
+        self.start..self.start + self.len
+    }
+
+    /// The null rows of the block; `None`: there is none.
+    pub(super) fn nulls(&self, nulls: Option<Nulls<'_>>) -> Option<BlockMask> {
+        let nulls = nulls.filter(|nulls| nulls.any_in(self.range()))?;
+        Some(BlockMask::of_nulls(nulls, self.start, self.len))
+    }
+
+    /// Replaces `into` by what `of` makes of each row, which is relative to the block.
+    pub(super) fn each_into(&self, into: &mut Vec<u32>, of: impl Fn(u32) -> u32) {
+        into.clear();
+        match self.picked {
+            None => into.extend((0..self.len).map(of)),
+            Some(rows) => into.extend(rows.iter().map(|row| of(*row))),
+        }
     }
 }
 
@@ -65,14 +83,6 @@ impl Number for u32 {
 impl Number for u64 {
     fn join(self, domain: u64, number: u64) -> Self {
         self.wrapping_mul(domain).wrapping_add(number)
-    }
-}
-
-pub(super) fn codes_of(codes: Codes<'_>, picked: Option<&[u32]>) -> Vec<u64> {
-    match codes {
-        Codes::U8(codes) => each(codes, picked, u64::from),
-        Codes::U16(codes) => each(codes, picked, u64::from),
-        Codes::U32(codes) => each(codes, picked, u64::from),
     }
 }
 
@@ -129,6 +139,33 @@ pub(super) fn join<T: Copy, N: Number>(
         Some(picked) => {
             for (group, row) in groups.iter_mut().zip(picked) {
                 *group = group.join(domain, number(values[*row as usize]));
+            }
+        }
+    }
+}
+
+/// As [`join`]; rows in `null` have the last number of the domain.
+pub(super) fn join_or_null<T: Copy, N: Number>(
+    values: &[T],
+    null: &BlockMask,
+    rows: BlockRows<'_>,
+    domain: u64,
+    groups: &mut [N],
+    number: impl Fn(T) -> u64,
+) {
+    let number = |row: u32| match null.contains(row) {
+        true => domain - 1,
+        false => number(values[row as usize]),
+    };
+    match rows.picked {
+        None => {
+            for (group, row) in groups.iter_mut().zip(0..rows.len) {
+                *group = group.join(domain, number(row));
+            }
+        }
+        Some(picked) => {
+            for (group, row) in groups.iter_mut().zip(picked) {
+                *group = group.join(domain, number(*row));
             }
         }
     }

@@ -155,6 +155,10 @@ const EXPRESSION_AGGREGATES: &[&str] = &[
     "max(delay + code)",
     "sum(length(city))",
     "avg(delay + 0.5)",
+    "avg(late) FILTER (WHERE flag)",
+    "sum(coalesce(late, -3))",
+    "avg(coalesce(delay, 7))",
+    "max(nullif(code, 42))",
 ];
 
 /// These go to the general operators.
