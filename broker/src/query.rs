@@ -90,15 +90,16 @@ const TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 fn warnings_of(statement: &Statement) -> Vec<String> {
     let known = |name: &str| KNOWN.contains(&name) || WITHOUT_MEANING.contains(&name);
     let unknown = statement.options.0.keys().filter(|name| !known(name));
-    let mut warnings: Vec<String> = unknown
+    unknown
         .map(|name| format!("option `{name}` has no effect"))
-        .collect();
-    if let Some(limit) = statement.limit_added {
-        warnings.push(format!(
-            "LIMIT {limit} was added; write a LIMIT to see more"
-        ));
-    }
-    warnings
+        .collect()
+}
+
+/// Said only when rows may have been left out.
+fn cut(statement: &Statement, rows: &Rows) -> Option<String> {
+    let limit = statement.limit_added?;
+    let found: usize = rows.batches.iter().map(|batch| batch.num_rows()).sum();
+    (found as u64 >= limit).then(|| format!("LIMIT {limit} was added; write a LIMIT to see more"))
 }
 
 /// Options of Pinot that change nothing here: not warned about.
@@ -185,6 +186,9 @@ impl Queries {
         outcome.result = Box::pin(self.run_inner(&request, &mut outcome)).await;
         let found = std::mem::take(&mut outcome.stats.warnings);
         outcome.warnings.extend(found);
+        if let (Some(statement), Ok(rows)) = (&outcome.statement, &outcome.result) {
+            outcome.warnings.extend(cut(statement, rows));
+        }
         outcome.elapsed = self.clock.monotonic() - started;
         let label = if outcome.result.is_ok() {
             "ok"

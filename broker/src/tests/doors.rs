@@ -91,6 +91,11 @@ async fn values_have_pinots_forms() {
         [2, "b", false, "", "NaN", "2013-01-01 00:00:00.12"],
     ]);
     assert_eq!(table["rows"], rows);
+    assert_eq!(body["warnings"], json!([]));
+    // Twelve rows, of which ten are shown.
+    let crossed = "SELECT a.id FROM things a, things b, things c";
+    let body = broker.pinot(crossed).await;
+    assert_eq!(body["numRowsResultSet"], 10);
     assert_eq!(
         body["warnings"],
         json!(["LIMIT 10 was added; write a LIMIT to see more"])
