@@ -92,6 +92,9 @@ pub struct StartArgs {
     pub set: Vec<String>,
 }
 
+const DEFAULT_BROKER: &str = "127.0.0.1:8099";
+const DEFAULT_CONTROLLER: &str = "127.0.0.1:9000";
+
 /// Where the running node is.
 #[derive(Clone, Debug, Args)]
 pub struct NodeArgs {
@@ -100,7 +103,7 @@ pub struct NodeArgs {
         long,
         global = true,
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8099"
+        default_value = DEFAULT_BROKER
     )]
     pub broker: String,
     /// Address of the controller
@@ -108,12 +111,29 @@ pub struct NodeArgs {
         long,
         global = true,
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9000"
+        default_value = DEFAULT_CONTROLLER
     )]
     pub controller: String,
     /// Added to the ports of both addresses
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
+}
+
+impl NodeArgs {
+    /// As they would be typed, with a space before each; empty for a node at the default place.
+    pub(crate) fn flags(&self) -> String {
+        let mut flags = String::new();
+        if self.broker != DEFAULT_BROKER {
+            flags.push_str(&format!(" --broker {}", self.broker));
+        }
+        if self.controller != DEFAULT_CONTROLLER {
+            flags.push_str(&format!(" --controller {}", self.controller));
+        }
+        if self.port_offset != 0 {
+            flags.push_str(&format!(" --port-offset {}", self.port_offset));
+        }
+        flags
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -76,6 +76,7 @@ impl Client {
             http,
             broker,
             controller,
+            flags: node.flags(),
         })
     }
 
@@ -85,6 +86,7 @@ impl Client {
             http,
             broker: broker.to_owned(),
             controller: controller.to_owned(),
+            flags: String::new(),
         })
     }
 

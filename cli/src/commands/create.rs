@@ -181,9 +181,10 @@ async fn wait_for_rows(client: &Client, table: &TableName) -> Result<()> {
         if let Some(rows) = rows.filter(|rows| *rows > 0) {
             println!(
                 "{table} answers: {} rows after {}\n\n\
-                 try: tannin sql \"SELECT * FROM {table} LIMIT 5\"",
+                 try: tannin sql \"SELECT * FROM {table} LIMIT 5\"{}",
                 units::grouped(rows),
-                units::elapsed(begun.elapsed().as_secs_f64() * 1000.0)
+                units::elapsed(begun.elapsed().as_secs_f64() * 1000.0),
+                client.flags,
             );
             return Ok(());
         }
@@ -191,7 +192,8 @@ async fn wait_for_rows(client: &Client, table: &TableName) -> Result<()> {
     }
     bail!(
         "`{table}` was created, but no row answers after {} s; \
-         `tannin table status {table}` says why",
-        FIRST_ROWS_WITHIN.as_secs()
+         `tannin table status {table}{}` says why",
+        FIRST_ROWS_WITHIN.as_secs(),
+        client.flags,
     )
 }

@@ -50,11 +50,12 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     let seconds = (workshop.clock.monotonic() - begun).as_secs_f64();
     println!(
         "{} rows into {name} in {seconds:.1} s ({} in {} segment{})\n\ntry: tannin sql \"SELECT * \
-         FROM {name} LIMIT 5\"",
+         FROM {name} LIMIT 5\"{}",
         units::grouped(loaded.rows),
         units::bytes(loaded.bytes),
         loaded.segments,
         if loaded.segments == 1 { "" } else { "s" },
+        client.flags,
     );
     Ok(())
 }
