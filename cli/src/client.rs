@@ -12,6 +12,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     pub broker: String,
     pub controller: String,
+    /// What has to follow a command so that it asks the same node.
+    pub(crate) flags: String,
 }
 
 /// Answer of `/v1/sql`.
