@@ -30,9 +30,9 @@ use crate::fault::from_fault;
 pub(crate) struct RemoteExec {
     plan: FragmentPlan,
     /// `None`: there is nothing to read for this partition.
-    parts: Vec<Option<FragmentPart>>,
+    parts: Arc<[Option<FragmentPart>]>,
     /// The servers' plan, for EXPLAIN.
-    shown: String,
+    shown: Arc<str>,
     properties: Arc<PlanProperties>,
     context: Arc<QueryContext>,
 }
@@ -50,11 +50,31 @@ impl RemoteExec {
         let hash = hasher.finish();
         Self {
             plan: FragmentPlan { bytes: plan, hash },
-            parts,
-            shown,
+            parts: parts.into(),
+            shown: shown.into(),
             properties,
             context,
         }
+    }
+
+    /// The same, asked for another query.
+    pub(crate) fn for_query(&self, context: &Arc<QueryContext>) -> Self {
+        Self {
+            plan: self.plan.clone(),
+            parts: Arc::clone(&self.parts),
+            shown: Arc::clone(&self.shown),
+            properties: Arc::clone(&self.properties),
+            context: Arc::clone(context),
+        }
+    }
+
+    /// About so many are held.
+    pub(crate) fn bytes(&self) -> usize {
+        let parts = self.parts.iter().flatten();
+        let scans = parts.flat_map(|part| part.whole.iter().chain(&part.shared_out));
+        let lists =
+            scans.map(|scan| size_of_val(&scan.sealed[..]) + size_of_val(&scan.consuming[..]));
+        self.plan.bytes.len() + self.shown.len() + lists.sum::<usize>()
     }
 
     pub(crate) fn shown(&self) -> &str {

@@ -2,7 +2,8 @@
 //!
 //! A table is planned as a scan whose partitions are servers ([`scan_exec`]). `cut` replaces what
 //! servers can do by themselves by a leaf that asks them (`gather`); DataFusion finishes the rest.
-//! Nothing here opens a segment.
+//! What was planned is kept for the same statement in the same state of the cluster
+//! (`templates`). Nothing here opens a segment.
 
 mod ask;
 mod catalog;
@@ -21,6 +22,7 @@ mod routing;
 pub mod scan_exec;
 pub mod system;
 mod table;
+mod templates;
 
 pub use context::{QueryContext, QueryStats};
 pub use dialect::{Aggregate, Dialect, Options, OutputColumn, Semantics, Shape, Statement, parse};

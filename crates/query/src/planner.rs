@@ -28,6 +28,7 @@ use crate::explain::explain;
 use crate::fault::to_fault;
 use crate::operators::{Arithmetic, align_ranges, before};
 use crate::system::SystemTables;
+use crate::templates::{Templates, is_timeless};
 
 #[derive(Clone, Debug)]
 pub struct PlannerConfig {
@@ -39,6 +40,9 @@ pub struct PlannerConfig {
 #[derive(Debug)]
 pub struct Planner {
     session: SessionState,
+    /// Where queries run.
+    task: Arc<TaskContext>,
+    templates: Templates,
     system: SystemTables,
     single_stage: Vec<Arc<dyn ExprPlanner>>,
     multi_stage: Vec<Arc<dyn ExprPlanner>>,
@@ -68,6 +72,8 @@ impl Planner {
             single_stage: before(Arithmetic::Double, session.expr_planners()),
             multi_stage: before(Arithmetic::OfSql, session.expr_planners()),
             system: SystemTables::new(cluster),
+            task: session.task_ctx(),
+            templates: Templates::default(),
             session,
         })
     }
@@ -77,21 +83,37 @@ impl Planner {
         statement: &Statement,
         context: &Arc<QueryContext>,
     ) -> Result<Planned, Fault> {
+        let fault = |error| statement.place(to_fault(&error, &statement.text));
+        let known = self.templates.find(statement, context).map_err(fault)?;
+        let (plan, explained) = match known {
+            Some(plan) => (plan, None),
+            None => self.plan_anew(statement, context).await.map_err(fault)?,
+        };
+        Ok(Planned {
+            plan,
+            task: Arc::clone(&self.task),
+            explained,
+            statement: statement.clone(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn templates_kept(&self) -> usize {
+        self.templates.len()
+    }
+
+    async fn plan_anew(
+        &self,
+        statement: &Statement,
+        context: &Arc<QueryContext>,
+    ) -> Result<(Arc<dyn ExecutionPlan>, Option<RecordBatch>)> {
         let mut session = self.session.clone();
         session.mark_start_execution();
         // `now()` is what the clock says, as everywhere.
         let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
         session.execution_props_mut().query_execution_start_time = now;
         // Planning is a large future.
-        let plan = Box::pin(self.physical_plan(&session, statement, context)).await;
-        let (plan, explained) =
-            plan.map_err(|error| statement.place(to_fault(&error, &statement.text)))?;
-        Ok(Planned {
-            plan,
-            task: session.task_ctx(),
-            explained,
-            statement: statement.clone(),
-        })
+        Box::pin(self.physical_plan(&session, statement, context)).await
     }
 
     async fn physical_plan(
@@ -122,8 +144,10 @@ impl Planner {
         if statement.semantics != Semantics::Standard {
             logical = align_ranges(logical)?;
         }
+        let is_timeless = is_timeless(&logical)?;
         let plan = session.create_physical_plan(&logical).await?;
         let plan = cut(plan, context)?;
+        self.templates.keep(statement, context, is_timeless, &plan);
         let explained = statement.explain.then(|| explain(&plan)).transpose()?;
         Ok((plan, explained))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use arrow::array::{
     Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray,
@@ -258,8 +259,11 @@ impl Laid {
 pub(super) struct Cluster {
     pub(super) servers: HashMap<String, Arc<FakeServer>>,
     pub(super) state: watch::Sender<Arc<ClusterState>>,
+    /// What the clock says, and whose turn it is.
+    pub(super) now_ms: AtomicI64,
+    pub(super) turn: AtomicUsize,
+    pub(super) planner: Planner,
     network: Arc<InProcessNetwork>,
-    planner: Planner,
     tables: Vec<Laid>,
 }
 
@@ -316,6 +320,8 @@ impl Cluster {
         Self {
             servers: running,
             state,
+            now_ms: AtomicI64::new(NOW_MS),
+            turn: AtomicUsize::new(0),
             network,
             planner,
             tables,
@@ -337,12 +343,13 @@ impl Cluster {
 
     async fn run(&self, sql: &str, dialect: Dialect, null_mode: NullMode) -> Result<Given, Fault> {
         let statement = parse(sql, dialect, Options::default(), 10)?;
+        let now_ms = self.now_ms.load(Ordering::Relaxed);
         let context = Arc::new(QueryContext {
             network: Arc::clone(&self.network) as Arc<dyn rpc::Network>,
-            clock: ManualClock::at_ms(NOW_MS),
+            clock: ManualClock::at_ms(now_ms),
             cluster: Arc::clone(&self.state.borrow()),
-            turn: 0,
-            deadline_ms: NOW_MS + 10_000,
+            turn: self.turn.load(Ordering::Relaxed),
+            deadline_ms: now_ms + 10_000,
             null_mode,
             native_operators: true,
             stats: Mutex::default(),

@@ -4,6 +4,7 @@ mod double;
 mod faults;
 mod queries;
 mod system;
+mod templates;
 
 use std::sync::Arc;
 
