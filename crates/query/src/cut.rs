@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinType, Result};
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
@@ -87,6 +88,9 @@ fn is_for_servers(node: &Plan) -> bool {
     if node.is::<SegmentScanExec>() {
         return true;
     }
+    if waits_for_subquery(node) {
+        return false;
+    }
     if let Some(join) = node.downcast_ref::<HashJoinExec>() {
         let local = matches!(
             join.join_type(),
@@ -103,10 +107,23 @@ fn is_for_servers(node: &Plan) -> bool {
     reads_only_dimension_tables(node)
 }
 
+/// The value of a scalar subquery is known at the broker alone.
+fn waits_for_subquery(node: &Plan) -> bool {
+    let mut waits = false;
+    let looked = node.apply_expressions(&mut |expr| {
+        waits |= expr.exists(|part| Ok(part.is::<ScalarSubqueryExpr>()))?;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    waits || looked.is_err()
+}
+
 /// One server can execute the whole subtree, and its rows are all there are.
 fn reads_only_dimension_tables(node: &Plan) -> bool {
     if let Some(scan) = node.downcast_ref::<SegmentScanExec>() {
         return scan.description().is_dimension_table;
+    }
+    if waits_for_subquery(node) {
+        return false;
     }
     let may_finish = works_by_partition(node)
         || node.is::<AggregateExec>()

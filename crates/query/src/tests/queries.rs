@@ -33,6 +33,9 @@ const QUERIES: &[&str] = &[
     "SELECT COUNT(*) FROM flights a JOIN flights b ON a.ts = b.ts WHERE a.carrier = 'AA'",
     "SELECT carrier FROM flights WHERE delay > 30 UNION SELECT carrier FROM airlines ORDER BY 1",
     "SELECT MAX(delay) - (SELECT AVG(delay) FROM flights) FROM flights",
+    "SELECT COUNT(*) FROM flights WHERE delay > (SELECT AVG(delay) FROM flights)",
+    "SELECT carrier, SUM(delay + (SELECT MAX(delay) FROM flights)) FROM flights GROUP BY carrier ORDER BY 1",
+    "SELECT name FROM airlines WHERE carrier < (SELECT MAX(carrier) FROM flights) ORDER BY name LIMIT 2",
     "SELECT 1 + 1 AS two, 'x' AS x",
     "SELECT carrier, COUNT(*) FROM flights WHERE ts >= '1970-01-03' AND ts < '1970-01-05T12:00:00' GROUP BY carrier ORDER BY 1",
 ];
