@@ -27,6 +27,9 @@ use anyhow::{Context, Result};
 
 use args::{Cli, Command};
 
+/// Of each thread; only what is used takes memory. Planning goes as deep as a statement does.
+const STACK_BYTES: usize = 64 << 20;
+
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<()> {
     #[cfg(feature = "failpoints")]
@@ -41,6 +44,7 @@ pub fn run(cli: Cli) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_BYTES)
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {

@@ -295,6 +295,18 @@ fn errors_point_at_the_place() {
     assert_eq!(answer.status.code(), Some(1));
     let text = err(&answer);
     assert!(text.contains("  nonsense\n    ^"), "{text}");
+
+    // As deep as a statement may be, and deeper.
+    let chain = |terms: usize| {
+        let terms: Vec<String> = (0..terms).map(|n| format!("id <> {n}")).collect();
+        let terms = terms.join(" AND ");
+        format!("SELECT COUNT(*) AS n FROM (VALUES (1), (5000)) AS t (id) WHERE {terms}")
+    };
+    let answer = node.run(&["sql", "--format=csv", &chain(2_000)]);
+    assert_eq!(out(&answer), "n\n1\n", "{}", err(&answer));
+    let answer = node.run(&["sql", &chain(3_000)]);
+    assert!(err(&answer).contains("operators"), "{}", err(&answer));
+    assert!(node.run(&["sql", "SELECT 1"]).status.success());
 }
 
 #[test]

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{Expr, LimitClause, Statement as SqlStatement, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use schemas::fault::pinot_code as code;
 use schemas::{Fault, FaultKind, Span};
 
@@ -193,7 +195,49 @@ fn syntax(message: &str) -> Fault {
     Fault::new(FaultKind::Invalid, code::SQL_PARSING, message)
 }
 
+/// Planning follows the tree of a statement by recursion, and chains of operators make it as deep
+/// as they are long: more than these do not fit on the stack that threads have.
+const OPERATORS_MAX: usize = 2_000;
+
+fn check_depth(text: &str) -> Result<(), Fault> {
+    // Each operator has an operand.
+    if text.len() < 2 * OPERATORS_MAX {
+        return Ok(());
+    }
+    // A text that is no SQL is refused by the parser, with its place.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else {
+        return Ok(());
+    };
+    let operators = tokens.iter().filter(|token| is_operator(token)).count();
+    if operators > OPERATORS_MAX {
+        return Err(syntax(&format!(
+            "the statement has {operators} operators and at most {OPERATORS_MAX} are planned; \
+             write `x IN (…)` for many comparisons of one column"
+        )));
+    }
+    Ok(())
+}
+
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::UNION
+                | Keyword::INTERSECT
+                | Keyword::EXCEPT
+                | Keyword::JOIN
+        ),
+        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod => true,
+        Token::StringConcat | Token::DoubleColon => true,
+        _ => false,
+    }
+}
+
 fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
+    check_depth(text)?;
     let parsed = Parser::parse_sql(&GenericDialect {}, text).map_err(|error| {
         let error = datafusion::common::DataFusionError::SQL(Box::new(error), None);
         crate::to_fault(&error, text)

@@ -138,3 +138,18 @@ fn the_place_of_a_fault_is_in_the_text_as_it_was_sent() {
     let span = fault.span.unwrap();
     assert_eq!(&sent[span.start as usize..span.end as usize], ")");
 }
+
+#[test]
+fn a_statement_that_is_too_deep_is_refused() {
+    let chain = |terms: usize| {
+        let terms: Vec<String> = (0..terms).map(|n| format!("a <> {n}")).collect();
+        format!("SELECT a FROM t WHERE {}", terms.join(" AND "))
+    };
+    let parsed = |sql: &str| parse(sql, Dialect::Standard, Options::default(), 10);
+    let fault = parsed(&chain(2_002)).unwrap_err();
+    assert_eq!(fault.code, code::SQL_PARSING);
+    assert!(fault.message.contains("2001 operators"), "{fault}");
+    // A long list is not deep.
+    let list: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    parsed(&format!("SELECT a FROM t WHERE a IN ({})", list.join(","))).unwrap();
+}
