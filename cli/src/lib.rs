@@ -42,6 +42,7 @@ pub fn run(cli: Cli) -> Result<()> {
         }
         _ => {}
     }
+    machine::keep_memory_small();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)

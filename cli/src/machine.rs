@@ -28,8 +28,17 @@ fn total_of(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Gives the allocator's free pages back to the system. By itself it does so only while it is
-/// used: a node that fell silent after a load would keep them.
+/// `mi_option_purge_delay` of mimalloc's `mi_option_e`; the crate names only some of them.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// Free pages go back to the system at once. To be called before anything is started.
+pub(crate) fn keep_memory_small() {
+    // SAFETY: options may be set at any time; this one exists in versions 2 and 3.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) };
+}
+
+/// Gives back what threads still keep that have nothing to do: by itself the allocator looks only
+/// while it is used, and a node that fell silent after a load would keep it.
 pub(crate) fn give_back_memory() {
     // SAFETY: may be called at any time from any thread.
     unsafe { libmimalloc_sys::mi_collect(true) };
