@@ -25,7 +25,7 @@ use figures::{Figures, Times};
 const FLIGHTS: i64 = 336_776;
 const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(20);
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(12);
 const STARTS: usize = 5;
 const QUERIES: usize = 3000;
 const WARM_UP: usize = 300;
