@@ -109,7 +109,9 @@ async fn verdict(
     };
     match source.partitions(&stream.topic).await {
         Err(error) => Some(error.to_string()),
-        Ok(_) if consumers.is_empty() => Some("no server has told of it yet, which each does every second".to_owned()),
+        Ok(_) if consumers.is_empty() => {
+            Some("no server has told of it yet, which each does every second".to_owned())
+        }
         Ok(_) => {
             let behind = consumers.iter().any(|c| c.log_end_offset > c.next_offset);
             let empty = format!("topic `{}` is empty", stream.topic);

@@ -12,7 +12,9 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use datafusion::sql::sqlparser::ast::{Expr, LimitClause, Statement as SqlStatement, Value};
+use datafusion::sql::sqlparser::ast::{
+    Expr, LimitClause, SelectFlavor, SetExpr, Statement as SqlStatement, Value,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -134,6 +136,14 @@ pub fn parse(
             "only queries are answered here: SELECT, WITH, VALUES, EXPLAIN",
         ));
     };
+    if let SetExpr::Select(select) = query.body.as_ref()
+        && select.projection.is_empty()
+        && select.flavor == SelectFlavor::Standard
+    {
+        return Err(syntax(
+            "the list of SELECT is empty; name columns, or write *",
+        ));
+    }
     let mut limit_added = None;
     if semantics == Semantics::SingleStage
         && query.limit_clause.is_none()

@@ -153,3 +153,12 @@ fn a_statement_that_is_too_deep_is_refused() {
     let list: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
     parsed(&format!("SELECT a FROM t WHERE a IN ({})", list.join(","))).unwrap();
 }
+
+#[test]
+fn an_empty_list_is_a_fault_of_syntax() {
+    let parsed = |sql: &str| parse(sql, Dialect::Pinot, Options::default(), 10);
+    let fault = parsed("SELECT FROM WHERE").unwrap_err();
+    assert_eq!(fault.code, code::SQL_PARSING);
+    parsed("SELECT * FROM t").unwrap();
+    parsed("FROM t").unwrap();
+}
