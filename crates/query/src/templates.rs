@@ -54,19 +54,25 @@ struct Key {
 
 #[derive(Debug)]
 struct Template {
-    cluster: Arc<ClusterState>,
     plan: Plan,
     /// What planning had found.
     stats: QueryStats,
 }
 
+/// Plans of one snapshot; none of an older one is held.
 #[derive(Debug, Default)]
-pub(crate) struct Templates(Mutex<HashMap<Key, Template>>);
+struct Kept {
+    cluster: Arc<ClusterState>,
+    plans: HashMap<Key, Template>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Templates(Mutex<Kept>);
 
 impl Templates {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.0.lock().len()
+        self.0.lock().plans.len()
     }
 
     /// The plan for this query, when the same was planned in the same state of the cluster.
@@ -80,10 +86,9 @@ impl Templates {
         }
         let key = Key::new(statement, context);
         let plan = {
-            let templates = self.0.lock();
-            let known = templates.get(&key);
-            let current = known.filter(|known| Arc::ptr_eq(&known.cluster, &context.cluster));
-            let Some(template) = current else {
+            let kept = self.0.lock();
+            let is_current = Arc::ptr_eq(&kept.cluster, &context.cluster);
+            let Some(template) = kept.plans.get(&key).filter(|_| is_current) else {
                 return Ok(None);
             };
             context.stats.lock().clone_from(&template.stats);
@@ -107,18 +112,18 @@ impl Templates {
             return;
         }
         let template = Template {
-            cluster: Arc::clone(&context.cluster),
             plan: Arc::clone(plan),
             stats: context.stats.lock().clone(),
         };
-        let mut templates = self.0.lock();
-        if templates.len() >= TEMPLATES_MAX {
-            templates.retain(|_, known| Arc::ptr_eq(&known.cluster, &context.cluster));
+        let mut kept = self.0.lock();
+        let is_current = Arc::ptr_eq(&kept.cluster, &context.cluster);
+        if !is_current || kept.plans.len() >= TEMPLATES_MAX {
+            *kept = Kept {
+                cluster: Arc::clone(&context.cluster),
+                plans: HashMap::new(),
+            };
         }
-        if templates.len() >= TEMPLATES_MAX {
-            templates.clear();
-        }
-        templates.insert(Key::new(statement, context), template);
+        kept.plans.insert(Key::new(statement, context), template);
     }
 }
 
