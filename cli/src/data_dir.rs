@@ -25,8 +25,10 @@ pub(crate) struct DataDir {
 
 impl DataDir {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path)
-            .with_context(|| format!("cannot create the data dir `{}`", path.display()))?;
+        fs::create_dir_all(path).with_context(|| {
+            let path = path.display();
+            format!("cannot create the data dir `{path}`; choose another with --data-dir")
+        })?;
         let path = path
             .canonicalize()
             .with_context(|| format!("cannot open the data dir `{}`", path.display()))?;

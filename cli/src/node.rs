@@ -265,8 +265,7 @@ impl<'a> Builder<'a> {
 
     async fn start_controller(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
         let path = self.node.dir.join("metastore.db");
-        let store = SqliteStore::open(&path, Arc::clone(&self.node.clock)).await;
-        let store = store.with_context(|| format!("cannot open `{}`", path.display()))?;
+        let store = SqliteStore::open(&path, Arc::clone(&self.node.clock)).await?;
         let settings = &self.settings.controller;
         let config = controller::Config {
             instance: instance("Controller", &self.node.addresses.controller_http).0,

@@ -4,12 +4,11 @@ use schemas::{Fault, FaultKind};
 
 #[derive(Debug, thiserror::Error)]
 pub enum MetaError {
-    #[error("the metadata in `{path}` cannot be opened")]
-    Open {
-        path: String,
-        #[source]
-        source: sqlx::Error,
-    },
+    #[error(
+        "the metadata in `{path}` cannot be opened: {reason}; restore the file, or start with \
+         another data dir"
+    )]
+    Open { path: String, reason: String },
     #[error("the metadata store failed")]
     Store(#[from] sqlx::Error),
     #[error("the metadata store has stopped")]
@@ -27,6 +26,14 @@ impl MetaError {
             Self::Corrupt { .. } => FaultKind::Internal,
             Self::Conflict { .. } => FaultKind::Conflict,
         }
+    }
+}
+
+/// What the database says, once.
+pub(crate) fn reason(error: &sqlx::Error) -> String {
+    match error.as_database_error() {
+        Some(error) => error.message().to_owned(),
+        None => error.to_string(),
     }
 }
 

@@ -17,6 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, SqlitePool};
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 
+use crate::error::reason;
 use crate::memory::{Effect, Effects, Rules};
 use crate::{Change, Entry, LeaseId, MetaError, MetaStore, Revision, Txn, TxnOutcome};
 
@@ -40,9 +41,9 @@ struct Inner {
 impl SqliteStore {
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, MetaError> {
         let name = path.display().to_string();
-        let failed = |source| MetaError::Open {
+        let failed = |error: sqlx::Error| MetaError::Open {
             path: name.clone(),
-            source,
+            reason: reason(&error),
         };
         let options = SqliteConnectOptions::new()
             .filename(path)

@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ pub(super) struct Partition {
     limits: Limits,
     writer: Mutex<Writer>,
     state: Mutex<State>,
+    /// The last access to the disk failed, which was told.
+    fails: AtomicBool,
 }
 
 /// What all partitions of a log have in common.
@@ -108,6 +111,7 @@ impl Partition {
             limits,
             writer: Mutex::new(writer),
             state: Mutex::new(state),
+            fails: AtomicBool::new(false),
         })
     }
 
@@ -158,6 +162,7 @@ impl Partition {
         };
         let written = written.and_then(|()| writer.append(&batch, durable));
         written.map_err(|error| self.storage_error("append", &error))?;
+        self.works();
 
         let mut state = self.state.lock();
         state.history.note(&header, outcome(&batch));
@@ -319,9 +324,19 @@ impl Partition {
         self.state.lock().history.greatest_producer()
     }
 
+    /// Clients try again and again: the first failure is told, and when it works again.
     fn storage_error(&self, what: &str, error: &io::Error) -> i16 {
-        tracing::error!(folder = %self.folder.display(), %error, "the built-in log cannot {what}");
+        if !self.fails.swap(true, Ordering::Relaxed) {
+            tracing::error!(folder = %self.folder.display(), %error,
+                "the built-in log cannot {what}; free space or mend the disk, producers try again");
+        }
         code::STORAGE_ERROR
+    }
+
+    fn works(&self) {
+        if self.fails.swap(false, Ordering::Relaxed) {
+            tracing::warn!(folder = %self.folder.display(), "the built-in log works again");
+        }
     }
 }
 
