@@ -173,6 +173,11 @@ pub(crate) fn differences(
     let bare = |column: &ColumnSpec| ColumnSpec {
         inverted_index: false,
         no_dictionary: false,
+        range_index: false,
+        bloom_filter: None,
+        text_index: None,
+        json_index: None,
+        timestamp_index: Vec::new(),
         ..column.clone()
     };
     let mut differ = Vec::new();

@@ -43,6 +43,8 @@ pub struct TableSpec {
     pub retention: Retention,
     pub stream: Option<StreamSpec>,
     pub flush: FlushLimits,
+    #[serde(default)]
+    pub star_trees: Vec<StarTreeSpec>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,9 +60,23 @@ pub struct ColumnSpec {
     pub length_max: u32,
     /// Format of a TIMESTAMP or date-time column in the events, when it is not epoch or ISO 8601.
     pub time_format: Option<String>,
+    /// Several values a row: `List` in Arrow, any of them matches a predicate.
+    #[serde(default)]
+    pub multi_value: bool,
     pub inverted_index: bool,
     /// Kept raw even when a dictionary would be smaller.
     pub no_dictionary: bool,
+    #[serde(default)]
+    pub range_index: bool,
+    #[serde(default)]
+    pub bloom_filter: Option<BloomFilterSpec>,
+    #[serde(default)]
+    pub text_index: Option<TextIndexSpec>,
+    #[serde(default)]
+    pub json_index: Option<JsonIndexSpec>,
+    /// Buckets that are computed once, when the segment is sealed.
+    #[serde(default)]
+    pub timestamp_index: Vec<TimeGranularity>,
 }
 
 impl ColumnSpec {
@@ -73,10 +89,125 @@ impl ColumnSpec {
             not_null: false,
             length_max: 512,
             time_format: None,
+            multi_value: false,
             inverted_index: false,
             no_dictionary: false,
+            range_index: false,
+            bloom_filter: None,
+            text_index: None,
+            json_index: None,
+            timestamp_index: Vec::new(),
         }
     }
+}
+
+/// A filter for each segment that tells which values are surely not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BloomFilterSpec {
+    /// Share of absent values that are not told, in (0, 1).
+    pub false_positives: f64,
+    pub bytes_max: u64,
+}
+
+impl Default for BloomFilterSpec {
+    fn default() -> Self {
+        Self {
+            false_positives: 0.05,
+            bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// How a text is taken apart into terms.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextIndexSpec {
+    pub analyzer: TextAnalyzer,
+    /// Terms that are not indexed.
+    pub stop_words: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextAnalyzer {
+    /// Words, in lower case.
+    #[default]
+    Standard,
+    /// Words between white space, in their case.
+    Whitespace,
+    /// The text as one term.
+    Keyword,
+    /// As `Standard`, words cut to their English stem.
+    English,
+}
+
+/// Which paths of a JSON document are indexed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JsonIndexSpec {
+    /// Levels of nesting that are flattened; `None`: all.
+    pub levels_max: Option<u32>,
+    pub exclude_array: bool,
+    pub include_paths: Vec<String>,
+    pub exclude_paths: Vec<String>,
+    pub exclude_fields: Vec<String>,
+    /// Longer values are not indexed, in bytes; 0: no limit.
+    pub value_bytes_max: u32,
+}
+
+impl Default for JsonIndexSpec {
+    fn default() -> Self {
+        Self {
+            levels_max: None,
+            exclude_array: false,
+            include_paths: Vec::new(),
+            exclude_paths: Vec::new(),
+            exclude_fields: Vec::new(),
+            value_bytes_max: 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TimeGranularity {
+    Millisecond,
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+/// Sums over every combination of some columns, computed when a segment is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StarTreeSpec {
+    pub dimensions: Vec<String>,
+    /// Dimensions without a star node.
+    pub no_star: Vec<String>,
+    pub aggregates: Vec<StarTreeAggregate>,
+    /// A node with fewer rows is not split.
+    pub leaf_rows_max: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StarTreeAggregate {
+    pub function: StarTreeFunction,
+    /// `None`: rows are counted.
+    pub column: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StarTreeFunction {
+    Count,
+    Sum,
+    Min,
+    Max,
+    Avg,
+    DistinctCountHll,
+    PercentileTDigest,
 }
 
 /// What the minion removes. A segment goes when all its rows are too old, or when newer segments

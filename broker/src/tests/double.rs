@@ -62,6 +62,7 @@ pub(super) fn spec() -> TableSpec {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     }
 }
 

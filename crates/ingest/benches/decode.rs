@@ -85,5 +85,6 @@ fn spec() -> Arc<TableSpec> {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     })
 }

@@ -289,6 +289,7 @@ mod tests {
             retention: Retention::default(),
             stream: None,
             flush: FlushLimits::default(),
+            star_trees: Vec::new(),
         })
     }
 

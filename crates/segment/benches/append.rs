@@ -96,6 +96,7 @@ fn spec() -> Result<TableSpec, Box<dyn Error>> {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     })
 }
 

@@ -74,6 +74,7 @@ fn spec(id: TableId) -> TableSpec {
             rows_max: ROWS_MAX,
             ..FlushLimits::default()
         },
+        star_trees: Vec::new(),
     }
 }
 

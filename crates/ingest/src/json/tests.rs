@@ -26,6 +26,7 @@ pub(crate) fn spec(columns: &[(&str, DataType)]) -> Arc<TableSpec> {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     })
 }
 

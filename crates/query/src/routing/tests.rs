@@ -27,6 +27,7 @@ fn spec() -> TableSpec {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     }
 }
 

@@ -45,6 +45,7 @@ fn spec(name: &str, table_type: TableType, columns: &[(&str, DataType)]) -> Tabl
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     }
 }
 

@@ -76,6 +76,7 @@ fn spec_of(columns: Vec<ColumnSpec>) -> TableSpec {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
+        star_trees: Vec::new(),
     }
 }
 

@@ -98,5 +98,6 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         retention: config.retention,
         stream: config.stream.clone(),
         flush: config.flush,
+        star_trees: Vec::new(),
     }
 }
