@@ -103,12 +103,11 @@ fn cut(statement: &Statement, rows: &Rows) -> Option<String> {
 }
 
 /// Options of Pinot that change nothing here: not warned about.
-const WITHOUT_MEANING: [&str; 11] = [
+const WITHOUT_MEANING: [&str; 10] = [
     "preservetype",
     "responseformat",
     "groupbymode",
     "trace",
-    "maxexecutionthreads",
     "numreplicagroupstoquery",
     "minsegmentgrouptrimsize",
     "minservergrouptrimsize",
@@ -116,11 +115,16 @@ const WITHOUT_MEANING: [&str; 11] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 10] = [
     "usemultistageengine",
     "timeoutms",
     "enablenullhandling",
     "nativeoperators",
+    "usestartree",
+    "skipindexes",
+    "plantemplates",
+    "maxthreads",
+    "maxexecutionthreads",
     "clientqueryid",
 ];
 
@@ -237,7 +241,7 @@ impl Queries {
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
             let state = Arc::clone(&cluster.borrow_and_update());
-            let context = Arc::new(self.context(statement, dialect, state, deadline_ms));
+            let context = Arc::new(self.context(statement, dialect, state, deadline_ms)?);
             let result = self.execute(statement, &context).await;
             outcome.stats = context.stats.lock().clone();
             attempts_left -= 1;
@@ -262,22 +266,22 @@ impl Queries {
         dialect: Dialect,
         cluster: Arc<ClusterState>,
         deadline_ms: i64,
-    ) -> QueryContext {
+    ) -> Result<QueryContext, Fault> {
         let options = &statement.options;
         let null_mode = match (options.flag("enableNullHandling"), dialect) {
             (Some(true), _) | (None, Dialect::Standard) => NullMode::ThreeValued,
             _ => NullMode::Defaults,
         };
-        QueryContext {
+        Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
             cluster,
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
             deadline_ms,
             null_mode,
-            native_operators: options.flag("nativeOperators").unwrap_or(true),
+            options: options.of_scan()?,
             stats: Mutex::default(),
-        }
+        })
     }
 
     async fn execute(

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod ids;
 pub mod pinot;
 pub mod proto;
+mod scan_options;
 pub mod segment;
 pub mod table;
 pub mod task;

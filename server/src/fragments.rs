@@ -17,7 +17,7 @@ use query::ipc::encode_batches;
 use query::system::{CONSUMING, REJECTED_ROWS};
 use rpc::{AnswerStream, FragmentApi};
 use runtime::CancellationToken;
-use scan::{Engine, Fragment, FragmentResult, NativeOperators};
+use scan::{Engine, Fragment, FragmentResult};
 use schemas::fault::pinot_code;
 use schemas::proto::{
     FragmentAnswer, FragmentRequest, MissingSegment, PartitionOffset, SegmentRef, SystemRowsReply,
@@ -115,17 +115,13 @@ impl Fragments {
         selection: &Selection,
         cancel: &CancellationToken,
     ) -> Result<FragmentResult, Fault> {
-        let native = match request.native_operators {
-            true => NativeOperators::On,
-            false => NativeOperators::Off,
-        };
         let fragment = Fragment {
             plan: request.plan.clone(),
             template_hash: request.template_hash,
             tables: selection.tables.clone(),
             specs: selection.specs.clone(),
             null_mode: request.null_mode(),
-            native,
+            options: request.options.clone().unwrap_or_default(),
             cancel: cancel.clone(),
         };
         self.engine.run(fragment).await

@@ -236,7 +236,7 @@ impl QueryContext {
             deadline_ms: self.deadline_ms,
             memory_bytes: 0,
             null_mode: self.null_mode.into(),
-            native_operators: self.native_operators,
+            options: Some(self.options.clone()),
         }
     }
 }

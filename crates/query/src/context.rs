@@ -8,7 +8,7 @@ use rpc::Network;
 use runtime::Clock;
 use schemas::InstanceId;
 use schemas::cluster::ClusterState;
-use schemas::proto::{NullMode, ScanStats};
+use schemas::proto::{NullMode, ScanOptions, ScanStats};
 
 /// Made by the broker for each query.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct QueryContext {
     /// Epoch milliseconds.
     pub deadline_ms: i64,
     pub null_mode: NullMode,
-    pub native_operators: bool,
+    pub options: ScanOptions,
     pub stats: Mutex<QueryStats>,
 }
 

@@ -81,7 +81,7 @@ impl Templates {
         statement: &Statement,
         context: &Arc<QueryContext>,
     ) -> Result<Option<Plan>> {
-        if statement.explain {
+        if statement.explain || context.options.without_plan_templates {
             return Ok(None);
         }
         let key = Key::new(statement, context);
@@ -105,7 +105,8 @@ impl Templates {
         is_timeless: bool,
         plan: &Plan,
     ) {
-        if statement.explain || !is_timeless || !can_be_reset(plan) {
+        let wanted = !statement.explain && !context.options.without_plan_templates;
+        if !wanted || !is_timeless || !can_be_reset(plan) {
             return;
         }
         if statement.text.len() + bytes_of(plan) > TEMPLATE_BYTES_MAX {

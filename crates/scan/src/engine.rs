@@ -22,7 +22,7 @@ use query::codec::{ScanFactory, decode_plan};
 use query::scan_exec::ScanDescription;
 use query::to_fault;
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
-use schemas::proto::{NullMode, ScanStats};
+use schemas::proto::{NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
 
@@ -36,12 +36,6 @@ pub struct EngineConfig {
     pub fragment_memory_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NativeOperators {
-    On,
-    Off,
-}
-
 /// A part of a query for this server.
 #[derive(Clone, Debug)]
 pub struct Fragment {
@@ -52,7 +46,7 @@ pub struct Fragment {
     pub tables: HashMap<TableId, Vec<SegmentView>>,
     pub specs: HashMap<TableId, Arc<TableSpec>>,
     pub null_mode: NullMode,
-    pub native: NativeOperators,
+    pub options: ScanOptions,
     pub cancel: CancellationToken,
 }
 
@@ -158,6 +152,7 @@ impl Engine {
             pool: self.pool.clone(),
             counters: Default::default(),
             cancel: fragment.cancel,
+            options: fragment.options,
         });
         let factory = Factory {
             tables: fragment.tables,
@@ -166,7 +161,6 @@ impl Engine {
         };
         let plan = decode_plan(&fragment.plan, &self.decoding, Arc::new(factory))?;
         let rule = NativeAggregates {
-            native: fragment.native,
             shared: Arc::clone(&shared),
         };
         let plan = rule.optimize(plan, self.decoding.session_config().options())?;

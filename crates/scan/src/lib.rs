@@ -15,4 +15,4 @@ mod rows;
 mod scan_exec;
 mod stats;
 
-pub use engine::{Engine, EngineConfig, Fragment, FragmentResult, FragmentStream, NativeOperators};
+pub use engine::{Engine, EngineConfig, Fragment, FragmentResult, FragmentStream};

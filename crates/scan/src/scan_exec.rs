@@ -21,6 +21,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use query::scan_exec::ScanDescription;
 use runtime::{CancellationToken, ComputePool};
 use schemas::TableSpec;
+use schemas::proto::ScanOptions;
 use segment::{BLOCK_ROWS, SegmentView};
 
 use crate::columns::{batch, external, source};
@@ -37,6 +38,17 @@ pub(crate) struct Shared {
     pub(crate) pool: ComputePool,
     pub(crate) counters: Counters,
     pub(crate) cancel: CancellationToken,
+    pub(crate) options: ScanOptions,
+}
+
+impl Shared {
+    /// Threads that the query may keep busy here.
+    pub(crate) fn threads(&self) -> usize {
+        match self.options.threads_max {
+            0 => self.pool.threads(),
+            threads => self.pool.threads().min(threads as usize),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -102,6 +114,7 @@ impl<'a> BlockFilter<'a> {
         view: &'a SegmentView,
         spec: &TableSpec,
         description: &ScanDescription,
+        options: &ScanOptions,
         counters: &'a Counters,
     ) -> Result<Option<Self>> {
         let consuming = u64::from(view.is_consuming());
@@ -115,6 +128,7 @@ impl<'a> BlockFilter<'a> {
             spec,
             table_schema: &description.table_schema,
             null_mode: description.null_mode,
+            options,
             counters,
         };
         let Compiled::Rows(mut conjuncts) = compiler.compile(&description.filters)? else {
@@ -200,7 +214,8 @@ impl ServerScanExec {
                 0 => &self.shared.counters,
                 _ => &counted,
             };
-            let filter = BlockFilter::new(view, &self.spec, &self.description, counters)?;
+            let options = &self.shared.options;
+            let filter = BlockFilter::new(view, &self.spec, &self.description, options, counters)?;
             if let Some(mut filter) = filter {
                 filter.block = cursor.block;
                 filter.counters = &self.shared.counters;

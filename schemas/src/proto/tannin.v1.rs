@@ -44,9 +44,33 @@ pub struct FragmentRequest {
     pub memory_bytes: u64,
     #[prost(enumeration = "NullMode", tag = "8")]
     pub null_mode: i32,
-    /// false = the general operators only
-    #[prost(bool, tag = "9")]
-    pub native_operators: bool,
+    #[prost(message, optional, tag = "10")]
+    pub options: ::core::option::Option<ScanOptions>,
+}
+/// What a query forbids or limits; nothing set: the server does as it thinks best.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScanOptions {
+    /// the general operators only
+    #[prost(bool, tag = "1")]
+    pub without_native_operators: bool,
+    #[prost(bool, tag = "2")]
+    pub without_star_trees: bool,
+    /// planned anew, whatever is kept
+    #[prost(bool, tag = "3")]
+    pub without_plan_templates: bool,
+    /// of each server; 0 = as many as it has
+    #[prost(uint32, tag = "4")]
+    pub threads_max: u32,
+    #[prost(message, repeated, tag = "5")]
+    pub skipped_indexes: ::prost::alloc::vec::Vec<SkippedIndexes>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SkippedIndexes {
+    /// `*` = every column
+    #[prost(string, tag = "1")]
+    pub column: ::prost::alloc::string::String,
+    #[prost(enumeration = "IndexKind", repeated, tag = "2")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TableScan {
@@ -196,6 +220,61 @@ pub struct Fault {
     pub span_start: u32,
     #[prost(uint32, tag = "6")]
     pub span_end: u32,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IndexKind {
+    Unspecified = 0,
+    /// predicates once for each distinct value, and documents counted by value
+    Dictionary = 1,
+    Sorted = 2,
+    Inverted = 3,
+    Range = 4,
+    Bloom = 5,
+    Null = 6,
+    /// least and greatest value of each block
+    Zone = 7,
+    Text = 8,
+    Json = 9,
+    Timestamp = 10,
+}
+impl IndexKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INDEX_KIND_UNSPECIFIED",
+            Self::Dictionary => "INDEX_KIND_DICTIONARY",
+            Self::Sorted => "INDEX_KIND_SORTED",
+            Self::Inverted => "INDEX_KIND_INVERTED",
+            Self::Range => "INDEX_KIND_RANGE",
+            Self::Bloom => "INDEX_KIND_BLOOM",
+            Self::Null => "INDEX_KIND_NULL",
+            Self::Zone => "INDEX_KIND_ZONE",
+            Self::Text => "INDEX_KIND_TEXT",
+            Self::Json => "INDEX_KIND_JSON",
+            Self::Timestamp => "INDEX_KIND_TIMESTAMP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INDEX_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "INDEX_KIND_DICTIONARY" => Some(Self::Dictionary),
+            "INDEX_KIND_SORTED" => Some(Self::Sorted),
+            "INDEX_KIND_INVERTED" => Some(Self::Inverted),
+            "INDEX_KIND_RANGE" => Some(Self::Range),
+            "INDEX_KIND_BLOOM" => Some(Self::Bloom),
+            "INDEX_KIND_NULL" => Some(Self::Null),
+            "INDEX_KIND_ZONE" => Some(Self::Zone),
+            "INDEX_KIND_TEXT" => Some(Self::Text),
+            "INDEX_KIND_JSON" => Some(Self::Json),
+            "INDEX_KIND_TIMESTAMP" => Some(Self::Timestamp),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

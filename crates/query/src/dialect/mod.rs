@@ -6,11 +6,10 @@
 //!
 //! Places in a statement ([`schemas::Span`]) always refer to the text as it was sent.
 
+mod options;
 mod output;
 mod rewrite;
 mod text;
-
-use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, LimitClause, SelectFlavor, SetExpr, Statement as SqlStatement, Value,
@@ -22,6 +21,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use schemas::fault::pinot_code as code;
 use schemas::{Fault, FaultKind, Span};
 
+pub use options::Options;
 pub use output::{Aggregate, OutputColumn, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,45 +38,6 @@ pub enum Semantics {
     /// Pinot's multi-stage engine: no LIMIT, types of SQL, `EXPR$0`.
     MultiStage,
     Standard,
-}
-
-/// Query options by lower-case name, as Pinot resolves them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(pub BTreeMap<String, String>);
-
-impl Options {
-    pub fn set(&mut self, name: &str, value: &str) {
-        let value = value.trim().trim_matches('\'').to_owned();
-        self.0.insert(name.trim().to_lowercase(), value);
-    }
-
-    /// `k1=v1;k2=v2`, as clients send it; empty pieces are fine.
-    pub fn set_all(&mut self, text: &str) {
-        for piece in text.split(';') {
-            if let Some((name, value)) = piece.split_once('=') {
-                self.set(name, value);
-            }
-        }
-    }
-
-    pub fn flag(&self, name: &str) -> Option<bool> {
-        self.0
-            .get(&name.to_lowercase())
-            .map(|value| value.eq_ignore_ascii_case("true"))
-    }
-
-    /// `None` when it is not set; a fault when it is no number.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Fault> {
-        let Some(value) = self.0.get(&name.to_lowercase()) else {
-            return Ok(None);
-        };
-        let number = value.parse().map_err(|_| {
-            Fault::invalid(format!(
-                "option `{name}` takes a whole number, not `{value}`"
-            ))
-        });
-        number.map(Some)
-    }
 }
 
 /// A statement ready for the planner.
@@ -192,7 +153,8 @@ fn take_options(sent: &str, mut options: Options) -> Result<(&str, Options), Fau
         return Err(syntax("the statement is empty"));
     }
     let (statement, clause) = text::split_option_clause(statement);
-    for pair in clause.split(',').filter(|pair| !pair.trim().is_empty()) {
+    let pairs = text::split_outside_quotes(clause, ',').into_iter();
+    for pair in pairs.filter(|pair| !pair.is_empty()) {
         let (name, value) = pair
             .split_once('=')
             .ok_or_else(|| syntax("OPTION takes name=value pairs"))?;

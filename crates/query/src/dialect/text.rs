@@ -2,14 +2,19 @@
 
 /// Pieces between semicolons that stand outside of quotes and comments.
 pub(super) fn split_statements(text: &str) -> Vec<&str> {
+    let mut pieces = split_outside_quotes(text, ';');
+    pieces.retain(|piece| outside_quotes(piece).any(|(_, c)| !c.is_whitespace()));
+    pieces
+}
+
+pub(super) fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = 0;
-    for (at, _) in outside_quotes(text).filter(|(_, c)| *c == ';') {
+    for (at, _) in outside_quotes(text).filter(|(_, c)| *c == separator) {
         pieces.push(text[start..at].trim());
         start = at + 1;
     }
     pieces.push(text[start..].trim());
-    pieces.retain(|piece| outside_quotes(piece).any(|(_, c)| !c.is_whitespace()));
     pieces
 }
 

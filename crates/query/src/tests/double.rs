@@ -351,7 +351,7 @@ impl Cluster {
             turn: self.turn.load(Ordering::Relaxed),
             deadline_ms: now_ms + 10_000,
             null_mode,
-            native_operators: true,
+            options: statement.options.of_scan()?,
             stats: Mutex::default(),
         });
         let planned = self.planner.plan(&statement, &context).await?;

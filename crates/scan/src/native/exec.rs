@@ -10,6 +10,7 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions,
@@ -22,6 +23,7 @@ use futures::future::try_join_all;
 use futures::stream;
 use query::scan_exec::ScanDescription;
 use schemas::TableSpec;
+use schemas::proto::IndexKind;
 use segment::SegmentView;
 
 use super::accumulate::Accumulator;
@@ -96,7 +98,7 @@ impl NativeAggregateExec {
             .map(|view| u64::from(view.row_count()))
             .sum();
         let workers = (rows / ROWS_PER_WORKER + 1)
-            .min(self.shared.pool.threads() as u64)
+            .min(self.shared.threads() as u64)
             .min(self.segments.len().max(1) as u64);
         let next = Arc::new(AtomicUsize::new(0));
         let memory = Arc::new(memory);
@@ -142,8 +144,10 @@ impl NativeAggregateExec {
         let mut batches = Vec::new();
         let running = memory.new_empty();
         while let Some(view) = self.segments.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let counters = &self.shared.counters;
-            let filter = BlockFilter::new(view, &self.spec, &self.description, counters)?;
+            let Shared {
+                options, counters, ..
+            } = &*self.shared;
+            let filter = BlockFilter::new(view, &self.spec, &self.description, options, counters)?;
             if let Some(filter) = filter
                 && let Some(states) = self.segment(view, filter, &running)?
             {
@@ -210,6 +214,7 @@ impl NativeAggregateExec {
             spec: &self.spec,
             table_schema: &description.table_schema,
             null_mode: description.null_mode,
+            options: &self.shared.options,
             counters: &self.shared.counters,
         };
         let table = &description.table_schema;
@@ -233,6 +238,11 @@ impl NativeAggregateExec {
         match running.groups.keys() {
             [] => Some(vec![u64::from(view.row_count())]),
             [key] => {
+                let column = self.keys[0].downcast_ref::<Column>()?;
+                let options = &self.shared.options;
+                if !options.uses(column.name(), IndexKind::Dictionary) {
+                    return None;
+                }
                 let counts = key.plain_dictionary()?.doc_counts()?;
                 let counts: Vec<u64> = counts.iter().map(|count| u64::from(*count)).collect();
                 (counts.len() <= running.groups.count()).then_some(counts)

@@ -25,13 +25,11 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
-use crate::engine::NativeOperators;
 use crate::scan_exec::Shared;
 
 /// Replaces what can be replaced and counts both ways.
 #[derive(Debug)]
 pub(crate) struct NativeAggregates {
-    pub(crate) native: NativeOperators,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -45,9 +43,9 @@ impl PhysicalOptimizerRule for NativeAggregates {
             let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
                 return Ok(Transformed::no(node));
             };
-            let ours = match self.native {
-                NativeOperators::On => plan::recognise(aggregate)?,
-                NativeOperators::Off => None,
+            let ours = match self.shared.options.without_native_operators {
+                false => plan::recognise(aggregate)?,
+                true => None,
             };
             let counters = &self.shared.counters;
             match ours {

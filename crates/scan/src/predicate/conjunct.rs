@@ -37,6 +37,8 @@ pub(crate) enum Conjunct<'a> {
         column: ColumnView<'a>,
         values: RawColumn<'a>,
         nulls: Option<Nulls<'a>>,
+        /// Blocks are judged by their zones.
+        zones: bool,
     },
     Evaluate {
         expr: Arc<dyn PhysicalExpr>,
@@ -111,8 +113,10 @@ impl Conjunct<'_> {
                 column,
                 values,
                 nulls,
+                zones,
             } => {
-                let (hits, entries) = match judge(set, column.zone(start / BLOCK_ROWS)) {
+                let zone = zones.then(|| column.zone(start / BLOCK_ROWS)).flatten();
+                let (hits, entries) = match judge(set, zone) {
                     Verdict::None => (BlockMask::none(len), 0),
                     Verdict::All => (BlockMask::all(len), 0),
                     Verdict::Look => (scan(set, values.values(start..start + len), len), len),
@@ -149,9 +153,12 @@ impl Conjunct<'_> {
                 .range(block * BLOCK_ROWS..)
                 .next()
                 .map(|document| document / BLOCK_ROWS),
-            Self::Ranges { set, column, .. } => {
-                (block..blocks).find(|at| judge(set, column.zone(*at)) != Verdict::None)
-            }
+            Self::Ranges {
+                set,
+                column,
+                zones: true,
+                ..
+            } => (block..blocks).find(|at| judge(set, column.zone(*at)) != Verdict::None),
             _ => Some(block),
         }
     }

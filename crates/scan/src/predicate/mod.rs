@@ -20,7 +20,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::{collect_columns, split_conjunction};
 use roaring::RoaringBitmap;
 use schemas::TableSpec;
-use schemas::proto::NullMode;
+use schemas::proto::{IndexKind, NullMode, ScanOptions};
 use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
@@ -51,6 +51,7 @@ pub(crate) struct Compiler<'a, 'b> {
     pub(crate) spec: &'b TableSpec,
     pub(crate) table_schema: &'b Schema,
     pub(crate) null_mode: NullMode,
+    pub(crate) options: &'b ScanOptions,
     pub(crate) counters: &'b Counters,
 }
 
@@ -130,7 +131,11 @@ impl<'a> Compiler<'a, '_> {
         let set = ranges::of_expr(inputs.expr.as_ref(), field.data_type())?;
         let Stored { column, nulls } = *stored;
         let blocks = self.view.row_count().div_ceil(BLOCK_ROWS);
-        let verdicts = (0..blocks).map(|block| judge(&set, column.zone(block)));
+        let zones = self.options.uses(field.name(), IndexKind::Zone);
+        let verdicts = (0..blocks).map(|block| match zones {
+            true => judge(&set, column.zone(block)),
+            false => Verdict::Look,
+        });
         let (mut none, mut all) = (0, 0);
         for verdict in verdicts {
             none += u32::from(verdict == Verdict::None);
@@ -149,6 +154,7 @@ impl<'a> Compiler<'a, '_> {
                 column,
                 values,
                 nulls,
+                zones,
             })
         })
     }
@@ -162,6 +168,9 @@ impl<'a> Compiler<'a, '_> {
     ) -> Result<Option<Decided<'a>>> {
         let Stored { column, nulls } = *stored;
         let name = inputs.schema.field(0).name();
+        if !self.options.uses(name, IndexKind::Dictionary) {
+            return Ok(None);
+        }
         let Some((codes, null_matches)) = self.matches(inputs, &dictionary, nulls.is_some()) else {
             return Ok(None);
         };
@@ -245,7 +254,7 @@ impl<'a> Compiler<'a, '_> {
         codes: &CodeSet,
         name: &str,
     ) -> Result<Option<RoaringBitmap>> {
-        if column.is_sorted() {
+        if column.is_sorted() && self.options.uses(name, IndexKind::Sorted) {
             self.counters.index(format!("sorted({name})"));
             let mut documents = RoaringBitmap::new();
             for range in codes.iter().filter_map(|code| column.sorted_range(code)) {
@@ -256,6 +265,9 @@ impl<'a> Compiler<'a, '_> {
         let Some(counts) = dictionary.doc_counts() else {
             return Ok(None);
         };
+        if !self.options.uses(name, IndexKind::Inverted) {
+            return Ok(None);
+        }
         let share_max = match dictionary.cardinality() <= BYTE_CODES {
             true => INVERTED_SHARE_MAX_BYTES,
             false => INVERTED_SHARE_MAX,

@@ -18,8 +18,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
-use scan::NativeOperators;
-use schemas::proto::{NullMode, ScanStats};
+use schemas::proto::{NullMode, ScanOptions, ScanStats};
 
 use data::{Random, Table};
 use questions::Question;
@@ -133,6 +132,14 @@ impl Used {
     }
 }
 
+/// Without native operators.
+fn general() -> ScanOptions {
+    ScanOptions {
+        without_native_operators: true,
+        ..ScanOptions::default()
+    }
+}
+
 async fn ask(context: &SessionContext, sql: &str) -> Vec<RecordBatch> {
     let frame = context
         .sql(sql)
@@ -155,7 +162,7 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
         let question = Question::draw(&mut random, null_mode);
         let sql = question.sql.as_str();
         let expected = rows_of(&ask(&oracle, sql).await);
-        let (native, stats) = server.ask(sql, NativeOperators::On).await;
+        let (native, stats) = server.ask(sql, &ScanOptions::default()).await;
         assert_same(sql, "native", &expected, &native);
         let used = (stats.native_operators, stats.fallback_operators);
         match (question.is_aggregate, question.is_native) {
@@ -164,7 +171,7 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
             (true, false) => assert_eq!(used.0 + used.1, 1, "{sql}"),
         }
         with.add(&stats);
-        let (general, stats) = server.ask(sql, NativeOperators::Off).await;
+        let (general, stats) = server.ask(sql, &general()).await;
         assert_same(sql, "general", &expected, &general);
         assert_eq!(stats.native_operators, 0, "{sql}");
         without.add(&stats);
@@ -218,10 +225,10 @@ async fn virtual_columns_tell_where_a_row_is() {
     let oracle = table.oracle(NullMode::Defaults);
     let of_oracle = rows_of(&ask(&oracle, written).await);
     assert_eq!(of_oracle.len(), 2);
-    for native in [NativeOperators::On, NativeOperators::Off] {
-        let (found, _) = server.ask(sql, native).await;
+    for options in [ScanOptions::default(), general()] {
+        let (found, _) = server.ask(sql, &options).await;
         assert_same(sql, "segments", &expected, &found);
-        let (found, _) = server.ask(written, native).await;
+        let (found, _) = server.ask(written, &options).await;
         assert_same(written, "offsets", &of_oracle, &found);
     }
 }

@@ -23,10 +23,10 @@ use futures::future::BoxFuture;
 use query::codec::encode_plan;
 use query::scan_exec::{ScanDescription, SegmentScanExec};
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
-use scan::{Engine, EngineConfig, Fragment, NativeOperators};
+use scan::{Engine, EngineConfig, Fragment};
 use schemas::TableSpec;
 use schemas::arrow::full_schema;
-use schemas::proto::{NullMode, ScanStats};
+use schemas::proto::{NullMode, ScanOptions, ScanStats};
 use segment::SegmentView;
 
 use crate::data::Table;
@@ -118,14 +118,14 @@ impl Server {
         }
     }
 
-    fn fragment(&self, plan: Plan, native: NativeOperators) -> Fragment {
+    fn fragment(&self, plan: Plan, options: &ScanOptions) -> Fragment {
         Fragment {
             plan: encode_plan(plan).unwrap(),
             template_hash: 0,
             tables: HashMap::from([(self.spec.id, self.segments.clone())]),
             specs: HashMap::from([(self.spec.id, Arc::clone(&self.spec))]),
             null_mode: self.null_mode,
-            native,
+            options: options.clone(),
             cancel: CancellationToken::new(),
         }
     }
@@ -133,12 +133,12 @@ impl Server {
     pub(crate) async fn ask(
         &self,
         sql: &str,
-        native: NativeOperators,
+        options: &ScanOptions,
     ) -> (Vec<RecordBatch>, ScanStats) {
         let frame = self.context.sql(sql).await.unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
         let mut stats = ScanStats::default();
-        let plan = self.run(sql, plan, native, &mut stats).await;
+        let plan = self.run(sql, plan, options, &mut stats).await;
         let batches = collect(plan, self.context.task_ctx()).await;
         (
             batches.unwrap_or_else(|error| panic!("{sql}: {error}")),
@@ -151,14 +151,14 @@ impl Server {
         &'a self,
         sql: &'a str,
         plan: Plan,
-        native: NativeOperators,
+        options: &'a ScanOptions,
         stats: &'a mut ScanStats,
     ) -> BoxFuture<'a, Plan> {
         async move {
             if is_for_servers(&plan) {
                 let schema = plan.schema();
                 let partitions = plan.properties().partitioning.partition_count();
-                let answer = self.engine.run(self.fragment(plan, native)).await;
+                let answer = self.engine.run(self.fragment(plan, options)).await;
                 let answer = answer.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
                 *stats = answer.stats;
                 for batch in &answer.batches {
@@ -170,7 +170,7 @@ impl Server {
             }
             let mut children = Vec::new();
             for child in plan.children() {
-                children.push(self.run(sql, Arc::clone(child), native, stats).await);
+                children.push(self.run(sql, Arc::clone(child), options, stats).await);
             }
             #[expect(
                 deprecated,
