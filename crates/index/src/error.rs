@@ -16,6 +16,8 @@ pub enum CorruptIndex {
     CodeOutOfRange { code: u32, cardinality: u32 },
     #[error("value {index} of the dictionary is not UTF-8")]
     NotUtf8 { index: u32 },
+    #[error("{what}")]
+    Sketch { what: String },
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ pub mod dictionary;
 pub mod forward;
 pub mod inverted;
 pub mod null;
+pub mod sketch;
 pub mod sorted;
 
 mod error;
