@@ -4,6 +4,8 @@
 pub enum CorruptIndex {
     #[error("{wanted} bytes wanted, {got} found")]
     Length { wanted: u64, got: u64 },
+    #[error("{wanted} buffers wanted, {got} found")]
+    Buffers { wanted: u32, got: u32 },
     #[error("the bytes do not begin with `{expected}`")]
     WrongMagic { expected: &'static str },
     #[error("offset {index} is out of order")]

@@ -5,6 +5,7 @@
 //! every code in its rows is below it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::i256;
@@ -13,8 +14,9 @@ use schemas::DataType;
 
 use crate::mutable::nulls::NullBits;
 use crate::mutable::{self, dictionary::DictionaryReader};
+use crate::sealed::index::IndexReader;
 use crate::sealed::{column as sealed, forward};
-use crate::{BLOCK_ROWS, SegmentError};
+use crate::{BLOCK_ROWS, SealedSegment, SegmentError};
 
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnView<'a> {
@@ -25,16 +27,20 @@ pub struct ColumnView<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Source<'a> {
-    Sealed(&'a sealed::Column, &'a sealed::Loaded),
+    Sealed(&'a SealedSegment, &'a sealed::Column, &'a sealed::Loaded),
     Mutable(&'a mutable::Column, u32),
 }
 
 impl<'a> ColumnView<'a> {
-    pub(crate) fn sealed(column: &'a sealed::Column, row_count: u32) -> Result<Self, SegmentError> {
+    pub(crate) fn sealed(
+        segment: &'a SealedSegment,
+        column: &'a sealed::Column,
+        row_count: u32,
+    ) -> Result<Self, SegmentError> {
         Ok(Self {
             data_type: column.data_type(),
             row_count,
-            source: Source::Sealed(column, column.load()?),
+            source: Source::Sealed(segment, column, column.load()?),
         })
     }
 
@@ -57,7 +63,7 @@ impl<'a> ColumnView<'a> {
     pub fn values(&self) -> Values<'a> {
         let row_count = self.row_count;
         match self.source {
-            Source::Sealed(_, loaded) => match &loaded.values {
+            Source::Sealed(_, _, loaded) => match &loaded.values {
                 forward::Forward::Dictionary(dictionary) => Values::Dictionary(DictionaryColumn {
                     row_count,
                     cardinality: dictionary.cardinality,
@@ -87,7 +93,7 @@ impl<'a> ColumnView<'a> {
     /// `None` when no row of the view is null.
     pub fn nulls(&self) -> Option<Nulls<'a>> {
         let source = match self.source {
-            Source::Sealed(_, loaded) => NullSource::Sealed(loaded.nulls.as_deref()?),
+            Source::Sealed(_, _, loaded) => NullSource::Sealed(loaded.nulls.as_deref()?),
             Source::Mutable(column, _) => {
                 NullSource::Mutable(column.nulls.any_before(self.row_count)?)
             }
@@ -102,17 +108,22 @@ impl<'a> ColumnView<'a> {
     /// where it is not known: in dictionaries, in consuming segments, in blocks with a NaN.
     pub fn zone(&self, block: u32) -> Option<Zone> {
         match self.source {
-            Source::Sealed(_, loaded) => loaded.zones.as_ref()?.get(block),
+            Source::Sealed(_, _, loaded) => loaded.zones.as_ref()?.get(block),
             Source::Mutable(..) => None,
         }
     }
 
-    /// Sealed columns with an inverted index.
-    pub fn inverted(&self) -> Result<Option<InvertedReader>, SegmentError> {
-        match self.source {
-            Source::Sealed(column, _) => column.inverted(),
-            Source::Mutable(..) => Ok(None),
-        }
+    /// The index over this column that `R` reads, in sealed segments.
+    pub fn index<R: IndexReader>(&self) -> Result<Option<Arc<R>>, SegmentError> {
+        let Source::Sealed(segment, column, _) = self.source else {
+            return Ok(None);
+        };
+        let index = segment.find_index(R::KIND, column.name());
+        index.map(|index| index.open(segment)).transpose()
+    }
+
+    pub fn inverted(&self) -> Result<Option<Arc<InvertedReader>>, SegmentError> {
+        self.index()
     }
 
     /// The rows are in the order of this column's codes.
@@ -128,7 +139,7 @@ impl<'a> ColumnView<'a> {
 
     fn sorted_starts(&self) -> Option<&'a [u32]> {
         match self.source {
-            Source::Sealed(_, loaded) => loaded.sorted_starts.as_deref(),
+            Source::Sealed(_, _, loaded) => loaded.sorted_starts.as_deref(),
             Source::Mutable(..) => None,
         }
     }

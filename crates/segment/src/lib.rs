@@ -26,7 +26,7 @@ pub use error::SegmentError;
 pub use mutable::MutableSegment;
 pub use pack::{pack, unpack};
 pub use rejected::RejectedRow;
-pub use seal::{SealExtra, Sealed, seal};
+pub use seal::{SealExtra, Sealed, indexes, seal};
 pub use sealed::SealedSegment;
 pub use view::{BLOCK_ROWS, Segment, SegmentView};
 

@@ -4,6 +4,7 @@
 //! Blocks are [`BLOCK_ROWS`] rows, counted from the first; a range of rows that is asked for lies
 //! within one block.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -13,6 +14,8 @@ use schemas::{Offset, SegmentId};
 pub use crate::column::{
     Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone,
 };
+pub use crate::container::{IndexKey, IndexKind};
+pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError};
 
 /// Rows of a block. Blocks never straddle the chunks of a consuming segment.
@@ -90,12 +93,28 @@ impl SegmentView {
     pub fn column(&self, name: &str) -> Result<Option<ColumnView<'_>>, SegmentError> {
         match &self.segment {
             Segment::Sealed(segment) => match segment.find(name) {
-                Some(column) => ColumnView::sealed(column, self.row_count).map(Some),
+                Some(column) => ColumnView::sealed(segment, column, self.row_count).map(Some),
                 None => Ok(None),
             },
             Segment::Consuming(segment) => Ok(segment
                 .find(name)
                 .map(|column| ColumnView::mutable(column, self.row_count))),
+        }
+    }
+
+    /// All indexes of a sealed segment; a consuming one has none.
+    pub fn indexes(&self) -> &[Index] {
+        match &self.segment {
+            Segment::Sealed(segment) => segment.indexes(),
+            Segment::Consuming(_) => &[],
+        }
+    }
+
+    /// The reader of one of [`Self::indexes`].
+    pub fn open_index<R: IndexReader>(&self, index: &Index) -> Result<Arc<R>, SegmentError> {
+        match &self.segment {
+            Segment::Sealed(segment) => index.open(segment),
+            Segment::Consuming(_) => unreachable!("a consuming segment has no index"),
         }
     }
 
@@ -106,6 +125,12 @@ impl SegmentView {
             Segment::Consuming(segment) => Ok(segment.rejected()),
         }
     }
+}
+
+/// The rows of each block.
+pub fn blocks(rows: u32) -> impl Iterator<Item = Range<u32>> {
+    let starts = (0..rows).step_by(BLOCK_ROWS as usize);
+    starts.map(move |start| start..rows.min(start.saturating_add(BLOCK_ROWS)))
 }
 
 /// Columns that are stored beside those of the schema.

@@ -12,7 +12,7 @@ use arrow::datatypes::ArrowNativeType;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use super::{ALIGNMENT, BufferRef, Footer, HEADER_BYTES, Header, HeaderFault, VERSION};
+use super::{ALIGNMENT, BufferRef, Content, HEADER_BYTES, Header, HeaderFault, VERSION};
 use crate::SegmentError;
 use crate::view::describe;
 
@@ -22,8 +22,8 @@ pub(crate) struct Container {
     /// Of the file that is mapped.
     stamp: Option<Stamp>,
     bytes: Bytes,
-    header: Header,
-    pub(crate) footer: Footer,
+    crc: u32,
+    buffers: Vec<BufferRef>,
 }
 
 /// What changes when somebody writes to a file.
@@ -43,15 +43,29 @@ impl Stamp {
 }
 
 impl Container {
-    pub(crate) fn open(path: &Path, expected_crc: u32) -> Result<Self, SegmentError> {
+    pub(crate) fn open<C: Content>(
+        path: &Path,
+        expected_crc: u32,
+    ) -> Result<(Self, C), SegmentError> {
         let file = File::open(path).map_err(SegmentError::io("open", path))?;
         // SAFETY: segment files are written once and then only removed, see the head of this
         // file; nobody else writes to the data folder, which is locked by this process.
         let map = unsafe { Mmap::map(&file) }.map_err(SegmentError::io("map", path))?;
         let metadata = file.metadata().map_err(SegmentError::io("look at", path))?;
-        let mut container = Self::of_bytes(path, Bytes::from_owner(map), expected_crc)?;
+        let (mut container, footer) = Self::of_bytes(path, Bytes::from_owner(map), expected_crc)?;
         container.stamp = Some(Stamp::of(&metadata));
-        Ok(container)
+        Ok((container, footer))
+    }
+
+    /// Over the buffers of a file that is being written, see `ContainerWriter::content`.
+    pub(crate) fn unfinished<C: Content>(path: &Path, bytes: Bytes, footer: &C) -> Self {
+        Self {
+            path: path.to_owned(),
+            stamp: None,
+            bytes,
+            crc: 0,
+            buffers: footer.buffers(),
+        }
     }
 
     /// An error when somebody wrote to the file after it was opened, which nobody may: what was
@@ -69,17 +83,17 @@ impl Container {
     }
 
     /// `path` is for messages.
-    pub(crate) fn of_bytes(
+    pub(crate) fn of_bytes<C: Content>(
         path: &Path,
         bytes: Bytes,
         expected_crc: u32,
-    ) -> Result<Self, SegmentError> {
+    ) -> Result<(Self, C), SegmentError> {
         let corrupt = |what: &str| SegmentError::corrupt(path, what);
         let head = bytes
             .first_chunk::<HEADER_BYTES>()
             .ok_or_else(|| corrupt("it is shorter than its header"))?;
-        let header = Header::from_bytes(head).map_err(|fault| match fault {
-            HeaderFault::Magic => corrupt("it does not begin as a segment"),
+        let header = Header::from_bytes(head, C::MAGIC).map_err(|fault| match fault {
+            HeaderFault::Magic => corrupt(&format!("it does not begin as a {}", C::NOUN)),
             HeaderFault::Checksum => corrupt("the checksum of its header differs"),
             HeaderFault::Version(found) => SegmentError::UnknownVersion {
                 path: path.to_owned(),
@@ -103,35 +117,30 @@ impl Container {
         if crc32c::crc32c(footer_bytes) != header.crc {
             return Err(corrupt("the checksum of its footer differs"));
         }
-        let footer: Footer = serde_json::from_slice(footer_bytes)
+        let footer: C = serde_json::from_slice(footer_bytes)
             .map_err(|error| corrupt(&format!("its footer cannot be read: {error}")))?;
-        let container = Self {
-            path: path.to_owned(),
-            stamp: None,
-            bytes,
-            header,
-            footer,
-        };
-        container.check_frame()?;
-        Ok(container)
+        let mut container = Self::unfinished(path, bytes, &footer);
+        container.crc = header.crc;
+        if footer.id() != header.id {
+            return Err(container.corrupt("header and footer name different segments"));
+        }
+        container.check_frame(header.footer_offset)?;
+        Ok((container, footer))
     }
 
     /// Buffers fill the room between header and footer exactly.
-    fn check_frame(&self) -> Result<(), SegmentError> {
-        let mut buffers = self.footer.buffers();
-        buffers.sort_unstable_by_key(|buffer| (buffer.offset, buffer.bytes));
+    fn check_frame(&mut self, footer_offset: u64) -> Result<(), SegmentError> {
+        self.buffers
+            .sort_unstable_by_key(|buffer| (buffer.offset, buffer.bytes));
         let mut next = HEADER_BYTES as u64;
-        for buffer in &buffers {
+        for buffer in &self.buffers {
             if buffer.offset != next || !buffer.offset.is_multiple_of(ALIGNMENT) {
                 return Err(self.corrupt(format!("a buffer begins at {}", buffer.offset)));
             }
             next = next.saturating_add(buffer.padded());
         }
-        if next != self.header.footer_offset {
+        if next != footer_offset {
             return Err(self.corrupt(format!("its buffers end at {next}")));
-        }
-        if self.footer.id != self.header.id {
-            return Err(self.corrupt("header and footer name different segments"));
         }
         Ok(())
     }
@@ -145,7 +154,7 @@ impl Container {
     }
 
     pub(crate) fn crc(&self) -> u32 {
-        self.header.crc
+        self.crc
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -189,8 +198,8 @@ impl Container {
     /// Reads every byte.
     pub(crate) fn verify_checksums(&self) -> Result<(), SegmentError> {
         self.check_unchanged()?;
-        for buffer in self.footer.buffers() {
-            self.buffer(&buffer, &format!("the buffer at {}", buffer.offset))?;
+        for buffer in &self.buffers {
+            self.buffer(buffer, &format!("the buffer at {}", buffer.offset))?;
         }
         Ok(())
     }

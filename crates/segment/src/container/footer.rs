@@ -3,9 +3,13 @@
 //! A persisted shape. Fields may be added with `#[serde(default)]`; any other change raises
 //! `VERSION` in `container/mod.rs` and keeps reading the versions before it.
 
+use std::fmt;
+
 use schemas::segment::Ledger;
 use schemas::{DataType, Offset, SegmentId};
 use serde::{Deserialize, Serialize};
+
+use super::Content;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Footer {
@@ -17,7 +21,80 @@ pub(crate) struct Footer {
     pub(crate) ledger: Ledger,
     pub(crate) newest_ingest_ms: i64,
     pub(crate) columns: Vec<ColumnFooter>,
+    #[serde(default)]
+    pub(crate) indexes: Vec<IndexFooter>,
     pub(crate) rejected: Option<BufferRef>,
+}
+
+/// One index: which, over which columns, made how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IndexFooter {
+    #[serde(flatten)]
+    pub(crate) key: IndexKey,
+    pub(crate) buffers: Vec<BufferRef>,
+}
+
+/// What tells one index of a segment from another. Two indexes with equal keys over the same rows
+/// are the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexKey {
+    pub kind: IndexKind,
+    pub columns: Vec<String>,
+    /// What the table asked for beside the columns, in the form of its kind.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub parameters: serde_json::Value,
+}
+
+impl IndexKey {
+    /// An index over one column that needs no parameters.
+    pub fn of_column(kind: IndexKind, column: &str) -> Self {
+        Self {
+            kind,
+            columns: vec![column.to_owned()],
+            parameters: serde_json::Value::Null,
+        }
+    }
+
+    /// Its only column.
+    pub fn is_of(&self, kind: IndexKind, column: &str) -> bool {
+        self.kind == kind && self.columns.len() == 1 && self.columns[0] == column
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexKind {
+    Inverted,
+    Range,
+    Bloom,
+    Text,
+    Json,
+    Timestamp,
+    StarTree,
+    /// Of a newer program: never used.
+    #[serde(other)]
+    Unknown,
+}
+
+impl IndexKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inverted => "inverted",
+            Self::Range => "range",
+            Self::Bloom => "bloom",
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Timestamp => "timestamp",
+            Self::StarTree => "star_tree",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for IndexKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +106,8 @@ pub(crate) struct ColumnFooter {
     pub(crate) nulls: Option<BufferRef>,
     /// Least and greatest value of every block of 4096 rows: pairs of i64 or f64.
     pub(crate) zones: Option<BufferRef>,
+    /// Version 1 only, later versions have it among `indexes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) inverted: Option<BufferRef>,
     /// Where the rows of each code begin, when rows are in the order of this column.
     pub(crate) sorted: Option<BufferRef>,
@@ -81,10 +160,31 @@ impl BufferRef {
     }
 }
 
-impl Footer {
-    pub(crate) fn buffers(&self) -> Vec<BufferRef> {
+impl Content for Footer {
+    const MAGIC: [u8; 8] = *b"TanninSg";
+    const NOUN: &'static str = "segment";
+
+    fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    fn buffers(&self) -> Vec<BufferRef> {
         let columns = self.columns.iter().flat_map(ColumnFooter::buffers);
-        columns.chain(self.rejected).collect()
+        let indexes = self.indexes.iter().flat_map(|index| index.buffers.clone());
+        columns.chain(indexes).chain(self.rejected).collect()
+    }
+}
+
+impl Footer {
+    /// All indexes, those of version 1 among them.
+    pub(crate) fn all_indexes(&self) -> Vec<IndexFooter> {
+        let of_column = |column: &ColumnFooter| {
+            let buffers = vec![column.inverted?];
+            let key = IndexKey::of_column(IndexKind::Inverted, &column.name);
+            Some(IndexFooter { key, buffers })
+        };
+        let old = self.columns.iter().filter_map(of_column);
+        old.chain(self.indexes.iter().cloned()).collect()
     }
 }
 

@@ -16,21 +16,38 @@
 //!
 //! Buffers lie one after the other between HEADER and FOOTER, with nothing between them. Opening
 //! verifies HEADER, FOOTER and all lengths; a buffer is verified when it is first used.
+//!
+//! The frame serves other files as well, with another magic and footer: see [`Content`].
 
 mod file;
 mod footer;
 mod writer;
 
 pub(crate) use file::Container;
-pub(crate) use footer::{BufferRef, ColumnFooter, DictionaryFooter, Encoding, Footer};
+pub(crate) use footer::{BufferRef, ColumnFooter, DictionaryFooter, Encoding, Footer, IndexFooter};
+pub use footer::{IndexKey, IndexKind};
 pub(crate) use writer::{ContainerWriter, Encoded};
 
 use schemas::{SegmentId, TableId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub(crate) const ALIGNMENT: u64 = 64;
-const MAGIC: [u8; 8] = *b"TanninSg";
-const VERSION: u32 = 1;
+/// 2 brought indexes that are named in one list.
+pub(crate) const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
+
+/// What a footer tells of its file, and so what the file is.
+pub(crate) trait Content: Serialize + DeserializeOwned {
+    const MAGIC: [u8; 8];
+    /// For messages.
+    const NOUN: &'static str;
+
+    fn id(&self) -> SegmentId;
+
+    /// Of the whole file.
+    fn buffers(&self) -> Vec<BufferRef>;
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
@@ -48,9 +65,9 @@ enum HeaderFault {
 }
 
 impl Header {
-    fn to_bytes(self) -> [u8; HEADER_BYTES] {
+    fn to_bytes(self, magic: [u8; 8]) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[..8].copy_from_slice(&magic);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.crc.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.id.table.to_bytes());
@@ -63,19 +80,19 @@ impl Header {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; HEADER_BYTES]) -> Result<Self, HeaderFault> {
-        if bytes[..8] != MAGIC {
+    fn from_bytes(bytes: &[u8; HEADER_BYTES], magic: [u8; 8]) -> Result<Self, HeaderFault> {
+        if bytes[..8] != magic {
             return Err(HeaderFault::Magic);
         }
         // A later version may lay out the rest in another way.
         let version = read_u32(bytes, 8);
         if crc32c::crc32c(&bytes[..60]) != read_u32(bytes, 60) {
             return match version {
-                VERSION => Err(HeaderFault::Checksum),
+                1..=VERSION => Err(HeaderFault::Checksum),
                 other => Err(HeaderFault::Version(other)),
             };
         }
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(HeaderFault::Version(version));
         }
         let table = TableId::from_bytes(&bytes[16..32]).expect("16 bytes are an id");

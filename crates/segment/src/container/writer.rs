@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::{ALIGNMENT, BufferRef, Footer, HEADER_BYTES, Header};
+use arrow::buffer::MutableBuffer;
+use bytes::Bytes;
+
+use super::{ALIGNMENT, BufferRef, Content, HEADER_BYTES, Header};
 
 const ZEROS: [u8; ALIGNMENT as usize] = [0; ALIGNMENT as usize];
 
@@ -32,15 +35,27 @@ impl ContainerWriter {
         buffer
     }
 
-    pub(crate) fn finish(self, footer: &Footer) -> Encoded {
+    /// What a file with the buffers so far would hold, without header and footer.
+    pub(crate) fn content(&self) -> Bytes {
+        let mut content = MutableBuffer::with_capacity(self.next as usize);
+        content.extend_from_slice(&[0_u8; HEADER_BYTES]);
+        for buffer in &self.buffers {
+            content.extend_from_slice(buffer);
+            content.extend_from_slice(padding(buffer));
+        }
+        Bytes::from_owner(Aligned(content))
+    }
+
+    pub(crate) fn finish<C: Content>(self, footer: &C) -> Encoded {
         let footer_bytes = serde_json::to_vec(footer).expect("a footer has only string keys");
         let header = Header {
-            id: footer.id,
+            id: footer.id(),
             crc: crc32c::crc32c(&footer_bytes),
             footer_offset: self.next,
             footer_bytes: footer_bytes.len() as u64,
         };
         Encoded {
+            magic: C::MAGIC,
             header,
             buffers: self.buffers,
             footer: footer_bytes,
@@ -48,9 +63,20 @@ impl ContainerWriter {
     }
 }
 
+/// Bytes at an address that suits every array.
+#[derive(Debug)]
+struct Aligned(MutableBuffer);
+
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A container that is ready to be written.
 #[derive(Debug)]
 pub(crate) struct Encoded {
+    magic: [u8; 8],
     header: Header,
     buffers: Vec<Vec<u8>>,
     footer: Vec<u8>,
@@ -66,7 +92,7 @@ impl Encoded {
     }
 
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(&self.header.to_bytes())?;
+        out.write_all(&self.header.to_bytes(self.magic))?;
         for buffer in &self.buffers {
             out.write_all(buffer)?;
             out.write_all(padding(buffer))?;

@@ -2,7 +2,6 @@
 
 use arrow::datatypes::{ToByteSlice, i256};
 use index::forward::{Width, pack, pack_codes, pack_framed};
-use index::inverted::Postings;
 use schemas::{DataType, Value};
 
 use super::numbers::{self, Dictionary, Key, Keys, double_of_key};
@@ -18,7 +17,6 @@ use crate::{BLOCK_ROWS, SegmentError};
 pub(super) enum Choice {
     /// Codes; strings have them always.
     Dictionary {
-        inverted: bool,
         sorted: bool,
     },
     /// Codes where they are narrower than the values.
@@ -163,15 +161,8 @@ impl<'a> ColumnEncoder<'a> {
     ) -> Result<(), SegmentError> {
         let cardinality = doc_counts.len() as u32;
         let width = Width::of_codes(cardinality);
-        if let Choice::Dictionary { inverted, sorted } = self.choice {
-            if inverted {
-                let postings = Postings::from_codes(codes, cardinality);
-                let bytes = index::inverted::serialize(&postings)?;
-                footer.inverted = Some(self.writer.add(bytes));
-            }
-            if sorted {
-                footer.sorted = Some(self.add_numbers(&index::sorted::starts(doc_counts)));
-            }
+        if self.choice == (Choice::Dictionary { sorted: true }) {
+            footer.sorted = Some(self.add_numbers(&index::sorted::starts(doc_counts)));
         }
         footer.encoding = Encoding::Dictionary(DictionaryFooter {
             cardinality,

@@ -12,15 +12,16 @@ use schemas::table::virtual_column;
 use schemas::{ColumnSpec, DataType, FieldRole, Offset, TableSpec, Value};
 
 mod encode;
+pub mod indexes;
 mod numbers;
 mod ranges;
 mod rows;
 mod strings;
 
-use crate::SegmentError;
-use crate::container::{ContainerWriter, Encoded, Footer};
+use crate::container::{ContainerWriter, Encoded, Footer, IndexFooter};
 use crate::mutable::{Column, MutableSegment};
 use crate::rejected::{self, RejectedLog, RejectedRow};
+use crate::{SealedSegment, SegmentError};
 use encode::{Choice, ColumnEncoder};
 use rows::Rows;
 
@@ -79,7 +80,7 @@ fn encode_all(
     }
     let rejected = all_rejected(segment, extra.rejected);
     let rejected = (!rejected.is_empty()).then(|| writer.add(rejected::to_bytes(&rejected)));
-    let footer = Footer {
+    let mut footer = Footer {
         id: segment.id(),
         name: segment.name().to_owned(),
         rows: rows.count(),
@@ -88,8 +89,10 @@ fn encode_all(
         ledger: extra.ledger,
         newest_ingest_ms: segment.newest_ingest_ms_at(rows.count()),
         columns,
+        indexes: Vec::new(),
         rejected,
     };
+    footer.indexes = build_indexes(&mut writer, &footer, spec)?;
     let encoded = writer.finish(&footer);
     let record = SegmentRecord {
         id: footer.id,
@@ -110,6 +113,31 @@ fn encode_all(
     Ok((encoded, record))
 }
 
+/// Of all that the table wants, from the columns that `writer` has.
+fn build_indexes(
+    writer: &mut ContainerWriter,
+    columns: &Footer,
+    spec: &TableSpec,
+) -> Result<Vec<IndexFooter>, SegmentError> {
+    let wanted = indexes::wanted(spec);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let path = Path::new(&columns.name);
+    let view = SealedSegment::unfinished(path, writer.content(), columns.clone()).view();
+    let mut footers = Vec::with_capacity(wanted.len());
+    for key in wanted {
+        if let Some(buffers) = indexes::build(&view, &key)? {
+            let buffers = buffers.into_iter().map(|buffer| writer.add(buffer));
+            footers.push(IndexFooter {
+                buffers: buffers.collect(),
+                key,
+            });
+        }
+    }
+    Ok(footers)
+}
+
 fn all_rejected(segment: &MutableSegment, more: Vec<RejectedRow>) -> Vec<RejectedRow> {
     let mut log = RejectedLog::default();
     for row in segment.rejected().into_iter().chain(more) {
@@ -127,10 +155,7 @@ fn choice_of(spec: &TableSpec, column: &Column) -> Choice {
     };
     let sorted = spec.sorted_column.as_deref() == Some(&*found.name);
     if sorted || found.inverted_index {
-        return Choice::Dictionary {
-            inverted: found.inverted_index,
-            sorted,
-        };
+        return Choice::Dictionary { sorted };
     }
     if codes_may_pay(found) {
         Choice::Smaller

@@ -12,7 +12,6 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use index::dictionary::BytesDictionary;
 use index::forward::{Width, check_codes};
-use index::inverted::InvertedReader;
 use schemas::DataType;
 use schemas::arrow::arrow_type;
 
@@ -24,8 +23,8 @@ use crate::{BLOCK_ROWS, SegmentError};
 pub(crate) struct Column {
     container: Arc<Container>,
     footer: ColumnFooter,
+    rows: u32,
     loaded: OnceLock<Loaded>,
-    inverted: OnceLock<InvertedReader>,
 }
 
 #[derive(Debug)]
@@ -37,12 +36,12 @@ pub(crate) struct Loaded {
 }
 
 impl Column {
-    pub(crate) fn new(container: &Arc<Container>, footer: &ColumnFooter) -> Self {
+    pub(crate) fn new(container: &Arc<Container>, footer: &ColumnFooter, rows: u32) -> Self {
         Self {
             container: Arc::clone(container),
             footer: footer.clone(),
+            rows,
             loaded: OnceLock::new(),
-            inverted: OnceLock::new(),
         }
     }
 
@@ -63,32 +62,12 @@ impl Column {
         Ok(self.loaded.get_or_init(|| loaded))
     }
 
-    pub(crate) fn inverted(&self) -> Result<Option<InvertedReader>, SegmentError> {
-        let Some(buffer) = &self.footer.inverted else {
-            return Ok(None);
-        };
-        if let Some(reader) = self.inverted.get() {
-            return Ok(Some(reader.clone()));
+    /// Of its dictionary; `None` when it has none.
+    pub(crate) fn cardinality(&self) -> Option<u32> {
+        match &self.footer.encoding {
+            Encoding::Dictionary(dictionary) => Some(dictionary.cardinality),
+            _ => None,
         }
-        let part = self.part("inverted index");
-        let bytes = self.container.buffer(buffer, &part)?;
-        let reader = InvertedReader::open(bytes)
-            .map_err(|error| SegmentError::corrupt_index(self.container.path(), &part, &error))?;
-        let Encoding::Dictionary(dictionary) = &self.footer.encoding else {
-            return Err(self
-                .container
-                .corrupt(format!("{part} without a dictionary")));
-        };
-        if (reader.cardinality(), reader.doc_count()) != (dictionary.cardinality, self.rows()) {
-            return Err(self
-                .container
-                .corrupt(format!("{part} is of another column")));
-        }
-        Ok(Some(self.inverted.get_or_init(|| reader).clone()))
-    }
-
-    fn rows(&self) -> u32 {
-        self.container.footer.rows
     }
 
     fn part(&self, part: &str) -> String {
@@ -96,7 +75,7 @@ impl Column {
     }
 
     fn read(&self) -> Result<Loaded, SegmentError> {
-        let rows = self.rows();
+        let rows = self.rows;
         let nulls = self.optional(&self.footer.nulls, index::null::words(rows), "nulls")?;
         let sorted_starts = match &self.footer.encoding {
             Encoding::Dictionary(dictionary) => {
@@ -120,7 +99,7 @@ impl Column {
     }
 
     fn read_zones(&self) -> Result<Option<Zones>, SegmentError> {
-        let count = self.rows().div_ceil(BLOCK_ROWS) as usize * 2;
+        let count = self.rows.div_ceil(BLOCK_ROWS) as usize * 2;
         let zones = &self.footer.zones;
         Ok(match self.footer.data_type {
             DataType::Float | DataType::Double => {
@@ -249,7 +228,7 @@ impl Column {
         &self,
         buffer: &BufferRef,
     ) -> Result<ScalarBuffer<T>, SegmentError> {
-        self.numbers(buffer, self.rows() as usize, "values")
+        self.numbers(buffer, self.rows as usize, "values")
     }
 
     fn optional<T: arrow::datatypes::ArrowNativeType>(

@@ -3,22 +3,27 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use schemas::segment::Ledger;
 use schemas::{Offset, SegmentId, TableSpec};
 
 pub(crate) mod column;
 pub(crate) mod forward;
+pub(crate) mod index;
 
 use crate::SegmentError;
-use crate::container::Container;
+use crate::container::{Container, Footer, IndexKind};
 use crate::rejected::{self, RejectedRow};
 use crate::view::{Segment, SegmentView, describe};
 use column::Column;
+use index::Index;
 
 #[derive(Debug)]
 pub struct SealedSegment {
     container: Arc<Container>,
+    footer: Footer,
     columns: Vec<Column>,
+    indexes: Vec<Index>,
 }
 
 impl SealedSegment {
@@ -29,8 +34,7 @@ impl SealedSegment {
         spec: &TableSpec,
         expected_crc: u32,
     ) -> Result<Arc<Self>, SegmentError> {
-        let container = Arc::new(Container::open(path, expected_crc)?);
-        let footer = &container.footer;
+        let (container, footer) = Container::open::<Footer>(path, expected_crc)?;
         if footer.id.table != spec.id {
             return Err(SegmentError::Misplaced {
                 path: path.to_owned(),
@@ -50,12 +54,25 @@ impl SealedSegment {
                 _ => {}
             }
         }
+        Ok(Self::new(container, footer))
+    }
+
+    fn new(container: Container, footer: Footer) -> Arc<Self> {
+        let container = Arc::new(container);
         let columns = footer.columns.iter();
-        let columns = columns.map(|footer| Column::new(&container, footer));
-        Ok(Arc::new(Self {
+        let columns = columns.map(|column| Column::new(&container, column, footer.rows));
+        let indexes = footer.all_indexes().into_iter();
+        Arc::new(Self {
             columns: columns.collect(),
+            indexes: indexes.map(|index| Index::new(&container, index)).collect(),
+            footer,
             container: Arc::clone(&container),
-        }))
+        })
+    }
+
+    /// The columns of a file that is being written, from which its indexes are built.
+    pub(crate) fn unfinished(path: &Path, bytes: Bytes, footer: Footer) -> Arc<Self> {
+        Self::new(Container::unfinished(path, bytes, &footer), footer)
     }
 
     /// Columns are verified once. Whoever reads again asks here whether the file is still the one
@@ -69,7 +86,9 @@ impl SealedSegment {
         self.container.verify_checksums()?;
         for column in &self.columns {
             column.load()?;
-            column.inverted()?;
+        }
+        for index in &self.indexes {
+            index.verify(self)?;
         }
         self.rejected().map(drop)
     }
@@ -83,11 +102,11 @@ impl SealedSegment {
     }
 
     pub fn id(&self) -> SegmentId {
-        self.container.footer.id
+        self.footer.id
     }
 
     pub fn name(&self) -> &str {
-        &self.container.footer.name
+        &self.footer.name
     }
 
     pub fn path(&self) -> &Path {
@@ -104,35 +123,45 @@ impl SealedSegment {
     }
 
     pub fn row_count(&self) -> u32 {
-        self.container.footer.rows
+        self.footer.rows
     }
 
     /// First offset of the segment.
     pub fn start(&self) -> Offset {
-        self.container.footer.start
+        self.footer.start
     }
 
     /// First offset after the segment.
     pub fn end(&self) -> Offset {
-        self.container.footer.end
+        self.footer.end
     }
 
     pub fn ledger(&self) -> Ledger {
-        self.container.footer.ledger
+        self.footer.ledger
     }
 
     /// `i64::MIN` when there is no row.
     pub fn newest_ingest_ms(&self) -> i64 {
-        self.container.footer.newest_ingest_ms
+        self.footer.newest_ingest_ms
     }
 
     pub fn rejected(&self) -> Result<Vec<RejectedRow>, SegmentError> {
-        let Some(buffer) = &self.container.footer.rejected else {
+        let Some(buffer) = &self.footer.rejected else {
             return Ok(Vec::new());
         };
         let bytes = self.container.buffer(buffer, "the rejected rows")?;
         rejected::from_bytes(&bytes)
             .ok_or_else(|| self.container.corrupt("its rejected rows cannot be read"))
+    }
+
+    pub(crate) fn indexes(&self) -> &[Index] {
+        &self.indexes
+    }
+
+    /// The index of this kind over one column.
+    pub(crate) fn find_index(&self, kind: IndexKind, column: &str) -> Option<&Index> {
+        let mut indexes = self.indexes.iter();
+        indexes.find(|index| index.key().is_of(kind, column))
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Column> {

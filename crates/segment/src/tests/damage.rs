@@ -104,12 +104,12 @@ fn misplaced_files_and_other_versions_are_refused() {
     assert!(error.is_corrupt());
 
     let mut newer = fs::read(segment.path()).unwrap();
-    newer[8] = 2;
+    newer[8] = 3;
     let path = folder.path().join("newer.seg");
     fs::write(&path, &newer).unwrap();
     let error = SealedSegment::open(&path, &spec, record.crc).unwrap_err();
     assert!(
-        matches!(error, SegmentError::UnknownVersion { found: 2, .. }),
+        matches!(error, SegmentError::UnknownVersion { found: 3, .. }),
         "{error}"
     );
 }

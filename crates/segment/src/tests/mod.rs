@@ -1,6 +1,5 @@
 //! What was appended is what is read: consuming, sealed, packed and damaged.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,7 +14,8 @@ use schemas::table::{FlushLimits, Retention};
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 
 use crate::column::{Codes, RawValues, Values};
-use crate::{BLOCK_ROWS, SealExtra, SegmentView};
+use crate::view::blocks;
+use crate::{SealExtra, SegmentView};
 
 mod consuming;
 mod damage;
@@ -302,13 +302,6 @@ fn raw_cells(values: RawValues<'_>) -> Vec<Cell> {
             (first..first + count as i64).map(Cell::Long).collect()
         }
     }
-}
-
-fn blocks(rows: u32) -> impl Iterator<Item = Range<u32>> {
-    (0..rows.div_ceil(BLOCK_ROWS)).map(move |block| {
-        let start = block * BLOCK_ROWS;
-        start..rows.min(start + BLOCK_ROWS)
-    })
 }
 
 /// All batches as one, column by column.

@@ -1,0 +1,50 @@
+//! The indexes of a segment, built from its sealed columns: at the seal and, over a segment that is
+//! served, when a table asks for another index.
+//!
+//! Invariant: the bytes depend on the key and the rows alone, so both ways give the same index.
+
+use index::inverted::Postings;
+use schemas::TableSpec;
+
+use crate::SegmentError;
+use crate::column::{Codes, Values};
+use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
+
+/// The indexes that the table asks for. Column by column, in the order of the schema.
+pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
+    let mut keys = Vec::new();
+    for column in &spec.columns {
+        if column.inverted_index {
+            keys.push(IndexKey::of_column(IndexKind::Inverted, &column.name));
+        }
+    }
+    keys
+}
+
+/// The buffers of one index over all rows of a sealed segment. `None`: it cannot be had there,
+/// because a column came later or is not stored in a form that the index goes with.
+pub fn build(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    match key.kind {
+        IndexKind::Inverted => inverted(view, key),
+        _ => Ok(None),
+    }
+}
+
+fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    let Some(column) = view.column(&key.columns[0])? else {
+        return Ok(None);
+    };
+    let Values::Dictionary(dictionary) = column.values() else {
+        return Ok(None);
+    };
+    let mut all = Vec::with_capacity(view.row_count() as usize);
+    for rows in blocks(view.row_count()) {
+        match dictionary.codes(rows) {
+            Codes::U8(codes) => all.extend(codes.iter().map(|code| u32::from(*code))),
+            Codes::U16(codes) => all.extend(codes.iter().map(|code| u32::from(*code))),
+            Codes::U32(codes) => all.extend_from_slice(codes),
+        }
+    }
+    let postings = Postings::from_codes(&all, dictionary.cardinality());
+    Ok(Some(vec![index::inverted::serialize(&postings)?]))
+}
