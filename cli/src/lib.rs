@@ -11,7 +11,7 @@ mod commands;
 mod configs;
 mod data_dir;
 pub mod exit;
-mod load;
+pub mod load;
 mod local;
 mod machine;
 pub mod node;

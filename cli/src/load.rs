@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use ingest::files::{FileError, FileRows};
-use runtime::{Clock, Files};
+use runtime::{Clock, Files, SystemClock, files};
 use schemas::pinot::schema_json;
 use schemas::segment::{Ledger, display_name};
 use schemas::{ColumnSpec, SegmentId, TableName, TableSpec};
@@ -37,6 +37,19 @@ pub(crate) struct Loaded {
     pub rows: u64,
     pub segments: u32,
     pub bytes: u64,
+}
+
+/// Adds the rows of a file to a table that exists, as `tannin import` does.
+pub async fn load_file(broker: &str, controller: &str, table: &str, file: &Path) -> Result<()> {
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let workshop = Workshop {
+        clock: SystemClock::shared(),
+        files: files::shared(),
+        folder: folder.path().to_owned(),
+    };
+    let client = Client::at(broker, controller)?;
+    load(&client, table, FileRows::open(file)?, &workshop).await?;
+    Ok(())
 }
 
 /// Creates the table with the columns of the file.

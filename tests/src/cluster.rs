@@ -3,7 +3,7 @@
 //!
 //! Both transports carry the same messages, so every test runs over both: [`both`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,15 @@ impl Cluster {
         Self::start_at(over, SystemClock::shared()).await
     }
 
+    pub async fn start_of(over: Over, servers: usize) -> Result<Self> {
+        Self::start_with(over, SystemClock::shared(), servers).await
+    }
+
     pub async fn start_at(over: Over, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::start_with(over, clock, SERVERS).await
+    }
+
+    async fn start_with(over: Over, clock: Arc<dyn Clock>, servers: usize) -> Result<Self> {
         show_logs();
         let network = match over {
             Over::InProcess => Transport::InProcess(Arc::default()),
@@ -77,7 +85,7 @@ impl Cluster {
             log_port: 0,
             http: reqwest::Client::builder().no_proxy().build()?,
         };
-        for index in 0..SERVERS {
+        for index in 0..servers {
             cluster.nodes.push(None);
             cluster.start_node(index).await?;
         }
@@ -253,6 +261,13 @@ impl Cluster {
             Ok(())
         })
         .await
+    }
+
+    /// Adds the rows of a file to a table that exists.
+    pub async fn import(&self, table: &str, file: &Path) -> Result<()> {
+        let addresses = &self.node(0).addresses;
+        let (broker, controller) = (&addresses.broker_http, &addresses.controller_http);
+        tannin::load::load_file(broker, controller, table, file).await
     }
 
     pub async fn create_topic(&self, topic: &str, partitions: u32) -> Result<()> {

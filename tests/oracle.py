@@ -1,0 +1,88 @@
+"""DuckDB as an oracle: requests and answers are lines of JSON on stdin and stdout.
+
+    {"load": FILE, "columns": [[NAME, TYPE, DEFAULT], …]}   tables `t` and `t_defaults` from JSON lines
+    {"sql": TEXT}                                           {"rows": [[…], …]} or {"error": TEXT}
+
+In `t_defaults` every null is its column's default.
+"""
+
+import datetime
+import decimal
+import json
+import math
+import sys
+
+import duckdb
+
+TYPES = {
+    "BOOLEAN": "BOOLEAN",
+    "INT": "INTEGER",
+    "LONG": "BIGINT",
+    "FLOAT": "FLOAT",
+    "DOUBLE": "DOUBLE",
+    "TIMESTAMP": "TIMESTAMP",
+    "STRING": "VARCHAR",
+}
+
+
+def typed(name, data_type, is_list):
+    if data_type == "TIMESTAMP":
+        return f"epoch_ms(CAST({name} AS BIGINT))"
+    return f"CAST({name} AS {TYPES[data_type]}{'[]' if is_list else ''})"
+
+
+def literal(default, data_type, is_list):
+    if data_type == "TIMESTAMP":
+        return f"epoch_ms({default})"
+    text = "'" + str(default) + "'"
+    value = f"CAST({text} AS {TYPES[data_type]})"
+    return f"[{value}]" if is_list else value
+
+
+def load(connection, file, columns):
+    read = ", ".join(f"{name}: 'VARCHAR{'[]' if is_list else ''}'" for name, _, _, is_list in columns)
+    source = f"read_json('{file}', columns={{{read}}}, format='newline_delimited')"
+    plain = ", ".join(f"{typed(name, kind, is_list)} AS {name}" for name, kind, _, is_list in columns)
+    filled = ", ".join(
+        f"coalesce({name}, {literal(default, kind, is_list)}) AS {name}"
+        for name, kind, default, is_list in columns
+    )
+    connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT {plain} FROM {source}")
+    connection.execute(f"CREATE OR REPLACE TABLE t_defaults AS SELECT {filled} FROM t")
+
+
+def shown(value):
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, datetime.datetime):
+        fraction = f"{value.microsecond // 1000:03}".rstrip("0") or "0"
+        return f"{value:%Y-%m-%d %H:%M:%S}.{fraction}"
+    if isinstance(value, datetime.date):
+        return f"{value:%Y-%m-%d} 00:00:00.0"
+    if isinstance(value, list):
+        return [shown(one) for one in value]
+    return value
+
+
+def answer(connection, request):
+    try:
+        if "load" in request:
+            load(connection, request["load"], request["columns"])
+            return {"rows": []}
+        rows = connection.execute(request["sql"]).fetchall()
+        return {"rows": [[shown(value) for value in row] for row in rows]}
+    except duckdb.Error as error:
+        return {"error": str(error)}
+
+
+def main():
+    connection = duckdb.connect()
+    connection.execute("SET threads = 1; SET TimeZone = 'UTC'")
+    for line in sys.stdin:
+        print(json.dumps(answer(connection, json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
