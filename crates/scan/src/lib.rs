@@ -4,6 +4,7 @@
 //! partial aggregates that fit become native operators over dictionary codes, and DataFusion runs
 //! the rest. Sealed and consuming segments go through the same code.
 
+mod calendar;
 mod columns;
 mod engine;
 mod kernels;

@@ -7,10 +7,12 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CastExpr, Column, InListExpr, Literal, NotExpr,
+    BinaryExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+
+use crate::calendar::Unit;
 
 /// Disjoint, ascending, both ends included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +30,21 @@ impl RangeSet {
         Self { ranges }
     }
 
-    fn union(mut self, other: Self) -> Self {
-        self.ranges.extend(other.ranges);
-        self.ranges.sort_unstable();
-        let mut joined: Vec<(i64, i64)> = Vec::with_capacity(self.ranges.len());
-        for (low, high) in self.ranges {
+    pub(crate) const fn none() -> Self {
+        Self { ranges: Vec::new() }
+    }
+
+    pub(crate) fn all() -> Self {
+        Self::of(i64::MIN, i64::MAX)
+    }
+
+    /// The union of ranges in any order; each has a value.
+    pub(crate) fn of_any(mut ranges: Vec<(i64, i64)>) -> Self {
+        if !ranges.is_sorted() {
+            ranges.sort_unstable();
+        }
+        let mut joined: Vec<(i64, i64)> = Vec::with_capacity(ranges.len());
+        for (low, high) in ranges {
             match joined.last_mut() {
                 Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
                 _ => joined.push((low, high)),
@@ -41,7 +53,12 @@ impl RangeSet {
         Self { ranges: joined }
     }
 
-    fn complement(self) -> Self {
+    pub(crate) fn union(mut self, other: Self) -> Self {
+        self.ranges.extend(other.ranges);
+        Self::of_any(self.ranges)
+    }
+
+    pub(crate) fn complement(self) -> Self {
         let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
         let mut next = Some(i64::MIN);
         for (low, high) in self.ranges {
@@ -58,8 +75,12 @@ impl RangeSet {
         Self { ranges }
     }
 
-    fn intersection(self, other: Self) -> Self {
+    pub(crate) fn intersection(self, other: Self) -> Self {
         self.complement().union(other.complement()).complement()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
     }
 
     pub(crate) fn ranges(&self) -> &[(i64, i64)] {
@@ -95,6 +116,12 @@ pub(crate) fn of_expr(expr: &dyn PhysicalExpr, own: &DataType) -> Option<RangeSe
     if expr.downcast_ref::<Column>().is_some() {
         return (*own == DataType::Boolean).then(|| RangeSet::of(1, 1));
     }
+    if let Some(is_null) = expr.downcast_ref::<IsNullExpr>() {
+        return is_null.arg().is::<Column>().then(RangeSet::none);
+    }
+    if let Some(is_not_null) = expr.downcast_ref::<IsNotNullExpr>() {
+        return is_not_null.arg().is::<Column>().then(RangeSet::all);
+    }
     if let Some(not) = expr.downcast_ref::<NotExpr>() {
         return of_expr(not.arg().as_ref(), own).map(RangeSet::complement);
     }
@@ -104,11 +131,12 @@ pub(crate) fn of_expr(expr: &dyn PhysicalExpr, own: &DataType) -> Option<RangeSe
         if own.is_floating() {
             return None;
         }
-        let mut set = RangeSet::of(1, 0);
+        let mut ranges = Vec::with_capacity(list.list().len());
         for item in list.list() {
             let value = item.downcast_ref::<Literal>()?.value();
-            set = set.union(operand.compare(Operator::Eq, value)?);
+            ranges.extend(operand.compare(Operator::Eq, value)?.ranges);
         }
+        let set = RangeSet::of_any(ranges);
         return Some(if list.negated() {
             set.complement()
         } else {
@@ -130,16 +158,20 @@ pub(crate) fn of_expr(expr: &dyn PhysicalExpr, own: &DataType) -> Option<RangeSe
     }
 }
 
-/// The column, or a cast of it that keeps order and loses nothing.
+/// The column, a cast of it that keeps order and loses nothing, or `date_trunc` of it.
 struct Operand<'a> {
     own: &'a DataType,
     cast: Option<&'a DataType>,
+    unit: Option<Unit>,
 }
 
 impl<'a> Operand<'a> {
     fn of(expr: &'a dyn PhysicalExpr, own: &'a DataType) -> Option<Self> {
         if expr.downcast_ref::<Column>().is_some() {
-            return Some(Self { own, cast: None });
+            return Some(Self::plain(own));
+        }
+        if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
+            return Self::of_call(call, own);
         }
         let cast = expr.downcast_ref::<CastExpr>()?;
         cast.expr().downcast_ref::<Column>()?;
@@ -154,13 +186,41 @@ impl<'a> Operand<'a> {
             (own, to) => own == to,
         };
         keeps.then_some(Self {
-            own,
             cast: Some(to),
+            ..Self::plain(own)
+        })
+    }
+
+    const fn plain(own: &'a DataType) -> Self {
+        Self {
+            own,
+            cast: None,
+            unit: None,
+        }
+    }
+
+    fn of_call(call: &ScalarFunctionExpr, own: &'a DataType) -> Option<Self> {
+        let [unit, column] = call.args() else {
+            return None;
+        };
+        let is_time = *own == DataType::Timestamp(TimeUnit::Millisecond, None);
+        if call.name() != "date_trunc" || !is_time || !column.is::<Column>() {
+            return None;
+        }
+        let unit = unit.downcast_ref::<Literal>()?.value().try_as_str()??;
+        Some(Self {
+            unit: Some(Unit::named(unit)?),
+            ..Self::plain(own)
         })
     }
 
     fn compare(&self, op: Operator, literal: &ScalarValue) -> Option<RangeSet> {
-        let (from, past) = self.bounds(literal)?;
+        let (mut from, mut past) = self.bounds(literal)?;
+        if let Some(unit) = self.unit {
+            // What is truncated lies below an end just when the value lies below the next boundary.
+            let next = |end: i128| Some(i128::from(unit.next_boundary(end.try_into().ok()?)?));
+            (from, past) = (next(from)?, next(past)?);
+        }
         // Ends are cut off at the ends of i64: no value lies beyond.
         let below = |end: i128| match end.saturating_sub(1) {
             end if end < i128::from(i64::MIN) => RangeSet::of(1, 0),
@@ -234,7 +294,9 @@ mod tests {
     use datafusion::physical_expr::expressions::{binary, cast, col, in_list, lit, not};
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch};
+    use arrow::array::{
+        ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch, TimestampMillisecondArray,
+    };
     use arrow::datatypes::{Field, Schema};
 
     fn agree(column: ArrayRef, keys: Vec<i64>, expr: &Arc<dyn PhysicalExpr>) {
@@ -253,6 +315,55 @@ mod tests {
         }
     }
 
+    const OPS: [Operator; 6] = [
+        Operator::Eq,
+        Operator::NotEq,
+        Operator::Lt,
+        Operator::LtEq,
+        Operator::Gt,
+        Operator::GtEq,
+    ];
+
+    #[test]
+    fn truncated_times_are_ranges() {
+        let ms = DataType::Timestamp(TimeUnit::Millisecond, None);
+        let at = Schema::new(vec![Field::new("x", ms.clone(), false)]);
+        let times: Vec<i64> = (-40..40)
+            .flat_map(|n: i64| [n * 43_200_000 + n % 3, n * 2_629_746_000, n * 1_000 - 1])
+            .chain([
+                0,
+                951_782_400_000,
+                951_868_799_999,
+                345_600_000,
+                345_599_999,
+            ])
+            .collect();
+        let date_trunc = datafusion::functions::datetime::date_trunc();
+        for unit in [
+            "second", "minute", "hour", "day", "week", "month", "quarter", "year",
+        ] {
+            let args = vec![lit(unit), col("x", &at).unwrap()];
+            let field = Arc::new(Field::new("f", ms.clone(), false));
+            let config = Arc::new(datafusion::common::config::ConfigOptions::new());
+            let truncated: Arc<dyn PhysicalExpr> = Arc::new(ScalarFunctionExpr::new(
+                "date_trunc",
+                Arc::clone(&date_trunc),
+                args,
+                field,
+                config,
+            ));
+            for literal in [0, -1, 951_782_400_000, 345_600_000, 86_400_000, -86_400_000] {
+                let literal = lit(ScalarValue::TimestampMillisecond(Some(literal), None));
+                for op in OPS {
+                    let left = Arc::clone(&truncated);
+                    let expr = binary(left, op, Arc::clone(&literal), &at).unwrap();
+                    let array = Arc::new(TimestampMillisecondArray::from(times.clone()));
+                    agree(array, times.clone(), &expr);
+                }
+            }
+        }
+    }
+
     #[test]
     fn sets_say_what_the_expression_says() {
         let ints = [i32::MIN, -8, -1, 0, 1, 2, 3, 100, i32::MAX];
@@ -268,17 +379,9 @@ mod tests {
         ];
         let own = Schema::new(vec![Field::new("x", DataType::Int32, false)]);
         let double = Schema::new(vec![Field::new("x", DataType::Float64, false)]);
-        let ops = [
-            Operator::Eq,
-            Operator::NotEq,
-            Operator::Lt,
-            Operator::LtEq,
-            Operator::Gt,
-            Operator::GtEq,
-        ];
         let int_keys = || ints.map(i64::from).to_vec();
         let int_array = || Arc::new(Int32Array::from(ints.to_vec())) as ArrayRef;
-        for op in ops {
+        for op in OPS {
             for literal in ints {
                 let expr = binary(col("x", &own).unwrap(), op, lit(literal), &own).unwrap();
                 agree(int_array(), int_keys(), &expr);

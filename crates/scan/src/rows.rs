@@ -3,7 +3,7 @@
 use segment::BLOCK_ROWS;
 use segment::view::Nulls;
 
-use crate::kernels::set_bits;
+use crate::kernels::{count_ones, set_bits};
 
 pub(crate) const WORDS: usize = BLOCK_ROWS as usize / 64;
 
@@ -42,7 +42,7 @@ impl BlockMask {
     }
 
     pub(crate) fn count(&self) -> u32 {
-        self.words.iter().map(|word| word.count_ones()).sum()
+        count_ones(&self.words)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -63,6 +63,37 @@ impl BlockMask {
     pub(crate) fn and_not(&mut self, other: &Self) {
         for (word, other) in self.words.iter_mut().zip(&other.words) {
             *word &= !other;
+        }
+    }
+
+    pub(crate) fn or(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
+    /// Keeps the rows that pass.
+    pub(crate) fn retain(&mut self, passes: impl Fn(u32) -> bool) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                let bit = left & left.wrapping_neg();
+                if !passes(at as u32 * 64 + bit.trailing_zeros()) {
+                    *word &= !bit;
+                }
+                left ^= bit;
+            }
+        }
+    }
+
+    /// Sets the bits of these rows.
+    pub(crate) fn set_range(&mut self, rows: std::ops::Range<u32>) {
+        let mut row = rows.start;
+        while row < rows.end {
+            let upto = rows.end.min((row / 64 + 1) * 64);
+            let ones = u64::MAX >> (64 - (upto - row));
+            self.words[row as usize / 64] |= ones << (row % 64);
+            row = upto;
         }
     }
 
@@ -96,6 +127,15 @@ mod tests {
         mask.collect_into(&mut rows);
         assert_eq!(rows, [3, 64, 129]);
         assert!(!mask.is_full());
+        mask.retain(|row| row != 64);
+        mask.or(&BlockMask::none(130));
+        assert_eq!((mask.count(), mask.contains(64)), (2, false));
+        mask.set(64);
+        for (from, to) in [(0, 130), (5, 5), (63, 65), (64, 128), (1, 129)] {
+            let mut range = BlockMask::none(130);
+            range.set_range(from..to);
+            assert!((0..130).all(|row| range.contains(row) == (from..to).contains(&row)));
+        }
         let mut rest = BlockMask::all(130);
         rest.and_not(&mask);
         assert_eq!((rest.count(), rest.contains(64)), (127, false));

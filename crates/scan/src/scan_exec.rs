@@ -25,7 +25,7 @@ use schemas::proto::ScanOptions;
 use segment::{BLOCK_ROWS, SegmentView};
 
 use crate::columns::{batch, external, source};
-use crate::predicate::{Compiled, Compiler, Conjunct};
+use crate::predicate::{Compiled, Compiler, Conjunct, next_block};
 use crate::rows::BlockMask;
 use crate::stats::Counters;
 
@@ -140,7 +140,7 @@ impl<'a> BlockFilter<'a> {
             stats.consuming_processed += consuming;
         });
         if let Some(valid) = &view.valid {
-            conjuncts.insert(0, Conjunct::Documents(valid.as_ref().clone()));
+            conjuncts.insert(0, Conjunct::valid(valid));
         }
         Ok(Some(Self {
             conjuncts,
@@ -156,6 +156,15 @@ impl<'a> BlockFilter<'a> {
         self.conjuncts.is_empty()
     }
 
+    /// How many rows match, where that is known before any is looked at.
+    pub(crate) fn exact_rows(&self) -> Option<u64> {
+        match &self.conjuncts[..] {
+            [] => Some(u64::from(self.rows)),
+            [one] => one.exact_rows(),
+            _ => None,
+        }
+    }
+
     /// The next block with a match: its first row and the rows that match.
     pub(crate) fn next(&mut self, shared: &Shared) -> Result<Option<(u32, &BlockMask)>> {
         let blocks = self.rows.div_ceil(BLOCK_ROWS);
@@ -163,11 +172,9 @@ impl<'a> BlockFilter<'a> {
             if shared.cancel.is_cancelled() {
                 return Err(cancelled());
             }
-            for conjunct in &self.conjuncts {
-                match conjunct.next_block(self.block, blocks) {
-                    Some(block) => self.block = block,
-                    None => return Ok(None),
-                }
+            match next_block(&self.conjuncts, self.block, blocks) {
+                Some(block) => self.block = block,
+                None => return Ok(None),
             }
             let start = self.block * BLOCK_ROWS;
             if start >= self.rows {

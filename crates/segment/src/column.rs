@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::i256;
+use index::dictionary::BytesDictionary;
 use index::inverted::InvertedReader;
 use schemas::DataType;
 
@@ -177,6 +178,14 @@ impl<'a> DictionaryColumn<'a> {
         match self.source {
             DictionarySource::Sealed(column) => column.array(),
             DictionarySource::Mutable(_, dictionary) => dictionary.array(self.cardinality),
+        }
+    }
+
+    /// The values as they are stored: of sealed strings and bytes. Codes ascend with them.
+    pub fn bytes(&self) -> Option<BytesDictionary<'a>> {
+        match self.source {
+            DictionarySource::Sealed(column) => column.bytes(),
+            DictionarySource::Mutable(..) => None,
         }
     }
 

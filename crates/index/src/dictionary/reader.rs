@@ -25,6 +25,11 @@ impl<'a> BytesDictionary<'a> {
         &self.bytes[self.offsets[code] as usize..self.offsets[code + 1] as usize]
     }
 
+    /// All values, one after the other, and where each begins; the last offset is their end.
+    pub fn whole(self) -> (&'a [u32], &'a [u8]) {
+        (self.offsets, self.bytes)
+    }
+
     /// The code of `value`, or else the code of the first greater value.
     pub fn find(self, value: &[u8]) -> Result<u32, u32> {
         let (mut low, mut high) = (0, self.cardinality());

@@ -165,9 +165,7 @@ impl NativeAggregateExec {
         memory: &MemoryReservation,
     ) -> Result<Option<RecordBatch>> {
         let mut running = self.start(view)?;
-        if filter.is_unfiltered()
-            && let Some(counts) = self.counted(view, &running)
-        {
+        if let Some(counts) = self.counted(&filter, &running) {
             self.count(view, counts.iter().sum(), 0);
             return self.emit(running, &counts);
         }
@@ -231,13 +229,13 @@ impl NativeAggregateExec {
     }
 
     /// Rows of each group, where only rows are counted and nothing needs to be read for that.
-    fn counted(&self, view: &SegmentView, running: &Running<'_>) -> Option<Vec<u64>> {
+    fn counted(&self, filter: &BlockFilter<'_>, running: &Running<'_>) -> Option<Vec<u64>> {
         if !self.aggregates.iter().all(Aggregate::counts_rows) {
             return None;
         }
         match running.groups.keys() {
-            [] => Some(vec![u64::from(view.row_count())]),
-            [key] => {
+            [] => Some(vec![filter.exact_rows()?]),
+            [key] if filter.is_unfiltered() => {
                 let column = self.keys[0].downcast_ref::<Column>()?;
                 let options = &self.shared.options;
                 if !options.uses(column.name(), IndexKind::Dictionary) {

@@ -1,143 +1,128 @@
 //! Sets of dictionary codes, and finding their rows in a block.
 
-use std::ops::RangeInclusive;
-
-use arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
 use segment::view::Codes;
 
-use crate::kernels::{InRange, test_all};
-use crate::rows::BlockMask;
+use crate::kernels::{InRange, in_bits, in_table};
+use crate::ranges::RangeSet;
+use crate::rows::{BlockMask, WORDS};
 
-/// Codes whose rows match.
+/// More ranges of codes of two bytes and more are looked up in a bitmap.
+const RANGES_SCANNED_MAX: usize = 4;
+
+/// Codes whose rows match; there is at least one.
 #[derive(Debug)]
-pub(crate) enum CodeSet {
-    /// Consecutive: the scan is a comparison.
-    Range(RangeInclusive<u32>),
-    /// One byte for each code.
-    Table(Vec<bool>),
+pub(crate) struct CodeSet {
+    ranges: Vec<(u32, u32)>,
+    /// Of all codes, where there are many ranges or codes are bytes.
+    bits: Vec<u64>,
 }
 
 impl CodeSet {
-    /// `None`: the set is empty.
-    pub(crate) fn new(matches: Vec<bool>) -> Option<Self> {
-        let first = matches.iter().position(|hit| *hit)?;
-        let last = matches.iter().rposition(|hit| *hit)?;
-        if matches[first..=last].iter().all(|hit| *hit) {
-            return Some(Self::Range(first as u32..=last as u32));
+    /// Of ranges below the cardinality. `None`: the set is empty.
+    pub(crate) fn new(set: &RangeSet, cardinality: u32) -> Option<Self> {
+        let ranges: Vec<(u32, u32)> = set
+            .ranges()
+            .iter()
+            .map(|(low, high)| (*low as u32, *high as u32))
+            .collect();
+        if ranges.is_empty() {
+            return None;
         }
-        Some(Self::Table(matches))
+        let is_byte = cardinality <= 256;
+        let mut bits = Vec::new();
+        if ranges.len() > RANGES_SCANNED_MAX || (is_byte && ranges.len() > 1) {
+            bits = vec![
+                0;
+                if is_byte {
+                    4
+                } else {
+                    cardinality.div_ceil(64) as usize
+                }
+            ];
+            for code in ranges.iter().flat_map(|(low, high)| *low..=*high) {
+                bits[code as usize / 64] |= 1 << (code % 64);
+            }
+        }
+        Some(Self { ranges, bits })
     }
 
-    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = u32> + '_> {
-        match self {
-            Self::Range(range) => Box::new(range.clone()),
-            Self::Table(matches) => Box::new(
-                (0u32..)
-                    .zip(matches)
-                    .filter(|(_, hit)| **hit)
-                    .map(|(code, _)| code),
-            ),
-        }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.ranges.iter().flat_map(|(low, high)| *low..=*high)
+    }
+
+    pub(crate) fn ranges(&self) -> &[(u32, u32)] {
+        &self.ranges
     }
 
     pub(crate) fn covers(&self, cardinality: u32) -> bool {
-        matches!(self, Self::Range(range) if *range.start() == 0 && range.end() + 1 >= cardinality)
+        matches!(self.ranges[..], [(0, high)] if high + 1 >= cardinality)
     }
 
     pub(crate) fn contains(&self, code: u32) -> bool {
-        match self {
-            Self::Range(range) => range.contains(&code),
-            Self::Table(matches) => matches[code as usize],
+        match self.bits.get(code as usize / 64) {
+            Some(word) => word >> (code % 64) & 1 == 1,
+            None => self
+                .ranges
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(&code)),
+        }
+    }
+
+    /// Nanoseconds for a row, about.
+    pub(super) fn cost(&self, cardinality: u32) -> f64 {
+        let compared = match cardinality {
+            0..=256 => 0.02,
+            257..=65_536 => 0.04,
+            _ => 0.1,
+        };
+        match self.bits.is_empty() {
+            true => compared * self.ranges.len() as f64,
+            false if cardinality <= 256 => 0.05,
+            false => 0.6,
         }
     }
 
     pub(crate) fn scan(&self, codes: Codes<'_>, len: u32) -> BlockMask {
         let mut mask = BlockMask::none(len);
-        let words = &mut mask.words;
-        match (self, codes) {
-            (Self::Range(range), Codes::U8(codes)) => {
-                let high = (*range.end()).min(u32::from(u8::MAX)) as u8;
-                u8::in_range(codes, *range.start() as u8, high, words);
+        if !self.bits.is_empty() {
+            match codes {
+                Codes::U8(codes) => match self.bits.first_chunk::<4>() {
+                    Some(bits) => in_table(codes, bits, &mut mask.words),
+                    None => in_bits(codes, &self.bits, &mut mask.words),
+                },
+                Codes::U16(codes) => in_bits(codes, &self.bits, &mut mask.words),
+                Codes::U32(codes) => in_bits(codes, &self.bits, &mut mask.words),
             }
-            (Self::Range(range), Codes::U16(codes)) => {
-                let high = (*range.end()).min(u32::from(u16::MAX)) as u16;
-                u16::in_range(codes, *range.start() as u16, high, words);
+            return mask;
+        }
+        let mut words = [0; WORDS];
+        for (low, high) in &self.ranges {
+            match codes {
+                Codes::U8(codes) => in_range::<u8>(codes, *low, *high, &mut words),
+                Codes::U16(codes) => in_range::<u16>(codes, *low, *high, &mut words),
+                Codes::U32(codes) => u32::in_range(codes, *low, *high, &mut words),
             }
-            (Self::Range(range), Codes::U32(codes)) => {
-                u32::in_range(codes, *range.start(), *range.end(), words);
-            }
-            (Self::Table(matches), Codes::U8(codes)) => {
-                // A table of 256 entries needs no bounds check.
-                let mut table = [false; 256];
-                table
-                    .iter_mut()
-                    .zip(matches)
-                    .for_each(|(entry, hit)| *entry = *hit);
-                test_all(codes, words, |code| table[usize::from(code)]);
-            }
-            (Self::Table(matches), Codes::U16(codes)) => {
-                test_all(codes, words, |code| matches[usize::from(code)]);
-            }
-            (Self::Table(matches), Codes::U32(codes)) => {
-                test_all(codes, words, |code| matches[code as usize]);
+            for (word, more) in mask.words.iter_mut().zip(words) {
+                *word |= more;
             }
         }
         mask
     }
 }
 
-/// Equality with literals and lists of them, by binary search in a sorted dictionary of strings.
-/// `None`: something else, or no such dictionary.
-pub(crate) fn by_search(expr: &dyn PhysicalExpr, dictionary: &ArrayRef) -> Option<Vec<u32>> {
-    let values = dictionary.as_string_view_opt()?;
-    let mut wanted: Vec<&str> = Vec::new();
-    if let Some(list) = expr.downcast_ref::<InListExpr>() {
-        list.expr().downcast_ref::<Column>()?;
-        if list.negated() {
-            return None;
-        }
-        for item in list.list() {
-            wanted.push(text(item.as_ref())?);
-        }
-    } else {
-        let binary = expr.downcast_ref::<BinaryExpr>()?;
-        if *binary.op() != Operator::Eq {
-            return None;
-        }
-        let sides = [binary.left(), binary.right()];
-        let literal = match sides.map(|side| side.downcast_ref::<Column>().is_some()) {
-            [true, false] => binary.right(),
-            [false, true] => binary.left(),
-            _ => return None,
-        };
-        wanted.push(text(literal.as_ref())?);
+fn in_range<T: InRange + TryFrom<u32>>(codes: &[T], low: u32, high: u32, words: &mut [u64]) {
+    match (T::try_from(low), T::try_from(high)) {
+        (Ok(low), Ok(high)) => T::in_range(codes, low, high, words),
+        _ => words.fill(0),
     }
-    let mut codes = Vec::with_capacity(wanted.len());
-    for text in wanted {
-        let (mut low, mut high) = (0, values.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if values.value(middle) < text {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        if low < values.len() && values.value(low) == text {
-            codes.push(low as u32);
-        }
-    }
-    Some(codes)
 }
 
-fn text(expr: &dyn PhysicalExpr) -> Option<&str> {
-    match expr.downcast_ref::<Literal>()?.value() {
-        ScalarValue::Utf8View(Some(text)) | ScalarValue::Utf8(Some(text)) => Some(text),
-        _ => None,
+pub(super) fn code_at(codes: Codes<'_>, row: u32) -> u32 {
+    let at = row as usize;
+    match codes {
+        Codes::U8(codes) => u32::from(codes[at]),
+        Codes::U16(codes) => u32::from(codes[at]),
+        Codes::U32(codes) => codes[at],
     }
 }
 
@@ -150,27 +135,34 @@ mod tests {
         let bytes: Vec<u8> = (0..200).map(|n| (n * 7 % 20) as u8).collect();
         let shorts: Vec<u16> = bytes.iter().map(|code| u16::from(*code)).collect();
         let ints: Vec<u32> = bytes.iter().map(|code| u32::from(*code)).collect();
-        let with = |wanted: &[usize]| {
-            let mut matches = vec![false; 20];
-            wanted.iter().for_each(|code| matches[*code] = true);
-            CodeSet::new(matches)
-        };
-        for wanted in [&[3][..], &[0, 1, 2], &[0, 5, 19], &[19]] {
-            let set = with(wanted).expect("not empty");
-            assert_eq!(set.iter().count(), wanted.len());
-            for codes in [Codes::U8(&bytes), Codes::U16(&shorts), Codes::U32(&ints)] {
+        for wanted in [
+            &[3][..],
+            &[0, 1, 2],
+            &[0, 5, 19],
+            &[19],
+            &[0, 2, 4, 6, 8, 10],
+        ] {
+            let ranges = wanted.iter().map(|code| (*code, *code)).collect();
+            let wanted_set = RangeSet::of_any(ranges);
+            for (codes, cardinality) in [
+                (Codes::U8(&bytes), 20),
+                (Codes::U16(&shorts), 300),
+                (Codes::U32(&ints), 70_000),
+            ] {
+                let set = CodeSet::new(&wanted_set, cardinality).expect("not empty");
+                assert_eq!(set.iter().count(), wanted.len());
                 let mut rows = Vec::new();
                 set.scan(codes, 200).collect_into(&mut rows);
-                let expected: Vec<u32> = (0u32..)
-                    .zip(&ints)
-                    .filter(|(_, code)| wanted.contains(&(**code as usize)))
-                    .map(|(row, _)| row)
+                let is_wanted = |code: u32| wanted.contains(&i64::from(code));
+                let expected: Vec<u32> = (0u32..200)
+                    .filter(|row| is_wanted(code_at(codes, *row)))
                     .collect();
                 assert_eq!(rows, expected, "{wanted:?}");
+                assert!((0..20).all(|code| set.contains(code) == is_wanted(code)));
             }
         }
-        assert!(with(&[]).is_none());
-        let every: Vec<usize> = (0..20).collect();
-        assert!(with(&every).expect("not empty").covers(20));
+        assert!(CodeSet::new(&RangeSet::none(), 20).is_none());
+        let every = CodeSet::new(&RangeSet::of(0, 19), 20).expect("not empty");
+        assert!(every.covers(20) && !every.covers(21));
     }
 }

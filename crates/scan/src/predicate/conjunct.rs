@@ -1,5 +1,6 @@
 //! One conjunct at work on blocks.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,24 +8,38 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use roaring::RoaringBitmap;
 use segment::BLOCK_ROWS;
-use segment::view::{Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Zone};
+use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn};
 
-use super::codes::CodeSet;
+use super::codes::{CodeSet, code_at};
 use super::evaluate;
+use super::raw::{self, Verdict, judge};
 use crate::columns::Source;
-use crate::kernels::{InRange, i32_in_range, i64_in_range, test_all};
-use crate::ranges::{RangeSet, order_key};
+use crate::ranges::RangeSet;
 use crate::rows::{BlockMask, WORDS};
 
 /// With fewer rows than one in so many left, values are looked up instead of scanned.
 const PROBE_BELOW: u32 = 32;
-/// More ranges than these are searched for each value.
-const RANGES_SCANNED_MAX: usize = 6;
 
 #[derive(Debug)]
-pub(crate) enum Conjunct<'a> {
+pub(crate) struct Conjunct<'a> {
+    pub(super) access: Access<'a>,
+    /// Rows of the segment that it keeps, about.
+    pub(super) estimate: u64,
+    /// The estimate is what it keeps.
+    pub(super) is_exact: bool,
+}
+
+/// How the rows are found.
+#[derive(Debug)]
+pub(super) enum Access<'a> {
     /// The documents, from an index.
     Documents(RoaringBitmap),
+    /// As above, where they follow each other. Ascending.
+    Ranges(Vec<Range<u32>>),
+    Nulls {
+        nulls: Nulls<'a>,
+        are_wanted: bool,
+    },
     Codes {
         codes: Option<CodeSet>,
         column: DictionaryColumn<'a>,
@@ -32,11 +47,12 @@ pub(crate) enum Conjunct<'a> {
         nulls: Option<Nulls<'a>>,
         null_matches: bool,
     },
-    Ranges {
+    Values {
         set: RangeSet,
         column: ColumnView<'a>,
         values: RawColumn<'a>,
         nulls: Option<Nulls<'a>>,
+        null_matches: bool,
         /// Blocks are judged by their zones.
         zones: bool,
     },
@@ -45,47 +61,38 @@ pub(crate) enum Conjunct<'a> {
         schema: SchemaRef,
         sources: Vec<Source<'a>>,
     },
+    /// Rows that all conjuncts of any of these keep.
+    Any(Vec<Vec<Conjunct<'a>>>),
 }
 
-/// What a zone says about a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    None,
-    All,
-    Look,
-}
-
-pub(super) fn judge(set: &RangeSet, zone: Option<Zone>) -> Verdict {
-    let (low, high) = match zone {
-        None => return Verdict::Look,
-        Some(Zone::I64 { min, max }) => (min, max),
-        Some(Zone::F64 { min, max }) => (order_key(min), order_key(max)),
-    };
-    if !set.overlaps(low, high) {
-        Verdict::None
-    } else if set.covers(low, high) {
-        Verdict::All
-    } else {
-        Verdict::Look
-    }
-}
-
-impl Conjunct<'_> {
-    /// What is cheap and exact comes first.
-    pub(super) fn rank(&self) -> u8 {
-        match self {
-            Self::Documents(_) => 0,
-            Self::Codes { .. } => 1,
-            Self::Ranges { .. } => 2,
-            Self::Evaluate { .. } => 3,
+impl<'a> Conjunct<'a> {
+    /// Rows that an index named.
+    pub(crate) fn documents(documents: RoaringBitmap) -> Self {
+        Self {
+            estimate: documents.len(),
+            is_exact: true,
+            access: Access::Documents(documents),
         }
+    }
+
+    /// Rows that no upsert hides. The view may be shorter than the bitmap.
+    pub(crate) fn valid(documents: &RoaringBitmap) -> Self {
+        Self {
+            is_exact: false,
+            ..Self::documents(documents.clone())
+        }
+    }
+
+    /// How many rows of the segment it keeps, where that is known before they are looked at.
+    pub(crate) fn exact_rows(&self) -> Option<u64> {
+        self.is_exact.then_some(self.estimate)
     }
 
     /// Keeps in `mask` the rows of the block at `start` that match. Returns the values looked at.
     pub(crate) fn apply(&self, start: u32, mask: &mut BlockMask) -> Result<u64> {
         let len = mask.len;
-        match self {
-            Self::Documents(documents) => {
+        match &self.access {
+            Access::Documents(documents) => {
                 let mut hits = BlockMask::none(len);
                 for document in documents.range(start..start + len) {
                     hits.set(document - start);
@@ -93,74 +100,187 @@ impl Conjunct<'_> {
                 mask.and(&hits);
                 Ok(0)
             }
-            Self::Codes {
-                codes,
-                column,
-                nulls,
-                null_matches,
-            } => {
-                let stored = column.codes(start..start + len);
-                let hits = match codes {
-                    Some(codes) if mask.count() < len / PROBE_BELOW => probe(codes, stored, mask),
-                    Some(codes) => codes.scan(stored, len),
-                    None => BlockMask::none(len),
-                };
-                with_nulls(hits, nulls.as_ref(), start, *null_matches, mask);
-                Ok(u64::from(len))
+            Access::Ranges(ranges) => {
+                let mut hits = BlockMask::none(len);
+                let first = ranges.partition_point(|range| range.end <= start);
+                let near = ranges[first..].iter();
+                for range in near.take_while(|range| range.start < start + len) {
+                    let from = range.start.max(start) - start;
+                    hits.set_range(from..range.end.min(start + len) - start);
+                }
+                mask.and(&hits);
+                Ok(0)
             }
-            Self::Ranges {
-                set,
-                column,
-                values,
-                nulls,
-                zones,
-            } => {
-                let zone = zones.then(|| column.zone(start / BLOCK_ROWS)).flatten();
-                let (hits, entries) = match judge(set, zone) {
-                    Verdict::None => (BlockMask::none(len), 0),
-                    Verdict::All => (BlockMask::all(len), 0),
-                    Verdict::Look => (scan(set, values.values(start..start + len), len), len),
-                };
-                with_nulls(hits, nulls.as_ref(), start, false, mask);
-                Ok(u64::from(entries))
+            Access::Nulls { nulls, are_wanted } => {
+                let of_nulls = BlockMask::of_nulls(*nulls, start, len);
+                match are_wanted {
+                    true => mask.and(&of_nulls),
+                    false => mask.and_not(&of_nulls),
+                }
+                Ok(0)
             }
-            Self::Evaluate {
+            Access::Codes { .. } => Ok(self.apply_codes(start, mask)),
+            Access::Values { .. } => Ok(self.apply_values(start, mask)),
+            Access::Evaluate {
                 expr,
                 schema,
                 sources,
-            } => {
-                let mut rows = Vec::new();
-                mask.collect_into(&mut rows);
-                let picked = (!mask.is_full()).then_some(rows.as_slice());
-                let columns = sources
-                    .iter()
-                    .map(|source| source.array(start, len, picked))
-                    .collect::<Result<Vec<_>>>()?;
-                let verdict = evaluate(expr, schema, columns, rows.len())?;
-                let mut hits = BlockMask::none(len);
-                let kept = rows.iter().zip(verdict).filter(|(_, hit)| *hit);
-                kept.for_each(|(row, _)| hits.set(*row));
-                mask.and(&hits);
-                Ok(rows.len() as u64 * sources.len() as u64)
-            }
+            } => evaluate_block(expr, schema, sources, start, mask),
+            Access::Any(alternatives) => any(alternatives, start, mask),
         }
+    }
+
+    fn apply_codes(&self, start: u32, mask: &mut BlockMask) -> u64 {
+        let Access::Codes {
+            codes,
+            column,
+            nulls,
+            null_matches,
+        } = &self.access
+        else {
+            return 0;
+        };
+        let len = mask.len;
+        let Some(codes) = codes else {
+            let none = BlockMask::none(len);
+            with_nulls(none, nulls.as_ref(), start, *null_matches, mask);
+            return 0;
+        };
+        let stored = column.codes(start..start + len);
+        if few_left(mask) && !null_matches {
+            let looked_at = mask.count();
+            mask.retain(|row| codes.contains(code_at(stored, row)));
+            without_nulls(nulls.as_ref(), start, mask);
+            return u64::from(looked_at);
+        }
+        let hits = codes.scan(stored, len);
+        with_nulls(hits, nulls.as_ref(), start, *null_matches, mask);
+        u64::from(len)
+    }
+
+    fn apply_values(&self, start: u32, mask: &mut BlockMask) -> u64 {
+        let Access::Values {
+            set,
+            column,
+            values,
+            nulls,
+            null_matches,
+            zones,
+        } = &self.access
+        else {
+            return 0;
+        };
+        let len = mask.len;
+        let zone = zones.then(|| column.zone(start / BLOCK_ROWS)).flatten();
+        let (hits, looked_at) = match judge(set, zone) {
+            Verdict::None => (BlockMask::none(len), 0),
+            Verdict::All => (BlockMask::all(len), 0),
+            Verdict::Look => {
+                let stored = values.values(start..start + len);
+                if few_left(mask) && !null_matches {
+                    let looked_at = mask.count();
+                    mask.retain(|row| set.contains(raw::key_at(stored, row)));
+                    without_nulls(nulls.as_ref(), start, mask);
+                    return u64::from(looked_at);
+                }
+                (raw::scan(set, stored, len), len)
+            }
+        };
+        with_nulls(hits, nulls.as_ref(), start, *null_matches, mask);
+        u64::from(looked_at)
     }
 
     /// The first block at or after `block` that can have a match; `None` = no more.
     pub(crate) fn next_block(&self, block: u32, blocks: u32) -> Option<u32> {
-        match self {
-            Self::Documents(documents) => documents
+        match &self.access {
+            Access::Documents(documents) => documents
                 .range(block * BLOCK_ROWS..)
                 .next()
                 .map(|document| document / BLOCK_ROWS),
-            Self::Ranges {
+            Access::Ranges(ranges) => {
+                let start = block * BLOCK_ROWS;
+                let next = ranges.partition_point(|range| range.end <= start);
+                ranges
+                    .get(next)
+                    .map(|range| block.max(range.start / BLOCK_ROWS))
+            }
+            Access::Values {
                 set,
                 column,
                 zones: true,
+                null_matches: false,
                 ..
             } => (block..blocks).find(|at| judge(set, column.zone(*at)) != Verdict::None),
+            Access::Any(alternatives) => {
+                let next = |conjuncts: &Vec<Self>| next_block(conjuncts, block, blocks);
+                alternatives.iter().filter_map(next).min()
+            }
             _ => Some(block),
         }
+    }
+}
+
+/// The first block at or after `block` that all of them may have a match in.
+pub(crate) fn next_block(conjuncts: &[Conjunct<'_>], mut block: u32, blocks: u32) -> Option<u32> {
+    loop {
+        let from = block;
+        for conjunct in conjuncts {
+            block = conjunct.next_block(block, blocks)?;
+        }
+        if block == from {
+            return Some(block);
+        }
+    }
+}
+
+fn evaluate_block(
+    expr: &Arc<dyn PhysicalExpr>,
+    schema: &SchemaRef,
+    sources: &[Source<'_>],
+    start: u32,
+    mask: &mut BlockMask,
+) -> Result<u64> {
+    let mut rows = Vec::new();
+    mask.collect_into(&mut rows);
+    let picked = (!mask.is_full()).then_some(rows.as_slice());
+    let columns = sources
+        .iter()
+        .map(|source| source.array(start, mask.len, picked))
+        .collect::<Result<Vec<_>>>()?;
+    let verdict = evaluate(expr, schema, columns, rows.len())?;
+    let mut hits = BlockMask::none(mask.len);
+    let kept = rows.iter().zip(verdict).filter(|(_, hit)| *hit);
+    kept.for_each(|(row, _)| hits.set(*row));
+    mask.and(&hits);
+    Ok(rows.len() as u64 * sources.len() as u64)
+}
+
+fn any(alternatives: &[Vec<Conjunct<'_>>], start: u32, mask: &mut BlockMask) -> Result<u64> {
+    let mut hits = BlockMask::none(mask.len);
+    let mut looked_at = 0;
+    for conjuncts in alternatives {
+        // Rows that no alternative before this one has kept.
+        let mut left = mask.clone();
+        left.and_not(&hits);
+        for conjunct in conjuncts {
+            if left.is_empty() {
+                break;
+            }
+            looked_at += conjunct.apply(start, &mut left)?;
+        }
+        hits.or(&left);
+    }
+    mask.and(&hits);
+    Ok(looked_at)
+}
+
+fn few_left(mask: &BlockMask) -> bool {
+    !mask.is_full() && mask.count() < mask.len / PROBE_BELOW
+}
+
+fn without_nulls(nulls: Option<&Nulls<'_>>, start: u32, mask: &mut BlockMask) {
+    if let Some(nulls) = nulls {
+        mask.and_not(&BlockMask::of_nulls(*nulls, start, mask.len));
     }
 }
 
@@ -183,108 +303,4 @@ fn with_nulls(
         }
     }
     mask.and(&hits);
-}
-
-fn probe(codes: &CodeSet, stored: Codes<'_>, mask: &BlockMask) -> BlockMask {
-    let mut hits = BlockMask::none(mask.len);
-    let mut rows = Vec::new();
-    mask.collect_into(&mut rows);
-    for row in rows {
-        let at = row as usize;
-        let code = match stored {
-            Codes::U8(codes) => u32::from(codes[at]),
-            Codes::U16(codes) => u32::from(codes[at]),
-            Codes::U32(codes) => codes[at],
-        };
-        if codes.contains(code) {
-            hits.set(row);
-        }
-    }
-    hits
-}
-
-fn scan(set: &RangeSet, values: RawValues<'_>, len: u32) -> BlockMask {
-    let mut hits = BlockMask::none(len);
-    if set.ranges().len() > RANGES_SCANNED_MAX {
-        let words = &mut hits.words;
-        match values {
-            RawValues::U8 { base, values } => {
-                test_all(values, words, |v| set.contains(base + i64::from(v)));
-            }
-            RawValues::U16 { base, values } => {
-                test_all(values, words, |v| set.contains(base + i64::from(v)));
-            }
-            RawValues::U32 { base, values } => {
-                let at = |v: u32| base.wrapping_add(i64::from(v));
-                test_all(values, words, |v| set.contains(at(v)));
-            }
-            RawValues::I32(values) => test_all(values, words, |v| set.contains(i64::from(v))),
-            RawValues::I64(values) => test_all(values, words, |v| set.contains(v)),
-            _ => scan_ranges(set, values, &mut hits),
-        }
-        return hits;
-    }
-    scan_ranges(set, values, &mut hits);
-    hits
-}
-
-fn scan_ranges(set: &RangeSet, values: RawValues<'_>, hits: &mut BlockMask) {
-    for (low, high) in set.ranges() {
-        let mut words = [0; WORDS];
-        scan_range(*low, *high, values, &mut words);
-        for (word, more) in hits.words.iter_mut().zip(words) {
-            *word |= more;
-        }
-    }
-}
-
-/// The range among the stored forms of values `base ..= base + max`.
-fn stored_range(low: i64, high: i64, base: i64, max: u64) -> Option<(u64, u64)> {
-    let distance = |value: i64| i128::from(value) - i128::from(base);
-    let (low, high) = (distance(low).max(0), distance(high).min(i128::from(max)));
-    (low <= high).then_some((low as u64, high as u64))
-}
-
-fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORDS]) {
-    match values {
-        RawValues::U8 { base, values } => {
-            if let Some((low, high)) = stored_range(low, high, base, u64::from(u8::MAX)) {
-                u8::in_range(values, low as u8, high as u8, words);
-            }
-        }
-        RawValues::U16 { base, values } => {
-            if let Some((low, high)) = stored_range(low, high, base, u64::from(u16::MAX)) {
-                u16::in_range(values, low as u16, high as u16, words);
-            }
-        }
-        RawValues::U32 { base, values } => {
-            if let Some((low, high)) = stored_range(low, high, base, u64::from(u32::MAX)) {
-                u32::in_range(values, low as u32, high as u32, words);
-            }
-        }
-        RawValues::I32(values) => {
-            let low = low.max(i64::from(i32::MIN));
-            let high = high.min(i64::from(i32::MAX));
-            if low <= high {
-                i32_in_range(values, low as i32, high as i32, words);
-            }
-        }
-        RawValues::I64(values) => i64_in_range(values, low, high, words),
-        RawValues::F32(values) => test_all(values, words, |value| {
-            (low..=high).contains(&order_key(f64::from(value)))
-        }),
-        RawValues::F64(values) => {
-            test_all(values, words, |value| {
-                (low..=high).contains(&order_key(value))
-            });
-        }
-        RawValues::Sequence { first, count } => {
-            if let Some((from, to)) = stored_range(low, high, first, (count as u64).max(1) - 1) {
-                let rows = from as usize..=(to as usize).min(count.saturating_sub(1));
-                rows.for_each(|row| words[row / 64] |= 1 << (row % 64));
-            }
-        }
-        // No range set is made for them.
-        RawValues::I256(_) => {}
-    }
 }

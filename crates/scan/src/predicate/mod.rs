@@ -1,42 +1,51 @@
 //! Filters compiled for one segment.
 //!
-//! A conjunct over one dictionary-coded column is evaluated once for each distinct value: the
-//! result is a set of codes, answered by the sorted column's ranges, by the inverted index where
-//! few documents match, or by a scan of the codes. Comparisons of a raw column are ranges, which
-//! zones decide for whole blocks. A conjunct over constants decides the segment. Everything else
-//! is evaluated on the decoded rows of a block that passed so far.
+//! A tree over one column is solved once for each distinct value ([`solve`]): the result is a set
+//! of codes, or of raw values. Its rows come from the sorted column's ranges, from an index over
+//! documents, from zones that decide whole blocks, or from a scan; [`plan`] decides by what is
+//! known of their numbers. A predicate over constants decides the segment. Everything else is
+//! evaluated on the decoded rows of a block that passed so far.
 
+mod candidate;
 mod codes;
 mod conjunct;
+mod plan;
+mod raw;
+mod solve;
+mod text;
+mod tree;
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::utils::{collect_columns, split_conjunction};
-use roaring::RoaringBitmap;
+use datafusion::physical_expr::utils::collect_columns;
 use schemas::TableSpec;
 use schemas::proto::{IndexKind, NullMode, ScanOptions};
-use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn, Values};
+use segment::view::{DictionaryColumn, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
-pub(crate) use self::conjunct::Conjunct;
+pub(crate) use self::conjunct::{Conjunct, next_block};
 
-use self::codes::{CodeSet, by_search};
-use self::conjunct::{Verdict, judge};
+use self::candidate::{ByIndex, Candidate, Lists};
+use self::codes::CodeSet;
+use self::conjunct::Access;
+use self::plan::Part;
+use self::raw::{Verdict, judge};
+use self::solve::{Solved, Solver};
+use self::tree::Tree;
 use crate::columns::{Source, Stored, batch, external, project, source};
-use crate::ranges;
+use crate::ranges::RangeSet;
 use crate::stats::Counters;
 
-/// Below this share of the rows the inverted index is faster than scanning the codes.
-const INVERTED_SHARE_MAX: f64 = 0.02;
-/// Codes of so few values are bytes, and scanned faster.
-const BYTE_CODES: u32 = 256;
-const INVERTED_SHARE_MAX_BYTES: f64 = 0.01;
+/// Rows that an expression keeps of which nothing is known.
+const SHARE_UNKNOWN: f64 = 0.3;
+/// Nanoseconds to decode a row and to evaluate an expression on it, about.
+const EVALUATED_NS: f64 = 20.0;
 
 /// What is left of a filter in one segment.
 #[derive(Debug)]
@@ -55,238 +64,323 @@ pub(crate) struct Compiler<'a, 'b> {
     pub(crate) counters: &'b Counters,
 }
 
+/// What is known of a tree before its rows are looked for.
 enum Decided<'a> {
     Always,
     Never,
-    Rows(Conjunct<'a>),
+    Rows(Box<Candidate<'a>>),
+    /// Its branches must be decided one by one; a leaf must be evaluated.
+    Parts,
 }
 
 impl<'a> Compiler<'a, '_> {
     pub(crate) fn compile(&self, filters: &[Arc<dyn PhysicalExpr>]) -> Result<Compiled<'a>> {
-        let mut conjuncts = Vec::new();
-        let mut documents: Option<RoaringBitmap> = None;
-        for filter in filters.iter().flat_map(split_conjunction) {
-            match self.conjunct(filter)? {
-                Decided::Always => {}
-                Decided::Never => return Ok(Compiled::Never),
-                Decided::Rows(Conjunct::Documents(more)) => {
-                    documents = Some(match documents {
-                        Some(documents) => documents & more,
-                        None => more,
-                    });
-                }
-                Decided::Rows(conjunct) => conjuncts.push(conjunct),
-            }
+        if self.view.row_count() == 0 && !filters.is_empty() {
+            return Ok(Compiled::Never);
         }
-        if let Some(documents) = documents {
-            if documents.is_empty() {
-                return Ok(Compiled::Never);
-            }
-            conjuncts.push(Conjunct::Documents(documents));
-        }
-        conjuncts.sort_by_key(Conjunct::rank);
-        Ok(Compiled::Rows(conjuncts))
+        let tree = Tree::of_all(filters)?;
+        let rows = f64::from(self.view.row_count());
+        let part = self.all(std::slice::from_ref(&tree), rows)?;
+        Ok(match part {
+            Part::Always => Compiled::Rows(Vec::new()),
+            Part::Never => Compiled::Never,
+            Part::Rows(conjuncts) => Compiled::Rows(conjuncts),
+        })
     }
 
-    fn conjunct(&self, filter: &Arc<dyn PhysicalExpr>) -> Result<Decided<'a>> {
-        let inputs = Inputs::of(filter, self.table_schema)?;
-        let sources = inputs.sources(self.view, self.spec, self.null_mode)?;
+    fn decide(&self, tree: &Tree) -> Result<Decided<'a>> {
+        let columns = tree.columns();
+        if columns.len() > 1 && !matches!(tree, Tree::Leaf(_)) {
+            return Ok(Decided::Parts);
+        }
+        let schema = project(self.table_schema, &columns)?;
+        let fields = schema.fields().iter();
+        let sources = fields.map(|field| source(self.view, self.spec, field, self.null_mode));
+        let sources = sources.collect::<Result<Vec<_>>>()?;
         if let Some(constants) = constants(&sources) {
-            let verdict = evaluate(&inputs.expr, &inputs.schema, constants, 1)?;
+            let expr = rebased(&tree.expr(self.table_schema)?, &columns)?;
+            let verdict = evaluate(&expr, &schema, constants, 1)?;
             return Ok(match verdict[0] {
                 true => Decided::Always,
                 false => Decided::Never,
             });
         }
-        if let [Source::Stored(stored)] = &sources[..] {
-            let decided = match stored.column.values() {
-                Values::Dictionary(dictionary) => self.codes(&inputs, dictionary, stored)?,
-                Values::Raw(values) => self.ranges(&inputs, values, stored),
-            };
-            if let Some(decided) = decided {
-                return Ok(decided);
+        let ([index], [source]) = (&columns[..], &sources[..]) else {
+            return Ok(Decided::Parts);
+        };
+        let mut solver = Solver {
+            schema: &schema,
+            index: *index,
+            has_nulls: false,
+            dictionary: None,
+        };
+        match source {
+            Source::Stored(stored) => {
+                solver.has_nulls = stored.nulls.is_some();
+                match stored.column.values() {
+                    Values::Dictionary(dictionary) => {
+                        solver.dictionary = Some(dictionary);
+                        self.by_code(tree, &solver, dictionary, stored)
+                    }
+                    Values::Raw(values) => Ok(self.by_value(tree, &solver, values, stored)),
+                }
             }
+            Source::DocId => Ok(self.by_document(tree, &solver)),
+            Source::Constant(_) => Ok(Decided::Parts),
         }
+    }
+
+    /// Looks at the decoded values of each row.
+    fn evaluated(&self, tree: &Tree) -> Result<Candidate<'a>> {
+        let inputs = Inputs::of(&tree.expr(self.table_schema)?, self.table_schema)?;
+        let sources = inputs.sources(self.view, self.spec, self.null_mode)?;
         let fields = inputs.schema.fields().iter();
         let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
-        self.counters.index(format!("scan({})", names.join(",")));
-        Ok(Decided::Rows(Conjunct::Evaluate {
-            expr: inputs.expr,
-            schema: inputs.schema,
-            sources,
+        Ok(Candidate {
+            told: format!("scan({})", names.join(",")),
+            scan: Access::Evaluate {
+                expr: inputs.expr,
+                schema: inputs.schema,
+                sources,
+            },
+            estimate: f64::from(self.view.row_count()) * SHARE_UNKNOWN,
+            is_exact: false,
+            row_ns: EVALUATED_NS,
+            by_index: None,
+        })
+    }
+
+    fn by_document(&self, tree: &Tree, solver: &Solver<'_, '_>) -> Decided<'a> {
+        let Some(solved) = solver.solve(tree) else {
+            return Decided::Parts;
+        };
+        let rows = self.view.row_count();
+        let within = solved
+            .set
+            .intersection(RangeSet::of(0, i64::from(rows) - 1));
+        let ranges = within.ranges().iter();
+        let ranges: Vec<_> = ranges
+            .map(|(low, high)| *low as u32..*high as u32 + 1)
+            .collect();
+        let estimate = ranges
+            .iter()
+            .map(|range| f64::from(range.end - range.start))
+            .sum();
+        let told = format!("sorted({})", solver.schema.field(0).name());
+        Decided::Rows(Box::new(Candidate {
+            told: told.clone(),
+            scan: Access::Ranges(ranges.clone()),
+            estimate,
+            is_exact: self.view.valid.is_none(),
+            row_ns: 0.1,
+            by_index: Some(ByIndex {
+                told,
+                documents: Lists::Sorted(ranges),
+                nulls: None,
+            }),
         }))
     }
 
-    /// `None`: it cannot be said by ranges.
-    fn ranges(
+    fn by_value(
         &self,
-        inputs: &Inputs,
+        tree: &Tree,
+        solver: &Solver<'_, '_>,
         values: RawColumn<'a>,
         stored: &Stored<'a>,
-    ) -> Option<Decided<'a>> {
-        let field = inputs.schema.field(0);
-        if matches!(field.data_type(), DataType::Decimal256(_, _)) {
-            return None;
-        }
-        let set = ranges::of_expr(inputs.expr.as_ref(), field.data_type())?;
+    ) -> Decided<'a> {
+        let Some(Solved { set, null_matches }) = solver.solve(tree) else {
+            return Decided::Parts;
+        };
         let Stored { column, nulls } = *stored;
-        let blocks = self.view.row_count().div_ceil(BLOCK_ROWS);
-        let zones = self.options.uses(field.name(), IndexKind::Zone);
-        let verdicts = (0..blocks).map(|block| match zones {
-            true => judge(&set, column.zone(block)),
-            false => Verdict::Look,
-        });
-        let (mut none, mut all) = (0, 0);
-        for verdict in verdicts {
-            none += u32::from(verdict == Verdict::None);
-            all += u32::from(verdict == Verdict::All);
+        let rows = self.view.row_count();
+        let blocks = rows.div_ceil(BLOCK_ROWS);
+        let name = solver.schema.field(0).name();
+        if let Some(decided) = self.by_nulls(&set, null_matches, stored, name) {
+            return decided;
         }
-        let name = field.name();
+        let zones = self.options.uses(name, IndexKind::Zone);
+        let (mut none, mut all, mut estimate) = (0, 0, 0.0);
+        for block in 0..blocks {
+            let zone = zones.then(|| column.zone(block)).flatten();
+            match judge(&set, zone) {
+                Verdict::None => none += 1,
+                Verdict::All => {
+                    all += 1;
+                    estimate += f64::from(BLOCK_ROWS);
+                }
+                Verdict::Look => estimate += raw::share(&set, zone) * f64::from(BLOCK_ROWS),
+            }
+        }
+        let never = none == blocks && !null_matches;
+        if never || (all == blocks && (nulls.is_none() || null_matches)) {
+            self.counters.index(format!("zone({name})"));
+            return if never {
+                Decided::Never
+            } else {
+                Decided::Always
+            };
+        }
+        let looked_at = 1.0 - f64::from(none + all) / f64::from(blocks.max(1));
+        let sample = values.values(0..rows.min(1));
         let index = if none + all > 0 { "zone" } else { "scan" };
-        self.counters.index(format!("{index}({name})"));
-        Some(if none == blocks {
-            Decided::Never
-        } else if all == blocks && nulls.is_none() {
-            Decided::Always
-        } else {
-            Decided::Rows(Conjunct::Ranges {
+        Decided::Rows(Box::new(Candidate {
+            told: format!("{index}({name})"),
+            estimate,
+            is_exact: false,
+            row_ns: raw::cost(&set, sample) * looked_at,
+            scan: Access::Values {
                 set,
                 column,
                 values,
                 nulls,
+                null_matches,
                 zones,
-            })
-        })
+            },
+            by_index: None,
+        }))
     }
 
-    /// `None`: the expression fails on some value; whether a row has it must be seen.
-    fn codes(
+    /// Where only null matters.
+    fn by_nulls(
         &self,
-        inputs: &Inputs,
-        dictionary: DictionaryColumn<'a>,
+        set: &RangeSet,
+        null_matches: bool,
         stored: &Stored<'a>,
-    ) -> Result<Option<Decided<'a>>> {
-        let Stored { column, nulls } = *stored;
-        let name = inputs.schema.field(0).name();
-        if !self.options.uses(name, IndexKind::Dictionary) {
-            return Ok(None);
-        }
-        let Some((codes, null_matches)) = self.matches(inputs, &dictionary, nulls.is_some()) else {
-            return Ok(None);
+        name: &str,
+    ) -> Option<Decided<'a>> {
+        let is_whole = *set == RangeSet::all();
+        let nulls = match (stored.nulls, set.is_empty(), is_whole) {
+            (None, true, _) => return Some(Decided::Never),
+            (None, _, true) => return Some(Decided::Always),
+            (Some(nulls), true, _) | (Some(nulls), _, true) => nulls,
+            _ => return None,
         };
-        let index = |kind: &str| self.counters.index(format!("{kind}({name})"));
-        let Some(codes) = codes else {
-            index("dictionary");
-            return Ok(Some(if null_matches {
-                Decided::Rows(Conjunct::Codes {
-                    codes: None,
-                    column: dictionary,
-                    nulls,
-                    null_matches,
-                })
+        if is_whole == null_matches {
+            return Some(if is_whole {
+                Decided::Always
             } else {
                 Decided::Never
-            }));
+            });
+        }
+        if !self.options.uses(name, IndexKind::Null) {
+            return Some(Decided::Parts);
+        }
+        let count = f64::from(nulls.count());
+        let estimate = match null_matches {
+            true => count,
+            false => f64::from(self.view.row_count()) - count,
         };
-        if codes.covers(dictionary.cardinality()) && (nulls.is_none() || null_matches) {
-            return Ok(Some(Decided::Always));
-        }
-        if !null_matches
-            && let Some(mut documents) = self.by_index(&column, &dictionary, &codes, name)?
-        {
-            if let Some(nulls) = nulls {
-                documents -= self.null_documents(nulls);
-            }
-            return Ok(Some(Decided::Rows(Conjunct::Documents(documents))));
-        }
-        index("dictionary");
-        Ok(Some(Decided::Rows(Conjunct::Codes {
-            codes: Some(codes),
-            column: dictionary,
-            nulls,
-            null_matches,
+        Some(Decided::Rows(Box::new(Candidate {
+            told: format!("null({name})"),
+            scan: Access::Nulls {
+                nulls,
+                are_wanted: null_matches,
+            },
+            estimate,
+            is_exact: self.view.valid.is_none(),
+            row_ns: 0.01,
+            by_index: None,
         })))
     }
 
-    /// The codes whose values match, and whether null does. `None`: the expression fails.
-    fn matches(
+    fn by_code(
         &self,
-        inputs: &Inputs,
-        dictionary: &DictionaryColumn<'a>,
-        has_nulls: bool,
-    ) -> Option<(Option<CodeSet>, bool)> {
-        let values = dictionary.array();
-        let count = values.len();
-        if dictionary.is_ordered()
-            && let Some(found) = by_search(inputs.expr.as_ref(), &values)
-        {
-            let mut matches = vec![false; count];
-            found.iter().for_each(|code| matches[*code as usize] = true);
-            return Some((CodeSet::new(matches), false));
+        tree: &Tree,
+        solver: &Solver<'a, '_>,
+        dictionary: DictionaryColumn<'a>,
+        stored: &Stored<'a>,
+    ) -> Result<Decided<'a>> {
+        let name = solver.schema.field(0).name();
+        if !self.options.uses(name, IndexKind::Dictionary) {
+            return Ok(Decided::Parts);
         }
-        let matches = evaluate(&inputs.expr, &inputs.schema, vec![values], count).ok()?;
-        let null_matches = if has_nulls {
-            let null = arrow::array::new_null_array(inputs.schema.field(0).data_type(), 1);
-            evaluate(&inputs.expr, &inputs.schema, vec![null], 1).ok()?[0]
-        } else {
-            false
+        let Some(Solved { set, null_matches }) = solver.solve(tree) else {
+            return Ok(Decided::Parts);
         };
-        self.counters
-            .update(|stats| stats.entries_scanned_in_filter += count as u64);
-        Some((CodeSet::new(matches), null_matches))
+        let nulls = stored.nulls;
+        let cardinality = dictionary.cardinality();
+        let codes = CodeSet::new(&set, cardinality);
+        let whole = match &codes {
+            None => RangeSet::none(),
+            Some(codes) if codes.covers(cardinality) => RangeSet::all(),
+            Some(_) => set,
+        };
+        if let Some(decided) = self.by_nulls(&whole, null_matches, stored, name) {
+            self.counters.index(format!("dictionary({name})"));
+            return Ok(decided);
+        }
+        let total = f64::from(self.view.row_count());
+        let counts = dictionary.doc_counts();
+        let of_codes = codes.as_ref().map_or(0.0, |codes| match counts {
+            Some(counts) => counted(codes, counts),
+            None => total * codes.iter().count() as f64 / f64::from(cardinality.max(1)),
+        });
+        let by_index = match &codes {
+            Some(codes) if !null_matches => self.index_of(codes, &dictionary, stored, name)?,
+            _ => None,
+        };
+        let is_exact = counts.is_some() && nulls.is_none() && self.view.valid.is_none();
+        Ok(Decided::Rows(Box::new(Candidate {
+            told: format!("dictionary({name})"),
+            estimate: of_codes,
+            is_exact,
+            row_ns: codes.as_ref().map_or(0.02, |codes| codes.cost(cardinality)),
+            scan: Access::Codes {
+                codes,
+                column: dictionary,
+                nulls,
+                null_matches,
+            },
+            by_index,
+        })))
     }
 
-    fn null_documents(&self, nulls: Nulls<'_>) -> RoaringBitmap {
-        let rows = self.view.row_count();
-        let blocks = (0..rows).step_by(BLOCK_ROWS as usize);
-        let blocks = blocks.map(|start| start..rows.min(start + BLOCK_ROWS));
-        blocks
-            .filter(|block| nulls.any_in(block.clone()))
-            .flat_map(|block| block.filter(|document| nulls.is_null(*document)))
-            .collect()
-    }
-
-    /// From the sorted column's ranges, or from the inverted index when few documents match.
-    fn by_index(
+    fn index_of(
         &self,
-        column: &ColumnView<'a>,
-        dictionary: &DictionaryColumn<'a>,
         codes: &CodeSet,
+        dictionary: &DictionaryColumn<'a>,
+        stored: &Stored<'a>,
         name: &str,
-    ) -> Result<Option<RoaringBitmap>> {
+    ) -> Result<Option<ByIndex<'a>>> {
+        let Stored { column, nulls } = *stored;
         if column.is_sorted() && self.options.uses(name, IndexKind::Sorted) {
-            self.counters.index(format!("sorted({name})"));
-            let mut documents = RoaringBitmap::new();
-            for range in codes.iter().filter_map(|code| column.sorted_range(code)) {
-                documents.insert_range(range);
-            }
-            return Ok(Some(documents));
+            let start = |code| column.sorted_range(code).map_or(0, |rows| rows.start);
+            let end = |code| column.sorted_range(code).map_or(0, |rows| rows.end);
+            let ranges = codes.ranges().iter();
+            let ranges = ranges.map(|(low, high)| start(*low)..end(*high));
+            return Ok(Some(ByIndex {
+                told: format!("sorted({name})"),
+                documents: Lists::Sorted(ranges.collect()),
+                nulls,
+            }));
         }
-        let Some(counts) = dictionary.doc_counts() else {
-            return Ok(None);
-        };
-        if !self.options.uses(name, IndexKind::Inverted) {
-            return Ok(None);
-        }
-        let share_max = match dictionary.cardinality() <= BYTE_CODES {
-            true => INVERTED_SHARE_MAX_BYTES,
-            false => INVERTED_SHARE_MAX,
-        };
-        let documents: u64 = codes
-            .iter()
-            .map(|code| u64::from(counts[code as usize]))
-            .sum();
-        let share = documents as f64 / f64::from(self.view.row_count().max(1));
-        if share > share_max {
+        if dictionary.doc_counts().is_none() || !self.options.uses(name, IndexKind::Inverted) {
             return Ok(None);
         }
-        let Some(inverted) = column.inverted().map_err(external)? else {
-            return Ok(None);
-        };
-        self.counters.index(format!("inverted({name})"));
-        let documents = inverted.docs_of_any(codes.iter()).map_err(external)?;
-        Ok(Some(documents))
+        let inverted = column.inverted().map_err(external)?;
+        Ok(inverted.map(|reader| ByIndex {
+            told: format!("inverted({name})"),
+            documents: Lists::Inverted(reader, codes.ranges().to_vec()),
+            nulls,
+        }))
     }
+}
+
+/// Codes whose documents are counted one by one; of more, the average is taken.
+const COUNTED_MAX: usize = 100_000;
+
+fn counted(codes: &CodeSet, counts: &[u32]) -> f64 {
+    let mut left = COUNTED_MAX;
+    let (mut documents, mut uncounted) = (0, 0);
+    for (low, high) in codes.ranges() {
+        let counts = &counts[*low as usize..=*high as usize];
+        let (now, later) = counts.split_at(counts.len().min(left));
+        documents += now.iter().map(|count| u64::from(*count)).sum::<u64>();
+        left -= now.len();
+        uncounted += later.len();
+    }
+    let counted = (COUNTED_MAX - left).max(1);
+    documents as f64 * (1.0 + uncounted as f64 / counted as f64)
 }
 
 /// An expression with the columns that it reads, and no others.

@@ -54,6 +54,14 @@ const FILTERS: &[&str] = &[
     "at >= TIMESTAMP '2013-01-10 00:00:00'",
     "at < '2013-01-02T03:04:05'",
     "date_trunc('day', at) = TIMESTAMP '2013-01-05'",
+    "date_trunc('hour', at) > TIMESTAMP '2013-01-06T02:30:00'",
+    "date_trunc('month', at) <> TIMESTAMP '2013-01-01'",
+    "city LIKE 'the city%number 1_'",
+    "city NOT LIKE 'the city%1'",
+    "city NOT IN ('the city with number 4', 'nowhere', 'the city with number 41')",
+    "upper(carrier) = 'DL'",
+    "regexp_like(city, 'number [3-5]+$')",
+    "code NOT IN (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610)",
     "amount > 0",
     "late < 350",
     "label = '4'",
@@ -74,6 +82,11 @@ const NULL_FILTERS: &[&str] = &[
     "label IS NULL OR label = '2'",
     "coalesce(carrier, 'none') = 'none'",
     "NOT (carrier = 'AA')",
+    "carrier NOT IN ('AA', NULL)",
+    "delay IS NOT NULL AND delay < 0",
+    "code IS NULL OR code > 690",
+    "NOT (flag AND delay > 0)",
+    "price > 10 OR price IS NULL",
 ];
 
 const KEYS: &[&str] = &[
@@ -179,19 +192,30 @@ const ROWS: &[&str] = &[
     "\"$offset\", delay * 2 + 1, upper(carrier)",
 ];
 
+/// A tree of ANDs, ORs and NOTs.
+fn condition(random: &mut Random, null_mode: NullMode, depth: u64) -> String {
+    if depth == 0 || random.below(4) == 0 {
+        let has_nulls = null_mode == NullMode::ThreeValued;
+        let from = match has_nulls && random.below(4) == 0 {
+            true => NULL_FILTERS,
+            false => FILTERS,
+        };
+        return format!("({})", random.pick(from));
+    }
+    let op = [" AND ", " OR ", " AND "][random.below(3) as usize];
+    let branches = (0..2 + random.below(2)).map(|_| condition(random, null_mode, depth - 1));
+    let branches = branches.collect::<Vec<_>>().join(op);
+    match random.below(5) {
+        0 => format!("NOT ({branches})"),
+        _ => format!("({branches})"),
+    }
+}
+
 impl Question {
     pub(crate) fn draw(random: &mut Random, null_mode: NullMode) -> Self {
-        let mut filters = Vec::new();
-        for _ in 0..random.below(3) {
-            if null_mode == NullMode::ThreeValued && random.below(4) == 0 {
-                filters.push(random.pick(NULL_FILTERS));
-            } else {
-                filters.push(random.pick(FILTERS));
-            }
-        }
-        let condition = match &filters[..] {
-            [] => String::new(),
-            filters => format!(" WHERE ({})", filters.join(") AND (")),
+        let condition = match random.below(4) {
+            0 => String::new(),
+            depth => format!(" WHERE {}", condition(random, null_mode, depth - 1)),
         };
         if random.below(5) == 0 {
             let sql = format!("SELECT {} FROM flights{condition}", random.pick(ROWS));

@@ -91,6 +91,15 @@ pub(super) enum DictionaryValues {
 }
 
 impl DictionaryColumn {
+    pub(crate) fn bytes(&self) -> Option<BytesDictionary<'_>> {
+        match &self.values {
+            DictionaryValues::Strings(offsets, bytes) | DictionaryValues::Bytes(offsets, bytes) => {
+                Some(BytesDictionary::new(offsets, bytes))
+            }
+            DictionaryValues::Numbers(_) => None,
+        }
+    }
+
     pub(crate) fn array(&self) -> ArrayRef {
         Arc::clone(self.array.get_or_init(|| match &self.values {
             DictionaryValues::Numbers(array) => Arc::clone(array),

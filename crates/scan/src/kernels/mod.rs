@@ -3,6 +3,28 @@
 //! The entry points are safe and check lengths; instruction sets are chosen at run time. All forms
 //! are unsigned: a range of signed numbers is the same range of their distances from its lower end.
 
+mod table;
+
+pub(crate) use table::{in_bits, in_table};
+
+/// Bits that are set.
+pub(crate) fn count_ones(words: &[u64]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("popcnt") {
+        // SAFETY: the CPU has POPCNT.
+        return unsafe { count_ones_popcnt(words) };
+    }
+    words.iter().map(|word| word.count_ones()).sum()
+}
+
+/// # Safety
+/// The CPU has POPCNT.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt")]
+unsafe fn count_ones_popcnt(words: &[u64]) -> u32 {
+    words.iter().map(|word| word.count_ones()).sum()
+}
+
 /// Sets the bits of the rows whose value lies in `low..=high`. Bits past the values stay 0.
 pub(crate) trait InRange: Copy {
     fn in_range(values: &[Self], low: Self, high: Self, words: &mut [u64]);

@@ -1,0 +1,23 @@
+//! Finding the codes of a block that belong to a set, where the set is a bitmap of codes.
+//!
+//! A code past the end of the bitmap is in no set: the entry points are safe for any codes.
+
+use super::test_all;
+
+/// For codes of one byte: bit c of `set` is code c.
+pub(crate) fn in_table(codes: &[u8], set: &[u64; 4], words: &mut [u64]) {
+    let mut table = [false; 256];
+    for (code, entry) in table.iter_mut().enumerate() {
+        *entry = set[code / 64] >> (code % 64) & 1 == 1;
+    }
+    test_all(codes, words, |code| table[usize::from(code)]);
+}
+
+/// For wider codes: bit c % 64 of word c / 64 is code c.
+pub(crate) fn in_bits<T: Copy + Into<u32>>(codes: &[T], set: &[u64], words: &mut [u64]) {
+    test_all(codes, words, |code| {
+        let code = code.into() as usize;
+        set.get(code / 64)
+            .is_some_and(|word| word >> (code % 64) & 1 == 1)
+    });
+}

@@ -1,0 +1,153 @@
+//! A predicate over one segment before it is decided how its rows are found.
+//!
+//! Costs are nanoseconds as measured on one core (`benches/predicate.rs`); only their ratios
+//! matter.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use index::inverted::InvertedReader;
+use roaring::RoaringBitmap;
+use segment::BLOCK_ROWS;
+use segment::view::Nulls;
+
+use super::conjunct::{Access, Conjunct};
+use crate::columns::external;
+
+/// A document of a posting list, from the file into a mask.
+const POSTED_NS: f64 = 2.0;
+/// A posting list, however short.
+const LIST_NS: f64 = 150.0;
+/// A value that is looked up by its row.
+const PROBED_NS: f64 = 4.0;
+
+#[derive(Debug)]
+pub(super) struct Candidate<'a> {
+    /// `kind(columns)` of the index, for statistics.
+    pub(super) told: String,
+    pub(super) scan: Access<'a>,
+    /// Rows of the segment that match, about.
+    pub(super) estimate: f64,
+    pub(super) is_exact: bool,
+    /// Of a row that is scanned.
+    pub(super) row_ns: f64,
+    pub(super) by_index: Option<ByIndex<'a>>,
+}
+
+/// Another way to the rows, by an index over documents.
+#[derive(Debug)]
+pub(super) struct ByIndex<'a> {
+    pub(super) told: String,
+    pub(super) documents: Lists,
+    /// Null rows are among the documents and do not match.
+    pub(super) nulls: Option<Nulls<'a>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Lists {
+    Sorted(Vec<Range<u32>>),
+    /// Codes in ranges.
+    Inverted(Arc<InvertedReader>, Vec<(u32, u32)>),
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn is_sorted(&self) -> bool {
+        matches!(&self.by_index, Some(index) if matches!(index.documents, Lists::Sorted(_)))
+    }
+
+    /// Of finding the rows by the index; infinite where there is none.
+    fn index_ns(&self) -> f64 {
+        match &self.by_index {
+            None => f64::INFINITY,
+            Some(index) => match &index.documents {
+                Lists::Sorted(ranges) => ranges.len() as f64,
+                Lists::Inverted(_, codes) => {
+                    let lists: u64 = codes
+                        .iter()
+                        .map(|(low, high)| u64::from(high - low) + 1)
+                        .sum();
+                    lists as f64 * LIST_NS + self.estimate * POSTED_NS
+                }
+            },
+        }
+    }
+
+    /// Of looking at the values of `rows` rows among `total`.
+    pub(super) fn scan_ns(&self, rows: f64, total: f64) -> f64 {
+        // Each of few rows may lie in a block of its own.
+        let scanned = (rows * f64::from(BLOCK_ROWS)).min(total);
+        (rows * PROBED_NS.max(self.row_ns)).min(scanned * self.row_ns)
+    }
+
+    pub(super) fn prefers_index(&self, rows: f64, total: f64) -> bool {
+        self.index_ns() < self.scan_ns(rows, total)
+    }
+
+    pub(super) fn into_scan(self) -> (String, Conjunct<'a>) {
+        let conjunct = Conjunct {
+            access: self.scan,
+            estimate: self.estimate as u64,
+            is_exact: self.is_exact,
+        };
+        (self.told, conjunct)
+    }
+
+    /// By the index, which must be there.
+    pub(super) fn into_indexed(self) -> Result<(String, Vec<Conjunct<'a>>)> {
+        let Some(index) = self.by_index else {
+            let (told, conjunct) = self.into_scan();
+            return Ok((told, vec![conjunct]));
+        };
+        let (estimate, is_exact) = (self.estimate as u64, self.is_exact);
+        let conjunct = |access| Conjunct {
+            access,
+            estimate,
+            is_exact,
+        };
+        let documents = match index.documents {
+            Lists::Sorted(ranges) => {
+                let mut found = vec![conjunct(Access::Ranges(ranges))];
+                found.extend(index.nulls.map(|nulls| {
+                    conjunct(Access::Nulls {
+                        nulls,
+                        are_wanted: false,
+                    })
+                }));
+                return Ok((index.told, found));
+            }
+            Lists::Inverted(reader, codes) => {
+                let codes = codes.iter().flat_map(|(low, high)| *low..=*high);
+                reader.docs_of_any(codes).map_err(external)?
+            }
+        };
+        let documents = match index.nulls {
+            Some(nulls) => documents
+                .iter()
+                .filter(|row| !nulls.is_null(*row))
+                .collect(),
+            None => documents,
+        };
+        Ok((index.told, vec![Conjunct::documents(documents)]))
+    }
+}
+
+/// The documents of all alternatives, where an index has named them all. `None`: it has not.
+pub(super) fn union(alternatives: &[Vec<Conjunct<'_>>]) -> Option<RoaringBitmap> {
+    let mut documents = RoaringBitmap::new();
+    for conjuncts in alternatives {
+        let [conjunct] = &conjuncts[..] else {
+            return None;
+        };
+        match &conjunct.access {
+            Access::Documents(more) => documents |= more,
+            Access::Ranges(ranges) => {
+                for range in ranges {
+                    documents.insert_range(range.clone());
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(documents)
+}

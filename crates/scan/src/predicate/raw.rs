@@ -1,0 +1,172 @@
+//! Finding the rows of a block whose raw value lies in a set of ranges.
+
+use segment::view::{RawValues, Zone};
+
+use crate::kernels::{InRange, i32_in_range, i64_in_range, test_all};
+use crate::ranges::{RangeSet, order_key};
+use crate::rows::{BlockMask, WORDS};
+
+/// More ranges than these are searched for each value.
+const RANGES_SCANNED_MAX: usize = 6;
+
+/// What a zone says about a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    None,
+    All,
+    Look,
+}
+
+pub(super) fn bounds(zone: Zone) -> (i64, i64) {
+    match zone {
+        Zone::I64 { min, max } => (min, max),
+        Zone::F64 { min, max } => (order_key(min), order_key(max)),
+    }
+}
+
+pub(super) fn judge(set: &RangeSet, zone: Option<Zone>) -> Verdict {
+    let Some((low, high)) = zone.map(bounds) else {
+        return Verdict::Look;
+    };
+    if !set.overlaps(low, high) {
+        Verdict::None
+    } else if set.covers(low, high) {
+        Verdict::All
+    } else {
+        Verdict::Look
+    }
+}
+
+/// Of a block's rows, as if its values were spread evenly.
+pub(super) fn share(set: &RangeSet, zone: Option<Zone>) -> f64 {
+    let Some((low, high)) = zone.map(bounds) else {
+        return 0.3;
+    };
+    let span = high as f64 - low as f64 + 1.0;
+    let within = set.ranges().iter().map(|range| {
+        let (from, to) = (range.0.max(low), range.1.min(high));
+        (to as f64 - from as f64 + 1.0).max(0.0)
+    });
+    (within.sum::<f64>() / span).min(1.0)
+}
+
+/// Nanoseconds for a row, about.
+pub(super) fn cost(set: &RangeSet, values: RawValues<'_>) -> f64 {
+    let one = match values {
+        RawValues::U8 { .. } => 0.02,
+        RawValues::U16 { .. } => 0.04,
+        RawValues::U32 { .. } | RawValues::I32(_) => 0.1,
+        RawValues::Sequence { .. } => 0.0,
+        RawValues::I64(_) | RawValues::F32(_) | RawValues::F64(_) | RawValues::I256(_) => 0.25,
+    };
+    match set.ranges().len() {
+        ranges @ 0..=RANGES_SCANNED_MAX => one * ranges as f64,
+        ranges => one + 1.5 * f64::from(ranges.ilog2()),
+    }
+}
+
+/// The value of a row as ranges number it.
+pub(super) fn key_at(values: RawValues<'_>, row: u32) -> i64 {
+    let at = row as usize;
+    match values {
+        RawValues::U8 { base, values } => base + i64::from(values[at]),
+        RawValues::U16 { base, values } => base + i64::from(values[at]),
+        RawValues::U32 { base, values } => base.wrapping_add(i64::from(values[at])),
+        RawValues::I32(values) => i64::from(values[at]),
+        RawValues::I64(values) => values[at],
+        RawValues::F32(values) => order_key(f64::from(values[at])),
+        RawValues::F64(values) => order_key(values[at]),
+        RawValues::Sequence { first, .. } => first + i64::from(row),
+        RawValues::I256(_) => unreachable!("no set is made for them"),
+    }
+}
+
+pub(super) fn scan(set: &RangeSet, values: RawValues<'_>, len: u32) -> BlockMask {
+    let mut hits = BlockMask::none(len);
+    if set.ranges().len() > RANGES_SCANNED_MAX {
+        let words = &mut hits.words;
+        match values {
+            RawValues::U8 { base, values } => {
+                test_all(values, words, |v| set.contains(base + i64::from(v)));
+            }
+            RawValues::U16 { base, values } => {
+                test_all(values, words, |v| set.contains(base + i64::from(v)));
+            }
+            RawValues::U32 { base, values } => {
+                let at = |v: u32| base.wrapping_add(i64::from(v));
+                test_all(values, words, |v| set.contains(at(v)));
+            }
+            RawValues::I32(values) => test_all(values, words, |v| set.contains(i64::from(v))),
+            RawValues::I64(values) => test_all(values, words, |v| set.contains(v)),
+            RawValues::F32(values) => {
+                test_all(values, words, |v| set.contains(order_key(f64::from(v))));
+            }
+            RawValues::F64(values) => test_all(values, words, |v| set.contains(order_key(v))),
+            _ => scan_ranges(set, values, &mut hits),
+        }
+        return hits;
+    }
+    scan_ranges(set, values, &mut hits);
+    hits
+}
+
+fn scan_ranges(set: &RangeSet, values: RawValues<'_>, hits: &mut BlockMask) {
+    for (low, high) in set.ranges() {
+        let mut words = [0; WORDS];
+        scan_range(*low, *high, values, &mut words);
+        for (word, more) in hits.words.iter_mut().zip(words) {
+            *word |= more;
+        }
+    }
+}
+
+/// The range among the stored forms of values `base ..= base + max`.
+fn stored_range(low: i64, high: i64, base: i64, max: u64) -> Option<(u64, u64)> {
+    let distance = |value: i64| i128::from(value) - i128::from(base);
+    let (low, high) = (distance(low).max(0), distance(high).min(i128::from(max)));
+    (low <= high).then_some((low as u64, high as u64))
+}
+
+fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORDS]) {
+    match values {
+        RawValues::U8 { base, values } => {
+            if let Some((low, high)) = stored_range(low, high, base, u64::from(u8::MAX)) {
+                u8::in_range(values, low as u8, high as u8, words);
+            }
+        }
+        RawValues::U16 { base, values } => {
+            if let Some((low, high)) = stored_range(low, high, base, u64::from(u16::MAX)) {
+                u16::in_range(values, low as u16, high as u16, words);
+            }
+        }
+        RawValues::U32 { base, values } => {
+            if let Some((low, high)) = stored_range(low, high, base, u64::from(u32::MAX)) {
+                u32::in_range(values, low as u32, high as u32, words);
+            }
+        }
+        RawValues::I32(values) => {
+            let low = low.max(i64::from(i32::MIN));
+            let high = high.min(i64::from(i32::MAX));
+            if low <= high {
+                i32_in_range(values, low as i32, high as i32, words);
+            }
+        }
+        RawValues::I64(values) => i64_in_range(values, low, high, words),
+        RawValues::F32(values) => test_all(values, words, |value| {
+            (low..=high).contains(&order_key(f64::from(value)))
+        }),
+        RawValues::F64(values) => {
+            test_all(values, words, |value| {
+                (low..=high).contains(&order_key(value))
+            });
+        }
+        RawValues::Sequence { first, count } => {
+            if let Some((from, to)) = stored_range(low, high, first, (count as u64).max(1) - 1) {
+                let rows = from as usize..=(to as usize).min(count.saturating_sub(1));
+                rows.for_each(|row| words[row / 64] |= 1 << (row % 64));
+            }
+        }
+        // No range set is made for them.
+        RawValues::I256(_) => {}
+    }
+}

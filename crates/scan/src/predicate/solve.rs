@@ -1,0 +1,216 @@
+//! Which values of one column satisfy a tree over it, each distinct value looked at once.
+//!
+//! The answer is a set of ranges: of codes where the column has a dictionary, of the values
+//! themselves (as [`crate::ranges`] numbers them) where it is raw; and whether null satisfies it.
+//! `None` stands for a tree that must be evaluated row by row: it cannot be said by ranges, or it
+//! fails on some value, which no row may hold.
+
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMillisecondType,
+};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{IsNotNullExpr, IsNullExpr};
+use segment::view::DictionaryColumn;
+
+use super::text;
+use super::tree::Tree;
+use super::{evaluate, rebased};
+use crate::ranges::{RangeSet, of_expr, order_key};
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub(super) struct Solved {
+    pub(super) set: RangeSet,
+    pub(super) null_matches: bool,
+}
+
+/// One column of one segment.
+pub(super) struct Solver<'a, 'b> {
+    /// Of the column alone.
+    pub(super) schema: &'b SchemaRef,
+    /// Its index in the schema that trees are over.
+    pub(super) index: usize,
+    pub(super) has_nulls: bool,
+    pub(super) dictionary: Option<DictionaryColumn<'a>>,
+}
+
+impl Solver<'_, '_> {
+    pub(super) fn solve(&self, tree: &Tree) -> Option<Solved> {
+        match tree {
+            Tree::Leaf(leaf) => self.leaf(&leaf.expr),
+            Tree::All(branches) => {
+                let mut all = Solved {
+                    set: RangeSet::all(),
+                    null_matches: true,
+                };
+                for branch in branches {
+                    let solved = self.solve(branch)?;
+                    all.set = all.set.intersection(solved.set);
+                    all.null_matches &= solved.null_matches;
+                }
+                Some(all)
+            }
+            Tree::Any(branches) => {
+                let (mut ranges, mut null_matches) = (Vec::new(), false);
+                for branch in branches {
+                    let solved = self.solve(branch)?;
+                    ranges.extend_from_slice(solved.set.ranges());
+                    null_matches |= solved.null_matches;
+                }
+                let set = RangeSet::of_any(ranges);
+                Some(Solved { set, null_matches })
+            }
+        }
+    }
+
+    fn leaf(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Solved> {
+        let own = self.schema.field(0).data_type();
+        let narrow = !matches!(own, DataType::Decimal256(_, _));
+        let set = match &self.dictionary {
+            None => of_expr(expr.as_ref(), own).filter(|_| narrow)?,
+            Some(dictionary) => self.codes(expr, own, dictionary)?,
+        };
+        Some(Solved {
+            set,
+            null_matches: self.has_nulls && self.null_matches(expr)?,
+        })
+    }
+
+    fn null_matches(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<bool> {
+        if expr.is::<IsNullExpr>() || expr.is::<IsNotNullExpr>() {
+            return Some(expr.is::<IsNullExpr>());
+        }
+        let null = new_null_array(self.schema.field(0).data_type(), 1);
+        Some(self.evaluated(expr, null)?[0])
+    }
+
+    fn codes(
+        &self,
+        expr: &Arc<dyn PhysicalExpr>,
+        own: &DataType,
+        dictionary: &DictionaryColumn<'_>,
+    ) -> Option<RangeSet> {
+        let last = i64::from(dictionary.cardinality()) - 1;
+        let within = |set: RangeSet| set.intersection(RangeSet::of(0, last));
+        if let Some(bytes) = dictionary.bytes() {
+            if let Some(found) = text::find(expr.as_ref(), bytes) {
+                return Some(within(found.yes));
+            }
+        } else if let Some(set) = of_expr(expr.as_ref(), own)
+            && let Some(codes) = of_numbers(&set, dictionary)
+        {
+            return Some(within(codes));
+        }
+        let matches = self.evaluated(expr, dictionary.array())?;
+        Some(runs(&matches))
+    }
+
+    fn evaluated(&self, expr: &Arc<dyn PhysicalExpr>, values: ArrayRef) -> Option<Vec<bool>> {
+        let expr = rebased(expr, &[self.index]).ok()?;
+        let count = values.len();
+        evaluate(&expr, self.schema, vec![values], count).ok()
+    }
+}
+
+/// The runs of what is true.
+fn runs(matches: &[bool]) -> RangeSet {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    let hits = (0i64..).zip(matches).filter(|(_, hit)| **hit);
+    for (at, _) in hits {
+        match ranges.last_mut() {
+            Some(last) if last.1 + 1 == at => last.1 = at,
+            _ => ranges.push((at, at)),
+        }
+    }
+    RangeSet::of_any(ranges)
+}
+
+/// The codes of numbers that lie in `set`.
+fn of_numbers(set: &RangeSet, dictionary: &DictionaryColumn<'_>) -> Option<RangeSet> {
+    let array = dictionary.array();
+    let ordered = dictionary.is_ordered();
+    macro_rules! codes {
+        ($type:ty, $key:expr) => {{
+            let values = array.as_primitive::<$type>().values();
+            Some(codes_in(set, values.len(), ordered, |at| $key(values[at])))
+        }};
+    }
+    match array.data_type() {
+        DataType::Int32 => codes!(Int32Type, i64::from),
+        DataType::Int64 => codes!(Int64Type, |value| value),
+        DataType::Timestamp(_, _) => codes!(TimestampMillisecondType, |value| value),
+        DataType::Float32 => codes!(Float32Type, |value| order_key(f64::from(value))),
+        DataType::Float64 => codes!(Float64Type, order_key),
+        DataType::Boolean => {
+            let values = array.as_boolean();
+            let key = |at| i64::from(values.value(at));
+            Some(codes_in(set, values.len(), ordered, key))
+        }
+        _ => None,
+    }
+}
+
+fn codes_in(set: &RangeSet, count: usize, ordered: bool, key: impl Fn(usize) -> i64) -> RangeSet {
+    if !ordered || set.ranges().len() > count {
+        let matches: Vec<bool> = (0..count).map(|at| set.contains(key(at))).collect();
+        return runs(&matches);
+    }
+    let mut codes = Vec::with_capacity(set.ranges().len());
+    let mut from = 0;
+    for (low, high) in set.ranges() {
+        from = first_from(from, count, |at| key(at) >= *low);
+        let past = first_from(from, count, |at| key(at) > *high);
+        if from < past {
+            codes.push((from as i64, past as i64 - 1));
+        }
+        from = past;
+    }
+    RangeSet::of_any(codes)
+}
+
+/// The first position from `from` on that passes; all after it pass too. Steps double, so that
+/// near positions are found soon.
+pub(super) fn first_from(from: usize, count: usize, passes: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while low + step < count && !passes(low + step) {
+        low += step;
+        step *= 2;
+    }
+    let mut high = (low + step).min(count);
+    while low < high {
+        let middle = low.midpoint(high);
+        match passes(middle) {
+            true => high = middle,
+            false => low = middle + 1,
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_found_from_any_start() {
+        for count in 0..40 {
+            for from in 0..=count {
+                for first in from..=count {
+                    assert_eq!(first_from(from, count, |at| at >= first), first);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_numbers_become_ranges_of_codes() {
+        let keys = [-5, 0, 3, 4, 9, 70];
+        let set = RangeSet::of_any(vec![(-4, 3), (5, 8), (9, 9), (60, 100)]);
+        let expected = RangeSet::of_any(vec![(1, 2), (4, 5)]);
+        for ordered in [true, false] {
+            let found = codes_in(&set, keys.len(), ordered, |at| keys[at]);
+            assert_eq!(found, expected);
+        }
+    }
+}
