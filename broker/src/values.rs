@@ -7,7 +7,8 @@
 //! | BIG_DECIMAL | string without an exponent |
 //! | TIMESTAMP | `"2013-01-01 00:00:00.0"`, UTC |
 //! | BYTES | lower-case hexadecimal string |
-//! | JSON, STRING | string |
+//! | JSON, STRING, UUID | string |
+//! | several values a row | array of these |
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
@@ -16,11 +17,18 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
+use schemas::arrow::TYPE_KEY;
 use serde_json::{Number, Value};
 
 /// Pinot's name of a column's type.
 pub(crate) fn type_name(field: &Field) -> &'static str {
-    match field.data_type() {
+    let data_type = match field.data_type() {
+        DataType::List(entry) | DataType::LargeList(entry) => {
+            return array_name(&Field::clone(entry).with_metadata(field.metadata().clone()));
+        }
+        other => other,
+    };
+    match data_type {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
             "INT"
         }
@@ -31,10 +39,28 @@ pub(crate) fn type_name(field: &Field) -> &'static str {
         DataType::Boolean => "BOOLEAN",
         DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => "TIMESTAMP",
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTES",
-        DataType::List(_) => "STRING_ARRAY",
         DataType::Null => "UNKNOWN",
-        _ if field.metadata().contains_key(schemas::arrow::TYPE_KEY) => "JSON",
-        _ => "STRING",
+        _ => match field.metadata().get(TYPE_KEY).map(String::as_str) {
+            Some("JSON") => "JSON",
+            Some("UUID") => "UUID",
+            _ => "STRING",
+        },
+    }
+}
+
+/// Of columns with several values a row, by the type of one.
+fn array_name(entry: &Field) -> &'static str {
+    match type_name(entry) {
+        "INT" => "INT_ARRAY",
+        "LONG" => "LONG_ARRAY",
+        "FLOAT" => "FLOAT_ARRAY",
+        "DOUBLE" => "DOUBLE_ARRAY",
+        "BIG_DECIMAL" => "BIG_DECIMAL_ARRAY",
+        "BOOLEAN" => "BOOLEAN_ARRAY",
+        "TIMESTAMP" => "TIMESTAMP_ARRAY",
+        "BYTES" => "BYTES_ARRAY",
+        "UUID" => "UUID_ARRAY",
+        _ => "STRING_ARRAY",
     }
 }
 
@@ -207,6 +233,11 @@ mod tests {
             shown(BinaryViewArray::from_iter_values([[10u8, 255]])),
             r#"["0aff"]"#
         );
+        let lists = [Some(vec![Some(1), Some(-2)]), None, Some(vec![Some(3)])];
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(lists);
+        let field = Field::new("l", lists.data_type().clone(), true);
+        assert_eq!(type_name(&field), "INT_ARRAY");
+        assert_eq!(shown(lists), "[[1,-2],null,[3]]");
         assert_eq!(
             shown(Int64Array::from(vec![Some(i64::MAX), None])),
             "[9223372036854775807,null]"

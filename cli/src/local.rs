@@ -129,6 +129,7 @@ fn type_name(data_type: &arrow::datatypes::DataType) -> &'static str {
         Arrow::Boolean => "BOOLEAN",
         Arrow::Timestamp(_, _) | Arrow::Date32 | Arrow::Date64 => "TIMESTAMP",
         Arrow::Decimal128(_, _) | Arrow::Decimal256(_, _) => "BIG_DECIMAL",
+        Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView => "BYTES",
         _ => "STRING",
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType as ArrowType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType as ArrowType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
 use crate::proto::NullMode;
 use crate::table::{ColumnSpec, TableSpec, virtual_column};
@@ -24,9 +24,23 @@ pub fn arrow_type(data_type: DataType) -> ArrowType {
         DataType::BigDecimal => ArrowType::Decimal256(BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE),
         DataType::Boolean => ArrowType::Boolean,
         DataType::Timestamp => ArrowType::Timestamp(TimeUnit::Millisecond, None),
-        DataType::String | DataType::Json => ArrowType::Utf8View,
+        DataType::String | DataType::Json | DataType::Uuid => ArrowType::Utf8View,
         DataType::Bytes => ArrowType::BinaryView,
     }
+}
+
+/// Of a whole column: `List` when a row has several values.
+pub fn column_type(column: &ColumnSpec) -> ArrowType {
+    let one = arrow_type(column.data_type);
+    match column.multi_value {
+        true => ArrowType::List(entry_field(one)),
+        false => one,
+    }
+}
+
+/// The field of a list's entries; there is no null among them.
+pub fn entry_field(entry: ArrowType) -> FieldRef {
+    Arc::new(Field::new_list_field(entry, true))
 }
 
 /// Virtual columns in their order in the full schema.
@@ -54,7 +68,7 @@ pub fn ingest_schema(spec: &TableSpec) -> SchemaRef {
     let own = spec
         .columns
         .iter()
-        .map(|column| Field::new(&column.name, arrow_type(column.data_type), true));
+        .map(|column| Field::new(&column.name, column_type(column), true));
     let stored = [
         Field::new(virtual_column::OFFSET, ArrowType::Int64, false),
         Field::new(
@@ -66,14 +80,18 @@ pub fn ingest_schema(spec: &TableSpec) -> SchemaRef {
     Arc::new(Schema::new(own.chain(stored).collect::<Vec<_>>()))
 }
 
-/// The metadata keeps our type, which Arrow's alone does not tell (JSON is a STRING there).
+/// The metadata keeps our type, which Arrow's alone does not tell (JSON and UUID are
+/// strings there).
 fn field(column: &ColumnSpec, nulls: NullMode) -> Field {
     let nullable = nulls == NullMode::ThreeValued && !column.not_null;
-    let field = Field::new(&column.name, arrow_type(column.data_type), nullable);
-    if column.data_type == DataType::Json {
-        return field.with_metadata([(TYPE_KEY.to_owned(), "JSON".to_owned())].into());
+    let field = Field::new(&column.name, column_type(column), nullable);
+    match column.data_type {
+        DataType::Json | DataType::Uuid => {
+            let name = column.data_type.name().to_owned();
+            field.with_metadata([(TYPE_KEY.to_owned(), name)].into())
+        }
+        _ => field,
     }
-    field
 }
 
 /// Key in a field's metadata that names our type where Arrow's is ambiguous.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Type of one value. How each is kept in Arrow is decided in `segment` and `ingest`:
 ///
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// | TIMESTAMP | Timestamp(Millisecond, None), UTC |
 /// | STRING, JSON | Utf8View |
 /// | BYTES | BinaryView |
+/// | UUID | Utf8View, the canonical text; 16 bytes in sealed segments |
 /// | BIG_DECIMAL | Decimal256(76, 18) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -27,10 +29,11 @@ pub enum DataType {
     String,
     Json,
     Bytes,
+    Uuid,
 }
 
 impl DataType {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Int,
         Self::Long,
         Self::Float,
@@ -41,6 +44,7 @@ impl DataType {
         Self::String,
         Self::Json,
         Self::Bytes,
+        Self::Uuid,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -55,6 +59,7 @@ impl DataType {
             Self::String => "STRING",
             Self::Json => "JSON",
             Self::Bytes => "BYTES",
+            Self::Uuid => "UUID",
         }
     }
 
@@ -79,6 +84,7 @@ impl DataType {
             Self::Timestamp => Value::Long(0),
             Self::String | Self::Json => Value::String("null".to_owned()),
             Self::Bytes => Value::Bytes(Vec::new()),
+            Self::Uuid => Value::String(Uuid::nil().to_string()),
         }
     }
 }
@@ -110,6 +116,24 @@ pub enum FieldRole {
     Dimension,
     Metric,
     DateTime,
+}
+
+/// The bytes of a UUID from its text, with or without hyphens, in any case.
+pub fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
+    match text.len() {
+        32 | 36 => Uuid::try_parse(text).ok().map(Uuid::into_bytes),
+        _ => None,
+    }
+}
+
+/// Length of the canonical text of a UUID.
+pub const UUID_TEXT_BYTES: usize = 36;
+
+/// Lower case, with hyphens: it orders as the bytes do.
+pub fn uuid_text(bytes: [u8; 16]) -> [u8; UUID_TEXT_BYTES] {
+    let mut text = [0; UUID_TEXT_BYTES];
+    Uuid::from_bytes(bytes).hyphenated().encode_lower(&mut text);
+    text
 }
 
 /// One value outside of a column: a default, a bound, a sample. TIMESTAMP is epoch milliseconds.

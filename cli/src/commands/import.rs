@@ -63,7 +63,10 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
 fn shape(columns: &[ColumnSpec]) -> String {
     let named: Vec<String> = columns
         .iter()
-        .map(|column| format!("{} {}", column.name, column.data_type))
+        .map(|column| {
+            let several = if column.multi_value { " ARRAY" } else { "" };
+            format!("{} {}{several}", column.name, column.data_type)
+        })
         .collect();
     named.join(", ")
 }

@@ -9,7 +9,11 @@
 //! | STRING | strings; numbers, booleans, objects and arrays as their JSON text |
 //! | JSON | anything, as its JSON text |
 //! | BYTES | hexadecimal strings |
+//! | UUID | 32 hexadecimal digits, with or without hyphens |
 //! | BIG_DECIMAL | numbers and numeric strings with at most 18 digits after the point |
+//!
+//! A column with several values a row takes an array of these, or one of them for an array of one.
+//! Nulls in an array are left out, and an empty array is null, as in Pinot.
 //!
 //! Everything else, and numbers out of range, reject the row.
 
@@ -27,6 +31,8 @@ pub(crate) enum Cell {
     /// Range in the row's buffer.
     Text(usize, usize),
     Decimal(i256),
+    /// Range in the row's entries.
+    List(usize, usize),
 }
 
 /// What JSON offers, before the column's type is known to take it.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewBuilder, BooleanBuilder, Decimal256Builder, Float32Builder, Float64Builder,
-    Int32Builder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMillisecondBuilder,
+    Array, ArrayRef, BinaryViewBuilder, BooleanBuilder, Decimal256Builder, Float32Builder,
+    Float64Builder, Int32Builder, Int64Builder, ListArray, NullBufferBuilder, RecordBatch,
+    StringViewBuilder, TimestampMillisecondBuilder,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::SchemaRef;
-use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE, ingest_schema};
-use schemas::{DataType, Offset, TableSpec};
+use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE, entry_field, ingest_schema};
+use schemas::{ColumnSpec, DataType, Offset, TableSpec};
 
 use crate::coerce::Cell;
 
@@ -23,6 +25,23 @@ enum Column {
     Timestamp(TimestampMillisecondBuilder),
     Text(StringViewBuilder),
     Bytes(BinaryViewBuilder),
+    List(Box<List>),
+}
+
+/// Several values a row.
+#[derive(Debug)]
+struct List {
+    lengths: Vec<usize>,
+    validity: NullBufferBuilder,
+    entries: Column,
+}
+
+/// What the cells of a row refer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowData<'a> {
+    pub(crate) texts: &'a [u8],
+    /// Of all arrays of the row.
+    pub(crate) entries: &'a [Cell],
 }
 
 #[derive(Debug)]
@@ -35,6 +54,18 @@ pub(crate) struct BatchBuilder {
 }
 
 impl Column {
+    fn of(column: &ColumnSpec) -> Self {
+        let one = Self::new(column.data_type);
+        match column.multi_value {
+            false => one,
+            true => Self::List(Box::new(List {
+                lengths: Vec::new(),
+                validity: NullBufferBuilder::new(0),
+                entries: one,
+            })),
+        }
+    }
+
     fn new(data_type: DataType) -> Self {
         match data_type {
             DataType::Int => Self::Int(Int32Builder::new()),
@@ -48,13 +79,15 @@ impl Column {
             ),
             DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
             DataType::Timestamp => Self::Timestamp(TimestampMillisecondBuilder::new()),
-            DataType::String | DataType::Json => Self::Text(StringViewBuilder::new()),
+            DataType::String | DataType::Json | DataType::Uuid => {
+                Self::Text(StringViewBuilder::new())
+            }
             DataType::Bytes => Self::Bytes(BinaryViewBuilder::new()),
         }
     }
 
     /// `cell` has the kind that the decoder makes for this type; text is UTF-8.
-    fn push(&mut self, cell: Cell, buffer: &[u8]) {
+    fn push(&mut self, cell: Cell, row: RowData<'_>) {
         let long = || match cell {
             Cell::Long(value) => Some(value),
             _ => None,
@@ -64,7 +97,7 @@ impl Column {
             _ => None,
         };
         let bytes = || match cell {
-            Cell::Text(from, to) => buffer.get(from..to),
+            Cell::Text(from, to) => row.texts.get(from..to),
             _ => None,
         };
         match self {
@@ -82,6 +115,17 @@ impl Column {
                 Cell::Decimal(value) => builder.append_value(value),
                 _ => builder.append_null(),
             },
+            Self::List(list) => {
+                let entries = match cell {
+                    Cell::List(from, to) => &row.entries[from..to],
+                    _ => &[],
+                };
+                for entry in entries {
+                    list.entries.push(*entry, row);
+                }
+                list.lengths.push(entries.len());
+                list.validity.append(!entries.is_empty());
+            }
         }
     }
 
@@ -96,6 +140,13 @@ impl Column {
             Self::Timestamp(builder) => Arc::new(builder.finish()),
             Self::Text(builder) => Arc::new(builder.finish()),
             Self::Bytes(builder) => Arc::new(builder.finish()),
+            Self::List(list) => {
+                let offsets = OffsetBuffer::from_lengths(list.lengths.drain(..));
+                let entries = list.entries.finish();
+                let field = entry_field(entries.data_type().clone());
+                let validity = list.validity.finish();
+                Arc::new(ListArray::new(field, offsets, entries, validity))
+            }
         }
     }
 }
@@ -104,11 +155,7 @@ impl BatchBuilder {
     pub(crate) fn new(spec: &TableSpec) -> Self {
         Self {
             schema: ingest_schema(spec),
-            columns: spec
-                .columns
-                .iter()
-                .map(|column| Column::new(column.data_type))
-                .collect(),
+            columns: spec.columns.iter().map(Column::of).collect(),
             offsets: Int64Builder::new(),
             ingest_times: TimestampMillisecondBuilder::new(),
             rows: 0,
@@ -119,9 +166,15 @@ impl BatchBuilder {
         self.rows
     }
 
-    pub(crate) fn push(&mut self, cells: &[Cell], buffer: &[u8], offset: Offset, ingest_ms: i64) {
+    pub(crate) fn push(
+        &mut self,
+        cells: &[Cell],
+        row: RowData<'_>,
+        offset: Offset,
+        ingest_ms: i64,
+    ) {
         for (column, cell) in self.columns.iter_mut().zip(cells) {
-            column.push(*cell, buffer);
+            column.push(*cell, row);
         }
         self.offsets.append_value(offset);
         self.ingest_times.append_value(ingest_ms);

@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
+};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType as ArrowType, Schema};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use schemas::arrow::{arrow_type, ingest_schema};
+use schemas::arrow::{column_type, entry_field, ingest_schema};
+use schemas::types::{uuid_bytes, uuid_text};
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use crate::infer::infer_schema;
@@ -43,7 +48,7 @@ pub enum FileError {
         column: String,
         wanted: DataType,
         #[source]
-        source: arrow::error::ArrowError,
+        source: ArrowError,
     },
     #[error(
         "`{path}`: import takes .parquet, .csv with a header, and .json with one object a line"
@@ -147,7 +152,9 @@ impl FileRows {
                 Ok(rows)
             }
             Content::Text(path, format) => {
-                let payloads = payloads(path, *format, Fields::AsWritten)?;
+                let several = spec.columns.iter().filter(|column| column.multi_value);
+                let several = several.map(|column| column.name.clone()).collect();
+                let payloads = payloads(path, *format, Fields::AsWritten { several })?;
                 self.read_text(payloads, spec, now_ms, take)
             }
         }
@@ -201,17 +208,26 @@ fn columns_of(schema: &Schema) -> Result<Vec<ColumnSpec>, FileError> {
         .fields()
         .iter()
         .map(|field| {
-            let (data_type, role) =
-                column_type(field.data_type()).ok_or_else(|| FileError::Type {
-                    column: field.name().clone(),
-                    found: field.data_type().clone(),
-                })?;
-            Ok(ColumnSpec::new(field.name(), data_type, role))
+            let (entry, multi_value) = match field.data_type() {
+                ArrowType::List(entry) | ArrowType::LargeList(entry) => (entry.data_type(), true),
+                other => (other, false),
+            };
+            let (data_type, role) = type_and_role(entry).ok_or_else(|| FileError::Type {
+                column: field.name().clone(),
+                found: field.data_type().clone(),
+            })?;
+            let role = match multi_value {
+                true => FieldRole::Dimension,
+                false => role,
+            };
+            let mut column = ColumnSpec::new(field.name(), data_type, role);
+            column.multi_value = multi_value;
+            Ok(column)
         })
         .collect()
 }
 
-fn column_type(found: &ArrowType) -> Option<(DataType, FieldRole)> {
+fn type_and_role(found: &ArrowType) -> Option<(DataType, FieldRole)> {
     use ArrowType as A;
     Some(match found {
         A::Int8 | A::Int16 | A::Int32 | A::UInt8 | A::UInt16 => {
@@ -224,7 +240,7 @@ fn column_type(found: &ArrowType) -> Option<(DataType, FieldRole)> {
         A::Boolean => (DataType::Boolean, FieldRole::Dimension),
         A::Timestamp(_, _) | A::Date32 | A::Date64 => (DataType::Timestamp, FieldRole::DateTime),
         A::Utf8 | A::LargeUtf8 | A::Utf8View => (DataType::String, FieldRole::Dimension),
-        A::Dictionary(_, value) => return column_type(value),
+        A::Dictionary(_, value) => return type_and_role(value),
         A::Binary | A::LargeBinary | A::BinaryView | A::FixedSizeBinary(_) => {
             (DataType::Bytes, FieldRole::Dimension)
         }
@@ -245,17 +261,19 @@ fn converted(
     let rows = batch.num_rows();
     let mut arrays: Vec<ArrayRef> = Vec::with_capacity(spec.columns.len() + 2);
     for column in &spec.columns {
-        let wanted = arrow_type(column.data_type);
+        let wanted = column_type(column);
         let array = match batch.column_by_name(&column.name) {
             None => arrow::array::new_null_array(&wanted, rows),
-            Some(array) => cast_with_options(array, &wanted, &options).map_err(|source| {
-                let (column, wanted) = (column.name.clone(), column.data_type);
-                FileError::Convert {
-                    column,
-                    wanted,
+            Some(array) => cast_with_options(array, &wanted, &options)
+                .and_then(|array| match column.data_type {
+                    DataType::Uuid => canonical_uuids(&array),
+                    _ => Ok(array),
+                })
+                .map_err(|source| FileError::Convert {
+                    column: column.name.clone(),
+                    wanted: column.data_type,
                     source,
-                }
-            })?,
+                })?,
         };
         arrays.push(array);
     }
@@ -267,10 +285,33 @@ fn converted(
     Ok(RecordBatch::try_new(ingest_schema(spec), arrays).expect("columns of the schema"))
 }
 
+/// Texts, or lists of texts, in the one form that segments take.
+fn canonical_uuids(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    if let Some(lists) = array.as_list_opt::<i32>() {
+        let entries = canonical_uuids(lists.values())?;
+        let (field, offsets, nulls) = (
+            entry_field(entries.data_type().clone()),
+            lists.offsets().clone(),
+            lists.nulls().cloned(),
+        );
+        return Ok(Arc::new(ListArray::new(field, offsets, entries, nulls)));
+    }
+    let canonical = |text: Option<&str>| {
+        let Some(text) = text else { return Ok(None) };
+        let bytes = uuid_bytes(text)
+            .ok_or_else(|| ArrowError::CastError(format!("`{text}` is no UUID")))?;
+        Ok(Some(
+            String::from_utf8_lossy(&uuid_text(bytes)).into_owned(),
+        ))
+    };
+    let texts = array.as_string_view().iter().map(canonical);
+    let texts = texts.collect::<Result<StringViewArray, ArrowError>>()?;
+    Ok(Arc::new(texts))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Array, AsArray};
     use arrow::datatypes::{Float64Type, Int64Type};
     use schemas::table::{FlushLimits, Retention};
     use schemas::{TableId, TableType};
@@ -361,6 +402,53 @@ mod tests {
             .as_primitive::<arrow::datatypes::TimestampMillisecondType>();
         assert_eq!(days.values(), &[86_400_000, 172_800_000]);
         assert_eq!(batches[0].column(2).as_string_view().value(1), "y");
+    }
+
+    #[test]
+    fn lists_and_uuids() {
+        use arrow::array::{ListArray, StringArray};
+        use arrow::datatypes::Int16Type;
+        let lists = [Some(vec![Some(1), None]), None, Some(vec![])];
+        let lists = ListArray::from_iter_primitive::<Int16Type, _, _>(lists);
+        let id = "0189D5E4-7CDE-7A0B-B2DB-8F1E0F1E2D3C";
+        let ids = StringArray::from(vec![Some(id), None, None]);
+        let batch = RecordBatch::try_from_iter([
+            ("l", Arc::new(lists) as ArrayRef),
+            ("id", Arc::new(ids) as ArrayRef),
+        ])
+        .unwrap();
+        let mut content = Vec::new();
+        let writer = parquet::arrow::ArrowWriter::try_new(&mut content, batch.schema(), None);
+        let mut writer = writer.unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let file = FileRows::parquet("x", content.into()).unwrap();
+        let mut columns = file.columns.clone();
+        assert!(columns[0].multi_value && columns[0].data_type == DataType::Int);
+        columns[1].data_type = DataType::Uuid;
+        let mut batches = Vec::new();
+        file.read(&spec(columns.clone()), 0, |batch| {
+            batches.push(batch);
+            Ok::<_, FileError>(())
+        })
+        .unwrap();
+        let shown = |batch: &RecordBatch, column: usize| {
+            let array = batch.column(column);
+            arrow::util::display::array_value_to_string(array, 0).unwrap()
+        };
+        assert_eq!(shown(&batches[0], 0), "[1, ]");
+        assert_eq!(shown(&batches[0], 1), id.to_lowercase());
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        std::fs::write(&path, format!("l,id\n1;2,{id}\n")).unwrap();
+        let file = FileRows::open(&path).unwrap();
+        file.read(&spec(columns), 0, |batch| {
+            assert_eq!(shown(&batch, 0), "[1, 2]");
+            assert_eq!(shown(&batch, 1), id.to_lowercase());
+            Ok::<_, FileError>(())
+        })
+        .unwrap();
     }
 
     #[test]

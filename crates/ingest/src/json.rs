@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::coerce::{self, Cell, Offer};
-use crate::columns::BatchBuilder;
+use crate::columns::{BatchBuilder, RowData};
 use crate::time::TimeFormat;
 use crate::{BATCH_ROWS_MAX, REJECTED_PAYLOAD_BYTES_MAX};
 
@@ -57,6 +57,8 @@ struct Row {
     cells: Vec<Cell>,
     /// Texts of the row.
     buffer: Vec<u8>,
+    /// Values of its arrays.
+    entries: Vec<Cell>,
     /// Keys mostly come in the same order: where the next one is expected.
     expected: usize,
 }
@@ -99,8 +101,12 @@ impl JsonDecoder {
         for message in messages {
             match self.read(message.payload) {
                 Ok(()) => {
-                    let Row { cells, buffer, .. } = &self.row;
-                    self.builder.push(cells, buffer, message.offset, ingest_ms);
+                    let row = RowData {
+                        texts: &self.row.buffer,
+                        entries: &self.row.entries,
+                    };
+                    let cells = &self.row.cells;
+                    self.builder.push(cells, row, message.offset, ingest_ms);
                     if self.builder.rows() == BATCH_ROWS_MAX {
                         decoded.batches.push(self.builder.finish());
                     }
@@ -129,6 +135,7 @@ impl JsonDecoder {
         self.row.cells.clear();
         self.row.cells.resize(self.spec.columns.len(), Cell::Null);
         self.row.buffer.clear();
+        self.row.entries.clear();
         self.row.expected = 0;
         let mut json = serde_json::Deserializer::from_slice(payload);
         let object = Object {
@@ -191,12 +198,18 @@ impl<'de> Visitor<'de> for Object<'_> {
             };
             row.expected = at + 1;
             let column = &columns[at];
-            let cell = map.next_value_seed(Field {
+            let field = Field {
                 column,
                 time: &times[at],
                 buffer: &mut row.buffer,
-            })?;
-            row.cells[at] = cell;
+            };
+            row.cells[at] = match column.multi_value {
+                false => map.next_value_seed(field)?,
+                true => map.next_value_seed(Several {
+                    field,
+                    entries: &mut row.entries,
+                })?,
+            };
         }
         Ok(())
     }
@@ -290,7 +303,7 @@ impl Field<'_> {
             DataType::Boolean => coerce::boolean(offer).map(Cell::Long),
             DataType::Timestamp => self.time.read(offer).map(Cell::Long),
             DataType::String => return Ok(self.text(&shown.to_string())),
-            DataType::Bytes | DataType::Json | DataType::BigDecimal => None,
+            DataType::Bytes | DataType::Json | DataType::BigDecimal | DataType::Uuid => None,
         };
         cell.ok_or_else(|| self.refuse(shown))
     }
@@ -372,6 +385,15 @@ impl<'de> Visitor<'de> for Field<'_> {
                     Err(self.refuse(format_args!("\"{value}\" (not hexadecimal)")))
                 }
             }
+            DataType::Uuid => match schemas::types::uuid_bytes(value) {
+                Some(bytes) => {
+                    let from = self.buffer.len();
+                    let text = schemas::types::uuid_text(bytes);
+                    self.buffer.extend_from_slice(&text);
+                    Ok(Cell::Text(from, self.buffer.len()))
+                }
+                None => Err(self.refuse(format_args!("\"{value}\""))),
+            },
             _ => self.offer(Offer::Text(value), format_args!("\"{value}\"")),
         }
     }
@@ -402,6 +424,9 @@ impl Field<'_> {
         Err(self.refuse(kind))
     }
 }
+
+mod several;
+use several::Several;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Text files, record by record, as JSON objects: JSON lines, and CSV with a header.
 //!
-//! A CSV field that is empty is null; whether a field is a number is decided by its column.
+//! A CSV field that is empty is null; whether a field is a number is decided by its column. The
+//! values of a column with several of them are separated by `;`, as in Pinot.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -17,10 +18,10 @@ pub(crate) enum TextFormat {
 }
 
 /// How the fields of a CSV file are given on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fields {
-    /// As strings, which columns of every type take.
-    AsWritten,
+    /// As strings, which columns of every type take; those of the named columns as arrays.
+    AsWritten { several: Vec<String> },
     /// As what they look like, to find the types of columns.
     Guessed,
 }
@@ -69,25 +70,31 @@ fn csv_payloads(file: File, path: String, fields: Fields) -> Result<Payloads, Fi
         let object: Map<String, Value> = header
             .iter()
             .zip(&record)
-            .map(|(name, field)| (name.to_owned(), value(field, fields)))
+            .map(|(name, field)| (name.to_owned(), value(name, field, &fields)))
             .collect();
         Ok(Value::Object(object).to_string().into_bytes())
     });
     Ok(Box::new(records))
 }
 
-fn value(field: &str, fields: Fields) -> Value {
+fn value(name: &str, field: &str, fields: &Fields) -> Value {
     if field.is_empty() {
         return Value::Null;
     }
-    if fields == Fields::Guessed {
-        // `007` is a name; JSON reads it as no number either.
-        let number = serde_json::from_str(field).ok().filter(Value::is_number);
-        match field {
-            "true" | "false" => return Value::Bool(field == "true"),
-            _ if number.is_some() => return number.unwrap_or_default(),
-            _ => {}
+    match fields {
+        Fields::AsWritten { several } if several.iter().any(|column| column == name) => {
+            field.split(';').map(Value::from).collect()
         }
+        Fields::AsWritten { .. } => Value::from(field),
+        Fields::Guessed => guessed(field),
     }
-    Value::String(field.to_owned())
+}
+
+fn guessed(field: &str) -> Value {
+    // `007` is a name; JSON reads it as no number either.
+    let number = serde_json::from_str(field).ok().filter(Value::is_number);
+    match field {
+        "true" | "false" => Value::Bool(field == "true"),
+        _ => number.unwrap_or_else(|| Value::from(field)),
+    }
 }

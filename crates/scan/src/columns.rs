@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, BooleanBufferBuilder, Decimal256Array, Float32Array,
-    Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
-    TimestampMillisecondArray, UInt32Array, make_array, new_null_array,
+    Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
+    StringViewArray, TimestampMillisecondArray, UInt32Array, make_array, new_null_array,
 };
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef, i256};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
-use schemas::arrow::BIG_DECIMAL_SCALE;
+use schemas::arrow::{BIG_DECIMAL_SCALE, entry_field};
 use schemas::proto::NullMode;
 use schemas::table::virtual_column;
 use schemas::{DataType, TableSpec};
 use segment::SegmentView;
-use segment::view::{Codes, ColumnView, Nulls, RawValues, Values};
+use segment::view::{Codes, ColumnView, Entries, Nulls, RawValues, Values};
 
 /// One column of one segment.
 #[derive(Clone, Debug)]
@@ -114,6 +114,10 @@ fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> R
             };
             Ok(take(&dictionary.array(), &codes, None)?)
         }
+        Values::Multi(multi) => {
+            let entries = multi.entries(range);
+            lists(&multi.array(), &entries, rows)
+        }
         Values::Raw(raw) => {
             let values = raw.values(range);
             let long = || longs(values, rows);
@@ -145,12 +149,33 @@ fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> R
                     RawValues::I256(values) => decimals(pick(values, rows, |v| v))?,
                     _ => return internal_err!("a BIG_DECIMAL column of another form"),
                 },
-                DataType::String | DataType::Json | DataType::Bytes => {
+                DataType::String | DataType::Json | DataType::Bytes | DataType::Uuid => {
                     return internal_err!("a column of text without a dictionary");
                 }
             })
         }
     }
+}
+
+fn lists(dictionary: &ArrayRef, entries: &Entries<'_>, rows: Option<&[u32]>) -> Result<ArrayRef> {
+    let bounds = |row: usize| {
+        let offsets = entries.offsets();
+        offsets[row] as usize..offsets[row + 1] as usize
+    };
+    let held: Vec<Range<usize>> = match rows {
+        None => (0..entries.offsets().len() - 1).map(bounds).collect(),
+        Some(rows) => rows.iter().map(|row| bounds(*row as usize)).collect(),
+    };
+    let offsets = OffsetBuffer::<i32>::from_lengths(held.iter().map(Range::len));
+    let at = held.into_iter().flatten();
+    let codes: UInt32Array = match entries.codes() {
+        Codes::U8(codes) => at.map(|at| u32::from(codes[at])).collect(),
+        Codes::U16(codes) => at.map(|at| u32::from(codes[at])).collect(),
+        Codes::U32(codes) => at.map(|at| codes[at]).collect(),
+    };
+    let values = take(dictionary, &codes, None)?;
+    let field = entry_field(values.data_type().clone());
+    Ok(Arc::new(ListArray::try_new(field, offsets, values, None)?))
 }
 
 fn decimals(values: Vec<i256>) -> Result<ArrayRef> {

@@ -4,6 +4,7 @@
 //! dictionary has the cardinality that was published when the view of the column was made, and
 //! every code in its rows is below it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -70,6 +71,11 @@ impl<'a> ColumnView<'a> {
                     cardinality: dictionary.cardinality,
                     source: DictionarySource::Sealed(dictionary),
                 }),
+                forward::Forward::Multi(multi) => Values::Multi(MultiColumn {
+                    row_count,
+                    cardinality: multi.dictionary.cardinality,
+                    source: MultiSource::Sealed(multi),
+                }),
                 values => Values::Raw(RawColumn {
                     row_count,
                     source: RawSource::Sealed(values),
@@ -83,6 +89,11 @@ impl<'a> ColumnView<'a> {
                         source: DictionarySource::Mutable(codes, dictionary),
                     })
                 }
+                mutable::Values::Multi(multi) => Values::Multi(MultiColumn {
+                    row_count,
+                    cardinality,
+                    source: MultiSource::Mutable(multi),
+                }),
                 values => Values::Raw(RawColumn {
                     row_count,
                     source: RawSource::Mutable(values),
@@ -150,6 +161,8 @@ impl<'a> ColumnView<'a> {
 pub enum Values<'a> {
     Dictionary(DictionaryColumn<'a>),
     Raw(RawColumn<'a>),
+    /// Several values a row, at least one.
+    Multi(MultiColumn<'a>),
 }
 
 /// STRING, JSON and BYTES always; other types in sealed segments where codes are worth it.
@@ -217,6 +230,95 @@ pub enum Codes<'a> {
     U8(&'a [u8]),
     U16(&'a [u16]),
     U32(&'a [u32]),
+}
+
+impl Codes<'_> {
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::U8(codes) => Self::U8(&codes[range]),
+            Self::U16(codes) => Self::U16(&codes[range]),
+            Self::U32(codes) => Self::U32(&codes[range]),
+        }
+    }
+}
+
+/// Several values a row, as codes of one dictionary. A null holds the default once.
+#[derive(Clone, Copy, Debug)]
+pub struct MultiColumn<'a> {
+    row_count: u32,
+    cardinality: u32,
+    source: MultiSource<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum MultiSource<'a> {
+    Sealed(&'a forward::MultiColumn),
+    Mutable(&'a mutable::multi::Multi),
+}
+
+impl<'a> MultiColumn<'a> {
+    /// Every code in the rows of the view is below it.
+    pub fn cardinality(&self) -> u32 {
+        self.cardinality
+    }
+
+    /// See [`DictionaryColumn::array`].
+    pub fn array(&self) -> ArrayRef {
+        match self.source {
+            MultiSource::Sealed(column) => column.dictionary.array(),
+            MultiSource::Mutable(column) => column.dictionary.array(self.cardinality),
+        }
+    }
+
+    /// Codes ascend with values.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.source, MultiSource::Sealed(_))
+    }
+
+    /// The codes of `rows`, which lie within one block.
+    pub fn entries(&self, rows: Range<u32>) -> Entries<'a> {
+        let rows = checked(rows, self.row_count);
+        match self.source {
+            MultiSource::Sealed(column) => column.entries(rows),
+            MultiSource::Mutable(column) => column.entries(rows),
+        }
+    }
+
+    /// Rows that hold each code, in sealed segments. Not to be used where `valid` hides rows.
+    pub fn doc_counts(&self) -> Option<&'a [u32]> {
+        match self.source {
+            MultiSource::Sealed(column) => Some(&column.dictionary.doc_counts),
+            MultiSource::Mutable(_) => None,
+        }
+    }
+}
+
+/// The entries of some rows: row `i` of them has the codes at `offsets()[i]..offsets()[i + 1]`.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    pub(crate) offsets: Cow<'a, [u32]>,
+    pub(crate) codes: EntryCodes<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum EntryCodes<'a> {
+    Sealed(Codes<'a>),
+    U32(Cow<'a, [u32]>),
+}
+
+impl Entries<'_> {
+    /// One more than there are rows; they never decrease and end within `codes()`.
+    pub fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// May begin before the first and end after the last row's.
+    pub fn codes(&self) -> Codes<'_> {
+        match &self.codes {
+            EntryCodes::Sealed(codes) => *codes,
+            EntryCodes::U32(codes) => Codes::U32(codes),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

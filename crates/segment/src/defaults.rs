@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryViewArray, BooleanArray, Decimal256Array, Float32Array, Float64Array,
-    Int32Array, Int64Array, StringViewArray, TimestampMillisecondArray,
+    Int32Array, Int64Array, ListArray, StringViewArray, TimestampMillisecondArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::kernels::cast_utils::parse_decimal;
 use arrow::datatypes::{Decimal256Type, i256};
-use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE};
+use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE, entry_field};
+use schemas::types::{uuid_bytes, uuid_text};
 use schemas::{ColumnSpec, DataType, Value};
 
 use crate::SegmentError;
@@ -23,6 +25,17 @@ pub(crate) enum DefaultValue {
 }
 
 impl DefaultValue {
+    /// As an entry of a column with several values a row.
+    pub(crate) fn into_entry(self) -> Vec<u8> {
+        match self {
+            Self::Long(value) => value.to_le_bytes().to_vec(),
+            Self::Float(value) => value.to_le_bytes().to_vec(),
+            Self::Double(value) => value.to_le_bytes().to_vec(),
+            Self::Decimal(value) => value.to_le_bytes().to_vec(),
+            Self::Bytes(value) => value,
+        }
+    }
+
     pub(crate) fn of(column: &ColumnSpec) -> Result<Self, SegmentError> {
         convert(column.data_type, &column.default).ok_or_else(|| SegmentError::Default {
             column: column.name.clone(),
@@ -50,6 +63,9 @@ fn convert(data_type: DataType, value: &Value) -> Option<DefaultValue> {
         (DataType::String | DataType::Json, Value::String(text)) => {
             DefaultValue::Bytes(text.clone().into_bytes())
         }
+        (DataType::Uuid, Value::String(text)) => {
+            DefaultValue::Bytes(uuid_text(uuid_bytes(text)?).to_vec())
+        }
         (DataType::Bytes, Value::Bytes(bytes)) => DefaultValue::Bytes(bytes.clone()),
         _ => return None,
     })
@@ -64,6 +80,16 @@ fn decimal(text: &str) -> Option<DefaultValue> {
 /// One row that holds the default of `column`, in its Arrow type: what rows of a segment have
 /// that was written before the column existed.
 pub fn default_array(column: &ColumnSpec) -> Result<ArrayRef, SegmentError> {
+    let one = default_entry(column)?;
+    if !column.multi_value {
+        return Ok(one);
+    }
+    let field = entry_field(one.data_type().clone());
+    let offsets = OffsetBuffer::from_lengths([1]);
+    Ok(Arc::new(ListArray::new(field, offsets, one, None)))
+}
+
+fn default_entry(column: &ColumnSpec) -> Result<ArrayRef, SegmentError> {
     Ok(match (column.data_type, DefaultValue::of(column)?) {
         (DataType::Int, DefaultValue::Long(value)) => {
             Arc::new(Int32Array::from(vec![value as i32]))
@@ -94,7 +120,7 @@ pub fn default_array(column: &ColumnSpec) -> Result<ArrayRef, SegmentError> {
 #[cfg(test)]
 mod tests {
     use arrow::array::Array;
-    use schemas::arrow::arrow_type;
+    use schemas::arrow::column_type;
     use schemas::{ColumnSpec, DataType, FieldRole, Value};
 
     use super::default_array;
@@ -103,11 +129,12 @@ mod tests {
     fn every_default_has_its_column_type() {
         for data_type in DataType::ALL {
             for role in [FieldRole::Dimension, FieldRole::Metric, FieldRole::DateTime] {
-                let array = default_array(&ColumnSpec::new("c", data_type, role)).unwrap();
-                assert_eq!(
-                    (array.len(), array.data_type()),
-                    (1, &arrow_type(data_type))
-                );
+                let mut column = ColumnSpec::new("c", data_type, role);
+                for multi_value in [false, true] {
+                    column.multi_value = multi_value;
+                    let array = default_array(&column).unwrap();
+                    assert_eq!((array.len(), array.data_type()), (1, &column_type(&column)));
+                }
             }
         }
     }

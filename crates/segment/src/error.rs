@@ -39,6 +39,12 @@ pub enum SegmentError {
         expected: DataType,
         found: DataType,
     },
+    #[error("column `{column}` has {found} in the segment and {expected} in the schema")]
+    ColumnShape {
+        column: String,
+        expected: &'static str,
+        found: &'static str,
+    },
     #[error("the batch does not fit the table: {what}")]
     Batch { what: String },
     #[error("the default of column `{column}` is no {data_type}: {value}")]

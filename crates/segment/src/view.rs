@@ -12,7 +12,8 @@ use schemas::table::virtual_column;
 use schemas::{Offset, SegmentId};
 
 pub use crate::column::{
-    Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone,
+    Codes, ColumnView, DictionaryColumn, Entries, MultiColumn, Nulls, RawColumn, RawValues, Values,
+    Zone,
 };
 pub use crate::container::{IndexKey, IndexKind};
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};

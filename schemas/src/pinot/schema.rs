@@ -6,7 +6,7 @@ use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::TableName;
 use crate::table::ColumnSpec;
-use crate::types::{DataType, FieldRole, Value};
+use crate::types::{DataType, FieldRole, Value, uuid_bytes, uuid_text};
 
 const KEYS: [&str; 9] = [
     "schemaName",
@@ -133,11 +133,10 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
             "a column name is not empty and does not begin with `$`",
         );
     }
-    if node.flag("singleValueField", report) == Some(false) {
-        report.fault(
-            &node.path("singleValueField"),
-            "multi-value columns are not supported yet",
-        );
+    let multi_value = node.flag("singleValueField", report) == Some(false);
+    if multi_value && role != FieldRole::Dimension {
+        let what = "only a dimension has several values a row";
+        report.fault(&node.path("singleValueField"), what);
     }
     refuse_unsupported(node, report);
     let data_type = data_type(node, report);
@@ -146,6 +145,7 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
     let format = node.text("format", report).map(str::to_owned);
     let (name, data_type) = (name?, data_type?);
     let mut spec = ColumnSpec::new(name, data_type, role);
+    spec.multi_value = multi_value;
     spec.not_null = not_null;
     spec.time_format = format;
     if let Some(length) = length_max {
@@ -230,6 +230,10 @@ fn default_value(value: &Json, data_type: DataType) -> Option<Value> {
         },
         DataType::BigDecimal => text.parse::<f64>().is_ok().then_some(Value::String(text)),
         DataType::String | DataType::Json => Some(Value::String(text)),
+        DataType::Uuid => {
+            let canonical = uuid_text(uuid_bytes(&text)?);
+            Some(Value::String(canonical.map(char::from).iter().collect()))
+        }
         DataType::Bytes => {
             let pairs = (0..text.len()).step_by(2);
             let bytes = pairs.map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok());
@@ -266,6 +270,9 @@ pub fn schema_json(name: &TableName, columns: &[ColumnSpec], primary_key: &[Stri
 
 fn field_json(column: &ColumnSpec) -> Json {
     let mut field = json!({ "name": column.name, "dataType": column.data_type.name() });
+    if column.multi_value {
+        field["singleValueField"] = json!(false);
+    }
     if column.role == FieldRole::DateTime {
         let format = column.time_format.as_deref().unwrap_or("TIMESTAMP");
         field["format"] = json!(format);

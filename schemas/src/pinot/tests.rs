@@ -65,15 +65,17 @@ fn a_real_config() {
 #[test]
 fn every_fault_of_a_schema_is_named() {
     let bad = r#"{"schemaName":"a__b","dimensionFieldSpecs":[{"name":"x","dataType":"STRNG"},
-      {"name":"$y","dataType":"INT"},{"dataType":"INT"},{"name":"t","dataType":"STRING","singleValueField":false},
-      {"name":"n","dataType":"INT","defaultNullValue":"many"}],"primaryKeyColumns":["z"]}"#;
+      {"name":"$y","dataType":"INT"},{"dataType":"INT"},{"name":"t","dataType":"UUID","defaultNullValue":"1"},
+      {"name":"n","dataType":"INT","defaultNullValue":"many"}],
+      "metricFieldSpecs":[{"name":"m","dataType":"INT","singleValueField":false}],"primaryKeyColumns":["z"]}"#;
     expect![[r#"
         schemaName: `a__b` is no table name: `__` separates the parts of segment names
         dimensionFieldSpecs[0].dataType: `STRNG` is no data type here; did you mean STRING?
         dimensionFieldSpecs[1].name: a column name is not empty and does not begin with `$`
         dimensionFieldSpecs[2].name: missing
-        dimensionFieldSpecs[3].singleValueField: multi-value columns are not supported yet
+        dimensionFieldSpecs[3].defaultNullValue: "1" is no UUID
         dimensionFieldSpecs[4].defaultNullValue: "many" is no INT
+        metricFieldSpecs[0].singleValueField: only a dimension has several values a row
         primaryKeyColumns: there is no column `z`"#]]
     .assert_eq(&parse_schema(bad).unwrap_err().0.join("\n"));
 }

@@ -107,12 +107,17 @@ fn good_rows_around_bad_ones_are_in() {
 
 /// What one value becomes in a column of a type: its text, `null`, or `None` for a rejection.
 fn coerced(data_type: DataType, json: &str) -> Option<String> {
+    taken(ColumnSpec::new("v", data_type, FieldRole::Dimension), json)
+}
+
+fn taken(column: ColumnSpec, json: &str) -> Option<String> {
     let payload = format!(r#"{{"ts": 1, "v": {json}}}"#);
     let message = RawMessage {
         offset: 0,
         payload: Some(payload.as_bytes()),
     };
-    let spec = spec(&[("ts", DataType::Timestamp), ("v", data_type)]);
+    let mut spec = spec(&[("ts", DataType::Timestamp)]);
+    Arc::make_mut(&mut spec).columns.push(column);
     let decoded = JsonDecoder::new(spec).decode([message].into_iter(), 0);
     let column = decoded.batches.first()?.column(1);
     if column.is_null(0) {
@@ -157,6 +162,11 @@ fn each_type_takes_what_it_can_hold_and_nothing_else() {
             "12345678901234567890.500000000000000000",
         ),
         (BigDecimal, "\"-1e-18\"", "-0.000000000000000001"),
+        (
+            Uuid,
+            "\"0189D5E47CDE7A0BB2DB8F1E0F1E2D3C\"",
+            "0189d5e4-7cde-7a0b-b2db-8f1e0f1e2d3c",
+        ),
     ];
     for (data_type, json, expected) in some {
         let found = coerced(data_type, json);
@@ -183,9 +193,65 @@ fn each_type_takes_what_it_can_hold_and_nothing_else() {
         (BigDecimal, "\"one\""),
         (BigDecimal, "1e-19"),
         (Json, "{\"a\":"),
+        (Uuid, "\"0189d5e4\""),
+        (Uuid, "\"{0189d5e4-7cde-7a0b-b2db-8f1e0f1e2d3c}\""),
+        (Uuid, "7"),
     ];
     for (data_type, json) in none {
         assert_eq!(coerced(data_type, json), None, "{data_type} {json}");
+    }
+}
+
+#[test]
+fn several_values_are_an_array_or_one() {
+    use DataType::*;
+    let several = |data_type: DataType, json: &str| {
+        let mut column = ColumnSpec::new("v", data_type, FieldRole::Dimension);
+        column.multi_value = true;
+        taken(column, json)
+    };
+    let some = [
+        (Int, "[1, \"2\", 3.0]", "[1, 2, 3]"),
+        (Int, "7", "[7]"),
+        (Int, "[]", "null"),
+        (Int, "[null]", "null"),
+        (Int, "null", "null"),
+        (
+            String,
+            "[\"a\", null, 1, {\"b\": []}]",
+            "[a, 1, {\"b\":[]}]",
+        ),
+        (String, "\"a\"", "[a]"),
+        (Boolean, "[true, 0]", "[true, false]"),
+        (Double, "[1, \"NaN\"]", "[1.0, NaN]"),
+        (Bytes, "[\"00\", \"ff\"]", "[00, ff]"),
+        (Json, "[{\"a\": 1}, null, [2]]", "[{\"a\": 1}, [2]]"),
+        (Json, "{\"a\": 1}", "[{\"a\": 1}]"),
+        (
+            BigDecimal,
+            "[1, \"0.5\"]",
+            "[1.000000000000000000, 0.500000000000000000]",
+        ),
+        (Timestamp, "[0]", "[1970-01-01T00:00:00]"),
+        (
+            Uuid,
+            "[\"0189D5E4-7CDE-7A0B-B2DB-8F1E0F1E2D3C\"]",
+            "[0189d5e4-7cde-7a0b-b2db-8f1e0f1e2d3c]",
+        ),
+    ];
+    for (data_type, json, expected) in some {
+        let found = several(data_type, json);
+        assert_eq!(found.as_deref(), Some(expected), "{data_type} {json}");
+    }
+    let none = [
+        (Int, "[1, 2.5]"),
+        (Int, "[[1]]"),
+        (Int, "{\"a\": 1}"),
+        (BigDecimal, "[1, [2]]"),
+        (Uuid, "[\"x\"]"),
+    ];
+    for (data_type, json) in none {
+        assert_eq!(several(data_type, json), None, "{data_type} {json}");
     }
 }
 

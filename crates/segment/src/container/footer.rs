@@ -123,6 +123,13 @@ pub(crate) enum Encoding {
         width: u8,
         values: BufferRef,
     },
+    /// Several values a row: codes of all entries, one row after the other.
+    Multi {
+        entries: u32,
+        /// Where the entries of each row begin, and the end of the last: u32.
+        offsets: BufferRef,
+        dictionary: DictionaryFooter,
+    },
     /// As Arrow has them: i32, i64, f32, f64 or i256, by the data type.
     Plain {
         values: BufferRef,
@@ -141,8 +148,9 @@ pub(crate) struct DictionaryFooter {
     pub(crate) codes: BufferRef,
     /// Only of byte strings.
     pub(crate) offsets: Option<BufferRef>,
-    /// Ascending; numbers as in `Plain`, BOOLEAN as u8.
+    /// Ascending; numbers as in `Plain`, BOOLEAN as u8, UUID as 16 bytes.
     pub(crate) values: BufferRef,
+    /// Rows that hold each code: u32.
     pub(crate) doc_counts: BufferRef,
 }
 
@@ -191,9 +199,14 @@ impl Footer {
 impl ColumnFooter {
     fn buffers(&self) -> Vec<BufferRef> {
         let mut all = match &self.encoding {
-            Encoding::Dictionary(dictionary) => {
-                let mut all = vec![dictionary.codes, dictionary.values, dictionary.doc_counts];
-                all.extend(dictionary.offsets);
+            Encoding::Dictionary(dictionary) => dictionary.buffers(),
+            Encoding::Multi {
+                offsets,
+                dictionary,
+                ..
+            } => {
+                let mut all = dictionary.buffers();
+                all.push(*offsets);
                 all
             }
             Encoding::Frame { values, .. } | Encoding::Plain { values } => vec![*values],
@@ -201,6 +214,14 @@ impl ColumnFooter {
         };
         let indexes = [self.nulls, self.zones, self.inverted, self.sorted];
         all.extend(indexes.into_iter().flatten());
+        all
+    }
+}
+
+impl DictionaryFooter {
+    fn buffers(&self) -> Vec<BufferRef> {
+        let mut all = vec![self.codes, self.values, self.doc_counts];
+        all.extend(self.offsets);
         all
     }
 }

@@ -3,11 +3,14 @@
 use arrow::array::{Array, AsArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType, i256,
+    DataType as ArrowType, Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type,
+    TimestampMillisecondType, i256,
 };
 use schemas::DataType;
+use schemas::arrow::{arrow_type, entry_field};
 
 use super::dictionary::{DictionaryReader, DictionaryWriter, dictionary};
+use super::multi::{Multi, MultiWriter, multi};
 use super::nulls::NullBits;
 use crate::column::RawValues;
 use crate::defaults::DefaultValue;
@@ -34,10 +37,11 @@ pub(crate) enum Values {
     F32(Prefix<f32>),
     F64(Prefix<f64>),
     I256(Prefix<i256>),
+    Multi(Multi),
 }
 
 impl Values {
-    /// Of all but dictionaries.
+    /// Of numbers, one a row.
     pub(crate) fn slice(&self, rows: std::ops::Range<usize>) -> RawValues<'_> {
         match self {
             Self::Boolean(values) => RawValues::U8 {
@@ -49,7 +53,9 @@ impl Values {
             Self::F32(values) => RawValues::F32(values.slice(rows)),
             Self::F64(values) => RawValues::F64(values.slice(rows)),
             Self::I256(values) => RawValues::I256(values.slice(rows)),
-            Self::Dictionary { .. } => unreachable!("dictionaries are read by their codes"),
+            Self::Dictionary { .. } | Self::Multi(_) => {
+                unreachable!("dictionaries are read by their codes")
+            }
         }
     }
 
@@ -62,6 +68,7 @@ impl Values {
             Self::F32(values) => values.len() * 4,
             Self::F64(values) => values.len() * 8,
             Self::I256(values) => values.len() * 32,
+            Self::Multi(multi) => multi.bytes(),
         }
     }
 }
@@ -71,7 +78,16 @@ impl Column {
     pub(crate) fn cardinality(&self) -> u32 {
         match &self.values {
             Values::Dictionary { dictionary, .. } => dictionary.cardinality(),
+            Values::Multi(multi) => multi.dictionary.cardinality(),
             _ => 0,
+        }
+    }
+
+    pub(crate) fn arrow_type(&self) -> ArrowType {
+        let one = arrow_type(self.data_type);
+        match &self.values {
+            Values::Multi(_) => ArrowType::List(entry_field(one)),
+            _ => one,
         }
     }
 
@@ -94,6 +110,7 @@ pub(crate) enum ColumnWriter {
     F32(Plain<f32>),
     F64(Plain<f64>),
     I256(Plain<i256>),
+    Multi(MultiWriter),
 }
 
 #[derive(Debug)]
@@ -101,6 +118,21 @@ pub(crate) struct Plain<T> {
     values: PrefixWriter<T>,
     default: T,
     scratch: Vec<T>,
+}
+
+pub(crate) fn multi_value(
+    name: &str,
+    data_type: DataType,
+    default: DefaultValue,
+) -> (ColumnWriter, Column) {
+    let (writer, values) = multi(data_type, default.into_entry());
+    let column = Column {
+        name: name.to_owned(),
+        data_type,
+        values: Values::Multi(values),
+        nulls: NullBits::new(),
+    };
+    (ColumnWriter::Multi(writer), column)
 }
 
 pub(crate) fn column(
@@ -160,12 +192,16 @@ impl ColumnWriter {
                 let lengths = views_of(array).iter().map(|view| *view as u32 as usize);
                 dictionary.has_room(lengths.sum())
             }
+            Self::Multi(multi) => multi.has_room(array),
             _ => true,
         }
     }
 
     /// Adds the rows of `array`, the first of which is row `first`; they are not yet published.
     pub(crate) fn append(&mut self, array: &dyn Array, first: u32, nulls: &NullBits) {
+        if let Self::Multi(multi) = self {
+            return multi.append(array, first, nulls);
+        }
         let null_buffer = array.nulls().filter(|nulls| nulls.null_count() > 0);
         for row in null_rows(null_buffer) {
             nulls.set(first + row);
@@ -198,6 +234,7 @@ impl ColumnWriter {
             Self::I256(plain) => {
                 plain.append(array.as_primitive::<Decimal256Type>().values(), null_buffer);
             }
+            Self::Multi(_) => unreachable!("appended above"),
         }
     }
 }
@@ -245,7 +282,7 @@ fn intern_all(
     }
 }
 
-fn views_of(array: &dyn Array) -> &ScalarBuffer<u128> {
+pub(super) fn views_of(array: &dyn Array) -> &ScalarBuffer<u128> {
     match array.as_string_view_opt() {
         Some(strings) => strings.views(),
         None => array.as_binary_view().views(),

@@ -8,12 +8,17 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use arrow::array::{Array, ArrayRef, BinaryViewArray, StringViewArray, make_view};
+use arrow::array::{
+    Array, ArrayRef, BinaryViewArray, BooleanArray, Decimal256Array, Float32Array, Float64Array,
+    Int32Array, Int64Array, StringViewArray, TimestampMillisecondArray, make_view,
+};
 use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::i256;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use schemas::DataType;
+use schemas::arrow::arrow_type;
 use std::hash::BuildHasher;
 
 use crate::prefix::{Place, Prefix, PrefixWriter, capacity_of, first_of, place, prefix};
@@ -61,6 +66,43 @@ impl DictionaryReader {
     }
 
     fn build(&self, cardinality: usize) -> ArrayRef {
+        let long = || self.fixed(cardinality).map(i64::from_le_bytes);
+        match self.data_type {
+            DataType::String | DataType::Json | DataType::Uuid | DataType::Bytes => {
+                self.build_views(cardinality)
+            }
+            DataType::Int => Arc::new(Int32Array::from_iter_values(long().map(|v| v as i32))),
+            DataType::Long => Arc::new(Int64Array::from_iter_values(long())),
+            DataType::Timestamp => Arc::new(TimestampMillisecondArray::from_iter_values(long())),
+            DataType::Boolean => {
+                let flags: Vec<bool> = long().map(|v| v != 0).collect();
+                Arc::new(BooleanArray::from(flags))
+            }
+            DataType::Float => {
+                let values = self.fixed(cardinality).map(f32::from_le_bytes);
+                Arc::new(Float32Array::from_iter_values(values))
+            }
+            DataType::Double => {
+                let values = self.fixed(cardinality).map(f64::from_le_bytes);
+                Arc::new(Float64Array::from_iter_values(values))
+            }
+            DataType::BigDecimal => {
+                let values = self.fixed(cardinality).map(i256::from_le_bytes);
+                let array = Decimal256Array::from_iter_values(values);
+                Arc::new(array.with_data_type(arrow_type(DataType::BigDecimal)))
+            }
+        }
+    }
+
+    /// Numbers, as [`super::multi`] keeps them.
+    fn fixed<const N: usize>(&self, cardinality: usize) -> impl Iterator<Item = [u8; N]> {
+        (0..cardinality as u32).map(|code| {
+            let value = self.value(code).first_chunk::<N>();
+            *value.expect("all numbers of a type have one width")
+        })
+    }
+
+    fn build_views(&self, cardinality: usize) -> ArrayRef {
         let mut views = Vec::with_capacity(cardinality);
         for piece in self.views.pieces(cardinality) {
             views.extend_from_slice(piece);
@@ -74,8 +116,8 @@ impl DictionaryReader {
             .map(|(start, capacity)| self.arena_buffer(start, arena_len.min(start + capacity)))
             .collect();
         // SAFETY: the views were made by the writer below: each one is inline, or names a chunk
-        // of the arena and bytes of it that were published before the view; values of STRING
-        // and JSON columns were taken from a UTF-8 array.
+        // of the arena and bytes of it that were published before the view; values of STRING,
+        // JSON and UUID columns were taken from a UTF-8 array.
         unsafe {
             match self.data_type {
                 DataType::Bytes => Arc::new(BinaryViewArray::new_unchecked(views, buffers, None)),

@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use parking_lot::Mutex;
-use schemas::arrow::arrow_type;
 use schemas::segment::Ledger;
 use schemas::{DataType, Offset, SegmentId, TableSpec};
 
 mod column;
 pub(crate) mod dictionary;
+pub(crate) mod multi;
 pub(crate) mod nulls;
 
 pub(crate) use column::{Column, Values};
@@ -53,7 +53,11 @@ impl MutableSegment {
         let mut writers = Vec::with_capacity(columns.capacity());
         for stored in &spec.columns {
             let default = DefaultValue::of(stored)?;
-            let (writer, column) = column::column(&stored.name, stored.data_type, default);
+            let make = match stored.multi_value {
+                true => column::multi_value,
+                false => column::column,
+            };
+            let (writer, column) = make(&stored.name, stored.data_type, default);
             writers.push(writer);
             columns.push(column);
         }
@@ -114,10 +118,16 @@ impl MutableSegment {
             return Err(SegmentError::Batch { what });
         }
         for (column, field) in self.columns.iter().zip(schema.fields()) {
-            let wanted = arrow_type(column.data_type);
+            let wanted = column.arrow_type();
             if column.name != *field.name() || wanted != *field.data_type() {
                 let (name, found) = (&column.name, field.data_type());
                 let what = format!("`{name}` {wanted} wanted, `{}` {found} found", field.name());
+                return Err(SegmentError::Batch { what });
+            }
+        }
+        for (column, array) in self.columns.iter().zip(batch.columns()) {
+            if column.data_type == DataType::Uuid && !all_uuids(array) {
+                let what = format!("`{}` holds a text that is no canonical UUID", column.name);
                 return Err(SegmentError::Batch { what });
             }
         }
@@ -241,6 +251,20 @@ impl MutableSegment {
             _ => unreachable!("the stored virtual columns are {}", DataType::Long),
         }
     }
+}
+
+/// Canonical ones: the file keeps their bytes alone.
+fn all_uuids(array: &ArrayRef) -> bool {
+    let texts = match array.as_list_opt::<i32>() {
+        Some(lists) => lists.values(),
+        None => array,
+    };
+    let is_canonical = |text: &str| {
+        let bytes = schemas::types::uuid_bytes(text);
+        bytes.is_some_and(|bytes| schemas::types::uuid_text(bytes) == *text.as_bytes())
+    };
+    let mut texts = texts.as_string_view().iter().flatten();
+    texts.all(is_canonical)
 }
 
 /// Index of `$offset` among the stored columns; `$ingestTime` follows.

@@ -9,6 +9,7 @@ use super::rows::Rows;
 use super::strings::{self, SortedStrings};
 use super::{Range, ranges};
 use crate::container::{BufferRef, ColumnFooter, ContainerWriter, DictionaryFooter, Encoding};
+use crate::mutable::multi::Multi;
 use crate::mutable::{Column, Values};
 use crate::{BLOCK_ROWS, SegmentError};
 
@@ -61,6 +62,7 @@ impl<'a> ColumnEncoder<'a> {
                 let sorted = strings::sort(&rows.collect(codes), dictionary);
                 self.strings(&mut footer, &sorted)?
             }
+            Values::Multi(multi) => self.multi(&mut footer, multi, rows)?,
             Values::F32(values) if !self.wants_codes() => {
                 let values = rows.collect(values);
                 footer.zones = Some(self.float_zones(values.iter().map(|value| f64::from(*value))));
@@ -91,35 +93,79 @@ impl<'a> ColumnEncoder<'a> {
         footer: &mut ColumnFooter,
         sorted: &SortedStrings<'_>,
     ) -> Result<Range, SegmentError> {
+        let values = self.string_values(footer.data_type, sorted)?;
+        self.codes(footer, &sorted.codes, &sorted.doc_counts, values);
+        Ok(string_range(footer.data_type, sorted))
+    }
+
+    fn string_values(
+        &mut self,
+        data_type: DataType,
+        sorted: &SortedStrings<'_>,
+    ) -> Result<DictionaryBuffers, SegmentError> {
+        if data_type == DataType::Uuid {
+            let values = self.writer.add(sorted.uuids());
+            return Ok(DictionaryBuffers {
+                values,
+                offsets: None,
+            });
+        }
         let (offsets, bytes) = sorted.write()?;
-        let offsets = self.add_numbers(&offsets);
-        let values = self.writer.add(bytes);
-        let (codes, counts) = (&sorted.codes, &sorted.doc_counts);
-        self.codes(footer, codes, counts, values, Some(offsets))?;
-        Ok(match footer.data_type {
-            DataType::Bytes => None,
-            _ => sorted.bounds().and_then(ranges::of_strings),
+        Ok(DictionaryBuffers {
+            offsets: Some(self.add_numbers(&offsets)),
+            values: self.writer.add(bytes),
         })
+    }
+
+    /// Entries are coded as the rows of another column would be; the counts are of rows.
+    fn multi(
+        &mut self,
+        footer: &mut ColumnFooter,
+        multi: &Multi,
+        rows: &Rows,
+    ) -> Result<Range, SegmentError> {
+        let (offsets, entries) = rows.entries(multi);
+        let data_type = footer.data_type;
+        let (codes, values, cardinality, range) = match data_type {
+            DataType::String | DataType::Json | DataType::Bytes | DataType::Uuid => {
+                let sorted = strings::sort(&entries, &multi.dictionary);
+                let values = self.string_values(data_type, &sorted)?;
+                let range = string_range(data_type, &sorted);
+                let cardinality = sorted.doc_counts.len();
+                (sorted.codes, values, cardinality, range)
+            }
+            _ => {
+                let keys = numbers::keys_of_entries(data_type, &entries, &multi.dictionary);
+                let dictionary = Dictionary::of(&keys);
+                let values = self.number_values(data_type, &dictionary);
+                let cardinality = dictionary.values.len();
+                (
+                    dictionary.codes,
+                    values,
+                    cardinality,
+                    number_range(data_type, &keys),
+                )
+            }
+        };
+        let doc_counts = doc_counts(&offsets, &codes, cardinality);
+        footer.encoding = Encoding::Multi {
+            entries: codes.len() as u32,
+            offsets: self.add_numbers(&offsets),
+            dictionary: self.dictionary(&codes, &doc_counts, values),
+        };
+        Ok(range)
     }
 
     fn numbers(&mut self, footer: &mut ColumnFooter, keys: &Keys) -> Result<Range, SegmentError> {
         if self.wants_codes() {
-            self.number_codes(footer, &Dictionary::of(keys))?;
-        }
-        let Keys::Narrow(keys) = keys else {
-            return Ok(None);
-        };
-        if !self.wants_codes() {
+            self.number_codes(footer, &Dictionary::of(keys));
+        } else if let Keys::Narrow(keys) = keys {
             match self.smaller_dictionary(footer.data_type, keys) {
-                Some(dictionary) => self.number_codes(footer, &dictionary)?,
+                Some(dictionary) => self.number_codes(footer, &dictionary),
                 None => self.framed(footer, keys),
             }
         }
-        Ok(match footer.data_type {
-            DataType::Int | DataType::Long | DataType::Timestamp => numbers::bounds(keys)
-                .map(|(least, greatest)| (Value::Long(least), Value::Long(greatest))),
-            _ => None,
-        })
+        Ok(number_range(footer.data_type, keys))
     }
 
     fn smaller_dictionary(&self, data_type: DataType, keys: &[i64]) -> Option<Dictionary> {
@@ -138,17 +184,17 @@ impl<'a> ColumnEncoder<'a> {
         Some(Dictionary::of_narrow(keys, distinct))
     }
 
-    fn number_codes(
-        &mut self,
-        footer: &mut ColumnFooter,
-        dictionary: &Dictionary,
-    ) -> Result<(), SegmentError> {
-        let values = pack_keys(footer.data_type, &dictionary.values);
-        let values = self.writer.add(values);
-        let Dictionary {
-            codes, doc_counts, ..
-        } = dictionary;
-        self.codes(footer, codes, doc_counts, values, None)
+    fn number_codes(&mut self, footer: &mut ColumnFooter, dictionary: &Dictionary) {
+        let values = self.number_values(footer.data_type, dictionary);
+        self.codes(footer, &dictionary.codes, &dictionary.doc_counts, values);
+    }
+
+    fn number_values(&mut self, data_type: DataType, dictionary: &Dictionary) -> DictionaryBuffers {
+        let values = pack_keys(data_type, &dictionary.values);
+        DictionaryBuffers {
+            values: self.writer.add(values),
+            offsets: None,
+        }
     }
 
     fn codes(
@@ -156,23 +202,30 @@ impl<'a> ColumnEncoder<'a> {
         footer: &mut ColumnFooter,
         codes: &[u32],
         doc_counts: &[u32],
-        values: BufferRef,
-        offsets: Option<BufferRef>,
-    ) -> Result<(), SegmentError> {
-        let cardinality = doc_counts.len() as u32;
-        let width = Width::of_codes(cardinality);
+        values: DictionaryBuffers,
+    ) {
         if self.choice == (Choice::Dictionary { sorted: true }) {
             footer.sorted = Some(self.add_numbers(&index::sorted::starts(doc_counts)));
         }
-        footer.encoding = Encoding::Dictionary(DictionaryFooter {
+        footer.encoding = Encoding::Dictionary(self.dictionary(codes, doc_counts, values));
+    }
+
+    fn dictionary(
+        &mut self,
+        codes: &[u32],
+        doc_counts: &[u32],
+        DictionaryBuffers { values, offsets }: DictionaryBuffers,
+    ) -> DictionaryFooter {
+        let cardinality = doc_counts.len() as u32;
+        let width = Width::of_codes(cardinality);
+        DictionaryFooter {
             cardinality,
             width: width.bytes() as u8,
             codes: self.writer.add(pack_codes(codes, width)),
             offsets,
             values,
             doc_counts: self.add_numbers(doc_counts),
-        });
-        Ok(())
+        }
     }
 
     fn framed(&mut self, footer: &mut ColumnFooter, keys: &[i64]) {
@@ -248,6 +301,45 @@ impl<'a> ColumnEncoder<'a> {
     fn add_numbers<T: arrow::datatypes::ArrowNativeType>(&mut self, values: &[T]) -> BufferRef {
         self.writer.add(values.to_byte_slice().to_vec())
     }
+}
+
+/// Where the values of a dictionary were put.
+#[derive(Clone, Copy, Debug)]
+struct DictionaryBuffers {
+    values: BufferRef,
+    /// Of byte strings of any length.
+    offsets: Option<BufferRef>,
+}
+
+fn string_range(data_type: DataType, sorted: &SortedStrings<'_>) -> Range {
+    match data_type {
+        DataType::Bytes => None,
+        _ => sorted.bounds().and_then(ranges::of_strings),
+    }
+}
+
+fn number_range(data_type: DataType, keys: &Keys) -> Range {
+    match (data_type, keys) {
+        (DataType::Int | DataType::Long | DataType::Timestamp, Keys::Narrow(keys)) => {
+            let (least, greatest) = numbers::bounds(keys)?;
+            Some((Value::Long(least), Value::Long(greatest)))
+        }
+        _ => None,
+    }
+}
+
+/// Rows that hold each code, once for each row however often it is there.
+fn doc_counts(offsets: &[u32], codes: &[u32], cardinality: usize) -> Vec<u32> {
+    let mut counts = vec![0; cardinality];
+    let mut last_row = vec![u32::MAX; cardinality];
+    for (row, ends) in (0..).zip(offsets.windows(2)) {
+        for code in &codes[ends[0] as usize..ends[1] as usize] {
+            let code = *code as usize;
+            counts[code] += u32::from(last_row[code] != row);
+            last_row[code] = row;
+        }
+    }
+    counts
 }
 
 fn total_least(one: f64, other: f64) -> f64 {

@@ -34,17 +34,38 @@ fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, 
     let Some(column) = view.column(&key.columns[0])? else {
         return Ok(None);
     };
-    let Values::Dictionary(dictionary) = column.values() else {
-        return Ok(None);
-    };
-    let mut all = Vec::with_capacity(view.row_count() as usize);
-    for rows in blocks(view.row_count()) {
-        match dictionary.codes(rows) {
-            Codes::U8(codes) => all.extend(codes.iter().map(|code| u32::from(*code))),
-            Codes::U16(codes) => all.extend(codes.iter().map(|code| u32::from(*code))),
-            Codes::U32(codes) => all.extend_from_slice(codes),
+    let postings = match column.values() {
+        Values::Dictionary(dictionary) => {
+            let mut all = Vec::with_capacity(view.row_count() as usize);
+            for rows in blocks(view.row_count()) {
+                extend(&mut all, dictionary.codes(rows));
+            }
+            Postings::from_codes(&all, dictionary.cardinality())
         }
-    }
-    let postings = Postings::from_codes(&all, dictionary.cardinality());
+        Values::Multi(multi) => {
+            let entries = blocks(view.row_count()).map(|rows| multi.entries(rows));
+            let (mut ends, mut all) = (Vec::new(), Vec::new());
+            for entries in entries {
+                let offsets = entries.offsets();
+                let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+                let base = all.len() as u32;
+                extend(
+                    &mut all,
+                    entries.codes().slice(first as usize..last as usize),
+                );
+                ends.extend(offsets[1..].iter().map(|end| base + end - first));
+            }
+            Postings::from_entries(&ends, &all, multi.cardinality())
+        }
+        Values::Raw(_) => return Ok(None),
+    };
     Ok(Some(vec![index::inverted::serialize(&postings)?]))
+}
+
+fn extend(all: &mut Vec<u32>, codes: Codes<'_>) {
+    match codes {
+        Codes::U8(codes) => all.extend(codes.iter().map(|code| u32::from(*code))),
+        Codes::U16(codes) => all.extend(codes.iter().map(|code| u32::from(*code))),
+        Codes::U32(codes) => all.extend_from_slice(codes),
+    }
 }

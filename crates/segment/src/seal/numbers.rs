@@ -5,9 +5,11 @@
 use arrow::datatypes::i256;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use schemas::DataType;
 
 use super::rows::Rows;
 use crate::mutable::Values;
+use crate::mutable::dictionary::DictionaryReader;
 
 /// BIG_DECIMAL needs 256 bits, all else fits 64.
 #[derive(Debug)]
@@ -33,8 +35,34 @@ pub(super) fn keys(values: &Values, rows: &Rows) -> Keys {
         }),
         Values::F64(values) => widen(rows.collect(values), key_of_double),
         Values::I256(values) => return Keys::Wide(rows.collect(values)),
-        Values::Dictionary { .. } => unreachable!("strings have codes"),
+        Values::Dictionary { .. } | Values::Multi(_) => unreachable!("they have codes"),
     })
+}
+
+/// Of the entries of a column with several values a row, whose codes are of `dictionary`.
+pub(super) fn keys_of_entries(
+    data_type: DataType,
+    codes: &[u32],
+    dictionary: &DictionaryReader,
+) -> Keys {
+    let values = || (0..dictionary.cardinality()).map(|code| dictionary.value(code));
+    if data_type == DataType::BigDecimal {
+        let wide = values().map(|value| i256::from_le_bytes(*fixed(value)));
+        let wide: Vec<i256> = wide.collect();
+        return Keys::Wide(codes.iter().map(|code| wide[*code as usize]).collect());
+    }
+    let narrow = values().map(|value| match data_type {
+        DataType::Float => key_of_double(f64::from(f32::from_le_bytes(*fixed(value)))),
+        DataType::Double => key_of_double(f64::from_le_bytes(*fixed(value))),
+        _ => i64::from_le_bytes(*fixed(value)),
+    });
+    let narrow: Vec<i64> = narrow.collect();
+    Keys::Narrow(codes.iter().map(|code| narrow[*code as usize]).collect())
+}
+
+fn fixed<const N: usize>(value: &[u8]) -> &[u8; N] {
+    let fixed = value.first_chunk();
+    fixed.expect("all numbers of a type have one width")
 }
 
 fn widen<T>(values: Vec<T>, to: impl Fn(T) -> i64) -> Vec<i64> {

@@ -3,6 +3,7 @@
 use index::inverted::Postings;
 
 use super::{numbers, strings};
+use crate::mutable::multi::Multi;
 use crate::mutable::{Column, MutableSegment, Values};
 use crate::prefix::Prefix;
 
@@ -59,6 +60,32 @@ impl Rows {
             Some(order) => order.iter().map(|row| all[*row as usize]).collect(),
             None => all,
         }
+    }
+
+    /// Where the entries of each row begin, and the codes of all, in the order of the file.
+    pub(super) fn entries(&self, multi: &Multi) -> (Vec<u32>, Vec<u32>) {
+        let count = self.count as usize;
+        let mut starts = Vec::with_capacity(count + 1);
+        starts.push(0);
+        for piece in multi.ends.pieces(count) {
+            starts.extend_from_slice(piece);
+        }
+        let mut codes = Vec::with_capacity(starts[count] as usize);
+        for piece in multi.codes.pieces(starts[count] as usize) {
+            codes.extend_from_slice(piece);
+        }
+        let Some(order) = &self.order else {
+            return (starts, codes);
+        };
+        let mut offsets = Vec::with_capacity(count + 1);
+        let mut ordered = Vec::with_capacity(codes.len());
+        offsets.push(0);
+        for row in order {
+            let row = *row as usize;
+            ordered.extend_from_slice(&codes[starts[row] as usize..starts[row + 1] as usize]);
+            offsets.push(ordered.len() as u32);
+        }
+        (offsets, ordered)
     }
 
     /// Null bits in the order of the file; `None` when no row is null.

@@ -2,6 +2,7 @@
 
 use index::IndexTooLarge;
 use index::dictionary::DictionaryWriter;
+use schemas::types::uuid_bytes;
 
 use crate::mutable::dictionary::DictionaryReader;
 
@@ -51,6 +52,15 @@ impl SortedStrings<'_> {
             writer.push(self.values[*old as usize])?;
         }
         Ok(writer.finish())
+    }
+
+    /// The bytes of all values, which are UUIDs: a consuming segment takes nothing else.
+    pub(super) fn uuids(&self) -> Vec<u8> {
+        let uuid = |old: &u32| {
+            let text = std::str::from_utf8(self.values[*old as usize]).ok();
+            text.and_then(uuid_bytes).unwrap_or_default()
+        };
+        self.order.iter().flat_map(uuid).collect()
     }
 
     /// Least and greatest value.

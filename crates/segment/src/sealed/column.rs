@@ -15,7 +15,9 @@ use index::forward::{Width, check_codes};
 use schemas::DataType;
 use schemas::arrow::arrow_type;
 
-use super::forward::{CodesBuffer, DictionaryColumn, DictionaryValues, Forward, Zones};
+use super::forward::{
+    CodesBuffer, DictionaryColumn, DictionaryValues, Forward, MultiColumn, Zones,
+};
 use crate::container::{BufferRef, ColumnFooter, Container, DictionaryFooter, Encoding};
 use crate::{BLOCK_ROWS, SegmentError};
 
@@ -53,6 +55,10 @@ impl Column {
         self.footer.data_type
     }
 
+    pub(crate) fn is_multi_value(&self) -> bool {
+        matches!(self.footer.encoding, Encoding::Multi { .. })
+    }
+
     /// Verifies the column at the first call; later ones are free.
     pub(crate) fn load(&self) -> Result<&Loaded, SegmentError> {
         if let Some(loaded) = self.loaded.get() {
@@ -65,7 +71,9 @@ impl Column {
     /// Of its dictionary; `None` when it has none.
     pub(crate) fn cardinality(&self) -> Option<u32> {
         match &self.footer.encoding {
-            Encoding::Dictionary(dictionary) => Some(dictionary.cardinality),
+            Encoding::Dictionary(dictionary) | Encoding::Multi { dictionary, .. } => {
+                Some(dictionary.cardinality)
+            }
             _ => None,
         }
     }
@@ -112,7 +120,22 @@ impl Column {
     fn read_values(&self) -> Result<Forward, SegmentError> {
         Ok(match &self.footer.encoding {
             Encoding::Dictionary(dictionary) => {
-                Forward::Dictionary(self.read_dictionary(dictionary)?)
+                Forward::Dictionary(self.read_dictionary(dictionary, self.rows as usize)?)
+            }
+            Encoding::Multi {
+                entries,
+                offsets,
+                dictionary,
+            } => {
+                let rows = self.rows as usize;
+                let offsets = self.numbers(offsets, rows + 1, "entries")?;
+                self.checked("entries", || {
+                    index::sorted::check(&offsets, self.rows, *entries)
+                })?;
+                Forward::Multi(MultiColumn {
+                    offsets,
+                    dictionary: self.read_dictionary(dictionary, *entries as usize)?,
+                })
             }
             Encoding::Frame {
                 base,
@@ -138,12 +161,16 @@ impl Column {
         })
     }
 
-    fn read_dictionary(&self, footer: &DictionaryFooter) -> Result<DictionaryColumn, SegmentError> {
+    fn read_dictionary(
+        &self,
+        footer: &DictionaryFooter,
+        count: usize,
+    ) -> Result<DictionaryColumn, SegmentError> {
         let cardinality = footer.cardinality;
         let codes = match self.width(footer.width)? {
-            Width::One => CodesBuffer::U8(self.codes(footer)?),
-            Width::Two => CodesBuffer::U16(self.codes(footer)?),
-            Width::Four => CodesBuffer::U32(self.codes(footer)?),
+            Width::One => CodesBuffer::U8(self.codes(footer, count)?),
+            Width::Two => CodesBuffer::U16(self.codes(footer, count)?),
+            Width::Four => CodesBuffer::U32(self.codes(footer, count)?),
         };
         let doc_counts = self.numbers(&footer.doc_counts, cardinality as usize, "counts")?;
         Ok(DictionaryColumn {
@@ -155,11 +182,15 @@ impl Column {
         })
     }
 
-    fn codes<T>(&self, footer: &DictionaryFooter) -> Result<ScalarBuffer<T>, SegmentError>
+    fn codes<T>(
+        &self,
+        footer: &DictionaryFooter,
+        count: usize,
+    ) -> Result<ScalarBuffer<T>, SegmentError>
     where
         T: arrow::datatypes::ArrowNativeType + Ord + Into<u32>,
     {
-        let codes = self.row_numbers::<T>(&footer.codes)?;
+        let codes = self.numbers::<T>(&footer.codes, count, "codes")?;
         self.checked("codes", || check_codes(&codes, footer.cardinality))?;
         Ok(codes)
     }
@@ -174,6 +205,10 @@ impl Column {
         let array: ArrayRef = match self.footer.data_type {
             DataType::String | DataType::Json | DataType::Bytes => {
                 return self.read_strings(footer);
+            }
+            DataType::Uuid => {
+                let bytes = self.numbers::<i128>(values, count, what)?;
+                return Ok(DictionaryValues::Uuids(bytes.into_inner()));
             }
             DataType::Int => Arc::new(Int32Array::new(self.numbers(values, count, what)?, None)),
             DataType::Long => Arc::new(Int64Array::new(self.numbers(values, count, what)?, None)),

@@ -3,6 +3,7 @@
 //! They were checked when the column was loaded: codes are below the cardinality, strings are
 //! UTF-8, and there is one element for each row.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -10,12 +11,14 @@ use arrow::array::{ArrayRef, BinaryViewArray, StringViewArray, make_view};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::i256;
 use index::dictionary::BytesDictionary;
+use schemas::types::{UUID_TEXT_BYTES, uuid_text};
 
-use crate::column::{Codes, RawValues, Zone};
+use crate::column::{Codes, Entries, EntryCodes, RawValues, Zone};
 
 #[derive(Debug)]
 pub(crate) enum Forward {
     Dictionary(DictionaryColumn),
+    Multi(MultiColumn),
     U8(i64, ScalarBuffer<u8>),
     U16(i64, ScalarBuffer<u16>),
     U32(i64, ScalarBuffer<u32>),
@@ -28,7 +31,7 @@ pub(crate) enum Forward {
 }
 
 impl Forward {
-    /// Of all but dictionaries.
+    /// Of numbers, one a row.
     pub(crate) fn slice(&self, rows: Range<usize>) -> RawValues<'_> {
         match self {
             Self::U8(base, values) => RawValues::U8 {
@@ -52,7 +55,9 @@ impl Forward {
                 first: first + rows.start as i64,
                 count: rows.len(),
             },
-            Self::Dictionary(_) => unreachable!("dictionaries are read by their codes"),
+            Self::Dictionary(_) | Self::Multi(_) => {
+                unreachable!("dictionaries are read by their codes")
+            }
         }
     }
 }
@@ -65,6 +70,14 @@ pub(crate) enum CodesBuffer {
 }
 
 impl CodesBuffer {
+    pub(crate) fn all(&self) -> Codes<'_> {
+        match self {
+            Self::U8(codes) => Codes::U8(codes),
+            Self::U16(codes) => Codes::U16(codes),
+            Self::U32(codes) => Codes::U32(codes),
+        }
+    }
+
     pub(crate) fn slice(&self, rows: Range<usize>) -> Codes<'_> {
         match self {
             Self::U8(codes) => Codes::U8(&codes[rows]),
@@ -88,6 +101,25 @@ pub(super) enum DictionaryValues {
     Numbers(ArrayRef),
     Strings(ScalarBuffer<u32>, Buffer),
     Bytes(ScalarBuffer<u32>, Buffer),
+    /// 16 bytes each.
+    Uuids(Buffer),
+}
+
+/// Codes are those of all entries, one row after the other.
+#[derive(Debug)]
+pub(crate) struct MultiColumn {
+    /// Where the entries of each row begin, and the end of the last.
+    pub(super) offsets: ScalarBuffer<u32>,
+    pub(crate) dictionary: DictionaryColumn,
+}
+
+impl MultiColumn {
+    pub(crate) fn entries(&self, rows: Range<usize>) -> Entries<'_> {
+        Entries {
+            offsets: Cow::Borrowed(&self.offsets[rows.start..=rows.end]),
+            codes: EntryCodes::Sealed(self.dictionary.codes.all()),
+        }
+    }
 }
 
 impl DictionaryColumn {
@@ -112,6 +144,7 @@ impl DictionaryColumn {
             DictionaryValues::Bytes(offsets, bytes) => Arc::new(unsafe {
                 BinaryViewArray::new_unchecked(views(offsets, bytes), [bytes.clone()], None)
             }),
+            DictionaryValues::Uuids(bytes) => uuid_array(bytes),
         }))
     }
 }
@@ -121,6 +154,23 @@ fn views(offsets: &[u32], bytes: &[u8]) -> ScalarBuffer<u128> {
     (0..dictionary.cardinality())
         .map(|code| make_view(dictionary.get(code), 0, offsets[code as usize]))
         .collect()
+}
+
+/// The texts of UUIDs of 16 bytes each.
+pub(crate) fn uuid_array(bytes: &[u8]) -> ArrayRef {
+    let (uuids, _) = bytes.as_chunks::<16>();
+    let mut texts = Vec::with_capacity(uuids.len() * UUID_TEXT_BYTES);
+    uuids
+        .iter()
+        .for_each(|uuid| texts.extend_from_slice(&uuid_text(*uuid)));
+    let texts = Buffer::from(texts);
+    let view = |at: usize| {
+        let start = at * UUID_TEXT_BYTES;
+        make_view(&texts[start..start + UUID_TEXT_BYTES], 0, start as u32)
+    };
+    let views: ScalarBuffer<u128> = (0..uuids.len()).map(view).collect();
+    // SAFETY: the views name ranges of the one buffer, each of which is a text in ASCII.
+    Arc::new(unsafe { StringViewArray::new_unchecked(views, [texts], None) })
 }
 
 #[derive(Debug)]

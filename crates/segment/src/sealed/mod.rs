@@ -42,19 +42,36 @@ impl SealedSegment {
                 expected: format!("a segment of table {}", spec.id),
             });
         }
-        for stored in &footer.columns {
-            match spec.column(&stored.name) {
-                Some(column) if column.data_type != stored.data_type => {
-                    return Err(SegmentError::ColumnType {
-                        column: stored.name.clone(),
-                        expected: column.data_type,
-                        found: stored.data_type,
-                    });
-                }
-                _ => {}
+        let segment = Self::new(container, footer);
+        segment.check_types(spec)?;
+        Ok(segment)
+    }
+
+    fn check_types(&self, spec: &TableSpec) -> Result<(), SegmentError> {
+        for stored in &self.columns {
+            let Some(column) = spec.column(stored.name()) else {
+                continue;
+            };
+            if column.data_type != stored.data_type() {
+                return Err(SegmentError::ColumnType {
+                    column: column.name.clone(),
+                    expected: column.data_type,
+                    found: stored.data_type(),
+                });
+            }
+            if column.multi_value != stored.is_multi_value() {
+                let [found, expected] = match column.multi_value {
+                    true => ["one value a row", "several"],
+                    false => ["several values a row", "one"],
+                };
+                return Err(SegmentError::ColumnShape {
+                    column: column.name.clone(),
+                    expected,
+                    found,
+                });
             }
         }
-        Ok(Self::new(container, footer))
+        Ok(())
     }
 
     fn new(container: Container, footer: Footer) -> Arc<Self> {

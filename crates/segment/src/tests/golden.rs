@@ -10,7 +10,7 @@ use crate::SealedSegment;
 use crate::container::VERSION;
 
 /// Checksums of `testdata/v1.seg` and those after it.
-const GOLDEN: [u32; VERSION as usize] = [0xba41_fbe4, 0xd6d8_28d4];
+const GOLDEN: [u32; VERSION as usize] = [0xba41_fbe4, 0x01c0_2f33];
 
 fn path_of(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/v{version}.seg"))
@@ -55,8 +55,8 @@ fn every_version_is_read() {
 }
 
 /// Columns of types that came after a version.
-fn is_newer(_version: u32, _column: &str) -> bool {
-    false
+fn is_newer(version: u32, column: &str) -> bool {
+    version < 2 && (column.starts_with("uuid_") || column.ends_with("_multi"))
 }
 
 /// When this fails, either the format has changed: raise `VERSION`, keep reading the versions

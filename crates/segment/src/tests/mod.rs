@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Decimal256Array, Float32Array,
-    Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+    Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
     Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType, i256,
 };
-use schemas::arrow::{arrow_type, ingest_schema};
+use schemas::arrow::{arrow_type, entry_field, ingest_schema};
 use schemas::table::{FlushLimits, Retention};
+use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 
 use crate::column::{Codes, RawValues, Values};
@@ -29,6 +32,7 @@ enum Cell {
     Bits(u64),
     Wide(i256),
     Bytes(Vec<u8>),
+    List(Vec<Cell>),
 }
 
 fn table_id() -> TableId {
@@ -43,7 +47,8 @@ fn segment_id() -> SegmentId {
     }
 }
 
-/// One column of each type and role, `int_metric` and the like, and some with indexes.
+/// One column of each type and role, `int_metric` and the like, some with indexes, and one of
+/// each type with several values a row.
 fn every_column() -> TableSpec {
     let mut columns = Vec::new();
     for data_type in DataType::ALL {
@@ -56,6 +61,13 @@ fn every_column() -> TableSpec {
             data_type,
             FieldRole::Dimension,
         );
+        column.inverted_index = true;
+        columns.push(column);
+    }
+    for data_type in DataType::ALL {
+        let name = format!("{data_type}_multi").to_lowercase();
+        let mut column = ColumnSpec::new(name, data_type, FieldRole::Dimension);
+        column.multi_value = true;
         column.inverted_index = true;
         columns.push(column);
     }
@@ -127,13 +139,27 @@ fn batch(
     let mut arrays: Vec<ArrayRef> = spec
         .columns
         .iter()
-        .map(|column| array(column.data_type, rows, draw, random))
+        .map(|column| match column.multi_value {
+            false => array(column.data_type, rows, draw, random),
+            true => lists(column.data_type, rows, draw, random),
+        })
         .collect();
     let end = first + rows as i64;
     arrays.push(Arc::new(Int64Array::from_iter_values(first..end)));
     let times = (first..end).map(|offset| 1_700_000_000_000 + offset / 3);
     arrays.push(Arc::new(TimestampMillisecondArray::from_iter_values(times)));
     RecordBatch::try_new(ingest_schema(spec), arrays).unwrap()
+}
+
+/// Of up to three entries; an empty list and a null are the same.
+fn lists(data_type: DataType, rows: usize, draw: Draw, random: &mut Random) -> ArrayRef {
+    let is_valid = |random: &mut Random| draw.null_in == 0 || random.below(draw.null_in) != 0;
+    let valid: Vec<bool> = (0..rows).map(|_| is_valid(random)).collect();
+    let lengths: Vec<usize> = (0..rows).map(|_| random.below(4) as usize).collect();
+    let entries = array(data_type, lengths.iter().sum(), draw, random);
+    let field = entry_field(entries.data_type().clone());
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Arc::new(ListArray::new(field, offsets, entries, Some(valid.into())))
 }
 
 fn array(data_type: DataType, rows: usize, draw: Draw, random: &mut Random) -> ArrayRef {
@@ -169,6 +195,12 @@ fn array(data_type: DataType, rows: usize, draw: Draw, random: &mut Random) -> A
             Decimal256Array::from_iter(draws.map(|v| v.map(|v| i256::from(long(v)))))
                 .with_data_type(arrow_type(data_type)),
         ),
+        DataType::Uuid => {
+            let bytes = |value: u64| (u128::from(value) << 64 | 0xabc).to_be_bytes();
+            let text = |value: u64| uuid_text(bytes(value)).map(char::from).iter().collect();
+            let texts = draws.map(|v| v.map(text)).collect::<Vec<Option<String>>>();
+            Arc::new(StringViewArray::from_iter(texts))
+        }
         DataType::String | DataType::Json => {
             Arc::new(StringViewArray::from_iter(draws.map(|v| v.map(text))))
         }
@@ -188,8 +220,9 @@ fn double(value: u64) -> f64 {
 
 /// Cells and nulls of an array, defaults in the place of nulls.
 fn cells_of(array: &ArrayRef, column: Option<&ColumnSpec>) -> (Vec<Cell>, Vec<bool>) {
-    let nulls: Vec<bool> = (0..array.len()).map(|row| array.is_null(row)).collect();
     let mut cells = plain_cells(array);
+    let is_null = |row: usize| array.is_null(row) || cells[row] == Cell::List(vec![]);
+    let nulls: Vec<bool> = (0..array.len()).map(is_null).collect();
     if let Some(column) = column {
         let default = plain_cells(&crate::default_array(column).unwrap());
         for (cell, is_null) in cells.iter_mut().zip(&nulls) {
@@ -204,6 +237,17 @@ fn cells_of(array: &ArrayRef, column: Option<&ColumnSpec>) -> (Vec<Cell>, Vec<bo
 fn plain_cells(array: &ArrayRef) -> Vec<Cell> {
     use arrow::datatypes::DataType as Type;
     match array.data_type() {
+        Type::List(_) => {
+            let lists = array.as_list::<i32>();
+            let entries = (0..lists.len()).map(|row| lists.value(row));
+            entries
+                .map(|entries| {
+                    let cells = plain_cells(&entries).into_iter().enumerate();
+                    let valid = cells.filter(|(at, _)| entries.is_valid(*at));
+                    Cell::List(valid.map(|(_, cell)| cell).collect())
+                })
+                .collect()
+        }
         Type::Int32 => longs(array.as_primitive::<Int32Type>().values()),
         Type::Int64 => longs(array.as_primitive::<Int64Type>().values()),
         Type::Timestamp(..) => longs(array.as_primitive::<TimestampMillisecondType>().values()),
@@ -259,12 +303,19 @@ fn read(view: &SegmentView, name: &str) -> (Vec<Cell>, Vec<bool>) {
             Values::Dictionary(dictionary) => {
                 let values = plain_cells(&dictionary.array());
                 assert_eq!(values.len() as u32, dictionary.cardinality());
-                let of = |code: u32| values[code as usize].clone();
-                match dictionary.codes(rows) {
-                    Codes::U8(codes) => cells.extend(codes.iter().map(|code| of((*code).into()))),
-                    Codes::U16(codes) => cells.extend(codes.iter().map(|code| of((*code).into()))),
-                    Codes::U32(codes) => cells.extend(codes.iter().map(|code| of(*code))),
-                }
+                let codes = codes_of(dictionary.codes(rows)).into_iter();
+                cells.extend(codes.map(|code| values[code as usize].clone()));
+            }
+            Values::Multi(multi) => {
+                let values = plain_cells(&multi.array());
+                assert_eq!(values.len() as u32, multi.cardinality());
+                let entries = multi.entries(rows);
+                let row = |ends: &[u32]| {
+                    let codes = entries.codes().slice(ends[0] as usize..ends[1] as usize);
+                    let codes = codes_of(codes).into_iter();
+                    Cell::List(codes.map(|code| values[code as usize].clone()).collect())
+                };
+                cells.extend(entries.offsets().windows(2).map(row));
             }
             Values::Raw(raw) => cells.extend(raw_cells(raw.values(rows))),
         }
@@ -276,6 +327,14 @@ fn read(view: &SegmentView, name: &str) -> (Vec<Cell>, Vec<bool>) {
         None => vec![false; view.row_count() as usize],
     };
     (cells, nulls)
+}
+
+fn codes_of(codes: Codes<'_>) -> Vec<u32> {
+    match codes {
+        Codes::U8(codes) => codes.iter().map(|code| (*code).into()).collect(),
+        Codes::U16(codes) => codes.iter().map(|code| (*code).into()).collect(),
+        Codes::U32(codes) => codes.to_vec(),
+    }
 }
 
 fn raw_cells(values: RawValues<'_>) -> Vec<Cell> {

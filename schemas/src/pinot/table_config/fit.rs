@@ -49,6 +49,16 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
             report.fault(path, format!("there is no column `{name}`"));
         }
     }
+    let once = [
+        ("tableIndexConfig.sortedColumn", &config.sorted_column),
+        (TIME_COLUMN, &config.time_column),
+    ];
+    for (path, name) in once {
+        let found = name.as_deref().and_then(column);
+        if found.is_some_and(|column| column.multi_value) {
+            report.fault(path, "the column has several values a row");
+        }
+    }
     match config.time_column.as_deref().map(column) {
         None if config.table_type == TableType::Realtime => {
             report.fault(TIME_COLUMN, "a REALTIME table needs a time column");
