@@ -141,7 +141,7 @@ pub enum TextAnalyzer {
 }
 
 /// Which paths of a JSON document are indexed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JsonIndexSpec {
     /// Levels of nesting that are flattened; `None`: all.
     pub levels_max: Option<u32>,
@@ -151,19 +151,6 @@ pub struct JsonIndexSpec {
     pub exclude_fields: Vec<String>,
     /// Longer values are not indexed, in bytes; 0: no limit.
     pub value_bytes_max: u32,
-}
-
-impl Default for JsonIndexSpec {
-    fn default() -> Self {
-        Self {
-            levels_max: None,
-            exclude_array: false,
-            include_paths: Vec::new(),
-            exclude_paths: Vec::new(),
-            exclude_fields: Vec::new(),
-            value_bytes_max: 0,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
