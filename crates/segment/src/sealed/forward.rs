@@ -128,7 +128,7 @@ impl DictionaryColumn {
             DictionaryValues::Strings(offsets, bytes) | DictionaryValues::Bytes(offsets, bytes) => {
                 Some(BytesDictionary::new(offsets, bytes))
             }
-            DictionaryValues::Numbers(_) => None,
+            DictionaryValues::Numbers(_) | DictionaryValues::Uuids(_) => None,
         }
     }
 
