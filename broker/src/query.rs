@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
-use query::{Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement};
+use query::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement};
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
 use schemas::cluster::ClusterState;
@@ -281,6 +281,7 @@ impl Queries {
             null_mode,
             options: options.of_scan()?,
             stats: Mutex::default(),
+            failed: Mutex::default(),
         })
     }
 
@@ -289,9 +290,7 @@ impl Queries {
         statement: &Statement,
         context: &Arc<QueryContext>,
     ) -> Result<Rows, Fault> {
-        let planned = self.planner.plan(statement, context).await?;
-        let schema = planned.schema();
-        let batches = planned.collect().await?;
+        let Answer { schema, batches } = self.planner.answer(statement, context).await?;
         Ok(Rows { schema, batches })
     }
 

@@ -5,7 +5,9 @@
 //! - what a server did not serve is asked of another that holds it, once; what nobody serves fails
 //!   the query with the segments' names;
 //! - a dimension table is read whole by each server of the fragment, or the server's answer is
-//!   not used.
+//!   not used;
+//! - nothing is added to the answer of a server that finishes a plan: without it, the query is
+//!   planned anew for others.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -44,6 +46,8 @@ pub(crate) struct FragmentPart {
     pub(crate) shared_out: Option<TableScan>,
     /// Tables that every server reads whole.
     pub(crate) whole: Vec<TableScan>,
+    /// The server answers alone, from `whole`.
+    pub(crate) finishes: bool,
 }
 
 /// A server's complete answer.
@@ -71,6 +75,9 @@ impl QueryContext {
         part: &FragmentPart,
         memory: &MemoryReservation,
     ) -> Result<Vec<Vec<RecordBatch>>, Fault> {
+        if part.finishes {
+            return Ok(vec![self.ask_for_all(plan, part, memory).await?]);
+        }
         let (share, mut runs) = match self.ask_one(plan, part, memory).await {
             Ok(answer) => match lack(part, &answer.missing)? {
                 Lack::Nothing => return Ok(vec![answer.batches]),
@@ -94,6 +101,23 @@ impl QueryContext {
         });
         runs.extend(try_join_all(answers).await?);
         Ok(runs)
+    }
+
+    async fn ask_for_all(
+        &self,
+        plan: &FragmentPlan,
+        part: &FragmentPart,
+        memory: &MemoryReservation,
+    ) -> Result<Vec<RecordBatch>, Fault> {
+        let fault = match self.ask_one(plan, part, memory).await {
+            Ok(answer) if answer.missing.is_empty() => return Ok(answer.batches),
+            Ok(answer) => self.nobody_has(&answer.missing),
+            Err(fault) if can_be_asked_elsewhere(&fault) => fault,
+            Err(fault) => return Err(fault),
+        };
+        tracing::debug!(server = %part.server.id, cause = %fault, "planning without a server");
+        self.failed.lock().insert(part.server.id.clone());
+        Err(fault)
     }
 
     /// Who else can answer for `share`, or for the tables that are read whole.
@@ -130,6 +154,7 @@ impl QueryContext {
             server: other.server,
             shared_out: Some(other.scan),
             whole: part.whole.clone(),
+            finishes: false,
         });
         Ok(others.collect())
     }

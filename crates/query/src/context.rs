@@ -23,6 +23,15 @@ pub struct QueryContext {
     pub null_mode: NullMode,
     pub options: ScanOptions,
     pub stats: Mutex<QueryStats>,
+    /// Servers that could not answer alone what they were asked for: not asked again.
+    pub failed: Mutex<HashSet<InstanceId>>,
+}
+
+impl QueryContext {
+    /// A plan for fewer servers than there are is not for other queries.
+    pub(crate) fn wants_templates(&self) -> bool {
+        !self.options.without_plan_templates && self.failed.lock().is_empty()
+    }
 }
 
 /// What planning found, and what the answers said about themselves.

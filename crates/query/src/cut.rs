@@ -1,8 +1,8 @@
 //! Cuts a plan below the first exchange between servers and broker.
 //!
-//! The maximal subtree that servers can execute on their own rows becomes a [`RemoteExec`]. Only
-//! nodes on the list below are handed over; anything else stays at the broker, over leaves that
-//! bring rows. A join goes along when its build side reads nothing but dimension tables, which
+//! What one server can answer alone, [`whole`] hands over to it. Otherwise the maximal subtree that
+//! servers can execute on their own rows becomes a [`RemoteExec`]. Only nodes on the list below are
+//! handed over; anything else stays at the broker, over leaves that bring rows. A join goes along when its build side reads nothing but dimension tables, which
 //! every server holds whole, and when no server needs to know what others matched. A fragment over
 //! dimension tables alone runs on one server, which may then also finish aggregates and sorts.
 
@@ -33,16 +33,19 @@ use crate::fault::from_fault;
 use crate::gather::RemoteExec;
 use crate::routing::{holder_of_all, whole_table};
 use crate::scan_exec::SegmentScanExec;
+use crate::whole::{Whole, whole};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
 pub(crate) fn cut(plan: Plan, context: &Arc<QueryContext>) -> Result<Plan> {
     let plan = plan.transform_up(below_union)?.data;
     let cut = plan.transform_down(|node| {
-        if !is_for_servers(&node) {
-            return Ok(Transformed::no(node));
-        }
-        let remote: Plan = Arc::new(remote(node, context)?);
+        let remote = match whole(&node, context)? {
+            Some(Whole { plan, part }) => ask_for(plan, vec![Some(part)], context)?,
+            None if is_for_servers(&node) => remote(node, context)?,
+            None => return Ok(Transformed::no(node)),
+        };
+        let remote: Plan = Arc::new(remote);
         Ok(Transformed::new(remote, true, TreeNodeRecursion::Jump))
     })?;
     Ok(cut.data)
@@ -108,7 +111,7 @@ fn is_for_servers(node: &Plan) -> bool {
 }
 
 /// The value of a scalar subquery is known at the broker alone.
-fn waits_for_subquery(node: &Plan) -> bool {
+pub(crate) fn waits_for_subquery(node: &Plan) -> bool {
     let mut waits = false;
     let looked = node.apply_expressions(&mut |expr| {
         waits |= expr.exists(|part| Ok(part.is::<ScalarSubqueryExpr>()))?;
@@ -174,23 +177,33 @@ fn remote(node: Plan, context: &Arc<QueryContext>) -> Result<RemoteExec> {
                     server: part.server.clone(),
                     shared_out: Some(part.scan.clone()),
                     whole: whole.clone(),
+                    finishes: false,
                 })
             })
             .collect(),
         None => {
             let tables: Vec<_> = dimensions.values().map(|table| &**table).collect();
-            let server =
-                holder_of_all(&context.cluster, &tables, context.turn, &Default::default());
+            let avoid = context.failed.lock().clone();
+            let server = holder_of_all(&context.cluster, &tables, context.turn, &avoid);
             let server = server.ok_or_else(|| no_holder(&dimensions))?.clone();
             vec![Some(FragmentPart {
                 server,
                 shared_out: None,
                 whole,
+                finishes: false,
             })]
         }
     };
     // A table on fewer servers than its plan has partitions: the others are empty.
     parts.resize_with(partitions.max(parts.len()), || None);
+    ask_for(node, parts, context)
+}
+
+fn ask_for(
+    node: Plan,
+    parts: Vec<Option<FragmentPart>>,
+    context: &Arc<QueryContext>,
+) -> Result<RemoteExec> {
     let shown = displayable(node.as_ref()).indent(false).to_string();
     let properties = Arc::clone(node.properties());
     let plan = encode_plan(node)?;
@@ -214,7 +227,7 @@ fn no_holder(
     from_fault(Fault::unavailable(message).with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE))
 }
 
-fn collect_scans(node: &Plan, scans: &mut Vec<Plan>) {
+pub(crate) fn collect_scans(node: &Plan, scans: &mut Vec<Plan>) {
     if node.is::<SegmentScanExec>() {
         scans.push(Arc::clone(node));
     }

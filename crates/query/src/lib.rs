@@ -23,11 +23,12 @@ pub mod scan_exec;
 pub mod system;
 mod table;
 mod templates;
+mod whole;
 
 pub use context::{QueryContext, QueryStats};
 pub use dialect::{Aggregate, Dialect, Options, OutputColumn, Semantics, Shape, Statement, parse};
 pub use fault::to_fault;
-pub use planner::{Planned, Planner, PlannerConfig};
+pub use planner::{Answer, Planner, PlannerConfig};
 pub use routing::servers_of;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use schemas::cluster::ClusterState;
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
-use crate::context::QueryContext;
+use crate::context::{QueryContext, QueryStats};
 use crate::cut::cut;
 use crate::dialect::{Semantics, Statement};
 use crate::explain::explain;
@@ -48,9 +48,16 @@ pub struct Planner {
     multi_stage: Vec<Arc<dyn ExprPlanner>>,
 }
 
+/// The rows of a query.
+#[derive(Debug)]
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
 /// A plan with all it needs to run.
 #[derive(Debug)]
-pub struct Planned {
+struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     task: Arc<TaskContext>,
     explained: Option<RecordBatch>,
@@ -78,7 +85,25 @@ impl Planner {
         })
     }
 
-    pub async fn plan(
+    /// Plans and runs. When a server fails that was asked to answer alone, others are asked.
+    pub async fn answer(
+        &self,
+        statement: &Statement,
+        context: &Arc<QueryContext>,
+    ) -> Result<Answer, Fault> {
+        loop {
+            let failed_before = context.failed.lock().len();
+            let planned = self.plan(statement, context).await?;
+            let schema = planned.schema();
+            match planned.collect().await {
+                Ok(batches) => return Ok(Answer { schema, batches }),
+                Err(fault) if context.failed.lock().len() == failed_before => return Err(fault),
+                Err(_) => *context.stats.lock() = QueryStats::default(),
+            }
+        }
+    }
+
+    async fn plan(
         &self,
         statement: &Statement,
         context: &Arc<QueryContext>,
@@ -154,14 +179,14 @@ impl Planner {
 }
 
 impl Planned {
-    pub fn schema(&self) -> SchemaRef {
+    fn schema(&self) -> SchemaRef {
         self.explained
             .as_ref()
             .map_or_else(|| self.plan.schema(), RecordBatch::schema)
     }
 
     /// Runs it to the end. The answer counts as memory of the query until it is whole.
-    pub async fn collect(self) -> Result<Vec<RecordBatch>, Fault> {
+    async fn collect(self) -> Result<Vec<RecordBatch>, Fault> {
         if let Some(explained) = self.explained {
             return Ok(vec![explained]);
         }

@@ -228,18 +228,20 @@ pub(crate) fn holder_of_all<'a>(
     turn: usize,
     avoid: &HashSet<InstanceId>,
 ) -> Option<&'a InstanceState> {
-    let holds_all = |id: &InstanceId| {
-        let segments = tables.iter().flat_map(|table| &table.segments);
-        let mut sealed = segments.filter(|segment| segment.record.is_done());
-        sealed.all(|segment| segment.online.contains(id))
-    };
     let mut holders: Vec<&InstanceState> = cluster
         .instances
         .values()
-        .filter(|i| is_usable(i) && !avoid.contains(&i.id) && holds_all(&i.id))
+        .filter(|i| is_usable(i) && !avoid.contains(&i.id) && holds_all(tables, &i.id))
         .collect();
     holders.sort_by(|a, b| a.id.cmp(&b.id));
     holders.get(turn % holders.len().max(1)).copied()
+}
+
+/// Whether the server says that it holds all sealed segments of these tables.
+pub(crate) fn holds_all(tables: &[&TableState], server: &InstanceId) -> bool {
+    let segments = tables.iter().flat_map(|table| &table.segments);
+    let mut sealed = segments.filter(|segment| segment.record.is_done());
+    sealed.all(|segment| segment.online.contains(server))
 }
 
 fn part(server: &InstanceState, table: TableId, pieces: Vec<Piece>) -> ScanPart {

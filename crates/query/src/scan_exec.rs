@@ -125,6 +125,18 @@ impl SegmentScanExec {
         })
     }
 
+    /// The same as a server sees it that reads all parts.
+    pub(crate) fn in_one_partition(&self) -> Self {
+        let properties = PlanProperties::clone(&self.properties);
+        let one = Partitioning::UnknownPartitioning(1);
+        Self {
+            description: Arc::clone(&self.description),
+            parts: Arc::clone(&self.parts),
+            rows: self.rows,
+            properties: Arc::new(properties.with_partitioning(one)),
+        }
+    }
+
     pub fn description(&self) -> &Arc<ScanDescription> {
         &self.description
     }

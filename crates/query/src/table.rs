@@ -1,6 +1,5 @@
 //! Tables as DataFusion sees them: from one snapshot of the cluster's state.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -129,12 +128,13 @@ impl TableProvider for SegmentTable {
             true => vec![true; self.state.segments.len()],
             false => segments_to_read(&self.state, &self.schema, &conjuncts),
         };
+        let avoid = self.context.failed.lock().clone();
         let route = route(&Wanted {
             cluster: &self.context.cluster,
             table: &self.state,
             keep,
             turn: self.context.turn,
-            avoid: &HashSet::new(),
+            avoid: &avoid,
         });
         if !route.unavailable.is_empty() {
             return Err(from_fault(unavailable(&self.name, &route.unavailable)));

@@ -81,7 +81,7 @@ impl Templates {
         statement: &Statement,
         context: &Arc<QueryContext>,
     ) -> Result<Option<Plan>> {
-        if statement.explain || context.options.without_plan_templates {
+        if !context.wants_templates() || statement.explain {
             return Ok(None);
         }
         let key = Key::new(statement, context);
@@ -105,7 +105,7 @@ impl Templates {
         is_timeless: bool,
         plan: &Plan,
     ) {
-        let wanted = !statement.explain && !context.options.without_plan_templates;
+        let wanted = context.wants_templates() && !statement.explain;
         if !wanted || !is_timeless || !can_be_reset(plan) {
             return;
         }

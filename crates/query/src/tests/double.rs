@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use crate::codec::{PLAN_FORMAT, ScanFactory, decode_plan};
 use crate::ipc::encode_batches;
 use crate::scan_exec::ScanDescription;
-use crate::{Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, parse};
+use crate::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, parse};
 
 pub(super) const NOW_MS: i64 = 1_400_000_000_000;
 
@@ -353,15 +353,14 @@ impl Cluster {
             null_mode,
             options: statement.options.of_scan()?,
             stats: Mutex::default(),
+            failed: Mutex::default(),
         });
-        let planned = self.planner.plan(&statement, &context).await?;
-        let columns = planned
-            .schema()
+        let Answer { schema, batches } = self.planner.answer(&statement, &context).await?;
+        let columns = schema
             .fields()
             .iter()
             .map(|field| field.name().clone())
             .collect();
-        let batches = planned.collect().await?;
         let stats = context.stats.lock().clone();
         Ok(Given {
             batches,

@@ -58,6 +58,59 @@ async fn answers_equal_those_of_one_engine_over_all_rows() {
     }
 }
 
+/// Every segment on one server: what it is asked for, it answers alone.
+fn on_one_server() -> Cluster {
+    let mut laid = vec![laid_flights(), laid_airlines()];
+    for segment in laid.iter_mut().flat_map(|laid| &mut laid.state.segments) {
+        let one = schemas::InstanceId("s1".to_owned());
+        (segment.assigned, segment.online) = (vec![one.clone()], vec![one]);
+    }
+    Cluster::new(&["s1"], laid)
+}
+
+#[tokio::test]
+async fn one_server_that_holds_everything_answers_alone() {
+    let (one, several) = (on_one_server(), cluster());
+    for sql in QUERIES.iter().filter(|sql| sql.contains("flights")) {
+        let wanted = several.standard(sql).await.unwrap().rows();
+        for _ in 0..2 {
+            let given = one.standard(sql).await;
+            let given = given.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+            assert_eq!(given.rows(), wanted, "{sql}");
+        }
+        let plan = explained(&one, sql).await;
+        assert!(plan.starts_with("RemoteExec: servers=1"), "{sql}\n{plan}");
+        let exchanges = ["CoalescePartitionsExec", "SortPreservingMergeExec", "LocalLimitExec"];
+        let is_union = plan.contains("UnionExec");
+        assert!(is_union || !exchanges.iter().any(|e| plan.contains(e)), "{sql}\n{plan}");
+    }
+    let tables = "SELECT COUNT(*) FROM flights, sys.segments";
+    assert!(explained(&one, tables).await.contains("CrossJoinExec"));
+}
+
+#[tokio::test]
+async fn without_the_server_that_answers_alone_others_answer() {
+    let rows = |from, to| without_nulls(&flights(from, to));
+    let laid = || {
+        Laid::new(flights_spec(TableType::Offline))
+            .segment((0, 0), DONE, &["s1", "s2"], rows(0, 100))
+            .segment((0, 2), DONE, &["s1", "s3"], rows(100, 150))
+    };
+    let cluster = Cluster::new(&["s1", "s2", "s3"], vec![laid()]);
+    let table = *cluster.state.borrow().tables.keys().next().unwrap();
+    let sql = "SELECT carrier, COUNT(*) FROM flights GROUP BY 1 ORDER BY 1 LIMIT 3";
+    assert!(explained(&cluster, sql).await.starts_with("RemoteExec: servers=1"));
+    let wanted = cluster.standard(sql).await.unwrap();
+    cluster.manners("s1", |m| m.lost = [(table, 0, 2)].into());
+    let given = cluster.standard(sql).await.unwrap();
+    assert_eq!(given.rows(), wanted.rows());
+    assert_eq!(given.stats.scan.docs_total, 150);
+    cluster.manners("s1", |m| m.refuses = Some(schemas::Fault::unavailable("gone")));
+    assert_eq!(cluster.standard(sql).await.unwrap().rows(), wanted.rows());
+    let asked = |name: &str| cluster.servers[name].requests.lock().len();
+    assert_eq!((asked("s1"), asked("s2"), asked("s3")), (3, 2, 2));
+}
+
 async fn explained(cluster: &Cluster, sql: &str) -> String {
     let given = cluster.standard(&format!("EXPLAIN {sql}")).await.unwrap();
     given.rows().join("\n")

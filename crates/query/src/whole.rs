@@ -1,0 +1,190 @@
+//! Plans that one server can answer alone.
+//!
+//! When one server holds everything that a subtree reads, the whole subtree runs there: final
+//! aggregates, sorts, limits, joins, windows. Nothing but its answer travels. Invariants:
+//! - every node of the subtree is on the list below, and every leaf is a scan or a constant;
+//! - all scans are read from the one server, so that its answer needs no rows of another. When it
+//!   fails, the query is planned anew without it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
+};
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use schemas::TableId;
+use schemas::cluster::InstanceState;
+use schemas::proto::TableScan;
+
+use crate::ask::FragmentPart;
+use crate::context::QueryContext;
+use crate::cut::{collect_scans, waits_for_subquery};
+use crate::routing::{holds_all, whole_table};
+use crate::scan_exec::SegmentScanExec;
+
+type Plan = Arc<dyn ExecutionPlan>;
+
+/// A subtree, ready for the one server that can answer it.
+pub(crate) struct Whole {
+    pub(crate) plan: Plan,
+    pub(crate) part: FragmentPart,
+}
+
+/// `None`: the subtree needs several servers, or the broker.
+pub(crate) fn whole(node: &Plan, context: &QueryContext) -> Result<Option<Whole>> {
+    if !can_finish(node, Subqueries::Above) {
+        return Ok(None);
+    }
+    let Some(part) = part_of_one(node, context) else {
+        return Ok(None);
+    };
+    let plan = as_one_partition(in_one_process(Arc::clone(node))?);
+    Ok(Some(Whole { plan, part }))
+}
+
+/// Where the value of a scalar subquery is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subqueries {
+    /// Outside of the subtree, where it is not known.
+    Above,
+    Within,
+}
+
+fn can_finish(node: &Plan, mut subqueries: Subqueries) -> bool {
+    if node.is::<SegmentScanExec>() || node.is::<PlaceholderRowExec>() || node.is::<EmptyExec>() {
+        return true;
+    }
+    if node.is::<ScalarSubqueryExec>() {
+        subqueries = Subqueries::Within;
+    } else if subqueries == Subqueries::Above && waits_for_subquery(node) {
+        return false;
+    }
+    let children = node.children();
+    is_known(node) && !children.is_empty() && children.iter().all(|c| can_finish(c, subqueries))
+}
+
+/// Operators that servers can decode and run.
+fn is_known(node: &Plan) -> bool {
+    node.is::<FilterExec>()
+        || node.is::<ProjectionExec>()
+        || node.is::<CooperativeExec>()
+        || node.is::<AggregateExec>()
+        || node.is::<SortExec>()
+        || node.is::<SortPreservingMergeExec>()
+        || node.is::<CoalescePartitionsExec>()
+        || node.is::<GlobalLimitExec>()
+        || node.is::<LocalLimitExec>()
+        || node.is::<UnionExec>()
+        || node.is::<HashJoinExec>()
+        || node.is::<SortMergeJoinExec>()
+        || node.is::<NestedLoopJoinExec>()
+        || node.is::<CrossJoinExec>()
+        || node.is::<WindowAggExec>()
+        || node.is::<BoundedWindowAggExec>()
+        || node.is::<ScalarSubqueryExec>()
+}
+
+/// All that the subtree reads, on the one server that it is read from.
+fn part_of_one(node: &Plan, context: &QueryContext) -> Option<FragmentPart> {
+    let mut scans = Vec::new();
+    collect_scans(node, &mut scans);
+    let mut server: Option<&InstanceState> = None;
+    let mut tables: BTreeMap<TableId, TableScan> = BTreeMap::new();
+    let mut dimensions = Vec::new();
+    for scan in scans.iter().filter_map(|scan| scan.downcast_ref::<SegmentScanExec>()) {
+        let table = scan.description().table;
+        let state = context.cluster.tables.get(&table)?;
+        if scan.description().is_dimension_table {
+            tables.insert(table, whole_table(state));
+            dimensions.push(&**state);
+            continue;
+        }
+        let all = tables.entry(table).or_insert_with(|| TableScan {
+            table_id: table.to_bytes(),
+            ..TableScan::default()
+        });
+        for part in scan.parts().iter() {
+            if **server.get_or_insert(&part.server) != part.server {
+                return None;
+            }
+            add(all, &part.scan);
+        }
+    }
+    let server = server?.clone();
+    holds_all(&dimensions, &server.id).then(|| FragmentPart {
+        server,
+        shared_out: None,
+        whole: tables.into_values().collect(),
+        finishes: true,
+    })
+}
+
+/// Scans of one table may leave out different segments; the server reads for all of them.
+fn add(all: &mut TableScan, more: &TableScan) {
+    if all.sealed.is_empty() {
+        all.sealed.clone_from(&more.sealed);
+    } else {
+        let known: HashSet<(u32, u32)> =
+            all.sealed.iter().map(|s| (s.partition, s.sequence)).collect();
+        let new = more.sealed.iter();
+        let new = new.filter(|s| !known.contains(&(s.partition, s.sequence)));
+        all.sealed.extend(new.copied());
+    }
+    for run in &more.consuming {
+        if !all.consuming.iter().any(|known| known.partition == run.partition) {
+            all.consuming.push(*run);
+        }
+    }
+}
+
+/// Without the exchanges between servers and broker: a scan is one partition on its server.
+fn in_one_process(plan: Plan) -> Result<Plan> {
+    let changed = plan.transform_up(|node| {
+        if let Some(scan) = node.downcast_ref::<SegmentScanExec>() {
+            return Ok(Transformed::yes(Arc::new(scan.in_one_partition()) as Plan));
+        }
+        let is_exchange =
+            node.is::<CoalescePartitionsExec>() || node.is::<SortPreservingMergeExec>();
+        let children = node.children();
+        let [child] = children[..] else {
+            return Ok(Transformed::no(node));
+        };
+        if !is_exchange || child.properties().partitioning.partition_count() > 1 {
+            return Ok(Transformed::no(node));
+        }
+        let child = Arc::clone(child);
+        Ok(Transformed::yes(match node.fetch() {
+            Some(fetch) if child.fetch().is_none_or(|own| own > fetch) => {
+                Arc::new(GlobalLimitExec::new(child, 0, Some(fetch)))
+            }
+            _ => child,
+        }))
+    })?;
+    Ok(changed.data)
+}
+
+fn as_one_partition(plan: Plan) -> Plan {
+    if plan.properties().partitioning.partition_count() == 1 {
+        return plan;
+    }
+    match plan.properties().output_ordering().cloned() {
+        Some(ordering) => Arc::new(SortPreservingMergeExec::new(ordering, plan)),
+        None => Arc::new(CoalescePartitionsExec::new(plan)),
+    }
+}
