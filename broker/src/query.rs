@@ -8,7 +8,9 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
-use query::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement};
+use query::{
+    Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
+};
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
 use schemas::cluster::ClusterState;

@@ -2,7 +2,8 @@
 //!
 //! A sealed segment is read by one of the servers that hold it; the consuming rows of a partition
 //! by one of the servers that consume it. Replicas take turns by query; within a query the choice
-//! is the same for every scan of a table.
+//! is the same for every scan of a table. Few rows that one server holds alone are read there: it
+//! then answers alone.
 //!
 //! Between the commit of a segment and the moment when its servers say that they hold it sealed, it
 //! is read as part of the consuming run: `ConsumingFrom` then starts at its sequence. A server that
@@ -63,6 +64,7 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
     let mut route = Route::default();
     let mut by_server: BTreeMap<InstanceId, Vec<Piece>> = BTreeMap::new();
     let runs = consuming_runs(wanted, &usable);
+    let alone = alone(wanted, &runs, &usable);
     for (at, segment) in wanted.table.segments.iter().enumerate() {
         let record = &segment.record;
         let in_run = runs
@@ -78,7 +80,8 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         }
         route.rows += record.ledger.rows;
         let holders = usable(&segment.online);
-        match holders.get((wanted.turn + at) % holders.len().max(1)) {
+        let whose_turn = holders.get((wanted.turn + at) % holders.len().max(1));
+        match alone.as_ref().or(whose_turn) {
             Some(holder) => {
                 let piece = Piece::Sealed(reference(segment));
                 by_server.entry(holder.clone()).or_default().push(piece);
@@ -87,10 +90,8 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         }
     }
     for (partition, run) in runs {
-        match run
-            .servers
-            .get((wanted.turn + partition as usize) % run.servers.len().max(1))
-        {
+        let at = (wanted.turn + partition as usize) % run.servers.len().max(1);
+        match alone.as_ref().or(run.servers.get(at)) {
             Some(server) => {
                 let piece = Piece::Consuming(ConsumingFrom {
                     partition,
@@ -108,6 +109,40 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
     });
     route.parts = parts.collect();
     route
+}
+
+/// A table with more rows to read is shared out among its replicas.
+const ALONE_ROWS_MAX: u64 = 2_000_000;
+
+/// The server that reads all that is wanted, where there are few rows and it holds them all.
+fn alone(
+    wanted: &Wanted<'_>,
+    runs: &BTreeMap<Partition, Run>,
+    usable: &dyn Fn(&[InstanceId]) -> Vec<InstanceId>,
+) -> Option<InstanceId> {
+    let is_read = |(at, segment): &(usize, &SegmentState)| {
+        let id = segment.record.id;
+        let run = runs.get(&id.partition);
+        let in_run = run.is_some_and(|run| id.sequence >= run.from_sequence);
+        segment.record.is_done() && wanted.keep[*at] && !in_run
+    };
+    let sealed = wanted.table.segments.iter().enumerate().filter(is_read);
+    let mut rows = 0;
+    let mut holders: Option<Vec<InstanceId>> = None;
+    let of_runs = runs.values().map(|run| (0, run.servers.clone()));
+    let pieces = sealed.map(|(_, s)| (s.record.ledger.rows, usable(&s.online)));
+    for (more, servers) in pieces.chain(of_runs) {
+        rows += more;
+        match &mut holders {
+            Some(holders) => holders.retain(|holder| servers.contains(holder)),
+            None => holders = Some(servers),
+        }
+        if rows > ALONE_ROWS_MAX || holders.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
+    }
+    let holders = holders?;
+    holders.get(wanted.turn % holders.len().max(1)).cloned()
 }
 
 /// The segments of a partition that one server must answer for together.

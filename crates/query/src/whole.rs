@@ -107,7 +107,10 @@ fn part_of_one(node: &Plan, context: &QueryContext) -> Option<FragmentPart> {
     let mut server: Option<&InstanceState> = None;
     let mut tables: BTreeMap<TableId, TableScan> = BTreeMap::new();
     let mut dimensions = Vec::new();
-    for scan in scans.iter().filter_map(|scan| scan.downcast_ref::<SegmentScanExec>()) {
+    for scan in scans
+        .iter()
+        .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>())
+    {
         let table = scan.description().table;
         let state = context.cluster.tables.get(&table)?;
         if scan.description().is_dimension_table {
@@ -140,14 +143,21 @@ fn add(all: &mut TableScan, more: &TableScan) {
     if all.sealed.is_empty() {
         all.sealed.clone_from(&more.sealed);
     } else {
-        let known: HashSet<(u32, u32)> =
-            all.sealed.iter().map(|s| (s.partition, s.sequence)).collect();
+        let known: HashSet<(u32, u32)> = all
+            .sealed
+            .iter()
+            .map(|s| (s.partition, s.sequence))
+            .collect();
         let new = more.sealed.iter();
         let new = new.filter(|s| !known.contains(&(s.partition, s.sequence)));
         all.sealed.extend(new.copied());
     }
     for run in &more.consuming {
-        if !all.consuming.iter().any(|known| known.partition == run.partition) {
+        if !all
+            .consuming
+            .iter()
+            .any(|known| known.partition == run.partition)
+        {
             all.consuming.push(*run);
         }
     }

@@ -32,7 +32,7 @@ fn spec() -> TableSpec {
 }
 
 /// Segments of partition 0 in order: whether sealed, and who holds them; all assigned to a and b.
-fn cluster(segments: &[(bool, &[&str])]) -> (ClusterState, Arc<TableState>) {
+fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableState>) {
     let spec = spec();
     let states = segments
         .iter()
@@ -47,6 +47,7 @@ fn cluster(segments: &[(bool, &[&str])]) -> (ClusterState, Arc<TableState>) {
             if *sealed {
                 record.status = SegmentStatus::Done;
                 record.crc = 1 + sequence as u32;
+                record.ledger.rows = rows;
             }
             SegmentState {
                 record,
@@ -82,13 +83,25 @@ fn cluster(segments: &[(bool, &[&str])]) -> (ClusterState, Arc<TableState>) {
     (state, table)
 }
 
+/// More rows than one server reads alone.
+const MANY: u64 = ALONE_ROWS_MAX;
+
 /// `server: sealed sequences, from the first of the run`.
 fn routed(segments: &[(bool, &[&str])], turn: usize, avoid: &[&str]) -> (Vec<String>, usize) {
-    let (cluster, table) = cluster(segments);
+    let (cluster, table) = cluster(segments, MANY);
+    routed_in(&cluster, &table, turn, avoid)
+}
+
+fn routed_in(
+    cluster: &ClusterState,
+    table: &TableState,
+    turn: usize,
+    avoid: &[&str],
+) -> (Vec<String>, usize) {
     let avoid: HashSet<InstanceId> = avoid.iter().map(|name| id(name)).collect();
     let route = route(&Wanted {
-        cluster: &cluster,
-        table: &table,
+        cluster,
+        table,
         keep: vec![true; table.segments.len()],
         turn,
         avoid: &avoid,
@@ -118,6 +131,22 @@ fn replicas_take_turns_and_others_are_left_alone() {
         routed(&segments, 0, &["b"]),
         (vec!["a: [0] [(2, 20)]".to_owned()], 1)
     );
+}
+
+#[test]
+fn few_rows_that_one_server_holds_are_read_there() {
+    let segments: [(bool, &[&str]); 3] = [
+        (true, &["a", "b"]),
+        (true, &["b", "old"]),
+        (false, &["a", "b"]),
+    ];
+    let (cluster, table) = cluster(&segments, 10);
+    for turn in 0..3 {
+        let (parts, _) = routed_in(&cluster, &table, turn, &[]);
+        assert_eq!(parts, ["b: [0, 1] [(2, 20)]"], "{turn}");
+    }
+    let without = routed_in(&cluster, &table, 0, &["b"]);
+    assert_eq!(without, (vec!["a: [0] [(2, 20)]".to_owned()], 1));
 }
 
 #[test]
@@ -153,7 +182,7 @@ fn what_is_rerouted_is_what_was_missing() {
         (true, &["a", "b"]),
         (false, &["a", "b"]),
     ];
-    let (cluster, table) = cluster(&segments);
+    let (cluster, table) = cluster(&segments, MANY);
     let mut scan = whole_table(&table);
     scan.sealed.remove(0);
     let avoid = HashSet::from([id("a")]);
@@ -166,7 +195,7 @@ fn what_is_rerouted_is_what_was_missing() {
 #[test]
 fn only_who_holds_everything_answers_for_dimension_tables() {
     let segments: [(bool, &[&str]); 2] = [(true, &["a", "b", "old"]), (true, &["b", "old"])];
-    let (cluster, table) = cluster(&segments);
+    let (cluster, table) = cluster(&segments, MANY);
     let holder = |avoid: &[&str]| {
         let avoid = avoid.iter().map(|name| id(name)).collect();
         let holder = holder_of_all(&cluster, &[&table], 3, &avoid);

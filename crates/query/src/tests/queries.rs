@@ -80,9 +80,16 @@ async fn one_server_that_holds_everything_answers_alone() {
         }
         let plan = explained(&one, sql).await;
         assert!(plan.starts_with("RemoteExec: servers=1"), "{sql}\n{plan}");
-        let exchanges = ["CoalescePartitionsExec", "SortPreservingMergeExec", "LocalLimitExec"];
+        let exchanges = [
+            "CoalescePartitionsExec",
+            "SortPreservingMergeExec",
+            "LocalLimitExec",
+        ];
         let is_union = plan.contains("UnionExec");
-        assert!(is_union || !exchanges.iter().any(|e| plan.contains(e)), "{sql}\n{plan}");
+        assert!(
+            is_union || !exchanges.iter().any(|e| plan.contains(e)),
+            "{sql}\n{plan}"
+        );
     }
     let tables = "SELECT COUNT(*) FROM flights, sys.segments";
     assert!(explained(&one, tables).await.contains("CrossJoinExec"));
@@ -99,13 +106,19 @@ async fn without_the_server_that_answers_alone_others_answer() {
     let cluster = Cluster::new(&["s1", "s2", "s3"], vec![laid()]);
     let table = *cluster.state.borrow().tables.keys().next().unwrap();
     let sql = "SELECT carrier, COUNT(*) FROM flights GROUP BY 1 ORDER BY 1 LIMIT 3";
-    assert!(explained(&cluster, sql).await.starts_with("RemoteExec: servers=1"));
+    assert!(
+        explained(&cluster, sql)
+            .await
+            .starts_with("RemoteExec: servers=1")
+    );
     let wanted = cluster.standard(sql).await.unwrap();
     cluster.manners("s1", |m| m.lost = [(table, 0, 2)].into());
     let given = cluster.standard(sql).await.unwrap();
     assert_eq!(given.rows(), wanted.rows());
     assert_eq!(given.stats.scan.docs_total, 150);
-    cluster.manners("s1", |m| m.refuses = Some(schemas::Fault::unavailable("gone")));
+    cluster.manners("s1", |m| {
+        m.refuses = Some(schemas::Fault::unavailable("gone"))
+    });
     assert_eq!(cluster.standard(sql).await.unwrap().rows(), wanted.rows());
     let asked = |name: &str| cluster.servers[name].requests.lock().len();
     assert_eq!((asked("s1"), asked("s2"), asked("s3")), (3, 2, 2));
