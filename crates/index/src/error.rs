@@ -16,6 +16,10 @@ pub enum CorruptIndex {
     DocOutOfRange { code: u32, doc: u32, docs: u32 },
     #[error("code {code} is out of range: the dictionary has {cardinality} values")]
     CodeOutOfRange { code: u32, cardinality: u32 },
+    #[error("block {index} cannot be unpacked")]
+    Block { index: u32 },
+    #[error("block {index} holds a text that is not UTF-8")]
+    BlockNotUtf8 { index: u32 },
     #[error("value {index} of the dictionary is not UTF-8")]
     NotUtf8 { index: u32 },
     #[error("{what}")]

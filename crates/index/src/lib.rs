@@ -4,6 +4,7 @@
 //! Two kinds of failure are kept apart: bytes that are wrong are a [`CorruptIndex`], a caller who
 //! asks for a code of another column panics. Everything is little endian.
 
+pub mod blocks;
 pub mod dictionary;
 pub mod forward;
 pub mod inverted;

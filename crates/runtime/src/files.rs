@@ -1,6 +1,6 @@
 //! The boundary of all durable writes.
 //!
-//! Invariant: a file written by [`Files::write_new`] is either absent or whole and synced, also
+//! Invariant: a file of [`Files::write_new`] or [`Files::begin`] is either absent or whole and synced, also
 //! after a power cut: temporary name, write, fsync, rename, fsync of the folder.
 //!
 //! [`ForgetfulFiles`] loses on a kill whatever was not synced, which a page cache that outlives
@@ -24,10 +24,69 @@ pub trait Files: Debug + Send + Sync + 'static {
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()>;
 
+    /// Begins a file that is written bit by bit and named when it is whole, as absent or whole as
+    /// those of [`Self::write_new`], with its fail points. Until then it is beside `near`.
+    fn begin<'a>(&'a self, near: &Path, point: &str) -> io::Result<Box<dyn NewFile + 'a>> {
+        let _ = near;
+        Ok(Box::new(HeldFile {
+            files: self,
+            point: point.to_owned(),
+            content: Vec::new(),
+        }))
+    }
+
     /// Opens or creates a file that only grows.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that has no name yet. It is gone when it is dropped.
+pub trait NewFile: Debug + Send {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Overwrites what was appended first.
+    fn write_start(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// All that was appended so far.
+    fn content(&mut self) -> io::Result<NewContent>;
+    /// Gives it its name, which is in the folder that it was begun in.
+    fn finish(self: Box<Self>, path: &Path) -> io::Result<()>;
+}
+
+#[derive(Debug)]
+pub enum NewContent {
+    /// To be mapped.
+    File(File),
+    Memory(Vec<u8>),
+}
+
+/// Kept in memory until it is whole.
+#[derive(Debug)]
+struct HeldFile<'a, F: ?Sized> {
+    files: &'a F,
+    point: String,
+    content: Vec<u8>,
+}
+
+impl<F: Files + ?Sized> NewFile for HeldFile<'_, F> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.content.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_start(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.content[..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn content(&mut self) -> io::Result<NewContent> {
+        Ok(NewContent::Memory(self.content.clone()))
+    }
+
+    fn finish(self: Box<Self>, path: &Path) -> io::Result<()> {
+        let content = &self.content;
+        self.files
+            .write_new(path, &self.point, &mut |to| to.write_all(content))
+    }
 }
 
 /// A file that only grows. What was appended is durable after `sync`.
@@ -81,6 +140,23 @@ impl Files for OsFiles {
         result
     }
 
+    fn begin<'a>(&'a self, near: &Path, point: &str) -> io::Result<Box<dyn NewFile + 'a>> {
+        failpoint::hit(&format!("{point}.before_write"));
+        let temporary = temporary_name(near);
+        let file = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(true)
+            .open(&temporary)?;
+        Ok(Box::new(OsNewFile {
+            temporary,
+            point: point.to_owned(),
+            file: io::BufWriter::with_capacity(1 << 20, file),
+            is_named: false,
+        }))
+    }
+
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
         Ok(Box::new(OsAppendFile::open(path)?))
     }
@@ -102,6 +178,51 @@ fn write_synced(
     file.get_ref().sync_all()?;
     hit("after_fsync");
     Ok(())
+}
+
+#[derive(Debug)]
+struct OsNewFile {
+    temporary: PathBuf,
+    point: String,
+    file: io::BufWriter<File>,
+    is_named: bool,
+}
+
+impl NewFile for OsNewFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    fn write_start(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(io::SeekFrom::Start(0))?;
+        self.file.write_all(bytes)?;
+        self.file.seek(io::SeekFrom::End(0)).map(drop)
+    }
+
+    fn content(&mut self) -> io::Result<NewContent> {
+        self.file.flush()?;
+        self.file.get_ref().try_clone().map(NewContent::File)
+    }
+
+    fn finish(mut self: Box<Self>, path: &Path) -> io::Result<()> {
+        let hit = |step: &str| failpoint::hit(&format!("{}.{step}", self.point));
+        self.file.flush()?;
+        hit("after_write");
+        self.file.get_ref().sync_all()?;
+        hit("after_fsync");
+        fs::rename(&self.temporary, path)?;
+        self.is_named = true;
+        hit("after_rename");
+        sync_folder(path)
+    }
+}
+
+impl Drop for OsNewFile {
+    fn drop(&mut self) {
+        if !self.is_named {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
@@ -259,6 +380,31 @@ mod tests {
             .write_new(&path, "test", &mut |to| to.write_all(b"second"))
             .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
+
+        let begun = folder.path().join("begun");
+        let mut file = files.begin(&begun, "test").unwrap();
+        file.append(b"abcdef").unwrap();
+        file.write_start(b"XY").unwrap();
+        file.append(b"g").unwrap();
+        let content = match file.content().unwrap() {
+            NewContent::Memory(content) => content,
+            NewContent::File(mut file) => {
+                let mut content = Vec::new();
+                file.seek(io::SeekFrom::Start(0)).unwrap();
+                io::Read::read_to_end(&mut file, &mut content).unwrap();
+                content
+            }
+        };
+        assert_eq!(content, b"XYcdefg");
+        drop(file);
+        assert_eq!(names(folder.path()), ["whole"], "it was not finished");
+        let mut file = files.begin(&begun, "test").unwrap();
+        file.append(b"abc").unwrap();
+        let named = folder.path().join("named");
+        file.finish(&named).unwrap();
+        assert_eq!(fs::read(&named).unwrap(), b"abc");
+        files.remove(&named).unwrap();
+        assert_eq!(names(folder.path()), ["whole"]);
 
         let growing = folder.path().join("growing");
         let mut log = files.open_append(&growing).unwrap();

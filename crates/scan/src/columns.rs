@@ -118,6 +118,16 @@ fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> R
             let entries = multi.entries(range);
             lists(&multi.array(), &entries, rows)
         }
+        Values::Bytes(texts) => {
+            let array = texts.array(range).map_err(external)?;
+            match rows {
+                None => Ok(array),
+                Some(rows) => {
+                    let rows = UInt32Array::from_iter_values(rows.iter().copied());
+                    Ok(take(&array, &rows, None)?)
+                }
+            }
+        }
         Values::Raw(raw) => {
             let values = raw.values(range);
             let long = || longs(values, rows);

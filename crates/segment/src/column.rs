@@ -17,6 +17,7 @@ use schemas::DataType;
 use crate::mutable::nulls::NullBits;
 use crate::mutable::{self, dictionary::DictionaryReader};
 use crate::sealed::index::IndexReader;
+use crate::sealed::texts::TextColumn;
 use crate::sealed::{column as sealed, forward};
 use crate::{BLOCK_ROWS, SealedSegment, SegmentError};
 
@@ -65,7 +66,12 @@ impl<'a> ColumnView<'a> {
     pub fn values(&self) -> Values<'a> {
         let row_count = self.row_count;
         match self.source {
-            Source::Sealed(_, _, loaded) => match &loaded.values {
+            Source::Sealed(_, column, loaded) => match &loaded.values {
+                forward::Forward::Texts(texts) => Values::Bytes(BytesColumn {
+                    row_count,
+                    column,
+                    texts,
+                }),
                 forward::Forward::Dictionary(dictionary) => Values::Dictionary(DictionaryColumn {
                     row_count,
                     cardinality: dictionary.cardinality,
@@ -125,6 +131,16 @@ impl<'a> ColumnView<'a> {
         }
     }
 
+    /// Least and greatest code of a block. `None` where it is not known.
+    pub fn code_zone(&self, block: u32) -> Option<(u32, u32)> {
+        let Source::Sealed(_, _, loaded) = self.source else {
+            return None;
+        };
+        let zones = loaded.code_zones.as_ref()?;
+        let at = block as usize * 2;
+        Some((*zones.get(at)?, *zones.get(at + 1)?))
+    }
+
     /// The index over this column that `R` reads, in sealed segments.
     pub fn index<R: IndexReader>(&self) -> Result<Option<Arc<R>>, SegmentError> {
         let Source::Sealed(segment, column, _) = self.source else {
@@ -163,9 +179,12 @@ pub enum Values<'a> {
     Raw(RawColumn<'a>),
     /// Several values a row, at least one.
     Multi(MultiColumn<'a>),
+    /// Texts without a dictionary, in sealed segments.
+    Bytes(BytesColumn<'a>),
 }
 
-/// STRING, JSON and BYTES always; other types in sealed segments where codes are worth it.
+/// STRING, JSON, BYTES and UUID of consuming segments always; in sealed segments all types where
+/// codes are worth it.
 #[derive(Clone, Copy, Debug)]
 pub struct DictionaryColumn<'a> {
     row_count: u32,
@@ -239,6 +258,22 @@ impl Codes<'_> {
             Self::U16(codes) => Self::U16(&codes[range]),
             Self::U32(codes) => Self::U32(&codes[range]),
         }
+    }
+}
+
+/// STRING, JSON, BYTES or UUID that hardly repeat: unpacked block by block.
+#[derive(Clone, Copy, Debug)]
+pub struct BytesColumn<'a> {
+    row_count: u32,
+    column: &'a sealed::Column,
+    texts: &'a TextColumn,
+}
+
+impl BytesColumn<'_> {
+    /// Values of `rows`, which lie within one block, in the Arrow type of the column. The block is
+    /// verified here.
+    pub fn array(&self, rows: Range<u32>) -> Result<ArrayRef, SegmentError> {
+        self.column.texts(self.texts, checked(rows, self.row_count))
     }
 }
 
@@ -343,6 +378,26 @@ impl<'a> RawColumn<'a> {
             RawSource::Mutable(values) => values.slice(rows),
         }
     }
+
+    /// Where nearly all rows of a sealed column hold the same value. [`Self::values`] can be had
+    /// as well.
+    pub fn sparse(&self) -> Option<SparseValues<'a>> {
+        match self.source {
+            RawSource::Sealed(forward::Forward::Sparse(sparse)) => Some(sparse.values()),
+            _ => None,
+        }
+    }
+}
+
+/// All rows but those at `positions` hold the default.
+#[derive(Clone, Copy, Debug)]
+pub struct SparseValues<'a> {
+    /// The integer, or the bits of the float.
+    pub default: i64,
+    /// Ascending.
+    pub positions: &'a [u32],
+    /// One for each position.
+    pub values: RawValues<'a>,
 }
 
 /// BOOLEAN is 0 and 1, TIMESTAMP epoch milliseconds; BIG_DECIMAL is unscaled.

@@ -12,8 +12,8 @@ use schemas::table::virtual_column;
 use schemas::{Offset, SegmentId};
 
 pub use crate::column::{
-    Codes, ColumnView, DictionaryColumn, Entries, MultiColumn, Nulls, RawColumn, RawValues, Values,
-    Zone,
+    BytesColumn, Codes, ColumnView, DictionaryColumn, Entries, MultiColumn, Nulls, RawColumn,
+    RawValues, SparseValues, Values, Zone,
 };
 pub use crate::container::{IndexKey, IndexKind};
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};

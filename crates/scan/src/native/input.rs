@@ -72,7 +72,9 @@ impl<'a> Input<'a> {
         }
         match column.values() {
             Values::Raw(raw) if is_column => Ok((Self::Raw(raw), nulls)),
-            Values::Raw(_) | Values::Multi(_) => Ok((Self::Evaluated { inputs, sources }, None)),
+            Values::Raw(_) | Values::Multi(_) | Values::Bytes(_) => {
+                Ok((Self::Evaluated { inputs, sources }, None))
+            }
             Values::Dictionary(codes) => {
                 let dictionary = codes.array();
                 let null = new_null_array(dictionary.data_type(), 1);

@@ -91,7 +91,7 @@ impl<'a> Key<'a> {
                     Some((Kind::Codes(dictionary), domain))
                 }
                 Values::Raw(values) => numeric(&inputs, &column, values, view.row_count()),
-                Values::Multi(_) => None,
+                Values::Multi(_) | Values::Bytes(_) => None,
             };
             if let Some((kind, domain)) = kind {
                 let domain = (domain + u64::from(nulls.is_some())).max(1);

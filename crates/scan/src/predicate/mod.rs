@@ -123,7 +123,7 @@ impl<'a> Compiler<'a, '_> {
                         self.by_code(tree, &solver, dictionary, stored)
                     }
                     Values::Raw(values) => Ok(self.by_value(tree, &solver, values, stored)),
-                    Values::Multi(_) => Ok(Decided::Parts),
+                    Values::Multi(_) | Values::Bytes(_) => Ok(Decided::Parts),
                 }
             }
             Source::DocId => Ok(self.by_document(tree, &solver)),

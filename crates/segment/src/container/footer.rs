@@ -109,6 +109,9 @@ pub(crate) struct ColumnFooter {
     /// Version 1 only, later versions have it among `indexes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) inverted: Option<BufferRef>,
+    /// Least and greatest code of every block of 4096 rows: pairs of u32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) code_zones: Option<BufferRef>,
     /// Where the rows of each code begin, when rows are in the order of this column.
     pub(crate) sorted: Option<BufferRef>,
 }
@@ -130,8 +133,22 @@ pub(crate) enum Encoding {
         offsets: BufferRef,
         dictionary: DictionaryFooter,
     },
-    /// As Arrow has them: i32, i64, f32, f64 or i256, by the data type.
+    /// As Arrow has them: i32, i64, f32, f64 or i256, by the data type; UUID as 16 bytes.
     Plain {
+        values: BufferRef,
+    },
+    /// Nearly every row holds one value, of which `default` is the integer or the bits.
+    Sparse {
+        default: i64,
+        /// Rows that hold another: u32, ascending.
+        positions: BufferRef,
+        count: u32,
+        /// What they hold: `Frame` or `Plain`. All rows fit its form.
+        values: Box<Encoding>,
+    },
+    /// Byte strings in compressed blocks of 4096 rows, see `index::blocks`.
+    Blocks {
+        starts: BufferRef,
         values: BufferRef,
     },
     /// `first`, `first + 1`, …
@@ -198,9 +215,24 @@ impl Footer {
 
 impl ColumnFooter {
     fn buffers(&self) -> Vec<BufferRef> {
-        let mut all = match &self.encoding {
-            Encoding::Dictionary(dictionary) => dictionary.buffers(),
-            Encoding::Multi {
+        let mut all = self.encoding.buffers();
+        let indexes = [
+            self.nulls,
+            self.zones,
+            self.code_zones,
+            self.inverted,
+            self.sorted,
+        ];
+        all.extend(indexes.into_iter().flatten());
+        all
+    }
+}
+
+impl Encoding {
+    pub(crate) fn buffers(&self) -> Vec<BufferRef> {
+        match self {
+            Self::Dictionary(dictionary) => dictionary.buffers(),
+            Self::Multi {
                 offsets,
                 dictionary,
                 ..
@@ -209,12 +241,17 @@ impl ColumnFooter {
                 all.push(*offsets);
                 all
             }
-            Encoding::Frame { values, .. } | Encoding::Plain { values } => vec![*values],
-            Encoding::Sequence { .. } => vec![],
-        };
-        let indexes = [self.nulls, self.zones, self.inverted, self.sorted];
-        all.extend(indexes.into_iter().flatten());
-        all
+            Self::Frame { values, .. } | Self::Plain { values } => vec![*values],
+            Self::Sparse {
+                positions, values, ..
+            } => {
+                let mut all = values.buffers();
+                all.push(*positions);
+                all
+            }
+            Self::Blocks { starts, values } => vec![*starts, *values],
+            Self::Sequence { .. } => vec![],
+        }
     }
 }
 

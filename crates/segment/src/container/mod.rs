@@ -26,7 +26,7 @@ mod writer;
 pub(crate) use file::Container;
 pub(crate) use footer::{BufferRef, ColumnFooter, DictionaryFooter, Encoding, Footer, IndexFooter};
 pub use footer::{IndexKey, IndexKind};
-pub(crate) use writer::{ContainerWriter, Encoded};
+pub(crate) use writer::{ContainerWriter, Written};
 
 use schemas::{SegmentId, TableId};
 use serde::Serialize;

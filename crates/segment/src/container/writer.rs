@@ -1,66 +1,111 @@
-//! Write half of the container: buffers are collected, then header, buffers and footer written.
+//! Write half of the container: buffers go to the file as they come, then footer and header.
+//!
+//! Invariant: nothing is kept but where the buffers lie. The first failure is kept, later calls do
+//! nothing, and [`ContainerWriter::finish`] tells it.
 
-use std::io::{self, Write};
+use std::io;
+use std::path::PathBuf;
 
 use arrow::buffer::MutableBuffer;
 use bytes::Bytes;
+use memmap2::Mmap;
+use runtime::files::{NewContent, NewFile};
 
 use super::{ALIGNMENT, BufferRef, Content, HEADER_BYTES, Header};
 
 const ZEROS: [u8; ALIGNMENT as usize] = [0; ALIGNMENT as usize];
 
 #[derive(Debug)]
-pub(crate) struct ContainerWriter {
-    buffers: Vec<Vec<u8>>,
+pub(crate) struct ContainerWriter<'a> {
+    file: Box<dyn NewFile + 'a>,
     next: u64,
+    failed: Option<io::Error>,
 }
 
-impl ContainerWriter {
-    pub(crate) fn new() -> Self {
-        Self {
-            buffers: Vec::new(),
-            next: HEADER_BYTES as u64,
-        }
+impl<'a> ContainerWriter<'a> {
+    pub(crate) fn new(file: Box<dyn NewFile + 'a>) -> Self {
+        let mut writer = Self {
+            file,
+            next: 0,
+            failed: None,
+        };
+        writer.append(&[0; HEADER_BYTES]);
+        writer
     }
 
-    pub(crate) fn add(&mut self, bytes: Vec<u8>) -> BufferRef {
-        let crc = crc32c::crc32c(&bytes);
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> BufferRef {
+        let crc = crc32c::crc32c(bytes);
+        let padding = padding(bytes);
         let buffer = BufferRef {
             offset: self.next,
             bytes: bytes.len() as u64,
-            crc: crc32c::crc32c_append(crc, padding(&bytes)),
+            crc: crc32c::crc32c_append(crc, padding),
         };
-        self.next += buffer.padded();
-        self.buffers.push(bytes);
+        self.append(bytes);
+        self.append(padding);
         buffer
     }
 
-    /// What a file with the buffers so far would hold, without header and footer.
-    pub(crate) fn content(&self) -> Bytes {
-        let mut content = MutableBuffer::with_capacity(self.next as usize);
-        content.extend_from_slice(&[0_u8; HEADER_BYTES]);
-        for buffer in &self.buffers {
-            content.extend_from_slice(buffer);
-            content.extend_from_slice(padding(buffer));
+    fn append(&mut self, bytes: &[u8]) {
+        self.next += bytes.len() as u64;
+        if self.failed.is_none() {
+            self.failed = self.file.append(bytes).err();
         }
-        Bytes::from_owner(Aligned(content))
     }
 
-    pub(crate) fn finish<C: Content>(self, footer: &C) -> Encoded {
-        let footer_bytes = serde_json::to_vec(footer).expect("a footer has only string keys");
+    /// What a file with the buffers so far holds, but for header and footer.
+    pub(crate) fn content(&mut self) -> io::Result<Bytes> {
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
+        }
+        match self.file.content()? {
+            NewContent::File(file) => {
+                // SAFETY: bytes that were appended are not written again before the map is gone,
+                // but for the header, which nobody reads there; the file has no name yet.
+                let map = unsafe { Mmap::map(&file) }?;
+                Ok(Bytes::from_owner(map))
+            }
+            NewContent::Memory(content) => {
+                let mut aligned = MutableBuffer::with_capacity(content.len());
+                aligned.extend_from_slice(&content);
+                Ok(Bytes::from_owner(Aligned(aligned)))
+            }
+        }
+    }
+
+    /// Names the file by what `path` makes of its checksum, which comes back with its length.
+    pub(crate) fn finish<C: Content>(
+        mut self,
+        footer: &C,
+        path: impl FnOnce(u32) -> PathBuf,
+    ) -> io::Result<Written> {
+        let footer_bytes = serde_json::to_vec(footer)?;
         let header = Header {
             id: footer.id(),
             crc: crc32c::crc32c(&footer_bytes),
             footer_offset: self.next,
             footer_bytes: footer_bytes.len() as u64,
         };
-        Encoded {
-            magic: C::MAGIC,
-            header,
-            buffers: self.buffers,
-            footer: footer_bytes,
+        self.append(&footer_bytes);
+        if let Some(failed) = self.failed {
+            return Err(failed);
         }
+        self.file.write_start(&header.to_bytes(C::MAGIC))?;
+        let written = Written {
+            path: path(header.crc),
+            crc: header.crc,
+            bytes: self.next,
+        };
+        self.file.finish(&written.path)?;
+        Ok(written)
     }
+}
+
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) path: PathBuf,
+    pub(crate) crc: u32,
+    pub(crate) bytes: u64,
 }
 
 /// Bytes at an address that suits every array.
@@ -70,34 +115,6 @@ struct Aligned(MutableBuffer);
 impl AsRef<[u8]> for Aligned {
     fn as_ref(&self) -> &[u8] {
         &self.0
-    }
-}
-
-/// A container that is ready to be written.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    magic: [u8; 8],
-    header: Header,
-    buffers: Vec<Vec<u8>>,
-    footer: Vec<u8>,
-}
-
-impl Encoded {
-    pub(crate) fn crc(&self) -> u32 {
-        self.header.crc
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.header.footer_offset + self.header.footer_bytes
-    }
-
-    pub(crate) fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(&self.header.to_bytes(self.magic))?;
-        for buffer in &self.buffers {
-            out.write_all(buffer)?;
-            out.write_all(padding(buffer))?;
-        }
-        out.write_all(&self.footer)
     }
 }
 

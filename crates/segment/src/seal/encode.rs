@@ -6,9 +6,11 @@ use schemas::{DataType, Value};
 
 use super::numbers::{self, Dictionary, Key, Keys, double_of_key};
 use super::rows::Rows;
+use super::sparse::{self, Exceptions};
 use super::strings::{self, SortedStrings};
-use super::{Range, ranges};
+use super::{Range, ranges, texts};
 use crate::container::{BufferRef, ColumnFooter, ContainerWriter, DictionaryFooter, Encoding};
+use crate::mutable::dictionary::DictionaryReader;
 use crate::mutable::multi::Multi;
 use crate::mutable::{Column, Values};
 use crate::{BLOCK_ROWS, SegmentError};
@@ -16,11 +18,11 @@ use crate::{BLOCK_ROWS, SegmentError};
 /// What the table wants of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// Codes; strings have them always.
     Dictionary {
         sorted: bool,
     },
-    /// Codes where they are narrower than the values.
+    /// Codes where they are narrower than numbers; of texts, unless these are long and hardly
+    /// repeat.
     Smaller,
     Raw,
     /// Raw, and nothing at all where they count up by one.
@@ -31,13 +33,13 @@ pub(super) enum Choice {
 const ROWS_PER_VALUE: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct ColumnEncoder<'a> {
-    writer: &'a mut ContainerWriter,
+pub(super) struct ColumnEncoder<'a, 'w> {
+    writer: &'a mut ContainerWriter<'w>,
     choice: Choice,
 }
 
-impl<'a> ColumnEncoder<'a> {
-    pub(super) fn new(writer: &'a mut ContainerWriter, choice: Choice) -> Self {
+impl<'a, 'w> ColumnEncoder<'a, 'w> {
+    pub(super) fn new(writer: &'a mut ContainerWriter<'w>, choice: Choice) -> Self {
         Self { writer, choice }
     }
 
@@ -52,6 +54,7 @@ impl<'a> ColumnEncoder<'a> {
             encoding: Encoding::Sequence { first: 0 },
             nulls: None,
             zones: None,
+            code_zones: None,
             inverted: None,
             sorted: None,
         };
@@ -59,20 +62,23 @@ impl<'a> ColumnEncoder<'a> {
         footer.nulls = nulls.map(|words| self.add_numbers(&words));
         let range = match &column.values {
             Values::Dictionary { codes, dictionary } => {
-                let sorted = strings::sort(&rows.collect(codes), dictionary);
-                self.strings(&mut footer, &sorted)?
+                let codes = rows.collect(codes);
+                match self.is_raw_text(column.data_type, &codes, dictionary) {
+                    true => self.texts(&mut footer, &codes, dictionary)?,
+                    false => self.strings(&mut footer, &strings::sort(&codes, dictionary))?,
+                }
             }
             Values::Multi(multi) => self.multi(&mut footer, multi, rows)?,
             Values::F32(values) if !self.wants_codes() => {
                 let values = rows.collect(values);
                 footer.zones = Some(self.float_zones(values.iter().map(|value| f64::from(*value))));
-                footer.encoding = self.plain(&values);
+                footer.encoding = self.floats(&values, |value| i64::from(value.to_bits()));
                 None
             }
             Values::F64(values) if !self.wants_codes() => {
                 let values = rows.collect(values);
                 footer.zones = Some(self.float_zones(values.iter().copied()));
-                footer.encoding = self.plain(&values);
+                footer.encoding = self.floats(&values, |value| value.to_bits() as i64);
                 None
             }
             Values::I256(values) if !self.wants_codes() => {
@@ -104,7 +110,7 @@ impl<'a> ColumnEncoder<'a> {
         sorted: &SortedStrings<'_>,
     ) -> Result<DictionaryBuffers, SegmentError> {
         if data_type == DataType::Uuid {
-            let values = self.writer.add(sorted.uuids());
+            let values = self.writer.add(&sorted.uuids());
             return Ok(DictionaryBuffers {
                 values,
                 offsets: None,
@@ -113,7 +119,7 @@ impl<'a> ColumnEncoder<'a> {
         let (offsets, bytes) = sorted.write()?;
         Ok(DictionaryBuffers {
             offsets: Some(self.add_numbers(&offsets)),
-            values: self.writer.add(bytes),
+            values: self.writer.add(&bytes),
         })
     }
 
@@ -192,7 +198,7 @@ impl<'a> ColumnEncoder<'a> {
     fn number_values(&mut self, data_type: DataType, dictionary: &Dictionary) -> DictionaryBuffers {
         let values = pack_keys(data_type, &dictionary.values);
         DictionaryBuffers {
-            values: self.writer.add(values),
+            values: self.writer.add(&values),
             offsets: None,
         }
     }
@@ -207,6 +213,8 @@ impl<'a> ColumnEncoder<'a> {
         if self.choice == (Choice::Dictionary { sorted: true }) {
             footer.sorted = Some(self.add_numbers(&index::sorted::starts(doc_counts)));
         }
+        let zones = code_zones(codes, doc_counts.len());
+        footer.code_zones = zones.map(|zones| self.add_numbers(&zones));
         footer.encoding = Encoding::Dictionary(self.dictionary(codes, doc_counts, values));
     }
 
@@ -221,7 +229,7 @@ impl<'a> ColumnEncoder<'a> {
         DictionaryFooter {
             cardinality,
             width: width.bytes() as u8,
-            codes: self.writer.add(pack_codes(codes, width)),
+            codes: self.writer.add(&pack_codes(codes, width)),
             offsets,
             values,
             doc_counts: self.add_numbers(doc_counts),
@@ -241,8 +249,25 @@ impl<'a> ColumnEncoder<'a> {
             DataType::Boolean => (0, 1),
             _ => numbers::bounds(keys).unwrap_or((0, 0)),
         };
+        footer.encoding = match sparse::exceptions(keys, |key| *key) {
+            Some(exceptions) if greatest.wrapping_sub(least) as u64 > u64::from(u16::MAX) => {
+                let kept: Vec<i64> = exceptions.iter(keys).copied().collect();
+                let values = self.layout(footer.data_type, (least, greatest), &kept);
+                self.sparse(&exceptions, values)
+            }
+            _ => self.layout(footer.data_type, (least, greatest), keys),
+        };
+    }
+
+    /// In the form that fits all values between `least` and `greatest`.
+    fn layout(
+        &mut self,
+        data_type: DataType,
+        (least, greatest): (i64, i64),
+        keys: &[i64],
+    ) -> Encoding {
         let width = Width::of_spread(greatest.wrapping_sub(least) as u64);
-        footer.encoding = match (width, footer.data_type) {
+        match (width, data_type) {
             (Some(Width::Four) | None, DataType::Int) => {
                 let values: Vec<i32> = keys.iter().map(|key| *key as i32).collect();
                 self.plain(&values)
@@ -250,10 +275,76 @@ impl<'a> ColumnEncoder<'a> {
             (Some(width), _) => Encoding::Frame {
                 base: least,
                 width: width.bytes() as u8,
-                values: self.writer.add(pack_framed(keys, least, width)),
+                values: self.writer.add(&pack_framed(keys, least, width)),
             },
             (None, _) => self.plain(keys),
+        }
+    }
+
+    fn floats<T: arrow::datatypes::ArrowNativeType>(
+        &mut self,
+        values: &[T],
+        bits: impl Fn(&T) -> i64,
+    ) -> Encoding {
+        let Some(exceptions) = sparse::exceptions(values, bits) else {
+            return self.plain(values);
         };
+        let kept: Vec<T> = exceptions.iter(values).copied().collect();
+        let values = self.plain(&kept);
+        self.sparse(&exceptions, values)
+    }
+
+    fn sparse(&mut self, exceptions: &Exceptions, values: Encoding) -> Encoding {
+        Encoding::Sparse {
+            default: exceptions.default,
+            positions: self.add_numbers(&exceptions.positions),
+            count: exceptions.positions.len() as u32,
+            values: Box::new(values),
+        }
+    }
+
+    fn is_raw_text(
+        &self,
+        data_type: DataType,
+        codes: &[u32],
+        dictionary: &DictionaryReader,
+    ) -> bool {
+        match self.choice {
+            Choice::Raw => true,
+            Choice::Smaller if data_type != DataType::Uuid => {
+                texts::are_better_raw(codes, dictionary)
+            }
+            _ => false,
+        }
+    }
+
+    /// Texts row by row, without a dictionary.
+    fn texts(
+        &mut self,
+        footer: &mut ColumnFooter,
+        codes: &[u32],
+        dictionary: &DictionaryReader,
+    ) -> Result<Range, SegmentError> {
+        if footer.data_type == DataType::Uuid {
+            let uuids = strings::uuids(codes.iter().map(|code| dictionary.value(*code)));
+            footer.encoding = self.plain_bytes(&uuids);
+        } else {
+            let (starts, data) = texts::blocks(codes, dictionary)?;
+            footer.encoding = Encoding::Blocks {
+                starts: self.add_numbers(&starts),
+                values: self.writer.add(&data),
+            };
+        }
+        Ok(match footer.data_type {
+            DataType::Bytes => None,
+            _ => texts::bounds(codes, dictionary).and_then(ranges::of_strings),
+        })
+    }
+
+    fn plain_bytes(&mut self, bytes: &[u8]) -> Encoding {
+        Encoding::Plain {
+            values: self.writer.add(bytes),
+        }
     }
 
     fn zones(&mut self, keys: &[i64]) -> BufferRef {
@@ -299,8 +390,25 @@ impl<'a> ColumnEncoder<'a> {
 
     /// In the layout of Arrow, which is that of memory here.
     fn add_numbers<T: arrow::datatypes::ArrowNativeType>(&mut self, values: &[T]) -> BufferRef {
-        self.writer.add(values.to_byte_slice().to_vec())
+        self.writer.add(values.to_byte_slice())
     }
+}
+
+/// Least and greatest code of every block, where they tell blocks apart.
+fn code_zones(codes: &[u32], cardinality: usize) -> Option<Vec<u32>> {
+    if codes.len() <= BLOCK_ROWS as usize {
+        return None;
+    }
+    let mut pairs = Vec::with_capacity(codes.len() / BLOCK_ROWS as usize * 2 + 2);
+    let mut spread = 0;
+    for block in codes.chunks(BLOCK_ROWS as usize) {
+        let (least, greatest) = block.iter().fold((u32::MAX, 0), |(least, greatest), code| {
+            (least.min(*code), greatest.max(*code))
+        });
+        spread += (greatest - least) as usize + 1;
+        pairs.extend([least, greatest]);
+    }
+    (spread <= cardinality * (pairs.len() / 2) / 2).then_some(pairs)
 }
 
 /// Where the values of a dictionary were put.

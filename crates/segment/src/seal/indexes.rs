@@ -57,7 +57,7 @@ fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, 
             }
             Postings::from_entries(&ends, &all, multi.cardinality())
         }
-        Values::Raw(_) => return Ok(None),
+        Values::Raw(_) | Values::Bytes(_) => return Ok(None),
     };
     Ok(Some(vec![index::inverted::serialize(&postings)?]))
 }

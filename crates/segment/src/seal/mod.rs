@@ -16,9 +16,11 @@ pub mod indexes;
 mod numbers;
 mod ranges;
 mod rows;
+mod sparse;
 mod strings;
+mod texts;
 
-use crate::container::{ContainerWriter, Encoded, Footer, IndexFooter};
+use crate::container::{ContainerWriter, Footer, IndexFooter, Written};
 use crate::mutable::{Column, MutableSegment};
 use crate::rejected::{self, RejectedLog, RejectedRow};
 use crate::{SealedSegment, SegmentError};
@@ -46,7 +48,7 @@ pub struct Sealed {
 }
 
 /// Writes all published rows to `<folder>/<sequence>-<crc>.seg`. The fail points are those of
-/// [`Files::write_new`] with the prefix `seal`. Runs on a compute thread: it takes as long as
+/// [`Files::begin`] with the prefix `seal`. Runs on a compute thread: it takes as long as
 /// sorting and writing take.
 pub fn seal(
     segment: &MutableSegment,
@@ -54,32 +56,52 @@ pub fn seal(
     folder: &Path,
     extra: SealExtra,
 ) -> Result<Sealed, SegmentError> {
-    let (encoded, record) = encode_all(segment, extra)?;
-    let name = format!("{}-{:08x}.seg", record.id.sequence, record.crc);
-    let path = folder.join(name);
-    files
-        .write_new(&path, "seal", &mut |out| encoded.write_to(out))
-        .map_err(SegmentError::io("write", &path))?;
+    let id = segment.id();
+    let near = folder.join(format!("{}-{}.seg", id.partition, id.sequence));
+    let failed = || SegmentError::io("write", &near);
+    let file = files.begin(&near, "seal").map_err(failed())?;
+    let mut writer = ContainerWriter::new(file);
+    let (footer, ranges) = encode_all(segment, &mut writer, &extra, &near)?;
+    let name = |crc: u32| folder.join(format!("{}-{crc:08x}.seg", id.sequence));
+    let Written { path, crc, bytes } = writer.finish(&footer, name).map_err(failed())?;
+    let record = SegmentRecord {
+        id: footer.id,
+        name: footer.name,
+        status: SegmentStatus::Done,
+        start: footer.start,
+        end: Some(footer.end),
+        ledger: footer.ledger,
+        crc,
+        bytes,
+        stored_bytes: 0,
+        uri: None,
+        created_ms: extra.created_ms,
+        sealed_ms: Some(extra.sealed_ms),
+        time_range: ranges.time_range(),
+        column_ranges: ranges.into_columns(),
+    };
     Ok(Sealed { path, record })
 }
 
-fn encode_all(
-    segment: &MutableSegment,
-    extra: SealExtra,
-) -> Result<(Encoded, SegmentRecord), SegmentError> {
+/// Column by column: no more than one of them is in memory in its sealed form.
+fn encode_all<'a>(
+    segment: &'a MutableSegment,
+    writer: &mut ContainerWriter<'_>,
+    extra: &SealExtra,
+    near: &Path,
+) -> Result<(Footer, ranges::Ranges<'a>), SegmentError> {
     let spec = segment.spec();
-    let mut writer = ContainerWriter::new();
     let rows = Rows::in_order(segment, spec.sorted_column.as_deref());
     let mut columns = Vec::with_capacity(segment.columns().len());
     let mut ranges = ranges::Ranges::new(spec);
     for column in segment.columns() {
-        let mut encoder = ColumnEncoder::new(&mut writer, choice_of(spec, column));
+        let mut encoder = ColumnEncoder::new(writer, choice_of(spec, column));
         let (footer, range) = encoder.encode(column, &rows)?;
         ranges.add(&column.name, range);
         columns.push(footer);
     }
-    let rejected = all_rejected(segment, extra.rejected);
-    let rejected = (!rejected.is_empty()).then(|| writer.add(rejected::to_bytes(&rejected)));
+    let rejected = all_rejected(segment, extra.rejected.clone());
+    let rejected = (!rejected.is_empty()).then(|| writer.add(&rejected::to_bytes(&rejected)));
     let mut footer = Footer {
         id: segment.id(),
         name: segment.name().to_owned(),
@@ -92,43 +114,29 @@ fn encode_all(
         indexes: Vec::new(),
         rejected,
     };
-    footer.indexes = build_indexes(&mut writer, &footer, spec)?;
-    let encoded = writer.finish(&footer);
-    let record = SegmentRecord {
-        id: footer.id,
-        name: footer.name,
-        status: SegmentStatus::Done,
-        start: footer.start,
-        end: Some(footer.end),
-        ledger: footer.ledger,
-        crc: encoded.crc(),
-        bytes: encoded.bytes(),
-        stored_bytes: 0,
-        uri: None,
-        created_ms: extra.created_ms,
-        sealed_ms: Some(extra.sealed_ms),
-        time_range: ranges.time_range(),
-        column_ranges: ranges.into_columns(),
-    };
-    Ok((encoded, record))
+    footer.indexes = build_indexes(writer, &footer, spec, near)?;
+    Ok((footer, ranges))
 }
 
 /// Of all that the table wants, from the columns that `writer` has.
 fn build_indexes(
-    writer: &mut ContainerWriter,
+    writer: &mut ContainerWriter<'_>,
     columns: &Footer,
     spec: &TableSpec,
+    near: &Path,
 ) -> Result<Vec<IndexFooter>, SegmentError> {
     let wanted = indexes::wanted(spec);
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let path = Path::new(&columns.name);
-    let view = SealedSegment::unfinished(path, writer.content(), columns.clone()).view();
+    let content = writer
+        .content()
+        .map_err(SegmentError::io("read back", near))?;
+    let view = SealedSegment::unfinished(near, content, columns.clone()).view();
     let mut footers = Vec::with_capacity(wanted.len());
     for key in wanted {
         if let Some(buffers) = indexes::build(&view, &key)? {
-            let buffers = buffers.into_iter().map(|buffer| writer.add(buffer));
+            let buffers = buffers.iter().map(|buffer| writer.add(buffer));
             footers.push(IndexFooter {
                 buffers: buffers.collect(),
                 key,
@@ -154,6 +162,16 @@ fn choice_of(spec: &TableSpec, column: &Column) -> Choice {
         };
     };
     let sorted = spec.sorted_column.as_deref() == Some(&*found.name);
+    let is_text = matches!(
+        found.data_type,
+        DataType::String | DataType::Json | DataType::Bytes | DataType::Uuid
+    );
+    if !sorted && !found.inverted_index && is_text {
+        return match found.no_dictionary {
+            true => Choice::Raw,
+            false => Choice::Smaller,
+        };
+    }
     if sorted || found.inverted_index {
         return Choice::Dictionary { sorted };
     }

@@ -54,13 +54,9 @@ impl SortedStrings<'_> {
         Ok(writer.finish())
     }
 
-    /// The bytes of all values, which are UUIDs: a consuming segment takes nothing else.
+    /// The bytes of all values, which are UUIDs.
     pub(super) fn uuids(&self) -> Vec<u8> {
-        let uuid = |old: &u32| {
-            let text = std::str::from_utf8(self.values[*old as usize]).ok();
-            text.and_then(uuid_bytes).unwrap_or_default()
-        };
-        self.order.iter().flat_map(uuid).collect()
+        uuids(self.order.iter().map(|old| self.values[*old as usize]))
     }
 
     /// Least and greatest value.
@@ -68,4 +64,13 @@ impl SortedStrings<'_> {
         let value = |old: &u32| self.values[*old as usize];
         Some((value(self.order.first()?), value(self.order.last()?)))
     }
+}
+
+/// The bytes of texts, all of them UUIDs: a consuming segment takes nothing else.
+pub(super) fn uuids<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let uuid = |text: &[u8]| {
+        let text = std::str::from_utf8(text).ok();
+        text.and_then(uuid_bytes).unwrap_or_default()
+    };
+    texts.flat_map(uuid).collect()
 }

@@ -3,6 +3,7 @@
 //! After [`Column::load`] has returned, every code of the column is below its cardinality, every
 //! string is UTF-8 and every array has one element for each row: readers need not check again.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
@@ -10,6 +11,7 @@ use arrow::array::{
     TimestampMillisecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use index::blocks::BlocksReader;
 use index::dictionary::BytesDictionary;
 use index::forward::{Width, check_codes};
 use schemas::DataType;
@@ -18,7 +20,10 @@ use schemas::arrow::arrow_type;
 use super::forward::{
     CodesBuffer, DictionaryColumn, DictionaryValues, Forward, MultiColumn, Zones,
 };
+use super::sparse::SparseColumn;
+use super::texts::{Form, TextColumn};
 use crate::container::{BufferRef, ColumnFooter, Container, DictionaryFooter, Encoding};
+use crate::view::blocks;
 use crate::{BLOCK_ROWS, SegmentError};
 
 #[derive(Debug)]
@@ -34,6 +39,7 @@ pub(crate) struct Loaded {
     pub(crate) values: Forward,
     pub(crate) nulls: Option<ScalarBuffer<u64>>,
     pub(crate) zones: Option<Zones>,
+    pub(crate) code_zones: Option<ScalarBuffer<u32>>,
     pub(crate) sorted_starts: Option<ScalarBuffer<u32>>,
 }
 
@@ -102,6 +108,11 @@ impl Column {
             values: self.read_values()?,
             nulls,
             zones: self.read_zones()?,
+            code_zones: self.optional(
+                &self.footer.code_zones,
+                rows.div_ceil(BLOCK_ROWS) as usize * 2,
+                "zones of codes",
+            )?,
             sorted_starts,
         })
     }
@@ -137,27 +148,112 @@ impl Column {
                     dictionary: self.read_dictionary(dictionary, *entries as usize)?,
                 })
             }
-            Encoding::Frame {
-                base,
-                width,
-                values,
-            } => match self.width(*width)? {
-                Width::One => Forward::U8(*base, self.row_numbers(values)?),
-                Width::Two => Forward::U16(*base, self.row_numbers(values)?),
-                Width::Four => Forward::U32(*base, self.row_numbers(values)?),
-            },
-            Encoding::Plain { values } => match self.footer.data_type {
-                DataType::Int => Forward::I32(self.row_numbers(values)?),
-                DataType::Long | DataType::Timestamp => Forward::I64(self.row_numbers(values)?),
-                DataType::Float => Forward::F32(self.row_numbers(values)?),
-                DataType::Double => Forward::F64(self.row_numbers(values)?),
-                DataType::BigDecimal => Forward::I256(self.row_numbers(values)?),
-                other => {
-                    let what = format!("column `{}`: a plain {other}", self.footer.name);
-                    return Err(self.container.corrupt(what));
-                }
-            },
             Encoding::Sequence { first } => Forward::Sequence(*first),
+            Encoding::Blocks { starts, values } => {
+                Forward::Texts(self.read_blocks(starts, values)?)
+            }
+            Encoding::Plain { values } if self.footer.data_type == DataType::Uuid => {
+                let bytes = self.numbers::<i128>(values, self.rows as usize, "values")?;
+                let form = Form::Uuids(bytes.into_inner());
+                Forward::Texts(TextColumn::new(DataType::Uuid, self.rows, form))
+            }
+            Encoding::Sparse {
+                default,
+                positions,
+                count,
+                values,
+            } => {
+                let positions = self.numbers(positions, *count as usize, "positions")?;
+                let values = self.read_numbers(values, *count as usize)?;
+                let sparse = SparseColumn::new(*default, positions, values, self.rows);
+                Forward::Sparse(sparse.ok_or_else(|| {
+                    let what = format!("{} are no sparse ones", self.part("values"));
+                    self.container.corrupt(what)
+                })?)
+            }
+            numbers => self.read_numbers(numbers, self.rows as usize)?,
+        })
+    }
+
+    fn read_numbers(&self, encoding: &Encoding, count: usize) -> Result<Forward, SegmentError> {
+        let part = "values";
+        Ok(match (encoding, self.footer.data_type) {
+            (
+                Encoding::Frame {
+                    base,
+                    width,
+                    values,
+                },
+                DataType::Int | DataType::Long | DataType::Timestamp | DataType::Boolean,
+            ) => match self.width(*width)? {
+                Width::One => Forward::U8(*base, self.numbers(values, count, part)?),
+                Width::Two => Forward::U16(*base, self.numbers(values, count, part)?),
+                Width::Four => Forward::U32(*base, self.numbers(values, count, part)?),
+            },
+            (Encoding::Plain { values }, DataType::Int) => {
+                Forward::I32(self.numbers(values, count, part)?)
+            }
+            (Encoding::Plain { values }, DataType::Long | DataType::Timestamp) => {
+                Forward::I64(self.numbers(values, count, part)?)
+            }
+            (Encoding::Plain { values }, DataType::Float) => {
+                Forward::F32(self.numbers(values, count, part)?)
+            }
+            (Encoding::Plain { values }, DataType::Double) => {
+                Forward::F64(self.numbers(values, count, part)?)
+            }
+            (Encoding::Plain { values }, DataType::BigDecimal) => {
+                Forward::I256(self.numbers(values, count, part)?)
+            }
+            (_, data_type) => {
+                let what = format!("{} do not go with {data_type}", self.part(part));
+                return Err(self.container.corrupt(what));
+            }
+        })
+    }
+
+    fn read_blocks(
+        &self,
+        starts: &BufferRef,
+        values: &BufferRef,
+    ) -> Result<TextColumn, SegmentError> {
+        let data_type = self.footer.data_type;
+        if !matches!(
+            data_type,
+            DataType::String | DataType::Json | DataType::Bytes
+        ) {
+            let what = format!("{} are texts of {data_type}", self.part("values"));
+            return Err(self.container.corrupt(what));
+        }
+        let blocks = self.rows.div_ceil(BLOCK_ROWS) as usize;
+        let starts = self.numbers::<u64>(starts, blocks + 1, "values")?;
+        let bytes = Buffer::from(self.container.buffer(values, &self.part("values"))?);
+        self.checked("values", || {
+            BlocksReader::new(&starts, &bytes).check_frame(blocks)
+        })?;
+        let form = Form::Blocks(starts, bytes);
+        Ok(TextColumn::new(data_type, self.rows, form))
+    }
+
+    /// Unpacks all blocks.
+    pub(crate) fn verify_texts(&self) -> Result<(), SegmentError> {
+        if let Forward::Texts(texts) = &self.load()?.values {
+            for rows in blocks(self.rows) {
+                self.texts(texts, rows.start as usize..rows.end as usize)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Texts of `rows`, which lie within one block.
+    pub(crate) fn texts(
+        &self,
+        texts: &TextColumn,
+        rows: Range<usize>,
+    ) -> Result<ArrayRef, SegmentError> {
+        let array = texts.array(rows);
+        array.map_err(|error| {
+            SegmentError::corrupt_index(self.container.path(), &self.part("values"), &error)
         })
     }
 
@@ -257,13 +353,6 @@ impl Column {
             let what = format!("column `{}` is {bytes} bytes wide", self.footer.name);
             self.container.corrupt(what)
         })
-    }
-
-    fn row_numbers<T: arrow::datatypes::ArrowNativeType>(
-        &self,
-        buffer: &BufferRef,
-    ) -> Result<ScalarBuffer<T>, SegmentError> {
-        self.numbers(buffer, self.rows as usize, "values")
     }
 
     fn optional<T: arrow::datatypes::ArrowNativeType>(

@@ -13,6 +13,8 @@ use arrow::datatypes::i256;
 use index::dictionary::BytesDictionary;
 use schemas::types::{UUID_TEXT_BYTES, uuid_text};
 
+use super::sparse::SparseColumn;
+use super::texts::TextColumn;
 use crate::column::{Codes, Entries, EntryCodes, RawValues, Zone};
 
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) enum Forward {
     F64(ScalarBuffer<f64>),
     I256(ScalarBuffer<i256>),
     Sequence(i64),
+    Sparse(SparseColumn),
+    Texts(TextColumn),
 }
 
 impl Forward {
@@ -55,8 +59,9 @@ impl Forward {
                 first: first + rows.start as i64,
                 count: rows.len(),
             },
-            Self::Dictionary(_) | Self::Multi(_) => {
-                unreachable!("dictionaries are read by their codes")
+            Self::Sparse(sparse) => sparse.slice(rows),
+            Self::Dictionary(_) | Self::Multi(_) | Self::Texts(_) => {
+                unreachable!("codes and texts are read in their own ways")
             }
         }
     }

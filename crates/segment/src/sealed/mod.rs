@@ -10,6 +10,8 @@ use schemas::{Offset, SegmentId, TableSpec};
 pub(crate) mod column;
 pub(crate) mod forward;
 pub(crate) mod index;
+pub(crate) mod sparse;
+pub(crate) mod texts;
 
 use crate::SegmentError;
 use crate::container::{Container, Footer, IndexKind};
@@ -103,6 +105,9 @@ impl SealedSegment {
         self.container.verify_checksums()?;
         for column in &self.columns {
             column.load()?;
+        }
+        for column in &self.columns {
+            column.verify_texts()?;
         }
         for index in &self.indexes {
             index.verify(self)?;

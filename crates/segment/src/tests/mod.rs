@@ -23,6 +23,7 @@ use crate::{SealExtra, SegmentView};
 mod consuming;
 mod damage;
 mod golden;
+mod layouts;
 mod sealed;
 
 /// One value, comparable to the bit.
@@ -47,8 +48,8 @@ fn segment_id() -> SegmentId {
     }
 }
 
-/// One column of each type and role, `int_metric` and the like, some with indexes, and one of
-/// each type with several values a row.
+/// One column of each type and role, `int_metric` and the like, some with indexes, one of each
+/// type with several values a row, and texts without a dictionary.
 fn every_column() -> TableSpec {
     let mut columns = Vec::new();
     for data_type in DataType::ALL {
@@ -69,6 +70,17 @@ fn every_column() -> TableSpec {
         let mut column = ColumnSpec::new(name, data_type, FieldRole::Dimension);
         column.multi_value = true;
         column.inverted_index = true;
+        columns.push(column);
+    }
+    for data_type in [
+        DataType::String,
+        DataType::Json,
+        DataType::Bytes,
+        DataType::Uuid,
+    ] {
+        let name = format!("{data_type}_raw").to_lowercase();
+        let mut column = ColumnSpec::new(name, data_type, FieldRole::Dimension);
+        column.no_dictionary = true;
         columns.push(column);
     }
     spec_of(columns)
@@ -317,6 +329,7 @@ fn read(view: &SegmentView, name: &str) -> (Vec<Cell>, Vec<bool>) {
                 };
                 cells.extend(entries.offsets().windows(2).map(row));
             }
+            Values::Bytes(texts) => cells.extend(plain_cells(&texts.array(rows).unwrap())),
             Values::Raw(raw) => cells.extend(raw_cells(raw.values(rows))),
         }
     }

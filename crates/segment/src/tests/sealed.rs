@@ -94,7 +94,7 @@ fn check_derived(view: &SegmentView, name: &str, cells: &[Cell]) {
     let (values, ordered, counts) = match column.values() {
         Values::Dictionary(codes) => (codes.array(), codes.is_ordered(), codes.doc_counts()),
         Values::Multi(codes) => (codes.array(), codes.is_ordered(), codes.doc_counts()),
-        Values::Raw(_) => return,
+        Values::Raw(_) | Values::Bytes(_) => return,
     };
     let Some(counts) = counts.filter(|_| ordered) else {
         return;
@@ -185,7 +185,7 @@ fn all_codes(view: &SegmentView, name: &str) -> Vec<u32> {
     codes.collect()
 }
 
-fn form(view: &SegmentView, name: &str) -> &'static str {
+pub(super) fn form(view: &SegmentView, name: &str) -> &'static str {
     match view.column(name).unwrap().unwrap().values() {
         Values::Dictionary(dictionary) => match dictionary.codes(0..1) {
             Codes::U8(_) => "codes u8",
@@ -193,6 +193,8 @@ fn form(view: &SegmentView, name: &str) -> &'static str {
             Codes::U32(_) => "codes u32",
         },
         Values::Multi(_) => "several",
+        Values::Bytes(_) => "texts",
+        Values::Raw(raw) if raw.sparse().is_some() => "sparse",
         Values::Raw(raw) => match raw.values(0..1) {
             RawValues::U8 { .. } => "u8",
             RawValues::U16 { .. } => "u16",
