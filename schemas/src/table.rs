@@ -101,6 +101,22 @@ impl ColumnSpec {
     }
 }
 
+impl ColumnSpec {
+    /// Numbers without a dictionary, whatever indexes the column has.
+    pub fn stays_raw(&self) -> bool {
+        let is_number = matches!(
+            self.data_type,
+            DataType::Int
+                | DataType::Long
+                | DataType::Float
+                | DataType::Double
+                | DataType::Boolean
+                | DataType::Timestamp
+        );
+        self.no_dictionary && is_number && !self.multi_value
+    }
+}
+
 /// A filter for each segment that tells which values are surely not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BloomFilterSpec {

@@ -5,10 +5,12 @@
 //! asks for a code of another column panics. Everything is little endian.
 
 pub mod blocks;
+pub mod bloom;
 pub mod dictionary;
 pub mod forward;
 pub mod inverted;
 pub mod null;
+pub mod range;
 pub mod sketch;
 pub mod sorted;
 

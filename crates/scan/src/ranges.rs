@@ -12,6 +12,8 @@ use datafusion::physical_expr::expressions::{
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
+pub(crate) use index::range::order_key;
+
 use crate::calendar::Unit;
 
 /// Disjoint, ascending, both ends included.
@@ -102,13 +104,6 @@ impl RangeSet {
             .iter()
             .any(|range| range.0 <= low && high <= range.1)
     }
-}
-
-/// Ascends as comparisons of floats do: -NaN, -∞, …, both zeros, …, ∞, NaN.
-pub(crate) fn order_key(value: f64) -> i64 {
-    let value = if value == 0.0 { 0.0 } else { value };
-    let bits = value.to_bits() as i64;
-    bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
 /// The values for which `expr` is true. All its columns are one, of type `own`.

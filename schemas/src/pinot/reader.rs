@@ -190,6 +190,15 @@ impl<'a> Node<'a> {
         objects
     }
 
+    /// The objects of a list whose faults another reader has told.
+    pub(super) fn object_list(&self, key: &str) -> Vec<&'a Map<String, Json>> {
+        let list = self.get(key).and_then(Json::as_array);
+        list.into_iter()
+            .flatten()
+            .filter_map(Json::as_object)
+            .collect()
+    }
+
     /// A list of strings, or one string.
     pub(super) fn texts(&self, key: &str, report: &mut Report) -> Vec<&'a str> {
         match self.get(key) {

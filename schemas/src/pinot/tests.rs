@@ -30,8 +30,7 @@ fn a_real_config() {
     let config = parse_table_config(CONFIG).unwrap();
     expect![[r#"{"/quotaa":{"value":1,"didYouMean":"quota"}}"#]]
         .assert_eq(&serde_json::to_string(&config.unrecognized).unwrap());
-    expect![[r#"["tableIndexConfig.rangeIndexColumns has no effect yet"]"#]]
-        .assert_eq(&format!("{:?}", config.warnings));
+    expect!["[]"].assert_eq(&format!("{:?}", config.warnings));
     expect![[r#"/quotaa: unknown key; did you mean `quota`?"#]].assert_eq(
         &parse_table_config_with(CONFIG, UnknownKeys::Refuse)
             .unwrap_err()
@@ -277,4 +276,51 @@ fn a_schema_that_would_store_other_data_is_refused() {
         complexFieldSpecs: not supported; use dimensionFieldSpecs or dateTimeFieldSpecs
         $: column `a` is defined twice"#]]
     .assert_eq(&parse_schema(bad).unwrap_err().0.join("\n"));
+}
+
+#[test]
+fn indexes_of_columns_come_from_lists_and_from_fields() {
+    let schema = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"id","dataType":"LONG"},
+      {"name":"city","dataType":"STRING"}],"metricFieldSpecs":[{"name":"price","dataType":"DOUBLE"}],
+      "dateTimeFieldSpecs":[{"name":"ts","dataType":"TIMESTAMP","format":"TIMESTAMP","granularity":"1:MILLISECONDS"}]}"#;
+    let schema = parse_schema(schema).unwrap().value;
+    let table = |indexes: &str, fields: &str| {
+        let config = format!(
+            r#"{{"tableName":"t","tableType":"OFFLINE","segmentsConfig":{{}},
+            "tableIndexConfig":{{{indexes}}},"fieldConfigList":[{fields}]}}"#
+        );
+        let id = TableId::from_bytes(&[1; 16]).unwrap();
+        parse_table(&config, Some(&schema), id, UnknownKeys::Collect)
+    };
+    let parsed = table(
+        r#""rangeIndexColumns":["price"],"bloomFilterColumns":["city","id"],
+           "bloomFilterConfigs":{"id":{"fpp":0.01,"maxSizeInBytes":4096}}"#,
+        r#"{"name":"id","indexes":{"range":{},"bloom":{"disabled":true}}},
+           {"name":"ts","indexTypes":["TIMESTAMP"],"timestampConfig":{"granularities":["DAY","month"]}}"#,
+    )
+    .unwrap();
+    expect!["[]"].assert_eq(&format!("{:?}", parsed.warnings));
+    let column = |name: &str| parsed.value.spec.column(name).unwrap();
+    assert!(column("price").range_index && column("id").range_index && !column("city").range_index);
+    let bloom = |name: &str| {
+        column(name)
+            .bloom_filter
+            .map(|b| (b.false_positives, b.bytes_max))
+    };
+    assert_eq!(bloom("id"), Some((0.01, 4096)));
+    assert_eq!(bloom("city"), Some((0.05, 1 << 20)));
+    use crate::table::TimeGranularity::{Day, Month};
+    assert_eq!(column("ts").timestamp_index, [Day, Month]);
+    let faults = table(
+        r#""rangeIndexColumns":["nobody"]"#,
+        r#"{"name":"city","indexes":{"bloom":{"fpp":2}}},
+           {"name":"id","timestampConfig":{"granularities":["DAY","FORTNIGHT"]}}"#,
+    )
+    .unwrap_err();
+    expect![[r#"
+        fieldConfigList[0].indexes.bloom.fpp: a number between 0 and 1 was expected
+        fieldConfigList[1].timestampConfig.granularities: `FORTNIGHT` is no granularity: MILLISECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR
+        tableIndexConfig.rangeIndexColumns: there is no column `nobody`
+        fieldConfigList[1].timestampConfig: column `id` is LONG, which has no time buckets"#]]
+    .assert_eq(&faults.0.join("\n"));
 }

@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use index::inverted::InvertedReader;
+use index::range::{Buckets, RangeReader};
 use roaring::RoaringBitmap;
 use segment::BLOCK_ROWS;
-use segment::view::Nulls;
+use segment::view::{DictionaryColumn, Nulls, RawColumn};
 
+use super::codes::code_at;
 use super::conjunct::{Access, Conjunct};
+use super::raw::key_at;
 use crate::columns::external;
+use crate::ranges::RangeSet;
 
 /// A document of a posting list, from the file into a mask.
 const POSTED_NS: f64 = 2.0;
@@ -39,16 +43,56 @@ pub(super) struct Candidate<'a> {
 #[derive(Debug)]
 pub(super) struct ByIndex<'a> {
     pub(super) told: String,
-    pub(super) documents: Lists,
+    pub(super) documents: Lists<'a>,
     /// Null rows are among the documents and do not match.
     pub(super) nulls: Option<Nulls<'a>>,
 }
 
 #[derive(Debug)]
-pub(super) enum Lists {
+pub(super) enum Lists<'a> {
     Sorted(Vec<Range<u32>>),
     /// Codes in ranges.
     Inverted(Arc<InvertedReader>, Vec<(u32, u32)>),
+    Range {
+        reader: Arc<RangeReader>,
+        buckets: Buckets,
+        set: RangeSet,
+        probe: Probe<'a>,
+    },
+}
+
+/// Where the value of a document is looked up, in the terms of the index.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Probe<'a> {
+    Codes(DictionaryColumn<'a>),
+    Values(RawColumn<'a>),
+}
+
+impl Probe<'_> {
+    fn key(self, document: u32) -> i64 {
+        match self {
+            Self::Codes(column) => code_at(column.codes(document..document + 1), 0).into(),
+            Self::Values(column) => key_at(column.values(document..document + 1), 0),
+        }
+    }
+}
+
+impl ByIndex<'_> {
+    /// How many it names.
+    pub(super) fn documents_about(&self) -> f64 {
+        match &self.documents {
+            Lists::Sorted(ranges) => {
+                let rows = ranges
+                    .iter()
+                    .map(|range| f64::from(range.end - range.start));
+                rows.sum()
+            }
+            Lists::Inverted(..) => f64::INFINITY,
+            Lists::Range { buckets, .. } => {
+                buckets.whole_docs as f64 + buckets.touched_docs as f64 / 2.0
+            }
+        }
+    }
 }
 
 impl<'a> Candidate<'a> {
@@ -68,6 +112,11 @@ impl<'a> Candidate<'a> {
                         .map(|(low, high)| u64::from(high - low) + 1)
                         .sum();
                     lists as f64 * LIST_NS + self.estimate * POSTED_NS
+                }
+                Lists::Range { buckets, .. } => {
+                    let lists = (buckets.whole.len() + buckets.touched.len()) as f64 * LIST_NS;
+                    let looked_at = buckets.touched_docs as f64 * (POSTED_NS + PROBED_NS);
+                    lists + buckets.whole_docs as f64 * POSTED_NS + looked_at
                 }
             },
         }
@@ -119,6 +168,17 @@ impl<'a> Candidate<'a> {
             Lists::Inverted(reader, codes) => {
                 let codes = codes.iter().flat_map(|(low, high)| *low..=*high);
                 reader.docs_of_any(codes).map_err(external)?
+            }
+            Lists::Range {
+                reader,
+                buckets,
+                set,
+                probe,
+            } => {
+                let whole = reader.docs_of(&buckets.whole).map_err(external)?;
+                let touched = reader.docs_of(&buckets.touched).map_err(external)?;
+                let touched = touched.iter().filter(|row| set.contains(probe.key(*row)));
+                whole | touched.collect::<RoaringBitmap>()
             }
         };
         let documents = match index.nulls {

@@ -10,6 +10,7 @@ mod candidate;
 mod codes;
 mod conjunct;
 mod plan;
+mod prune;
 mod raw;
 mod solve;
 mod text;
@@ -24,6 +25,7 @@ use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
+use index::range::RangeReader;
 use schemas::TableSpec;
 use schemas::proto::{IndexKind, NullMode, ScanOptions};
 use segment::view::{DictionaryColumn, RawColumn, Values};
@@ -31,7 +33,7 @@ use segment::{BLOCK_ROWS, SegmentView};
 
 pub(crate) use self::conjunct::{Conjunct, next_block};
 
-use self::candidate::{ByIndex, Candidate, Lists};
+use self::candidate::{ByIndex, Candidate, Lists, Probe};
 use self::codes::CodeSet;
 use self::conjunct::Access;
 use self::plan::Part;
@@ -79,6 +81,9 @@ impl<'a> Compiler<'a, '_> {
             return Ok(Compiled::Never);
         }
         let tree = Tree::of_all(filters)?;
+        if self.is_absent(&tree)? {
+            return Ok(Compiled::Never);
+        }
         let rows = f64::from(self.view.row_count());
         let part = self.all(std::slice::from_ref(&tree), rows)?;
         Ok(match part {
@@ -122,7 +127,7 @@ impl<'a> Compiler<'a, '_> {
                         solver.dictionary = Some(dictionary);
                         self.by_code(tree, &solver, dictionary, stored)
                     }
-                    Values::Raw(values) => Ok(self.by_value(tree, &solver, values, stored)),
+                    Values::Raw(values) => self.by_value(tree, &solver, values, stored),
                     Values::Multi(_) | Values::Bytes(_) => Ok(Decided::Parts),
                 }
             }
@@ -188,16 +193,16 @@ impl<'a> Compiler<'a, '_> {
         solver: &Solver<'_, '_>,
         values: RawColumn<'a>,
         stored: &Stored<'a>,
-    ) -> Decided<'a> {
+    ) -> Result<Decided<'a>> {
         let Some(Solved { set, null_matches }) = solver.solve(tree) else {
-            return Decided::Parts;
+            return Ok(Decided::Parts);
         };
         let Stored { column, nulls } = *stored;
         let rows = self.view.row_count();
         let blocks = rows.div_ceil(BLOCK_ROWS);
         let name = solver.schema.field(0).name();
         if let Some(decided) = self.by_nulls(&set, null_matches, stored, name) {
-            return decided;
+            return Ok(decided);
         }
         let zones = self.options.uses(name, IndexKind::Zone);
         let (mut none, mut all, mut estimate) = (0, 0, 0.0);
@@ -215,16 +220,22 @@ impl<'a> Compiler<'a, '_> {
         let never = none == blocks && !null_matches;
         if never || (all == blocks && (nulls.is_none() || null_matches)) {
             self.counters.index(format!("zone({name})"));
-            return if never {
-                Decided::Never
-            } else {
-                Decided::Always
-            };
+            return Ok(match never {
+                true => Decided::Never,
+                false => Decided::Always,
+            });
         }
         let looked_at = 1.0 - f64::from(none + all) / f64::from(blocks.max(1));
         let sample = values.values(0..rows.min(1));
+        let by_index = match null_matches {
+            true => None,
+            false => self.range_index(&set, Probe::Values(values), stored, name)?,
+        };
+        if let Some(exact) = by_index.as_ref().map(ByIndex::documents_about) {
+            estimate = exact;
+        }
         let index = if none + all > 0 { "zone" } else { "scan" };
-        Decided::Rows(Box::new(Candidate {
+        Ok(Decided::Rows(Box::new(Candidate {
             told: format!("{index}({name})"),
             estimate,
             is_exact: false,
@@ -237,7 +248,30 @@ impl<'a> Compiler<'a, '_> {
                 null_matches,
                 zones,
             },
-            by_index: None,
+            by_index,
+        })))
+    }
+
+    fn range_index(
+        &self,
+        set: &RangeSet,
+        probe: Probe<'a>,
+        stored: &Stored<'a>,
+        name: &str,
+    ) -> Result<Option<ByIndex<'a>>> {
+        if !self.options.uses(name, IndexKind::Range) {
+            return Ok(None);
+        }
+        let reader = stored.column.index::<RangeReader>().map_err(external)?;
+        Ok(reader.map(|reader| ByIndex {
+            told: format!("range({name})"),
+            documents: Lists::Range {
+                buckets: reader.find(set.ranges()),
+                reader,
+                set: set.clone(),
+                probe,
+            },
+            nulls: stored.nulls,
         }))
     }
 
@@ -355,15 +389,20 @@ impl<'a> Compiler<'a, '_> {
                 nulls,
             }));
         }
-        if dictionary.doc_counts().is_none() || !self.options.uses(name, IndexKind::Inverted) {
-            return Ok(None);
+        if dictionary.doc_counts().is_some() && self.options.uses(name, IndexKind::Inverted) {
+            let inverted = column.inverted().map_err(external)?;
+            if let Some(reader) = inverted {
+                return Ok(Some(ByIndex {
+                    told: format!("inverted({name})"),
+                    documents: Lists::Inverted(reader, codes.ranges().to_vec()),
+                    nulls,
+                }));
+            }
         }
-        let inverted = column.inverted().map_err(external)?;
-        Ok(inverted.map(|reader| ByIndex {
-            told: format!("inverted({name})"),
-            documents: Lists::Inverted(reader, codes.ranges().to_vec()),
-            nulls,
-        }))
+        let set = codes.ranges().iter();
+        let set = set.map(|(low, high)| (i64::from(*low), i64::from(*high)));
+        let set = RangeSet::of_any(set.collect());
+        self.range_index(&set, Probe::Codes(*dictionary), stored, name)
     }
 }
 

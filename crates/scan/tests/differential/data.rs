@@ -71,7 +71,13 @@ pub(crate) fn spec() -> TableSpec {
         ColumnSpec::new("label", T::String, Dimension),
     ];
     for column in &mut columns {
-        column.inverted_index = ["city", "code"].contains(&column.name.as_str());
+        let name = column.name.as_str();
+        column.inverted_index = ["city", "code"].contains(&name);
+        column.range_index = ["price", "wide", "far", "delay", "ratio"].contains(&name);
+        column.no_dictionary = ["delay", "ratio"].contains(&name);
+        column.bloom_filter = ["city", "wide", "label"]
+            .contains(&name)
+            .then(Default::default);
         column.not_null = column.name == "distance";
     }
     TableSpec {

@@ -143,7 +143,15 @@ fn general() -> ScanOptions {
 
 /// Without an index that is drawn, and its name.
 fn skipping(random: &mut Random) -> (ScanOptions, &'static str) {
-    let index = random.pick(&["dictionary", "sorted", "inverted", "zone", "null"]);
+    let index = random.pick(&[
+        "dictionary",
+        "sorted",
+        "inverted",
+        "range",
+        "bloom",
+        "zone",
+        "null",
+    ]);
     let mut options = ScanOptions::default();
     options.skip_indexes(&format!("*={index}")).unwrap();
     (options, index)
@@ -201,7 +209,15 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
     assert_eq!(with.native + with.fallback, aggregates, "{with:?}");
     assert_eq!(without.fallback, aggregates, "{without:?}");
     assert!(with.pruned > 0, "{with:?}");
-    let indexes = ["sorted", "inverted", "dictionary", "zone", "scan"];
+    let indexes = [
+        "sorted",
+        "inverted",
+        "range",
+        "bloom",
+        "dictionary",
+        "zone",
+        "scan",
+    ];
     for index in indexes {
         assert!(with.indexes.contains(index), "{index} of {with:?}");
     }

@@ -3,19 +3,40 @@
 //!
 //! Invariant: the bytes depend on the key and the rows alone, so both ways give the same index.
 
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
+    DataType as ArrowType, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType,
+};
+use index::bloom::{BloomWriter, hash};
 use index::inverted::Postings;
+use index::range::{RangeWriter, order_key};
 use schemas::TableSpec;
 
 use crate::SegmentError;
-use crate::column::{Codes, Values};
+use crate::column::{Codes, DictionaryColumn, RawColumn, RawValues, Values};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
 /// The indexes that the table asks for. Column by column, in the order of the schema.
 pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
     let mut keys = Vec::new();
     for column in &spec.columns {
-        if column.inverted_index {
-            keys.push(IndexKey::of_column(IndexKind::Inverted, &column.name));
+        let mut want = |kind| keys.push(IndexKey::of_column(kind, &column.name));
+        let stays_raw = column.stays_raw();
+        if column.inverted_index && !stays_raw {
+            want(IndexKind::Inverted);
+        }
+        // Over raw values it finds single values as well.
+        if column.range_index || (column.inverted_index && stays_raw) {
+            want(IndexKind::Range);
+        }
+        if let Some(bloom) = column.bloom_filter {
+            keys.push(IndexKey {
+                parameters: serde_json::json!({
+                    "falsePositives": bloom.false_positives,
+                    "bytesMax": bloom.bytes_max,
+                }),
+                ..IndexKey::of_column(IndexKind::Bloom, &column.name)
+            });
         }
     }
     keys
@@ -26,6 +47,8 @@ pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
 pub fn build(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
     match key.kind {
         IndexKind::Inverted => inverted(view, key),
+        IndexKind::Range => range(view, key),
+        IndexKind::Bloom => bloom(view, key),
         _ => Ok(None),
     }
 }
@@ -36,11 +59,8 @@ fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, 
     };
     let postings = match column.values() {
         Values::Dictionary(dictionary) => {
-            let mut all = Vec::with_capacity(view.row_count() as usize);
-            for rows in blocks(view.row_count()) {
-                extend(&mut all, dictionary.codes(rows));
-            }
-            Postings::from_codes(&all, dictionary.cardinality())
+            let codes = codes_of(&dictionary, view.row_count());
+            Postings::from_codes(&codes, dictionary.cardinality())
         }
         Values::Multi(multi) => {
             let entries = blocks(view.row_count()).map(|rows| multi.entries(rows));
@@ -60,6 +80,142 @@ fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, 
         Values::Raw(_) | Values::Bytes(_) => return Ok(None),
     };
     Ok(Some(vec![index::inverted::serialize(&postings)?]))
+}
+
+fn codes_of(dictionary: &DictionaryColumn<'_>, row_count: u32) -> Vec<u32> {
+    let mut all = Vec::with_capacity(row_count as usize);
+    for rows in blocks(row_count) {
+        extend(&mut all, dictionary.codes(rows));
+    }
+    all
+}
+
+fn range(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    let Some(column) = view.column(&key.columns[0])? else {
+        return Ok(None);
+    };
+    let keys = match column.values() {
+        Values::Dictionary(dictionary) => {
+            let codes = codes_of(&dictionary, view.row_count());
+            codes.into_iter().map(i64::from).collect()
+        }
+        Values::Raw(raw) => match keys_of(&raw, view.row_count()) {
+            Some(keys) => keys,
+            None => return Ok(None),
+        },
+        Values::Multi(_) | Values::Bytes(_) => return Ok(None),
+    };
+    let writer = RangeWriter::new(&keys);
+    Ok(Some(vec![index::range::serialize(&writer)?]))
+}
+
+/// The values of a raw column as ranges number them. `None`: they need more than 64 bits.
+fn keys_of(raw: &RawColumn<'_>, row_count: u32) -> Option<Vec<i64>> {
+    let mut keys: Vec<i64> = Vec::with_capacity(row_count as usize);
+    for rows in blocks(row_count) {
+        match raw.values(rows) {
+            RawValues::U8 { base, values } => {
+                keys.extend(values.iter().map(|value| base + i64::from(*value)));
+            }
+            RawValues::U16 { base, values } => {
+                keys.extend(values.iter().map(|value| base + i64::from(*value)));
+            }
+            RawValues::U32 { base, values } => {
+                let key = |value: &u32| base.wrapping_add(i64::from(*value));
+                keys.extend(values.iter().map(key));
+            }
+            RawValues::I32(values) => keys.extend(values.iter().map(|value| i64::from(*value))),
+            RawValues::I64(values) => keys.extend_from_slice(values),
+            RawValues::F32(values) => {
+                keys.extend(values.iter().map(|value| order_key(f64::from(*value))));
+            }
+            RawValues::F64(values) => keys.extend(values.iter().map(|value| order_key(*value))),
+            RawValues::Sequence { first, count } => keys.extend((first..).take(count)),
+            RawValues::I256(_) => return None,
+        }
+    }
+    Some(keys)
+}
+
+fn bloom(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    let Some(column) = view.column(&key.columns[0])? else {
+        return Ok(None);
+    };
+    let hashes = match column.values() {
+        Values::Dictionary(dictionary) => hashes_of(&dictionary.array()),
+        Values::Multi(multi) => hashes_of(&multi.array()),
+        Values::Raw(raw) => keys_of(&raw, view.row_count()).map(|keys| {
+            let hashes = keys.iter().map(|key| hash(&key.to_le_bytes()));
+            distinct(hashes.collect())
+        }),
+        Values::Bytes(texts) => {
+            let mut all = Some(Vec::with_capacity(view.row_count() as usize));
+            for rows in blocks(view.row_count()) {
+                let hashes = hashes_of(&texts.array(rows)?);
+                all = all.zip(hashes).map(|(mut all, hashes)| {
+                    all.extend(hashes);
+                    all
+                });
+            }
+            all.map(distinct)
+        }
+    };
+    let Some(hashes) = hashes else {
+        return Ok(None);
+    };
+    let share = key.parameters["falsePositives"].as_f64().unwrap_or(0.05);
+    let bytes_max = key.parameters["bytesMax"].as_u64().unwrap_or(1 << 20);
+    let mut writer = BloomWriter::new(hashes.len() as u64, share, bytes_max);
+    hashes.into_iter().for_each(|hash| writer.add(hash));
+    Ok(Some(vec![index::bloom::serialize(&writer)]))
+}
+
+fn distinct(mut hashes: Vec<u64>) -> Vec<u64> {
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
+/// Of values. `None`: the filter knows nothing of such.
+fn hashes_of(values: &ArrayRef) -> Option<Vec<u64>> {
+    let of = |key: i64| hash(&key.to_le_bytes());
+    Some(match values.data_type() {
+        ArrowType::Utf8View => {
+            let values = values.as_string_view().iter().flatten();
+            values.map(|value| hash(value.as_bytes())).collect()
+        }
+        ArrowType::BinaryView => {
+            let values = values.as_binary_view().iter().flatten();
+            values.map(hash).collect()
+        }
+        ArrowType::Int32 => {
+            let values = values.as_primitive::<Int32Type>().values().iter();
+            values.map(|value| of(i64::from(*value))).collect()
+        }
+        ArrowType::Int64 => {
+            let values = values.as_primitive::<Int64Type>().values().iter();
+            values.map(|value| of(*value)).collect()
+        }
+        ArrowType::Timestamp(..) => {
+            let values = values.as_primitive::<TimestampMillisecondType>();
+            values.values().iter().map(|value| of(*value)).collect()
+        }
+        ArrowType::Float32 => {
+            let values = values.as_primitive::<Float32Type>().values().iter();
+            values
+                .map(|value| of(order_key(f64::from(*value))))
+                .collect()
+        }
+        ArrowType::Float64 => {
+            let values = values.as_primitive::<Float64Type>().values().iter();
+            values.map(|value| of(order_key(*value))).collect()
+        }
+        ArrowType::Boolean => {
+            let values = values.as_boolean().values().iter();
+            values.map(|value| of(i64::from(value))).collect()
+        }
+        _ => return None,
+    })
 }
 
 fn extend(all: &mut Vec<u32>, codes: Codes<'_>) {

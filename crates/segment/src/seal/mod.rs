@@ -172,7 +172,7 @@ fn choice_of(spec: &TableSpec, column: &Column) -> Choice {
             false => Choice::Smaller,
         };
     }
-    if sorted || found.inverted_index {
+    if sorted || (found.inverted_index && !found.stays_raw()) {
         return Choice::Dictionary { sorted };
     }
     if codes_may_pay(found) {

@@ -9,7 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use index::CorruptIndex;
+use index::bloom::BloomReader;
 use index::inverted::InvertedReader;
+use index::range::RangeReader;
 use serde_json::Value;
 
 use super::SealedSegment;
@@ -132,6 +134,8 @@ impl Index {
     pub(crate) fn verify(&self, segment: &SealedSegment) -> Result<(), SegmentError> {
         match self.footer.key.kind {
             IndexKind::Inverted => self.open::<InvertedReader>(segment).map(drop),
+            IndexKind::Range => self.open::<RangeReader>(segment).map(drop),
+            IndexKind::Bloom => self.open::<BloomReader>(segment).map(drop),
             _ => self.buffers().map(drop),
         }
     }
@@ -146,5 +150,35 @@ impl IndexReader for InvertedReader {
 
     fn fits(&self, shape: IndexShape) -> bool {
         (Some(self.cardinality()), self.doc_count()) == (shape.cardinality, shape.rows)
+    }
+}
+
+impl IndexReader for RangeReader {
+    const KIND: IndexKind = IndexKind::Range;
+
+    fn open(parts: IndexParts<'_>) -> Result<Self, CorruptIndex> {
+        Self::open(parts.single()?)
+    }
+
+    fn fits(&self, shape: IndexShape) -> bool {
+        let are_codes = match (self.bounds(), shape.cardinality) {
+            (Some((least, greatest)), Some(cardinality)) => {
+                least >= 0 && greatest < i64::from(cardinality)
+            }
+            _ => true,
+        };
+        are_codes && self.doc_count() == shape.rows
+    }
+}
+
+impl IndexReader for BloomReader {
+    const KIND: IndexKind = IndexKind::Bloom;
+
+    fn open(parts: IndexParts<'_>) -> Result<Self, CorruptIndex> {
+        Self::open(parts.single()?)
+    }
+
+    fn fits(&self, _: IndexShape) -> bool {
+        true
     }
 }

@@ -1,16 +1,19 @@
 //! Pinot's table config, and the [`TableSpec`] that it makes together with a schema.
 
+mod column_indexes;
 mod fit;
 mod keys;
 mod stream;
 mod unsupported;
 
-use serde_json::Map;
+use serde_json::{Map, Value as Json};
 
 use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
 use crate::table::{FlushLimits, Retention, StreamSpec, TableSpec};
+
+use column_indexes::ColumnIndexes;
 
 pub use fit::table_spec;
 
@@ -25,6 +28,7 @@ pub struct TableConfig {
     sorted_column: Option<String>,
     inverted: Vec<Marked>,
     no_dictionary: Vec<Marked>,
+    column_indexes: ColumnIndexes,
     retention: Retention,
     stream: Option<StreamSpec>,
     flush: FlushLimits,
@@ -130,6 +134,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     };
     let (mut inverted, mut no_dictionary) = (Vec::new(), Vec::new());
     field_configs(node, &mut inverted, &mut no_dictionary, report);
+    let column_indexes = ColumnIndexes::read(node, indexes, report);
     inverted.extend(marked(indexes, "invertedIndexColumns", report));
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let sorted = indexes.texts("sortedColumn", report);
@@ -155,6 +160,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         sorted_column: sorted.first().map(|name| (*name).to_owned()),
         inverted,
         no_dictionary,
+        column_indexes,
         retention,
         stream,
         flush,
@@ -262,12 +268,14 @@ fn field_configs(
             .collect();
         kinds.extend(field.text("indexType", report).map(str::to_lowercase));
         if let Some(indexes) = field.object("indexes", report) {
-            kinds.extend(indexes.keys().cloned());
+            let is_on = |(_, options): &(&String, &Json)| options["disabled"] != Json::Bool(true);
+            kinds.extend(indexes.iter().filter(is_on).map(|(kind, _)| kind.clone()));
         }
         for kind in kinds {
             match kind.as_str() {
                 "inverted" => inverted.push(mark("name")),
                 "sorted" | "dictionary" | "forward" | "null" => {}
+                "range" | "bloom" | "timestamp" => {}
                 other => report.warn_without_effect(&format!("{path}: index `{other}`")),
             }
         }

@@ -43,7 +43,7 @@ const REFUSED: [(&str, &str, &str); 12] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 32] = [
+const WITHOUT_EFFECT: [(&str, &str); 29] = [
     ("", "tierConfigs"),
     ("", "quota"),
     ("", "query"),
@@ -60,9 +60,6 @@ const WITHOUT_EFFECT: [(&str, &str); 32] = [
     ("segmentsConfig", "deletedSegmentsRetentionPeriod"),
     ("segmentsConfig", "minimizeDataMovement"),
     ("dimensionTableConfig", "disablePreload"),
-    ("tableIndexConfig", "rangeIndexColumns"),
-    ("tableIndexConfig", "bloomFilterColumns"),
-    ("tableIndexConfig", "bloomFilterConfigs"),
     ("tableIndexConfig", "jsonIndexColumns"),
     ("tableIndexConfig", "jsonIndexConfigs"),
     ("tableIndexConfig", "noDictionaryConfig"),
