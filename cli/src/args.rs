@@ -43,6 +43,13 @@ pub enum Command {
     /// Show the ledger that proves that every offset was taken exactly once
     #[command(after_help = "Example:\n  tannin prove flights")]
     Prove(ProveArgs),
+    /// Look into a segment file, or verify every byte of it
+    #[command(after_help = "Example:\n  \
+                      tannin segment inspect tannin-data/segments/*/0/0-1a2b3c4d.seg")]
+    Segment {
+        #[command(subcommand)]
+        action: SegmentAction,
+    },
     /// Print the documented default settings, or check a settings file
     #[command(after_help = "Example:\n  tannin config print > node.toml")]
     Config {
@@ -52,6 +59,23 @@ pub enum Command {
     /// Print the version
     #[command(after_help = "Example:\n  tannin version")]
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SegmentAction {
+    /// Show columns, encodings, bytes, ranges and indexes
+    Inspect(SegmentArgs),
+    /// Read every byte, and tell whether the file is whole
+    Verify(SegmentArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SegmentArgs {
+    /// A `.seg` file
+    pub file: PathBuf,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

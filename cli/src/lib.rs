@@ -36,6 +36,7 @@ pub fn run(cli: Cli) -> Result<()> {
     arm_failpoints()?;
     match cli.command {
         Command::Config { action } => return commands::config::run(action),
+        Command::Segment { action } => return commands::segment::run(action),
         Command::Version => {
             println!("tannin {}", env!("CARGO_PKG_VERSION"));
             return Ok(());
@@ -56,7 +57,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Table(args) => commands::table::run(args).await,
             Command::Import(args) => commands::import::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,
-            Command::Config { .. } | Command::Version => Ok(()),
+            Command::Config { .. } | Command::Segment { .. } | Command::Version => Ok(()),
         }
     });
     runtime.shutdown_background();

@@ -5,6 +5,7 @@ mod create;
 pub(crate) mod import;
 mod prompt;
 pub(crate) mod prove;
+pub(crate) mod segment;
 pub(crate) mod sql;
 pub(crate) mod start;
 pub(crate) mod table;

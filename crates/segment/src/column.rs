@@ -435,6 +435,35 @@ pub enum Zone {
     F64 { min: f64, max: f64 },
 }
 
+impl Zone {
+    /// What holds the values of both; `None` when they are of different types.
+    pub fn and(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (
+                Self::I64 { min, max },
+                Self::I64 {
+                    min: low,
+                    max: high,
+                },
+            ) => Some(Self::I64 {
+                min: min.min(low),
+                max: max.max(high),
+            }),
+            (
+                Self::F64 { min, max },
+                Self::F64 {
+                    min: low,
+                    max: high,
+                },
+            ) => Some(Self::F64 {
+                min: min.min(low),
+                max: max.max(high),
+            }),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Nulls<'a> {
     row_count: u32,

@@ -12,6 +12,7 @@ mod column;
 mod container;
 mod defaults;
 mod error;
+pub mod inspect;
 mod mutable;
 mod pack;
 mod prefix;

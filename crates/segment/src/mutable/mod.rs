@@ -23,10 +23,8 @@ pub(crate) use column::{Column, Values};
 use crate::SegmentError;
 use crate::defaults::DefaultValue;
 use crate::rejected::{RejectedLog, RejectedRow};
+use crate::sealed::ROWS_MAX;
 use crate::view::{STORED_VIRTUAL, Segment, SegmentView};
-
-/// `$docId` is an INT.
-const ROWS_MAX: usize = i32::MAX as usize;
 
 #[derive(Debug)]
 pub struct MutableSegment {
@@ -85,7 +83,7 @@ impl MutableSegment {
         self.check(batch)?;
         let mut writers = self.writer.lock();
         let first = self.row_count();
-        if first as usize + batch.num_rows() > ROWS_MAX {
+        if first as usize + batch.num_rows() > ROWS_MAX as usize {
             let what = format!("it has {first} rows");
             return Err(SegmentError::Full { what });
         }

@@ -13,6 +13,7 @@ use crate::container::{BufferRef, ColumnFooter, ContainerWriter, DictionaryFoote
 use crate::mutable::dictionary::DictionaryReader;
 use crate::mutable::multi::Multi;
 use crate::mutable::{Column, Values};
+use crate::sealed::forward::UUIDS_MAX;
 use crate::{BLOCK_ROWS, SegmentError};
 
 /// What the table wants of a column.
@@ -110,6 +111,12 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
         sorted: &SortedStrings<'_>,
     ) -> Result<DictionaryBuffers, SegmentError> {
         if data_type == DataType::Uuid {
+            if sorted.doc_counts.len() > UUIDS_MAX {
+                return Err(SegmentError::TooLarge(index::IndexTooLarge {
+                    what: "a dictionary of UUIDs",
+                    limit: UUIDS_MAX as u64 * 16,
+                }));
+            }
             let values = self.writer.add(&sorted.uuids());
             return Ok(DictionaryBuffers {
                 values,

@@ -18,7 +18,7 @@ use schemas::DataType;
 use schemas::arrow::arrow_type;
 
 use super::forward::{
-    CodesBuffer, DictionaryColumn, DictionaryValues, Forward, MultiColumn, Zones,
+    CodesBuffer, DictionaryColumn, DictionaryValues, Forward, MultiColumn, UUIDS_MAX, Zones,
 };
 use super::sparse::SparseColumn;
 use super::texts::{Form, TextColumn};
@@ -59,6 +59,10 @@ impl Column {
 
     pub(crate) fn data_type(&self) -> DataType {
         self.footer.data_type
+    }
+
+    pub(crate) fn footer(&self) -> &ColumnFooter {
+        &self.footer
     }
 
     pub(crate) fn is_multi_value(&self) -> bool {
@@ -108,11 +112,7 @@ impl Column {
             values: self.read_values()?,
             nulls,
             zones: self.read_zones()?,
-            code_zones: self.optional(
-                &self.footer.code_zones,
-                rows.div_ceil(BLOCK_ROWS) as usize * 2,
-                "zones of codes",
-            )?,
+            code_zones: self.read_code_zones()?,
             sorted_starts,
         })
     }
@@ -126,6 +126,22 @@ impl Column {
             }
             _ => self.optional(zones, count, "zones")?.map(Zones::I64),
         })
+    }
+
+    fn read_code_zones(&self) -> Result<Option<ScalarBuffer<u32>>, SegmentError> {
+        let part = "zones of codes";
+        let count = self.rows.div_ceil(BLOCK_ROWS) as usize * 2;
+        let zones = self.optional::<u32>(&self.footer.code_zones, count, part)?;
+        let (Some(pairs), Some(cardinality)) = (&zones, self.cardinality()) else {
+            return Ok(zones);
+        };
+        let is_zone = |pair: &[u32]| pair[0] <= pair[1] && pair[1] < cardinality;
+        match pairs.chunks_exact(2).all(is_zone) {
+            true => Ok(zones),
+            false => Err(self
+                .container
+                .corrupt(format!("{} are none", self.part(part)))),
+        }
     }
 
     fn read_values(&self) -> Result<Forward, SegmentError> {
@@ -143,6 +159,10 @@ impl Column {
                 self.checked("entries", || {
                     index::sorted::check(&offsets, self.rows, *entries)
                 })?;
+                if offsets.windows(2).any(|ends| ends[0] == ends[1]) {
+                    let what = format!("{} leave a row out", self.part("entries"));
+                    return Err(self.container.corrupt(what));
+                }
                 Forward::Multi(MultiColumn {
                     offsets,
                     dictionary: self.read_dictionary(dictionary, *entries as usize)?,
@@ -163,6 +183,11 @@ impl Column {
                 count,
                 values,
             } => {
+                // Zones bound the rows by the length of the file.
+                if self.footer.zones.is_none() {
+                    let what = format!("{} have no zones", self.part("sparse values"));
+                    return Err(self.container.corrupt(what));
+                }
                 let positions = self.numbers(positions, *count as usize, "positions")?;
                 let values = self.read_numbers(values, *count as usize)?;
                 let sparse = SparseColumn::new(*default, positions, values, self.rows);
@@ -185,11 +210,16 @@ impl Column {
                     values,
                 },
                 DataType::Int | DataType::Long | DataType::Timestamp | DataType::Boolean,
-            ) => match self.width(*width)? {
-                Width::One => Forward::U8(*base, self.numbers(values, count, part)?),
-                Width::Two => Forward::U16(*base, self.numbers(values, count, part)?),
-                Width::Four => Forward::U32(*base, self.numbers(values, count, part)?),
-            },
+            ) => {
+                let width = self.width(*width)?;
+                let values = match width {
+                    Width::One => Forward::U8(*base, self.numbers(values, count, part)?),
+                    Width::Two => Forward::U16(*base, self.numbers(values, count, part)?),
+                    Width::Four => Forward::U32(*base, self.numbers(values, count, part)?),
+                };
+                self.check_frame(*base, width, &values)?;
+                values
+            }
             (Encoding::Plain { values }, DataType::Int) => {
                 Forward::I32(self.numbers(values, count, part)?)
             }
@@ -210,6 +240,36 @@ impl Column {
                 return Err(self.container.corrupt(what));
             }
         })
+    }
+
+    /// No value is past the greatest of its type.
+    fn check_frame(&self, base: i64, width: Width, values: &Forward) -> Result<(), SegmentError> {
+        let (least, limit) = match self.footer.data_type {
+            DataType::Int => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            DataType::Boolean => (0, 1),
+            _ => (i64::MIN, i64::MAX),
+        };
+        let room = limit
+            .checked_sub(base)
+            .map_or(u64::MAX, |room| room.max(0) as u64);
+        let possible = u64::MAX >> (64 - 8 * width.bytes());
+        let fits = possible <= room || {
+            let greatest = match values {
+                Forward::U8(_, values) => values.iter().max().map(|value| u64::from(*value)),
+                Forward::U16(_, values) => values.iter().max().map(|value| u64::from(*value)),
+                Forward::U32(_, values) => values.iter().max().map(|value| u64::from(*value)),
+                _ => None,
+            };
+            greatest.unwrap_or(0) <= room
+        };
+        match fits && base >= least && base <= limit {
+            true => Ok(()),
+            false => Err(self.container.corrupt(format!(
+                "{} are no {}",
+                self.part("values"),
+                self.footer.data_type
+            ))),
+        }
     }
 
     fn read_blocks(
@@ -269,6 +329,7 @@ impl Column {
             Width::Four => CodesBuffer::U32(self.codes(footer, count)?),
         };
         let doc_counts = self.numbers(&footer.doc_counts, cardinality as usize, "counts")?;
+        self.check_counts(&doc_counts)?;
         Ok(DictionaryColumn {
             cardinality,
             codes,
@@ -276,6 +337,24 @@ impl Column {
             values: self.read_dictionary_values(footer)?,
             array: OnceLock::new(),
         })
+    }
+
+    /// Every row has one code, or else none more often than there are rows.
+    fn check_counts(&self, counts: &[u32]) -> Result<(), SegmentError> {
+        let fits = match &self.footer.encoding {
+            Encoding::Multi { .. } => counts.iter().all(|count| *count <= self.rows),
+            _ => {
+                let sum: u64 = counts.iter().map(|count| u64::from(*count)).sum();
+                sum == u64::from(self.rows)
+            }
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                let what = format!("{} are not those of its rows", self.part("counts"));
+                Err(self.container.corrupt(what))
+            }
+        }
     }
 
     fn codes<T>(
@@ -303,6 +382,10 @@ impl Column {
                 return self.read_strings(footer);
             }
             DataType::Uuid => {
+                if count > UUIDS_MAX {
+                    let what = format!("{} has {count} values", self.part(what));
+                    return Err(self.container.corrupt(what));
+                }
                 let bytes = self.numbers::<i128>(values, count, what)?;
                 return Ok(DictionaryValues::Uuids(bytes.into_inner()));
             }

@@ -56,7 +56,7 @@ impl Forward {
             Self::F64(values) => RawValues::F64(&values[rows]),
             Self::I256(values) => RawValues::I256(&values[rows]),
             Self::Sequence(first) => RawValues::Sequence {
-                first: first + rows.start as i64,
+                first: first.wrapping_add(rows.start as i64),
                 count: rows.len(),
             },
             Self::Sparse(sparse) => sparse.slice(rows),
@@ -161,9 +161,17 @@ fn views(offsets: &[u32], bytes: &[u8]) -> ScalarBuffer<u128> {
         .collect()
 }
 
-/// The texts of UUIDs of 16 bytes each.
+/// Views address their texts by 31 bits.
+pub(crate) const UUIDS_MAX: usize = i32::MAX as usize / UUID_TEXT_BYTES;
+
+/// The texts of UUIDs of 16 bytes each, at most [`UUIDS_MAX`].
 pub(crate) fn uuid_array(bytes: &[u8]) -> ArrayRef {
     let (uuids, _) = bytes.as_chunks::<16>();
+    assert!(
+        uuids.len() <= UUIDS_MAX,
+        "{} texts are too many",
+        uuids.len()
+    );
     let mut texts = Vec::with_capacity(uuids.len() * UUID_TEXT_BYTES);
     uuids
         .iter()

@@ -20,6 +20,9 @@ use crate::view::{Segment, SegmentView, describe};
 use column::Column;
 use index::Index;
 
+/// `$docId` is an INT.
+pub(crate) const ROWS_MAX: u32 = i32::MAX as u32;
+
 #[derive(Debug)]
 pub struct SealedSegment {
     container: Arc<Container>,
@@ -36,7 +39,7 @@ impl SealedSegment {
         spec: &TableSpec,
         expected_crc: u32,
     ) -> Result<Arc<Self>, SegmentError> {
-        let (container, footer) = Container::open::<Footer>(path, expected_crc)?;
+        let (container, footer) = Container::open::<Footer>(path, Some(expected_crc))?;
         if footer.id.table != spec.id {
             return Err(SegmentError::Misplaced {
                 path: path.to_owned(),
@@ -44,9 +47,22 @@ impl SealedSegment {
                 expected: format!("a segment of table {}", spec.id),
             });
         }
-        let segment = Self::new(container, footer);
+        let segment = Self::checked(container, footer)?;
         segment.check_types(spec)?;
         Ok(segment)
+    }
+
+    /// Any segment, whatever table it is of: to be looked at.
+    pub fn open_any(path: &Path) -> Result<Arc<Self>, SegmentError> {
+        let (container, footer) = Container::open::<Footer>(path, None)?;
+        Self::checked(container, footer)
+    }
+
+    fn checked(container: Container, footer: Footer) -> Result<Arc<Self>, SegmentError> {
+        if footer.rows > ROWS_MAX {
+            return Err(container.corrupt(format!("it claims {} rows", footer.rows)));
+        }
+        Ok(Self::new(container, footer))
     }
 
     fn check_types(&self, spec: &TableSpec) -> Result<(), SegmentError> {
@@ -174,6 +190,14 @@ impl SealedSegment {
         let bytes = self.container.buffer(buffer, "the rejected rows")?;
         rejected::from_bytes(&bytes)
             .ok_or_else(|| self.container.corrupt("its rejected rows cannot be read"))
+    }
+
+    pub(crate) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     pub(crate) fn indexes(&self) -> &[Index] {
