@@ -17,10 +17,12 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::i256;
+use index::bloom::BloomReader;
+use index::range::RangeReader;
 use proptest::prelude::*;
 use runtime::files::OsFiles;
 use schemas::arrow::{arrow_type, entry_field, ingest_schema};
-use schemas::table::{FlushLimits, Retention};
+use schemas::table::{BloomFilterSpec, FlushLimits, Retention};
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::inspect::inspect;
@@ -82,6 +84,11 @@ fn spec() -> TableSpec {
     ];
     for name in ["text", "tags", "numbers", "flag"] {
         find(&mut columns, name).inverted_index = true;
+    }
+    for name in ["long", "double", "text", "sparse"] {
+        let column = find(&mut columns, name);
+        column.range_index = true;
+        column.bloom_filter = Some(BloomFilterSpec::default());
     }
     for name in ["raw", "raw_id"] {
         find(&mut columns, name).no_dictionary = true;
@@ -355,6 +362,20 @@ fn read_column(view: &SegmentView, name: &str) -> Result<(), SegmentError> {
                 assert!(docs.max().is_none_or(|doc| doc < view.row_count()));
             }
         }
+    }
+    if let Some(ranges) = column.index::<RangeReader>()? {
+        for low in [i64::MIN, -1, 0, 100, i64::MAX] {
+            let found = ranges.find(&[(low, low.saturating_add(1 << 30))]);
+            for buckets in [found.whole, found.touched] {
+                if let Ok(docs) = ranges.docs_of(&buckets) {
+                    assert!(docs.max().is_none_or(|doc| doc < view.row_count()));
+                }
+            }
+        }
+    }
+    if let Some(bloom) = column.index::<BloomReader>()? {
+        let found = (0..128_u64).filter(|hash| bloom.may_have(hash << 57));
+        assert!(found.count() <= 128);
     }
     for code in 0..cardinality {
         let range = column.sorted_range(code);
