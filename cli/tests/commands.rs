@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -126,7 +127,7 @@ impl Quickstart {
     }
 }
 
-fn drain(mut from: impl std::io::Read) -> Vec<u8> {
+fn drain(mut from: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).unwrap();
     bytes
@@ -269,6 +270,112 @@ fn a_file_becomes_a_table() {
         "{}",
         err(&refused)
     );
+}
+
+#[test]
+fn several_values_a_row_and_uuids_come_back() {
+    let mut node = Quickstart::start(&["--empty"]);
+    let table = r#"{
+        "schema": {"schemaName": "posts", "enableColumnBasedNullHandling": true,
+            "dimensionFieldSpecs": [
+                {"name": "id", "dataType": "UUID"},
+                {"name": "tags", "dataType": "STRING", "singleValueField": false},
+                {"name": "marks", "dataType": "INT", "singleValueField": false}]},
+        "tableConfig": {"tableName": "posts", "tableType": "OFFLINE",
+            "segmentsConfig": {"replication": "1"}, "tenants": {}, "metadata": {},
+            "tableIndexConfig": {"nullHandlingEnabled": true, "invertedIndexColumns": ["tags"]}}}"#;
+    let controller = node.port("controller_http");
+    let created = post(&controller, "/v1/tables", table);
+    assert!(
+        created.contains(" 200 ") || created.contains(" 201 "),
+        "{created}"
+    );
+    let file = node.folder.path().join("posts.jsonl");
+    let rows = "{\"id\": \"0189D5E47CDE7A0BB2DB8F1E0F1E2D3C\", \"tags\": [\"a\", \"b\"], \
+                \"marks\": 7}\n{\"tags\": [], \"marks\": [1, null, 2]}\n";
+    std::fs::write(&file, rows).unwrap();
+    let imported = node.run(&["import", file.to_str().unwrap()]);
+    assert!(imported.status.success(), "{}", err(&imported));
+    let answer = node.run(&[
+        "sql",
+        "--format=json",
+        "SELECT * FROM posts ORDER BY $docId",
+    ]);
+    assert_eq!(
+        out(&answer),
+        "{\"id\":\"0189d5e4-7cde-7a0b-b2db-8f1e0f1e2d3c\",\"tags\":[\"a\",\"b\"],\"marks\":[7]}\n\
+         {\"id\":null,\"tags\":null,\"marks\":[1,2]}\n",
+        "{}",
+        err(&answer)
+    );
+    // Pinot's door, without null handling: defaults in the place of nulls.
+    let broker = node.port("broker_http");
+    let query = r#"{"sql": "SELECT id, tags, marks FROM posts ORDER BY $docId"}"#;
+    let answer = post(&broker, "/query/sql", query);
+    for wanted in [
+        r#""columnDataTypes":["UUID","STRING_ARRAY","INT_ARRAY"]"#,
+        r#"["00000000-0000-0000-0000-000000000000",["null"],[1,2]]"#,
+    ] {
+        assert!(answer.contains(wanted), "{answer}");
+    }
+}
+
+/// The whole answer to one request.
+fn post(address: &str, path: &str, body: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_segment_file_tells_what_it_holds_and_whether_it_is_whole() {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crates/segment/testdata/v2.seg"
+    );
+    let whole = tannin(&["segment", "verify", file]);
+    assert!(whole.status.success(), "{}", err(&whole));
+    assert!(out(&whole).contains("whole: 300 rows"), "{}", out(&whole));
+    let shown = out(&tannin(&["segment", "inspect", file]));
+    for wanted in [
+        "string_dimension",
+        "dictionary u8, sorted",
+        "lz4 blocks",
+        "inverted",
+    ] {
+        assert!(shown.contains(wanted), "{wanted} is not in\n{shown}");
+    }
+    let json = out(&tannin(&["segment", "inspect", file, "--json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let columns = json["columns"].as_array().unwrap();
+    let bytes: u64 = columns
+        .iter()
+        .map(|column| column["bytes"].as_u64().unwrap())
+        .sum();
+    assert!(bytes > 0 && bytes < json["bytes"].as_u64().unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.seg");
+    let mut content = std::fs::read(file).unwrap();
+    let middle = content.len() / 3;
+    content[middle] ^= 1;
+    std::fs::write(&damaged, content).unwrap();
+    let refused = tannin(&["segment", "verify", damaged.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = err(&refused);
+    assert!(
+        told.contains("damaged.seg") && told.contains("checksum"),
+        "{told}"
+    );
+    let missing = tannin(&["segment", "verify", "no-such.seg"]);
+    assert_eq!(missing.status.code(), Some(2));
 }
 
 #[test]

@@ -33,7 +33,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) const ALIGNMENT: u64 = 64;
-/// 2 brought indexes that are named in one list.
+/// 2 brought indexes that are named in one list, several values a row, sparse numbers, raw texts
+/// and UUIDs.
 pub(crate) const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
 

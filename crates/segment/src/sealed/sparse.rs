@@ -1,6 +1,6 @@
 //! Numbers of which nearly all are the same: positions and values of the others.
 //!
-//! Invariant: positions ascend and are below the row count, and there is one value for each. Whoever
+//! Invariant: positions ascend and are below the row count, with one value for each. Whoever
 //! wants every row gets blocks that are laid out once and kept: they take what a column that is not
 //! sparse would, but only where they are asked for.
 
