@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::configs;
 
 /// A file with more rows becomes several segments.
-const SEGMENT_ROWS_MAX: u32 = 2_000_000;
+const SEGMENT_ROWS_MAX: u32 = 2_500_000;
 
 /// Where segments are built.
 #[derive(Debug)]

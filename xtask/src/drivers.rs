@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
 
-use crate::{steps, workspace};
+use crate::{python, steps, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct CrashOptions {
@@ -28,18 +28,21 @@ pub(crate) struct CrashOptions {
     pub(crate) debug: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Suite {
     /// Start, memory, ingestion, freshness, query: the figures of the first release
-    Spine,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchOptions {
-    suite: Suite,
-    /// Write no dated result into benchmarks/results
-    #[arg(long)]
-    dry: bool,
+    Spine {
+        /// Write no dated result into benchmarks/results
+        #[arg(long)]
+        dry: bool,
+    },
+    /// Statements over millions of rows, beside DuckDB, ClickHouse and DataFusion; `--help` lists
+    /// its options
+    #[command(disable_help_flag = true)]
+    Engine {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
@@ -57,15 +60,26 @@ pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
     steps::exec(&mut command)
 }
 
-pub(crate) fn bench(options: &BenchOptions) -> Result<()> {
-    let Suite::Spine = options.suite;
+pub(crate) fn bench(suite: &Suite) -> Result<()> {
     let folder = build("release", &[])?;
     let mut command = driver(&folder, "bench");
-    command.arg("spine");
-    if !options.dry {
-        command
-            .arg("--results")
-            .arg(workspace::root().join("benchmarks/results"));
+    let benchmarks = workspace::root().join("benchmarks");
+    match suite {
+        Suite::Spine { dry } => {
+            command.arg("spine");
+            if !dry {
+                command.arg("--results").arg(benchmarks.join("results"));
+            }
+        }
+        Suite::Engine { options } => {
+            let python = python::with(&benchmarks.join("peers/requirements.txt"))?;
+            command.arg("engine").arg("--python").arg(python);
+            command.arg("--benchmarks").arg(benchmarks);
+            command
+                .arg("--cache")
+                .arg(workspace::cache("bench")?)
+                .args(options);
+        }
     }
     steps::exec(&mut command)
 }

@@ -12,6 +12,7 @@ mod drivers;
 mod kafka;
 mod node;
 mod page;
+mod python;
 mod steps;
 mod system;
 mod test;
@@ -43,7 +44,10 @@ enum Command {
     /// Kill the real binary again and again and compare every row with what was produced
     Crash(drivers::CrashOptions),
     /// Measure the whole system and print the figures
-    Bench(drivers::BenchOptions),
+    Bench {
+        #[command(subcommand)]
+        suite: drivers::Suite,
+    },
     /// Start or stop a real Apache Kafka
     Kafka {
         #[command(subcommand)]
@@ -66,7 +70,7 @@ fn main() -> ExitCode {
         Command::Deps => deps::run(),
         Command::Codegen => codegen::run(),
         Command::Crash(options) => drivers::crash(&options),
-        Command::Bench(options) => drivers::bench(&options),
+        Command::Bench { suite } => drivers::bench(&suite),
         Command::Kafka {
             action: KafkaAction::Up { port, dir },
         } => kafka::up(port, &dir),

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::steps::sh;
-use crate::{system, workspace};
+use crate::{python, workspace};
 
 /// The first that Vite runs on.
 const OLDEST: (u32, u32) = (20, 19);
@@ -70,24 +70,12 @@ fn node_bin() -> Result<Option<PathBuf>> {
             "no Node.js {}.{} on the path: installing {PINNED}",
             OLDEST.0, OLDEST.1
         );
-        let place = folder.to_string_lossy();
         let hint = "Node.js is needed for the page's tests; install it, or python3-venv";
-        if !can_make_venv() {
-            system::install("python3-venv").context(hint)?;
-        }
-        sh("python3", &["-m", "venv", &place], &folder).context(hint)?;
+        python::create(&folder).context(hint)?;
         sh(bin.join("pip"), &["install", "--quiet", PINNED], &folder).context(hint)?;
         fs::write(&stamp, PINNED)?;
     }
     Ok(Some(bin))
-}
-
-/// Debian ships Python without what makes environments.
-fn can_make_venv() -> bool {
-    let output = Command::new("python3")
-        .args(["-c", "import ensurepip"])
-        .output();
-    output.is_ok_and(|output| output.status.success())
 }
 
 fn has(program: &str) -> bool {

@@ -43,9 +43,9 @@ impl Figures {
     /// Writes `{date}-{suite}.md`; a second run of a day replaces the first.
     pub(crate) fn write(&self, folder: &Path, suite: &str) -> Result<PathBuf> {
         std::fs::create_dir_all(folder)?;
-        let date = said_by(Command::new("date").args(["-u", "+%F"]))?;
-        let commit = said_by(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?;
-        let mut text = format!("# {suite}, {date}\n\nCommit {commit}, {}.\n\n", machine());
+        let machine = Machine::look()?;
+        let date = &machine.date;
+        let mut text = format!("# {suite}, {date}\n\n{}\n\n", machine.described());
         text.push_str("| what | measured | goal |\n|---|---|---|\n");
         for figure in &self.lines {
             let goal = figure
@@ -80,14 +80,57 @@ fn said_by(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("", |rest| rest.trim_start_matches([' ', '\t', ':']));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{cores} cores ({model})")
+/// Where and when figures were measured.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) date: String,
+    commit: String,
+    cpu: String,
+    cores: usize,
+    memory_gib: f64,
+    /// Processes that wanted to run, before the measurement.
+    load: String,
+}
+
+impl Machine {
+    pub(crate) fn look() -> Result<Self> {
+        let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+        let value = |file: &str, name: &str| {
+            let text = read(file);
+            let found = text.lines().find_map(|line| line.strip_prefix(name));
+            found.map_or(String::new(), |rest| {
+                rest.trim_start_matches([' ', '\t', ':']).to_owned()
+            })
+        };
+        let memory = value("/proc/meminfo", "MemTotal");
+        let kib = memory
+            .split(' ')
+            .next()
+            .and_then(|kib| kib.parse::<f64>().ok());
+        let load = read("/proc/loadavg");
+        Ok(Self {
+            date: said_by(Command::new("date").args(["-u", "+%F"]))?,
+            commit: said_by(Command::new("git").args(["rev-parse", "--short", "HEAD"]))?,
+            cpu: value("/proc/cpuinfo", "model name"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: kib.unwrap_or_default() / f64::from(1 << 20),
+            load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        })
+    }
+
+    pub(crate) fn described(&self) -> String {
+        let Self {
+            commit,
+            cpu,
+            cores,
+            memory_gib,
+            load,
+            ..
+        } = self;
+        format!(
+            "Commit {commit}, {cores} cores ({cpu}), {memory_gib:.0} GiB of memory, load {load}."
+        )
+    }
 }
 
 /// Durations, asked for by quantile.

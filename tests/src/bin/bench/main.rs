@@ -8,15 +8,17 @@
     reason = "a command line tool prints its results"
 )]
 
+mod engine;
 mod figures;
 mod freshness;
+mod http;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand};
 use tests::process::{Launch, Node, Ports, Sql, free_port_offset};
 
 use figures::{Figures, Times};
@@ -31,20 +33,26 @@ const QUERIES: usize = 3000;
 const WARM_UP: usize = 300;
 const POLL: Duration = Duration::from_millis(3);
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Suite {
-    Spine,
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench")]
+struct Options {
+    /// The binary, a release build
+    #[arg(long, hide = true)]
+    tannin: PathBuf,
+    #[command(subcommand)]
+    suite: Suite,
 }
 
-#[derive(Debug, Parser)]
-struct Options {
-    suite: Suite,
-    /// The binary, a release build
-    #[arg(long)]
-    tannin: PathBuf,
-    /// Also write the figures into this folder, dated
-    #[arg(long)]
-    results: Option<PathBuf>,
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// Start, memory, ingestion, freshness, query: the figures of the first release
+    Spine {
+        /// Also write the figures into this folder, dated
+        #[arg(long, hide = true)]
+        results: Option<PathBuf>,
+    },
+    /// Statements over millions of rows, beside DuckDB, ClickHouse and DataFusion
+    Engine(engine::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,11 +71,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    let Suite::Spine = options.suite;
+    match &options.suite {
+        Suite::Spine { results } => spine(&options.tannin, results.as_deref()).await,
+        Suite::Engine(engine) => engine::run(engine, &options.tannin).await,
+    }
+}
+
+async fn spine(tannin: &Path, results: Option<&Path>) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("tannin-bench-{}", std::process::id()));
     let bench = Bench {
         launch: Launch {
-            tannin: options.tannin.clone(),
+            tannin: tannin.to_owned(),
             data: folder.join("data"),
             port_offset: free_port_offset()?,
             args: vec!["--events-per-second=0".to_owned()],
@@ -79,7 +93,7 @@ async fn run(options: &Options) -> Result<()> {
     bench.spine(&mut figures).await?;
     std::fs::remove_dir_all(&folder)?;
     figures.print();
-    if let Some(folder) = &options.results {
+    if let Some(folder) = results {
         println!("\nwrote {}", figures.write(folder, "spine")?.display());
     }
     Ok(())

@@ -1,0 +1,17 @@
+"""How each table lies in every peer: its order, and which columns hold few values."""
+
+ORDER = {
+    "events": ["tenant", "ts"],
+    "messages": ["tenant", "ts"],
+    "tenants": ["tenant"],
+    "hits": ["CounterID", "EventDate", "UserID", "EventTime", "WatchID"],
+}
+
+# As ENUM in DuckDB: what somebody who knows the data would take.
+ENUMS = {
+    "events": ["tenant", "country", "city", "device", "browser", "url", "referrer", "campaign"],
+    "messages": ["tenant", "level"],
+    "tenants": ["tenant", "plan", "region"],
+    "hits": ["MobilePhoneModel"],
+}
+ENUM_LISTS = {}
