@@ -43,6 +43,13 @@ pub(crate) enum Suite {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Many users at once: latency at a rate, the greatest rate, ten times that; `--help` lists
+    /// its options
+    #[command(disable_help_flag = true)]
+    Load {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
@@ -74,14 +81,26 @@ pub(crate) fn bench(suite: &Suite) -> Result<()> {
         Suite::Engine { options } => {
             let python = python::with(&benchmarks.join("peers/requirements.txt"))?;
             command.arg("engine").arg("--python").arg(python);
-            command.arg("--benchmarks").arg(benchmarks);
-            command
-                .arg("--cache")
-                .arg(workspace::cache("bench")?)
-                .args(options);
+            over_rows(&mut command, options)?;
+        }
+        Suite::Load { options } => {
+            command.arg("load");
+            over_rows(&mut command, options)?;
         }
     }
     steps::exec(&mut command)
+}
+
+/// Where statements and configs lie and where rows are kept; then what the user asked for.
+fn over_rows(command: &mut Command, options: &[String]) -> Result<()> {
+    command
+        .arg("--benchmarks")
+        .arg(workspace::root().join("benchmarks"));
+    command
+        .arg("--cache")
+        .arg(workspace::cache("bench")?)
+        .args(options);
+    Ok(())
 }
 
 /// Builds the binary and the drivers; the folder they are in.

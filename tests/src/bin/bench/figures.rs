@@ -16,12 +16,17 @@ struct Figure {
     what: String,
     value: f64,
     unit: &'static str,
-    goal: Option<f64>,
+    goal: Option<Goal>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 impl Figures {
-    /// Less is better for all of them.
-    pub(crate) fn add(&mut self, what: &str, value: f64, unit: &'static str, goal: Option<f64>) {
+    pub(crate) fn add(&mut self, what: &str, value: f64, unit: &'static str, goal: Option<Goal>) {
         self.lines.push(Figure {
             what: what.to_owned(),
             value,
@@ -50,7 +55,7 @@ impl Figures {
         for figure in &self.lines {
             let goal = figure
                 .goal
-                .map_or(String::new(), |goal| format!("≤ {goal} {}", figure.unit));
+                .map_or(String::new(), |goal| format!("{} {}", goal.shown(), figure.unit));
             let Figure {
                 what, value, unit, ..
             } = figure;
@@ -68,9 +73,25 @@ impl Figures {
 impl Figure {
     fn verdict(&self) -> String {
         match self.goal {
-            Some(goal) if self.value <= goal => format!("≤ {goal}"),
-            Some(goal) => format!("MISSED, goal ≤ {goal}"),
+            Some(goal) if goal.is_met(self.value) => goal.shown(),
+            Some(goal) => format!("MISSED, goal {}", goal.shown()),
             None => String::new(),
+        }
+    }
+}
+
+impl Goal {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+
+    fn shown(self) -> String {
+        match self {
+            Self::AtMost(most) => format!("≤ {most}"),
+            Self::AtLeast(least) => format!("≥ {least}"),
         }
     }
 }

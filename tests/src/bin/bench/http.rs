@@ -1,6 +1,7 @@
 //! HTTP/1.1 over one connection that is kept, as thin as it can be: what is measured is the node.
 //!
-//! It understands what the node sends and nothing more: an answer has a `Content-Length`.
+//! It understands what the node sends and nothing more: an answer has a `Content-Length`. Faults
+//! are asked for as HTTP's statuses, which Pinot's doors give only then.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -44,7 +45,7 @@ impl Connection {
         write!(
             self.request,
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n",
+             Pinot-Use-Http-Status-For-Errors: true\r\nContent-Length: {}\r\n\r\n",
             self.host,
             body.len()
         )?;

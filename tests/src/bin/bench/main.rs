@@ -12,6 +12,7 @@ mod engine;
 mod figures;
 mod freshness;
 mod http;
+mod load;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use tests::process::{Launch, Node, Ports, Sql, free_port_offset};
 
-use figures::{Figures, Times};
+use figures::{Figures, Goal, Times};
 
 /// Flights of 2013 out of New York: what quickstart begins with.
 const FLIGHTS: i64 = 336_776;
@@ -53,6 +54,8 @@ enum Suite {
     },
     /// Statements over millions of rows, beside DuckDB, ClickHouse and DataFusion
     Engine(engine::Options),
+    /// Many users at once: latency at a rate, the greatest rate, ten times that
+    Load(load::Options),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +77,7 @@ async fn run(options: &Options) -> Result<()> {
     match &options.suite {
         Suite::Spine { results } => spine(&options.tannin, results.as_deref()).await,
         Suite::Engine(engine) => engine::run(engine, &options.tannin).await,
+        Suite::Load(load) => load::run(load, &options.tannin).await,
     }
 }
 
@@ -124,13 +128,13 @@ impl Bench {
             "produce → queryable, 1,000/s, p50",
             times.at(0.50),
             "ms",
-            Some(4.0),
+            Some(Goal::AtMost(4.0)),
         );
         figures.add(
             "produce → queryable, 1,000/s, p99",
             times.at(0.99),
             "ms",
-            Some(20.0),
+            Some(Goal::AtMost(20.0)),
         );
         figures.add(
             "produce → queryable, 1,000/s, max",
@@ -159,7 +163,7 @@ impl Bench {
                     "flights consumed, first to last",
                     seconds(took),
                     "s",
-                    Some(3.0),
+                    Some(Goal::AtMost(3.0)),
                 );
                 figures.add("first start to last flight", seconds(now), "s", None);
                 return Ok(());
@@ -196,7 +200,7 @@ impl Bench {
             "filtered group-by over HTTP, p50",
             times.at(0.50),
             "ms",
-            Some(2.0),
+            Some(Goal::AtMost(2.0)),
         );
         figures.add(
             "filtered group-by over HTTP, p99",
@@ -225,7 +229,7 @@ impl Bench {
             "start to first correct answer, median",
             seconds(0.5),
             "s",
-            Some(1.0),
+            Some(Goal::AtMost(1.0)),
         );
         figures.add(
             "start to first correct answer, max",
@@ -260,7 +264,7 @@ fn memory(node: &Node, figures: &mut Figures) -> Result<()> {
         "memory of an idle quickstart (RSS)",
         resident,
         "MiB",
-        Some(150.0),
+        Some(Goal::AtMost(150.0)),
     );
     if let Some(own) = mib("RssAnon") {
         figures.add("  of it not backed by files", own, "MiB", None);

@@ -42,7 +42,7 @@ pub(crate) struct Options {
     /// Rows of ClickBench's table
     #[arg(long, default_value_t = 10_000_000)]
     hits: u64,
-    #[arg(long, value_enum, default_value = "events")]
+    #[arg(long, value_enum, default_value = "all")]
     suite: Which,
     /// Only statements whose name this regular expression finds
     #[arg(long, value_name = "REGEX")]

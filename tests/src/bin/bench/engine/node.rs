@@ -15,7 +15,7 @@ use crate::http::Connection;
 const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// Nulls are nulls, as in every peer.
-const OPTIONS: &str = "enableNullHandling=true;timeoutMs=120000";
+pub(crate) const OPTIONS: &str = "enableNullHandling=true;timeoutMs=120000";
 
 #[derive(Debug)]
 pub(crate) struct Tannin {
@@ -60,6 +60,14 @@ impl Tannin {
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.node.terminate(STOP_MAX).await?;
         Ok(())
+    }
+
+    pub(crate) fn broker(&self) -> &str {
+        &self.ports.broker
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.node.pid()
     }
 
     /// Creates the table of a config file and imports every Parquet file of `folder`; a table that
@@ -144,7 +152,9 @@ impl Tannin {
             let begin = Instant::now();
             let answer = self.connection.post("/query/sql", body.as_bytes())?;
             measured.ms.push(begin.elapsed().as_secs_f64() * 1000.0);
-            ensure!(answer.status == 200, "status {}", answer.status);
+            if answer.status != 200 {
+                bail!("status {}: {}", answer.status, fault_of(answer.body));
+            }
             last.clear();
             last.extend_from_slice(answer.body);
         }
@@ -181,6 +191,13 @@ fn cpu_of_children() -> Result<Duration> {
     let fields = after_name.split_whitespace().skip(13).take(2);
     let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 10))
+}
+
+fn fault_of(body: &[u8]) -> String {
+    match rows_of(body) {
+        Ok(_) => "without a fault".to_owned(),
+        Err(fault) => fault.to_string(),
+    }
 }
 
 /// Rows of an answer of `/query/sql`, times as epoch milliseconds.
