@@ -13,7 +13,8 @@ FEW_OR_NONE = "LowCardinality(Nullable(String))"
 COLUMNS = {
     "events": f"""ts DateTime64(3, 'UTC'), tenant {FEW}, country {FEW}, city {FEW}, device {FEW},
         browser {FEW}, url String, referrer {FEW_OR_NONE}, status Int32, campaign {FEW_OR_NONE},
-        user_id Int64, latency_ms Int32, revenue Float64, bytes Int64, is_bot Bool""",
+        user_id Int64, latency_ms Int32, revenue Float64, bytes Int64, is_bot Bool,
+        tags Array({FEW})""",
     "messages": f"ts DateTime64(3, 'UTC'), tenant {FEW}, level {FEW}, message String",
     "tenants": "tenant String, plan String, region String, seats Int32",
     "hits": """WatchID Int64, EventTime DateTime('UTC'), EventDate Date, CounterID Int32,

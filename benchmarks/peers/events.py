@@ -19,7 +19,7 @@ START_MS = 1_788_220_800_000  # 2026-09-01 00:00 UTC
 SPAN_MS = 30 * 86_400_000
 
 TENANTS, COUNTRIES, CITIES, BROWSERS = 2_000, 200, 3_000, 30
-URLS, REFERRERS, CAMPAIGNS, USERS = 200_000, 3_000, 800, 2_000_000
+URLS, REFERRERS, CAMPAIGNS, USERS, TAGS = 200_000, 3_000, 800, 2_000_000, 300
 DEVICES = ["mobile", "desktop", "tablet", "tv", "console"]
 STATUS = [200, 304, 404, 301, 500, 403, 503]
 STATUS_CDF = np.cumsum([0.88, 0.05, 0.03, 0.02, 0.012, 0.005, 0.003])
@@ -52,6 +52,7 @@ class Shared:
         self.referrers = [f"{words[n]}.{('com', 'org', 'net', 'io')[n % 4]}"
                           for n in range(REFERRERS)]
         self.campaigns = [f"{words[n + 5000]}_{n % 4 + 2023}" for n in range(CAMPAIGNS)]
+        self.tags = [f"tag_{n:03}" for n in range(TAGS)]
         self.users = rng.integers(0, 2**63 - 1, USERS, dtype=np.int64)
         self.homes = draw.Zipf(COUNTRIES, 1.1).ranks(rng, USERS)
 
@@ -72,6 +73,18 @@ def urls(rng):
 def times(rng, part, of, rows):
     low, high = START_MS + SPAN_MS * part // of, START_MS + SPAN_MS * (part + 1) // of
     return np.sort(rng.integers(low, high, rows, dtype=np.int64))
+
+
+def tags(rng, shared, rows):
+    lengths = draw.Zipf(6, 0.8).ranks(rng, rows)
+    offsets = np.zeros(rows + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    # Distinct within a row: a random start, then steps that never meet again.
+    total = int(offsets[-1])
+    at = np.arange(total) - np.repeat(offsets[:-1], lengths)
+    start = np.repeat(draw.Zipf(TAGS, 1.0).ranks(rng, rows), lengths)
+    ranks = ((start + at * 47) % TAGS).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), draw.named(shared.tags, ranks))
 
 
 def money(rng, rows):
@@ -110,6 +123,7 @@ def events(shared, part, of, rows):
         "revenue": pa.array(money(rng, rows)),
         "bytes": pa.array(sizes),
         "is_bot": pa.array(rng.random(rows) < 0.04),
+        "tags": tags(rng, shared, rows),
     })
 
 

@@ -14,4 +14,4 @@ ENUMS = {
     "tenants": ["tenant", "plan", "region"],
     "hits": ["MobilePhoneModel"],
 }
-ENUM_LISTS = {}
+ENUM_LISTS = {"events": ["tags"]}

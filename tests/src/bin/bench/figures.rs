@@ -53,9 +53,9 @@ impl Figures {
         let mut text = format!("# {suite}, {date}\n\n{}\n\n", machine.described());
         text.push_str("| what | measured | goal |\n|---|---|---|\n");
         for figure in &self.lines {
-            let goal = figure
-                .goal
-                .map_or(String::new(), |goal| format!("{} {}", goal.shown(), figure.unit));
+            let goal = figure.goal.map_or(String::new(), |goal| {
+                format!("{} {}", goal.shown(), figure.unit)
+            });
             let Figure {
                 what, value, unit, ..
             } = figure;

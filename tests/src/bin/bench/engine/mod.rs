@@ -130,9 +130,15 @@ async fn run_suite(
         scripts: options.benchmarks.join("peers"),
     };
     let folder = options.cache.join(format!("{name}-{rows}"));
-    if !options.reuse {
+    // Other programs make other rows: what was loaded of the old ones is of no use.
+    let made_by = made_by(&python.scripts, generator)?;
+    let stamp = folder.join("made-by");
+    let is_known = std::fs::read_to_string(&stamp).is_ok_and(|found| found == made_by);
+    if !options.reuse || !is_known {
         let _ = std::fs::remove_dir_all(&folder);
     }
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(&stamp, made_by)?;
     let data = folder.join("rows");
     println!("making {rows} rows of {name}");
     let mut command = python.script(generator);
@@ -140,7 +146,8 @@ async fn run_suite(
     ensure!(status.success(), "{generator} ended with {status}");
 
     let mut bench = Bench::start(options, tannin, &python, &folder).await?;
-    let imported = bench.load(&suite, &data).await?;
+    let tables = suite.tables_of(&chosen)?;
+    let imported = bench.load(&tables, &data).await?;
     let lines = bench.measure(&suite, &chosen)?;
     let names: Vec<String> = bench.peers.iter().map(|peer| peer.name.clone()).collect();
     let mut text = format!("## {name}, {rows} rows\n\nMilliseconds: median (minimum).\n\n");
@@ -149,12 +156,18 @@ async fn run_suite(
     let summary = report::summary(&lines);
     println!("\n{summary}");
     text.push_str(&summary);
-    text.push_str(&sizes::report(&mut bench, &suite, &data, &imported)?);
+    text.push_str(&sizes::report(&mut bench, &tables, &data, &imported)?);
     bench.tannin.stop().await?;
     if !options.reuse {
         std::fs::remove_dir_all(&folder)?;
     }
     Ok(text)
+}
+
+/// The text of the programs that make rows.
+fn made_by(scripts: &Path, generator: &str) -> Result<String> {
+    let read = |name| std::fs::read_to_string(scripts.join(name));
+    Ok(read(generator)? + &read("draw.py")? + &read("layout.py")?)
 }
 
 fn chosen<'a>(suite: &'a Suite, only: Option<&str>) -> Result<Vec<&'a Query>> {
@@ -188,10 +201,10 @@ impl<'a> Bench<'a> {
         })
     }
 
-    async fn load(&mut self, suite: &Suite, data: &Path) -> Result<Vec<node::Imported>> {
+    async fn load(&mut self, tables: &[String], data: &Path) -> Result<Vec<node::Imported>> {
         println!("loading");
         let mut imported = Vec::new();
-        for table in &suite.tables {
+        for table in tables {
             let config = format!("engine/tables/{table}.json");
             let config = self.options.benchmarks.join(config);
             imported.push(self.tannin.load(&config, &data.join(table)).await?);

@@ -7,12 +7,11 @@ use anyhow::Result;
 use super::Bench;
 use super::node::Imported;
 use super::report::digits;
-use super::suite::Suite;
 
 /// Bytes of each table in each peer and of all of them in Tannin; empty without peers.
 pub(super) fn report(
     bench: &mut Bench<'_>,
-    suite: &Suite,
+    tables: &[String],
     data: &Path,
     imported: &[Imported],
 ) -> Result<String> {
@@ -25,7 +24,7 @@ pub(super) fn report(
         bench.tannin.bytes_in("segments")?,
     );
     add("Tannin, deep store", bench.tannin.bytes_in("deepstore")?);
-    for table in &suite.tables {
+    for table in tables {
         let mut parquet = 0;
         for file in std::fs::read_dir(data.join(table))? {
             parquet += file?.metadata()?.len();
@@ -36,7 +35,7 @@ pub(super) fn report(
             add(&format!("{}, {table}", peer.name), bytes);
         }
     }
-    for (table, imported) in suite.tables.iter().zip(imported) {
+    for (table, imported) in tables.iter().zip(imported) {
         if !imported.wall.is_zero() {
             text.push_str(&format!(
                 "\nImport of {table}: {:.1} s, {:.1} s of the importer's CPU.\n",

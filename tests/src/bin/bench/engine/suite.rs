@@ -59,6 +59,22 @@ impl Suite {
         toml::from_str(&text).with_context(|| format!("{}", file.display()))
     }
 
+    /// The tables that these statements name.
+    pub(crate) fn tables_of(&self, queries: &[&Query]) -> Result<Vec<String>> {
+        let mut tables = Vec::new();
+        for table in &self.tables {
+            for query in queries {
+                let sql = self.statement(query, "tannin")?;
+                let mut words = sql.split(|c: char| !c.is_alphanumeric() && c != '_');
+                if words.any(|word| word == table) {
+                    tables.push(table.clone());
+                    break;
+                }
+            }
+        }
+        Ok(tables)
+    }
+
     /// The statement in the words of an engine; a variant such as `duckdb-enum` speaks as `duckdb`.
     pub(crate) fn statement(&self, query: &Query, engine: &str) -> Result<String> {
         let language = engine.split('-').next().unwrap_or(engine);
@@ -92,7 +108,7 @@ mod tests {
     fn each_engine_is_asked_in_its_words() {
         let suite = suite(
             r#"
-            tables = []
+            tables = ["a", "b", "c"]
             [words.duckdb]
             distinct = "approx_count_distinct"
             [words.tannin]
@@ -100,7 +116,7 @@ mod tests {
             [[query]]
             name = "a"
             group = "g"
-            sql = "SELECT {distinct}(x)"
+            sql = "SELECT {distinct}(x) FROM a, c"
             clickhouse = "SELECT uniq(x)"
             compare = { columns = [1] }
             "#,
@@ -108,9 +124,10 @@ mod tests {
         let query = &suite.queries[0];
         assert_eq!(query.compare, Compare::Columns(vec![1]));
         let asked = |engine| suite.statement(query, engine).unwrap();
-        assert_eq!(asked("tannin"), "SELECT approx_distinct(x)");
-        assert_eq!(asked("duckdb-enum"), "SELECT approx_count_distinct(x)");
+        assert_eq!(asked("tannin"), "SELECT approx_distinct(x) FROM a, c");
+        assert_eq!(asked("duckdb-enum"), "SELECT approx_count_distinct(x) FROM a, c");
         assert_eq!(asked("clickhouse"), "SELECT uniq(x)");
         assert!(suite.statement(query, "other").is_err());
+        assert_eq!(suite.tables_of(&[query]).unwrap(), ["a", "c"]);
     }
 }

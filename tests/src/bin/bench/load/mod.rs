@@ -125,12 +125,18 @@ impl Load<'_> {
             println!("  {} failed, one of them: {example}", outcome.failed);
         }
         ensure!(outcome.wrong == 0, "{} answers were wrong", outcome.wrong);
-        Ok((outcome, (after.0 - before.0) / seconds, (after.1 - before.1) / seconds))
+        Ok((
+            outcome,
+            (after.0 - before.0) / seconds,
+            (after.1 - before.1) / seconds,
+        ))
     }
 
     fn cores(&mut self, what: &str, node: f64, own: f64) {
-        self.figures.add(&format!("{what}: cores of the node"), node, "", None);
-        self.figures.add(&format!("{what}: cores of the senders"), own, "", None);
+        self.figures
+            .add(&format!("{what}: cores of the node"), node, "", None);
+        self.figures
+            .add(&format!("{what}: cores of the senders"), own, "", None);
     }
 
     fn open(&mut self) -> Result<()> {
@@ -153,7 +159,8 @@ impl Load<'_> {
         }
         let other = outcome.failed + outcome.given_up + outcome.refused.len() as u64;
         let what = "open loop: not answered";
-        self.figures.add(what, other as f64, "", Some(Goal::AtMost(0.0)));
+        self.figures
+            .add(what, other as f64, "", Some(Goal::AtMost(0.0)));
         self.cores("open loop", node, own);
         Ok(())
     }
@@ -173,9 +180,11 @@ impl Load<'_> {
         }
         let (rate, connections, outcome, node, own) = best.context("no loop was run")?;
         let what = format!("closed loop, {connections} connections");
-        self.figures.add(&what, rate, "/s", Some(Goal::AtLeast(4000.0)));
+        self.figures
+            .add(&what, rate, "/s", Some(Goal::AtLeast(4000.0)));
         let times = latencies(&outcome.right, |sample| sample.service);
-        self.figures.add("closed loop: p99", times.at(0.99), "ms", None);
+        self.figures
+            .add("closed loop: p99", times.at(0.99), "ms", None);
         self.cores("closed loop", node, own);
         Ok(rate)
     }
@@ -191,16 +200,31 @@ impl Load<'_> {
         let figures = &mut self.figures;
         let right = outcome.right.len() as f64;
         figures.add("10× overload: right answers", right / seconds, "/s", None);
-        figures.add("10× overload: wait for one, p99", answered.at(0.99), "ms", None);
+        figures.add(
+            "10× overload: wait for one, p99",
+            answered.at(0.99),
+            "ms",
+            None,
+        );
         let what = "10× overload: wait for one, max";
         figures.add(what, answered.at(1.0), "ms", Some(Goal::AtMost(2000.0)));
         let count = outcome.refused.len() as f64;
         figures.add("10× overload: 429", count / seconds, "/s", None);
-        figures.add("10× overload: wait for a 429, p99", refused.at(0.99), "ms", None);
+        figures.add(
+            "10× overload: wait for a 429, p99",
+            refused.at(0.99),
+            "ms",
+            None,
+        );
         let count = outcome.failed as f64;
         figures.add("10× overload: failed", count, "", Some(Goal::AtMost(0.0)));
         let count = outcome.given_up as f64;
-        figures.add("10× overload: not sent, overdue", count / seconds, "/s", None);
+        figures.add(
+            "10× overload: not sent, overdue",
+            count / seconds,
+            "/s",
+            None,
+        );
         self.cores("10× overload", node, own);
         Ok(())
     }
@@ -214,17 +238,22 @@ impl Load<'_> {
         let mut recovered = 0;
         for second in 0..within.as_secs() {
             let of_second = |sample: &&Sample| sample.due.as_secs() == second;
-            let samples: Vec<Sample> =
-                outcome.right.iter().filter(of_second).copied().collect();
+            let samples: Vec<Sample> = outcome.right.iter().filter(of_second).copied().collect();
             let p99 = latencies(&samples, |sample| sample.latency).at(0.99);
             if samples.is_empty() || p99 > RECOVERED.as_secs_f64() * 1000.0 {
                 recovered = second + 1;
             }
         }
         let goal = Some(Goal::AtMost(5.0));
-        self.figures.add("after it: seconds until p99 ≤ 10 ms", recovered as f64, "s", goal);
+        self.figures.add(
+            "after it: seconds until p99 ≤ 10 ms",
+            recovered as f64,
+            "s",
+            goal,
+        );
         let lost = outcome.failed + outcome.given_up;
-        self.figures.add("after it: not answered", lost as f64, "", None);
+        self.figures
+            .add("after it: not answered", lost as f64, "", None);
         Ok(())
     }
 }

@@ -53,7 +53,9 @@ pub(crate) fn prepare(
     let mut statements = Vec::with_capacity(count);
     for turn in 0..count {
         let sql = SHAPES[turn % SHAPES.len()].replace("{w}", &range(&mut rng, rows as f64));
-        let body = json!({ "sql": sql, "queryOptions": OPTIONS }).to_string().into_bytes();
+        let body = json!({ "sql": sql, "queryOptions": OPTIONS })
+            .to_string()
+            .into_bytes();
         let answer = connection.post(PATH, &body)?;
         ensure!(answer.status == 200, "{sql}: status {}", answer.status);
         rows_of(answer.body).with_context(|| sql)?;
