@@ -4,7 +4,7 @@
 
     {"load": "events", "files": "/data/events/*.parquet"}   -> {"seconds": 12.3, "cpu": 20.1}
     {"run": "SELECT 1", "warm": 2, "runs": 31, "budget_ms": 700, "runs_min": 7, "slow_ms": 1000,
-     "slow_runs_min": 3}                                -> {"ms": [0.2, ...], "rows": [[1]]}
+     "slow_runs_min": 3}                   -> {"ms": [0.2, ...], "cpu_ms": 0.3, "rows": [[1]]}
     {"size": "events"}                                      -> {"bytes": 123456}
 
 Anything that fails is answered with {"error": "..."}. What is timed is the statement and its
@@ -60,13 +60,14 @@ def enough(times, request):
 def run(engine, request):
     for _ in range(request["warm"]):
         result = engine.run(request["run"])
-    times = []
+    times, cpu = [], time.process_time()
     while not enough(times, request):
         begin = time.perf_counter()
         result = engine.run(request["run"])
         times.append((time.perf_counter() - begin) * 1000)
+    cpu = (time.process_time() - cpu) * 1000 / len(times)
     rows = [[cell(value) for value in row] for row in engine.rows(result)]
-    return {"ms": times, "rows": rows}
+    return {"ms": times, "cpu_ms": cpu, "rows": rows}
 
 
 def load(engine, request):

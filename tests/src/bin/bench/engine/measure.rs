@@ -40,6 +40,8 @@ impl Turns {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
     pub(crate) ms: Vec<f64>,
+    /// CPU of all threads of the engine, the mean of a run: it holds on a busy machine too.
+    pub(crate) cpu_ms: f64,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -88,6 +90,7 @@ mod tests {
     fn the_middle_of_an_even_number_is_between() {
         let of = |ms: &[f64]| Measured {
             ms: ms.to_vec(),
+            cpu_ms: 0.0,
             rows: Vec::new(),
         };
         assert_eq!(of(&[4.0, 1.0, 2.0, 100.0]).median(), 3.0);

@@ -148,6 +148,7 @@ impl Tannin {
         }
         let mut measured = Measured::default();
         let mut last = Vec::new();
+        let cpu = cpu_ns(self.pid())?;
         while !turns.enough(&measured.ms) {
             let begin = Instant::now();
             let answer = self.connection.post("/query/sql", body.as_bytes())?;
@@ -158,6 +159,8 @@ impl Tannin {
             last.clear();
             last.extend_from_slice(answer.body);
         }
+        let cpu = cpu_ns(self.pid())? - cpu;
+        measured.cpu_ms = cpu as f64 / 1e6 / measured.ms.len() as f64;
         measured.rows = rows_of(&last)?;
         Ok(measured)
     }
@@ -178,6 +181,21 @@ fn bytes_below(folder: &Path) -> Result<u64> {
         } else {
             metadata.len()
         };
+    }
+    Ok(sum)
+}
+
+/// Of all threads of a process that live.
+fn cpu_ns(process: u32) -> Result<i64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may end between the two.
+        let text = std::fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        let ran = text
+            .split(' ')
+            .next()
+            .and_then(|ran| ran.parse::<i64>().ok());
+        sum += ran.unwrap_or_default();
     }
     Ok(sum)
 }

@@ -95,6 +95,7 @@ impl Peer {
         }))?;
         Ok(Measured {
             ms: serde_json::from_value(answer["ms"].clone())?,
+            cpu_ms: answer["cpu_ms"].as_f64().unwrap_or(f64::NAN),
             rows: serde_json::from_value(answer["rows"].clone())?,
         })
     }

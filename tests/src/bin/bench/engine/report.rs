@@ -51,8 +51,12 @@ impl Line {
         cells.extend(self.peers.iter().map(|(_, measured)| both(measured)));
         let best = self.best().map_or("", |(name, _)| name);
         cells.push(best.to_owned());
-        let ratio = self.ratio(Measured::median);
-        cells.push(ratio.map_or(String::new(), |ratio| format!("{}×", digits(ratio))));
+        for ratio in [
+            self.ratio(Measured::median),
+            self.ratio(|measured| measured.cpu_ms),
+        ] {
+            cells.push(ratio.map_or(String::new(), |ratio| format!("{}×", digits(ratio))));
+        }
         let verdict = if self.differences.is_empty() {
             ""
         } else {
@@ -90,8 +94,8 @@ pub(crate) fn table(lines: &[Line], peers: &[String]) -> String {
     for peer in peers {
         let _ = write!(text, " {peer} |");
     }
-    text.push_str(" best peer | ratio | |\n|---|---|");
-    text.push_str(&"---|".repeat(peers.len() + 3));
+    text.push_str(" best peer | ratio | of CPU | |\n|---|---|");
+    text.push_str(&"---|".repeat(peers.len() + 4));
     text.push('\n');
     for line in lines {
         let _ = writeln!(text, "| {} |", line.cells().join(" | "));
@@ -106,8 +110,8 @@ pub(crate) fn summary(lines: &[Line]) -> String {
         groups.entry(&line.group).or_default().push(line);
     }
     let mut text = String::from(
-        "| group | statements | Tannin ms, geometric mean | ratio of medians | ratio of minima |\n\
-         |---|---|---|---|---|\n",
+        "| group | statements | Tannin ms, geometric mean | ratio of medians | ratio of minima | \
+         ratio of CPU |\n|---|---|---|---|---|---|\n",
     );
     for (name, lines) in &groups {
         text.push_str(&means(name, lines));
@@ -144,11 +148,12 @@ fn means(name: &str, lines: &[&Line]) -> String {
         geometric_mean(lines.iter().filter_map(|line| line.ratio(what)))
     };
     format!(
-        "| {name} | {} | {} | {}× | {}× |\n",
+        "| {name} | {} | {} | {}× | {}× | {}× |\n",
         lines.len(),
         digits(geometric_mean(own)),
         digits(of(Measured::median)),
         digits(of(Measured::least)),
+        digits(of(|measured| measured.cpu_ms)),
     )
 }
 
@@ -177,6 +182,7 @@ mod tests {
         let of = |ms: f64| {
             Ok(Measured {
                 ms: vec![ms],
+                cpu_ms: ms,
                 rows: Vec::new(),
             })
         };

@@ -125,7 +125,10 @@ mod tests {
         assert_eq!(query.compare, Compare::Columns(vec![1]));
         let asked = |engine| suite.statement(query, engine).unwrap();
         assert_eq!(asked("tannin"), "SELECT approx_distinct(x) FROM a, c");
-        assert_eq!(asked("duckdb-enum"), "SELECT approx_count_distinct(x) FROM a, c");
+        assert_eq!(
+            asked("duckdb-enum"),
+            "SELECT approx_count_distinct(x) FROM a, c"
+        );
         assert_eq!(asked("clickhouse"), "SELECT uniq(x)");
         assert!(suite.statement(query, "other").is_err());
         assert_eq!(suite.tables_of(&[query]).unwrap(), ["a", "c"]);
