@@ -27,15 +27,15 @@
 //! | offlineThreadCpuTimeNs, offlineTotalCpuTimeNs: 0 | counted with the realtime ones |
 //! | *SystemActivitiesCpuTimeNs, *SerializationCpuTimeNs: 0 | not measured |
 //! | *MemAllocatedBytes: 0 | not measured |
-//! | explainPlanNum*Segments: 0 | EXPLAIN asks no server |
+//! | explainPlanNum*Segments: 0 | unless the statement is an EXPLAIN |
 //! | traceInfo: {}, pools: [], rlsFiltersApplied: false | there is nothing of the kind |
 //!
 //! `materializedViewQueried` and `serverStats`, which Pinot leaves out when they are empty, are.
 
 use arrow::datatypes::DataType;
 use query::{OutputColumn, QueryStats, Shape};
-use schemas::Fault;
 use schemas::fault::pinot_code;
+use schemas::{Fault, filter_outcome};
 use serde_json::{Map, Value, json};
 
 use crate::place::message_with_place;
@@ -118,6 +118,7 @@ fn measured(stats: &QueryStats) -> Value {
 
 /// The rest, most of it constant.
 fn after_pruning(outcome: &Outcome) -> Value {
+    let explained = |what: &str| outcome.stats.segments_explained(what);
     let cpu_ns = outcome.stats.scan.cpu_ns;
     json!({
         "numSegmentsPrunedInvalid": 0,
@@ -132,8 +133,8 @@ fn after_pruning(outcome: &Outcome) -> Value {
         "realtimeResponseSerializationCpuTimeNs": 0,
         "offlineTotalCpuTimeNs": 0,
         "realtimeTotalCpuTimeNs": cpu_ns,
-        "explainPlanNumEmptyFilterSegments": 0,
-        "explainPlanNumMatchAllFilterSegments": 0,
+        "explainPlanNumEmptyFilterSegments": explained(filter_outcome::NEVER),
+        "explainPlanNumMatchAllFilterSegments": explained(filter_outcome::ALWAYS),
         "traceInfo": {},
         "tablesQueried": outcome.stats.tables,
         "offlineThreadMemAllocatedBytes": 0,

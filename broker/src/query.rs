@@ -281,7 +281,7 @@ impl Queries {
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
             deadline_ms,
             null_mode,
-            options: options.of_scan()?,
+            options: statement.scan_options()?,
             stats: Mutex::default(),
             failed: Mutex::default(),
         })

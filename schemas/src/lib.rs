@@ -19,5 +19,6 @@ pub mod types;
 
 pub use fault::{Fault, FaultKind, Span};
 pub use ids::{InstanceId, Offset, Partition, SegmentId, Sequence, TableId, TableName, TableType};
+pub use scan_options::filter_outcome;
 pub use table::{ColumnSpec, TableSpec};
 pub use types::{DataType, FieldRole, Value};

@@ -6,6 +6,13 @@
 use crate::Fault;
 use crate::proto::{IndexKind, ScanOptions, SkippedIndexes};
 
+/// What became of a filter in a segment, as [`SegmentClass`](crate::proto::SegmentClass) says it.
+pub mod filter_outcome {
+    pub const NEVER: &str = "no row can match";
+    pub const ALWAYS: &str = "every row matches";
+    pub const FILTERED: &str = "filtered";
+}
+
 const EVERY: &str = "*";
 
 const NAMES: [(&str, IndexKind); 10] = [

@@ -20,13 +20,14 @@ use futures::future::try_join_all;
 use schemas::cluster::{InstanceState, TableState};
 use schemas::fault::pinot_code;
 use schemas::proto::{
-    ConsumingFrom, FragmentAnswer, FragmentRequest, MissingSegment, SegmentRef, TableProgress,
-    TableScan,
+    ConsumingFrom, Explain, FragmentAnswer, FragmentRequest, MissingSegment, SegmentRef,
+    TableProgress, TableScan,
 };
 use schemas::{Fault, FaultKind, InstanceId, TableId};
 
 use crate::codec::PLAN_FORMAT;
 use crate::context::QueryContext;
+use crate::explain::Explained;
 use crate::ipc::decode_batches;
 use crate::routing::{holder_of_all, reroute};
 use crate::table::unavailable;
@@ -242,6 +243,15 @@ impl QueryContext {
                 let mut stats = self.stats.lock();
                 stats.newest_ingest_ms = stats.newest_ingest_ms.max(newest.unwrap_or(0));
                 scans.iter().for_each(|scan| stats.add(scan));
+                if self.options.explain() != Explain::None {
+                    stats
+                        .explained
+                        .extend(scans.into_iter().map(|scan| Explained {
+                            server: server.clone(),
+                            plan_hash: plan.hash,
+                            stats: scan,
+                        }));
+                }
                 stats.servers_responded.insert(server.clone());
                 return Ok(whole);
             }

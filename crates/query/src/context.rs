@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::explain::Explained;
 use parking_lot::Mutex;
 use rpc::Network;
 use runtime::Clock;
@@ -46,6 +47,8 @@ pub struct QueryStats {
     pub servers_responded: HashSet<InstanceId>,
     /// Ingest time of the newest row that was read; 0 = none was.
     pub newest_ingest_ms: i64,
+    /// Of servers that were asked to explain.
+    pub explained: Vec<Explained>,
     /// For the reader of the answer.
     pub warnings: Vec<String>,
 }
@@ -54,6 +57,13 @@ impl QueryStats {
     pub(crate) fn pruned(&mut self, (segments, docs): (u64, u64)) {
         self.segments_pruned_by_broker += segments;
         self.docs_pruned_by_broker += docs;
+    }
+
+    /// Segments in which that became of the filter, when it was an EXPLAIN.
+    pub fn segments_explained(&self, outcome: &str) -> u64 {
+        let classes = self.explained.iter().flat_map(|told| &told.stats.explained);
+        let classes = classes.filter(|class| class.outcome == outcome);
+        classes.map(|class| class.segments).sum()
     }
 
     pub(crate) fn add(&mut self, more: &ScanStats) {

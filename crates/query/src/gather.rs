@@ -77,6 +77,10 @@ impl RemoteExec {
         self.plan.bytes.len() + self.shown.len() + lists.sum::<usize>()
     }
 
+    pub(crate) fn hash(&self) -> u64 {
+        self.plan.hash
+    }
+
     pub(crate) fn shown(&self) -> &str {
         &self.shown
     }

@@ -18,13 +18,14 @@ use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use futures::StreamExt;
 use schemas::Fault;
 use schemas::cluster::ClusterState;
+use schemas::proto::Explain;
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::cut::cut;
 use crate::dialect::{Semantics, Statement};
-use crate::explain::explain;
+use crate::explain;
 use crate::fault::to_fault;
 use crate::operators::{Arithmetic, align_ranges, before};
 use crate::system::SystemTables;
@@ -60,8 +61,8 @@ pub struct Answer {
 struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     task: Arc<TaskContext>,
-    explained: Option<RecordBatch>,
     statement: Statement,
+    context: Arc<QueryContext>,
 }
 
 impl Planner {
@@ -110,15 +111,15 @@ impl Planner {
     ) -> Result<Planned, Fault> {
         let fault = |error| statement.place(to_fault(&error, &statement.text));
         let known = self.templates.find(statement, context).map_err(fault)?;
-        let (plan, explained) = match known {
-            Some(plan) => (plan, None),
+        let plan = match known {
+            Some(plan) => plan,
             None => self.plan_anew(statement, context).await.map_err(fault)?,
         };
         Ok(Planned {
             plan,
             task: Arc::clone(&self.task),
-            explained,
             statement: statement.clone(),
+            context: Arc::clone(context),
         })
     }
 
@@ -131,7 +132,7 @@ impl Planner {
         &self,
         statement: &Statement,
         context: &Arc<QueryContext>,
-    ) -> Result<(Arc<dyn ExecutionPlan>, Option<RecordBatch>)> {
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut session = self.session.clone();
         session.mark_start_execution();
         // `now()` is what the clock says, as everywhere.
@@ -146,7 +147,7 @@ impl Planner {
         session: &SessionState,
         statement: &Statement,
         context: &Arc<QueryContext>,
-    ) -> Result<(Arc<dyn ExecutionPlan>, Option<RecordBatch>)> {
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let sql = DfStatement::Statement(Box::new(statement.sql.clone()));
         let references = session.resolve_table_references(&sql)?;
         let operators = match statement.semantics {
@@ -173,27 +174,31 @@ impl Planner {
         let plan = session.create_physical_plan(&logical).await?;
         let plan = cut(plan, context)?;
         self.templates.keep(statement, context, is_timeless, &plan);
-        let explained = statement.explain.then(|| explain(&plan)).transpose()?;
-        Ok((plan, explained))
+        Ok(plan)
     }
 }
 
 impl Planned {
     fn schema(&self) -> SchemaRef {
-        self.explained
-            .as_ref()
-            .map_or_else(|| self.plan.schema(), RecordBatch::schema)
+        match self.statement.explain {
+            Explain::None => self.plan.schema(),
+            _ => explain::schema(self.statement.semantics),
+        }
     }
 
     /// Runs it to the end. The answer counts as memory of the query until it is whole.
     async fn collect(self) -> Result<Vec<RecordBatch>, Fault> {
-        if let Some(explained) = self.explained {
-            return Ok(vec![explained]);
-        }
         let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
-        run(self.plan, self.task, memory)
-            .await
-            .map_err(|error| self.statement.place(to_fault(&error, &self.statement.text)))
+        let fault = |error| self.statement.place(to_fault(&error, &self.statement.text));
+        let rows = run(Arc::clone(&self.plan), self.task, memory).await;
+        let rows = rows.map_err(fault)?;
+        if self.statement.explain == Explain::None {
+            return Ok(rows);
+        }
+        let told = self.context.stats.lock().explained.clone();
+        explain::explain(&self.plan, &self.statement, &told)
+            .map(|lines| vec![lines])
+            .map_err(fault)
     }
 }
 

@@ -26,7 +26,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::union::UnionExec;
 use parking_lot::Mutex;
 use schemas::cluster::ClusterState;
-use schemas::proto::NullMode;
+use schemas::proto::{Explain, NullMode};
 
 use crate::context::{QueryContext, QueryStats};
 use crate::dialect::{Semantics, Statement};
@@ -81,7 +81,7 @@ impl Templates {
         statement: &Statement,
         context: &Arc<QueryContext>,
     ) -> Result<Option<Plan>> {
-        if !context.wants_templates() || statement.explain {
+        if !context.wants_templates() || statement.explain != Explain::None {
             return Ok(None);
         }
         let key = Key::new(statement, context);
@@ -105,7 +105,7 @@ impl Templates {
         is_timeless: bool,
         plan: &Plan,
     ) {
-        let wanted = context.wants_templates() && !statement.explain;
+        let wanted = context.wants_templates() && statement.explain == Explain::None;
         if !wanted || !is_timeless || !can_be_reset(plan) {
             return;
         }

@@ -15,14 +15,14 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use query::codec::{ScanFactory, decode_plan};
 use query::scan_exec::ScanDescription;
 use query::to_fault;
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
-use schemas::proto::{NullMode, ScanOptions, ScanStats};
+use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
 
@@ -164,6 +164,10 @@ impl Engine {
             shared: Arc::clone(&shared),
         };
         let plan = rule.optimize(plan, self.decoding.session_config().options())?;
+        if shared.options.explain() != Explain::None {
+            let shown = displayable(plan.as_ref()).indent(false).to_string();
+            shared.counters.update(|stats| stats.plan = shown);
+        }
         let runtime = self.decoding.runtime_env();
         let task = TaskContext::new(
             None,

@@ -25,7 +25,7 @@ use schemas::proto::ScanOptions;
 use segment::{BLOCK_ROWS, SegmentView};
 
 use crate::columns::{batch, external, source};
-use crate::predicate::{Compiled, Compiler, Conjunct, next_block};
+use crate::predicate::{Compiled, Compiler, Conjunct, Story, next_block};
 use crate::rows::BlockMask;
 use crate::stats::Counters;
 
@@ -98,6 +98,7 @@ pub(crate) struct BlockFilter<'a> {
     /// Values looked at, told when the filter is dropped.
     entries: u64,
     counters: &'a Counters,
+    story: Option<Story>,
 }
 
 impl Drop for BlockFilter<'_> {
@@ -105,6 +106,9 @@ impl Drop for BlockFilter<'_> {
         let entries = self.entries;
         self.counters
             .update(|stats| stats.entries_scanned_in_filter += entries);
+        if let Some(story) = &self.story {
+            story.end(Some(&self.conjuncts), self.counters);
+        }
     }
 }
 
@@ -131,7 +135,11 @@ impl<'a> BlockFilter<'a> {
             options,
             counters,
         };
+        let story = Story::begin(view, &description.table_name, options);
         let Compiled::Rows(mut conjuncts) = compiler.compile(&description.filters)? else {
+            if let Some(story) = story {
+                story.end(None, counters);
+            }
             counters.update(|stats| stats.segments_pruned += 1);
             return Ok(None);
         };
@@ -149,6 +157,7 @@ impl<'a> BlockFilter<'a> {
             mask: BlockMask::none(0),
             entries: 0,
             counters,
+            story,
         }))
     }
 
@@ -168,6 +177,9 @@ impl<'a> BlockFilter<'a> {
     /// The next block with a match: its first row and the rows that match.
     pub(crate) fn next(&mut self, shared: &Shared) -> Result<Option<(u32, &BlockMask)>> {
         let blocks = self.rows.div_ceil(BLOCK_ROWS);
+        if self.story.as_ref().is_some_and(|story| !story.reads()) {
+            return Ok(None);
+        }
         loop {
             if shared.cancel.is_cancelled() {
                 return Err(cancelled());
@@ -181,6 +193,9 @@ impl<'a> BlockFilter<'a> {
                 return Ok(None);
             }
             self.block += 1;
+            if let Some(story) = &self.story {
+                story.block_read();
+            }
             self.mask = BlockMask::all(BLOCK_ROWS.min(self.rows - start));
             for conjunct in &self.conjuncts {
                 self.entries += conjunct.apply(start, &mut self.mask)?;
@@ -226,6 +241,9 @@ impl ServerScanExec {
             if let Some(mut filter) = filter {
                 filter.block = cursor.block;
                 filter.counters = &self.shared.counters;
+                if cursor.block > 0 {
+                    filter.story = None;
+                }
                 self.scan_segment(view, &mut filter, cursor, &mut batches)?;
                 if batches.len() >= BATCHES_PER_JOB {
                     cursor.block = filter.block;

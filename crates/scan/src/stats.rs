@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use schemas::proto::ScanStats;
+use schemas::proto::{ScanStats, SegmentClass};
+
+use crate::predicate::classify;
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -22,6 +24,11 @@ impl Counters {
         if !counts.indexes.contains(&name) {
             counts.indexes.push(name);
         }
+    }
+
+    /// A segment of a query that asks how it is read.
+    pub(crate) fn explain(&self, segment: SegmentClass) {
+        classify(&mut self.counts.lock().explained, segment);
     }
 
     /// Runs a job of the compute pool; it does nothing but compute, so its time is CPU time.

@@ -63,6 +63,8 @@ pub struct ScanOptions {
     pub threads_max: u32,
     #[prost(message, repeated, tag = "5")]
     pub skipped_indexes: ::prost::alloc::vec::Vec<SkippedIndexes>,
+    #[prost(enumeration = "Explain", tag = "6")]
+    pub explain: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SkippedIndexes {
@@ -150,7 +152,7 @@ pub struct TableProgress {
     #[prost(int64, tag = "3")]
     pub newest_event_ms: i64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScanStats {
     #[prost(uint64, tag = "1")]
     pub segments_queried: u64,
@@ -186,6 +188,52 @@ pub struct ScanStats {
     pub indexes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "15")]
     pub cpu_ns: u64,
+    /// only when asked for
+    #[prost(message, repeated, tag = "16")]
+    pub explained: ::prost::alloc::vec::Vec<SegmentClass>,
+    /// what ran here, an operator a line; only when asked for
+    #[prost(string, tag = "17")]
+    pub plan: ::prost::alloc::string::String,
+}
+/// Segments of a scan whose rows are found in the same way.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SegmentClass {
+    #[prost(string, tag = "1")]
+    pub table: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub consuming: bool,
+    /// for people
+    #[prost(string, tag = "3")]
+    pub outcome: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub segments: u64,
+    #[prost(uint64, tag = "5")]
+    pub rows: u64,
+    #[prost(uint64, tag = "6")]
+    pub blocks: u64,
+    #[prost(uint64, tag = "7")]
+    pub blocks_read: u64,
+    #[prost(message, repeated, tag = "8")]
+    pub steps: ::prost::alloc::vec::Vec<PredicateStep>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PredicateStep {
+    /// alternatives of an OR stand below it
+    #[prost(uint32, tag = "1")]
+    pub depth: u32,
+    #[prost(string, tag = "2")]
+    pub predicate: ::prost::alloc::string::String,
+    /// for example "inverted(carrier)"
+    #[prost(string, tag = "3")]
+    pub access: ::prost::alloc::string::String,
+    /// rows that it keeps
+    #[prost(uint64, tag = "4")]
+    pub estimated: u64,
+    /// rows that it was asked about
+    #[prost(uint64, tag = "5")]
+    pub given: u64,
+    #[prost(uint64, tag = "6")]
+    pub kept: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SystemRowsRequest {
@@ -220,6 +268,37 @@ pub struct Fault {
     pub span_start: u32,
     #[prost(uint32, tag = "6")]
     pub span_end: u32,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Explain {
+    None = 0,
+    /// filters are compiled, no row is read
+    Plan = 1,
+    /// runs, and tells what each predicate did
+    Analyze = 2,
+}
+impl Explain {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "EXPLAIN_NONE",
+            Self::Plan => "EXPLAIN_PLAN",
+            Self::Analyze => "EXPLAIN_ANALYZE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXPLAIN_NONE" => Some(Self::None),
+            "EXPLAIN_PLAN" => Some(Self::Plan),
+            "EXPLAIN_ANALYZE" => Some(Self::Analyze),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use schemas::fault::pinot_code as code;
+use schemas::proto::{Explain, ScanOptions};
 use schemas::{Fault, FaultKind, Span};
 
 pub use options::Options;
@@ -50,8 +51,8 @@ pub struct Statement {
     pub starts_at: u32,
     pub semantics: Semantics,
     pub options: Options,
-    /// EXPLAIN: plan it, do not run it.
-    pub explain: bool,
+    /// Told how it is answered instead of the answer.
+    pub explain: Explain,
     /// For each item of the outermost SELECT list; empty when the planner's names are right.
     pub output: Vec<OutputColumn>,
     /// A LIMIT that we added.
@@ -61,6 +62,14 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// What servers are told.
+    pub fn scan_options(&self) -> Result<ScanOptions, Fault> {
+        Ok(ScanOptions {
+            explain: self.explain.into(),
+            ..self.options.of_scan()?
+        })
+    }
+
     /// The fault with its place in the text that was sent.
     pub(crate) fn place(&self, fault: Fault) -> Fault {
         shifted(fault, self.starts_at)
@@ -109,7 +118,7 @@ pub fn parse(
     if semantics == Semantics::SingleStage
         && query.limit_clause.is_none()
         && query.fetch.is_none()
-        && !explain
+        && explain == Explain::None
     {
         query.limit_clause = Some(limit_clause(default_limit));
         limit_added = Some(default_limit);

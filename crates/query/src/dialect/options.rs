@@ -58,7 +58,7 @@ impl Options {
     }
 
     /// What servers are told. `maxExecutionThreads` is Pinot's name of `maxThreads`.
-    pub fn of_scan(&self) -> Result<ScanOptions, Fault> {
+    pub(super) fn of_scan(&self) -> Result<ScanOptions, Fault> {
         let is_off = |name| self.switch(name).map(|switch| switch == Some(false));
         let threads_max = match self.number("maxThreads")? {
             Some(0) => return Err(Fault::invalid("option `maxThreads` takes at least 1")),
@@ -70,7 +70,7 @@ impl Options {
             without_star_trees: is_off("useStarTree")?,
             without_plan_templates: is_off("planTemplates")?,
             threads_max: threads_max.unwrap_or(0).try_into().unwrap_or(u32::MAX),
-            skipped_indexes: Vec::new(),
+            ..ScanOptions::default()
         };
         if let Some(list) = self.0.get("skipindexes") {
             options.skip_indexes(list)?;

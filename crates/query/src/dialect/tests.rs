@@ -116,8 +116,15 @@ fn explain_in_its_forms() {
         "explain select 1",
         "EXPLAIN PLAN WITHOUT IMPLEMENTATION FOR SELECT 1",
     ] {
-        assert!(pinot(sql).explain, "{sql}");
+        assert_eq!(pinot(sql).explain, Explain::Plan, "{sql}");
     }
+    for sql in [
+        "EXPLAIN ANALYZE SELECT 1",
+        "explain plan for analyze select 1",
+    ] {
+        assert_eq!(pinot(sql).explain, Explain::Analyze, "{sql}");
+    }
+    assert_eq!(pinot("SELECT 1").explain, Explain::None);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is done to the text of a request before it is parsed: quotes and comments are respected.
 
+use schemas::proto::Explain;
+
 /// Pieces between semicolons that stand outside of quotes and comments.
 pub(super) fn split_statements(text: &str) -> Vec<&str> {
     let mut pieces = split_outside_quotes(text, ';');
@@ -66,15 +68,17 @@ pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// The statement behind EXPLAIN in any of its forms.
-pub(super) fn strip_explain(text: &str) -> (&str, bool) {
-    let Some(rest) = strip_word(text, "EXPLAIN") else {
-        return (text, false);
+pub(super) fn strip_explain(text: &str) -> (&str, Explain) {
+    let Some(mut rest) = strip_word(text, "EXPLAIN") else {
+        return (text, Explain::None);
     };
-    let mut rest = rest;
     for word in ["IMPLEMENTATION", "PLAN", "WITHOUT", "IMPLEMENTATION", "FOR"] {
         rest = strip_word(rest, word).unwrap_or(rest);
     }
-    (rest, true)
+    match strip_word(rest, "ANALYZE") {
+        Some(rest) => (rest, Explain::Analyze),
+        None => (rest, Explain::Plan),
+    }
 }
 
 /// `… OPTION(a=b, c=d)` at the end.

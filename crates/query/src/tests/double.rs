@@ -351,7 +351,7 @@ impl Cluster {
             turn: self.turn.load(Ordering::Relaxed),
             deadline_ms: now_ms + 10_000,
             null_mode,
-            options: statement.options.of_scan()?,
+            options: statement.scan_options()?,
             stats: Mutex::default(),
             failed: Mutex::default(),
         });

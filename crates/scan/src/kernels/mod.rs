@@ -3,6 +3,10 @@
 //! The entry points are safe and check lengths; instruction sets are chosen at run time. All forms
 //! are unsigned: a range of signed numbers is the same range of their distances from its lower end.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod table;
 
 pub(crate) use table::{in_bits, in_table};
@@ -100,103 +104,74 @@ unsafe fn set_bits_avx512(words: &[u64], rows: &mut Vec<u32>) {
     unsafe { rows.set_len(count) };
 }
 
+/// Runs the fastest kernel that the CPU has over the whole chunks of 64 values; the portable form
+/// does the rest.
+macro_rules! dispatch {
+    ($values:ident, $words:ident, $test:expr, [$($feature:tt => $kernel:expr),*]) => {{
+        assert!($words.len() * 64 >= $values.len(), "the mask is too short");
+        let (mut chunks, mut rest) = $values.split_at($values.len() / 64 * 64);
+        let mut done = false;
+        #[cfg(target_arch = "x86_64")]
+        {
+            $(
+                if !done && is_x86_feature_detected!($feature) {
+                    // SAFETY: the CPU has what the kernel needs, the chunks are whole and there is
+                    // a word for each, which was asserted.
+                    unsafe { $kernel(chunks, &mut $words[..]) };
+                    done = true;
+                }
+            )*
+        }
+        if !done {
+            (chunks, rest) = (&$values[..0], $values);
+        }
+        test_all(rest, &mut $words[chunks.len() / 64..], $test);
+    }};
+}
+
+pub(super) use dispatch;
+
 macro_rules! in_range {
-    ($type:ty, $portable_avx2:ident, $avx512:ident, $lanes:literal, $splat:ident, $sub:ident,
-     $less_or_equal:ident) => {
+    ($type:ty, $name:ident) => {
         impl InRange for $type {
             fn in_range(values: &[Self], low: Self, high: Self, words: &mut [u64]) {
                 let width = high.wrapping_sub(low);
-                assert!(words.len() * 64 >= values.len(), "the mask is too short");
-                #[cfg(target_arch = "x86_64")]
-                {
-                    if is_x86_feature_detected!("avx512bw") {
-                        let whole = values.len() / 64 * 64;
-                        // SAFETY: the CPU has AVX-512 F and BW; the mask has a word for each 64
-                        // values, which was asserted.
-                        unsafe { $avx512(&values[..whole], low, width, words) };
-                        let rest = &mut words[whole / 64..];
-                        return test_all(&values[whole..], rest, |value| {
-                            value.wrapping_sub(low) <= width
-                        });
-                    }
-                    if is_x86_feature_detected!("avx2") {
-                        // SAFETY: the CPU has AVX2.
-                        return unsafe { $portable_avx2(values, low, width, words) };
-                    }
-                }
-                test_all(values, words, |value| value.wrapping_sub(low) <= width);
-            }
-        }
-
-        /// # Safety
-        /// The CPU has AVX2.
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2")]
-        unsafe fn $portable_avx2(values: &[$type], low: $type, width: $type, words: &mut [u64]) {
-            test_all(values, words, |value| value.wrapping_sub(low) <= width);
-        }
-
-        /// # Safety
-        /// The CPU has AVX-512 F and BW; `values` is a multiple of 64 long and `words` has at least
-        /// a word for each 64.
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx512f,avx512bw")]
-        unsafe fn $avx512(values: &[$type], low: $type, width: $type, words: &mut [u64]) {
-            use std::arch::x86_64::*;
-            let low = $splat(low as _);
-            let width = $splat(width as _);
-            for (at, chunk) in values.chunks_exact(64).enumerate() {
-                let mut word = 0;
-                for lane in 0..64 / $lanes {
-                    // SAFETY: the chunk has 64 values, `lane * $lanes + $lanes` is at most 64.
-                    let loaded =
-                        unsafe { _mm512_loadu_si512(chunk.as_ptr().add(lane * $lanes).cast()) };
-                    let hits = $less_or_equal($sub(loaded, low), width);
-                    word |= u64::from(hits) << (lane * $lanes);
-                }
-                // SAFETY: `words` has a word for each chunk.
-                unsafe { *words.get_unchecked_mut(at) = word };
+                let test = |value: Self| value.wrapping_sub(low) <= width;
+                dispatch!(values, words, test, [
+                    "avx512bw" => |v: &[Self], w: &mut [u64]| avx512::$name(v, low, width, w),
+                    "avx2" => |v: &[Self], w: &mut [u64]| avx2::$name(v, low, width, w)
+                ]);
             }
         }
     };
 }
 
-in_range!(
-    u8,
-    u8_avx2,
-    u8_avx512,
-    64,
-    _mm512_set1_epi8,
-    _mm512_sub_epi8,
-    _mm512_cmple_epu8_mask
-);
-in_range!(
-    u16,
-    u16_avx2,
-    u16_avx512,
-    32,
-    _mm512_set1_epi16,
-    _mm512_sub_epi16,
-    _mm512_cmple_epu16_mask
-);
-in_range!(
-    u32,
-    u32_avx2,
-    u32_avx512,
-    16,
-    _mm512_set1_epi32,
-    _mm512_sub_epi32,
-    _mm512_cmple_epu32_mask
-);
-in_range!(
-    u64,
-    u64_avx2,
-    u64_avx512,
-    8,
-    _mm512_set1_epi64,
-    _mm512_sub_epi64,
-    _mm512_cmple_epu64_mask
-);
+in_range!(u8, u8_in_range);
+in_range!(u16, u16_in_range);
+in_range!(u32, u32_in_range);
+in_range!(u64, u64_in_range);
+
+/// Doubles whose order key lies in `low..=high`.
+pub(crate) fn double_in_range(values: &[f64], low: i64, high: i64, words: &mut [u64]) {
+    // Without a look at zeros, -0.0 has the key -1, which no other value has.
+    let low = if low == 0 { -1 } else { low };
+    let high = if high == -1 { -2 } else { high };
+    if low > high {
+        words[..values.len().div_ceil(64)].fill(0);
+        return;
+    }
+    let width = high.wrapping_sub(low) as u64;
+    let test = |value: f64| raw_key(value).wrapping_sub(low) as u64 <= width;
+    dispatch!(values, words, test, [
+        "avx512f" => |v: &[f64], w: &mut [u64]| avx512::f64_in_range(v, low, width, w),
+        "avx2" => |v: &[f64], w: &mut [u64]| avx2::f64_in_range(v, low, width, w)
+    ]);
+}
+
+fn raw_key(value: f64) -> i64 {
+    let bits = value.to_bits() as i64;
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
 
 pub(crate) fn i32_in_range(values: &[i32], low: i32, high: i32, words: &mut [u64]) {
     // SAFETY: `i32` and `u32` have the same size and alignment, and every bit pattern is both.
@@ -247,6 +222,85 @@ mod tests {
             let bit = |row: &u32| words[*row as usize / 64] >> (row % 64) & 1 == 1;
             let expected = (0..words.len() as u32 * 64).filter(bit);
             assert_eq!(found, expected.collect::<Vec<u32>>());
+        }
+    }
+
+    #[test]
+    fn doubles_are_found_by_their_order() {
+        let mut values: Vec<f64> = (0..200).map(|n| f64::from(n) - 100.0).collect();
+        values.extend([
+            -0.0,
+            0.0,
+            f64::NAN,
+            -f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ]);
+        values.extend([f64::MIN_POSITIVE, -f64::MIN_POSITIVE, 5e-324, -5e-324]);
+        let key = index::range::order_key;
+        let ends: Vec<i64> = values.iter().map(|value| key(*value)).collect();
+        let near = [i64::MIN, -2, -1, 0, 1, i64::MAX];
+        for low in ends.iter().step_by(17).chain(&near) {
+            for high in ends
+                .iter()
+                .step_by(13)
+                .chain(&near)
+                .filter(|high| low <= *high)
+            {
+                let mut words = vec![u64::MAX; 4];
+                double_in_range(&values, *low, *high, &mut words);
+                for (at, value) in values.iter().enumerate() {
+                    let bit = words[at / 64] >> (at % 64) & 1 == 1;
+                    let expected = (*low..=*high).contains(&key(*value));
+                    assert_eq!(bit, expected, "{value} in {low}..={high}");
+                }
+            }
+        }
+    }
+
+    /// The kernels that a faster one hides on this CPU.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_instruction_set_finds_the_same_rows() {
+        if !is_x86_feature_detected!("avx2") {
+            return;
+        }
+        let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+        let values: Vec<u64> = (0..512).map(random).collect();
+        let (mut found, mut portable) = (vec![7; 8], vec![0; 8]);
+        macro_rules! check {
+            ($type:ty, $name:ident, $low:expr, $width:expr) => {
+                let narrow: Vec<$type> = values.iter().map(|v| *v as $type).collect();
+                let (low, width) = ($low as $type, $width as $type);
+                test_all(&narrow, &mut portable, |v| v.wrapping_sub(low) <= width);
+                // SAFETY: the CPU has AVX2, and there are 8 chunks and 8 words.
+                unsafe { avx2::$name(&narrow, low, width, &mut found) };
+                assert_eq!(found, portable, "{low} and {width} more");
+            };
+        }
+        for (low, width) in [(0, u64::MAX), (3 << 60, 1 << 62), (250, 10), (u64::MAX, 0)] {
+            check!(u8, u8_in_range, low, width);
+            check!(u16, u16_in_range, low, width);
+            check!(u32, u32_in_range, low, width);
+            check!(u64, u64_in_range, low, width);
+            let doubles: Vec<f64> = values.iter().map(|v| f64::from_bits(*v)).collect();
+            let low = low as i64;
+            test_all(&doubles, &mut portable, |v| {
+                raw_key(v).wrapping_sub(low) as u64 <= width
+            });
+            // SAFETY: as above.
+            unsafe { avx2::f64_in_range(&doubles, low, width, &mut found) };
+            assert_eq!(found, portable);
+        }
+        let codes: Vec<u8> = values.iter().map(|v| *v as u8).collect();
+        for set in [[1, 0, 0, 1 << 63], [u64::MAX, 0, 0xf0f0, 7], [values[3]; 4]] {
+            let has = |code: u8| set[usize::from(code) / 64] >> (code % 64) & 1 == 1;
+            test_all(&codes, &mut portable, has);
+            // SAFETY: as above.
+            unsafe { avx2::in_table(&codes, &set, &mut found) };
+            assert_eq!(found, portable, "{set:?}");
+            in_table(&codes, &set, &mut found);
+            assert_eq!(found, portable, "{set:?}");
         }
     }
 

@@ -2,15 +2,17 @@
 //!
 //! A code past the end of the bitmap is in no set: the entry points are safe for any codes.
 
-use super::test_all;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+use super::{dispatch, test_all};
 
 /// For codes of one byte: bit c of `set` is code c.
 pub(crate) fn in_table(codes: &[u8], set: &[u64; 4], words: &mut [u64]) {
-    let mut table = [false; 256];
-    for (code, entry) in table.iter_mut().enumerate() {
-        *entry = set[code / 64] >> (code % 64) & 1 == 1;
-    }
-    test_all(codes, words, |code| table[usize::from(code)]);
+    let test = |code: u8| set[usize::from(code) / 64] >> (code % 64) & 1 == 1;
+    dispatch!(codes, words, test, [
+        "avx512vbmi" => |c: &[u8], w: &mut [u64]| avx512::in_table(c, set, w),
+        "avx2" => |c: &[u8], w: &mut [u64]| avx2::in_table(c, set, w)
+    ]);
 }
 
 /// For wider codes: bit c % 64 of word c / 64 is code c.

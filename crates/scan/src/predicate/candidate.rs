@@ -15,6 +15,7 @@ use segment::view::{DictionaryColumn, Nulls, RawColumn};
 
 use super::codes::code_at;
 use super::conjunct::{Access, Conjunct};
+use super::note::Note;
 use super::raw::key_at;
 use crate::columns::external;
 use crate::ranges::RangeSet;
@@ -30,6 +31,8 @@ const PROBED_NS: f64 = 4.0;
 pub(super) struct Candidate<'a> {
     /// `kind(columns)` of the index, for statistics.
     pub(super) told: String,
+    /// The predicate, for a query that asks how it is answered.
+    pub(super) text: Option<String>,
     pub(super) scan: Access<'a>,
     /// Rows of the segment that match, about.
     pub(super) estimate: f64,
@@ -135,6 +138,7 @@ impl<'a> Candidate<'a> {
 
     pub(super) fn into_scan(self) -> (String, Conjunct<'a>) {
         let conjunct = Conjunct {
+            note: self.text.map(|text| Note::new(text, &self.told)),
             access: self.scan,
             estimate: self.estimate as u64,
             is_exact: self.is_exact,
@@ -149,19 +153,22 @@ impl<'a> Candidate<'a> {
             return Ok((told, vec![conjunct]));
         };
         let (estimate, is_exact) = (self.estimate as u64, self.is_exact);
-        let conjunct = |access| Conjunct {
+        let note = self.text.map(|text| Note::new(text, &index.told));
+        let conjunct = |access, note| Conjunct {
             access,
             estimate,
             is_exact,
+            note,
         };
         let documents = match index.documents {
             Lists::Sorted(ranges) => {
-                let mut found = vec![conjunct(Access::Ranges(ranges))];
+                let mut found = vec![conjunct(Access::Ranges(ranges), note)];
                 found.extend(index.nulls.map(|nulls| {
-                    conjunct(Access::Nulls {
+                    let access = Access::Nulls {
                         nulls,
                         are_wanted: false,
-                    })
+                    };
+                    conjunct(access, None)
                 }));
                 return Ok((index.told, found));
             }
@@ -188,13 +195,18 @@ impl<'a> Candidate<'a> {
                 .collect(),
             None => documents,
         };
-        Ok((index.told, vec![Conjunct::documents(documents)]))
+        let found = Conjunct {
+            note,
+            ..Conjunct::documents(documents)
+        };
+        Ok((index.told, vec![found]))
     }
 }
 
 /// The documents of all alternatives, where an index has named them all. `None`: it has not.
-pub(super) fn union(alternatives: &[Vec<Conjunct<'_>>]) -> Option<RoaringBitmap> {
+pub(super) fn union<'a>(alternatives: &[Vec<Conjunct<'_>>]) -> Option<Conjunct<'a>> {
     let mut documents = RoaringBitmap::new();
+    let mut note: Option<Box<Note>> = None;
     for conjuncts in alternatives {
         let [conjunct] = &conjuncts[..] else {
             return None;
@@ -208,6 +220,10 @@ pub(super) fn union(alternatives: &[Vec<Conjunct<'_>>]) -> Option<RoaringBitmap>
             }
             _ => return None,
         }
+        note = Note::joined(note.as_deref(), conjunct.note.as_deref(), "OR");
     }
-    Some(documents)
+    Some(Conjunct {
+        note,
+        ..Conjunct::documents(documents)
+    })
 }

@@ -58,6 +58,21 @@ impl CodeSet {
         matches!(self.ranges[..], [(0, high)] if high + 1 >= cardinality)
     }
 
+    /// Whether one of the codes is in a block with these ends.
+    pub(crate) fn overlaps(&self, (least, greatest): (u32, u32)) -> bool {
+        let first = self.ranges.partition_point(|range| range.1 < least);
+        self.ranges
+            .get(first)
+            .is_some_and(|range| range.0 <= greatest)
+    }
+
+    /// Whether every code between these ends is one of them.
+    pub(crate) fn covers_all(&self, (least, greatest): (u32, u32)) -> bool {
+        let first = self.ranges.partition_point(|range| range.1 < least);
+        let range = self.ranges.get(first);
+        range.is_some_and(|range| range.0 <= least && greatest <= range.1)
+    }
+
     pub(crate) fn contains(&self, code: u32) -> bool {
         match self.bits.get(code as usize / 64) {
             Some(word) => word >> (code % 64) & 1 == 1,
@@ -162,6 +177,9 @@ mod tests {
             }
         }
         assert!(CodeSet::new(&RangeSet::none(), 20).is_none());
+        let some = CodeSet::new(&RangeSet::of_any(vec![(3, 5), (9, 9)]), 20).expect("not empty");
+        assert!(some.overlaps((5, 8)) && !some.overlaps((6, 8)) && some.overlaps((0, 19)));
+        assert!(some.covers_all((3, 4)) && some.covers_all((9, 9)) && !some.covers_all((4, 9)));
         let every = CodeSet::new(&RangeSet::of(0, 19), 20).expect("not empty");
         assert!(every.covers(20) && !every.covers(21));
     }

@@ -12,6 +12,7 @@ use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn};
 
 use super::codes::{CodeSet, code_at};
 use super::evaluate;
+use super::note::Note;
 use super::raw::{self, Verdict, judge};
 use crate::columns::Source;
 use crate::ranges::RangeSet;
@@ -27,6 +28,8 @@ pub(crate) struct Conjunct<'a> {
     pub(super) estimate: u64,
     /// The estimate is what it keeps.
     pub(super) is_exact: bool,
+    /// For a query that asks how it is answered.
+    pub(super) note: Option<Box<Note>>,
 }
 
 /// How the rows are found.
@@ -46,6 +49,8 @@ pub(super) enum Access<'a> {
         /// With SQL nulls.
         nulls: Option<Nulls<'a>>,
         null_matches: bool,
+        /// Blocks are judged by their least and greatest code.
+        zones: Option<ColumnView<'a>>,
     },
     Values {
         set: RangeSet,
@@ -71,6 +76,7 @@ impl<'a> Conjunct<'a> {
         Self {
             estimate: documents.len(),
             is_exact: true,
+            note: None,
             access: Access::Documents(documents),
         }
     }
@@ -90,6 +96,16 @@ impl<'a> Conjunct<'a> {
 
     /// Keeps in `mask` the rows of the block at `start` that match. Returns the values looked at.
     pub(crate) fn apply(&self, start: u32, mask: &mut BlockMask) -> Result<u64> {
+        let Some(note) = &self.note else {
+            return self.keep(start, mask);
+        };
+        let given = mask.count();
+        let looked_at = self.keep(start, mask)?;
+        note.add(given, mask.count());
+        Ok(looked_at)
+    }
+
+    fn keep(&self, start: u32, mask: &mut BlockMask) -> Result<u64> {
         let len = mask.len;
         match &self.access {
             Access::Documents(documents) => {
@@ -136,6 +152,7 @@ impl<'a> Conjunct<'a> {
             column,
             nulls,
             null_matches,
+            zones,
         } = &self.access
         else {
             return 0;
@@ -153,9 +170,13 @@ impl<'a> Conjunct<'a> {
             without_nulls(nulls.as_ref(), start, mask);
             return u64::from(looked_at);
         }
-        let hits = codes.scan(stored, len);
+        let zone = zones.and_then(|column| column.code_zone(start / BLOCK_ROWS));
+        let (hits, looked_at) = match zone {
+            Some(zone) if codes.covers_all(zone) => (BlockMask::all(len), 0),
+            _ => (codes.scan(stored, len), len),
+        };
         with_nulls(hits, nulls.as_ref(), start, *null_matches, mask);
-        u64::from(len)
+        u64::from(looked_at)
     }
 
     fn apply_values(&self, start: u32, mask: &mut BlockMask) -> u64 {
@@ -211,6 +232,15 @@ impl<'a> Conjunct<'a> {
                 null_matches: false,
                 ..
             } => (block..blocks).find(|at| judge(set, column.zone(*at)) != Verdict::None),
+            Access::Codes {
+                codes: Some(codes),
+                zones: Some(column),
+                null_matches: false,
+                ..
+            } => (block..blocks).find(|at| {
+                let zone = column.code_zone(*at);
+                zone.is_none_or(|zone| codes.overlaps(zone))
+            }),
             Access::Any(alternatives) => {
                 let next = |conjuncts: &Vec<Self>| next_block(conjuncts, block, blocks);
                 alternatives.iter().filter_map(next).min()

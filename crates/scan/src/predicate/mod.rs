@@ -9,6 +9,7 @@
 mod candidate;
 mod codes;
 mod conjunct;
+mod note;
 mod plan;
 mod prune;
 mod raw;
@@ -27,11 +28,12 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use index::range::RangeReader;
 use schemas::TableSpec;
-use schemas::proto::{IndexKind, NullMode, ScanOptions};
+use schemas::proto::{Explain, IndexKind, NullMode, ScanOptions};
 use segment::view::{DictionaryColumn, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
 pub(crate) use self::conjunct::{Conjunct, next_block};
+pub(crate) use self::note::{Story, classify};
 
 use self::candidate::{ByIndex, Candidate, Lists, Probe};
 use self::codes::CodeSet;
@@ -93,6 +95,15 @@ impl<'a> Compiler<'a, '_> {
         })
     }
 
+    /// Only for a query that asks how it is answered.
+    fn text(&self, tree: &Tree) -> Option<String> {
+        self.text_of(|| note::readable(&tree.to_string()))
+    }
+
+    fn text_of(&self, text: impl FnOnce() -> String) -> Option<String> {
+        (self.options.explain() != Explain::None).then(text)
+    }
+
     fn decide(&self, tree: &Tree) -> Result<Decided<'a>> {
         let columns = tree.columns();
         if columns.len() > 1 && !matches!(tree, Tree::Leaf(_)) {
@@ -144,6 +155,7 @@ impl<'a> Compiler<'a, '_> {
         let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
         Ok(Candidate {
             told: format!("scan({})", names.join(",")),
+            text: self.text(tree),
             scan: Access::Evaluate {
                 expr: inputs.expr,
                 schema: inputs.schema,
@@ -175,6 +187,7 @@ impl<'a> Compiler<'a, '_> {
         let told = format!("sorted({})", solver.schema.field(0).name());
         Decided::Rows(Box::new(Candidate {
             told: told.clone(),
+            text: self.text(tree),
             scan: Access::Ranges(ranges.clone()),
             estimate,
             is_exact: self.view.valid.is_none(),
@@ -201,7 +214,7 @@ impl<'a> Compiler<'a, '_> {
         let rows = self.view.row_count();
         let blocks = rows.div_ceil(BLOCK_ROWS);
         let name = solver.schema.field(0).name();
-        if let Some(decided) = self.by_nulls(&set, null_matches, stored, name) {
+        if let Some(decided) = self.by_nulls(tree, &set, null_matches, (stored, name)) {
             return Ok(decided);
         }
         let zones = self.options.uses(name, IndexKind::Zone);
@@ -237,6 +250,7 @@ impl<'a> Compiler<'a, '_> {
         let index = if none + all > 0 { "zone" } else { "scan" };
         Ok(Decided::Rows(Box::new(Candidate {
             told: format!("{index}({name})"),
+            text: self.text(tree),
             estimate,
             is_exact: false,
             row_ns: raw::cost(&set, sample) * looked_at,
@@ -278,10 +292,10 @@ impl<'a> Compiler<'a, '_> {
     /// Where only null matters.
     fn by_nulls(
         &self,
+        tree: &Tree,
         set: &RangeSet,
         null_matches: bool,
-        stored: &Stored<'a>,
-        name: &str,
+        (stored, name): (&Stored<'a>, &str),
     ) -> Option<Decided<'a>> {
         let is_whole = *set == RangeSet::all();
         let nulls = match (stored.nulls, set.is_empty(), is_whole) {
@@ -307,6 +321,7 @@ impl<'a> Compiler<'a, '_> {
         };
         Some(Decided::Rows(Box::new(Candidate {
             told: format!("null({name})"),
+            text: self.text(tree),
             scan: Access::Nulls {
                 nulls,
                 are_wanted: null_matches,
@@ -340,7 +355,7 @@ impl<'a> Compiler<'a, '_> {
             Some(codes) if codes.covers(cardinality) => RangeSet::all(),
             Some(_) => set,
         };
-        if let Some(decided) = self.by_nulls(&whole, null_matches, stored, name) {
+        if let Some(decided) = self.by_nulls(tree, &whole, null_matches, (stored, name)) {
             self.counters.index(format!("dictionary({name})"));
             return Ok(decided);
         }
@@ -354,9 +369,14 @@ impl<'a> Compiler<'a, '_> {
             Some(codes) if !null_matches => self.index_of(codes, &dictionary, stored, name)?,
             _ => None,
         };
+        let zones = self
+            .options
+            .uses(name, IndexKind::Zone)
+            .then_some(stored.column);
         let is_exact = counts.is_some() && nulls.is_none() && self.view.valid.is_none();
         Ok(Decided::Rows(Box::new(Candidate {
             told: format!("dictionary({name})"),
+            text: self.text(tree),
             estimate: of_codes,
             is_exact,
             row_ns: codes.as_ref().map_or(0.02, |codes| codes.cost(cardinality)),
@@ -365,6 +385,7 @@ impl<'a> Compiler<'a, '_> {
                 column: dictionary,
                 nulls,
                 null_matches,
+                zones,
             },
             by_index,
         })))

@@ -8,6 +8,7 @@ use datafusion::common::Result;
 
 use super::candidate::{Candidate, union};
 use super::conjunct::{Access, Conjunct};
+use super::note::Note;
 use super::tree::Tree;
 use super::{Compiler, Decided};
 
@@ -121,10 +122,10 @@ impl<'a> Compiler<'a, '_> {
         if alternatives.len() <= 1 {
             return Ok(alternatives.pop().map_or(Part::Never, Part::Rows));
         }
-        if let Some(documents) = union(&alternatives) {
-            return Ok(match documents.is_empty() {
-                true => Part::Never,
-                false => Part::Rows(vec![Conjunct::documents(documents)]),
+        if let Some(conjunct) = union(&alternatives) {
+            return Ok(match conjunct.estimate {
+                0 => Part::Never,
+                _ => Part::Rows(vec![conjunct]),
             });
         }
         let kept = |conjuncts: &Vec<Conjunct<'_>>| {
@@ -137,6 +138,9 @@ impl<'a> Compiler<'a, '_> {
         Ok(Part::Rows(vec![Conjunct {
             estimate: estimate.min(u64::from(self.view.row_count())),
             is_exact: false,
+            note: self
+                .text_of(|| "any of".to_owned())
+                .map(|text| Note::new(text, "")),
             access: Access::Any(alternatives),
         }]))
     }
@@ -174,7 +178,7 @@ impl<'a> Planned<'a> {
 
     /// Lists of documents are one, and nothing is looked at when they have nothing in common.
     fn finish(self) -> Part<'a> {
-        let mut documents = None;
+        let (mut documents, mut note): (_, Option<Box<Note>>) = (None, None);
         let mut rest = Vec::with_capacity(self.conjuncts.len());
         for conjunct in self.conjuncts {
             match conjunct.access {
@@ -183,6 +187,7 @@ impl<'a> Planned<'a> {
                         Some(documents) => documents & more,
                         None => more,
                     });
+                    note = Note::joined(note.as_deref(), conjunct.note.as_deref(), "AND");
                 }
                 access => rest.push(Conjunct { access, ..conjunct }),
             }
@@ -191,7 +196,11 @@ impl<'a> Planned<'a> {
             if documents.is_empty() {
                 return Part::Never;
             }
-            rest.insert(0, Conjunct::documents(documents));
+            let found = Conjunct {
+                note,
+                ..Conjunct::documents(documents)
+            };
+            rest.insert(0, found);
         }
         let has_none = |conjunct: &Conjunct<'_>| match &conjunct.access {
             Access::Ranges(ranges) => ranges.is_empty(),

@@ -2,7 +2,7 @@
 
 use segment::view::{RawValues, Zone};
 
-use crate::kernels::{InRange, i32_in_range, i64_in_range, test_all};
+use crate::kernels::{InRange, double_in_range, i32_in_range, i64_in_range, test_all};
 use crate::ranges::{RangeSet, order_key};
 use crate::rows::{BlockMask, WORDS};
 
@@ -155,11 +155,7 @@ fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORD
         RawValues::F32(values) => test_all(values, words, |value| {
             (low..=high).contains(&order_key(f64::from(value)))
         }),
-        RawValues::F64(values) => {
-            test_all(values, words, |value| {
-                (low..=high).contains(&order_key(value))
-            });
-        }
+        RawValues::F64(values) => double_in_range(values, low, high, words),
         RawValues::Sequence { first, count } => {
             if let Some((from, to)) = stored_range(low, high, first, (count as u64).max(1) - 1) {
                 let rows = from as usize..=(to as usize).min(count.saturating_sub(1));

@@ -18,7 +18,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
-use schemas::proto::{NullMode, ScanOptions, ScanStats};
+use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use segment::SegmentView;
 
 use data::{Random, Table};
@@ -269,4 +269,52 @@ async fn virtual_columns_tell_where_a_row_is() {
         let (found, _) = server.ask(written, &options).await;
         assert_same(written, "offsets", &of_oracle, &found);
     }
+}
+
+#[tokio::test]
+async fn each_predicate_tells_what_answers_it() {
+    let table = Table::new(14);
+    let server = Server::new(&table, NullMode::Defaults);
+    let sql = "SELECT count(*) FROM flights WHERE city < 'the city with number 2' \
+               AND (delay > 50 OR \"$partition\" = 1 AND code = 42)";
+    let mut options = ScanOptions::default();
+    options.set_explain(Explain::Analyze);
+    let (analyzed, stats) = server.ask(sql, &options).await;
+    let (wanted, plain) = server.ask(sql, &ScanOptions::default()).await;
+    assert_eq!(rows_of(&analyzed).len(), rows_of(&wanted).len());
+    assert!(plain.explained.is_empty() && plain.plan.is_empty());
+    assert!(
+        stats.plan.starts_with("NativeAggregateExec"),
+        "{}",
+        stats.plan
+    );
+    let classes = &stats.explained;
+    let segments: u64 = classes.iter().map(|class| class.segments).sum();
+    let rows: u64 = classes.iter().map(|class| class.rows).sum();
+    assert_eq!((segments, rows), (stats.segments_queried, stats.docs_total));
+    let passed = classes.iter().filter_map(|class| {
+        let last = class.steps.iter().rfind(|step| step.depth == 0);
+        last.map(|step| step.kept)
+    });
+    assert_eq!(passed.sum::<u64>(), stats.docs_scanned, "{classes:#?}");
+    let steps = || classes.iter().flat_map(|class| &class.steps);
+    assert!(
+        steps().any(|step| step.predicate == "city < the city with number 2"),
+        "{classes:#?}"
+    );
+    assert!(
+        steps().any(|step| step.depth == 1 && step.access == "scan(delay)"),
+        "{classes:#?}"
+    );
+    options.set_explain(Explain::Plan);
+    let (_, planned) = server.ask(sql, &options).await;
+    assert_eq!(planned.docs_scanned, 0);
+    assert_eq!(planned.explained.len(), classes.len());
+    assert!(
+        planned
+            .explained
+            .iter()
+            .flat_map(|class| &class.steps)
+            .all(|step| step.given == 0)
+    );
 }
