@@ -5,6 +5,7 @@
 //! What was planned is kept for the same statement in the same state of the cluster
 //! (`templates`). Nothing here opens a segment.
 
+mod any_entry;
 mod ask;
 mod catalog;
 pub mod codec;
@@ -25,6 +26,7 @@ mod table;
 mod templates;
 mod whole;
 
+pub use any_entry::AnyEntry;
 pub use context::{QueryContext, QueryStats};
 pub use dialect::{Aggregate, Dialect, Options, OutputColumn, Semantics, Shape, Statement, parse};
 pub use fault::to_fault;

@@ -2,6 +2,7 @@
 //!
 //! - A TIMESTAMP compared with a number: the number is epoch milliseconds. Text is left to the
 //!   planner, which casts it.
+//! - A column of several values compared with one: any of them may match ([`AnyEntry`]).
 //! - A BOOLEAN compared with a number or text: they are cast to BOOLEAN.
 //! - Single-stage engine only: `+ - * / %` of numbers are DOUBLE, except between two literals that
 //!   are whole numbers (those divide to DOUBLE all the same). BIG_DECIMAL stays exact.
@@ -14,8 +15,10 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, cast, not};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use crate::any_entry::AnyEntry;
 
 const EPOCH_MS: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
 
@@ -39,6 +42,9 @@ impl ExprPlanner for PinotOperators {
         let (Ok(left), Ok(right)) = (raw.left.get_type(schema), raw.right.get_type(schema)) else {
             return Ok(PlannerResult::Original(raw));
         };
+        if let Some(any) = any_entry(&raw, &left, &right) {
+            return Ok(PlannerResult::Planned(any));
+        }
         let RawBinaryExpr {
             op,
             left: a,
@@ -62,6 +68,59 @@ impl ExprPlanner for PinotOperators {
         let (left, right) = (a, b);
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
     }
+}
+
+/// A column of several values compared with a single one: any of its entries may match, and none
+/// may for `<>`.
+fn any_entry(raw: &RawBinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    use BinaryOperator as Op;
+    let (list, value, is_swapped) = match (left, right) {
+        (DataType::List(_), DataType::List(_)) => return None,
+        (DataType::List(item), own) => (&raw.left, (&raw.right, item, own), false),
+        (own, DataType::List(item)) => (&raw.right, (&raw.left, item, own), true),
+        _ => return None,
+    };
+    let operator = match (&raw.op, is_swapped) {
+        (Op::Eq | Op::NotEq, _) => "=",
+        (Op::Lt, false) | (Op::Gt, true) => "<",
+        (Op::LtEq, false) | (Op::GtEq, true) => "<=",
+        (Op::Gt, false) | (Op::Lt, true) => ">",
+        (Op::GtEq, false) | (Op::LtEq, true) => ">=",
+        _ => return None,
+    };
+    let (value, item, own) = value;
+    let value = comparable(value.clone(), own, item.data_type());
+    let any = AnyEntry::call(list.clone(), operator, vec![value]);
+    Some(match raw.op {
+        Op::NotEq => not(any),
+        _ => any,
+    })
+}
+
+/// BETWEEN, IN and LIKE of a column of several values.
+fn any_entry_of(expr: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+    let (list, operator, values, negated) = match expr {
+        Expr::Between(between) => {
+            let ends = vec![(*between.low).clone(), (*between.high).clone()];
+            (&between.expr, "between", ends, between.negated)
+        }
+        Expr::InList(list) => (&list.expr, "in", list.list.clone(), list.negated),
+        Expr::Like(like) if !like.case_insensitive && like.escape_char.is_none() => {
+            let pattern = vec![(*like.pattern).clone()];
+            (&like.expr, "like", pattern, like.negated)
+        }
+        _ => return Ok(None),
+    };
+    let Ok(DataType::List(item)) = list.get_type(schema) else {
+        return Ok(None);
+    };
+    let values = values.into_iter().map(|value| {
+        let own = value.get_type(schema)?;
+        Ok(comparable(value, &own, item.data_type()))
+    });
+    let values = values.collect::<Result<Vec<_>>>()?;
+    let any = AnyEntry::call((**list).clone(), operator, values);
+    Ok(Some(if negated { not(any) } else { any }))
 }
 
 /// Types of which arithmetic makes a DOUBLE.
@@ -125,6 +184,9 @@ fn align_range(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let own = bound.get_type(schema)?;
         Ok(comparable(bound, &own, &with.get_type(schema)?))
     };
+    if let Some(any) = any_entry_of(&expr, schema)? {
+        return Ok(Transformed::yes(any));
+    }
     match expr {
         Expr::Between(between) if between.expr.get_type(schema).is_ok() => {
             let low = fits(&between.expr, *between.low)?;
@@ -149,4 +211,70 @@ pub(crate) fn before(
 ) -> Vec<Arc<dyn ExprPlanner>> {
     let first: Arc<dyn ExprPlanner> = Arc::new(PinotOperators(arithmetic));
     std::iter::once(first).chain(own.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int32Builder, ListBuilder, RecordBatch, StringViewBuilder};
+    use arrow::datatypes::Int64Type;
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    const ROWS: [(&[&str], &[i32]); 4] = [
+        (&["a", "b"], &[1, 5]),
+        (&["c"], &[2]),
+        (&["bb", "a"], &[3, 9]),
+        (&["null"], &[0]),
+    ];
+
+    fn rows() -> RecordBatch {
+        let mut tags = ListBuilder::new(StringViewBuilder::new());
+        let mut scores = ListBuilder::new(Int32Builder::new());
+        for (of_tags, of_scores) in ROWS {
+            tags.append_value(of_tags.iter().map(Some));
+            scores.append_value(of_scores.iter().copied().map(Some));
+        }
+        RecordBatch::try_from_iter([
+            ("tags", Arc::new(tags.finish()) as _),
+            ("scores", Arc::new(scores.finish()) as _),
+        ])
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn columns_of_several_values_match_by_any_of_them() {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let planners = before(Arithmetic::Double, state.expr_planners());
+        let state = SessionStateBuilder::new_from_existing(state)
+            .with_expr_planners(planners)
+            .with_scalar_functions(vec![AnyEntry::udf()])
+            .build();
+        let context = SessionContext::new_with_state(state);
+        context.register_batch("t", rows()).unwrap();
+        for (condition, wanted) in [
+            ("tags = 'a'", 2),
+            ("'c' = tags", 1),
+            ("tags <> 'a'", 2),
+            ("tags IN ('b', 'c', 'x')", 2),
+            ("tags NOT IN ('b', 'c')", 2),
+            ("tags LIKE 'b%'", 2),
+            ("tags NOT LIKE 'b%'", 2),
+            ("scores > 2.5", 2),
+            ("5 <= scores", 2),
+            ("scores BETWEEN 2 AND 3", 2),
+            ("scores NOT BETWEEN 2 AND 3", 2),
+            ("scores > 4 AND scores < 2 OR tags = 'null'", 2),
+            ("NOT (scores = 9)", 3),
+        ] {
+            let sql = format!("SELECT count(*) FROM t WHERE {condition}");
+            let plan = context.state().create_logical_plan(&sql).await;
+            let plan = align_ranges(plan.unwrap_or_else(|error| panic!("{sql}: {error}")));
+            let frame = context.execute_logical_plan(plan.unwrap()).await.unwrap();
+            let found = frame.collect().await.unwrap();
+            let found = found[0].column(0).as_primitive::<Int64Type>().value(0);
+            assert_eq!(found, wanted, "{condition}");
+        }
+    }
 }

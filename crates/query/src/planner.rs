@@ -21,6 +21,7 @@ use schemas::cluster::ClusterState;
 use schemas::proto::Explain;
 use tokio::sync::watch;
 
+use crate::any_entry::AnyEntry;
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::cut::cut;
@@ -242,6 +243,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_scalar_functions(vec![AnyEntry::udf()])
         .build()
 }
 

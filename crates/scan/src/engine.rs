@@ -18,6 +18,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
+use query::AnyEntry;
 use query::codec::{ScanFactory, decode_plan};
 use query::scan_exec::ScanDescription;
 use query::to_fault;
@@ -102,6 +103,7 @@ impl Engine {
         let state = SessionStateBuilder::new()
             .with_config(SessionConfig::new().with_target_partitions(1))
             .with_default_features()
+            .with_scalar_functions(vec![AnyEntry::udf()])
             .build();
         Self {
             config,

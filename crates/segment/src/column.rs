@@ -292,6 +292,14 @@ enum MultiSource<'a> {
 }
 
 impl<'a> MultiColumn<'a> {
+    /// See [`DictionaryColumn::bytes`].
+    pub fn bytes(&self) -> Option<BytesDictionary<'a>> {
+        match self.source {
+            MultiSource::Sealed(column) => column.dictionary.bytes(),
+            MultiSource::Mutable(_) => None,
+        }
+    }
+
     /// Every code in the rows of the view is below it.
     pub fn cardinality(&self) -> u32 {
         self.cardinality

@@ -100,14 +100,7 @@ impl CodeSet {
     pub(crate) fn scan(&self, codes: Codes<'_>, len: u32) -> BlockMask {
         let mut mask = BlockMask::none(len);
         if !self.bits.is_empty() {
-            match codes {
-                Codes::U8(codes) => match self.bits.first_chunk::<4>() {
-                    Some(bits) => in_table(codes, bits, &mut mask.words),
-                    None => in_bits(codes, &self.bits, &mut mask.words),
-                },
-                Codes::U16(codes) => in_bits(codes, &self.bits, &mut mask.words),
-                Codes::U32(codes) => in_bits(codes, &self.bits, &mut mask.words),
-            }
+            self.look_up(codes, &mut mask.words);
             return mask;
         }
         let mut words = [0; WORDS];
@@ -122,6 +115,36 @@ impl CodeSet {
             }
         }
         mask
+    }
+
+    /// As [`Self::scan`], for any number of codes: one bit for each.
+    pub(super) fn scan_into(&self, codes: Codes<'_>, words: &mut [u64]) {
+        if !self.bits.is_empty() {
+            return self.look_up(codes, words);
+        }
+        let mut more = vec![0; words.len()];
+        for (low, high) in &self.ranges {
+            match codes {
+                Codes::U8(codes) => in_range::<u8>(codes, *low, *high, &mut more),
+                Codes::U16(codes) => in_range::<u16>(codes, *low, *high, &mut more),
+                Codes::U32(codes) => u32::in_range(codes, *low, *high, &mut more),
+            }
+            words
+                .iter_mut()
+                .zip(&more)
+                .for_each(|(word, more)| *word |= more);
+        }
+    }
+
+    fn look_up(&self, codes: Codes<'_>, words: &mut [u64]) {
+        match codes {
+            Codes::U8(codes) => match self.bits.first_chunk::<4>() {
+                Some(bits) => in_table(codes, bits, words),
+                None => in_bits(codes, &self.bits, words),
+            },
+            Codes::U16(codes) => in_bits(codes, &self.bits, words),
+            Codes::U32(codes) => in_bits(codes, &self.bits, words),
+        }
     }
 }
 

@@ -8,12 +8,12 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use roaring::RoaringBitmap;
 use segment::BLOCK_ROWS;
-use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn};
+use segment::view::{ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn};
 
 use super::codes::{CodeSet, code_at};
-use super::evaluate;
 use super::note::Note;
 use super::raw::{self, Verdict, judge};
+use super::{entries, evaluate};
 use crate::columns::Source;
 use crate::ranges::RangeSet;
 use crate::rows::{BlockMask, WORDS};
@@ -60,6 +60,13 @@ pub(super) enum Access<'a> {
         null_matches: bool,
         /// Blocks are judged by their zones.
         zones: bool,
+    },
+    /// Rows by their entries.
+    Entries {
+        codes: CodeSet,
+        column: MultiColumn<'a>,
+        negated: bool,
+        nulls: Option<Nulls<'a>>,
     },
     Evaluate {
         expr: Arc<dyn PhysicalExpr>,
@@ -137,6 +144,16 @@ impl<'a> Conjunct<'a> {
             }
             Access::Codes { .. } => Ok(self.apply_codes(start, mask)),
             Access::Values { .. } => Ok(self.apply_values(start, mask)),
+            Access::Entries {
+                codes,
+                column,
+                negated,
+                nulls,
+            } => {
+                let looked_at = entries::apply(codes, column, *negated, start, mask);
+                without_nulls(nulls.as_ref(), start, mask);
+                Ok(looked_at)
+            }
             Access::Evaluate {
                 expr,
                 schema,

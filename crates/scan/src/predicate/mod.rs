@@ -9,6 +9,7 @@
 mod candidate;
 mod codes;
 mod conjunct;
+mod entries;
 mod note;
 mod plan;
 mod prune;
@@ -40,7 +41,7 @@ use self::codes::CodeSet;
 use self::conjunct::Access;
 use self::plan::Part;
 use self::raw::{Verdict, judge};
-use self::solve::{Solved, Solver};
+use self::solve::{Distinct, Solved, Solver};
 use self::tree::Tree;
 use crate::columns::{Source, Stored, batch, external, project, source};
 use crate::ranges::RangeSet;
@@ -128,18 +129,19 @@ impl<'a> Compiler<'a, '_> {
             schema: &schema,
             index: *index,
             has_nulls: false,
-            dictionary: None,
+            distinct: None,
         };
         match source {
             Source::Stored(stored) => {
                 solver.has_nulls = stored.nulls.is_some();
                 match stored.column.values() {
                     Values::Dictionary(dictionary) => {
-                        solver.dictionary = Some(dictionary);
+                        solver.distinct = Some(Distinct::Single(dictionary));
                         self.by_code(tree, &solver, dictionary, stored)
                     }
                     Values::Raw(values) => self.by_value(tree, &solver, values, stored),
-                    Values::Multi(_) | Values::Bytes(_) => Ok(Decided::Parts),
+                    Values::Multi(multi) => self.by_entry(tree, &schema, multi, stored),
+                    Values::Bytes(_) => Ok(Decided::Parts),
                 }
             }
             Source::DocId => Ok(self.by_document(tree, &solver)),

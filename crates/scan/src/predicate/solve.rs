@@ -11,7 +11,8 @@ use arrow::datatypes::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{IsNotNullExpr, IsNullExpr};
-use segment::view::DictionaryColumn;
+use index::dictionary::BytesDictionary;
+use segment::view::{DictionaryColumn, MultiColumn};
 
 use super::text;
 use super::tree::Tree;
@@ -32,7 +33,45 @@ pub(super) struct Solver<'a, 'b> {
     /// Its index in the schema that trees are over.
     pub(super) index: usize,
     pub(super) has_nulls: bool,
-    pub(super) dictionary: Option<DictionaryColumn<'a>>,
+    /// Where values have codes.
+    pub(super) distinct: Option<Distinct<'a>>,
+}
+
+/// The distinct values of a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Distinct<'a> {
+    Single(DictionaryColumn<'a>),
+    Multi(MultiColumn<'a>),
+}
+
+impl<'a> Distinct<'a> {
+    fn bytes(self) -> Option<BytesDictionary<'a>> {
+        match self {
+            Self::Single(column) => column.bytes(),
+            Self::Multi(column) => column.bytes(),
+        }
+    }
+
+    fn array(self) -> ArrayRef {
+        match self {
+            Self::Single(column) => column.array(),
+            Self::Multi(column) => column.array(),
+        }
+    }
+
+    fn cardinality(self) -> u32 {
+        match self {
+            Self::Single(column) => column.cardinality(),
+            Self::Multi(column) => column.cardinality(),
+        }
+    }
+
+    fn is_ordered(self) -> bool {
+        match self {
+            Self::Single(column) => column.is_ordered(),
+            Self::Multi(column) => column.is_ordered(),
+        }
+    }
 }
 
 impl Solver<'_, '_> {
@@ -67,7 +106,7 @@ impl Solver<'_, '_> {
     fn leaf(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Solved> {
         let own = self.schema.field(0).data_type();
         let narrow = !matches!(own, DataType::Decimal256(_, _));
-        let set = match &self.dictionary {
+        let set = match self.distinct {
             None => of_expr(expr.as_ref(), own).filter(|_| narrow)?,
             Some(dictionary) => self.codes(expr, own, dictionary)?,
         };
@@ -89,7 +128,7 @@ impl Solver<'_, '_> {
         &self,
         expr: &Arc<dyn PhysicalExpr>,
         own: &DataType,
-        dictionary: &DictionaryColumn<'_>,
+        dictionary: Distinct<'_>,
     ) -> Option<RangeSet> {
         let last = i64::from(dictionary.cardinality()) - 1;
         let within = |set: RangeSet| set.intersection(RangeSet::of(0, last));
@@ -127,7 +166,7 @@ fn runs(matches: &[bool]) -> RangeSet {
 }
 
 /// The codes of numbers that lie in `set`.
-fn of_numbers(set: &RangeSet, dictionary: &DictionaryColumn<'_>) -> Option<RangeSet> {
+fn of_numbers(set: &RangeSet, dictionary: Distinct<'_>) -> Option<RangeSet> {
     let array = dictionary.array();
     let ordered = dictionary.is_ordered();
     macro_rules! codes {

@@ -186,6 +186,20 @@ fn batch(spec: &TableSpec, first: i64, rows: usize, random: &mut Random) -> Reco
 }
 
 impl Table {
+    /// Of segments in a folder; its rows are known elsewhere.
+    pub(crate) fn of(
+        spec: Arc<TableSpec>,
+        segments: Vec<SegmentView>,
+        folder: tempfile::TempDir,
+    ) -> Self {
+        Self {
+            spec,
+            segments,
+            rows: Vec::new(),
+            _folder: folder,
+        }
+    }
+
     pub(crate) fn new(seed: u64) -> Self {
         let whole = spec();
         // Older segments do not have the last two columns.

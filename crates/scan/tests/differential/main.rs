@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is a test")]
 
 mod data;
+mod entries;
 mod questions;
 mod server;
 
@@ -268,6 +269,17 @@ async fn virtual_columns_tell_where_a_row_is() {
         assert_same(between, "document numbers", &counted, &found);
         let (found, _) = server.ask(written, &options).await;
         assert_same(written, "offsets", &of_oracle, &found);
+    }
+}
+
+/// The one number of an answer.
+fn ask_count(rows: &[Vec<Cell>]) -> usize {
+    match rows {
+        [row] => match &row[..] {
+            [Cell::Text(count)] => count.parse().unwrap(),
+            other => panic!("{other:?} is no count"),
+        },
+        other => panic!("{} rows", other.len()),
     }
 }
 

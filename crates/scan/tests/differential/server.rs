@@ -105,6 +105,7 @@ impl Server {
         context
             .register_table("flights", Arc::new(provider))
             .unwrap();
+        context.register_udf(query::AnyEntry::udf().as_ref().clone());
         let config = EngineConfig {
             fragment_memory_bytes: 64 << 20,
         };
