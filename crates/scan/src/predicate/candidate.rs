@@ -1,7 +1,6 @@
 //! A predicate over one segment before it is decided how its rows are found.
 //!
-//! Costs are nanoseconds as measured on one core (`benches/predicate.rs`); only their ratios
-//! matter.
+//! Costs are nanoseconds on one core, about; only their ratios matter.
 
 use std::ops::Range;
 use std::sync::Arc;
