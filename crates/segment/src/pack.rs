@@ -15,9 +15,7 @@ const LEVEL: i32 = 1;
 
 /// Compresses the file of a sealed segment with this checksum.
 pub fn pack(path: &Path, expected_crc: u32) -> Result<Vec<u8>, SegmentError> {
-    let bytes = std::fs::read(path).map_err(SegmentError::io("read", path))?;
-    let (container, _) =
-        Container::of_bytes::<Footer>(path, Bytes::from(bytes), Some(expected_crc))?;
+    let (container, _) = Container::open::<Footer>(path, Some(expected_crc))?;
     container.verify_checksums()?;
     zstd::bulk::compress(container.bytes(), LEVEL).map_err(SegmentError::io("compress", path))
 }

@@ -4,6 +4,8 @@
 //!
 //! Runs 256 cases; `PROPTEST_CASES` asks for more.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::Range;
 use std::path::Path;
