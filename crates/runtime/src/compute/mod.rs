@@ -1,0 +1,81 @@
+//! The pool for work that keeps a core busy.
+//!
+//! - Queries take turns ([`ComputePool::turns`]): at most `threads` of their jobs run at once,
+//!   whichever queries they belong to, and a job looks once a block whether its turn is over. Then
+//!   the query that has used least goes on, so small ones pass big ones; every fourth turn goes to
+//!   whoever has waited longest, so big ones get on too.
+//! - Everything else (seals, file reads, decoding) goes through [`ComputePool::run`]: at most
+//!   `threads` such jobs run at once, in order of arrival, beside the queries. The operating system
+//!   shares the cores between the two, so that a seal of a second holds up no query.
+//!
+//! Async tasks never block: they hand such work over and await it.
+
+mod gate;
+mod turns;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::CancellationToken;
+
+pub use self::turns::{Cancelled, Turn, Turns};
+
+use self::gate::Gate;
+
+/// Queries that may take turns at once; they are admitted before they come here.
+const QUERIES_MAX: usize = 4096;
+
+#[derive(Clone, Debug)]
+pub struct ComputePool {
+    permits: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    threads: usize,
+}
+
+/// The job panicked; the panic itself is in the log.
+#[derive(Debug, thiserror::Error)]
+#[error("a compute job panicked: {0}")]
+pub struct JobPanicked(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{QUERIES_MAX} queries are under way already, which is the most; retry later")]
+pub struct TooManyQueries;
+
+impl ComputePool {
+    pub fn new(threads: usize) -> Self {
+        let threads = threads.max(1);
+        Self {
+            permits: Arc::new(Semaphore::new(threads)),
+            gate: Arc::new(Gate::new(threads)),
+            threads,
+        }
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// The turns of one query, which ends when `cancel` says so.
+    pub fn turns(&self, cancel: CancellationToken) -> Result<Turns, TooManyQueries> {
+        Turns::new(Arc::clone(&self.gate), self.threads, cancel)
+    }
+
+    /// A job that belongs to no query.
+    #[expect(clippy::disallowed_methods, reason = "this is the pool")]
+    pub async fn run<T, F>(&self, job: F) -> Result<T, JobPanicked>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let handle = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            job()
+        });
+        handle.await.map_err(|error| JobPanicked(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
