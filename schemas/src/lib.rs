@@ -12,6 +12,7 @@ pub mod ids;
 pub mod pinot;
 pub mod proto;
 mod scan_options;
+mod scan_stats;
 pub mod segment;
 pub mod table;
 pub mod task;

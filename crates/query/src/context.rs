@@ -67,25 +67,6 @@ impl QueryStats {
     }
 
     pub(crate) fn add(&mut self, more: &ScanStats) {
-        let sum = &mut self.scan;
-        sum.segments_queried += more.segments_queried;
-        sum.segments_processed += more.segments_processed;
-        sum.segments_matched += more.segments_matched;
-        sum.segments_pruned += more.segments_pruned;
-        sum.consuming_queried += more.consuming_queried;
-        sum.consuming_processed += more.consuming_processed;
-        sum.consuming_matched += more.consuming_matched;
-        sum.docs_total += more.docs_total;
-        sum.docs_scanned += more.docs_scanned;
-        sum.entries_scanned_in_filter += more.entries_scanned_in_filter;
-        sum.entries_scanned_post_filter += more.entries_scanned_post_filter;
-        sum.native_operators += more.native_operators;
-        sum.fallback_operators += more.fallback_operators;
-        sum.cpu_ns += more.cpu_ns;
-        for index in &more.indexes {
-            if !sum.indexes.contains(index) {
-                sum.indexes.push(index.clone());
-            }
-        }
+        self.scan.add(more);
     }
 }

@@ -15,6 +15,8 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
@@ -26,10 +28,13 @@ use runtime::{CancellationToken, ComputePool, MemoryBudget};
 use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
+use tokio::runtime::Handle;
 
 use crate::memory::{BudgetPool, bytes_of};
 use crate::native::NativeAggregates;
-use crate::scan_exec::{ServerScanExec, Shared};
+use crate::scan_exec::ServerScanExec;
+use crate::selection::TopRows;
+use crate::shared::{ROWS_HERE_MAX, Shared};
 
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -63,6 +68,8 @@ pub struct FragmentStream {
     pub schema: SchemaRef,
     batches: SendableRecordBatchStream,
     shared: Arc<Shared>,
+    /// General operators work on rows of the table.
+    is_general: bool,
 }
 
 impl fmt::Debug for FragmentStream {
@@ -74,7 +81,7 @@ impl fmt::Debug for FragmentStream {
 impl FragmentStream {
     /// The next batch; `None` = that was all.
     pub async fn next(&mut self) -> Option<Result<RecordBatch, Fault>> {
-        let cancelled = self.shared.cancel.cancelled();
+        let cancelled = self.shared.cancel().cancelled();
         let batch = tokio::select! {
             biased;
             () = cancelled => return Some(Err(Fault::cancelled("the query was cancelled"))),
@@ -85,7 +92,7 @@ impl FragmentStream {
 
     /// Complete once [`Self::next`] has returned `None`.
     pub fn stats(&self) -> ScanStats {
-        self.shared.counters.snapshot()
+        self.shared.stats()
     }
 }
 
@@ -95,6 +102,9 @@ pub struct Engine {
     /// Knows the functions; plans are decoded with it.
     decoding: Arc<TaskContext>,
     pool: ComputePool,
+    /// For general operators, which hold a thread as long as they like. Scans below them take
+    /// turns in `pool` like all others.
+    general: ComputePool,
     memory: MemoryBudget,
 }
 
@@ -108,6 +118,7 @@ impl Engine {
         Self {
             config,
             decoding: state.task_ctx(),
+            general: ComputePool::new(pool.threads()),
             pool,
             memory,
         }
@@ -116,19 +127,15 @@ impl Engine {
     /// Runs the fragment to its end. An answer that does not fit the budget is a fault with code
     /// 245; [`Self::run_stream`] has no such limit.
     pub async fn run(&self, fragment: Fragment) -> Result<FragmentResult, Fault> {
-        let (mut stream, pool) = self.start(fragment)?;
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.next().await {
-            let batch = batch?;
-            pool.take(bytes_of(&batch))
-                .map_err(|error| to_fault(&error, ""))?;
-            batches.push(batch);
+        let (stream, pool) = self.start(fragment)?;
+        if !stream.is_general {
+            return collect(stream, pool).await;
         }
-        Ok(FragmentResult {
-            schema: Arc::clone(&stream.schema),
-            batches,
-            stats: stream.stats(),
-        })
+        // On a thread of its own, so that threads which serve small queries are not kept busy.
+        let handle = Handle::current();
+        let job = move || handle.block_on(collect(stream, pool));
+        let done = self.general.run(job).await;
+        done.map_err(|error| Fault::from_chain(FaultKind::Internal, &error))?
     }
 
     pub fn run_stream(&self, fragment: Fragment) -> Result<FragmentStream, Fault> {
@@ -150,10 +157,13 @@ impl Engine {
         fragment: Fragment,
         memory_pool: Arc<dyn MemoryPool>,
     ) -> DfResult<FragmentStream> {
+        let turns = self.pool.turns(fragment.cancel).map_err(|error| {
+            let code = schemas::fault::pinot_code::TOO_MANY_REQUESTS;
+            crate::columns::external(Fault::new(FaultKind::Overloaded, code, error.to_string()))
+        })?;
         let shared = Arc::new(Shared {
-            pool: self.pool.clone(),
+            turns,
             counters: Default::default(),
-            cancel: fragment.cancel,
             options: fragment.options,
         });
         let factory = Factory {
@@ -165,7 +175,14 @@ impl Engine {
         let rule = NativeAggregates {
             shared: Arc::clone(&shared),
         };
-        let plan = rule.optimize(plan, self.decoding.session_config().options())?;
+        let options = self.decoding.session_config().options();
+        let mut plan = rule.optimize(plan, options)?;
+        if !shared.options.without_native_operators {
+            let rule = TopRows {
+                shared: Arc::clone(&shared),
+            };
+            plan = rule.optimize(plan, options)?;
+        }
         if shared.options.explain() != Explain::None {
             let shown = displayable(plan.as_ref()).indent(false).to_string();
             shared.counters.update(|stats| stats.plan = shown);
@@ -185,10 +202,49 @@ impl Engine {
             }),
         );
         Ok(FragmentStream {
+            is_general: is_general(&plan),
             schema: plan.schema(),
             batches: execute_stream(plan, Arc::new(task))?,
             shared,
         })
+    }
+}
+
+async fn collect(
+    mut stream: FragmentStream,
+    pool: Arc<BudgetPool>,
+) -> Result<FragmentResult, Fault> {
+    let mut batches = Vec::new();
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        pool.take(bytes_of(&batch))
+            .map_err(|error| to_fault(&error, ""))?;
+        batches.push(batch);
+    }
+    Ok(FragmentResult {
+        schema: Arc::clone(&stream.schema),
+        batches,
+        stats: stream.stats(),
+    })
+}
+
+/// Whether an operator that works on many rows at once is over rows of a table that has many.
+fn is_general(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = || plan.children().into_iter();
+    let works = plan.is::<SortExec>()
+        || plan.is::<AggregateExec>()
+        || children().count() > 1
+        || plan.name().contains("Window");
+    match works {
+        true => children().any(reads_much),
+        false => children().any(is_general),
+    }
+}
+
+fn reads_much(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match plan.downcast_ref::<ServerScanExec>() {
+        Some(scan) => scan.rows() > ROWS_HERE_MAX,
+        None => plan.children().into_iter().any(reads_much),
     }
 }
 

@@ -7,13 +7,19 @@
 mod calendar;
 mod columns;
 mod engine;
+mod filter;
+mod gather;
 mod kernels;
 mod memory;
+mod morsels;
 mod native;
 mod predicate;
 mod ranges;
+mod row_scan;
 mod rows;
 mod scan_exec;
+mod selection;
+mod shared;
 mod stats;
 
 pub use engine::{Engine, EngineConfig, Fragment, FragmentResult, FragmentStream};

@@ -1,8 +1,8 @@
 //! One query's way to the cores.
 //!
-//! A job runs on a thread that may block; it calls [`Turn::check`] once a block of rows, which costs
-//! nanoseconds, and is held there while it is somebody else's turn. State of the job stays where it
-//! is, on its stack.
+//! A job runs on a thread that may block; it calls [`Turn::check`] once a block of rows, which
+//! costs nanoseconds, and is held there while it is somebody else's turn. State of the job stays
+//! where it is, on its stack.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use datafusion::physical_plan::{
 use futures::future::try_join_all;
 use futures::stream;
 use query::scan_exec::ScanDescription;
+use runtime::compute::Turn;
 use schemas::TableSpec;
 use schemas::proto::IndexKind;
 use segment::SegmentView;
@@ -34,9 +35,11 @@ use super::merge::merge;
 use super::number::BlockRows;
 use super::plan::Aggregate;
 use crate::columns::{batch, external};
+use crate::filter::SegmentFilter;
 use crate::memory::bytes_of;
 use crate::predicate::Compiler;
-use crate::scan_exec::{BlockFilter, ServerScanExec, Shared, leaf};
+use crate::scan_exec::{ServerScanExec, leaf};
+use crate::shared::Shared;
 
 /// Rows below which a second worker costs more than it brings.
 const ROWS_PER_WORKER: u64 = 200_000;
@@ -104,12 +107,9 @@ impl NativeAggregateExec {
         let memory = Arc::new(memory);
         let jobs = (0..workers).map(|_| {
             let (operator, next, memory) = (self.clone(), Arc::clone(&next), Arc::clone(&memory));
-            let job = move || {
-                let counters = &operator.shared.counters;
-                counters.timed(|| operator.work(&next, &memory))
-            };
-            let pool = self.shared.pool.clone();
-            async move { pool.run(job).await.map_err(external)? }
+            let shared = Arc::clone(&self.shared);
+            let job = move |turn: &mut Turn| operator.work(turn, &next, &memory);
+            async move { shared.run(rows, job).await }
         });
         let mut batches: Vec<RecordBatch> =
             try_join_all(jobs).await?.into_iter().flatten().collect();
@@ -120,12 +120,12 @@ impl NativeAggregateExec {
         if batches.is_empty() && self.keys.is_empty() {
             return self.of_nothing();
         }
-        let pool = self.shared.pool.clone();
+        let turns = self.shared.turns.clone();
         let groups: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let job = move || merge(&self.schema, self.keys.len(), &self.aggregates, &batches);
         match groups <= MERGED_INLINE_MAX {
             true => job(),
-            false => pool.run(job).await.map_err(external)?,
+            false => turns.run(move |_| job()).await.map_err(external)?,
         }
     }
 
@@ -140,16 +140,22 @@ impl NativeAggregateExec {
         batch(&self.schema, columns.collect::<Result<Vec<_>>>()?, 1)
     }
 
-    fn work(&self, next: &AtomicUsize, memory: &MemoryReservation) -> Result<Vec<RecordBatch>> {
+    fn work(
+        &self,
+        turn: &mut Turn,
+        next: &AtomicUsize,
+        memory: &MemoryReservation,
+    ) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         let running = memory.new_empty();
         while let Some(view) = self.segments.get(next.fetch_add(1, Ordering::Relaxed)) {
             let Shared {
                 options, counters, ..
             } = &*self.shared;
-            let filter = BlockFilter::new(view, &self.spec, &self.description, options, counters)?;
+            let filter =
+                SegmentFilter::new(view, &self.spec, &self.description, options, counters)?;
             if let Some(filter) = filter
-                && let Some(states) = self.segment(view, filter, &running)?
+                && let Some(states) = self.segment(turn, view, &filter, &running)?
             {
                 memory.try_grow(bytes_of(&states) as usize)?;
                 batches.push(states);
@@ -160,18 +166,20 @@ impl NativeAggregateExec {
 
     fn segment(
         &self,
+        turn: &mut Turn,
         view: &SegmentView,
-        mut filter: BlockFilter<'_>,
+        filter: &SegmentFilter<'_>,
         memory: &MemoryReservation,
     ) -> Result<Option<RecordBatch>> {
         let mut running = self.start(view)?;
-        if let Some(counts) = self.counted(&filter, &running) {
+        if let Some(counts) = self.counted(filter, &running) {
             self.count(view, counts.iter().sum(), 0);
             return self.emit(running, &counts);
         }
         let (mut picked, mut numbers) = (Vec::new(), Vec::new());
         let mut matched = 0;
-        while let Some((start, mask)) = filter.next(&self.shared)? {
+        let mut blocks = filter.whole();
+        while let Some((start, mask)) = blocks.next(turn)? {
             let is_full = mask.is_full();
             if !is_full {
                 mask.collect_into(&mut picked);
@@ -229,7 +237,7 @@ impl NativeAggregateExec {
     }
 
     /// Rows of each group, where only rows are counted and nothing needs to be read for that.
-    fn counted(&self, filter: &BlockFilter<'_>, running: &Running<'_>) -> Option<Vec<u64>> {
+    fn counted(&self, filter: &SegmentFilter<'_>, running: &Running<'_>) -> Option<Vec<u64>> {
         if !self.aggregates.iter().all(Aggregate::counts_rows) {
             return None;
         }

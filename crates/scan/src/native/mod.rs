@@ -25,7 +25,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 
-use crate::scan_exec::Shared;
+use crate::shared::Shared;
 
 /// Replaces what can be replaced and counts both ways.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! One conjunct at work on blocks.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -93,6 +93,75 @@ impl<'a> Conjunct<'a> {
         Self {
             is_exact: false,
             ..Self::documents(documents.clone())
+        }
+    }
+
+    /// Values in a range, by their numbers; null is not in it.
+    pub(crate) fn within(
+        (low, high): (i64, i64),
+        column: ColumnView<'a>,
+        values: RawColumn<'a>,
+        nulls: Option<Nulls<'a>>,
+    ) -> Self {
+        Self::looked_up(Access::Values {
+            set: RangeSet::of(low, high),
+            column,
+            values,
+            nulls,
+            null_matches: false,
+            zones: true,
+        })
+    }
+
+    /// Codes in a range; null is not in it.
+    pub(crate) fn among(
+        codes: RangeInclusive<u32>,
+        column: DictionaryColumn<'a>,
+        nulls: Option<Nulls<'a>>,
+    ) -> Self {
+        let set = RangeSet::of(i64::from(*codes.start()), i64::from(*codes.end()));
+        Self::looked_up(Access::Codes {
+            codes: CodeSet::new(&set, column.cardinality()),
+            column,
+            nulls,
+            null_matches: false,
+            zones: None,
+        })
+    }
+
+    fn looked_up(access: Access<'a>) -> Self {
+        Self {
+            access,
+            estimate: 0,
+            is_exact: false,
+            note: None,
+        }
+    }
+
+    /// No more rows than these match, as far as an index or zones tell.
+    pub(crate) fn rows_at_most(&self) -> Option<u64> {
+        match &self.access {
+            _ if self.is_exact => Some(self.estimate),
+            Access::Documents(documents) => Some(documents.len()),
+            Access::Values {
+                set,
+                column,
+                zones: true,
+                null_matches: false,
+                ..
+            } => {
+                let blocks = 0..column.row_count().div_ceil(BLOCK_ROWS);
+                let some = blocks.filter(|at| judge(set, column.zone(*at)) != Verdict::None);
+                Some(some.count() as u64 * u64::from(BLOCK_ROWS))
+            }
+            Access::Any(alternatives) => {
+                let each = alternatives.iter().map(|conjuncts| {
+                    let own = conjuncts.iter().filter_map(Conjunct::rows_at_most);
+                    own.min()
+                });
+                each.sum()
+            }
+            _ => None,
         }
     }
 

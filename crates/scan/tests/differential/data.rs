@@ -211,7 +211,7 @@ impl Table {
         let mut rows = Vec::new();
         let mut first = 0;
         let shapes = [
-            (0, 4_700, true),
+            (0, 12_700, true),
             (1, 4_096, true),
             (0, 300, true),
             (1, 900, true),

@@ -16,9 +16,10 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
+use schemas::fault::pinot_code::SERVER_RESOURCE_LIMIT;
 use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use segment::SegmentView;
 
@@ -67,6 +68,18 @@ fn rows_of(batches: &[RecordBatch]) -> Vec<Vec<Cell>> {
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
+/// As they came.
+fn rows_in_order(batches: &[RecordBatch]) -> Vec<Vec<Cell>> {
+    let options = FormatOptions::default();
+    let rows = batches.iter().flat_map(|batch| {
+        let columns = batch.columns().iter();
+        let columns: Vec<Vec<Cell>> = columns.map(|column| cells_of(column, &options)).collect();
+        let row = move |row: usize| columns.iter().map(|column| column[row].clone()).collect();
+        (0..batch.num_rows()).map(row).collect::<Vec<_>>()
+    });
+    rows.collect()
+}
+
 fn cells_of(column: &ArrayRef, options: &FormatOptions<'_>) -> Vec<Cell> {
     let rows = 0..column.len();
     let cell = |row: usize, cell: Cell| {
@@ -100,7 +113,10 @@ fn same(a: &Cell, b: &Cell) -> bool {
 }
 
 fn assert_same(sql: &str, which: &str, expected: &[Vec<Cell>], found: &[RecordBatch]) {
-    let found = rows_of(found);
+    assert_equal(sql, which, expected, rows_of(found));
+}
+
+fn assert_equal(sql: &str, which: &str, expected: &[Vec<Cell>], found: Vec<Vec<Cell>>) {
     assert_eq!(expected.len(), found.len(), "rows of {which}: {sql}");
     for (expected, found) in expected.iter().zip(&found) {
         let equal =
@@ -175,31 +191,40 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
     let server = Server::new(&table, null_mode);
     let mut random = Random(seed);
     let (mut with, mut without) = (Used::default(), Used::default());
-    let (mut aggregates, mut known, mut answered) = (0, 0, 0);
+    let (mut aggregates, mut known, mut ordered, mut answered) = (0, 0, 0, 0);
     for _ in 0..count {
         let question = Question::draw(&mut random, null_mode);
         let sql = question.sql.as_str();
-        let expected = rows_of(&ask(&oracle, sql).await);
+        let rows = match question.is_ordered {
+            true => rows_in_order,
+            false => rows_of,
+        };
+        let expected = rows(&ask(&oracle, sql).await);
         let (native, stats) = server.ask(sql, &ScanOptions::default()).await;
-        assert_same(sql, "native", &expected, &native);
+        assert_equal(sql, "native", &expected, rows(&native));
         let used = (stats.native_operators, stats.fallback_operators);
+        // A condition that is never true leaves no scan.
+        let scans = stats.segments_queried > 0;
         match (question.is_aggregate, question.is_native) {
-            (false, _) => assert_eq!(used, (0, 0), "{sql}"),
+            (false, is_native) => {
+                assert_eq!(used, (u64::from(is_native && scans), 0), "{sql}")
+            }
             (true, true) => assert_eq!(used, (1, 0), "{sql}"),
             (true, false) => assert_eq!(used.0 + used.1, 1, "{sql}"),
         }
         with.add(&stats);
         let (general, stats) = server.ask(sql, &general()).await;
-        assert_same(sql, "general", &expected, &general);
+        assert_equal(sql, "general", &expected, rows(&general));
         assert_eq!(stats.native_operators, 0, "{sql}");
         without.add(&stats);
         let (options, skipped) = skipping(&mut random);
         let (native, stats) = server.ask(sql, &options).await;
-        assert_same(sql, &format!("without {skipped}"), &expected, &native);
+        assert_equal(sql, &format!("without {skipped}"), &expected, rows(&native));
         let is_skipped = |name: &String| name.split('(').next() == Some(skipped);
         assert!(!stats.indexes.iter().any(is_skipped), "{stats:?}: {sql}");
         aggregates += u64::from(question.is_aggregate);
-        known += u64::from(question.is_native);
+        known += u64::from(question.is_aggregate && question.is_native);
+        ordered += u64::from(question.is_ordered && scans);
         answered += u64::from(!expected.is_empty());
     }
     let count = count as u64;
@@ -207,7 +232,12 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
     // Both ways were taken often enough to be compared.
     assert!(known * 10 > aggregates * 7, "{known} of {aggregates}");
     assert!(with.native >= known && with.fallback >= 5, "{with:?}");
-    assert_eq!(with.native + with.fallback, aggregates, "{with:?}");
+    assert!(ordered * 6 > count, "{ordered} of {count}");
+    assert_eq!(
+        with.native + with.fallback,
+        aggregates + ordered,
+        "{with:?}"
+    );
     assert_eq!(without.fallback, aggregates, "{without:?}");
     assert!(with.pruned > 0, "{with:?}");
     let indexes = [
@@ -232,6 +262,66 @@ async fn with_defaults_in_the_place_of_nulls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_sql_nulls() {
     compare(NullMode::ThreeValued, 12, 120).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_without_an_order_takes_any_rows_that_match_and_reads_no_more() {
+    let table = Table::new(14);
+    let server = Server::new(&table, NullMode::Defaults);
+    let numbered = |batches: &[RecordBatch]| -> Vec<i64> {
+        let column = |batch: &RecordBatch| {
+            let numbers = batch.column(0).as_primitive::<Int64Type>();
+            numbers.values().to_vec()
+        };
+        batches.iter().flat_map(column).collect()
+    };
+    let conditions = [
+        "",
+        " WHERE delay > 50",
+        " WHERE carrier = 'AA' OR delay + code > 100",
+    ];
+    for condition in conditions {
+        let all = format!("SELECT \"$offset\" FROM flights{condition}");
+        let (all, _) = server.ask(&all, &ScanOptions::default()).await;
+        let all: HashSet<i64> = numbered(&all).into_iter().collect();
+        for limit in [1, 7, 5000, 1_000_000] {
+            let sql = format!("SELECT \"$offset\", city FROM flights{condition} LIMIT {limit}");
+            let (found, stats) = server.ask(&sql, &ScanOptions::default()).await;
+            let found = numbered(&found);
+            assert_eq!(found.len(), all.len().min(limit), "{sql}");
+            let distinct: HashSet<i64> = found.iter().copied().collect();
+            assert_eq!(distinct.len(), found.len(), "{sql}");
+            assert!(distinct.is_subset(&all), "{sql}");
+            assert_eq!(stats.docs_scanned, found.len() as u64, "{sql}");
+            if limit == 1 && condition.is_empty() {
+                assert_eq!(stats.segments_matched, 1, "{sql}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_beyond_its_memory_fails_alone_and_says_which_limit_it_was() {
+    let table = Table::new(15);
+    let server = Server::with_memory(&table, NullMode::Defaults, 100_000);
+    let greedy = [
+        "SELECT * FROM flights",
+        "SELECT \"$offset\", wide, count(*), sum(price) FROM flights GROUP BY 1, 2",
+    ];
+    let small = "SELECT carrier, count(*) FROM flights GROUP BY carrier";
+    for options in [ScanOptions::default(), general()] {
+        for sql in greedy {
+            let both = tokio::join!(
+                server.outcome(sql, &options),
+                server.outcome(small, &options)
+            );
+            let fault = both.0.expect_err(sql);
+            assert_eq!(fault.code, SERVER_RESOURCE_LIMIT, "{sql}: {fault}");
+            let limit = "`fragment` is limited to 100000 bytes";
+            assert!(fault.message.contains(limit), "{sql}: {fault}");
+            assert!(both.1.is_ok_and(|groups| groups >= 8), "{sql}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

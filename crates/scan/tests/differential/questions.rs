@@ -8,6 +8,8 @@ use crate::data::Random;
 pub(crate) struct Question {
     pub(crate) sql: String,
     pub(crate) is_aggregate: bool,
+    /// The first rows in an order that leaves nothing open.
+    pub(crate) is_ordered: bool,
     /// All of its aggregates are some that the native operator knows.
     pub(crate) is_native: bool,
 }
@@ -219,17 +221,71 @@ fn condition(random: &mut Random, null_mode: NullMode, depth: u64) -> String {
     }
 }
 
+/// Orders of one column, of which alone then is asked, so that equal rows look the same.
+const ORDERS: &[(&str, &str)] = &[
+    ("at", "at DESC"),
+    ("at", "at"),
+    ("distance", "distance"),
+    ("distance", "distance DESC"),
+    ("delay", "delay DESC NULLS LAST"),
+    ("carrier", "carrier"),
+    ("carrier", "carrier DESC"),
+    ("city", "city DESC NULLS FIRST"),
+    ("city", "city NULLS FIRST"),
+    ("price", "price NULLS FIRST"),
+    ("ratio", "ratio DESC"),
+    ("flag", "flag"),
+    ("label", "label NULLS LAST"),
+    ("late", "late DESC NULLS LAST"),
+    ("far", "far DESC"),
+];
+
+/// Orders of several columns, the last of which has no equals.
+const LONG_ORDERS: &[&str] = &[
+    "carrier, \"$offset\"",
+    "flag DESC, delay, \"$offset\" DESC",
+    "late, price DESC NULLS LAST, \"$offset\"",
+    "label DESC NULLS LAST, city NULLS FIRST, \"$offset\"",
+    "price, \"$offset\"",
+    "at DESC, \"$offset\"",
+    "\"$partition\" DESC, ratio, \"$offset\"",
+];
+
 impl Question {
+    fn ordered(random: &mut Random, condition: &str) -> Self {
+        let (output, order) = match random.below(2) {
+            0 => ORDERS[random.below(ORDERS.len() as u64) as usize],
+            _ => (random.pick(ROWS), random.pick(LONG_ORDERS)),
+        };
+        let limit = [1, 3, 10, 100, 2500][random.below(5) as usize];
+        let skipped = match random.below(3) {
+            0 => format!(" OFFSET {}", random.below(20)),
+            _ => String::new(),
+        };
+        Self {
+            sql: format!(
+                "SELECT {output} FROM flights{condition} ORDER BY {order} LIMIT {limit}{skipped}"
+            ),
+            is_aggregate: false,
+            is_ordered: true,
+            is_native: true,
+        }
+    }
+
     pub(crate) fn draw(random: &mut Random, null_mode: NullMode) -> Self {
         let condition = match random.below(4) {
             0 => String::new(),
             depth => format!(" WHERE {}", condition(random, null_mode, depth - 1)),
         };
+        if random.below(4) == 0 {
+            return Self::ordered(random, &condition);
+        }
         if random.below(5) == 0 {
             let sql = format!("SELECT {} FROM flights{condition}", random.pick(ROWS));
             return Self {
                 sql,
                 is_aggregate: false,
+                is_ordered: false,
                 is_native: false,
             };
         }
@@ -271,6 +327,7 @@ impl Question {
         Self {
             sql,
             is_aggregate: true,
+            is_ordered: false,
             is_native,
         }
     }

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result as DfResult};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -16,6 +16,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::FutureExt;
@@ -24,9 +25,9 @@ use query::codec::encode_plan;
 use query::scan_exec::{ScanDescription, SegmentScanExec};
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
 use scan::{Engine, EngineConfig, Fragment};
-use schemas::TableSpec;
 use schemas::arrow::full_schema;
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
+use schemas::{Fault, TableSpec};
 use segment::SegmentView;
 
 use crate::data::Table;
@@ -53,7 +54,7 @@ impl TableProvider for Described {
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    ) -> DfResult<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
     }
 
@@ -63,12 +64,12 @@ impl TableProvider for Described {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
-    ) -> Result<Plan> {
+    ) -> DfResult<Plan> {
         let columns = DFSchema::try_from(Arc::clone(&self.schema))?;
         let filters = filters
             .iter()
             .map(|filter| session.create_physical_expr(filter.clone(), &columns))
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<DfResult<Vec<_>>>()?;
         let every = || (0..self.schema.fields().len()).collect();
         let description = ScanDescription {
             table: self.spec.id,
@@ -95,6 +96,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(table: &Table, null_mode: NullMode) -> Self {
+        Self::with_memory(table, null_mode, 64 << 20)
+    }
+
+    pub(crate) fn with_memory(table: &Table, null_mode: NullMode, bytes: u64) -> Self {
         let context =
             SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
         let provider = Described {
@@ -107,7 +112,7 @@ impl Server {
             .unwrap();
         context.register_udf(query::AnyEntry::udf().as_ref().clone());
         let config = EngineConfig {
-            fragment_memory_bytes: 64 << 20,
+            fragment_memory_bytes: bytes,
         };
         let memory = MemoryBudget::root("test", 256 << 20);
         Self {
@@ -145,6 +150,17 @@ impl Server {
             batches.unwrap_or_else(|error| panic!("{sql}: {error}")),
             stats,
         )
+    }
+
+    /// How the server's part of a statement ends.
+    pub(crate) async fn outcome(&self, sql: &str, options: &ScanOptions) -> Result<usize, Fault> {
+        let frame = self.context.sql(sql).await.unwrap();
+        let mut plan = frame.create_physical_plan().await.unwrap();
+        while !is_for_servers(&plan) {
+            plan = Arc::clone(plan.children()[0]);
+        }
+        let answer = self.engine.run(self.fragment(plan, options)).await?;
+        Ok(answer.batches.iter().map(RecordBatch::num_rows).sum())
     }
 
     /// The plan with the answers of the engine in the place of what it ran.
@@ -190,6 +206,9 @@ fn is_for_servers(plan: &Plan) -> bool {
     let passes = plan.is::<FilterExec>()
         || plan.is::<ProjectionExec>()
         || plan.is::<CooperativeExec>()
+        || plan
+            .downcast_ref::<SortExec>()
+            .is_some_and(|sort| sort.preserve_partitioning() && sort.fetch().is_some())
         || plan
             .downcast_ref::<AggregateExec>()
             .is_some_and(|aggregate| *aggregate.mode() == AggregateMode::Partial);

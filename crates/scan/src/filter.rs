@@ -1,0 +1,280 @@
+//! The filter of a scan at work on segments: compiled once for each segment, then asked block by
+//! block, by several workers at once.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
+use query::scan_exec::ScanDescription;
+use runtime::compute::Turn;
+use schemas::TableSpec;
+use schemas::proto::ScanOptions;
+use segment::{BLOCK_ROWS, SegmentView};
+
+use crate::predicate::{Compiled, Compiler, Conjunct, Story, next_block};
+use crate::rows::BlockMask;
+use crate::shared::checked;
+use crate::stats::Counters;
+
+/// What is left of the filter in one segment.
+#[derive(Debug)]
+pub(crate) struct SegmentFilter<'a> {
+    conjuncts: Vec<Conjunct<'a>>,
+    rows: u32,
+    consuming: bool,
+    /// The segment was counted among those that match.
+    matched: AtomicBool,
+    counters: &'a Counters,
+    story: Option<Story>,
+}
+
+impl Drop for SegmentFilter<'_> {
+    fn drop(&mut self) {
+        if let Some(story) = &self.story {
+            story.end(Some(&self.conjuncts), self.counters);
+        }
+    }
+}
+
+impl<'a> SegmentFilter<'a> {
+    /// `None`: no row of the segment can match. Counts the segment.
+    pub(crate) fn new(
+        view: &'a SegmentView,
+        spec: &TableSpec,
+        description: &ScanDescription,
+        options: &ScanOptions,
+        counters: &'a Counters,
+    ) -> Result<Option<Self>> {
+        let consuming = view.is_consuming();
+        counters.update(|stats| {
+            stats.segments_queried += 1;
+            stats.consuming_queried += u64::from(consuming);
+            stats.docs_total += u64::from(view.row_count());
+        });
+        let compiler = Compiler {
+            view,
+            spec,
+            table_schema: &description.table_schema,
+            null_mode: description.null_mode,
+            options,
+            counters,
+        };
+        let story = Story::begin(view, &description.table_name, options);
+        let Compiled::Rows(mut conjuncts) = compiler.compile(&description.filters)? else {
+            if let Some(story) = story {
+                story.end(None, counters);
+            }
+            counters.update(|stats| stats.segments_pruned += 1);
+            return Ok(None);
+        };
+        counters.update(|stats| {
+            stats.segments_processed += 1;
+            stats.consuming_processed += u64::from(consuming);
+        });
+        if let Some(valid) = &view.valid {
+            conjuncts.insert(0, Conjunct::valid(valid));
+        }
+        Ok(Some(Self {
+            conjuncts,
+            rows: view.row_count(),
+            consuming,
+            matched: AtomicBool::new(false),
+            counters,
+            story,
+        }))
+    }
+
+    /// Counts rows that were found and values of them that were read.
+    pub(crate) fn count(&self, rows: u64, values: u64) {
+        let first = rows > 0 && !self.matched.swap(true, Ordering::Relaxed);
+        self.counters.update(|stats| {
+            stats.docs_scanned += rows;
+            stats.entries_scanned_post_filter += values;
+            stats.segments_matched += u64::from(first);
+            stats.consuming_matched += u64::from(first && self.consuming);
+        });
+    }
+
+    /// How many rows match, where that is known before any is looked at.
+    pub(crate) fn exact_rows(&self) -> Option<u64> {
+        match &self.conjuncts[..] {
+            [] => Some(u64::from(self.rows)),
+            [one] => one.exact_rows(),
+            _ => None,
+        }
+    }
+
+    /// No more rows than these can match.
+    pub(crate) fn rows_at_most(&self) -> u64 {
+        let rows = u64::from(self.rows);
+        let each = self.conjuncts.iter().filter_map(Conjunct::rows_at_most);
+        each.fold(rows, u64::min)
+    }
+
+    pub(crate) fn is_unfiltered(&self) -> bool {
+        self.conjuncts.is_empty()
+    }
+
+    /// All blocks of the segment.
+    pub(crate) fn whole(&self) -> BlockFilter<'_> {
+        self.blocks(0..self.rows.div_ceil(BLOCK_ROWS))
+    }
+
+    pub(crate) fn blocks(&self, blocks: Range<u32>) -> BlockFilter<'_> {
+        BlockFilter {
+            filter: self,
+            blocks,
+            mask: BlockMask::none(0),
+            entries: 0,
+        }
+    }
+}
+
+/// The filters of all segments of a scan, each compiled by the first worker that needs it.
+#[derive(Debug)]
+pub(crate) struct Filters<'a> {
+    description: &'a ScanDescription,
+    spec: &'a TableSpec,
+    segments: &'a [SegmentView],
+    options: &'a ScanOptions,
+    counters: &'a Counters,
+    filters: Vec<OnceLock<Result<Option<SegmentFilter<'a>>, Arc<DataFusionError>>>>,
+}
+
+impl<'a> Filters<'a> {
+    pub(crate) fn new(
+        description: &'a ScanDescription,
+        spec: &'a TableSpec,
+        segments: &'a [SegmentView],
+        options: &'a ScanOptions,
+        counters: &'a Counters,
+    ) -> Self {
+        let filters = segments.iter().map(|_| OnceLock::new());
+        Self {
+            description,
+            spec,
+            segments,
+            options,
+            counters,
+            filters: filters.collect(),
+        }
+    }
+
+    /// `None`: no row of the segment can match.
+    pub(crate) fn of(&self, segment: usize) -> Result<Option<&SegmentFilter<'a>>> {
+        let compiled = self.filters[segment].get_or_init(|| {
+            let view = &self.segments[segment];
+            let (options, counters) = (self.options, self.counters);
+            SegmentFilter::new(view, self.spec, self.description, options, counters)
+                .map_err(Arc::new)
+        });
+        match compiled {
+            Ok(filter) => Ok(filter.as_ref()),
+            Err(error) => Err(DataFusionError::Shared(Arc::clone(error))),
+        }
+    }
+}
+
+impl Filters<'_> {
+    /// Looks at segments without rows, which no worker comes to, so that they are counted.
+    pub(crate) fn see_empty(&self) -> Result<()> {
+        let segments = self.segments.iter().enumerate();
+        let mut empty = segments.filter(|(_, view)| view.row_count() == 0);
+        empty.try_for_each(|(at, _)| self.of(at).map(drop))
+    }
+
+    /// Whether filters are compiled without a look at every value of a dictionary.
+    pub(crate) fn are_quick(&self) -> bool {
+        self.description.filters.iter().all(is_quick)
+    }
+
+    /// Whether it can be told quickly that no more than `rows` rows match. Compiles filters as long
+    /// as it may be so.
+    pub(crate) fn few_match(&self, rows: u64) -> Result<bool> {
+        if !self.are_quick() {
+            return Ok(false);
+        }
+        let mut most = 0;
+        for at in 0..self.segments.len() {
+            most += self.of(at)?.map_or(0, SegmentFilter::rows_at_most);
+            if most > rows {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Comparisons with literals.
+fn is_quick(filter: &Arc<dyn PhysicalExpr>) -> bool {
+    let is_literal = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
+    if let Some(list) = filter.downcast_ref::<InListExpr>() {
+        return list.expr().is::<Column>() && list.list().iter().all(is_literal);
+    }
+    let Some(binary) = filter.downcast_ref::<BinaryExpr>() else {
+        return false;
+    };
+    let (left, right) = (binary.left(), binary.right());
+    match binary.op() {
+        Operator::And | Operator::Or => is_quick(left) && is_quick(right),
+        op => op.supports_propagation() && (is_literal(left) || is_literal(right)),
+    }
+}
+
+/// One worker's way through some blocks of a segment.
+#[derive(Debug)]
+pub(crate) struct BlockFilter<'f> {
+    filter: &'f SegmentFilter<'f>,
+    /// Those that are left.
+    blocks: Range<u32>,
+    /// Of the block that was found last.
+    mask: BlockMask,
+    /// Values looked at, told when the filter is dropped.
+    entries: u64,
+}
+
+impl Drop for BlockFilter<'_> {
+    fn drop(&mut self) {
+        let entries = self.entries;
+        let counters = self.filter.counters;
+        counters.update(|stats| stats.entries_scanned_in_filter += entries);
+    }
+}
+
+impl BlockFilter<'_> {
+    /// The next block with a match: its first row and the rows that match.
+    pub(crate) fn next(&mut self, turn: &mut Turn) -> Result<Option<(u32, &BlockMask)>> {
+        let end = self.blocks.end;
+        let story = self.filter.story.as_ref();
+        if story.is_some_and(|story| !story.reads()) {
+            return Ok(None);
+        }
+        loop {
+            checked(turn)?;
+            let next = next_block(&self.filter.conjuncts, self.blocks.start, end);
+            self.blocks.start = next.unwrap_or(end);
+            let start = self.blocks.start * BLOCK_ROWS;
+            if self.blocks.start >= end || start >= self.filter.rows {
+                return Ok(None);
+            }
+            self.blocks.start += 1;
+            if let Some(story) = story {
+                story.block_read();
+            }
+            self.mask = BlockMask::all(BLOCK_ROWS.min(self.filter.rows - start));
+            for conjunct in &self.filter.conjuncts {
+                self.entries += conjunct.apply(start, &mut self.mask)?;
+                if self.mask.is_empty() {
+                    break;
+                }
+            }
+            if !self.mask.is_empty() {
+                return Ok(Some((start, &self.mask)));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What all operators of a fragment share, and how they come to a core.
+
+use datafusion::common::{DataFusionError, Result};
+use runtime::CancellationToken;
+use runtime::compute::{Turn, Turns};
+use schemas::proto::{ScanOptions, ScanStats};
+
+use crate::columns::external;
+use crate::stats::Counters;
+
+/// Rows below which a second worker costs more than it brings.
+const ROWS_PER_WORKER: u64 = 200_000;
+
+/// So few rows are read sooner than another thread would begin.
+pub(crate) const ROWS_HERE_MAX: u64 = 20_000;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) turns: Turns,
+    pub(crate) counters: Counters,
+    pub(crate) options: ScanOptions,
+}
+
+impl Shared {
+    /// Threads that the query may keep busy here.
+    pub(crate) fn threads(&self) -> usize {
+        match self.options.threads_max {
+            0 => self.turns.threads(),
+            threads => self.turns.threads().min(threads as usize),
+        }
+    }
+
+    /// How many workers share the work of so many rows, for [`Turn::split`].
+    pub(crate) fn workers(&self, rows: u64) -> usize {
+        let worth = (rows / ROWS_PER_WORKER + 1) as usize;
+        worth.min(self.threads())
+    }
+
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        self.turns.cancel()
+    }
+
+    /// What was done so far, all jobs of the query together.
+    pub(crate) fn stats(&self) -> ScanStats {
+        let mut stats = self.counters.snapshot();
+        stats.cpu_ns = self.turns.used().as_nanos() as u64;
+        stats
+    }
+
+    /// Runs a job that reads about so many rows. It calls [`checked`] once a block.
+    pub(crate) async fn run<T, F>(&self, rows: u64, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Turn) -> Result<T> + Send + 'static,
+    {
+        if rows <= ROWS_HERE_MAX {
+            return job(&mut self.turns.here());
+        }
+        self.turns.run(job).await.map_err(external)?
+    }
+}
+
+/// Ends a cancelled query, and holds the others while it is somebody else's turn.
+#[inline]
+pub(crate) fn checked(turn: &mut Turn) -> Result<()> {
+    turn.check().map_err(|_| cancelled())
+}
+
+fn cancelled() -> DataFusionError {
+    external(schemas::Fault::cancelled("the query was cancelled"))
+}
