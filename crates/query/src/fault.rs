@@ -13,6 +13,9 @@ pub(crate) fn from_fault(fault: Fault) -> DataFusionError {
 
 /// `sql` is the statement as it was given to the parser.
 pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
+    if let Some(message) = too_large_a_pattern(&error.to_string()) {
+        return Fault::new(FaultKind::Invalid, code::QUERY_EXECUTION, message);
+    }
     let place = place_of_diagnostic(error, sql);
     match root_of(error) {
         DataFusionError::External(inner) => match inner.downcast_ref::<Fault>() {
@@ -42,6 +45,19 @@ pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
         }
         other => Fault::new(FaultKind::Internal, code::INTERNAL, other.strip_backtrace()),
     }
+}
+
+/// Regular expressions are matched in time that grows with the text alone; what they are compiled
+/// to has a limit, which is the library's.
+fn too_large_a_pattern(message: &str) -> Option<String> {
+    let as_text = message.split_once("exceeds size limit of ");
+    let (_, limit) = as_text.or_else(|| message.split_once("CompiledTooBig("))?;
+    let digits = limit.find(|c: char| !c.is_ascii_digit())?;
+    let limit = &limit[..digits];
+    Some(format!(
+        "a regular expression is too large: compiled it would take more than {limit} bytes; \
+         repeat less, or split it"
+    ))
 }
 
 fn root_of(error: &DataFusionError) -> &DataFusionError {

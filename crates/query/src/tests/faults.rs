@@ -31,6 +31,14 @@ async fn a_server_that_is_gone_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_regular_expression_has_a_largest_size() {
+    let sql = "SELECT COUNT(*) FROM flights WHERE carrier ~ '((a{500}){500}){50}'";
+    let fault = replicated().standard(sql).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Invalid, "{fault:?}");
+    assert!(fault.message.contains("too large: compiled"), "{fault:?}");
+}
+
+#[tokio::test]
 async fn what_a_server_lost_is_read_elsewhere_and_nothing_twice() {
     let cluster = replicated();
     let table = cluster
