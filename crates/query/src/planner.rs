@@ -242,8 +242,9 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
-        .with_default_features()
+        // The defaults are added to what is there.
         .with_scalar_functions(vec![AnyEntry::udf()])
+        .with_default_features()
         .build()
 }
 

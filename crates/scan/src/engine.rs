@@ -112,8 +112,9 @@ impl Engine {
     pub fn new(config: EngineConfig, pool: ComputePool, memory: MemoryBudget) -> Self {
         let state = SessionStateBuilder::new()
             .with_config(SessionConfig::new().with_target_partitions(1))
-            .with_default_features()
+            // The defaults are added to what is there.
             .with_scalar_functions(vec![AnyEntry::udf()])
+            .with_default_features()
             .build();
         Self {
             config,
