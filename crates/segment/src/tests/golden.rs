@@ -8,6 +8,7 @@ use super::sealed::{batches, build};
 use super::{Draw, every_column, expected, read, stored_names};
 use crate::SealedSegment;
 use crate::container::VERSION;
+use crate::inspect::inspect;
 
 /// Checksums of `testdata/v1.seg` and those after it.
 const GOLDEN: [u32; VERSION as usize] = [0xba41_fbe4, 0x07f0_181d];
@@ -51,6 +52,24 @@ fn every_version_is_read() {
                 assert!(inverted.is_some(), "version {version}: {name}");
             }
         }
+    }
+}
+
+#[test]
+fn every_version_can_be_looked_into() {
+    for version in 1..=VERSION {
+        let golden = SealedSegment::open_any(&path_of(version)).unwrap();
+        let found = inspect(&golden).unwrap();
+        let sorted = found.columns.iter().find(|column| column.is_sorted);
+        let sorted = sorted.unwrap();
+        assert_eq!(sorted.name, "string_dimension");
+        assert_eq!(sorted.encoding, "dictionary u8");
+        assert!(sorted.nulls > 0 && sorted.range.is_some());
+        let columns: u64 = found.columns.iter().map(|column| column.bytes()).sum();
+        let indexes: u64 = found.indexes.iter().map(|index| index.bytes).sum();
+        assert!(indexes > 0 && columns + indexes < golden.bytes());
+        let raw = found.columns.iter().filter(|c| c.encoding == "lz4 blocks");
+        assert_eq!(raw.count(), if version < 2 { 0 } else { 3 });
     }
 }
 
