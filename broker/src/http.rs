@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -65,6 +65,8 @@ async fn page(content: &'static [u8], content_type: &'static str) -> impl IntoRe
 }
 
 const WANTS_STATUS: HeaderName = HeaderName::from_static("pinot-use-http-status-for-errors");
+/// A query that was refused for want of a place takes longer to come again than one takes to run.
+pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-pinot-error-code");
 
 #[derive(Deserialize)]
@@ -142,18 +144,25 @@ async fn answer(queries: &Queries, headers: &HeaderMap, body: SqlBody, engine: E
             options,
         })
         .await;
-    let (body, code) = pinot::response(queries, &outcome);
+    let (body, code) = pinot::response(queries, &outcome).await;
     let wants_status = headers
         .get(WANTS_STATUS)
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true"));
+    let is_refused = code == i64::from(pinot_code::TOO_MANY_REQUESTS);
     let status = match &outcome.result {
-        Err(fault) if wants_status => StatusCode::from_u16(fault.kind.http_status()),
+        Err(fault) if wants_status || is_refused => StatusCode::from_u16(fault.kind.http_status()),
         _ => Ok(StatusCode::OK),
     };
-    let mut response = (status.unwrap_or(StatusCode::OK), Json(body)).into_response();
+    let status = status.unwrap_or(StatusCode::OK);
+    let mut response = (status, [(CONTENT_TYPE, "application/json")], body).into_response();
     response
         .headers_mut()
         .insert(ERROR_CODE, HeaderValue::from(code));
+    if is_refused {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
     response
 }
 

@@ -3,17 +3,20 @@
 //! It keeps a copy of the cluster's state and nothing else: any number of brokers may run, and none
 //! of them opens a segment.
 
+mod admission;
 mod http;
 mod metrics;
 mod own;
 mod pinot;
 mod place;
 mod query;
+mod rows;
 mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use admission::Limits;
 use query::Queries;
 use rest::HostGuard;
 use rpc::{Network, follow_cluster};
@@ -34,6 +37,7 @@ pub struct Config {
     /// LIMIT of Pinot's dialect when a query names none.
     pub default_limit: u64,
     pub memory_bytes: u64,
+    pub limits: Limits,
     pub hosts: HostGuard,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,

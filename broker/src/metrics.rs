@@ -1,6 +1,6 @@
 //! What the broker counts.
 
-use prometheus::{Histogram, IntCounterVec};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use rest::Metrics;
 
 #[derive(Clone, Debug)]
@@ -8,6 +8,9 @@ pub(crate) struct BrokerMetrics {
     pub(crate) registry: Metrics,
     pub(crate) latency: Histogram,
     pub(crate) queries: IntCounterVec,
+    pub(crate) waiting: IntGauge,
+    pub(crate) rejected: IntCounter,
+    pub(crate) templates: IntCounterVec,
 }
 
 impl Default for BrokerMetrics {
@@ -18,9 +21,23 @@ impl Default for BrokerMetrics {
         for outcome in ["ok", "error"] {
             queries.with_label_values(&[outcome]);
         }
+        let help = "plans: used again or made anew";
+        let templates = registry.counter_by("tannin_broker_plans_total", help, "plan");
+        for plan in ["template", "anew"] {
+            templates.with_label_values(&[plan]);
+        }
         Self {
             latency: registry.latency("tannin_broker_query_seconds", "time of a query"),
             queries,
+            waiting: registry.gauge(
+                "tannin_broker_queries_waiting",
+                "queries that wait for a place",
+            ),
+            rejected: registry.counter(
+                "tannin_broker_queries_rejected_total",
+                "queries refused because too many ran and waited",
+            ),
+            templates,
             registry,
         }
     }

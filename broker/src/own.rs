@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -12,12 +13,14 @@ use futures::future::join_all;
 use query::{Dialect, Options};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::http::RETRY_AFTER_SECONDS;
 use crate::place::Place;
-use crate::query::{Outcome, Queries, Request};
-use crate::values::{type_name, value};
+use crate::query::{Outcome, Queries, Request, Rows};
+use crate::rows::write_rows;
+use crate::values::{Cells, type_name};
 
 pub(crate) fn routes() -> Router<Arc<Queries>> {
     Router::new()
@@ -58,7 +61,10 @@ async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
     };
     let outcome = queries.run(request).await;
     match &outcome.result {
-        Ok(_) => Json(answer(&queries, &outcome)).into_response(),
+        Ok(rows) => {
+            let body = answer(&queries, &outcome, rows).await;
+            ([(CONTENT_TYPE, "application/json")], body).into_response()
+        }
         Err(fault) => refused(fault, &outcome.sql),
     }
 }
@@ -66,50 +72,92 @@ async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
 fn refused(fault: &Fault, sql: &str) -> Response {
     let status = StatusCode::from_u16(fault.kind.http_status());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, Json(refusal(fault, sql))).into_response()
+    let mut response = (status, Json(refusal(fault, sql))).into_response();
+    if fault.code == pinot_code::TOO_MANY_REQUESTS {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    }
+    response
 }
 
-fn answer(queries: &Queries, outcome: &Outcome) -> Value {
-    let Ok(rows) = &outcome.result else {
-        return Value::Null;
-    };
-    let columns: Vec<Value> = rows
-        .schema
-        .fields()
-        .iter()
-        .map(|field| json!({ "name": field.name(), "type": type_name(field) }))
-        .collect();
-    let mut json_rows = Vec::new();
-    for batch in &rows.batches {
-        for row in 0..batch.num_rows() {
-            let cells = batch.columns().iter().map(|column| value(column, row));
-            json_rows.push(Value::Array(cells.collect()));
-        }
-    }
-    let scan = &outcome.stats.scan;
-    let pruned = outcome.stats.segments_pruned_by_broker;
+async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
+    let fields = rows.schema.fields().iter();
+    let columns = fields.map(|field| Column {
+        name: field.name(),
+        data_type: type_name(field),
+    });
+    let columns: Vec<Column<'_>> = columns.collect();
     let newest_ms = outcome.stats.newest_ingest_ms;
     let age_ms = (newest_ms > 0).then(|| (queries.clock.now_ms() - newest_ms).max(0));
-    json!({
-        "columns": columns,
-        "rows": json_rows,
-        "stats": {
-            "timeUsedMs": outcome.elapsed.as_secs_f64() * 1000.0,
-            "segmentsTotal": scan.segments_queried + pruned,
-            "segmentsQueried": scan.segments_queried,
-            "segmentsProcessed": scan.segments_processed,
-            "segmentsMatched": scan.segments_matched,
-            "segmentsPruned": scan.segments_pruned + pruned,
-            "indexes": scan.indexes,
-            "docsScanned": scan.docs_scanned,
-            "totalDocs": scan.docs_total + outcome.stats.docs_pruned_by_broker,
-            "newestEventAgeMs": age_ms,
-            "nativeOperators": scan.native_operators,
-            "fallbackOperators": scan.fallback_operators,
-            "servers": outcome.stats.servers_responded.len(),
-        },
-        "warnings": outcome.warnings,
-    })
+    let stats = Stats::of(outcome, age_ms);
+    let mut body = Vec::with_capacity(4096);
+    // Writing to memory does not fail.
+    body.extend_from_slice(b"{\"columns\":");
+    let _written = serde_json::to_writer(&mut body, &columns);
+    body.extend_from_slice(b",\"rows\":");
+    write_rows(
+        &rows.batches,
+        |batch, at| Cells::new(batch.column(at)),
+        &mut body,
+    )
+    .await;
+    body.extend_from_slice(b",\"stats\":");
+    let _written = serde_json::to_writer(&mut body, &stats);
+    body.extend_from_slice(b",\"warnings\":");
+    let _written = serde_json::to_writer(&mut body, &outcome.warnings);
+    body.push(b'}');
+    body
+}
+
+#[derive(Serialize)]
+struct Column<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    data_type: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats<'a> {
+    time_used_ms: f64,
+    segments_total: u64,
+    segments_queried: u64,
+    segments_processed: u64,
+    segments_matched: u64,
+    segments_pruned: u64,
+    indexes: &'a [String],
+    docs_scanned: u64,
+    total_docs: u64,
+    newest_event_age_ms: Option<i64>,
+    native_operators: u64,
+    fallback_operators: u64,
+    servers: usize,
+    /// The plan of an earlier statement of the shape was used.
+    plan_template: bool,
+}
+
+impl<'a> Stats<'a> {
+    fn of(outcome: &'a Outcome, newest_event_age_ms: Option<i64>) -> Self {
+        let scan = &outcome.stats.scan;
+        let pruned = outcome.stats.segments_pruned_by_broker;
+        Self {
+            time_used_ms: outcome.elapsed.as_secs_f64() * 1000.0,
+            segments_total: scan.segments_queried + pruned,
+            segments_queried: scan.segments_queried,
+            segments_processed: scan.segments_processed,
+            segments_matched: scan.segments_matched,
+            segments_pruned: scan.segments_pruned + pruned,
+            indexes: &scan.indexes,
+            docs_scanned: scan.docs_scanned,
+            total_docs: scan.docs_total + outcome.stats.docs_pruned_by_broker,
+            newest_event_age_ms,
+            native_operators: scan.native_operators,
+            fallback_operators: scan.fallback_operators,
+            servers: outcome.stats.servers_responded.len(),
+            plan_template: outcome.stats.template_used,
+        }
+    }
 }
 
 fn refusal(fault: &Fault, sql: &str) -> Value {

@@ -32,139 +32,209 @@
 //!
 //! `materializedViewQueried` and `serverStats`, which Pinot leaves out when they are empty, are.
 
+use std::collections::BTreeSet;
+
+use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use query::{OutputColumn, QueryStats, Shape};
 use schemas::fault::pinot_code;
 use schemas::{Fault, filter_outcome};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::place::message_with_place;
 use crate::query::{Outcome, Queries, Rows};
-use crate::values::{double, type_name, value, value_as_double};
+use crate::rows::write_rows;
+use crate::values::{Cells, type_name};
 
 /// The body, and the code of the first error: -1 = none.
-pub(crate) fn response(queries: &Queries, outcome: &Outcome) -> (Value, i64) {
-    let mut body = Map::new();
+pub(crate) async fn response(queries: &Queries, outcome: &Outcome) -> (Vec<u8>, i64) {
+    let mut body = Vec::with_capacity(4096);
     let (exceptions, code) = match &outcome.result {
         Ok(_) => (Vec::new(), -1),
         Err(fault) => (vec![exception(fault, &outcome.sql)], i64::from(fault.code)),
     };
+    body.push(b'{');
     let mut rows_count = 0;
     if let Ok(rows) = &outcome.result {
-        let output = outcome
-            .statement
-            .as_ref()
-            .map(|s| s.output.as_slice())
-            .unwrap_or_default();
-        let handled = outcome
-            .statement
-            .as_ref()
-            .and_then(|s| s.options.flag("enableNullHandling"));
-        let nulls = match handled {
-            Some(true) => Nulls::Stay,
-            _ => Nulls::AreDefaults,
-        };
-        let (table, count) = result_table(rows, output, nulls);
-        rows_count = count;
-        body.insert("resultTable".to_owned(), table);
+        rows_count = rows.batches.iter().map(RecordBatch::num_rows).sum();
+        result_table(outcome, rows, &mut body).await;
+        body.push(b',');
     }
-    let partial = !exceptions.is_empty();
-    let used_ms = outcome.elapsed.as_millis() as u64;
-    let options = outcome.statement.as_ref().map(|s| &s.options.0);
-    let client_id = options.and_then(|options| options.get("clientqueryid"));
-    let instance = &queries.config.instance.0;
-    let fields = json!({
-        "numRowsResultSet": rows_count,
-        "partialResult": partial,
-        "exceptions": exceptions,
-        "numGroupsLimitReached": false,
-        "numGroupsWarningLimitReached": false,
-        "maxRowsInDistinctReached": false,
-        "maxRowsWithoutChangeInDistinctReached": false,
-        "maxExecutionTimeInDistinctReached": false,
-        "timeUsedMs": used_ms,
-        "requestId": outcome.id.to_string(),
-        "clientRequestId": client_id,
-        "brokerId": instance,
-    });
-    for part in [fields, measured(&outcome.stats), after_pruning(outcome)] {
-        if let Value::Object(part) = part {
-            body.extend(part);
-        }
-    }
-    (Value::Object(body), code)
+    let statement = outcome.statement.as_deref();
+    let client_id = statement.and_then(|s| s.options.0.get("clientqueryid"));
+    let head = Head {
+        num_rows_result_set: rows_count,
+        partial_result: !exceptions.is_empty(),
+        exceptions,
+        time_used_ms: outcome.elapsed.as_millis() as u64,
+        request_id: outcome.id.to_string(),
+        client_request_id: client_id.map(String::as_str),
+        broker_id: &queries.config.instance.0,
+        ..Head::default()
+    };
+    fields(&head, &mut body);
+    body.push(b',');
+    fields(&Measured::of(&outcome.stats), &mut body);
+    body.push(b',');
+    let cpu_ns = outcome.stats.scan.cpu_ns;
+    let explained = |what: &str| outcome.stats.segments_explained(what);
+    let rest = Rest {
+        realtime_thread_cpu_time_ns: cpu_ns,
+        realtime_total_cpu_time_ns: cpu_ns,
+        explain_plan_num_empty_filter_segments: explained(filter_outcome::NEVER),
+        explain_plan_num_match_all_filter_segments: explained(filter_outcome::ALWAYS),
+        tables_queried: Some(&outcome.stats.tables),
+        warnings: &outcome.warnings,
+        ..Rest::default()
+    };
+    fields(&rest, &mut body);
+    body.push(b'}');
+    (body, code)
 }
 
-fn measured(stats: &QueryStats) -> Value {
-    let scan = &stats.scan;
-    json!({
-        "numDocsScanned": scan.docs_scanned,
-        "totalDocs": scan.docs_total + stats.docs_pruned_by_broker,
-        "numEntriesScannedInFilter": scan.entries_scanned_in_filter,
-        "numEntriesScannedPostFilter": scan.entries_scanned_post_filter,
-        "numServersQueried": stats.servers_queried.len(),
-        "numServersResponded": stats.servers_responded.len(),
-        "numSegmentsQueried": scan.segments_queried,
-        "numSegmentsProcessed": scan.segments_processed,
-        "numSegmentsMatched": scan.segments_matched,
-        "numConsumingSegmentsQueried": scan.consuming_queried,
-        "numConsumingSegmentsProcessed": scan.consuming_processed,
-        "numConsumingSegmentsMatched": scan.consuming_matched,
-        "minConsumingFreshnessTimeMs": stats.newest_ingest_ms,
-        "numSegmentsPrunedByBroker": stats.segments_pruned_by_broker,
-        "numSegmentsPrunedByServer": scan.segments_pruned,
-    })
+/// The fields of a struct without its braces.
+fn fields(part: &impl Serialize, to: &mut Vec<u8>) {
+    let open = to.len();
+    // Writing to memory does not fail.
+    let _written = serde_json::to_writer(&mut *to, part);
+    to.pop();
+    to.remove(open);
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    num_rows_result_set: usize,
+    partial_result: bool,
+    exceptions: Vec<Exception>,
+    num_groups_limit_reached: bool,
+    num_groups_warning_limit_reached: bool,
+    max_rows_in_distinct_reached: bool,
+    max_rows_without_change_in_distinct_reached: bool,
+    max_execution_time_in_distinct_reached: bool,
+    time_used_ms: u64,
+    request_id: String,
+    client_request_id: Option<&'a str>,
+    broker_id: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Exception {
+    error_code: u32,
+    message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Measured {
+    num_docs_scanned: u64,
+    total_docs: u64,
+    num_entries_scanned_in_filter: u64,
+    num_entries_scanned_post_filter: u64,
+    num_servers_queried: usize,
+    num_servers_responded: usize,
+    num_segments_queried: u64,
+    num_segments_processed: u64,
+    num_segments_matched: u64,
+    num_consuming_segments_queried: u64,
+    num_consuming_segments_processed: u64,
+    num_consuming_segments_matched: u64,
+    min_consuming_freshness_time_ms: i64,
+    num_segments_pruned_by_broker: u64,
+    num_segments_pruned_by_server: u64,
+}
+
+impl Measured {
+    fn of(stats: &QueryStats) -> Self {
+        let scan = &stats.scan;
+        Self {
+            num_docs_scanned: scan.docs_scanned,
+            total_docs: scan.docs_total + stats.docs_pruned_by_broker,
+            num_entries_scanned_in_filter: scan.entries_scanned_in_filter,
+            num_entries_scanned_post_filter: scan.entries_scanned_post_filter,
+            num_servers_queried: stats.servers_queried.len(),
+            num_servers_responded: stats.servers_responded.len(),
+            num_segments_queried: scan.segments_queried,
+            num_segments_processed: scan.segments_processed,
+            num_segments_matched: scan.segments_matched,
+            num_consuming_segments_queried: scan.consuming_queried,
+            num_consuming_segments_processed: scan.consuming_processed,
+            num_consuming_segments_matched: scan.consuming_matched,
+            min_consuming_freshness_time_ms: stats.newest_ingest_ms,
+            num_segments_pruned_by_broker: stats.segments_pruned_by_broker,
+            num_segments_pruned_by_server: scan.segments_pruned,
+        }
+    }
 }
 
 /// The rest, most of it constant.
-fn after_pruning(outcome: &Outcome) -> Value {
-    let explained = |what: &str| outcome.stats.segments_explained(what);
-    let cpu_ns = outcome.stats.scan.cpu_ns;
-    json!({
-        "numSegmentsPrunedInvalid": 0,
-        "numSegmentsPrunedByLimit": 0,
-        "numSegmentsPrunedByValue": 0,
-        "brokerReduceTimeMs": 0,
-        "offlineThreadCpuTimeNs": 0,
-        "realtimeThreadCpuTimeNs": cpu_ns,
-        "offlineSystemActivitiesCpuTimeNs": 0,
-        "realtimeSystemActivitiesCpuTimeNs": 0,
-        "offlineResponseSerializationCpuTimeNs": 0,
-        "realtimeResponseSerializationCpuTimeNs": 0,
-        "offlineTotalCpuTimeNs": 0,
-        "realtimeTotalCpuTimeNs": cpu_ns,
-        "explainPlanNumEmptyFilterSegments": explained(filter_outcome::NEVER),
-        "explainPlanNumMatchAllFilterSegments": explained(filter_outcome::ALWAYS),
-        "traceInfo": {},
-        "tablesQueried": outcome.stats.tables,
-        "offlineThreadMemAllocatedBytes": 0,
-        "realtimeThreadMemAllocatedBytes": 0,
-        "offlineResponseSerMemAllocatedBytes": 0,
-        "realtimeResponseSerMemAllocatedBytes": 0,
-        "offlineTotalMemAllocatedBytes": 0,
-        "realtimeTotalMemAllocatedBytes": 0,
-        "pools": [],
-        "rlsFiltersApplied": false,
-        "groupsTrimmed": false,
-        "warnings": outcome.warnings,
-    })
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rest<'a> {
+    num_segments_pruned_invalid: u64,
+    num_segments_pruned_by_limit: u64,
+    num_segments_pruned_by_value: u64,
+    broker_reduce_time_ms: u64,
+    offline_thread_cpu_time_ns: u64,
+    realtime_thread_cpu_time_ns: u64,
+    offline_system_activities_cpu_time_ns: u64,
+    realtime_system_activities_cpu_time_ns: u64,
+    offline_response_serialization_cpu_time_ns: u64,
+    realtime_response_serialization_cpu_time_ns: u64,
+    offline_total_cpu_time_ns: u64,
+    realtime_total_cpu_time_ns: u64,
+    explain_plan_num_empty_filter_segments: u64,
+    explain_plan_num_match_all_filter_segments: u64,
+    trace_info: Nothing,
+    tables_queried: Option<&'a BTreeSet<String>>,
+    offline_thread_mem_allocated_bytes: u64,
+    realtime_thread_mem_allocated_bytes: u64,
+    offline_response_ser_mem_allocated_bytes: u64,
+    realtime_response_ser_mem_allocated_bytes: u64,
+    offline_total_mem_allocated_bytes: u64,
+    realtime_total_mem_allocated_bytes: u64,
+    pools: [u64; 0],
+    rls_filters_applied: bool,
+    groups_trimmed: bool,
+    warnings: &'a [String],
 }
+
+/// `{}`.
+#[derive(Default, Serialize)]
+struct Nothing {}
 
 /// `"<DefaultName>: <detail>"`.
-fn exception(fault: &Fault, sql: &str) -> Value {
+fn exception(fault: &Fault, sql: &str) -> Exception {
     let detail = message_with_place(fault, sql);
-    let message = format!("{}: {detail}", pinot_code::name(fault.code));
-    json!({ "errorCode": fault.code, "message": message })
+    Exception {
+        error_code: fault.code,
+        message: format!("{}: {detail}", pinot_code::name(fault.code)),
+    }
 }
 
-/// The rows, and how many they are.
-fn result_table(rows: &Rows, output: &[OutputColumn], nulls: Nulls) -> (Value, usize) {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DataSchema<'a> {
+    column_names: Vec<&'a str>,
+    column_data_types: Vec<&'static str>,
+}
+
+async fn result_table(outcome: &Outcome, rows: &Rows, to: &mut Vec<u8>) {
+    let statement = outcome.statement.as_deref();
+    let output = statement
+        .map(|s| s.parsed.output.as_slice())
+        .unwrap_or_default();
+    let handled = statement.and_then(|s| s.options.flag("enableNullHandling"));
+    let nulls = match handled {
+        Some(true) => Nulls::Stay,
+        _ => Nulls::AreDefaults,
+    };
     let fields = rows.schema.fields();
     // The list may be of another shape than the plan: then the planner's names stand.
-    let output = if output.len() == fields.len() {
-        output
-    } else {
-        &[]
+    let output: &[OutputColumn] = match output.len() == fields.len() {
+        true => output,
+        false => &[],
     };
     let shape = |column: usize| {
         let shape = output.get(column).map_or(Shape::AsPlanned, |o| o.shape);
@@ -174,14 +244,10 @@ fn result_table(rows: &Rows, output: &[OutputColumn], nulls: Nulls) -> (Value, u
         }
     };
     let shapes: Vec<Shape> = (0..fields.len()).map(shape).collect();
-    let names: Vec<&str> = fields
-        .iter()
-        .enumerate()
-        .map(|(at, field)| {
-            let given = output.get(at).and_then(|o| o.name.as_deref());
-            given.unwrap_or(field.name().as_str())
-        })
-        .collect();
+    let names = fields.iter().enumerate().map(|(at, field)| {
+        let given = output.get(at).and_then(|o| o.name.as_deref());
+        given.unwrap_or(field.name().as_str())
+    });
     let types = fields
         .iter()
         .zip(&shapes)
@@ -190,27 +256,32 @@ fn result_table(rows: &Rows, output: &[OutputColumn], nulls: Nulls) -> (Value, u
             Shape::Double(_) => "DOUBLE",
             Shape::Int => "INT",
         });
-    let types: Vec<&str> = types.collect();
-    let mut json_rows = Vec::new();
-    for batch in &rows.batches {
-        for row in 0..batch.num_rows() {
-            let cells = batch.columns().iter().zip(&shapes);
-            let cells = cells.map(|(column, shape)| match shape {
-                Shape::Double(aggregate) => match value_as_double(column, row) {
-                    Value::Null if nulls == Nulls::AreDefaults => double(aggregate.of_nothing()),
-                    value => value,
-                },
-                _ => value(column, row),
-            });
-            json_rows.push(Value::Array(cells.collect()));
+    let schema = DataSchema {
+        column_names: names.collect(),
+        column_data_types: types.collect(),
+    };
+    to.extend_from_slice(b"\"resultTable\":{\"dataSchema\":");
+    let _written = serde_json::to_writer(&mut *to, &schema);
+    to.extend_from_slice(b",\"rows\":");
+    let shapes = &shapes;
+    write_rows(
+        &rows.batches,
+        |batch, at| cells(batch, at, shapes[at], nulls),
+        to,
+    )
+    .await;
+    to.push(b'}');
+}
+
+fn cells(batch: &RecordBatch, column: usize, shape: Shape, nulls: Nulls) -> Cells<'_> {
+    let array = batch.column(column);
+    match shape {
+        Shape::Double(aggregate) => {
+            let of_nothing = (nulls == Nulls::AreDefaults).then(|| aggregate.of_nothing());
+            Cells::doubles(array, of_nothing)
         }
+        _ => Cells::new(array),
     }
-    let count = json_rows.len();
-    let table = json!({
-        "dataSchema": { "columnNames": names, "columnDataTypes": types },
-        "rows": json_rows,
-    });
-    (table, count)
 }
 
 /// What MIN and MAX leave as it is, Pinot's single-stage engine would refuse.

@@ -15,11 +15,11 @@ use rpc::Network;
 use runtime::{CancellationToken, Clock};
 use schemas::cluster::ClusterState;
 use schemas::fault::pinot_code;
-use schemas::proto::NullMode;
 use schemas::{Fault, FaultKind};
 use tokio::sync::watch;
 
 use crate::Config;
+use crate::admission::Admission;
 use crate::metrics::BrokerMetrics;
 
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(crate) struct Queries {
     pub(crate) metrics: BrokerMetrics,
     pub(crate) clock: Arc<dyn Clock>,
     planner: Planner,
+    admission: Admission,
     network: Arc<dyn Network>,
     cluster: watch::Receiver<Arc<ClusterState>>,
     running: Mutex<BTreeMap<u64, Running>>,
@@ -58,7 +59,7 @@ pub(crate) struct Outcome {
     pub(crate) sql: String,
     pub(crate) elapsed: Duration,
     pub(crate) stats: QueryStats,
-    pub(crate) statement: Option<Statement>,
+    pub(crate) statement: Option<Arc<Statement>>,
     pub(crate) result: Result<Rows, Fault>,
     pub(crate) warnings: Vec<String>,
 }
@@ -99,7 +100,7 @@ fn warnings_of(statement: &Statement) -> Vec<String> {
 
 /// Said only when rows may have been left out.
 fn cut(statement: &Statement, rows: &Rows) -> Option<String> {
-    let limit = statement.limit_added?;
+    let limit = statement.parsed.limit_added?;
     let found: usize = rows.batches.iter().map(|batch| batch.num_rows()).sum();
     (found as u64 >= limit).then(|| format!("LIMIT {limit} was added; write a LIMIT to see more"))
 }
@@ -141,9 +142,12 @@ impl Queries {
             memory_bytes: config.memory_bytes,
         };
         let planner = Planner::new(&planner_config, cluster.clone())?;
+        let metrics = BrokerMetrics::default();
+        let (waiting, rejected) = (metrics.waiting.clone(), metrics.rejected.clone());
         Ok(Self {
+            admission: Admission::new(config.limits, waiting, rejected),
             config: config.clone(),
-            metrics: BrokerMetrics::default(),
+            metrics,
             clock,
             planner,
             network,
@@ -202,6 +206,11 @@ impl Queries {
             "error"
         };
         self.metrics.queries.with_label_values(&[label]).inc();
+        let plan = match outcome.stats.template_used {
+            true => "template",
+            false => "anew",
+        };
+        self.metrics.templates.with_label_values(&[plan]).inc();
         self.metrics.latency.observe(outcome.elapsed.as_secs_f64());
         outcome
     }
@@ -209,8 +218,9 @@ impl Queries {
     async fn run_inner(&self, request: &Request, outcome: &mut Outcome) -> Result<Rows, Fault> {
         let limit = self.config.default_limit;
         let options = request.options.clone();
-        let statement = query::parse(&request.sql, request.dialect, options, limit)?;
-        let statement = outcome.statement.insert(statement).clone();
+        let planner = &self.planner;
+        let statement = planner.parse(&request.sql, request.dialect, options, limit)?;
+        let statement = Arc::clone(outcome.statement.insert(Arc::new(statement)));
         outcome.warnings.extend(warnings_of(&statement));
         let timeout_ms = statement.options.number("timeoutMs")?;
         let timeout_ms = timeout_ms.unwrap_or(self.config.query_timeout_ms);
@@ -218,7 +228,11 @@ impl Queries {
         let running = self.register(outcome.id, &statement, &request.sql);
         let timeout = Duration::from_millis(timeout_ms);
         let deadline_ms = self.clock.now_ms() + timeout_ms as i64;
-        let work = self.with_fresh_state(&statement, request.dialect, deadline_ms, outcome);
+        let work = async {
+            let _place = self.admission.enter().await?;
+            self.with_fresh_state(&statement, deadline_ms, outcome)
+                .await
+        };
         tokio::select! {
             result = tokio::time::timeout(timeout, work) => result.unwrap_or_else(|_| {
                 let message = format!(
@@ -235,7 +249,6 @@ impl Queries {
     async fn with_fresh_state(
         &self,
         statement: &Statement,
-        dialect: Dialect,
         deadline_ms: i64,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
@@ -243,7 +256,7 @@ impl Queries {
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
             let state = Arc::clone(&cluster.borrow_and_update());
-            let context = Arc::new(self.context(statement, dialect, state, deadline_ms)?);
+            let context = Arc::new(self.context(statement, state, deadline_ms)?);
             let result = self.execute(statement, &context).await;
             outcome.stats = context.stats.lock().clone();
             attempts_left -= 1;
@@ -265,22 +278,16 @@ impl Queries {
     fn context(
         &self,
         statement: &Statement,
-        dialect: Dialect,
         cluster: Arc<ClusterState>,
         deadline_ms: i64,
     ) -> Result<QueryContext, Fault> {
-        let options = &statement.options;
-        let null_mode = match (options.flag("enableNullHandling"), dialect) {
-            (Some(true), _) | (None, Dialect::Standard) => NullMode::ThreeValued,
-            _ => NullMode::Defaults,
-        };
         Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
             cluster,
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
             deadline_ms,
-            null_mode,
+            null_mode: statement.null_mode,
             options: statement.scan_options()?,
             stats: Mutex::default(),
             failed: Mutex::default(),

@@ -1,4 +1,4 @@
-//! Arrow values as JSON, in Pinot's forms.
+//! Arrow values as the text of JSON, in Pinot's forms, straight from columns to bytes.
 //!
 //! | type | JSON |
 //! |---|---|
@@ -10,7 +10,9 @@
 //! | JSON, STRING, UUID | string |
 //! | several values a row | array of these |
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use std::io::Write;
+
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
@@ -18,7 +20,7 @@ use arrow::datatypes::{
     UInt32Type, UInt64Type,
 };
 use schemas::arrow::TYPE_KEY;
-use serde_json::{Number, Value};
+use serde::Serialize;
 
 /// Pinot's name of a column's type.
 pub(crate) fn type_name(field: &Field) -> &'static str {
@@ -64,93 +66,190 @@ fn array_name(entry: &Field) -> &'static str {
     }
 }
 
-/// The value of one row.
-pub(crate) fn value(array: &ArrayRef, row: usize) -> Value {
-    if array.is_null(row) {
-        return Value::Null;
+/// Writes the value of one row, which is not null.
+type WriteRow<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + Send + 'a>;
+
+/// A column, ready to be written row by row.
+pub(crate) struct Cells<'a> {
+    array: &'a ArrayRef,
+    write: WriteRow<'a>,
+    null: String,
+}
+
+impl<'a> Cells<'a> {
+    pub(crate) fn new(array: &'a ArrayRef) -> Self {
+        Self {
+            array,
+            write: writer(array),
+            null: "null".to_owned(),
+        }
+    }
+
+    /// Of a column that Pinot gives as DOUBLE; a null is `of_nothing`, where that is given.
+    pub(crate) fn doubles(array: &'a ArrayRef, of_nothing: Option<f64>) -> Self {
+        let mut null = Vec::new();
+        match of_nothing {
+            Some(value) => double(value, &mut null),
+            None => null.extend_from_slice(b"null"),
+        }
+        Self {
+            array,
+            write: writer_of_doubles(array),
+            null: String::from_utf8(null).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn write(&self, row: usize, to: &mut Vec<u8>) {
+        // The nulls of a column of nulls are not in a bitmap.
+        match self.array.is_null(row) || *self.array.data_type() == DataType::Null {
+            true => to.extend_from_slice(self.null.as_bytes()),
+            false => (self.write)(row, to),
+        }
+    }
+}
+
+fn of_type<'a, T: ArrowPrimitiveType>(
+    array: &'a ArrayRef,
+    write: impl Fn(T::Native, &mut Vec<u8>) + Send + 'a,
+) -> WriteRow<'a> {
+    let array = array.as_primitive::<T>();
+    Box::new(move |row, to| write(array.value(row), to))
+}
+
+fn whole(value: impl itoa::Integer, to: &mut Vec<u8>) {
+    to.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn writer(array: &ArrayRef) -> WriteRow<'_> {
+    match array.data_type() {
+        DataType::Int8 => of_type::<Int8Type>(array, whole),
+        DataType::Int16 => of_type::<Int16Type>(array, whole),
+        DataType::Int32 => of_type::<Int32Type>(array, whole),
+        DataType::Int64 => of_type::<Int64Type>(array, whole),
+        DataType::UInt8 => of_type::<UInt8Type>(array, whole),
+        DataType::UInt16 => of_type::<UInt16Type>(array, whole),
+        DataType::UInt32 => of_type::<UInt32Type>(array, whole),
+        DataType::UInt64 => of_type::<UInt64Type>(array, whole),
+        DataType::Float32 => of_type::<Float32Type>(array, float),
+        DataType::Float64 => of_type::<Float64Type>(array, double),
+        DataType::Boolean => {
+            let array = array.as_boolean();
+            Box::new(move |row, to| {
+                let text = if array.value(row) { "true" } else { "false" };
+                to.extend_from_slice(text.as_bytes());
+            })
+        }
+        DataType::Utf8 => Box::new(move |row, to| text(array.as_string::<i32>().value(row), to)),
+        DataType::LargeUtf8 => {
+            Box::new(move |row, to| text(array.as_string::<i64>().value(row), to))
+        }
+        DataType::Utf8View => {
+            let array = array.as_string_view();
+            Box::new(move |row, to| text(array.value(row), to))
+        }
+        DataType::Binary => Box::new(move |row, to| hex(array.as_binary::<i32>().value(row), to)),
+        DataType::LargeBinary => {
+            Box::new(move |row, to| hex(array.as_binary::<i64>().value(row), to))
+        }
+        DataType::BinaryView => Box::new(move |row, to| hex(array.as_binary_view().value(row), to)),
+        DataType::Decimal128(_, scale) => of_type::<Decimal128Type>(array, move |value, to| {
+            text(&plain_decimal(&value.to_string(), *scale), to);
+        }),
+        DataType::Decimal256(_, scale) => of_type::<Decimal256Type>(array, move |value, to| {
+            text(&plain_decimal(&value.to_string(), *scale), to);
+        }),
+        DataType::Timestamp(unit, _) => {
+            Box::new(move |row, to| timestamp(ms_and_nanos(array, *unit, row), to))
+        }
+        DataType::Date32 => of_type::<Date32Type>(array, |days, to| {
+            timestamp((i64::from(days) * 86_400_000, 0), to);
+        }),
+        DataType::List(_) => {
+            let lists = array.as_list::<i32>();
+            Box::new(move |row, to| list(&lists.value(row), to))
+        }
+        _ => Box::new(move |row, to| {
+            let shown = arrow::util::display::array_value_to_string(array, row);
+            text(&shown.unwrap_or_default(), to);
+        }),
+    }
+}
+
+fn list(values: &ArrayRef, to: &mut Vec<u8>) {
+    let cells = Cells::new(values);
+    to.push(b'[');
+    for at in 0..values.len() {
+        if at > 0 {
+            to.push(b',');
+        }
+        cells.write(at, to);
+    }
+    to.push(b']');
+}
+
+fn writer_of_doubles(array: &ArrayRef) -> WriteRow<'_> {
+    macro_rules! as_double {
+        ($type:ty) => {
+            of_type::<$type>(array, |value, to| double(value as f64, to))
+        };
     }
     match array.data_type() {
-        // Its nulls are not in a bitmap.
-        DataType::Null => Value::Null,
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
-        DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        DataType::Float32 => {
-            let value = array.as_primitive::<Float32Type>().value(row);
-            // The shortest text of the float, not of its widening.
-            float(f64::from(value), value.to_string())
+        DataType::Int8 => as_double!(Int8Type),
+        DataType::Int16 => as_double!(Int16Type),
+        DataType::Int32 => as_double!(Int32Type),
+        DataType::Int64 => as_double!(Int64Type),
+        DataType::UInt8 => as_double!(UInt8Type),
+        DataType::UInt16 => as_double!(UInt16Type),
+        DataType::UInt32 => as_double!(UInt32Type),
+        DataType::UInt64 => as_double!(UInt64Type),
+        DataType::Boolean => {
+            let array = array.as_boolean();
+            Box::new(move |row, to| double(f64::from(u8::from(array.value(row))), to))
         }
-        DataType::Float64 => double(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Binary => hex(array.as_binary::<i32>().value(row)).into(),
-        DataType::LargeBinary => hex(array.as_binary::<i64>().value(row)).into(),
-        DataType::BinaryView => hex(array.as_binary_view().value(row)).into(),
-        DataType::Decimal128(_, scale) => {
-            let value = array.as_primitive::<Decimal128Type>().value(row);
-            plain_decimal(&value.to_string(), *scale).into()
+        DataType::Timestamp(unit, _) => {
+            Box::new(move |row, to| double(ms_and_nanos(array, *unit, row).0 as f64, to))
         }
-        DataType::Decimal256(_, scale) => {
-            let value = array.as_primitive::<Decimal256Type>().value(row);
-            plain_decimal(&value.to_string(), *scale).into()
-        }
-        DataType::Timestamp(unit, _) => timestamp(ms_and_nanos(array, *unit, row)).into(),
-        DataType::Date32 => {
-            let days = array.as_primitive::<Date32Type>().value(row);
-            timestamp((i64::from(days) * 86_400_000, 0)).into()
-        }
-        DataType::List(_) => {
-            let list = array.as_list::<i32>().value(row);
-            (0..list.len()).map(|at| value(&list, at)).collect()
-        }
-        _ => arrow::util::display::array_value_to_string(array, row)
-            .unwrap_or_default()
-            .into(),
+        _ => writer(array),
     }
 }
 
-/// The value of one row of a column that Pinot gives as DOUBLE.
-pub(crate) fn value_as_double(array: &ArrayRef, row: usize) -> Value {
-    if array.is_null(row) {
-        return Value::Null;
-    }
-    if let DataType::Timestamp(unit, _) = array.data_type() {
-        return double(ms_and_nanos(array, *unit, row).0 as f64);
-    }
-    match value(array, row) {
-        Value::Bool(value) => double(f64::from(u8::from(value))),
-        Value::Number(number) => match number.as_f64() {
-            Some(value) => double(value),
-            None => Value::Number(number),
-        },
-        other => other,
+/// Writing to memory does not fail.
+fn json(value: &(impl Serialize + ?Sized), to: &mut Vec<u8>) {
+    let _written = serde_json::to_writer(to, value);
+}
+
+fn text(value: &str, to: &mut Vec<u8>) {
+    json(value, to);
+}
+
+/// The shortest text of the float, not of its widening.
+fn float(value: f32, to: &mut Vec<u8>) {
+    match value.is_finite() {
+        true => double(value.to_string().parse().unwrap_or(f64::from(value)), to),
+        false => double(f64::from(value), to),
     }
 }
 
-pub(crate) fn double(value: f64) -> Value {
-    float(value, value.to_string())
+fn double(value: f64, to: &mut Vec<u8>) {
+    if value.is_finite() {
+        json(&value, to);
+    } else if value.is_nan() {
+        json("NaN", to);
+    } else {
+        json(if value > 0.0 { "Infinity" } else { "-Infinity" }, to);
+    }
 }
 
-fn float(value: f64, shortest: String) -> Value {
-    if value.is_nan() {
-        return "NaN".into();
+fn hex(bytes: &[u8], to: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    to.push(b'"');
+    for byte in bytes {
+        to.extend([
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
     }
-    if value.is_infinite() {
-        return if value > 0.0 { "Infinity" } else { "-Infinity" }.into();
-    }
-    let precise: f64 = shortest.parse().unwrap_or(value);
-    Number::from_f64(precise).map_or(Value::Null, Value::Number)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    to.push(b'"');
 }
 
 /// `12345` at scale 2 → `123.45`.
@@ -195,16 +294,39 @@ fn ms_and_nanos(array: &ArrayRef, unit: TimeUnit, row: usize) -> (i64, u32) {
 }
 
 /// As `java.sql.Timestamp` prints it: at least one digit of the fraction.
-fn timestamp((ms, nanos): (i64, u32)) -> String {
+fn timestamp((ms, nanos): (i64, u32), to: &mut Vec<u8>) {
     let seconds = ms.div_euclid(1000);
     let nanos = ms.rem_euclid(1000) as u32 * 1_000_000 + nanos;
-    let Some(time) = chrono::DateTime::from_timestamp(seconds, nanos) else {
-        return format!("{ms}");
+    to.push(b'"');
+    if let Some(time) = chrono::DateTime::from_timestamp(seconds, nanos) {
+        seconds_of(time, to);
+        let point = to.len();
+        let _written = write!(to, ".{nanos:09}");
+        while to.len() > point + 2 && to.last() == Some(&b'0') {
+            to.pop();
+        }
+    } else {
+        whole(ms, to);
+    }
+    to.push(b'"');
+}
+
+fn seconds_of(time: chrono::DateTime<chrono::Utc>, to: &mut Vec<u8>) {
+    use chrono::{Datelike, Timelike};
+    let date = time.date_naive();
+    // Other years have a sign, which chrono knows to write.
+    let _written = match date.year() {
+        year @ 0..=9999 => write!(
+            to,
+            "{year:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+            date.month(),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        ),
+        _ => write!(to, "{}", time.format("%Y-%m-%d %H:%M:%S")),
     };
-    let fraction = format!("{nanos:09}");
-    let fraction = fraction.trim_end_matches('0');
-    let fraction = if fraction.is_empty() { "0" } else { fraction };
-    format!("{}.{fraction}", time.format("%Y-%m-%d %H:%M:%S"))
 }
 
 #[cfg(test)]
@@ -214,8 +336,26 @@ mod tests {
 
     fn shown(array: impl Array + 'static) -> String {
         let array: ArrayRef = Arc::new(array);
-        let values: Vec<Value> = (0..array.len()).map(|row| value(&array, row)).collect();
-        serde_json::to_string(&values).unwrap()
+        let mut shown = Vec::new();
+        list(&array, &mut shown);
+        String::from_utf8(shown).unwrap()
+    }
+
+    #[test]
+    fn columns_that_pinot_gives_as_doubles() {
+        use arrow::array::*;
+        let shown = |array: ArrayRef, of_nothing| {
+            let cells = Cells::doubles(&array, of_nothing);
+            let mut shown = Vec::new();
+            (0..array.len()).for_each(|row| cells.write(row, &mut shown));
+            String::from_utf8(shown).unwrap()
+        };
+        let longs = || Arc::new(Int64Array::from(vec![Some(7), None]));
+        assert_eq!(shown(longs(), Some(f64::INFINITY)), "7.0\"Infinity\"");
+        assert_eq!(shown(longs(), None), "7.0null");
+        let times = TimestampMillisecondArray::from(vec![1500]);
+        assert_eq!(shown(Arc::new(times), None), "1500.0");
+        assert_eq!(shown(Arc::new(BooleanArray::from(vec![true])), None), "1.0");
     }
 
     #[test]
@@ -242,6 +382,17 @@ mod tests {
             shown(Int64Array::from(vec![Some(i64::MAX), None])),
             "[9223372036854775807,null]"
         );
+        let times = TimestampMicrosecondArray::from(vec![-1_000_001, 253_402_300_799_999_999]);
+        assert_eq!(
+            shown(times),
+            r#"["1969-12-31 23:59:58.999999","9999-12-31 23:59:59.999999"]"#
+        );
+        assert_eq!(
+            shown(StringArray::from(vec!["a\"\n", "ü"])),
+            r#"["a\"\n","ü"]"#
+        );
+        assert_eq!(shown(BooleanArray::from(vec![true])), "[true]");
+        assert_eq!(shown(NullArray::new(2)), "[null,null]");
         assert_eq!(plain_decimal("-12345", 3), "-12.345");
         assert_eq!(plain_decimal("5", 3), "0.005");
         assert_eq!(plain_decimal("12000", 3), "12");

@@ -336,6 +336,7 @@ impl<'a> Builder<'a> {
             query_timeout_ms: settings.query_timeout_ms,
             default_limit: settings.default_limit,
             memory_bytes: self.query_memory_bytes,
+            limits: query_limits(settings),
             hosts: self.hosts.clone(),
             examples: std::mem::take(&mut self.examples),
         };
@@ -397,6 +398,20 @@ fn network(
 }
 
 /// `Server_127.0.0.1_8098`.
+/// A query computes little and waits little: some for each core keep it busy.
+const QUERIES_PER_CORE: usize = 16;
+
+fn query_limits(settings: &runtime::settings::Broker) -> broker::Limits {
+    broker::Limits {
+        running_max: match settings.queries_running_max {
+            0 => machine::cores() * QUERIES_PER_CORE,
+            running_max => running_max as usize,
+        },
+        waiting_max: settings.queries_waiting_max as usize,
+        wait_max: Duration::from_millis(settings.queries_wait_max_ms),
+    }
+}
+
 fn instance(role: &str, address: &str) -> InstanceId {
     InstanceId(format!("{role}_{}", address.replace(':', "_")))
 }

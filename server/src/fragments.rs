@@ -35,6 +35,11 @@ const MESSAGE_BYTES: usize = 8 << 20;
 /// Larger answers are encoded on the compute pool.
 const INLINE_ROWS_MAX: usize = 10_000;
 
+/// So many files are looked at for changes each time, of more each one so often: looking at
+/// thousands takes longer than a query.
+const LOOKED_AT_EACH_TIME: usize = 16;
+const LOOK_EVERY_MS: i64 = 1000;
+
 #[derive(Debug)]
 pub(crate) struct Fragments {
     core: Arc<Core>,
@@ -118,6 +123,7 @@ impl Fragments {
         let fragment = Fragment {
             plan: request.plan.clone(),
             template_hash: request.template_hash,
+            parameters: request.parameters.clone(),
             tables: selection.tables.clone(),
             specs: selection.specs.clone(),
             null_mode: request.null_mode(),
@@ -171,8 +177,13 @@ impl Fragments {
     /// Loads again what somebody wrote to after it was verified.
     async fn replace_changed(&self, selection: &Selection) -> Result<bool, Fault> {
         let mut any = false;
+        let now_ms = self.core.clock.now_ms();
+        let every_ms = match selection.sealed().nth(LOOKED_AT_EACH_TIME) {
+            Some(_) => LOOK_EVERY_MS,
+            None => 0,
+        };
         for segment in selection.sealed() {
-            if let Err(error) = segment.check_unchanged() {
+            if let Err(error) = segment.check_unchanged_lately(now_ms, every_ms) {
                 self.replace(segment, &error.to_string()).await?;
                 any = true;
             }

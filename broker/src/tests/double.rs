@@ -20,6 +20,7 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use query::codec::{PLAN_FORMAT, ScanFactory, decode_plan};
 use query::ipc::encode_batches;
+use query::parameters::Parameters;
 use query::scan_exec::ScanDescription;
 use rpc::{AnswerStream, ControlApi, FragmentApi, InProcessNetwork, UpdateStream};
 use runtime::{SystemClock, TaskGroup};
@@ -33,7 +34,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Broker, Config, Parts};
+use crate::{Broker, Config, Limits, Parts};
 
 /// Age of the newest row when a server answers.
 pub(super) const NEWEST_AGE_MS: i64 = 40;
@@ -150,8 +151,11 @@ impl FragmentApi for Server {
         let late_by = *self.late_by.lock();
         tokio::time::sleep(late_by).await;
         let task = SessionContext::new().task_ctx();
+        let parameters = Parameters::from_bytes(&request.parameters).unwrap();
         let factory = Arc::new(OneBatch(self.rows.clone()));
-        let plan = decode_plan(&request.plan, &task, factory).unwrap();
+        let plan = decode_plan(&request.plan, &parameters, &task, factory)
+            .unwrap()
+            .plan;
         let schema = plan.schema();
         let batches = collect(plan, task).await.unwrap();
         let answer = FragmentAnswer {
@@ -278,6 +282,11 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         query_timeout_ms: 10_000,
         default_limit: 10,
         memory_bytes: 64 << 20,
+        limits: Limits {
+            running_max: 32,
+            waiting_max: 100,
+            wait_max: Duration::from_secs(1),
+        },
         hosts: rest::HostGuard::default(),
         examples: vec![("All".to_owned(), "SELECT 1".to_owned())],
     };

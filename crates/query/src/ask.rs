@@ -37,6 +37,8 @@ use crate::table::unavailable;
 pub(crate) struct FragmentPlan {
     pub(crate) bytes: Bytes,
     pub(crate) hash: u64,
+    /// Values for the parameters of this query.
+    pub(crate) parameters: Bytes,
 }
 
 /// One server's share of a fragment.
@@ -266,7 +268,7 @@ impl QueryContext {
             plan_format: PLAN_FORMAT,
             template_hash: plan.hash,
             plan: plan.bytes.clone(),
-            parameters: Bytes::new(),
+            parameters: plan.parameters.clone(),
             tables: part.shared_out.iter().chain(&part.whole).cloned().collect(),
             deadline_ms: self.deadline_ms,
             memory_bytes: 0,

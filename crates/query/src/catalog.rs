@@ -53,7 +53,7 @@ impl<'a> Catalog<'a> {
         let view = ColumnView {
             null_mode: context.null_mode,
             by_name: statement.semantics != Semantics::Standard,
-            virtual_columns: &statement.virtual_columns,
+            virtual_columns: &statement.parsed.virtual_columns,
         };
         let mut found = HashMap::new();
         for reference in &references {

@@ -1,32 +1,43 @@
 //! Plans of fragments as bytes.
 //!
-//! DataFusion's protobuf form carries the plan; this codec adds the scan's description. Which
-//! segments a server reads travels beside the plan, so the bytes are the same for all servers.
+//! DataFusion's protobuf form carries the plan; this codec adds the scan's description and the
+//! [parameters](crate::parameters). Which segments a server reads, and the values of parameters,
+//! travel beside the plan, so the bytes are the same for all servers and for every statement of
+//! one shape.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::datatypes::Schema;
 use bytes::Bytes;
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr_common::physical_expr::proto_decode::PhysicalExprDecodeCtx;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::bytes::{
-    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_proto_converter,
 };
 use datafusion_proto::physical_plan::from_proto::parse_physical_expr;
-use datafusion_proto::physical_plan::to_proto::serialize_physical_expr;
-use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use datafusion_proto::physical_plan::to_proto::serialize_physical_expr_with_converter;
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalPlanNodeExt,
+    PhysicalProtoConverterExtension,
+};
 use datafusion_proto::protobuf;
+use datafusion_proto::protobuf::physical_expr_node::ExprType;
 use prost::Message;
 use schemas::TableId;
 use schemas::proto::NullMode;
 
+use crate::parameters::{Parameters, parameter_of};
 use crate::scan_exec::{ScanDescription, SegmentScanExec};
 
 /// Raised by hand whenever a plan's bytes change their meaning; servers of another format are not
 /// asked.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// Makes the scan that executes a description. Servers have one; brokers do not.
 pub trait ScanFactory: fmt::Debug + Send + Sync {
@@ -34,23 +45,137 @@ pub trait ScanFactory: fmt::Debug + Send + Sync {
 }
 
 pub fn encode_plan(plan: Arc<dyn ExecutionPlan>) -> Result<Bytes> {
-    physical_plan_to_bytes_with_extension_codec(plan, &FragmentCodec::default())
+    let codec = FragmentCodec::default();
+    physical_plan_to_bytes_with_proto_converter(plan, &codec, &WithParameters)
+}
+
+/// A plan for a server, and what of it depends on parameters.
+#[derive(Debug)]
+pub struct DecodedPlan {
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// Parameters stand elsewhere than in the filters of scans: the plan is of these values alone.
+    pub is_of_its_values: bool,
 }
 
 pub fn decode_plan(
     plan: &[u8],
+    parameters: &Parameters,
     context: &TaskContext,
     factory: Arc<dyn ScanFactory>,
-) -> Result<Arc<dyn ExecutionPlan>> {
+) -> Result<DecodedPlan> {
     let codec = FragmentCodec {
         factory: Some(factory),
+        parameters: parameters.clone(),
+        parameters_seen: AtomicUsize::new(0),
     };
-    physical_plan_from_bytes_with_extension_codec(plan, context, &codec)
+    let plan = physical_plan_from_bytes_with_extension_codec(plan, context, &codec)?;
+    let is_of_its_values = codec.parameters_seen.into_inner() > 0;
+    Ok(DecodedPlan {
+        plan,
+        is_of_its_values,
+    })
+}
+
+/// Filters of a scan as they were sent, for the values of another run.
+#[derive(Clone, Debug)]
+pub struct SentFilters(Vec<protobuf::PhysicalExprNode>);
+
+impl SentFilters {
+    pub fn with(
+        &self,
+        parameters: &Parameters,
+        table_schema: &Schema,
+        context: &TaskContext,
+    ) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let codec = FragmentCodec {
+            parameters: parameters.clone(),
+            ..FragmentCodec::default()
+        };
+        codec.filters(&self.0, table_schema, context)
+    }
 }
 
 #[derive(Debug, Default)]
 struct FragmentCodec {
     factory: Option<Arc<dyn ScanFactory>>,
+    parameters: Parameters,
+    /// Outside of scans.
+    parameters_seen: AtomicUsize,
+}
+
+impl FragmentCodec {
+    fn filters(
+        &self,
+        filters: &[protobuf::PhysicalExprNode],
+        table_schema: &Schema,
+        context: &TaskContext,
+    ) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let filters = filters.iter();
+        filters
+            .map(|filter| parse_physical_expr(filter, context, table_schema, self))
+            .collect()
+    }
+}
+
+/// Writes a literal that stands for a parameter as the parameter's number.
+struct WithParameters;
+
+#[derive(Clone, PartialEq, Message)]
+struct ParameterMessage {
+    #[prost(uint32, tag = "1")]
+    index: u32,
+}
+
+impl PhysicalProtoConverterExtension for WithParameters {
+    fn proto_to_execution_plan(
+        &self,
+        proto: &protobuf::PhysicalPlanNode,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.default_proto_to_execution_plan(proto, context)
+    }
+
+    fn execution_plan_to_proto(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        codec: &dyn PhysicalExtensionCodec,
+    ) -> Result<protobuf::PhysicalPlanNode> {
+        protobuf::PhysicalPlanNode::try_from_physical_plan_with_converter(
+            Arc::clone(plan),
+            codec,
+            self,
+        )
+    }
+
+    fn proto_to_physical_expr(
+        &self,
+        proto: &protobuf::PhysicalExprNode,
+        schema: &Schema,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        self.default_proto_to_physical_expr(proto, schema, context)
+    }
+
+    fn physical_expr_to_proto(
+        &self,
+        expr: &Arc<dyn PhysicalExpr>,
+        codec: &dyn PhysicalExtensionCodec,
+    ) -> Result<protobuf::PhysicalExprNode> {
+        let Some(index) = parameter_of(expr) else {
+            return serialize_physical_expr_with_converter(expr, codec, self);
+        };
+        let message = ParameterMessage {
+            index: index as u32,
+        };
+        let parameter = protobuf::PhysicalExtensionExprNode {
+            expr: message.encode_to_vec(),
+            inputs: Vec::new(),
+        };
+        Ok(protobuf::PhysicalExprNode {
+            expr_id: None,
+            expr_type: Some(ExprType::Extension(parameter)),
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -89,6 +214,19 @@ impl PhysicalExtensionCodec for FragmentCodec {
         factory.scan(from_message(message, context, self)?)
     }
 
+    fn try_decode_expr(
+        &self,
+        bytes: &[u8],
+        _: &[Arc<dyn PhysicalExpr>],
+        _: &PhysicalExprDecodeCtx<'_>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let message = ParameterMessage::decode(bytes)
+            .map_err(|error| internal_datafusion_err!("a parameter cannot be decoded: {error}"))?;
+        self.parameters_seen.fetch_add(1, Ordering::Relaxed);
+        let value = self.parameters.get(message.index as usize)?;
+        Ok(Arc::new(Literal::new(value.clone())))
+    }
+
     fn try_encode(
         &self,
         node: Arc<dyn ExecutionPlan>,
@@ -111,7 +249,7 @@ fn to_message(
     let filters = description
         .filters
         .iter()
-        .map(|filter| serialize_physical_expr(filter, codec))
+        .map(|filter| WithParameters.physical_expr_to_proto(filter, codec))
         .collect::<Result<Vec<_>>>()?;
     let table_schema = protobuf::Schema::try_from(description.table_schema.as_ref())?;
     Ok(ScanMessage {
@@ -133,7 +271,7 @@ fn to_message(
 fn from_message(
     message: ScanMessage,
     context: &TaskContext,
-    codec: &dyn PhysicalExtensionCodec,
+    codec: &FragmentCodec,
 ) -> Result<ScanDescription> {
     let null_mode = message.null_mode();
     let table = TableId::from_bytes(&message.table)
@@ -143,21 +281,19 @@ fn from_message(
         .as_ref()
         .ok_or_else(|| internal_datafusion_err!("a scan without a schema"))?;
     let table_schema = Schema::try_from(schema)?;
-    let filters = message
-        .filters
-        .iter()
-        .map(|filter| parse_physical_expr(filter, context, &table_schema, codec))
-        .collect::<Result<Vec<_>>>()?;
+    let seen = codec.parameters_seen.load(Ordering::Relaxed);
+    let filters = codec.filters(&message.filters, &table_schema, context)?;
+    // Those of a scan are bound again for each run.
+    let seen_here = codec.parameters_seen.swap(seen, Ordering::Relaxed) - seen;
+    let sent_filters = (seen_here > 0).then(|| Arc::new(SentFilters(message.filters)));
+    let projection = message.projection.iter().map(|index| *index as usize);
     Ok(ScanDescription {
         table,
         table_name: message.table_name,
         table_schema: Arc::new(table_schema),
-        projection: message
-            .projection
-            .iter()
-            .map(|index| *index as usize)
-            .collect(),
+        projection: projection.collect(),
         filters,
+        sent_filters,
         fetch: message.fetch.map(|fetch| fetch as usize),
         null_mode,
         is_dimension_table: message.is_dimension_table,

@@ -49,11 +49,18 @@ pub struct QueryStats {
     pub newest_ingest_ms: i64,
     /// Of servers that were asked to explain.
     pub explained: Vec<Explained>,
+    /// The plan of another statement of the shape was used.
+    pub template_used: bool,
     /// For the reader of the answer.
     pub warnings: Vec<String>,
 }
 
 impl QueryStats {
+    /// What was pruned for a plan that is not used.
+    pub(crate) fn pruned_nothing(&mut self) {
+        (self.segments_pruned_by_broker, self.docs_pruned_by_broker) = (0, 0);
+    }
+
     pub(crate) fn pruned(&mut self, (segments, docs): (u64, u64)) {
         self.segments_pruned_by_broker += segments;
         self.docs_pruned_by_broker += docs;

@@ -2,11 +2,11 @@
 //!
 //! What one server can answer alone, [`whole`] hands over to it. Otherwise the maximal subtree that
 //! servers can execute on their own rows becomes a [`RemoteExec`]. Only nodes on the list below are
-//! handed over; anything else stays at the broker, over leaves that bring rows. A join goes along when its build side reads nothing but dimension tables, which
+//! handed over; anything else stays at the broker, over leaves that bring rows. A join goes along
+//! when its build side reads nothing but dimension tables, which
 //! every server holds whole, and when no server needs to know what others matched. A fragment over
 //! dimension tables alone runs on one server, which may then also finish aggregates and sorts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -22,22 +22,23 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use schemas::Fault;
-use schemas::TableId;
-use schemas::fault::pinot_code;
 
 use crate::ask::FragmentPart;
 use crate::codec::encode_plan;
 use crate::context::QueryContext;
-use crate::fault::from_fault;
 use crate::gather::RemoteExec;
-use crate::routing::{holder_of_all, whole_table};
+use crate::parameters::Parameters;
+use crate::parts::{RoutedScan, for_each_server};
 use crate::scan_exec::SegmentScanExec;
 use crate::whole::{Whole, whole};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-pub(crate) fn cut(plan: Plan, context: &Arc<QueryContext>) -> Result<Plan> {
+pub(crate) fn cut(
+    plan: Plan,
+    context: &Arc<QueryContext>,
+    parameters: &Parameters,
+) -> Result<Plan> {
     let plan = plan.transform_up(below_union)?.data;
     let cut = plan.transform_down(|node| {
         let remote = match whole(&node, context)? {
@@ -45,7 +46,7 @@ pub(crate) fn cut(plan: Plan, context: &Arc<QueryContext>) -> Result<Plan> {
             None if is_for_servers(&node) => remote(node, context)?,
             None => return Ok(Transformed::no(node)),
         };
-        let remote: Plan = Arc::new(remote);
+        let remote: Plan = Arc::new(remote.with_parameters(parameters)?);
         Ok(Transformed::new(remote, true, TreeNodeRecursion::Jump))
     })?;
     Ok(cut.data)
@@ -143,57 +144,11 @@ fn reads_only_dimension_tables(node: &Plan) -> bool {
             .all(|child| reads_only_dimension_tables(child))
 }
 
-/// The scans of a fragment: shares of at most one table, and tables that are read whole.
 fn remote(node: Plan, context: &Arc<QueryContext>) -> Result<RemoteExec> {
-    let mut scans = Vec::new();
-    collect_scans(&node, &mut scans);
-    let mut shares = None;
-    let mut dimensions = HashMap::new();
-    for scan in scans
-        .iter()
-        .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>())
-    {
-        let table = scan.description().table;
-        match (
-            scan.description().is_dimension_table,
-            context.cluster.tables.get(&table),
-        ) {
-            (true, Some(state)) => {
-                dimensions.insert(table, Arc::clone(state));
-            }
-            _ => shares = Some(Arc::clone(scan.parts())),
-        }
-    }
-    let whole: Vec<_> = dimensions
-        .values()
-        .map(|table| whole_table(table))
-        .collect();
+    let scans = scans_of(&node);
+    let routed: Vec<RoutedScan<'_>> = scans.iter().filter_map(routed).collect();
+    let mut parts = for_each_server(&routed, context)?;
     let partitions = node.properties().partitioning.partition_count();
-    let mut parts: Vec<Option<FragmentPart>> = match shares {
-        Some(shares) => shares
-            .iter()
-            .map(|part| {
-                Some(FragmentPart {
-                    server: part.server.clone(),
-                    shared_out: Some(part.scan.clone()),
-                    whole: whole.clone(),
-                    finishes: false,
-                })
-            })
-            .collect(),
-        None => {
-            let tables: Vec<_> = dimensions.values().map(|table| &**table).collect();
-            let avoid = context.failed.lock().clone();
-            let server = holder_of_all(&context.cluster, &tables, context.turn, &avoid);
-            let server = server.ok_or_else(|| no_holder(&dimensions))?.clone();
-            vec![Some(FragmentPart {
-                server,
-                shared_out: None,
-                whole,
-                finishes: false,
-            })]
-        }
-    };
     // A table on fewer servers than its plan has partitions: the others are empty.
     parts.resize_with(partitions.max(parts.len()), || None);
     ask_for(node, parts, context)
@@ -206,9 +161,15 @@ fn ask_for(
 ) -> Result<RemoteExec> {
     let shown = displayable(node.as_ref()).indent(false).to_string();
     let properties = Arc::clone(node.properties());
+    let scans = scans_of(&node);
+    let scans = scans
+        .iter()
+        .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>());
+    let scans = scans.map(|scan| Arc::clone(scan.description())).collect();
     let plan = encode_plan(node)?;
     Ok(RemoteExec::new(
         plan,
+        scans,
         parts,
         shown,
         properties,
@@ -216,22 +177,17 @@ fn ask_for(
     ))
 }
 
-fn no_holder(
-    tables: &HashMap<TableId, Arc<schemas::cluster::TableState>>,
-) -> datafusion::common::DataFusionError {
-    let names: Vec<&str> = tables
-        .values()
-        .map(|table| table.spec.name.as_str())
-        .collect();
-    let message = format!("no living server holds all of `{}`", names.join("`, `"));
-    from_fault(Fault::unavailable(message).with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE))
+pub(crate) fn scans_of(node: &Plan) -> Vec<Plan> {
+    if node.is::<SegmentScanExec>() {
+        return vec![Arc::clone(node)];
+    }
+    node.children().into_iter().flat_map(scans_of).collect()
 }
 
-pub(crate) fn collect_scans(node: &Plan, scans: &mut Vec<Plan>) {
-    if node.is::<SegmentScanExec>() {
-        scans.push(Arc::clone(node));
-    }
-    for child in node.children() {
-        collect_scans(child, scans);
-    }
+pub(crate) fn routed(scan: &Plan) -> Option<RoutedScan<'_>> {
+    let scan = scan.downcast_ref::<SegmentScanExec>()?;
+    Some(RoutedScan {
+        description: scan.description(),
+        parts: scan.parts(),
+    })
 }

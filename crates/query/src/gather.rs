@@ -25,10 +25,16 @@ use futures::{TryStreamExt, stream};
 use crate::ask::{FragmentPart, FragmentPlan};
 use crate::context::QueryContext;
 use crate::fault::from_fault;
+use crate::parameters::Parameters;
+use crate::parts::{RoutedScan, for_each_server, for_one_server};
+use crate::scan_exec::ScanDescription;
+use crate::table::routed;
 
 #[derive(Debug)]
 pub(crate) struct RemoteExec {
     plan: FragmentPlan,
+    /// What is read, to find out again who reads it.
+    scans: Arc<[Arc<ScanDescription>]>,
     /// `None`: there is nothing to read for this partition.
     parts: Arc<[Option<FragmentPart>]>,
     /// The servers' plan, for EXPLAIN.
@@ -40,6 +46,7 @@ pub(crate) struct RemoteExec {
 impl RemoteExec {
     pub(crate) fn new(
         plan: Bytes,
+        scans: Vec<Arc<ScanDescription>>,
         parts: Vec<Option<FragmentPart>>,
         shown: String,
         properties: Arc<PlanProperties>,
@@ -49,7 +56,12 @@ impl RemoteExec {
         hasher.write(&plan);
         let hash = hasher.finish();
         Self {
-            plan: FragmentPlan { bytes: plan, hash },
+            plan: FragmentPlan {
+                bytes: plan,
+                hash,
+                parameters: Bytes::new(),
+            },
+            scans: scans.into(),
             parts: parts.into(),
             shown: shown.into(),
             properties,
@@ -57,24 +69,60 @@ impl RemoteExec {
         }
     }
 
-    /// The same, asked for another query.
-    pub(crate) fn for_query(&self, context: &Arc<QueryContext>) -> Self {
-        Self {
-            plan: self.plan.clone(),
-            parts: Arc::clone(&self.parts),
+    /// The same for another query, from the servers that hold the rows now. `None`: they cannot
+    /// answer so.
+    pub(crate) fn for_query(
+        &self,
+        context: &Arc<QueryContext>,
+        parameters: &Parameters,
+    ) -> Result<Option<Self>> {
+        let scans = self.scans.iter();
+        let routes = scans.map(|scan| routed(scan, context, parameters));
+        let routes = routes.collect::<Result<Vec<_>>>()?;
+        let scans = self.scans.iter().zip(&routes);
+        let scans = scans.map(|(description, route)| RoutedScan {
+            description,
+            parts: &route.parts,
+        });
+        let scans: Vec<RoutedScan<'_>> = scans.collect();
+        let mut parts = match self.finishes() {
+            true => match for_one_server(&scans, context) {
+                Some(part) => vec![Some(part)],
+                None => return Ok(None),
+            },
+            false => for_each_server(&scans, context)?,
+        };
+        if parts.len() > self.parts.len() {
+            return Ok(None);
+        }
+        parts.resize_with(self.parts.len(), || None);
+        Ok(Some(Self {
+            plan: FragmentPlan {
+                parameters: parameters.to_bytes()?,
+                ..self.plan.clone()
+            },
+            scans: Arc::clone(&self.scans),
+            parts: parts.into(),
             shown: Arc::clone(&self.shown),
             properties: Arc::clone(&self.properties),
             context: Arc::clone(context),
-        }
+        }))
     }
 
     /// About so many are held.
     pub(crate) fn bytes(&self) -> usize {
-        let parts = self.parts.iter().flatten();
-        let scans = parts.flat_map(|part| part.whole.iter().chain(&part.shared_out));
-        let lists =
-            scans.map(|scan| size_of_val(&scan.sealed[..]) + size_of_val(&scan.consuming[..]));
-        self.plan.bytes.len() + self.shown.len() + lists.sum::<usize>()
+        self.plan.bytes.len() + self.shown.len()
+    }
+
+    /// Its one server answers alone.
+    pub(crate) fn finishes(&self) -> bool {
+        self.parts.iter().flatten().any(|part| part.finishes)
+    }
+
+    /// The parameters of the first run.
+    pub(crate) fn with_parameters(mut self, parameters: &Parameters) -> Result<Self> {
+        self.plan.parameters = parameters.to_bytes()?;
+        Ok(self)
     }
 
     pub(crate) fn hash(&self) -> u64 {
@@ -90,7 +138,11 @@ impl DisplayAs for RemoteExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let servers = self.parts.iter().flatten().count();
         let bytes = self.plan.bytes.len();
-        write!(f, "RemoteExec: servers={servers}, plan_bytes={bytes}")
+        write!(f, "RemoteExec: servers={servers}, plan_bytes={bytes}")?;
+        match self.finishes() {
+            true => write!(f, ", whole=true"),
+            false => Ok(()),
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A table is planned as a scan whose partitions are servers ([`scan_exec`]). `cut` replaces what
 //! servers can do by themselves by a leaf that asks them (`gather`); DataFusion finishes the rest.
-//! What was planned is kept for the same statement in the same state of the cluster
-//! (`templates`). Nothing here opens a segment.
+//! What was planned is kept for statements that differ in literals alone (`templates`). Nothing
+//! here opens a segment.
 
 mod any_entry;
 mod ask;
@@ -16,7 +16,10 @@ mod explain;
 mod fault;
 mod gather;
 pub mod ipc;
+mod literals;
 mod operators;
+pub mod parameters;
+mod parts;
 mod planner;
 mod prune;
 mod routing;
@@ -28,10 +31,13 @@ mod whole;
 
 pub use any_entry::AnyEntry;
 pub use context::{QueryContext, QueryStats};
-pub use dialect::{Aggregate, Dialect, Options, OutputColumn, Semantics, Shape, Statement, parse};
+pub use dialect::{
+    Aggregate, Dialect, Options, OutputColumn, Parsed, Semantics, Shape, Statement, parse,
+};
 pub use fault::to_fault;
 pub use planner::{Answer, Planner, PlannerConfig};
 pub use routing::servers_of;
+pub use templates::can_be_reset;
 
 #[cfg(test)]
 mod tests;

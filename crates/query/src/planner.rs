@@ -5,16 +5,19 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::config::{ConfigOptions, Dialect as SqlDialect};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::StreamExt;
 use schemas::Fault;
 use schemas::cluster::ClusterState;
@@ -25,12 +28,14 @@ use crate::any_entry::AnyEntry;
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::cut::cut;
-use crate::dialect::{Semantics, Statement};
+use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
 use crate::explain;
-use crate::fault::to_fault;
+use crate::fault::{from_fault, to_fault};
+use crate::literals::{Candidate, Shape, value, with_placeholders};
 use crate::operators::{Arithmetic, align_ranges, before};
+use crate::parameters::{Parameters, parameter};
 use crate::system::SystemTables;
-use crate::templates::{Templates, is_timeless};
+use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
 
 #[derive(Clone, Debug)]
 pub struct PlannerConfig {
@@ -57,15 +62,6 @@ pub struct Answer {
     pub batches: Vec<RecordBatch>,
 }
 
-/// A plan with all it needs to run.
-#[derive(Debug)]
-struct Planned {
-    plan: Arc<dyn ExecutionPlan>,
-    task: Arc<TaskContext>,
-    statement: Statement,
-    context: Arc<QueryContext>,
-}
-
 impl Planner {
     pub fn new(
         config: &PlannerConfig,
@@ -87,19 +83,53 @@ impl Planner {
         })
     }
 
+    /// Parses, unless a statement of the shape is known.
+    pub fn parse(
+        &self,
+        sent: &str,
+        dialect: Dialect,
+        options: Options,
+        default_limit: u64,
+    ) -> Result<Statement, Fault> {
+        let unparsed = Unparsed::new(sent, dialect, options, default_limit)?;
+        let is_explained = unparsed.explain != Explain::None;
+        let may_use = !is_explained && unparsed.options.flag("planTemplates") != Some(false);
+        let shape = may_use.then(|| Shape::of(unparsed.text)).flatten();
+        if let Some(shape) = &shape
+            && let Some((parsed, found)) = self.templates.find(&unparsed, shape)
+        {
+            return Ok(unparsed.into_statement(parsed, Some(shape.clone()), Some(found)));
+        }
+        let parsed = unparsed.parse()?;
+        Ok(unparsed.into_statement(Arc::new(parsed), shape, None))
+    }
+
     /// Plans and runs. When a server fails that was asked to answer alone, others are asked.
     pub async fn answer(
         &self,
         statement: &Statement,
         context: &Arc<QueryContext>,
     ) -> Result<Answer, Fault> {
+        let place = |error| statement.place(to_fault(&error, &statement.text));
         loop {
             let failed_before = context.failed.lock().len();
-            let planned = self.plan(statement, context).await?;
-            let schema = planned.schema();
-            match planned.collect().await {
+            let plan = self.plan(statement, context).await.map_err(place)?;
+            let schema = plan.schema();
+            // The answer counts as memory of the query until it is whole.
+            let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
+            match run(Arc::clone(&plan), Arc::clone(&self.task), memory).await {
+                Ok(_) if statement.explain != Explain::None => {
+                    let told = context.stats.lock().explained.clone();
+                    let lines = explain::explain(&plan, statement, &told).map_err(place)?;
+                    return Ok(Answer {
+                        schema: explain::schema(statement.semantics),
+                        batches: vec![lines],
+                    });
+                }
                 Ok(batches) => return Ok(Answer { schema, batches }),
-                Err(fault) if context.failed.lock().len() == failed_before => return Err(fault),
+                Err(error) if context.failed.lock().len() == failed_before => {
+                    return Err(place(error));
+                }
                 Err(_) => *context.stats.lock() = QueryStats::default(),
             }
         }
@@ -109,19 +139,16 @@ impl Planner {
         &self,
         statement: &Statement,
         context: &Arc<QueryContext>,
-    ) -> Result<Planned, Fault> {
-        let fault = |error| statement.place(to_fault(&error, &statement.text));
-        let known = self.templates.find(statement, context).map_err(fault)?;
-        let plan = match known {
-            Some(plan) => plan,
-            None => self.plan_anew(statement, context).await.map_err(fault)?,
-        };
-        Ok(Planned {
-            plan,
-            task: Arc::clone(&self.task),
-            statement: statement.clone(),
-            context: Arc::clone(context),
-        })
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some(found) = &statement.found
+            && context.wants_templates()
+            && let Some(plan) = found.plan(context)?
+        {
+            context.stats.lock().template_used = true;
+            return Ok(plan);
+        }
+        // Planning is a large future.
+        Box::pin(self.plan_anew(statement, context)).await
     }
 
     #[cfg(test)]
@@ -139,25 +166,16 @@ impl Planner {
         // `now()` is what the clock says, as everywhere.
         let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
         session.execution_props_mut().query_execution_start_time = now;
-        // Planning is a large future.
-        Box::pin(self.physical_plan(&session, statement, context)).await
-    }
-
-    async fn physical_plan(
-        &self,
-        session: &SessionState,
-        statement: &Statement,
-        context: &Arc<QueryContext>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let sql = DfStatement::Statement(Box::new(statement.sql.clone()));
-        let references = session.resolve_table_references(&sql)?;
+        let sql = statement.sql().map_err(from_fault)?;
+        let to_sql = |sql: SqlStatement| DfStatement::Statement(Box::new(sql));
+        let references = session.resolve_table_references(&to_sql(sql.clone()))?;
         let operators = match statement.semantics {
             Semantics::SingleStage => &self.single_stage,
             Semantics::MultiStage => &self.multi_stage,
             Semantics::Standard => session.expr_planners(),
         };
         let catalog = Catalog::new(
-            session,
+            &session,
             operators,
             statement,
             context,
@@ -165,42 +183,150 @@ impl Planner {
             references,
         )
         .await?;
-        let options = parser_options(session);
-        let planner = SqlToRel::new_with_options(&catalog, options);
-        let mut logical = planner.statement_to_plan(sql)?;
-        if statement.semantics != Semantics::Standard {
-            logical = align_ranges(logical)?;
+        let planning = Planning {
+            session: &session,
+            planner: SqlToRel::new_with_options(&catalog, parser_options(&session)),
+            statement,
+            context,
+        };
+        let may_keep = context.wants_templates() && statement.shape.is_some();
+        // Whatever is wrong with a statement, planning it as it is tells.
+        if may_keep && let Ok(Some(planned)) = planning.with_parameters(&sql).await {
+            self.templates
+                .keep(statement, context, planned.parameters, &planned.plan);
+            return Ok(planned.plan);
         }
+        context.stats.lock().pruned_nothing();
+        let logical = planning.logical(sql)?;
         let is_timeless = is_timeless(&logical)?;
         let plan = session.create_physical_plan(&logical).await?;
-        let plan = cut(plan, context)?;
-        self.templates.keep(statement, context, is_timeless, &plan);
+        let plan = cut(plan, context, &Parameters::default())?;
+        if may_keep && is_timeless {
+            self.templates.keep(statement, context, Vec::new(), &plan);
+        }
         Ok(plan)
     }
 }
 
-impl Planned {
-    fn schema(&self) -> SchemaRef {
-        match self.statement.explain {
-            Explain::None => self.plan.schema(),
-            _ => explain::schema(self.statement.semantics),
+/// One statement on its way to a plan.
+struct Planning<'a> {
+    session: &'a SessionState,
+    planner: SqlToRel<'a, Catalog<'a>>,
+    statement: &'a Statement,
+    context: &'a Arc<QueryContext>,
+}
+
+/// A plan for every statement that differs in parameters alone.
+struct PlannedOnce {
+    plan: Arc<dyn ExecutionPlan>,
+    parameters: Vec<Parameter>,
+}
+
+impl Planning<'_> {
+    fn logical(&self, sql: SqlStatement) -> Result<LogicalPlan> {
+        let sql = DfStatement::Statement(Box::new(sql));
+        let logical = self.planner.statement_to_plan(sql)?;
+        match self.statement.semantics {
+            Semantics::Standard => Ok(logical),
+            _ => align_ranges(logical),
         }
     }
 
-    /// Runs it to the end. The answer counts as memory of the query until it is whole.
-    async fn collect(self) -> Result<Vec<RecordBatch>, Fault> {
-        let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
-        let fault = |error| self.statement.place(to_fault(&error, &self.statement.text));
-        let rows = run(Arc::clone(&self.plan), self.task, memory).await;
-        let rows = rows.map_err(fault)?;
-        if self.statement.explain == Explain::None {
-            return Ok(rows);
+    /// `None`: the plan depends on every literal, or on the time.
+    async fn with_parameters(&self, sql: &SqlStatement) -> Result<Option<PlannedOnce>> {
+        let Some((logical, parameters)) = self.logical_with_parameters(sql)? else {
+            return Ok(None);
+        };
+        let Statement {
+            text, semantics, ..
+        } = self.statement;
+        let shape = self.statement.shape.as_ref();
+        let Some(values) = shape.and_then(|shape| values(&parameters, text, shape, *semantics))
+        else {
+            return Ok(None);
+        };
+        if !is_timeless(&logical)? {
+            return Ok(None);
         }
-        let told = self.context.stats.lock().explained.clone();
-        explain::explain(&self.plan, &self.statement, &told)
-            .map(|lines| vec![lines])
-            .map_err(fault)
+        let optimized = with_values(self.session.optimize(&logical)?, &values)?;
+        let planner = self.session.query_planner();
+        let plan = planner
+            .create_physical_plan(&optimized, self.session)
+            .await?;
+        if !binds_in_scans(&plan)? {
+            return Ok(None);
+        }
+        Ok(Some(PlannedOnce {
+            plan: cut(plan, self.context, &values)?,
+            parameters,
+        }))
     }
+
+    /// With placeholders for literals whose value is one of the column's type.
+    fn logical_with_parameters(
+        &self,
+        sql: &SqlStatement,
+    ) -> Result<Option<(LogicalPlan, Vec<Parameter>)>> {
+        let Statement {
+            text,
+            semantics,
+            shape: Some(shape),
+            ..
+        } = self.statement
+        else {
+            return Ok(None);
+        };
+        let mut unfit: Vec<Candidate> = Vec::new();
+        loop {
+            let mut sql = sql.clone();
+            let wanted = |candidate| !unfit.contains(&candidate);
+            let candidates = with_placeholders(&mut sql, text, shape, wanted);
+            if candidates.is_empty() {
+                return Ok(None);
+            }
+            let logical = self.logical(sql)?;
+            let types = logical.get_parameter_types()?;
+            let mut parameters = Vec::with_capacity(candidates.len());
+            let unfit_before = unfit.len();
+            for (at, candidate) in candidates.into_iter().enumerate() {
+                let known = types.get(&format!("${}", at + 1)).cloned().flatten();
+                let literal = &shape.literals[candidate.literal];
+                let fits = known.filter(|data_type| {
+                    value(literal, candidate.negated, text, data_type, *semantics).is_some()
+                });
+                match fits {
+                    Some(data_type) => parameters.push(Parameter {
+                        candidate,
+                        data_type,
+                    }),
+                    None => unfit.push(candidate),
+                }
+            }
+            if unfit.len() == unfit_before {
+                return Ok(Some((logical, parameters)));
+            }
+        }
+    }
+}
+
+/// Each placeholder as a literal that knows its number.
+fn with_values(plan: LogicalPlan, values: &Parameters) -> Result<LogicalPlan> {
+    let with_values = plan.transform_up_with_subqueries(|node| {
+        node.map_expressions(|expr| {
+            expr.transform_up(|expr| {
+                let Expr::Placeholder(placeholder) = &expr else {
+                    return Ok(Transformed::no(expr));
+                };
+                let number = placeholder.id.strip_prefix('$');
+                let number = number.and_then(|number| number.parse::<usize>().ok());
+                let Some(at) = number.and_then(|number| number.checked_sub(1)) else {
+                    return Ok(Transformed::no(expr));
+                };
+                Ok(Transformed::yes(parameter(at, values.get(at)?.clone())))
+            })
+        })
+    })?;
+    Ok(with_values.data)
 }
 
 async fn run(

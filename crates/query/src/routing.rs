@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
 use schemas::proto::{ConsumingFrom, SegmentRef, TableScan};
-use schemas::{InstanceId, Offset, Partition, Sequence, TableId, TableType};
+use schemas::{InstanceId, Offset, Partition, Sequence, TableType};
 
 use crate::codec::PLAN_FORMAT;
 use crate::scan_exec::ScanPart;
@@ -49,22 +49,10 @@ enum Piece {
 }
 
 pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
-    let servers: HashMap<&InstanceId, &InstanceState> = wanted
-        .cluster
-        .instances
-        .iter()
-        .filter(|(id, instance)| is_usable(instance) && !wanted.avoid.contains(id))
-        .collect();
-    let usable = |ids: &[InstanceId]| -> Vec<InstanceId> {
-        ids.iter()
-            .filter(|id| servers.contains_key(id))
-            .cloned()
-            .collect()
-    };
+    let usable = Usable::of(wanted);
+    let runs = consuming_runs(wanted);
     let mut route = Route::default();
-    let mut by_server: BTreeMap<InstanceId, Vec<Piece>> = BTreeMap::new();
-    let runs = consuming_runs(wanted, &usable);
-    let alone = alone(wanted, &runs, &usable);
+    let mut pieces = Vec::with_capacity(wanted.table.segments.len());
     for (at, segment) in wanted.table.segments.iter().enumerate() {
         let record = &segment.record;
         let in_run = runs
@@ -79,33 +67,52 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
             continue;
         }
         route.rows += record.ledger.rows;
-        let holders = usable(&segment.online);
-        let whose_turn = holders.get((wanted.turn + at) % holders.len().max(1));
-        match alone.as_ref().or(whose_turn) {
-            Some(holder) => {
-                let piece = Piece::Sealed(reference(segment));
-                by_server.entry(holder.clone()).or_default().push(piece);
-            }
-            None => route.unavailable.push(record.name.clone()),
+        pieces.push(Routed {
+            turn: wanted.turn + at,
+            holders: &segment.online,
+            name: &record.name,
+            piece: Piece::Sealed(reference(segment)),
+        });
+    }
+    pieces.extend(runs.iter().map(|(partition, run)| Routed {
+        turn: wanted.turn + *partition as usize,
+        holders: run.servers,
+        name: run.name,
+        piece: Piece::Consuming(ConsumingFrom {
+            partition: *partition,
+            from_sequence: run.from_sequence,
+            start: run.start,
+        }),
+    }));
+    let alone = match route.rows <= ALONE_ROWS_MAX {
+        true => usable.holder_of_all(&pieces, wanted.turn),
+        false => None,
+    };
+    let mut scans: Vec<Option<TableScan>> = vec![None; usable.servers.len()];
+    for Routed {
+        turn,
+        holders,
+        name,
+        piece,
+    } in pieces
+    {
+        let Some(server) = alone.or_else(|| usable.whose_turn(holders, turn)) else {
+            route.unavailable.push(name.to_owned());
+            continue;
+        };
+        let scan = scans[server].get_or_insert_with(|| TableScan {
+            table_id: wanted.table.spec.id.to_bytes(),
+            ..TableScan::default()
+        });
+        match piece {
+            Piece::Sealed(segment) => scan.sealed.push(segment),
+            Piece::Consuming(from) => scan.consuming.push(from),
         }
     }
-    for (partition, run) in runs {
-        let at = (wanted.turn + partition as usize) % run.servers.len().max(1);
-        match alone.as_ref().or(run.servers.get(at)) {
-            Some(server) => {
-                let piece = Piece::Consuming(ConsumingFrom {
-                    partition,
-                    from_sequence: run.from_sequence,
-                    start: run.start,
-                });
-                by_server.entry(server.clone()).or_default().push(piece);
-            }
-            None => route.unavailable.push(run.name),
-        }
-    }
-    let parts = by_server.into_iter().filter_map(|(id, pieces)| {
-        let server = servers.get(&id)?;
-        Some(part(server, wanted.table.spec.id, pieces))
+    let parts = scans.into_iter().zip(&usable.servers);
+    let parts = parts.filter_map(|(scan, server)| {
+        let server = InstanceState::clone(server);
+        scan.map(|scan| ScanPart { server, scan })
     });
     route.parts = parts.collect();
     route
@@ -114,89 +121,116 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
 /// A table with more rows to read is shared out among its replicas.
 const ALONE_ROWS_MAX: u64 = 2_000_000;
 
-/// The server that reads all that is wanted, where there are few rows and it holds them all.
-fn alone(
-    wanted: &Wanted<'_>,
-    runs: &BTreeMap<Partition, Run>,
-    usable: &dyn Fn(&[InstanceId]) -> Vec<InstanceId>,
-) -> Option<InstanceId> {
-    let is_read = |(at, segment): &(usize, &SegmentState)| {
-        let id = segment.record.id;
-        let run = runs.get(&id.partition);
-        let in_run = run.is_some_and(|run| id.sequence >= run.from_sequence);
-        segment.record.is_done() && wanted.keep[*at] && !in_run
-    };
-    let sealed = wanted.table.segments.iter().enumerate().filter(is_read);
-    let mut rows = 0;
-    let mut holders: Option<Vec<InstanceId>> = None;
-    let of_runs = runs.values().map(|run| (0, run.servers.clone()));
-    let pieces = sealed.map(|(_, s)| (s.record.ledger.rows, usable(&s.online)));
-    for (more, servers) in pieces.chain(of_runs) {
-        rows += more;
-        match &mut holders {
-            Some(holders) => holders.retain(|holder| servers.contains(holder)),
-            None => holders = Some(servers),
-        }
-        if rows > ALONE_ROWS_MAX || holders.as_ref().is_some_and(Vec::is_empty) {
-            return None;
+/// A piece and those who may read it.
+struct Routed<'a> {
+    turn: usize,
+    holders: &'a [InstanceId],
+    name: &'a str,
+    piece: Piece,
+}
+
+/// Servers that may be asked, in the order of their names.
+struct Usable<'a> {
+    servers: Vec<&'a InstanceState>,
+    places: HashMap<&'a str, usize>,
+}
+
+impl<'a> Usable<'a> {
+    fn of(wanted: &Wanted<'a>) -> Self {
+        let servers = wanted.cluster.instances.values();
+        let servers = servers.filter(|i| is_usable(i) && !wanted.avoid.contains(&i.id));
+        let mut servers: Vec<&InstanceState> = servers.collect();
+        servers.sort_by(|a, b| a.id.cmp(&b.id));
+        let places = servers.iter().enumerate();
+        let places = places.map(|(place, server)| (server.id.0.as_str(), place));
+        Self {
+            places: places.collect(),
+            servers,
         }
     }
-    let holders = holders?;
-    holders.get(wanted.turn % holders.len().max(1)).cloned()
+
+    fn among<'b>(&'b self, ids: &'b [InstanceId]) -> impl Iterator<Item = usize> + Clone + 'b {
+        ids.iter()
+            .filter_map(|id| self.places.get(id.0.as_str()).copied())
+    }
+
+    fn whose_turn(&self, holders: &[InstanceId], turn: usize) -> Option<usize> {
+        let usable = self.among(holders);
+        usable.clone().nth(turn % usable.count().max(1))
+    }
+
+    /// The server that reads all pieces, where one can.
+    fn holder_of_all(&self, pieces: &[Routed<'_>], turn: usize) -> Option<usize> {
+        let mut pieces = pieces.iter();
+        let mut holders: Vec<usize> = self.among(pieces.next()?.holders).collect();
+        for piece in pieces {
+            if holders.is_empty() {
+                return None;
+            }
+            holders.retain(|holder| self.among(piece.holders).any(|other| other == *holder));
+        }
+        holders.get(turn % holders.len().max(1)).copied()
+    }
 }
 
 /// The segments of a partition that one server must answer for together.
 #[derive(Debug)]
-struct Run {
+struct Run<'a> {
     from_sequence: Sequence,
     start: Offset,
-    servers: Vec<InstanceId>,
-    name: String,
+    servers: &'a [InstanceId],
+    name: &'a str,
 }
 
-fn consuming_runs(
-    wanted: &Wanted<'_>,
-    usable: &dyn Fn(&[InstanceId]) -> Vec<InstanceId>,
-) -> BTreeMap<Partition, Run> {
-    if wanted.table.spec.table_type == TableType::Offline {
-        return BTreeMap::new();
-    }
-    let mut by_partition: BTreeMap<Partition, BTreeMap<u32, &SegmentState>> = BTreeMap::new();
-    let mut asked_for = HashSet::new();
-    for (at, segment) in wanted.table.segments.iter().enumerate() {
-        let id = segment.record.id;
-        by_partition
-            .entry(id.partition)
-            .or_default()
-            .insert(id.sequence, segment);
-        if wanted.keep[at] && !segment.record.is_done() {
-            asked_for.insert(id.partition);
-        }
-    }
+fn consuming_runs<'a>(wanted: &Wanted<'a>) -> BTreeMap<Partition, Run<'a>> {
     let mut runs = BTreeMap::new();
-    for (partition, segments) in by_partition {
-        let mut consuming = segments.values().filter(|s| !s.record.is_done());
-        let Some(head) = consuming.next().filter(|_| asked_for.contains(&partition)) else {
-            continue;
-        };
-        let mut run = Run {
-            from_sequence: head.record.id.sequence,
-            start: head.record.start,
-            servers: usable(&head.online),
-            name: head.record.name.clone(),
-        };
-        // Committed, but not yet reported as sealed by anybody.
-        let before = segments.range(..run.from_sequence).rev();
-        for (sequence, segment) in before {
-            let is_held = segment.online.iter().any(|id| is_alive(wanted.cluster, id));
-            if !segment.record.is_done() || is_held {
-                break;
-            }
-            run.from_sequence = *sequence;
-            run.start = segment.record.start;
-            run.servers = usable(&segment.assigned);
+    if wanted.table.spec.table_type == TableType::Offline {
+        return runs;
+    }
+    let segments = || wanted.table.segments.iter().enumerate();
+    for (at, segment) in segments().filter(|(_, segment)| !segment.record.is_done()) {
+        let id = segment.record.id;
+        let known = runs.get(&id.partition);
+        let is_first = known.is_none_or(|run: &Run<'_>| id.sequence < run.from_sequence);
+        if wanted.keep[at] && is_first {
+            let run = Run {
+                from_sequence: id.sequence,
+                start: segment.record.start,
+                servers: &segment.online,
+                name: &segment.record.name,
+            };
+            runs.insert(id.partition, run);
         }
-        runs.insert(partition, run);
+    }
+    // Committed, but not yet reported as sealed by anybody: they are few, and right before it.
+    let mut waiting: BTreeMap<Partition, Vec<&SegmentState>> = BTreeMap::new();
+    let mut newest_held: BTreeMap<Partition, Sequence> = BTreeMap::new();
+    for (_, segment) in segments().filter(|(_, segment)| segment.record.is_done()) {
+        let id = segment.record.id;
+        if runs
+            .get(&id.partition)
+            .is_none_or(|run| id.sequence >= run.from_sequence)
+        {
+            continue;
+        }
+        if is_held(wanted.cluster, &segment.online) {
+            let newest = newest_held.entry(id.partition).or_insert(id.sequence);
+            *newest = id.sequence.max(*newest);
+        } else {
+            waiting.entry(id.partition).or_default().push(segment);
+        }
+    }
+    for (partition, segments) in waiting {
+        let held = newest_held.get(&partition);
+        let behind = segments
+            .into_iter()
+            .filter(|segment| held.is_none_or(|held| segment.record.id.sequence > *held));
+        let first = behind.min_by_key(|segment| segment.record.id.sequence);
+        if let (Some(first), Some(run)) = (first, runs.get_mut(&partition)) {
+            run.from_sequence = first.record.id.sequence;
+            run.start = first.record.start;
+            run.servers = &first.assigned;
+        }
     }
     runs
 }
@@ -205,8 +239,11 @@ fn is_usable(instance: &InstanceState) -> bool {
     instance.alive && instance.role == Role::Server && instance.plan_format == PLAN_FORMAT
 }
 
-fn is_alive(cluster: &ClusterState, id: &InstanceId) -> bool {
-    cluster.instances.get(id).is_some_and(is_usable)
+/// Also one that is not asked now may say that it holds a segment sealed.
+fn is_held(cluster: &ClusterState, online: &[InstanceId]) -> bool {
+    online
+        .iter()
+        .any(|id| cluster.instances.get(id).is_some_and(is_usable))
 }
 
 fn reference(segment: &SegmentState) -> SegmentRef {
@@ -277,23 +314,6 @@ pub(crate) fn holds_all(tables: &[&TableState], server: &InstanceId) -> bool {
     let segments = tables.iter().flat_map(|table| &table.segments);
     let mut sealed = segments.filter(|segment| segment.record.is_done());
     sealed.all(|segment| segment.online.contains(server))
-}
-
-fn part(server: &InstanceState, table: TableId, pieces: Vec<Piece>) -> ScanPart {
-    let mut scan = TableScan {
-        table_id: table.to_bytes(),
-        ..TableScan::default()
-    };
-    for piece in pieces {
-        match piece {
-            Piece::Sealed(segment) => scan.sealed.push(segment),
-            Piece::Consuming(from) => scan.consuming.push(from),
-        }
-    }
-    ScanPart {
-        server: server.clone(),
-        scan,
-    }
 }
 
 /// What `scan` names, on other servers than those to avoid.

@@ -26,6 +26,8 @@ use schemas::TableId;
 use schemas::cluster::InstanceState;
 use schemas::proto::{NullMode, TableScan};
 
+use crate::codec::SentFilters;
+
 /// What to read of a table, the same for every server.
 #[derive(Clone, Debug)]
 pub struct ScanDescription {
@@ -39,6 +41,8 @@ pub struct ScanDescription {
     pub projection: Vec<usize>,
     /// Conjuncts over the columns of `table_schema`.
     pub filters: Vec<Arc<dyn PhysicalExpr>>,
+    /// On servers, where the filters hold parameters: to make them anew for other values.
+    pub sent_filters: Option<Arc<SentFilters>>,
     /// So many rows are enough.
     pub fetch: Option<usize>,
     pub null_mode: NullMode,

@@ -20,8 +20,9 @@ use schemas::{DataType, Fault};
 
 use crate::context::QueryContext;
 use crate::fault::from_fault;
+use crate::parameters::Parameters;
 use crate::prune::segments_to_read;
-use crate::routing::{Wanted, route};
+use crate::routing::{Route, Wanted, route};
 use crate::scan_exec::{ScanDescription, SegmentScanExec};
 
 /// How a statement wants to see columns.
@@ -123,23 +124,6 @@ impl TableProvider for SegmentTable {
             .map(|filter| session.create_physical_expr(filter.clone(), &columns))
             .collect::<Result<Vec<_>>>()?;
         let spec = &self.state.spec;
-        // A dimension table is read whole: its share in a fragment does not depend on filters.
-        let keep = match spec.is_dimension_table {
-            true => vec![true; self.state.segments.len()],
-            false => segments_to_read(&self.state, &self.schema, &conjuncts),
-        };
-        let avoid = self.context.failed.lock().clone();
-        let route = route(&Wanted {
-            cluster: &self.context.cluster,
-            table: &self.state,
-            keep,
-            turn: self.context.turn,
-            avoid: &avoid,
-        });
-        if !route.unavailable.is_empty() {
-            return Err(from_fault(unavailable(&self.name, &route.unavailable)));
-        }
-        self.context.stats.lock().pruned(route.pruned);
         let all = || (0..self.schema.fields().len()).collect();
         let description = ScanDescription {
             table: spec.id,
@@ -147,14 +131,53 @@ impl TableProvider for SegmentTable {
             table_schema: Arc::clone(&self.schema),
             projection: projection.cloned().unwrap_or_else(all),
             filters: conjuncts,
+            sent_filters: None,
             fetch: limit,
             null_mode: self.context.null_mode,
             is_dimension_table: spec.is_dimension_table,
         };
+        let route = routed(&description, &self.context, &Parameters::default())?;
         let rows = route.rows as usize;
         let scan = SegmentScanExec::new(Arc::new(description), Arc::new(route.parts), rows)?;
         Ok(Arc::new(scan))
     }
+}
+
+/// Who reads what of the table for these values of parameters. The first time a literal has its own
+/// value, and none are given.
+pub(crate) fn routed(
+    description: &ScanDescription,
+    context: &QueryContext,
+    parameters: &Parameters,
+) -> Result<Route> {
+    let state = context.cluster.tables.get(&description.table);
+    let state = state.ok_or_else(|| from_fault(Fault::internal("a table that is not there")))?;
+    let ScanDescription {
+        table_schema,
+        filters,
+        ..
+    } = description;
+    // A dimension table is read whole: its share in a fragment does not depend on filters.
+    let keep = match description.is_dimension_table {
+        true => vec![true; state.segments.len()],
+        false => segments_to_read(state, table_schema, filters, parameters),
+    };
+    let avoid = context.failed.lock().clone();
+    let route = route(&Wanted {
+        cluster: &context.cluster,
+        table: state,
+        keep,
+        turn: context.turn,
+        avoid: &avoid,
+    });
+    if !route.unavailable.is_empty() {
+        return Err(from_fault(unavailable(
+            &description.table_name,
+            &route.unavailable,
+        )));
+    }
+    context.stats.lock().pruned(route.pruned);
+    Ok(route)
 }
 
 /// Names of segments that a message lists; the rest is counted.
@@ -182,7 +205,8 @@ fn is_deterministic(filter: &Expr) -> bool {
             Expr::ScalarFunction(call) => call.func.signature().volatility != Volatility::Immutable,
             Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => true,
             Expr::SetComparison(_) => true,
-            Expr::OuterReferenceColumn(_, _) | Expr::Placeholder(_) => true,
+            // A placeholder has one value for the whole query.
+            Expr::OuterReferenceColumn(_, _) => true,
             _ => false,
         })
     });

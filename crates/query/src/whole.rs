@@ -6,7 +6,6 @@
 //! - all scans are read from the one server, so that its answer needs no rows of another. When it
 //!   fails, the query is planned anew without it.
 
-use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::common::Result;
@@ -28,14 +27,11 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use schemas::TableId;
-use schemas::cluster::InstanceState;
-use schemas::proto::TableScan;
 
 use crate::ask::FragmentPart;
 use crate::context::QueryContext;
-use crate::cut::{collect_scans, waits_for_subquery};
-use crate::routing::{holds_all, whole_table};
+use crate::cut::{routed, scans_of, waits_for_subquery};
+use crate::parts::{RoutedScan, for_one_server};
 use crate::scan_exec::SegmentScanExec;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -51,7 +47,9 @@ pub(crate) fn whole(node: &Plan, context: &QueryContext) -> Result<Option<Whole>
     if !can_finish(node, Subqueries::Above) {
         return Ok(None);
     }
-    let Some(part) = part_of_one(node, context) else {
+    let scans = scans_of(node);
+    let routed: Vec<RoutedScan<'_>> = scans.iter().filter_map(routed).collect();
+    let Some(part) = for_one_server(&routed, context) else {
         return Ok(None);
     };
     let plan = as_one_partition(in_one_process(Arc::clone(node))?);
@@ -98,69 +96,6 @@ fn is_known(node: &Plan) -> bool {
         || node.is::<WindowAggExec>()
         || node.is::<BoundedWindowAggExec>()
         || node.is::<ScalarSubqueryExec>()
-}
-
-/// All that the subtree reads, on the one server that it is read from.
-fn part_of_one(node: &Plan, context: &QueryContext) -> Option<FragmentPart> {
-    let mut scans = Vec::new();
-    collect_scans(node, &mut scans);
-    let mut server: Option<&InstanceState> = None;
-    let mut tables: BTreeMap<TableId, TableScan> = BTreeMap::new();
-    let mut dimensions = Vec::new();
-    for scan in scans
-        .iter()
-        .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>())
-    {
-        let table = scan.description().table;
-        let state = context.cluster.tables.get(&table)?;
-        if scan.description().is_dimension_table {
-            tables.insert(table, whole_table(state));
-            dimensions.push(&**state);
-            continue;
-        }
-        let all = tables.entry(table).or_insert_with(|| TableScan {
-            table_id: table.to_bytes(),
-            ..TableScan::default()
-        });
-        for part in scan.parts().iter() {
-            if **server.get_or_insert(&part.server) != part.server {
-                return None;
-            }
-            add(all, &part.scan);
-        }
-    }
-    let server = server?.clone();
-    holds_all(&dimensions, &server.id).then(|| FragmentPart {
-        server,
-        shared_out: None,
-        whole: tables.into_values().collect(),
-        finishes: true,
-    })
-}
-
-/// Scans of one table may leave out different segments; the server reads for all of them.
-fn add(all: &mut TableScan, more: &TableScan) {
-    if all.sealed.is_empty() {
-        all.sealed.clone_from(&more.sealed);
-    } else {
-        let known: HashSet<(u32, u32)> = all
-            .sealed
-            .iter()
-            .map(|s| (s.partition, s.sequence))
-            .collect();
-        let new = more.sealed.iter();
-        let new = new.filter(|s| !known.contains(&(s.partition, s.sequence)));
-        all.sealed.extend(new.copied());
-    }
-    for run in &more.consuming {
-        if !all
-            .consuming
-            .iter()
-            .any(|known| known.partition == run.partition)
-        {
-            all.consuming.push(*run);
-        }
-    }
 }
 
 /// Without the exchanges between servers and broker: a scan is one partition on its server.

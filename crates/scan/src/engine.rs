@@ -22,6 +22,7 @@ use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use query::AnyEntry;
 use query::codec::{ScanFactory, decode_plan};
+use query::parameters::Parameters;
 use query::scan_exec::ScanDescription;
 use query::to_fault;
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
@@ -48,6 +49,8 @@ pub struct Fragment {
     pub plan: Bytes,
     /// Of `plan`.
     pub template_hash: u64,
+    /// Values of the plan's parameters.
+    pub parameters: Bytes,
     /// For each table what to read, all from one snapshot. A table may be empty, never absent.
     pub tables: HashMap<TableId, Vec<SegmentView>>,
     pub specs: HashMap<TableId, Arc<TableSpec>>,
@@ -110,8 +113,12 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(config: EngineConfig, pool: ComputePool, memory: MemoryBudget) -> Self {
+        // Each sort sets this aside at once, also the many that sort ten rows.
+        let session = SessionConfig::new()
+            .with_target_partitions(1)
+            .with_sort_spill_reservation_bytes(64 << 10);
         let state = SessionStateBuilder::new()
-            .with_config(SessionConfig::new().with_target_partitions(1))
+            .with_config(session)
             // The defaults are added to what is there.
             .with_scalar_functions(vec![AnyEntry::udf()])
             .with_default_features()
@@ -172,7 +179,9 @@ impl Engine {
             specs: fragment.specs,
             shared: Arc::clone(&shared),
         };
-        let plan = decode_plan(&fragment.plan, &self.decoding, Arc::new(factory))?;
+        let parameters = Parameters::from_bytes(&fragment.parameters)?;
+        let factory = Arc::new(factory);
+        let plan = decode_plan(&fragment.plan, &parameters, &self.decoding, factory)?.plan;
         let rule = NativeAggregates {
             shared: Arc::clone(&shared),
         };

@@ -19,6 +19,7 @@ fn request(world: &World, scan: TableScan) -> FragmentRequest {
         table_schema: schemas::arrow::full_schema(&spec, NullMode::Defaults),
         projection: vec![0],
         filters: Vec::new(),
+        sent_filters: None,
         fetch: None,
         null_mode: NullMode::Defaults,
         is_dimension_table: false,

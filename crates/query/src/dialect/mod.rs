@@ -11,6 +11,8 @@ mod output;
 mod rewrite;
 mod text;
 
+use std::sync::Arc;
+
 use datafusion::sql::sqlparser::ast::{
     Expr, LimitClause, SelectFlavor, SetExpr, Statement as SqlStatement, Value,
 };
@@ -19,8 +21,11 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use schemas::fault::pinot_code as code;
-use schemas::proto::{Explain, ScanOptions};
+use schemas::proto::{Explain, NullMode, ScanOptions};
 use schemas::{Fault, FaultKind, Span};
+
+use crate::literals;
+use crate::templates::Found;
 
 pub use options::Options;
 pub use output::{Aggregate, OutputColumn, Shape};
@@ -42,17 +47,30 @@ pub enum Semantics {
 }
 
 /// A statement ready for the planner.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Statement {
-    pub sql: SqlStatement,
     /// The statement alone, without SET and OPTION.
     pub text: String,
     /// Where `text` begins in what was sent.
     pub starts_at: u32,
     pub semantics: Semantics,
+    pub null_mode: NullMode,
     pub options: Options,
     /// Told how it is answered instead of the answer.
     pub explain: Explain,
+    pub parsed: Arc<Parsed>,
+    pub(crate) dialect: Dialect,
+    pub(crate) default_limit: u64,
+    /// `None`: it is planned as it is.
+    pub(crate) shape: Option<literals::Shape>,
+    /// Plans of its shape that may be used; `parsed` is then another of the shape.
+    pub(crate) found: Option<Found>,
+}
+
+/// What the text of a statement says; the same for all that differ in parameters alone.
+#[derive(Debug)]
+pub struct Parsed {
+    pub sql: SqlStatement,
     /// For each item of the outermost SELECT list; empty when the planner's names are right.
     pub output: Vec<OutputColumn>,
     /// A LIMIT that we added.
@@ -74,6 +92,15 @@ impl Statement {
     pub(crate) fn place(&self, fault: Fault) -> Fault {
         shifted(fault, self.starts_at)
     }
+
+    /// What this very text says.
+    pub(crate) fn sql(&self) -> Result<SqlStatement, Fault> {
+        if self.found.is_none() {
+            return Ok(self.parsed.sql.clone());
+        }
+        let limit = (self.explain == Explain::None).then_some(self.default_limit);
+        parse_text(&self.text, self.dialect, self.semantics, limit).map(|parsed| parsed.sql)
+    }
 }
 
 fn shifted(mut fault: Fault, by: u32) -> Fault {
@@ -92,15 +119,90 @@ pub fn parse(
     options: Options,
     default_limit: u64,
 ) -> Result<Statement, Fault> {
-    let (text, options) = take_options(sent, options)?;
-    let (text, explain) = text::strip_explain(text);
-    let starts_at = (text.as_ptr() as usize - sent.as_ptr() as usize) as u32;
-    let mut sql = parse_one(text).map_err(|fault| shifted(fault, starts_at))?;
-    let semantics = match (dialect, options.flag("useMultistageEngine")) {
-        (Dialect::Standard, _) => Semantics::Standard,
-        (Dialect::Pinot, Some(true)) => Semantics::MultiStage,
-        (Dialect::Pinot, _) => Semantics::SingleStage,
-    };
+    let unparsed = Unparsed::new(sent, dialect, options, default_limit)?;
+    let parsed = unparsed.parse()?;
+    Ok(unparsed.into_statement(Arc::new(parsed), None, None))
+}
+
+/// A statement of which the options are known and nothing else.
+#[derive(Debug)]
+pub(crate) struct Unparsed<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) semantics: Semantics,
+    pub(crate) null_mode: NullMode,
+    pub(crate) options: Options,
+    pub(crate) explain: Explain,
+    pub(crate) default_limit: u64,
+    starts_at: u32,
+    dialect: Dialect,
+}
+
+impl<'a> Unparsed<'a> {
+    pub(crate) fn new(
+        sent: &'a str,
+        dialect: Dialect,
+        options: Options,
+        default_limit: u64,
+    ) -> Result<Self, Fault> {
+        let (text, options) = take_options(sent, options)?;
+        let (text, explain) = text::strip_explain(text);
+        let semantics = match (dialect, options.flag("useMultistageEngine")) {
+            (Dialect::Standard, _) => Semantics::Standard,
+            (Dialect::Pinot, Some(true)) => Semantics::MultiStage,
+            (Dialect::Pinot, _) => Semantics::SingleStage,
+        };
+        let null_mode = match (options.flag("enableNullHandling"), dialect) {
+            (Some(true), _) | (None, Dialect::Standard) => NullMode::ThreeValued,
+            _ => NullMode::Defaults,
+        };
+        Ok(Self {
+            starts_at: (text.as_ptr() as usize - sent.as_ptr() as usize) as u32,
+            text,
+            semantics,
+            null_mode,
+            options,
+            explain,
+            default_limit,
+            dialect,
+        })
+    }
+
+    pub(crate) fn parse(&self) -> Result<Parsed, Fault> {
+        let limit = (self.explain == Explain::None).then_some(self.default_limit);
+        parse_text(self.text, self.dialect, self.semantics, limit)
+            .map_err(|fault| shifted(fault, self.starts_at))
+    }
+
+    pub(crate) fn into_statement(
+        self,
+        parsed: Arc<Parsed>,
+        shape: Option<literals::Shape>,
+        found: Option<Found>,
+    ) -> Statement {
+        Statement {
+            text: self.text.to_owned(),
+            starts_at: self.starts_at,
+            semantics: self.semantics,
+            null_mode: self.null_mode,
+            options: self.options,
+            explain: self.explain,
+            parsed,
+            dialect: self.dialect,
+            default_limit: self.default_limit,
+            shape,
+            found,
+        }
+    }
+}
+
+/// `default_limit`: what is added where LIMIT is missing and Pinot would add one.
+fn parse_text(
+    text: &str,
+    dialect: Dialect,
+    semantics: Semantics,
+    default_limit: Option<u64>,
+) -> Result<Parsed, Fault> {
+    let mut sql = parse_one(text)?;
     let SqlStatement::Query(query) = &mut sql else {
         return Err(Fault::invalid(
             "only queries are answered here: SELECT, WITH, VALUES, EXPLAIN",
@@ -114,14 +216,11 @@ pub fn parse(
             "the list of SELECT is empty; name columns, or write *",
         ));
     }
-    let mut limit_added = None;
-    if semantics == Semantics::SingleStage
-        && query.limit_clause.is_none()
-        && query.fetch.is_none()
-        && explain == Explain::None
-    {
-        query.limit_clause = Some(limit_clause(default_limit));
-        limit_added = Some(default_limit);
+    let lacks_limit = query.limit_clause.is_none() && query.fetch.is_none();
+    let is_single_stage = semantics == Semantics::SingleStage;
+    let limit_added = default_limit.filter(|_| is_single_stage && lacks_limit);
+    if let Some(limit) = limit_added {
+        query.limit_clause = Some(limit_clause(limit));
     }
     let output = match semantics {
         Semantics::SingleStage => output::single_stage(query),
@@ -130,13 +229,8 @@ pub fn parse(
     };
     let virtual_columns = rewrite::virtual_columns_in(text);
     rewrite::rewrite(&mut sql, dialect, &virtual_columns);
-    Ok(Statement {
+    Ok(Parsed {
         sql,
-        text: text.to_owned(),
-        starts_at,
-        semantics,
-        options,
-        explain,
         output,
         limit_added,
         virtual_columns,

@@ -7,7 +7,7 @@ fn pinot(text: &str) -> Statement {
 }
 
 fn names(statement: &Statement) -> Vec<&str> {
-    let names = statement.output.iter();
+    let names = statement.parsed.output.iter();
     names
         .map(|column| column.name.as_deref().unwrap_or("-"))
         .collect()
@@ -28,21 +28,21 @@ fn settings_before_and_options_behind() {
 
 #[test]
 fn a_missing_limit_is_added_and_told() {
-    assert_eq!(pinot("SELECT a FROM t").limit_added, Some(10));
+    assert_eq!(pinot("SELECT a FROM t").parsed.limit_added, Some(10));
     for sql in [
         "SELECT a FROM t LIMIT 5, 7",
         "SELECT a FROM t LIMIT 1",
         "EXPLAIN SELECT a FROM t",
     ] {
-        assert_eq!(pinot(sql).limit_added, None, "{sql}");
+        assert_eq!(pinot(sql).parsed.limit_added, None, "{sql}");
     }
     let multi = pinot("SELECT a FROM t OPTION(useMultistageEngine=true)");
     assert_eq!(
-        (multi.limit_added, multi.semantics),
+        (multi.parsed.limit_added, multi.semantics),
         (None, Semantics::MultiStage)
     );
     let standard = parse("SELECT a FROM t", Dialect::Standard, Options::default(), 10);
-    assert_eq!(standard.unwrap().limit_added, None);
+    assert_eq!(standard.unwrap().parsed.limit_added, None);
 }
 
 #[test]
@@ -68,12 +68,13 @@ fn columns_are_named_as_pinot_names_them() {
             "EXPR$0", "EXPR$1", "EXPR$2", "EXPR$3", "EXPR$4", "-", "EXPR$6", "EXPR$7", "-"
         ]
     );
-    assert!(pinot("SELECT *, a FROM t").output.is_empty());
+    assert!(pinot("SELECT *, a FROM t").parsed.output.is_empty());
 }
 
 #[test]
 fn words_of_pinot_become_ours() {
     let sql = pinot("SELECT DISTINCTCOUNT(a), CAST(b AS LONG) FROM t")
+        .parsed
         .sql
         .to_string();
     assert_eq!(
@@ -86,7 +87,8 @@ fn words_of_pinot_become_ours() {
 fn virtual_columns_are_hidden_from_the_star() {
     let sql = |text: &str| {
         let statement = parse(text, Dialect::Standard, Options::default(), 10).unwrap();
-        (statement.sql.to_string(), statement.virtual_columns)
+        let virtual_columns = statement.parsed.virtual_columns.clone();
+        (statement.parsed.sql.to_string(), virtual_columns)
     };
     let (text, named) = sql("SELECT *, $offset FROM t WHERE \"$docId\" > 5");
     assert_eq!(

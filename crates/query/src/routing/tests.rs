@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use schemas::segment::{SegmentRecord, SegmentStatus};
 use schemas::table::{FlushLimits, Retention};
-use schemas::{SegmentId, TableSpec};
+use schemas::{SegmentId, TableId, TableSpec};
 
 use super::*;
 

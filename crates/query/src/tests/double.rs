@@ -24,8 +24,8 @@ use rpc::{AnswerStream, FragmentApi, InProcessNetwork};
 use runtime::ManualClock;
 use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
 use schemas::proto::{
-    FragmentAnswer, FragmentRequest, MissingSegment, NullMode, ScanStats, SegmentRef,
-    SystemRowsReply, SystemRowsRequest,
+    FragmentAnswer, FragmentRequest, MissingSegment, ScanStats, SegmentRef, SystemRowsReply,
+    SystemRowsRequest,
 };
 use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
 use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
@@ -33,8 +33,9 @@ use tokio::sync::watch;
 
 use crate::codec::{PLAN_FORMAT, ScanFactory, decode_plan};
 use crate::ipc::encode_batches;
+use crate::parameters::Parameters;
 use crate::scan_exec::ScanDescription;
-use crate::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, parse};
+use crate::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats};
 
 pub(super) const NOW_MS: i64 = 1_400_000_000_000;
 
@@ -89,6 +90,15 @@ impl ScanFactory for MemoryScan {
         let columns = columns.collect::<DfResult<Vec<_>>>()?;
         Ok(Arc::new(ProjectionExec::try_new(columns, plan)?))
     }
+}
+
+fn decoded(
+    request: &FragmentRequest,
+    task: &TaskContext,
+    rows: Arc<MemoryScan>,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let parameters = Parameters::from_bytes(&request.parameters)?;
+    Ok(decode_plan(&request.plan, &parameters, task, rows)?.plan)
 }
 
 impl FakeServer {
@@ -146,7 +156,7 @@ impl FakeServer {
         let session = SessionContext::new();
         let task: Arc<TaskContext> = session.task_ctx();
         let failed = |error| crate::to_fault(&error, "");
-        let plan = decode_plan(&request.plan, &task, Arc::new(MemoryScan(rows))).map_err(failed)?;
+        let plan = decoded(&request, &task, Arc::new(MemoryScan(rows))).map_err(failed)?;
         let schema = plan.schema();
         let batches = collect(plan, task).await.map_err(failed)?;
         let batches = encode_batches(&schema, &batches).unwrap();
@@ -333,16 +343,15 @@ impl Cluster {
     }
 
     pub(super) async fn standard(&self, sql: &str) -> Result<Given, Fault> {
-        self.run(sql, Dialect::Standard, NullMode::ThreeValued)
-            .await
+        self.run(sql, Dialect::Standard).await
     }
 
     pub(super) async fn pinot(&self, sql: &str) -> Result<Given, Fault> {
-        self.run(sql, Dialect::Pinot, NullMode::Defaults).await
+        self.run(sql, Dialect::Pinot).await
     }
 
-    async fn run(&self, sql: &str, dialect: Dialect, null_mode: NullMode) -> Result<Given, Fault> {
-        let statement = parse(sql, dialect, Options::default(), 10)?;
+    async fn run(&self, sql: &str, dialect: Dialect) -> Result<Given, Fault> {
+        let statement = self.planner.parse(sql, dialect, Options::default(), 10)?;
         let now_ms = self.now_ms.load(Ordering::Relaxed);
         let context = Arc::new(QueryContext {
             network: Arc::clone(&self.network) as Arc<dyn rpc::Network>,
@@ -350,7 +359,7 @@ impl Cluster {
             cluster: Arc::clone(&self.state.borrow()),
             turn: self.turn.load(Ordering::Relaxed),
             deadline_ms: now_ms + 10_000,
-            null_mode,
+            null_mode: statement.null_mode,
             options: statement.scan_options()?,
             stats: Mutex::default(),
             failed: Mutex::default(),

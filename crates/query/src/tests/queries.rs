@@ -59,7 +59,7 @@ async fn answers_equal_those_of_one_engine_over_all_rows() {
 }
 
 /// Every segment on one server: what it is asked for, it answers alone.
-fn on_one_server() -> Cluster {
+pub(super) fn on_one_server() -> Cluster {
     let mut laid = vec![laid_flights(), laid_airlines()];
     for segment in laid.iter_mut().flat_map(|laid| &mut laid.state.segments) {
         let one = schemas::InstanceId("s1".to_owned());

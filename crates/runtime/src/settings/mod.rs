@@ -66,6 +66,9 @@ pub struct Broker {
     pub http_port: u16,
     pub query_timeout_ms: u64,
     pub default_limit: u64,
+    pub queries_running_max: u64,
+    pub queries_waiting_max: u64,
+    pub queries_wait_max_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -225,6 +225,7 @@ impl TableProvider for Parts {
             table_schema: Arc::clone(&self.schema),
             projection: projection.cloned().unwrap_or_else(every),
             filters: filters.collect::<DfResult<Vec<_>>>()?,
+            sent_filters: None,
             fetch: limit,
             null_mode: NullMode::Defaults,
             is_dimension_table: true,

@@ -105,6 +105,7 @@ impl Server {
         Ok(Fragment {
             plan: encode_plan(plan)?,
             template_hash: 0,
+            parameters: Default::default(),
             tables: HashMap::from([(table, self.events.segments.clone())]),
             specs: HashMap::from([(table, Arc::clone(&self.events.spec))]),
             null_mode: NullMode::Defaults,

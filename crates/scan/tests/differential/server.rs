@@ -77,6 +77,7 @@ impl TableProvider for Described {
             table_schema: Arc::clone(&self.schema),
             projection: projection.cloned().unwrap_or_else(every),
             filters,
+            sent_filters: None,
             fetch: limit,
             null_mode: self.null_mode,
             is_dimension_table: false,
@@ -128,6 +129,7 @@ impl Server {
         Fragment {
             plan: encode_plan(plan).unwrap(),
             template_hash: 0,
+            parameters: Default::default(),
             tables: HashMap::from([(self.spec.id, self.segments.clone())]),
             specs: HashMap::from([(self.spec.id, Arc::clone(&self.spec))]),
             null_mode: self.null_mode,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use schemas::segment::Ledger;
@@ -29,6 +30,8 @@ pub struct SealedSegment {
     footer: Footer,
     columns: Vec<Column>,
     indexes: Vec<Index>,
+    /// When somebody last asked whether the file was changed; epoch milliseconds.
+    looked_at_ms: AtomicI64,
 }
 
 impl SealedSegment {
@@ -102,6 +105,7 @@ impl SealedSegment {
             indexes: indexes.map(|index| Index::new(&container, index)).collect(),
             footer,
             container: Arc::clone(&container),
+            looked_at_ms: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -114,6 +118,16 @@ impl SealedSegment {
     /// that was verified.
     pub fn check_unchanged(&self) -> Result<(), SegmentError> {
         self.container.check_unchanged()
+    }
+
+    /// As [`Self::check_unchanged`], unless somebody asked within the last `every_ms`.
+    pub fn check_unchanged_lately(&self, now_ms: i64, every_ms: i64) -> Result<(), SegmentError> {
+        let looked_at_ms = self.looked_at_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(looked_at_ms) < every_ms {
+            return Ok(());
+        }
+        self.looked_at_ms.store(now_ms, Ordering::Relaxed);
+        self.check_unchanged()
     }
 
     /// Reads and verifies every byte.
