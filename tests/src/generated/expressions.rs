@@ -238,6 +238,43 @@ impl Draw<'_> {
         }
     }
 
+    /// A predicate on a column with several values a row, one of which is enough.
+    pub(super) fn any_entry(&mut self) -> Both {
+        let Some(column) = self.column(Column::is_multi) else {
+            return Both::same("true");
+        };
+        let name = self.of(column).name;
+        let (a, b) = (self.literal(column), self.literal(column));
+        let (ours, duck) = match self.shape.random_range(0..6) {
+            0 | 1 => (
+                format!("{name} = {a}"),
+                format!("list_contains({name}, {a})"),
+            ),
+            2 => (
+                format!("{name} <> {a}"),
+                format!("NOT list_contains({name}, {a})"),
+            ),
+            3 => (
+                format!("{name} IN ({a}, {b})"),
+                format!("list_has_any({name}, [{a}, {b}])"),
+            ),
+            4 => (
+                format!("{name} NOT IN ({a}, {b})"),
+                format!("NOT list_has_any({name}, [{a}, {b}])"),
+            ),
+            _ => (
+                format!("{name} > {a}"),
+                format!("len(list_filter({name}, x -> x > {a})) > 0"),
+            ),
+        };
+        let own = Both { ours, duck };
+        if self.chance(0.4) {
+            let other = self.predicate(0);
+            return own.with(&other, |a, b| format!("({a} AND {b})"));
+        }
+        own
+    }
+
     /// An expression to group by.
     pub(super) fn key(&mut self) -> Both {
         let plain = |column: &Column| !column.is_multi() && column.groups;

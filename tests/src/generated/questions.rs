@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::expressions::{Both, Draw};
-use super::table::Table;
+use super::table::{Column, Table};
 
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -14,6 +14,8 @@ pub struct Question {
     pub duck: String,
     /// Rows come in the order that was asked for.
     pub ordered: bool,
+    /// Several values a row are Pinot's: the question is in its dialect, nulls are defaults.
+    pub is_pinot: bool,
 }
 
 impl Question {
@@ -24,7 +26,9 @@ impl Question {
             shape: &mut SmallRng::seed_from_u64(shape),
             literals: &mut SmallRng::seed_from_u64(literals),
         };
+        let has_entries = table.columns.iter().any(Column::is_multi);
         match draw.shape.random_range(0..100) {
+            0..10 if has_entries => entries(&mut draw),
             0..52 => groups(&mut draw),
             52..74 => rows(&mut draw),
             74..82 => distinct(&mut draw),
@@ -61,6 +65,7 @@ impl Question {
             ours: both.ours,
             duck: both.duck,
             ordered,
+            is_pinot: false,
         }
     }
 }
@@ -252,4 +257,35 @@ fn subquery(draw: &mut Draw<'_>) -> Question {
     ]);
     let parts = [&key, &aggregate, &inner, &outer];
     Question::of(format_both(form, &parts), false)
+}
+
+/// Over a column with several values a row: any of them matches, and each makes a group.
+fn entries(draw: &mut Draw<'_>) -> Question {
+    let filter = match draw.chance(0.7) {
+        true => draw.any_entry(),
+        false => draw.predicate(1),
+    };
+    let column = draw.column(Column::is_multi);
+    let name = column.map_or("", |at| draw.table.columns[at].name);
+    let sum = draw.column(|column| column.adds_up && column.is_whole());
+    let sum = sum.map_or("id", |at| draw.table.columns[at].name);
+    let form = *draw.pick(&[
+        "SELECT COUNT(*) AS c0, SUM(<2>) AS c1 FROM {t} WHERE <0> LIMIT 10",
+        "SELECT id AS c0, <2> AS c1 FROM {t} WHERE <0> ORDER BY id LIMIT 50",
+        "SELECT <1> AS c0, COUNT(*) AS c1, SUM(<2>) AS c2 FROM {t} WHERE <0> GROUP BY <1> \
+         ORDER BY <1> LIMIT 10000",
+    ]);
+    let explodes = form.contains("GROUP BY");
+    let mut both = format_both(form, &[&filter, &Both::same(name), &Both::same(sum)]);
+    if explodes {
+        both.duck = format!(
+            "SELECT u AS c0, count(*) AS c1, sum({sum}) AS c2 FROM \
+             (SELECT unnest({name}) AS u, {sum} FROM {{t}} WHERE {}) GROUP BY u ORDER BY u",
+            filter.duck
+        );
+    }
+    Question {
+        is_pinot: true,
+        ..Question::of(both, true)
+    }
 }

@@ -77,7 +77,7 @@ impl World {
     pub async fn make(seed: u64, oracle: &mut Oracle) -> Result<Self> {
         let mut random = SmallRng::seed_from_u64(seed);
         let rows = random.random_range(ROWS_MIN..ROWS_MAX);
-        let table = Table::draw(&mut random, rows, false);
+        let table = Table::draw(&mut random, rows, true);
         let folder = tempfile::tempdir()?;
         let servers = if seed.is_multiple_of(2) { 1 } else { 2 };
         let cluster = Cluster::start_of(Over::InProcess, servers).await?;
@@ -203,7 +203,7 @@ impl World {
         random: &mut SmallRng,
         used: &mut Used,
     ) -> Result<Vec<String>> {
-        let with_nulls = random.random_bool(0.6);
+        let with_nulls = random.random_bool(0.6) && !question.is_pinot;
         let table = if with_nulls { "t" } else { "t_defaults" };
         let duck = question.duck.replace("{t}", table);
         used.questions += 1;
@@ -225,7 +225,10 @@ impl World {
         let mut failures = Vec::new();
         for (form, options) in ways {
             let sql = question.ours.replace("{t}", &format!("\"{form}\""));
-            let wrong = match self.ask(&sql, with_nulls, options, used).await? {
+            let wrong = match self
+                .ask(&sql, question.is_pinot, with_nulls, options, used)
+                .await?
+            {
                 Ok(found) => difference(&expected, &found, question.ordered),
                 Err(error) => Some(error),
             };
@@ -247,8 +250,8 @@ impl World {
                 .each_ref()
                 .map(|sql| sql.replace("{t}", &format!("\"{form}\"")));
             used.questions += 1;
-            let first = self.ask(&a, true, &[], used).await?;
-            let second = self.ask(&b, true, &[], used).await?;
+            let first = self.ask(&a, false, true, &[], used).await?;
+            let second = self.ask(&b, false, true, &[], used).await?;
             let wrong = match (first, second) {
                 (Ok(first), Ok(second)) => difference(&first, &second, true),
                 (Err(error), _) | (_, Err(error)) => Some(error),
@@ -263,10 +266,28 @@ impl World {
     async fn ask(
         &self,
         sql: &str,
+        is_pinot: bool,
         with_nulls: bool,
         options: &[(&str, &str)],
         used: &mut Used,
     ) -> Result<Result<Rows, String>> {
+        if is_pinot {
+            let options = options
+                .iter()
+                .map(|(key, value)| format!("SET {key} = '{value}'; "));
+            let sql = options.collect::<String>() + sql;
+            let answer = self.cluster.pinot(&sql).await?;
+            used.answers += 1;
+            let errors = answer["exceptions"]
+                .as_array()
+                .filter(|errors| !errors.is_empty());
+            if let Some(errors) = errors {
+                return Ok(Err(errors[0]["message"].to_string()));
+            }
+            return Ok(Ok(serde_json::from_value(
+                answer["resultTable"]["rows"].clone(),
+            )?));
+        }
         let mut all: BTreeMap<&str, &str> = options.iter().copied().collect();
         all.insert(
             "enableNullHandling",
