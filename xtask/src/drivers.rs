@@ -28,6 +28,22 @@ pub(crate) struct CrashOptions {
     pub(crate) debug: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct GeneratedOptions {
+    /// Questions in all
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) questions: u64,
+    /// Of the first table; the next tables have the next seeds
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Only this question of the first table
+    #[arg(long)]
+    pub(crate) only: Option<u64>,
+    /// Build without optimisation: the questions are slower, the build is faster
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Suite {
     /// Start, memory, ingestion, freshness, query: the figures of the first release
@@ -67,6 +83,22 @@ pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
     steps::exec(&mut command)
 }
 
+pub(crate) fn generated(options: &GeneratedOptions) -> Result<()> {
+    let profile = if options.debug { "debug" } else { "release" };
+    let folder = build(profile, &[])?;
+    let requirements = workspace::root().join("tests/requirements.txt");
+    let mut command = Command::new(folder.join("generated"));
+    command
+        .arg("--python")
+        .arg(python::with("oracle", &requirements)?);
+    command.args(["--questions", &options.questions.to_string()]);
+    command.args(["--seed", &options.seed.to_string()]);
+    if let Some(only) = options.only {
+        command.args(["--only", &only.to_string()]);
+    }
+    steps::exec(&mut command)
+}
+
 pub(crate) fn bench(suite: &Suite) -> Result<()> {
     let folder = build("release", &[])?;
     let mut command = driver(&folder, "bench");
@@ -79,7 +111,7 @@ pub(crate) fn bench(suite: &Suite) -> Result<()> {
             }
         }
         Suite::Engine { options } => {
-            let python = python::with(&benchmarks.join("peers/requirements.txt"))?;
+            let python = python::with("peers", &benchmarks.join("peers/requirements.txt"))?;
             command.arg("engine").arg("--python").arg(python);
             over_rows(&mut command, options)?;
         }

@@ -43,6 +43,8 @@ enum Command {
     Codegen,
     /// Kill the real binary again and again and compare every row with what was produced
     Crash(drivers::CrashOptions),
+    /// Ask generated questions of generated tables in every way, and compare with DuckDB
+    Generated(drivers::GeneratedOptions),
     /// Measure the whole system and print the figures
     Bench {
         #[command(subcommand)]
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Deps => deps::run(),
         Command::Codegen => codegen::run(),
         Command::Crash(options) => drivers::crash(&options),
+        Command::Generated(options) => drivers::generated(&options),
         Command::Bench { suite } => drivers::bench(&suite),
         Command::Kafka {
             action: KafkaAction::Up { port, dir },

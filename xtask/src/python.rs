@@ -11,11 +11,11 @@ use crate::{system, workspace};
 
 const HINT: &str = "Python 3 with venv is needed; install python3-venv";
 
-/// The interpreter of an environment that holds these requirements.
-pub(crate) fn with(requirements: &Path) -> Result<PathBuf> {
+/// The interpreter of the environment `name`, which holds these requirements.
+pub(crate) fn with(name: &str, requirements: &Path) -> Result<PathBuf> {
     let wanted = fs::read_to_string(requirements)
         .with_context(|| format!("reading {}", requirements.display()))?;
-    let folder = workspace::cache("bench/python")?;
+    let folder = workspace::cache(&format!("python/{name}"))?;
     let python = folder.join("bin/python");
     let stamp = folder.join(".installed");
     if fs::read_to_string(&stamp).ok().as_ref() == Some(&wanted) && python.exists() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::drivers::{self, CrashOptions};
+use crate::drivers::{self, CrashOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
 use crate::{kafka, page, workspace};
@@ -14,6 +14,8 @@ use crate::{kafka, page, workspace};
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
 const KAFKA_ROUNDS: u32 = 2;
+/// Generated questions in the tests; `cargo xtask generated` asks as many as wanted.
+const QUESTIONS: u64 = 1_000;
 /// Where tests look for a real Kafka, see `stream::conformance`.
 const KAFKA_VARIABLE: &str = "TEST_KAFKA";
 
@@ -34,6 +36,7 @@ const STEPS: &[(&str, Work)] = &[
     ("page: types and unit tests", page_units),
     ("page: dist is what web/ builds", page_dist),
     ("cargo test", cargo_tests),
+    ("generated questions, against DuckDB", generated),
     ("page: in Chromium", page_browser),
     ("crash: built-in log", || crash(CRASH_ROUNDS, None, false)),
     ("crash: unsynced writes lost", || {
@@ -80,6 +83,15 @@ fn cargo_tests() -> Result<()> {
     // The compiler gets the memory that Kafka takes afterwards.
     cargo(&["test", "--workspace", "--no-run"], None)?;
     kafka::with_fresh(|brokers| cargo(&["test", "--workspace"], Some(brokers)))
+}
+
+fn generated() -> Result<()> {
+    drivers::generated(&GeneratedOptions {
+        questions: QUESTIONS,
+        seed: 1,
+        only: None,
+        debug: true,
+    })
 }
 
 fn page_browser() -> Result<()> {

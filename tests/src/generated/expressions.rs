@@ -324,6 +324,8 @@ impl Draw<'_> {
     pub(super) fn aggregate(&mut self) -> Both {
         let any = |column: &Column| !column.is_multi();
         let one = self.column(any).map_or("id", |at| self.of(at).name);
+        let least = self.column(|column| any(column) && !column.has_nan());
+        let least = least.map_or("id", |at| self.of(at).name);
         let sum = self.column(|column| column.adds_up);
         let sum = sum.map_or("id", |at| self.of(at).name);
         let plain = match self.shape.random_range(0..20) {
@@ -331,8 +333,8 @@ impl Draw<'_> {
             4 | 5 => Both::same(format!("count({one})")),
             6..9 => Both::same(format!("sum({sum})")),
             9 | 10 => Both::same(format!("avg({sum})")),
-            11 => Both::same(format!("min({one})")),
-            12 => Both::same(format!("max({one})")),
+            11 => Both::same(format!("min({least})")),
+            12 => Both::same(format!("max({least})")),
             13 | 14 => Both::same(format!("count(DISTINCT {one})")),
             15 => Both::same(format!("sum({sum} * 2 + 1)")),
             16 => Both::same(format!("max({sum}) - min({sum})")),

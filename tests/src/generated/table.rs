@@ -249,6 +249,11 @@ impl Column {
         matches!(self.data_type, Type::Strings | Type::Ints)
     }
 
+    /// DataFusion's least and greatest of values with a NaN depend on the order of rows.
+    pub fn has_nan(&self) -> bool {
+        matches!(self.values, Values::AnyDouble)
+    }
+
     pub fn is_whole(&self) -> bool {
         matches!(self.data_type, Type::Int | Type::Long)
     }
