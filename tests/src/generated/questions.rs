@@ -276,7 +276,11 @@ fn entries(draw: &mut Draw<'_>) -> Question {
          ORDER BY <1> LIMIT 10000",
     ]);
     let explodes = form.contains("GROUP BY");
+    // The sum of nothing is 0 in Pinot.
+    let of_nothing =
+        |duck: String| duck.replace(&format!("SUM({sum})"), &format!("coalesce(sum({sum}), 0)"));
     let mut both = format_both(form, &[&filter, &Both::same(name), &Both::same(sum)]);
+    both.duck = of_nothing(both.duck);
     if explodes {
         both.duck = format!(
             "SELECT u AS c0, count(*) AS c1, sum({sum}) AS c2 FROM \
