@@ -13,6 +13,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -365,12 +366,17 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let config = SessionConfig::from(options)
         .with_target_partitions(1)
         .with_create_default_catalog_and_schema(false);
+    // Servers count distinct values themselves; the rule would have them send every one.
+    let distinct_by_groups = "single_distinct_aggregation_to_group_by";
+    let rules = Optimizer::new().rules.into_iter();
+    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
         .with_scalar_functions(vec![AnyEntry::udf()])
         .with_default_features()
+        .with_optimizer_rules(rules.collect())
         .build()
 }
 

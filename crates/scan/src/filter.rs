@@ -119,11 +119,6 @@ impl<'a> SegmentFilter<'a> {
         self.conjuncts.is_empty()
     }
 
-    /// All blocks of the segment.
-    pub(crate) fn whole(&self) -> BlockFilter<'_> {
-        self.blocks(0..self.rows.div_ceil(BLOCK_ROWS))
-    }
-
     pub(crate) fn blocks(&self, blocks: Range<u32>) -> BlockFilter<'_> {
         BlockFilter {
             filter: self,

@@ -190,6 +190,19 @@ impl HyperLogLog {
         }
     }
 
+    /// Appends the state as registers, however few values there are: all that an aggregate without
+    /// groups takes.
+    pub fn write_registers(&self, into: &mut Vec<u8>) {
+        match &self.0 {
+            Form::Dense(registers) => into.extend_from_slice(registers.as_slice()),
+            Form::Sparse(hashes) => {
+                let mut registers = Box::new([0; REGISTERS]);
+                hashes.iter().for_each(|hash| raise(&mut registers, *hash));
+                into.extend_from_slice(registers.as_slice());
+            }
+        }
+    }
+
     pub fn count(&self) -> u64 {
         match &self.0 {
             Form::Dense(registers) => count_of_registers(registers.as_slice()),
@@ -266,6 +279,11 @@ mod tests {
             let mut dense = HyperLogLog::of_registers(&[0; REGISTERS]);
             dense.merge(&whole);
             assert_eq!(dense.count(), whole.count(), "both forms agree");
+            let mut registers = Vec::new();
+            whole.write_registers(&mut registers);
+            let mut by_registers = HyperLogLog::default();
+            by_registers.merge_state(&registers).unwrap();
+            assert_eq!(by_registers.count(), whole.count());
         }
     }
 

@@ -10,6 +10,8 @@
 //! REGISTERS := 16384 × u8
 //! ```
 //!
+//! Where there are no groups DataFusion takes REGISTERS alone.
+//!
 //! The digest's state is its size limit, sum, count, greatest and least value, and its centroids as
 //! mean, weight, mean, weight, …
 

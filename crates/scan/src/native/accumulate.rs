@@ -1,22 +1,28 @@
-//! Accumulators of one aggregate in one segment, and their states as DataFusion lays them out.
+//! Accumulators of one aggregate in one segment: the rows that count, and what is kept of them.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Float64Array, Int64Array, UInt64Array};
+use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::Result;
 use schemas::TableSpec;
 use segment::SegmentView;
-use segment::view::{Nulls, RawValues};
+use segment::view::Nulls;
 
-use super::fold::{self, Slots, empty_double, empty_long, join_double, join_long};
-use super::input::{Input, Lookup, read};
+use super::distinct::Sets;
+use super::fold::Slots;
+use super::input::Input;
+use super::keys::Key;
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
-use crate::columns::longs;
+use super::samples::{Sample, Samples};
+use super::sketches::Sketches;
+use super::states::{Moments, States, Texts};
+use super::totals::Totals;
 use crate::predicate::{Compiled, Compiler, Conjunct, Inputs};
 use crate::rows::BlockMask;
+
+/// Counts of a matrix with one for each group and value.
+const MATRIX_MAX: u64 = 1 << 22;
 
 #[derive(Debug)]
 enum Filter<'a> {
@@ -27,56 +33,92 @@ enum Filter<'a> {
 
 #[derive(Debug)]
 pub(super) struct Accumulator<'a> {
-    input: Input<'a>,
+    kept: Kept<'a>,
+    /// Rows to leave out.
     nulls: Option<Nulls<'a>>,
     filter: Filter<'a>,
-    totals: Totals,
-    scratch: Scratch,
-}
-
-/// What is known of each group.
-#[derive(Debug)]
-struct Totals {
-    kind: Kind,
-    /// Values of each group; `None`: as many as rows.
-    counts: Option<Vec<u64>>,
-    state: State,
-}
-
-/// Kept from block to block.
-#[derive(Debug, Default)]
-struct Scratch {
-    /// Rows that are left, and their groups.
     rows: Vec<u32>,
-    row_groups: Vec<u32>,
-    /// Where the values of these rows are, and their groups.
-    indices: Vec<u32>,
     groups: Vec<u32>,
 }
 
 #[derive(Debug)]
-enum State {
-    None,
-    Long(Vec<i64>),
-    Double(Vec<f64>),
+enum Kept<'a> {
+    Totals(Totals<'a>),
+    /// The number of the least or greatest value of each group.
+    Ends {
+        key: Key<'a>,
+        best: Vec<u64>,
+        least: bool,
+        numbers: Vec<u64>,
+    },
+    /// The same where numbers do not tell: all distinct values.
+    EndsOf {
+        sets: Sets<'a>,
+        least: bool,
+    },
+    Distinct(Sets<'a>),
+    Sketches(Sketches<'a>),
+    Moments {
+        input: Input<'a>,
+        sums: Vec<Shifted>,
+    },
+    /// How often each value came.
+    Matrix {
+        key: Key<'a>,
+        counts: Vec<u32>,
+        numbers: Vec<u64>,
+    },
+    Samples {
+        input: Input<'a>,
+        values: Vec<(u32, f64)>,
+        groups: usize,
+    },
 }
 
-impl State {
-    const fn width(&self) -> Option<Width> {
-        match self {
-            Self::None => None,
-            Self::Long(_) => Some(Width::Long),
-            Self::Double(_) => Some(Width::Double),
+/// Sums of the distances from the group's first value, and of their squares.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shifted {
+    count: u64,
+    first: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Shifted {
+    #[inline]
+    fn add(&mut self, value: f64) {
+        if self.count == 0 {
+            self.first = value;
+        }
+        self.count += 1;
+        let distance = value - self.first;
+        self.sum += distance;
+        self.squares += distance * distance;
+    }
+
+    fn moments(&self) -> Moments {
+        let count = self.count as f64;
+        let mean = if self.count > 0 {
+            self.sum / count
+        } else {
+            0.0
+        };
+        Moments {
+            count: self.count,
+            mean: self.first + mean,
+            squares: (self.squares - self.sum * mean).max(0.0),
         }
     }
 }
 
 impl<'a> Accumulator<'a> {
+    /// `groups` is the most that there can be, as far as it is known.
     pub(super) fn new(
         aggregate: &Aggregate,
         view: &'a SegmentView,
         spec: &TableSpec,
         compiler: &Compiler<'a, '_>,
+        groups: Option<usize>,
     ) -> Result<Self> {
         let filter = match &aggregate.filter {
             None => Filter::None,
@@ -86,37 +128,122 @@ impl<'a> Accumulator<'a> {
                 Compiled::Rows(conjuncts) => Filter::Rows(conjuncts),
             },
         };
-        let (input, nulls) = match &aggregate.argument {
-            None => (Input::Rows, None),
+        let (kept, nulls) = match &aggregate.argument {
+            None => (
+                Kept::Totals(Totals::rows(!matches!(filter, Filter::None))),
+                None,
+            ),
             Some(argument) => {
-                let inputs = Inputs::of(argument, compiler.table_schema)?;
-                let sources = inputs.sources(view, spec, compiler.null_mode)?;
-                Input::new(inputs, sources, aggregate)?
+                let table = compiler.table_schema;
+                let mode = compiler.null_mode;
+                let key = || Key::new(argument, view, spec, table, mode);
+                let input = || {
+                    let inputs = Inputs::of(argument, table)?;
+                    let sources = inputs.sources(view, spec, mode)?;
+                    Input::new(inputs, sources, aggregate)
+                };
+                let filtered = !matches!(filter, Filter::None);
+                Self::kept(aggregate, filtered, groups, key, input)?
             }
         };
-        let may_skip = nulls.is_some()
-            || !matches!(filter, Filter::None)
-            || matches!(input, Input::Lookup { .. } | Input::Evaluated { .. });
-        let state = match (aggregate.kind, aggregate.width) {
-            (Kind::Count, _) => State::None,
-            (_, Width::Long) => State::Long(Vec::new()),
-            (_, Width::Double) => State::Double(Vec::new()),
-        };
         Ok(Self {
-            input,
+            kept,
             nulls,
             filter,
-            totals: Totals {
-                kind: aggregate.kind,
-                counts: may_skip.then(Vec::new),
-                state,
-            },
-            scratch: Scratch::default(),
+            rows: Vec::new(),
+            groups: Vec::new(),
         })
     }
 
+    fn kept(
+        aggregate: &Aggregate,
+        filtered: bool,
+        groups: Option<usize>,
+        key: impl Fn() -> Result<Key<'a>>,
+        input: impl Fn() -> Result<(Input<'a>, Option<Nulls<'a>>)>,
+    ) -> Result<(Kept<'a>, Option<Nulls<'a>>)> {
+        let least = aggregate.kind == Kind::Min;
+        let kept = match (aggregate.kind, aggregate.width) {
+            (Kind::Distinct, _) => Kept::Distinct(Sets::new(key()?, groups)),
+            (Kind::Min | Kind::Max, Width::Own) => {
+                let key = key()?;
+                match key.is_ordered() {
+                    true => Kept::Ends {
+                        key,
+                        best: Vec::new(),
+                        least,
+                        numbers: Vec::new(),
+                    },
+                    false => Kept::EndsOf {
+                        sets: Sets::new(key, groups),
+                        least,
+                    },
+                }
+            }
+            (Kind::ApproxDistinct, _) => Kept::Sketches(Sketches::new(key()?, groups)),
+            (Kind::Percentile { .. }, _) => {
+                let key = key()?;
+                let cells = groups.map(|groups| (groups as u64).saturating_mul(key.domain));
+                if key.is_known() && cells.is_some_and(|cells| cells <= MATRIX_MAX) {
+                    let (counts, numbers) = (Vec::new(), Vec::new());
+                    Kept::Matrix {
+                        key,
+                        counts,
+                        numbers,
+                    }
+                } else {
+                    let (input, nulls) = input()?;
+                    let (values, groups) = (Vec::new(), 0);
+                    let kept = Kept::Samples {
+                        input,
+                        values,
+                        groups,
+                    };
+                    return Ok((kept, nulls));
+                }
+            }
+            (Kind::Spread { .. }, _) => {
+                let (input, nulls) = input()?;
+                let sums = Vec::new();
+                return Ok((Kept::Moments { input, sums }, nulls));
+            }
+            _ => {
+                let (input, nulls) = input()?;
+                let may_skip = filtered || nulls.is_some();
+                let totals = Totals::new(aggregate, input, nulls, may_skip);
+                // Null is looked up too: the expression may make a value of it.
+                let nulls = nulls.filter(|_| !totals.looks_up());
+                return Ok((Kept::Totals(totals), nulls));
+            }
+        };
+        Ok((kept, None))
+    }
+
+    /// Whether [`Self::resume`] can take what the other has.
+    pub(super) fn continues(&self, other: &Accumulator<'_>) -> bool {
+        match (&self.kept, &other.kept) {
+            (Kept::Totals(own), Kept::Totals(others)) => own.continues(others),
+            _ => false,
+        }
+    }
+
+    /// Goes on with the sums of another segment, whose groups have the same numbers.
+    pub(super) fn resume(&mut self, other: Accumulator<'_>) {
+        if let (Kept::Totals(own), Kept::Totals(others)) = (&mut self.kept, other.kept) {
+            own.resume(others);
+        }
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.totals.memory_bytes()
+        match &self.kept {
+            Kept::Totals(totals) => totals.memory_bytes(),
+            Kept::Ends { best, .. } => best.capacity() * 8,
+            Kept::EndsOf { sets, .. } | Kept::Distinct(sets) => sets.memory_bytes(),
+            Kept::Sketches(sketches) => sketches.memory_bytes(),
+            Kept::Moments { sums, .. } => sums.capacity() * size_of::<Shifted>(),
+            Kept::Matrix { counts, .. } => counts.capacity() * 4,
+            Kept::Samples { values, .. } => values.capacity() * 16,
+        }
     }
 
     /// Adds the rows of a block; with several groups, `groups` has one for each row.
@@ -126,18 +253,18 @@ impl<'a> Accumulator<'a> {
         slots: Slots<'_>,
         group_count: usize,
     ) -> Result<()> {
-        self.totals.grow(group_count);
-        if matches!(self.input, Input::Rows) && self.totals.counts.is_none() {
+        self.grow(group_count);
+        if matches!(&self.kept, Kept::Totals(totals) if totals.is_of_rows()) {
             return Ok(());
         }
         let Some(mask) = self.left(rows)? else {
-            return self.add_all(rows, slots);
+            return self.kept.add(rows, slots);
         };
         if mask.is_empty() {
             return Ok(());
         }
-        let mut left = std::mem::take(&mut self.scratch.rows);
-        let mut groups = std::mem::take(&mut self.scratch.row_groups);
+        let mut left = std::mem::take(&mut self.rows);
+        let mut groups = std::mem::take(&mut self.groups);
         rows.each_into(&mut left, |row| row);
         let slots = slots.keep(&mut left, &mut groups, |row| mask.contains(row));
         let rows = BlockRows {
@@ -145,19 +272,30 @@ impl<'a> Accumulator<'a> {
             mask: &mask,
             ..rows
         };
-        let added = self.add_all(rows, slots);
-        (self.scratch.rows, self.scratch.row_groups) = (left, groups);
+        let added = self.kept.add(rows, slots);
+        (self.rows, self.groups) = (left, groups);
         added
+    }
+
+    fn grow(&mut self, groups: usize) {
+        match &mut self.kept {
+            Kept::Totals(totals) => totals.grow(groups),
+            Kept::Ends { best, .. } => best.resize(groups.max(best.len()), u64::MAX),
+            Kept::EndsOf { sets, .. } | Kept::Distinct(sets) => sets.grow(groups),
+            Kept::Sketches(sketches) => sketches.grow(groups),
+            Kept::Moments { sums, .. } => sums.resize(groups.max(sums.len()), Shifted::default()),
+            Kept::Matrix { key, counts, .. } => {
+                let wanted = groups * key.domain as usize;
+                counts.resize(wanted.max(counts.len()), 0);
+            }
+            Kept::Samples { groups: own, .. } => *own = groups.max(*own),
+        }
     }
 
     /// The rows without those that are null and those that the aggregate's own filter leaves out.
     /// `None`: all.
     fn left(&self, rows: BlockRows<'_>) -> Result<Option<BlockMask>> {
-        let nulls = match self.input {
-            // Null is looked up too: the expression may make a value of it.
-            Input::Lookup { .. } => None,
-            _ => rows.nulls(self.nulls),
-        };
+        let nulls = rows.nulls(self.nulls);
         if nulls.is_none() && matches!(self.filter, Filter::None) {
             return Ok(None);
         }
@@ -179,190 +317,136 @@ impl<'a> Accumulator<'a> {
         Ok((left.words != rows.mask.words).then_some(left))
     }
 
-    fn add_all(&mut self, rows: BlockRows<'_>, slots: Slots<'_>) -> Result<()> {
-        let Scratch {
-            indices, groups, ..
-        } = &mut self.scratch;
-        let totals = &mut self.totals;
-        match &self.input {
-            Input::Rows => totals.count(slots, rows.count()),
-            Input::Raw(raw) => {
-                let values = raw.values(rows.range());
-                totals.add(slots, rows.count(), rows.picked, values);
+    /// States of the groups at `used`, which have so many rows.
+    pub(super) fn finish(mut self, used: &[u32], row_counts: &[u64]) -> Result<States> {
+        self.grow(row_counts.len());
+        self.kept.finish(used, row_counts)
+    }
+}
+
+impl Kept<'_> {
+    fn add(&mut self, rows: BlockRows<'_>, slots: Slots<'_>) -> Result<()> {
+        match self {
+            Self::Totals(totals) => totals.add(rows, slots)?,
+            Self::EndsOf { sets, .. } | Self::Distinct(sets) => sets.add(rows, slots)?,
+            Self::Sketches(sketches) => sketches.add(rows, slots)?,
+            Self::Ends {
+                key,
+                best,
+                least,
+                numbers,
+            } => {
+                key.numbers_into(rows, numbers)?;
+                let null = key.null_number();
+                let least = *least;
+                slots.with(numbers, |group, number| {
+                    let own = &mut best[group];
+                    let better = *own == u64::MAX || (number < *own) == least;
+                    if better && Some(number) != null {
+                        *own = number;
+                    }
+                });
             }
-            Input::Lookup(lookup) => {
-                lookup.indices_into(self.nulls, rows, indices);
-                totals.look_up(lookup, slots, indices, groups);
+            Self::Matrix {
+                key,
+                counts,
+                numbers,
+            } => {
+                key.numbers_into(rows, numbers)?;
+                let domain = key.domain as usize;
+                slots.with(numbers, |group, number| {
+                    counts[group * domain + number as usize] += 1;
+                });
             }
-            Input::Evaluated { inputs, sources } => {
-                let (numbers, valid) = read((inputs, sources), rows, totals.state.width())?;
-                let mut slots = slots;
-                let mut picked = None;
-                let mut count = rows.count();
-                if let Some(valid) = valid {
-                    indices.clear();
-                    indices.extend(0..count as u32);
-                    slots = slots.keep(indices, groups, |at| valid[at as usize]);
-                    count = indices.len();
-                    picked = Some(indices.as_slice());
-                }
-                match &numbers {
-                    Some(values) => totals.add(slots, count, picked, values.as_raw()),
-                    None => totals.count(slots, count),
-                }
+            Self::Moments { input, sums } => {
+                input.each_double(rows, slots, |group, value| sums[group].add(value))?;
+            }
+            Self::Samples { input, values, .. } => {
+                let mut add = |group: usize, value| values.push((group as u32, value));
+                input.each_double(rows, slots, &mut add)?;
             }
         }
         Ok(())
     }
 
-    /// State columns of the groups at `used`, in the types of the partial aggregate.
-    pub(super) fn states(
-        &mut self,
-        used: &[u32],
-        row_counts: &[u64],
-        types: &[DataType],
-    ) -> Result<Vec<ArrayRef>> {
-        self.totals.states(used, row_counts, types)
+    fn finish(self, used: &[u32], row_counts: &[u64]) -> Result<States> {
+        Ok(match self {
+            Self::Totals(totals) => totals.finish(used, row_counts),
+            Self::Distinct(sets) => States::Distinct(sets.finish(used)?),
+            Self::EndsOf { sets, least } => {
+                States::Texts(sets.finish(used)?.ends(used.len(), least))
+            }
+            Self::Sketches(sketches) => States::Sketches(sketches.finish(used)),
+            Self::Ends {
+                key, best, least, ..
+            } => {
+                let numbers = used.iter().map(|group| best[*group as usize]);
+                let known: Vec<u64> = numbers.clone().filter(|n| *n != u64::MAX).collect();
+                let mut places = (0u32..).map(|place| (0, place));
+                let best = numbers.map(|number| (number != u64::MAX).then(|| places.next())?);
+                States::Texts(Texts {
+                    least,
+                    best: best.collect(),
+                    arrays: vec![key.values(&known)?],
+                })
+            }
+            Self::Moments { sums, .. } => {
+                let moments = used.iter().map(|group| sums[*group as usize].moments());
+                States::Moments(moments.collect())
+            }
+            Self::Matrix { key, counts, .. } => States::Samples(counted(&key, &counts, used)?),
+            Self::Samples { values, groups, .. } => {
+                let mut place = vec![0; groups];
+                for (at, group) in used.iter().enumerate() {
+                    place[*group as usize] = at;
+                }
+                let mut lengths = vec![0; used.len()];
+                for (group, _) in &values {
+                    lengths[place[*group as usize]] += 1;
+                }
+                let mut samples: Vec<Vec<f64>> =
+                    lengths.into_iter().map(Vec::with_capacity).collect();
+                for (group, value) in values {
+                    samples[place[group as usize]].push(value);
+                }
+                let groups = samples.into_iter().map(Sample::Plain).collect();
+                States::Samples(Samples { groups })
+            }
+        })
     }
 }
 
-impl Totals {
-    fn memory_bytes(&self) -> usize {
-        let state = match &self.state {
-            State::None => 0,
-            State::Long(values) => values.capacity() * 8,
-            State::Double(values) => values.capacity() * 8,
-        };
-        let counts = self.counts.as_ref();
-        state + counts.map_or(0, |counts| counts.capacity() * 8)
-    }
-
-    fn grow(&mut self, groups: usize) {
-        if let Some(counts) = &mut self.counts {
-            counts.resize(groups.max(counts.len()), 0);
-        }
-        match &mut self.state {
-            State::None => {}
-            State::Long(values) => values.resize(groups.max(values.len()), empty_long(self.kind)),
-            State::Double(values) => {
-                values.resize(groups.max(values.len()), empty_double(self.kind));
-            }
+/// The values of each group in ascending order, from how often each number came.
+fn counted(key: &Key<'_>, counts: &[u32], used: &[u32]) -> Result<Samples> {
+    let domain = key.domain as usize;
+    let rows = || used.iter().map(|group| *group as usize * domain);
+    let of = |from: usize| &counts[from..from + domain];
+    let mut came = vec![false; domain];
+    for from in rows() {
+        for (came, count) in came.iter_mut().zip(of(from)) {
+            *came |= *count > 0;
         }
     }
-
-    fn count(&mut self, slots: Slots<'_>, count: usize) {
-        if let Some(counts) = &mut self.counts {
-            fold::count(slots, count, counts);
-        }
-    }
-
-    fn look_up(
-        &mut self,
-        lookup: &Lookup<'_>,
-        slots: Slots<'_>,
-        indices: &mut Vec<u32>,
-        groups: &mut Vec<u32>,
-    ) {
-        if let (State::Long(sums), Some(counts)) = (&mut self.state, &mut self.counts)
-            && let Some((base, table)) = &lookup.counted
-            && fold::counts_with_sums(sums.len())
-        {
-            return fold::sum_and_count(slots, indices, (*base, table), sums, counts);
-        }
-        let slots = match lookup.may_be_null {
-            true => slots.keep(indices, groups, |index| lookup.valid[index as usize]),
-            false => slots,
-        };
-        let values = lookup.values.as_raw();
-        self.add(slots, indices.len(), Some(indices), values);
-    }
-
-    /// `picked` leads to the `count` values.
-    fn add(
-        &mut self,
-        slots: Slots<'_>,
-        count: usize,
-        picked: Option<&[u32]>,
-        values: RawValues<'_>,
-    ) {
-        self.count(slots, count);
-        let rows = picked;
-        let kind = self.kind;
-        match &mut self.state {
-            State::None => {}
-            State::Long(state) => match values {
-                RawValues::U8 { base, values } => {
-                    join_long(kind, slots, count, rows, state, values, |v| {
-                        base + i64::from(v)
-                    });
-                }
-                RawValues::U16 { base, values } => {
-                    join_long(kind, slots, count, rows, state, values, |v| {
-                        base + i64::from(v)
-                    });
-                }
-                RawValues::U32 { base, values } => {
-                    let of = |v: u32| base.wrapping_add(i64::from(v));
-                    join_long(kind, slots, count, rows, state, values, of);
-                }
-                RawValues::I32(values) => {
-                    join_long(kind, slots, count, rows, state, values, i64::from);
-                }
-                RawValues::I64(values) => {
-                    join_long(kind, slots, count, rows, state, values, |v| v);
-                }
-                other => {
-                    let values = longs(other, None);
-                    join_long(kind, slots, count, rows, state, &values, |v| v);
-                }
-            },
-            State::Double(state) => match values {
-                RawValues::F64(values) => {
-                    join_double(kind, slots, count, rows, state, values, |v| v);
-                }
-                RawValues::F32(values) => {
-                    join_double(kind, slots, count, rows, state, values, f64::from);
-                }
-                other => {
-                    let values = longs(other, None);
-                    join_double(kind, slots, count, rows, state, &values, |v| v as f64);
-                }
-            },
-        }
-    }
-
-    fn states(
-        &mut self,
-        used: &[u32],
-        row_counts: &[u64],
-        types: &[DataType],
-    ) -> Result<Vec<ArrayRef>> {
-        self.grow(row_counts.len());
-        let counts = self.counts.as_deref().unwrap_or(row_counts);
-        let counts = || used.iter().map(|group| counts[*group as usize]);
-        let values: ArrayRef = match &self.state {
-            State::None => Arc::new(Int64Array::from_iter_values(counts().map(|n| n as i64))),
-            State::Long(values) => {
-                let values = used.iter().map(|group| values[*group as usize]);
-                let seen = counts()
-                    .zip(values)
-                    .map(|(n, value)| (n > 0).then_some(value));
-                Arc::new(seen.collect::<Int64Array>())
-            }
-            State::Double(values) => {
-                let values = used.iter().map(|group| values[*group as usize]);
-                let seen = counts()
-                    .zip(values)
-                    .map(|(n, value)| (n > 0).then_some(value));
-                Arc::new(seen.collect::<Float64Array>())
-            }
-        };
-        if self.kind == Kind::Avg {
-            // Without values the count is null like the sum: 0 would make their quotient NaN.
-            let counts = counts().map(|n| (n > 0).then_some(n));
-            let counts: ArrayRef = Arc::new(counts.collect::<UInt64Array>());
-            return Ok(vec![cast(&counts, &types[0])?, cast(&values, &types[1])?]);
-        }
-        Ok(vec![cast(&values, &types[0])?])
-    }
+    let numbers: Vec<u64> = (0u64..)
+        .zip(came)
+        .filter(|(_, came)| *came)
+        .map(|(n, _)| n)
+        .collect();
+    let values = cast(&key.values(&numbers)?, &DataType::Float64)?;
+    let values = values.as_primitive::<Float64Type>();
+    let mut order: Vec<(f64, usize)> = (0..numbers.len())
+        .filter(|at| values.is_valid(*at))
+        .map(|at| (values.value(at), numbers[at] as usize))
+        .collect();
+    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let groups = rows().map(|from| {
+        let counts = of(from);
+        let each = order
+            .iter()
+            .map(|(value, number)| (*value, u64::from(counts[*number])));
+        Sample::Counted(each.filter(|(_, count)| *count > 0).collect())
+    });
+    Ok(Samples {
+        groups: groups.collect(),
+    })
 }

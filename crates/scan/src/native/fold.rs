@@ -5,7 +5,7 @@
 
 use segment::BLOCK_ROWS;
 
-use super::plan::Kind;
+use super::states::Join;
 
 /// Groups up to this many are updated in lanes.
 const LANED_GROUPS_MAX: usize = 64;
@@ -38,7 +38,27 @@ impl<'a> RowGroups<'a> {
     }
 }
 
-impl Slots<'_> {
+impl<'a> Slots<'a> {
+    /// The slot of each value; `None`: all have the first.
+    pub(super) fn groups(self) -> Option<&'a [u32]> {
+        match self {
+            Self::One => None,
+            Self::Each(RowGroups { groups, .. }) => Some(groups),
+        }
+    }
+
+    /// Calls `each` with the slot of each value.
+    #[inline(always)]
+    pub(super) fn with<T: Copy>(self, values: &[T], mut each: impl FnMut(usize, T)) {
+        match self {
+            Self::One => values.iter().for_each(|value| each(0, *value)),
+            Self::Each(RowGroups { groups, .. }) => {
+                let pairs = groups.iter().zip(values);
+                pairs.for_each(|(group, value)| each(*group as usize, *value));
+            }
+        }
+    }
+
     /// Leaves out of `indices`, one for each value, those that are not to be kept. The slots of
     /// the others are made in `kept`.
     pub(super) fn keep<'k>(
@@ -187,94 +207,105 @@ pub(super) fn sum_and_count(
     }
 }
 
-pub(super) const fn empty_long(kind: Kind) -> i64 {
-    match kind {
-        Kind::Min => i64::MAX,
-        Kind::Max => i64::MIN,
-        Kind::Count | Kind::Sum | Kind::Avg => 0,
+impl Join {
+    pub(super) const fn empty_long(self) -> i64 {
+        match self {
+            Self::Least => i64::MAX,
+            Self::Greatest => i64::MIN,
+            Self::Add => 0,
+        }
+    }
+
+    /// The ends of the total order: NaN is greater than every number.
+    pub(super) const fn empty_double(self) -> f64 {
+        match self {
+            Self::Least => f64::from_bits(0x7fff_ffff_ffff_ffff),
+            Self::Greatest => f64::from_bits(0xffff_ffff_ffff_ffff),
+            Self::Add => 0.0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn long(self, a: i64, b: i64) -> i64 {
+        match self {
+            Self::Least => a.min(b),
+            Self::Greatest => a.max(b),
+            Self::Add => a.wrapping_add(b),
+        }
+    }
+
+    #[inline]
+    pub(super) fn double(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Least => lesser(a, b),
+            Self::Greatest => greater(a, b),
+            Self::Add => a + b,
+        }
     }
 }
 
-/// The ends of the total order: NaN is greater than every number.
-pub(super) const fn empty_double(kind: Kind) -> f64 {
-    match kind {
-        Kind::Min => f64::from_bits(0x7fff_ffff_ffff_ffff),
-        Kind::Max => f64::from_bits(0xffff_ffff_ffff_ffff),
-        Kind::Count | Kind::Sum | Kind::Avg => 0.0,
-    }
+#[inline(always)]
+fn lesser(a: f64, b: f64) -> f64 {
+    if b.total_cmp(&a).is_lt() { b } else { a }
+}
+
+#[inline(always)]
+fn greater(a: f64, b: f64) -> f64 {
+    if b.total_cmp(&a).is_gt() { b } else { a }
+}
+
+/// Values of a block and which of them are meant; `None` = all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Picked<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) rows: Option<&'a [u32]>,
 }
 
 pub(super) fn join_long<T: Copy>(
-    kind: Kind,
+    how: Join,
     slots: Slots<'_>,
-    count: usize,
-    rows: Option<&[u32]>,
+    picked: Picked<'_, T>,
     state: &mut [i64],
-    values: &[T],
     of: impl Fn(T) -> i64 + Copy,
 ) {
-    let empty = empty_long(kind);
-    macro_rules! with {
-        ($join:expr) => {
-            match rows {
-                None => {
-                    let values = &values[..count];
-                    fold(slots, count, state, empty, |at| of(values[at]), $join);
-                }
-                Some(rows) => {
-                    fold(
-                        slots,
-                        count,
-                        state,
-                        empty,
-                        |at| of(values[rows[at] as usize]),
-                        $join,
-                    );
-                }
-            }
-        };
-    }
-    match kind {
-        Kind::Min => with!(|a: i64, b: i64| a.min(b)),
-        Kind::Max => with!(|a: i64, b: i64| a.max(b)),
-        Kind::Count | Kind::Sum | Kind::Avg => with!(|a: i64, b: i64| a.wrapping_add(b)),
+    let empty = how.empty_long();
+    match how {
+        Join::Least => join_picked(slots, picked, state, empty, of, i64::min),
+        Join::Greatest => join_picked(slots, picked, state, empty, of, i64::max),
+        Join::Add => join_picked(slots, picked, state, empty, of, i64::wrapping_add),
     }
 }
 
 pub(super) fn join_double<T: Copy>(
-    kind: Kind,
+    how: Join,
     slots: Slots<'_>,
-    count: usize,
-    rows: Option<&[u32]>,
+    picked: Picked<'_, T>,
     state: &mut [f64],
-    values: &[T],
     of: impl Fn(T) -> f64 + Copy,
 ) {
-    let empty = empty_double(kind);
-    macro_rules! with {
-        ($join:expr) => {
-            match rows {
-                None => {
-                    let values = &values[..count];
-                    fold(slots, count, state, empty, |at| of(values[at]), $join);
-                }
-                Some(rows) => {
-                    fold(
-                        slots,
-                        count,
-                        state,
-                        empty,
-                        |at| of(values[rows[at] as usize]),
-                        $join,
-                    );
-                }
-            }
-        };
+    let empty = how.empty_double();
+    match how {
+        Join::Least => join_picked(slots, picked, state, empty, of, lesser),
+        Join::Greatest => join_picked(slots, picked, state, empty, of, greater),
+        Join::Add => join_picked(slots, picked, state, empty, of, |a, b| a + b),
     }
-    match kind {
-        Kind::Min => with!(|a: f64, b: f64| if b.total_cmp(&a).is_lt() { b } else { a }),
-        Kind::Max => with!(|a: f64, b: f64| if b.total_cmp(&a).is_gt() { b } else { a }),
-        Kind::Count | Kind::Sum | Kind::Avg => with!(|a: f64, b: f64| a + b),
+}
+
+#[inline(always)]
+fn join_picked<T: Copy, S: Copy>(
+    slots: Slots<'_>,
+    Picked { values, rows }: Picked<'_, T>,
+    state: &mut [S],
+    empty: S,
+    of: impl Fn(T) -> S + Copy,
+    join: impl Fn(S, S) -> S + Copy,
+) {
+    match rows {
+        None => fold(slots, values.len(), state, empty, |at| of(values[at]), join),
+        Some(rows) => {
+            let value = |at: usize| of(values[rows[at] as usize]);
+            fold(slots, rows.len(), state, empty, value, join);
+        }
     }
 }
 

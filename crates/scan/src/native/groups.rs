@@ -2,15 +2,17 @@
 
 use arrow::array::ArrayRef;
 use datafusion::common::Result;
-use hashbrown::HashMap;
 
 use super::fold::RowGroups;
 use super::keys::Key;
 use super::number::BlockRows;
 use super::rows::RowNumbers;
+use super::table::Numbers;
 
 /// Groups that are indexed directly.
 const DENSE_MAX: u64 = 1 << 16;
+/// Also these, where enough rows may match.
+const SPACIOUS_MAX: u64 = 1 << 22;
 
 #[derive(Debug)]
 pub(super) struct Groups<'a> {
@@ -22,26 +24,30 @@ pub(super) struct Groups<'a> {
 enum Index {
     /// The joined number of the keys is the group.
     Dense(usize),
+    /// The only key numbers its values as they appear: that number is the group.
+    Seen,
     /// Groups in the order in which their joined number appeared.
-    Hashed {
-        groups: HashMap<u64, u32, foldhash::fast::FixedState>,
-        numbers: Vec<u64>,
-        scratch: Vec<u64>,
-    },
+    Hashed { seen: Numbers, scratch: Vec<u64> },
     /// The joined number could be greater than 64 bits: groups are numbered by the keys' numbers.
     Wide { rows: RowNumbers, scratch: Vec<u64> },
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn new(keys: Vec<Key<'a>>) -> Result<Self> {
+    /// No more than `rows` rows come.
+    pub(super) fn new(keys: Vec<Key<'a>>, rows: u64) -> Result<Self> {
         let product = keys
             .iter()
             .try_fold(1u64, |product, key| product.checked_mul(key.domain));
+        let is_known = keys.iter().all(Key::is_known);
+        let dense_max = match rows >= SPACIOUS_MAX / 8 {
+            true => SPACIOUS_MAX,
+            false => DENSE_MAX.max(rows * 8),
+        };
         let index = match product {
-            Some(product) if product <= DENSE_MAX => Index::Dense(product as usize),
+            Some(product) if is_known && product <= dense_max => Index::Dense(product as usize),
+            _ if keys.len() == 1 && !is_known => Index::Seen,
             Some(_) => Index::Hashed {
-                groups: HashMap::default(),
-                numbers: Vec::new(),
+                seen: Numbers::default(),
                 scratch: Vec::new(),
             },
             None => {
@@ -55,6 +61,14 @@ impl<'a> Groups<'a> {
         Ok(Self { keys, index })
     }
 
+    /// Goes on with the groups of another segment, if their numbers mean the same.
+    pub(super) fn resume(&mut self, other: &mut Groups<'_>) -> bool {
+        match (&self.index, &other.index) {
+            (Index::Seen, Index::Seen) => self.keys[0].resume(&mut other.keys[0]),
+            _ => false,
+        }
+    }
+
     pub(super) fn keys(&self) -> &[Key<'a>] {
         &self.keys
     }
@@ -63,15 +77,24 @@ impl<'a> Groups<'a> {
     pub(super) fn count(&self) -> usize {
         match &self.index {
             Index::Dense(groups) => *groups,
-            Index::Hashed { numbers, .. } => numbers.len(),
+            Index::Seen => self.keys[0].seen().unwrap_or(0),
+            Index::Hashed { seen, .. } => seen.values.len(),
             Index::Wide { rows, .. } => rows.count(),
+        }
+    }
+
+    /// All that there could be, where it is known.
+    pub(super) fn known(&self) -> Option<usize> {
+        match &self.index {
+            Index::Dense(groups) => Some(*groups),
+            _ => None,
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         let own = match &self.index {
-            Index::Dense(_) => 0,
-            Index::Hashed { numbers, .. } => numbers.capacity() * 32,
+            Index::Dense(_) | Index::Seen => 0,
+            Index::Hashed { seen, .. } => seen.memory_bytes(),
             Index::Wide { rows, .. } => rows.memory_bytes(),
         };
         own + self.keys.iter().map(Key::memory_bytes).sum::<usize>()
@@ -86,28 +109,21 @@ impl<'a> Groups<'a> {
         assigned.clear();
         let count = rows.count();
         match &mut self.index {
-            Index::Dense(_) => {
+            Index::Dense(_) | Index::Seen => {
                 assigned.resize(count, 0);
                 for key in &mut self.keys {
                     key.join_numbers(rows, assigned)?;
                 }
             }
-            Index::Hashed {
-                groups,
-                numbers,
-                scratch,
-            } => {
+            Index::Hashed { seen, scratch } => {
                 scratch.clear();
                 scratch.resize(count, 0);
                 for key in &mut self.keys {
                     key.join_numbers(rows, scratch)?;
                 }
-                assigned.extend(scratch.iter().map(|number| {
-                    *groups.entry(*number).or_insert_with(|| {
-                        numbers.push(*number);
-                        (numbers.len() - 1) as u32
-                    })
-                }));
+                let joined: Vec<i64> = scratch.iter().map(|number| *number as i64).collect();
+                assigned.resize(count, 0);
+                seen.number(&joined, |at, group| assigned[at] = group);
             }
             Index::Wide {
                 rows: seen,
@@ -131,8 +147,14 @@ impl<'a> Groups<'a> {
     pub(super) fn values(&self, used: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut joined: Vec<u64> = match &self.index {
             Index::Dense(_) => used.iter().map(|group| u64::from(*group)).collect(),
-            Index::Hashed { numbers, .. } => {
-                used.iter().map(|group| numbers[*group as usize]).collect()
+            // Numbers of several segments together may be past the domain.
+            Index::Seen => {
+                let numbers: Vec<u64> = used.iter().map(|group| u64::from(*group)).collect();
+                return Ok(vec![self.keys[0].values(&numbers)?]);
+            }
+            Index::Hashed { seen, .. } => {
+                let number = |group: &u32| seen.values[*group as usize] as u64;
+                used.iter().map(number).collect()
             }
             Index::Wide { rows, .. } => {
                 use arrow::array::AsArray;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
 use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::expressions::Column;
 use segment::view::{Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values};
 
-use super::fold::Counted;
+use super::fold::{Counted, Slots};
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
-use crate::columns::{Source, Stored, batch};
+use crate::columns::{Source, Stored, batch, longs};
 use crate::predicate::Inputs;
 
 /// A run of plain values.
@@ -38,6 +38,7 @@ pub(super) enum Input<'a> {
 #[derive(Debug)]
 pub(super) struct Lookup<'a> {
     codes: DictionaryColumn<'a>,
+    nulls: Option<Nulls<'a>>,
     pub(super) values: Numbers,
     pub(super) valid: Vec<bool>,
     /// Some row may have no value.
@@ -95,6 +96,7 @@ impl<'a> Input<'a> {
                 };
                 let lookup = Lookup {
                     codes,
+                    nulls,
                     values,
                     may_be_null: !valid[..count - usize::from(nulls.is_none())]
                         .iter()
@@ -102,7 +104,7 @@ impl<'a> Input<'a> {
                     valid,
                     counted,
                 };
-                Ok((Self::Lookup(lookup), nulls))
+                Ok((Self::Lookup(lookup), None))
             }
         }
     }
@@ -110,14 +112,9 @@ impl<'a> Input<'a> {
 
 impl Lookup<'_> {
     /// Where each row's value is.
-    pub(super) fn indices_into(
-        &self,
-        nulls: Option<Nulls<'_>>,
-        rows: BlockRows<'_>,
-        indices: &mut Vec<u32>,
-    ) {
+    pub(super) fn indices_into(&self, rows: BlockRows<'_>, indices: &mut Vec<u32>) {
         let null_at = self.codes.cardinality();
-        match (self.codes.codes(rows.range()), rows.nulls(nulls)) {
+        match (self.codes.codes(rows.range()), rows.nulls(self.nulls)) {
             (Codes::U8(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
             (Codes::U16(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
             (Codes::U32(codes), None) => rows.each_into(indices, |row| codes[row as usize]),
@@ -139,6 +136,61 @@ impl Lookup<'_> {
                 }
             }
         }
+    }
+}
+
+impl Input<'_> {
+    /// Calls `each` with the slot and the value of each row that has one.
+    pub(super) fn each_double(
+        &self,
+        rows: BlockRows<'_>,
+        slots: Slots<'_>,
+        mut each: impl FnMut(usize, f64),
+    ) -> Result<()> {
+        match self {
+            Self::Rows => {}
+            Self::Raw(raw) => {
+                let values = doubles(raw.values(rows.range()), rows.picked);
+                slots.with(&values, each);
+            }
+            Self::Lookup(lookup) => {
+                let mut indices = Vec::with_capacity(rows.count());
+                lookup.indices_into(rows, &mut indices);
+                let Numbers::Double(values) = &lookup.values else {
+                    return internal_err!("a sum of squares of whole numbers");
+                };
+                slots.with(&indices, |slot, index| {
+                    if lookup.valid[index as usize] {
+                        each(slot, values[index as usize]);
+                    }
+                });
+            }
+            Self::Evaluated { inputs, sources } => {
+                let (values, valid) = read((inputs, sources), rows, Some(Width::Double))?;
+                let Some(Numbers::Double(values)) = values else {
+                    return internal_err!("an expression without values");
+                };
+                let at: Vec<u32> = (0..values.len() as u32).collect();
+                slots.with(&at, |slot, at| {
+                    if valid.as_ref().is_none_or(|valid| valid[at as usize]) {
+                        each(slot, values[at as usize]);
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn doubles(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<f64> {
+    let pick = |values: &[f64]| match rows {
+        None => values.to_vec(),
+        Some(rows) => rows.iter().map(|row| values[*row as usize]).collect(),
+    };
+    match values {
+        RawValues::F64(values) => pick(values),
+        RawValues::F32(values) => pick(&values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>()),
+        whole => longs(whole, rows).into_iter().map(|v| v as f64).collect(),
     }
 }
 
@@ -197,6 +249,7 @@ fn numbers(values: &ArrayRef, width: Width) -> Result<Numbers> {
             let longs = cast(values, &DataType::Int64)?;
             Numbers::Long(longs.as_primitive::<Int64Type>().values().to_vec())
         }
+        Width::Own => return internal_err!("numbers of text"),
         Width::Double => {
             let doubles = cast(values, &DataType::Float64)?;
             Numbers::Double(doubles.as_primitive::<Float64Type>().values().to_vec())

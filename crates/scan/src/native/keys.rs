@@ -21,8 +21,9 @@ use segment::view::{
 };
 use segment::{BLOCK_ROWS, SegmentView};
 
-use super::number::{BlockRows, Number, Seen, bits_of, join, join_each, join_or_null, of_bits};
+use super::number::{BlockRows, Number, bits_of, join, join_each, join_or_null, of_bits};
 use super::rows::RowNumbers;
+use super::table::Numbers;
 use crate::columns::{Source, Stored, batch, longs};
 use crate::predicate::{Inputs, constants};
 
@@ -34,7 +35,7 @@ const HOUR_MS: i64 = 3_600_000;
 pub(super) struct Key<'a> {
     inputs: Inputs,
     kind: Kind<'a>,
-    /// Numbers are below it. With `nulls` the last one is null.
+    /// Numbers are below it.
     pub(super) domain: u64,
     nulls: Option<Nulls<'a>>,
 }
@@ -54,7 +55,7 @@ enum Kind<'a> {
     Seen {
         values: RawColumn<'a>,
         unit: i64,
-        seen: Seen,
+        seen: Numbers,
     },
     /// The number is the order of appearance of the expression's value.
     Evaluated {
@@ -93,7 +94,10 @@ impl<'a> Key<'a> {
                 Values::Raw(values) => numeric(&inputs, &column, values, view.row_count()),
                 Values::Multi(_) | Values::Bytes(_) => None,
             };
-            if let Some((kind, domain)) = kind {
+            if let Some((mut kind, domain)) = kind {
+                if let (Kind::Seen { seen, .. }, Some(_)) = (&mut kind, nulls) {
+                    seen.reserve_one();
+                }
                 let domain = (domain + u64::from(nulls.is_some())).max(1);
                 return Ok(Self {
                     inputs,
@@ -127,9 +131,90 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// This key's number of each row.
+    pub(super) fn numbers_into(
+        &mut self,
+        rows: BlockRows<'_>,
+        numbers: &mut Vec<u64>,
+    ) -> Result<()> {
+        numbers.clear();
+        numbers.resize(rows.count(), 0);
+        self.join_numbers(rows, numbers)
+    }
+
+    /// Goes on with the numbers that another segment's key has given, if they mean the same.
+    pub(super) fn resume(&mut self, other: &mut Key<'_>) -> bool {
+        let has_null = other.nulls.is_some();
+        match (&mut self.kind, &mut other.kind) {
+            (
+                Kind::Seen { seen, unit, .. },
+                Kind::Seen {
+                    seen: known,
+                    unit: of,
+                    ..
+                },
+            ) if unit == of && self.nulls.is_some() == has_null => {
+                *seen = std::mem::take(known);
+                self.domain = self.domain.max(other.domain);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A plain column of whole numbers that are not numbered beforehand.
+    pub(super) fn raw(&self) -> Option<(RawColumn<'a>, Option<Nulls<'a>>)> {
+        match &self.kind {
+            Kind::Seen { values, .. } if is_column(&self.inputs) && !self.is_float() => {
+                Some((*values, self.nulls))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_float(&self) -> bool {
+        self.input_type().is_floating()
+    }
+
+    /// The number of null, if a row may have it.
+    pub(super) fn null_number(&self) -> Option<u64> {
+        self.nulls?;
+        Some(match self.kind {
+            // Numbers are given as values appear, this one beforehand.
+            Kind::Seen { .. } => 0,
+            _ => self.domain - 1,
+        })
+    }
+
+    /// Numbers are known before the rows are looked at.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Constant(_) | Kind::Codes(_) | Kind::Direct { .. }
+        )
+    }
+
+    /// Numbers ascend with the values.
+    pub(super) fn is_ordered(&self) -> bool {
+        match &self.kind {
+            Kind::Codes(dictionary) => dictionary.is_ordered() && is_column(&self.inputs),
+            Kind::Direct { .. } => is_column(&self.inputs),
+            _ => false,
+        }
+    }
+
+    /// Numbers so far, where they are given as values appear.
+    pub(super) fn seen(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Seen { seen, .. } => Some(seen.values.len()),
+            Kind::Evaluated { rows, .. } => Some(rows.count()),
+            _ => None,
+        }
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.kind {
-            Kind::Seen { seen, .. } => seen.values.capacity() * 28,
+            Kind::Seen { seen, .. } => seen.memory_bytes(),
             Kind::Evaluated { rows, .. } => rows.memory_bytes(),
             _ => 0,
         }
@@ -173,11 +258,26 @@ impl<'a> Key<'a> {
                 });
             }
             Kind::Seen { values, unit, seen } => {
-                let values = bits_of(values.values(range), rows.picked);
-                join_each(groups, domain, |at| match null(at) {
-                    true => domain - 1,
-                    false => seen.number(values[at].div_euclid(*unit)),
-                });
+                let mut values = bits_of(values.values(range), rows.picked);
+                if *unit > 1 {
+                    values.iter_mut().for_each(|v| *v = v.div_euclid(*unit));
+                }
+                match &nulls {
+                    None => seen.number(&values, |at, number| {
+                        groups[at] = groups[at].join(domain, u64::from(number));
+                    }),
+                    Some(_) => {
+                        let places = (0..values.len()).filter(|at| !null(*at));
+                        let places: Vec<usize> = places.collect();
+                        let left: Vec<i64> = places.iter().map(|at| values[*at]).collect();
+                        // What is left out has the number of null.
+                        join_each(groups, domain, |_| 0);
+                        seen.number(&left, |at, number| {
+                            let group = &mut groups[places[at]];
+                            *group = group.plus(u64::from(number));
+                        });
+                    }
+                }
             }
             Kind::Evaluated {
                 sources,
@@ -197,7 +297,7 @@ impl<'a> Key<'a> {
 
     /// The values behind numbers.
     pub(super) fn values(&self, numbers: &[u64]) -> Result<ArrayRef> {
-        let null = self.nulls.is_some().then(|| self.domain - 1);
+        let null = self.null_number();
         let not_null = |number: &u64| (Some(*number) != null).then_some(*number);
         let stored: ArrayRef = match &self.kind {
             Kind::Constant(one) => {
@@ -244,7 +344,7 @@ impl<'a> Key<'a> {
         evaluated(&self.inputs, vec![stored], numbers.len())
     }
 
-    fn input_type(&self) -> DataType {
+    pub(super) fn input_type(&self) -> DataType {
         self.inputs.schema.field(0).data_type().clone()
     }
 }
@@ -319,7 +419,7 @@ fn numeric<'a>(
     let kind = Kind::Seen {
         values,
         unit,
-        seen: Seen::default(),
+        seen: Numbers::default(),
     };
     (is_column(inputs) || unit > 1).then_some((kind, u64::from(rows)))
 }

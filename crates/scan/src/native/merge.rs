@@ -1,96 +1,174 @@
-//! States of several segments become one batch: groups with equal keys are joined.
+//! The groups of several segments become one: groups with equal keys are joined.
+//!
+//! With many groups each thread joins those whose hash falls into its piece.
 
-use std::sync::Arc;
+use datafusion::common::{DataFusionError, Result};
+use hashbrown::HashTable;
+use runtime::compute::Turn;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, UInt32Array,
-};
-use arrow::compute::{concat_batches, take};
-use arrow::datatypes::{
-    ArrowNativeTypeOp, DataType, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef,
-    TimestampMillisecondType, UInt64Type,
-};
-use datafusion::common::{Result, internal_err};
+use super::distinct;
+use super::exec::NativeAggregateExec;
+use super::grouped::{Grouped, Piece};
+use super::plan::Kind;
+use super::states::States;
+use super::worker::Part;
 
-use super::plan::{Aggregate, Kind};
-use super::rows::RowNumbers;
-use crate::columns::batch;
+/// So few groups are joined sooner than another thread would begin.
+const JOINED_ALONE_MAX: usize = 20_000;
+/// Pieces for each worker, so that they end together.
+const PIECES_PER_WORKER: usize = 4;
 
-/// The first `keys` columns are keys, then come the states of `aggregates`.
+/// Where the groups of each part went: none, or its number in the piece.
+type Places = Vec<Vec<(u32, u32)>>;
+
 pub(super) fn merge(
-    schema: &SchemaRef,
-    keys: usize,
-    aggregates: &[Aggregate],
-    batches: &[RecordBatch],
-) -> Result<RecordBatch> {
-    let all = concat_batches(schema, batches)?;
-    let rows = all.num_rows();
-    let (groups, firsts) = if keys == 0 {
-        (vec![0; rows], vec![0; usize::from(rows > 0)])
-    } else {
-        let types: Vec<DataType> = schema.fields()[..keys]
-            .iter()
-            .map(|field| field.data_type().clone())
-            .collect();
-        let groups = RowNumbers::new(&types)?.number(&all.columns()[..keys])?;
-        let mut firsts = Vec::new();
-        for (row, group) in (0u32..).zip(&groups) {
-            if *group as usize == firsts.len() {
-                firsts.push(row);
+    operator: &NativeAggregateExec,
+    turn: &mut Turn,
+    workers: usize,
+    parts: Vec<Part>,
+) -> Result<Grouped> {
+    let groups: usize = parts.iter().map(Part::groups).sum();
+    if parts.is_empty() {
+        // Without keys there is one group, also over no rows.
+        let count = usize::from(operator.keys.is_empty());
+        let piece = Piece {
+            firsts: vec![(0, 0); count],
+            states: operator.empty(count),
+        };
+        return Ok(operator.grouped_of(Vec::new(), vec![piece]));
+    }
+    let count = match groups <= JOINED_ALONE_MAX {
+        true => 1,
+        false => workers * PIECES_PER_WORKER,
+    };
+    let mut joined = in_turns(turn, workers, count, |piece| {
+        piece_of(operator, &parts, (piece, count))
+    })?;
+    join_distinct(operator, turn, workers, &parts, &mut joined)?;
+    let pieces = joined.into_iter().map(|(piece, _)| piece).collect();
+    let keys = parts.into_iter().map(|part| part.keys).collect();
+    Ok(operator.grouped_of(keys, pieces))
+}
+
+/// The results of `work` for `0..count`, in that order, from several threads.
+fn in_turns<T: Send>(
+    turn: &mut Turn,
+    workers: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    if count == 1 {
+        return Ok(vec![work(0)?]);
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let done = turn.split(workers, |_| {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if at >= count {
+                return Ok::<_, DataFusionError>(done);
+            }
+            done.push((at, work(at)?));
+        }
+    });
+    let mut all = Vec::with_capacity(count);
+    for done in done {
+        all.extend(done?);
+    }
+    all.sort_unstable_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, result)| result).collect())
+}
+
+/// The groups whose hash falls into the piece.
+fn piece_of(
+    operator: &NativeAggregateExec,
+    parts: &[Part],
+    (piece, pieces): (usize, usize),
+) -> Result<(Piece, Places)> {
+    let is_own = |hash: u64| ((hash >> 32) * pieces as u64) >> 32 == piece as u64;
+    let mut table: HashTable<(u64, u32)> = HashTable::new();
+    let mut firsts: Vec<(u32, u32)> = Vec::new();
+    let mut places = Vec::with_capacity(parts.len());
+    for (at, part) in (0u32..).zip(parts) {
+        let mut own = Vec::with_capacity(part.groups() / pieces + 1);
+        for (row, hash) in (0u32..).zip(&part.hashes) {
+            if pieces > 1 && !is_own(*hash) {
+                continue;
+            }
+            let same = |(known, group): &(u64, u32)| {
+                let (other, other_row) = firsts[*group as usize];
+                let others = &parts[other as usize].keys;
+                let mut keys = part.keys.iter().zip(others);
+                *known == *hash
+                    && keys.all(|(own, other)| own.equals(row as usize, other, other_row as usize))
+            };
+            let group = match table.find(*hash, same) {
+                Some((_, group)) => *group,
+                None => {
+                    let group = firsts.len() as u32;
+                    firsts.push((at, row));
+                    table.insert_unique(*hash, (*hash, group), |(hash, _)| *hash);
+                    group
+                }
+            };
+            own.push((row, group));
+        }
+        places.push(own);
+    }
+    let mut states = operator.empty(firsts.len());
+    for (part, places) in parts.iter().zip(&places) {
+        for (own, others) in states.iter_mut().zip(&part.states) {
+            own.join(others, places)?;
+        }
+    }
+    Ok((Piece { firsts, states }, places))
+}
+
+/// Joins sets of distinct values, which is done by value and not by group.
+fn join_distinct(
+    operator: &NativeAggregateExec,
+    turn: &mut Turn,
+    workers: usize,
+    parts: &[Part],
+    joined: &mut [(Piece, Places)],
+) -> Result<()> {
+    let aggregates = operator.aggregates.iter().enumerate();
+    let distinct = aggregates.filter(|(_, aggregate)| aggregate.kind == Kind::Distinct);
+    let distinct: Vec<usize> = distinct.map(|(at, _)| at).collect();
+    if distinct.is_empty() {
+        return Ok(());
+    }
+    let sizes: Vec<usize> = joined.iter().map(|(piece, _)| piece.firsts.len()).collect();
+    let groups: usize = sizes.iter().sum();
+    let mut groups_of: Vec<Vec<u32>> = parts.iter().map(|part| vec![0; part.groups()]).collect();
+    let mut first = 0;
+    for (piece, places) in joined.iter() {
+        for (groups_of, places) in groups_of.iter_mut().zip(places) {
+            for (row, group) in places {
+                groups_of[*row as usize] = first + group;
             }
         }
-        (groups, firsts)
-    };
-    let count = firsts.len();
-    let firsts = UInt32Array::from(firsts);
-    let mut columns = Vec::with_capacity(schema.fields().len());
-    for key in &all.columns()[..keys] {
-        columns.push(take(key, &firsts, None)?);
+        first += piece.firsts.len() as u32;
     }
-    let mut states = all.columns()[keys..].iter();
-    for aggregate in aggregates {
-        for state in states.by_ref().take(aggregate.states()) {
-            columns.push(joined(state, aggregate.kind, &groups, count)?);
-        }
-    }
-    batch(schema, columns, count)
-}
-
-fn joined(state: &ArrayRef, kind: Kind, groups: &[u32], count: usize) -> Result<ArrayRef> {
-    match state.data_type() {
-        DataType::Int32 => join::<Int32Type>(state, kind, groups, count),
-        DataType::Int64 => join::<Int64Type>(state, kind, groups, count),
-        DataType::UInt64 => join::<UInt64Type>(state, kind, groups, count),
-        DataType::Float32 => join::<Float32Type>(state, kind, groups, count),
-        DataType::Float64 => join::<Float64Type>(state, kind, groups, count),
-        DataType::Timestamp(_, None) => {
-            join::<TimestampMillisecondType>(state, kind, groups, count)
-        }
-        other => internal_err!("a state of type {other}"),
-    }
-}
-
-fn join<T: ArrowPrimitiveType>(
-    state: &ArrayRef,
-    kind: Kind,
-    groups: &[u32],
-    count: usize,
-) -> Result<ArrayRef> {
-    let state = state.as_primitive::<T>();
-    let mut joined: Vec<Option<T::Native>> = vec![None; count];
-    for (row, group) in groups.iter().enumerate() {
-        if state.is_null(row) {
-            continue;
-        }
-        let value = state.value(row);
-        let slot = &mut joined[*group as usize];
-        *slot = Some(match (*slot, kind) {
-            (None, _) => value,
-            (Some(own), Kind::Min) if value.is_lt(own) => value,
-            (Some(own), Kind::Max) if value.is_gt(own) => value,
-            (Some(own), Kind::Min | Kind::Max) => own,
-            (Some(own), Kind::Count | Kind::Sum | Kind::Avg) => own.add_wrapping(value),
+    for at in distinct {
+        let sets = parts.iter().filter_map(|part| match &part.states[at] {
+            States::Distinct(sets) => Some(sets),
+            _ => None,
         });
+        let sets: Vec<_> = sets.collect();
+        let members: usize = sets.iter().map(|sets| sets.members()).sum();
+        let shares = match members <= JOINED_ALONE_MAX {
+            true => 1,
+            false => workers * PIECES_PER_WORKER,
+        };
+        let output = operator.output();
+        let found = in_turns(turn, workers, shares, |share| {
+            distinct::join_share(&sets, &groups_of, groups, (share, shares), output)
+        })?;
+        let pieces = distinct::joined(&sets, found, &sizes, output)?;
+        for ((piece, _), sets) in joined.iter_mut().zip(pieces) {
+            piece.states[at] = States::Distinct(sets);
+        }
     }
-    Ok(Arc::new(PrimitiveArray::<T>::from_iter(joined)))
+    Ok(())
 }

@@ -1,13 +1,19 @@
-//! The native aggregate: filter, group by and count, sum, min, max, avg over dictionary codes.
+//! The native aggregate: filter, group by and aggregate over dictionary codes and raw numbers.
 //!
-//! An optimizer rule replaces a partial aggregate over our scan by [`exec::NativeAggregateExec`]
-//! when every aggregate is one we know. It emits the very state columns of the partial aggregate,
-//! so that DataFusion's final aggregate merges them, here or at the broker. Anything else stays as
-//! it is.
+//! An optimizer rule replaces an aggregate over our scan by [`exec::NativeAggregateExec`] when every
+//! part of it is one we know. In the place of a partial aggregate it emits the very state columns,
+//! so that DataFusion's final aggregate merges them, here or at the broker; in the place of a whole
+//! one it emits values. Anything else stays as it is.
+//!
+//! Workers read blocks of segments: keys become small numbers ([`keys`], [`groups`]), values go into
+//! accumulators ([`accumulate`]); the groups of a segment are joined with those of others by their
+//! keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows.
 
 mod accumulate;
+mod distinct;
 mod exec;
 mod fold;
+mod grouped;
 mod groups;
 mod input;
 mod keys;
@@ -15,6 +21,13 @@ mod merge;
 mod number;
 mod plan;
 mod rows;
+mod samples;
+mod sketches;
+mod states;
+mod table;
+mod totals;
+mod values;
+mod worker;
 
 use std::sync::Arc;
 
@@ -23,7 +36,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 use crate::shared::Shared;
 
@@ -55,7 +68,12 @@ impl PhysicalOptimizerRule for NativeAggregates {
                     Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump))
                 }
                 None => {
-                    counters.update(|stats| stats.fallback_operators += 1);
+                    // Of two for the same groups, the lower one may still be replaced: it counts.
+                    let is_upper = matches!(
+                        aggregate.mode(),
+                        AggregateMode::Final | AggregateMode::FinalPartitioned
+                    );
+                    counters.update(|stats| stats.fallback_operators += u64::from(!is_upper));
                     Ok(Transformed::no(node))
                 }
             }

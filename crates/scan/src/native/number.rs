@@ -9,7 +9,6 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
-use hashbrown::HashMap;
 use segment::view::{Nulls, RawValues};
 
 use crate::columns::longs;
@@ -50,27 +49,12 @@ impl BlockRows<'_> {
     }
 }
 
-/// Values numbered in the order in which they appear.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    numbers: HashMap<i64, u32, foldhash::fast::FixedState>,
-    pub(super) values: Vec<i64>,
-}
-
-impl Seen {
-    pub(super) fn number(&mut self, value: i64) -> u64 {
-        let values = &mut self.values;
-        u64::from(*self.numbers.entry(value).or_insert_with(|| {
-            values.push(value);
-            (values.len() - 1) as u32
-        }))
-    }
-}
-
 /// Integers in which group numbers are put together.
 pub(super) trait Number: Copy {
     /// `self * domain + number`
     fn join(self, domain: u64, number: u64) -> Self;
+
+    fn plus(self, number: u64) -> Self;
 }
 
 impl Number for u32 {
@@ -78,11 +62,19 @@ impl Number for u32 {
         self.wrapping_mul(domain as Self)
             .wrapping_add(number as Self)
     }
+
+    fn plus(self, number: u64) -> Self {
+        self.wrapping_add(number as Self)
+    }
 }
 
 impl Number for u64 {
     fn join(self, domain: u64, number: u64) -> Self {
         self.wrapping_mul(domain).wrapping_add(number)
+    }
+
+    fn plus(self, number: u64) -> Self {
+        self.wrapping_add(number)
     }
 }
 
@@ -93,11 +85,11 @@ fn each<T: Copy, U>(values: &[T], picked: Option<&[u32]>, of: impl Fn(T) -> U) -
     }
 }
 
-/// Whole numbers as they are, floats by their bits.
+/// Whole numbers as they are, floats by their bits; both zeros are one.
 pub(super) fn bits_of(values: RawValues<'_>, picked: Option<&[u32]>) -> Vec<i64> {
     match values {
-        RawValues::F32(values) => each(values, picked, |v| i64::from(v.to_bits())),
-        RawValues::F64(values) => each(values, picked, |v| v.to_bits() as i64),
+        RawValues::F32(values) => each(values, picked, |v| i64::from((v + 0.0).to_bits())),
+        RawValues::F64(values) => each(values, picked, |v| (v + 0.0).to_bits() as i64),
         whole => longs(whole, picked),
     }
 }

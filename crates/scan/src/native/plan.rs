@@ -1,14 +1,16 @@
 //! Recognises the aggregates that the native operator can run.
 //!
 //! Projections between the aggregate and the scan are folded into the expressions, so that all of
-//! them are over the columns of the table.
+//! them are over the columns of the table. A final aggregate over a partial one, or a single one,
+//! is replaced as a whole: then the operator gives values, else states.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -18,13 +20,42 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use super::exec::NativeAggregateExec;
 use crate::scan_exec::ServerScanExec;
 
+/// What the operator gives out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// States, for a final aggregate elsewhere.
+    States,
+    Values,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Count,
     Sum,
     Min,
     Max,
     Avg,
+    /// Variance, of a sample or of all there are, or its root.
+    Spread {
+        sample: bool,
+        root: bool,
+    },
+    Distinct,
+    ApproxDistinct,
+    Percentile {
+        share: f64,
+        how: Percentile,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Percentile {
+    /// The mean of the two in the middle.
+    Median,
+    /// Between two values, as DataFusion weighs them.
+    Exact,
+    /// As near as a digest of so many centroids; better is allowed.
+    Digest(usize),
 }
 
 /// What the values are added up or compared as.
@@ -32,56 +63,74 @@ pub(super) enum Kind {
 pub(super) enum Width {
     Long,
     Double,
+    /// As they are: text, and all that is only told apart.
+    Own,
 }
 
 /// One aggregate; its expressions are over the columns of the table.
 #[derive(Clone, Debug)]
-pub(super) struct Aggregate {
+pub(crate) struct Aggregate {
     pub(super) kind: Kind,
     pub(super) width: Width,
     /// `None`: rows are counted.
     pub(super) argument: Option<Arc<dyn PhysicalExpr>>,
     /// `FILTER (WHERE …)`.
     pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Columns of its state.
+    pub(super) states: Vec<FieldRef>,
+    pub(super) result: DataType,
 }
 
 impl Aggregate {
-    /// State columns: avg has its count and its sum.
-    pub(super) const fn states(&self) -> usize {
-        match self.kind {
-            Kind::Avg => 2,
-            _ => 1,
-        }
-    }
-
     pub(super) fn counts_rows(&self) -> bool {
         self.kind == Kind::Count && self.argument.is_none() && self.filter.is_none()
     }
 }
 
+/// The native operator in the place of `aggregate`, if it can do all of it.
 pub(super) fn recognise(aggregate: &AggregateExec) -> Result<Option<NativeAggregateExec>> {
-    if *aggregate.mode() != AggregateMode::Partial
-        || aggregate.group_expr().has_grouping_set()
-        || aggregate.limit_options().is_some()
-    {
+    match aggregate.mode() {
+        AggregateMode::Partial => native(aggregate, aggregate, Output::States),
+        AggregateMode::Single | AggregateMode::SinglePartitioned => {
+            native(aggregate, aggregate, Output::Values)
+        }
+        AggregateMode::Final | AggregateMode::FinalPartitioned => {
+            let mut below = Arc::clone(aggregate.input());
+            while !below.is::<AggregateExec>() {
+                // Between the two there are exchanges of one server with itself.
+                let [child] = below.children()[..] else {
+                    return Ok(None);
+                };
+                if below.schema() != child.schema() {
+                    return Ok(None);
+                }
+                let child = Arc::clone(child);
+                below = child;
+            }
+            match below.downcast_ref::<AggregateExec>() {
+                Some(partial) if *partial.mode() == AggregateMode::Partial => {
+                    native(partial, aggregate, Output::Values)
+                }
+                _ => Ok(None),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+fn native(
+    aggregate: &AggregateExec,
+    last: &AggregateExec,
+    output: Output,
+) -> Result<Option<NativeAggregateExec>> {
+    // A limit only says that fewer groups would do; what needs no more has its own operator above.
+    if aggregate.group_expr().has_grouping_set() {
         return Ok(None);
     }
-    let mut below = Arc::clone(aggregate.input());
-    let mut projections = Vec::new();
-    while !below.is::<ServerScanExec>() {
-        if below.is::<ProjectionExec>() {
-            projections.push(Arc::clone(&below));
-        } else if !below.is::<CooperativeExec>() {
-            return Ok(None);
-        }
-        let children = below.children();
-        let Some(next) = children.first() else {
-            return Ok(None);
-        };
-        let next = Arc::clone(next);
-        below = next;
-    }
-    let Some(scan) = below.downcast_ref::<ServerScanExec>() else {
+    let Some((scan, projections)) = scan_below(aggregate) else {
+        return Ok(None);
+    };
+    let Some(scan) = scan.downcast_ref::<ServerScanExec>() else {
         return Ok(None);
     };
     if scan.description.fetch.is_some() {
@@ -92,33 +141,46 @@ pub(super) fn recognise(aggregate: &AggregateExec) -> Result<Option<NativeAggreg
     for (expr, _) in aggregate.group_expr().expr() {
         keys.push(over.expression(expr)?);
     }
-    let schema = aggregate.schema();
     let mut aggregates: Vec<Aggregate> = Vec::new();
-    let mut at = keys.len();
     for (function, filter) in aggregate.aggr_expr().iter().zip(aggregate.filter_expr()) {
-        if function.is_distinct() || !function.order_bys().is_empty() {
-            return Ok(None);
-        }
-        let arguments = function.expressions();
-        let [argument] = &arguments[..] else {
-            return Ok(None);
-        };
-        let name = function.fun().name();
-        let Some(mut known) = over.aggregate(name, argument, &schema, at)? else {
+        let Some(mut known) = over.aggregate(function, output)? else {
             return Ok(None);
         };
         if let Some(filter) = filter {
             known.filter = Some(over.expression(filter)?);
         }
-        at += known.states();
         aggregates.push(known);
     }
-    if schema.fields().len() != at {
+    let schema = last.schema();
+    let columns: usize = match output {
+        Output::Values => aggregates.len(),
+        Output::States => aggregates.iter().map(|a| a.states.len()).sum(),
+    };
+    if schema.fields().len() != keys.len() + columns {
         return Ok(None);
     }
-    Ok(Some(NativeAggregateExec::new(
-        scan, keys, aggregates, schema,
-    )))
+    let aggregates = Arc::new(aggregates);
+    let native = NativeAggregateExec::new(scan, keys, aggregates, output, schema);
+    Ok(Some(native))
+}
+
+/// The scan that the aggregate reads, and the projections between, from above.
+#[expect(clippy::type_complexity, reason = "two lists of the same")]
+fn scan_below(
+    aggregate: &AggregateExec,
+) -> Option<(Arc<dyn ExecutionPlan>, Vec<Arc<dyn ExecutionPlan>>)> {
+    let mut below = Arc::clone(aggregate.input());
+    let mut projections = Vec::new();
+    while !below.is::<ServerScanExec>() {
+        if below.is::<ProjectionExec>() {
+            projections.push(Arc::clone(&below));
+        } else if !below.is::<CooperativeExec>() {
+            return None;
+        }
+        let next = Arc::clone(below.children().first()?);
+        below = next;
+    }
+    Some((below, projections))
 }
 
 struct OverTable<'a> {
@@ -147,62 +209,128 @@ impl OverTable<'_> {
         })
     }
 
-    /// `None`: not an aggregate that we know. Its states begin at `at` of `states`.
+    /// `None`: not an aggregate that we know.
     fn aggregate(
         &self,
-        name: &str,
-        argument: &Arc<dyn PhysicalExpr>,
-        states: &Schema,
-        at: usize,
+        function: &AggregateFunctionExpr,
+        output: Output,
     ) -> Result<Option<Aggregate>> {
         let table = &self.scan.description.table_schema;
-        let kind = match name {
-            "count" => Kind::Count,
-            "sum" => Kind::Sum,
-            "min" => Kind::Min,
-            "max" => Kind::Max,
-            "avg" => Kind::Avg,
-            _ => return Ok(None),
+        let Some(kind) = kind_of(function) else {
+            return Ok(None);
         };
-        let argument = self.expression(argument)?;
+        let arguments = function.expressions();
+        let argument = self.expression(&arguments[0])?;
+        let mut known = Aggregate {
+            kind,
+            width: Width::Long,
+            argument: None,
+            filter: None,
+            states: function.state_fields()?,
+            result: function.field().data_type().clone(),
+        };
         let literal = argument.downcast_ref::<Literal>();
         if kind == Kind::Count && literal.is_some_and(|literal| !literal.value().is_null()) {
-            return Ok(Some(Aggregate {
-                kind,
-                width: Width::Long,
-                argument: None,
-                filter: None,
-            }));
+            return Ok(Some(known));
         }
         let argument = match kind {
-            Kind::Sum | Kind::Avg => without_widening(argument, table)?,
-            _ => argument,
+            Kind::Count | Kind::Min | Kind::Max | Kind::Distinct | Kind::ApproxDistinct => argument,
+            _ => without_widening(argument, table)?,
         };
         let own = argument.data_type(table)?;
-        let whole = matches!(own, DataType::Int32 | DataType::Int64);
-        let time = own == DataType::Timestamp(TimeUnit::Millisecond, None);
-        let state = states.field(at).data_type();
-        let width = match kind {
-            Kind::Count => Some(Width::Long),
-            Kind::Sum if *state == DataType::Int64 && whole => Some(Width::Long),
-            Kind::Sum if *state == DataType::Float64 && (whole || own.is_floating()) => {
-                Some(Width::Double)
-            }
-            Kind::Min | Kind::Max if whole || time => Some(Width::Long),
-            Kind::Min | Kind::Max if own.is_floating() => Some(Width::Double),
-            Kind::Avg if *states.field(at + 1).data_type() != DataType::Float64 => None,
-            // Sums of 32-bit numbers are exact in 64 bits; wider ones could overflow.
-            Kind::Avg if own == DataType::Int32 => Some(Width::Long),
-            Kind::Avg if whole || own.is_floating() => Some(Width::Double),
-            _ => None,
+        let Some(width) = width_of(kind, &own, &known, output) else {
+            return Ok(None);
         };
-        let half = own == DataType::Float16;
-        Ok(width.filter(|_| !half).map(|width| Aggregate {
-            kind,
-            width,
-            argument: Some(argument),
-            filter: None,
-        }))
+        known.width = width;
+        known.argument = Some(argument);
+        Ok(Some(known))
+    }
+}
+
+fn kind_of(function: &AggregateFunctionExpr) -> Option<Kind> {
+    let name = function.fun().name();
+    let arguments = function.expressions();
+    if function.is_distinct() {
+        let counts = name == "count" && arguments.len() == 1;
+        return counts.then_some(Kind::Distinct);
+    }
+    let percentile = |how| {
+        let share = match arguments.get(1)?.downcast_ref::<Literal>()?.value() {
+            ScalarValue::Float64(Some(share)) => *share,
+            _ => return None,
+        };
+        let descends = function.order_bys().first();
+        let descends = descends.is_some_and(|order| order.options.descending);
+        let share = if descends { 1.0 - share } else { share };
+        (0.0..=1.0)
+            .contains(&share)
+            .then_some(Kind::Percentile { share, how })
+    };
+    match (name, arguments.len()) {
+        ("approx_percentile_cont", 2) => {
+            return percentile(Percentile::Digest(index::sketch::DIGEST_SIZE));
+        }
+        ("approx_percentile_cont", 3) => {
+            let size = match arguments[2].downcast_ref::<Literal>()?.value() {
+                ScalarValue::Int64(Some(size)) => usize::try_from(*size).ok()?,
+                _ => return None,
+            };
+            return percentile(Percentile::Digest(size));
+        }
+        ("percentile_cont", 2) => return percentile(Percentile::Exact),
+        (_, 1) if function.order_bys().is_empty() => {}
+        _ => return None,
+    }
+    let middle = |how| Kind::Percentile { share: 0.5, how };
+    let spread = |sample, root| Kind::Spread { sample, root };
+    Some(match name {
+        "count" => Kind::Count,
+        "sum" => Kind::Sum,
+        "min" | "bool_and" => Kind::Min,
+        "max" | "bool_or" => Kind::Max,
+        "avg" => Kind::Avg,
+        "var" => spread(true, false),
+        "var_pop" => spread(false, false),
+        "stddev" => spread(true, true),
+        "stddev_pop" => spread(false, true),
+        "approx_distinct" => Kind::ApproxDistinct,
+        "median" => middle(Percentile::Median),
+        "approx_median" => middle(Percentile::Digest(index::sketch::DIGEST_SIZE)),
+        _ => return None,
+    })
+}
+
+/// How values of type `own` are kept; `None`: they cannot be.
+fn width_of(kind: Kind, own: &DataType, aggregate: &Aggregate, output: Output) -> Option<Width> {
+    let whole = matches!(own, DataType::Int32 | DataType::Int64);
+    let time = *own == DataType::Timestamp(TimeUnit::Millisecond, None);
+    let float = matches!(own, DataType::Float32 | DataType::Float64);
+    let text = matches!(own, DataType::Utf8View | DataType::BinaryView);
+    let result = &aggregate.result;
+    match kind {
+        Kind::Count => Some(Width::Long),
+        Kind::Sum if *result == DataType::Int64 && whole => Some(Width::Long),
+        Kind::Sum if *result == DataType::Float64 && (whole || float) => Some(Width::Double),
+        Kind::Min | Kind::Max if whole || time || *own == DataType::Boolean => Some(Width::Long),
+        Kind::Min | Kind::Max if float => Some(Width::Double),
+        Kind::Min | Kind::Max if text => Some(Width::Own),
+        Kind::Avg if *result != DataType::Float64 => None,
+        // Sums of 32-bit numbers are exact in 64 bits; wider ones could overflow.
+        Kind::Avg if *own == DataType::Int32 => Some(Width::Long),
+        Kind::Avg | Kind::Spread { .. } if whole || float => Some(Width::Double),
+        // Without a group there is a list of all distinct values as the state: others do that.
+        Kind::Distinct if whole || time || text || *own == DataType::Boolean => Some(Width::Own),
+        Kind::ApproxDistinct if whole || time || text => Some(Width::Own),
+        Kind::Percentile {
+            how: Percentile::Digest(_),
+            ..
+        } if whole || float => Some(Width::Double),
+        // The state is a list of all values.
+        Kind::Percentile { .. } if output == Output::States => None,
+        Kind::Percentile { .. } if *result == DataType::Float64 && (whole || float) => {
+            Some(Width::Double)
+        }
+        _ => None,
     }
 }
 

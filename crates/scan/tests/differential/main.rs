@@ -212,6 +212,15 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
             (true, true) => assert_eq!(used, (1, 0), "{sql}"),
             (true, false) => assert_eq!(used.0 + used.1, 1, "{sql}"),
         }
+        let (whole, alone) = server.ask_one(sql, &ScanOptions::default()).await;
+        assert_equal(sql, "whole", &expected, rows(&whole));
+        if question.is_aggregate {
+            let used = (alone.native_operators, alone.fallback_operators);
+            match question.is_whole_native {
+                true => assert_eq!(used, (1, 0), "whole: {sql}"),
+                false => assert_eq!(used.0 + used.1, 1, "whole: {sql}"),
+            }
+        }
         with.add(&stats);
         let (general, stats) = server.ask(sql, &general()).await;
         assert_equal(sql, "general", &expected, rows(&general));
@@ -419,4 +428,38 @@ async fn each_predicate_tells_what_answers_it() {
             .flat_map(|class| &class.steps)
             .all(|step| step.given == 0)
     );
+}
+
+/// Digests depend on how rows come together: their percentiles are near, not equal.
+#[tokio::test(flavor = "multi_thread")]
+async fn percentiles_of_digests_are_near() {
+    let near = 300.0 * 0.02;
+    for null_mode in [NullMode::Defaults, NullMode::ThreeValued] {
+        let table = Table::new(17);
+        let (oracle, server) = (table.oracle(null_mode), Server::new(&table, null_mode));
+        for share in ["0.0", "0.1", "0.5", "0.93", "1.0"] {
+            let exact = format!(
+                "SELECT carrier, percentile_cont(delay, {share}), percentile_cont(price, {share}) \
+                 FROM flights WHERE code < 600 GROUP BY carrier"
+            );
+            let wanted = rows_of(&ask(&oracle, &exact).await);
+            assert!(wanted.len() >= 8, "{wanted:?}");
+            let sql = exact.replace("percentile_cont", "approx_percentile_cont");
+            let (parts, stats) = server.ask(&sql, &ScanOptions::default()).await;
+            let (whole, alone) = server.ask_one(&sql, &ScanOptions::default()).await;
+            assert_eq!((stats.native_operators, alone.native_operators), (1, 1));
+            for found in [rows_of(&parts), rows_of(&whole)] {
+                assert_eq!(found.len(), wanted.len(), "{sql}");
+                for (row, wanted) in found.iter().zip(&wanted) {
+                    assert!(same(&row[0], &wanted[0]), "{sql}");
+                    for (cell, wanted) in row.iter().zip(wanted).skip(1) {
+                        let (Cell::Number(cell), Cell::Number(wanted)) = (cell, wanted) else {
+                            panic!("{cell:?} for {wanted:?}: {sql}");
+                        };
+                        assert!((cell - wanted).abs() <= near, "{cell} for {wanted}: {sql}");
+                    }
+                }
+            }
+        }
+    }
 }

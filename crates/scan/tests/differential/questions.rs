@@ -12,6 +12,8 @@ pub(crate) struct Question {
     pub(crate) is_ordered: bool,
     /// All of its aggregates are some that the native operator knows.
     pub(crate) is_native: bool,
+    /// It is, where one server gives the whole answer.
+    pub(crate) is_whole_native: bool,
 }
 
 const FILTERS: &[&str] = &[
@@ -184,13 +186,57 @@ const EXPRESSION_AGGREGATES: &[&str] = &[
     "max(nullif(code, 42))",
 ];
 
-/// These go to the general operators.
-const OTHER_AGGREGATES: &[&str] = &[
+const FURTHER_AGGREGATES: &[&str] = &[
     "count(DISTINCT carrier)",
+    "count(DISTINCT city)",
+    "count(DISTINCT late)",
+    "count(DISTINCT far)",
+    "count(DISTINCT \"$offset\")",
+    "count(DISTINCT delay / 10)",
+    "count(DISTINCT flag) FILTER (WHERE delay > 20)",
+    "count(DISTINCT date_trunc('day', at))",
+    "count(DISTINCT substr(city, 23))",
+    "approx_distinct(city)",
+    "approx_distinct(wide)",
+    "approx_distinct(carrier) FILTER (WHERE flag)",
+    "approx_distinct(\"$offset\")",
+    "approx_distinct(code)",
+    "approx_distinct(at)",
+    "approx_distinct(delay + code)",
     "min(carrier)",
     "max(city)",
-    "sum(amount)",
+    "min(label)",
+    "max(upper(carrier))",
+    "min(late)",
+    "max(flag)",
+    "bool_and(flag)",
+    "bool_or(flag) FILTER (WHERE delay > 100)",
+    "bool_or(delay > 180)",
     "stddev(delay)",
+    "var_pop(price)",
+    "var(coalesce(late, 7))",
+    "stddev_pop(distance)",
+    "var(delay + code)",
+];
+
+/// These need all groups on one server.
+const WHOLE_AGGREGATES: &[&str] = &[
+    "median(delay)",
+    "median(price)",
+    "median(coalesce(late, 7))",
+    "percentile_cont(code, 0.9)",
+    "percentile_cont(distance, 0.251)",
+    "percentile_cont(price, 0.5) FILTER (WHERE flag)",
+    "percentile_cont(delay + code, 0.99)",
+];
+
+/// These go to the general operators.
+const OTHER_AGGREGATES: &[&str] = &[
+    "sum(amount)",
+    "count(DISTINCT amount)",
+    "min(amount)",
+    "sum(DISTINCT delay)",
+    "corr(delay, code)",
 ];
 
 const ROWS: &[&str] = &[
@@ -269,6 +315,7 @@ impl Question {
             is_aggregate: false,
             is_ordered: true,
             is_native: true,
+            is_whole_native: true,
         }
     }
 
@@ -287,6 +334,7 @@ impl Question {
                 is_aggregate: false,
                 is_ordered: false,
                 is_native: false,
+                is_whole_native: false,
             };
         }
         let mut keys = Vec::new();
@@ -302,15 +350,18 @@ impl Question {
             }
         }
         let mut output: Vec<&str> = keys.clone();
-        let mut is_native = true;
+        let (mut is_native, mut is_whole_native) = (true, true);
         for _ in 0..1 + random.below(4) {
             let aggregate = match random.below(20) {
                 0..4 => random.pick(EXPRESSION_AGGREGATES),
                 4 => random.pick(OTHER_AGGREGATES),
+                5 => random.pick(WHOLE_AGGREGATES),
+                6..11 => random.pick(FURTHER_AGGREGATES),
                 _ => random.pick(AGGREGATES),
             };
             if !output.contains(&aggregate) {
-                is_native &= !OTHER_AGGREGATES.contains(&aggregate);
+                is_whole_native &= !OTHER_AGGREGATES.contains(&aggregate);
+                is_native &= is_whole_native && !WHOLE_AGGREGATES.contains(&aggregate);
                 output.push(aggregate);
             }
         }
@@ -329,6 +380,7 @@ impl Question {
             is_aggregate: true,
             is_ordered: false,
             is_native,
+            is_whole_native,
         }
     }
 }

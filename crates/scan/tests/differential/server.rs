@@ -11,13 +11,15 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result as DfResult};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -32,7 +34,7 @@ use segment::SegmentView;
 
 use crate::data::Table;
 
-type Plan = Arc<dyn ExecutionPlan>;
+pub(crate) type Plan = Arc<dyn ExecutionPlan>;
 
 #[derive(Debug)]
 struct Described {
@@ -101,8 +103,11 @@ impl Server {
     }
 
     pub(crate) fn with_memory(table: &Table, null_mode: NullMode, bytes: u64) -> Self {
-        let context =
-            SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        Self::with(table, null_mode, 2, bytes)
+    }
+
+    pub(crate) fn with(table: &Table, null_mode: NullMode, threads: usize, bytes: u64) -> Self {
+        let context = SessionContext::new_with_state(state());
         let provider = Described {
             spec: Arc::clone(&table.spec),
             schema: full_schema(&table.spec, null_mode),
@@ -115,10 +120,10 @@ impl Server {
         let config = EngineConfig {
             fragment_memory_bytes: bytes,
         };
-        let memory = MemoryBudget::root("test", 256 << 20);
+        let memory = MemoryBudget::root("test", bytes * 4);
         Self {
             context,
-            engine: Engine::new(config, ComputePool::new(2), memory),
+            engine: Engine::new(config, ComputePool::new(threads), memory),
             spec: Arc::clone(&table.spec),
             segments: table.segments.clone(),
             null_mode,
@@ -136,6 +141,31 @@ impl Server {
             options: options.clone(),
             cancel: CancellationToken::new(),
         }
+    }
+
+    /// Asks a server that holds all there is, so that it gives the whole answer.
+    pub(crate) async fn ask_one(
+        &self,
+        sql: &str,
+        options: &ScanOptions,
+    ) -> (Vec<RecordBatch>, ScanStats) {
+        self.run_whole(self.plan(sql).await, options).await
+    }
+
+    pub(crate) async fn plan(&self, sql: &str) -> Plan {
+        let frame = self.context.sql(sql).await.unwrap();
+        frame.create_physical_plan().await.unwrap()
+    }
+
+    pub(crate) async fn run_whole(
+        &self,
+        plan: Plan,
+        options: &ScanOptions,
+    ) -> (Vec<RecordBatch>, ScanStats) {
+        let shown = displayable(plan.as_ref()).one_line().to_string();
+        let answer = self.engine.run(self.fragment(plan, options)).await;
+        let answer = answer.unwrap_or_else(|fault| panic!("{shown}: {fault}"));
+        (answer.batches, answer.stats)
     }
 
     pub(crate) async fn ask(
@@ -199,6 +229,18 @@ impl Server {
         }
         .boxed()
     }
+}
+
+/// As the broker plans.
+fn state() -> SessionState {
+    let distinct_by_groups = "single_distinct_aggregation_to_group_by";
+    let rules = Optimizer::new().rules.into_iter();
+    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(1))
+        .with_default_features()
+        .with_optimizer_rules(rules.collect())
+        .build()
 }
 
 fn is_for_servers(plan: &Plan) -> bool {

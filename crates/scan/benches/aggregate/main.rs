@@ -1,0 +1,220 @@
+//! Aggregates over a generated table of events: milliseconds of each query, alone on its threads.
+//!
+//! `cargo bench -p scan --bench aggregate -- [rows] [part of a name]`. Segments are made once and
+//! kept in the temporary folder. Wall time is the least of several runs, beside it the CPU time of
+//! the process in the same run, which other work on the machine changes less.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a developer's tool"
+)]
+
+mod data;
+#[expect(dead_code, reason = "the tests ask in more ways")]
+#[path = "../../tests/differential/server.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use schemas::proto::{NullMode, ScanOptions};
+
+use data::Table;
+use server::Server;
+
+const QUERIES: &[(&str, &str)] = &[
+    ("q1 count", "SELECT count(*) FROM flights"),
+    (
+        "q2 count of a country",
+        "SELECT count(*) FROM flights WHERE country = 'AC'",
+    ),
+    (
+        "q3 sum by device",
+        "SELECT device, sum(revenue), count(*) FROM flights GROUP BY device",
+    ),
+    (
+        "q4 countries",
+        "SELECT country, count(*) FROM flights GROUP BY country",
+    ),
+    (
+        "q4f countries, filtered",
+        "SELECT country, count(*) FROM flights WHERE status = 200 GROUP BY country",
+    ),
+    ("q5 urls", "SELECT url, count(*) FROM flights GROUP BY url"),
+    (
+        "q5s urls, sum",
+        "SELECT url, sum(latency) FROM flights WHERE device = 'mobile' GROUP BY url",
+    ),
+    (
+        "q6 two keys",
+        "SELECT country, browser, avg(latency) FROM flights WHERE device = 'mobile' GROUP BY country, browser",
+    ),
+    (
+        "q7 few rows",
+        "SELECT browser, count(*) FROM flights WHERE country = 'AC' AND campaign = 5003 GROUP BY browser",
+    ),
+    (
+        "q8 distinct users",
+        "SELECT country, count(DISTINCT user_id) FROM flights GROUP BY country",
+    ),
+    (
+        "q8g distinct users in all",
+        "SELECT count(DISTINCT user_id) FROM flights",
+    ),
+    (
+        "q8u distinct urls",
+        "SELECT count(DISTINCT url) FROM flights",
+    ),
+    (
+        "q8a approximate",
+        "SELECT country, approx_distinct(user_id) FROM flights GROUP BY country",
+    ),
+    (
+        "q9 minutes",
+        "SELECT date_trunc('minute', at), count(*) FROM flights WHERE at >= TIMESTAMP '2025-10-09 10:00:00' AND at < TIMESTAMP '2025-10-09 11:00:00' GROUP BY 1",
+    ),
+    (
+        "q9h hours",
+        "SELECT date_trunc('hour', at), count(*), avg(latency) FROM flights GROUP BY 1",
+    ),
+    (
+        "q10 percentile",
+        "SELECT browser, percentile_cont(latency, 0.95) FROM flights GROUP BY browser",
+    ),
+    (
+        "q10a approximate",
+        "SELECT browser, approx_percentile_cont(latency, 0.95) FROM flights GROUP BY browser",
+    ),
+    (
+        "q11 users",
+        "SELECT user_id, count(*) FROM flights GROUP BY user_id",
+    ),
+    (
+        "q11s users, sum",
+        "SELECT user_id, count(*), sum(revenue) FROM flights GROUP BY user_id",
+    ),
+    (
+        "q12 like",
+        "SELECT count(*) FROM flights WHERE url LIKE '%blog%'",
+    ),
+    (
+        "q13 range",
+        "SELECT country, sum(revenue) FROM flights WHERE latency > 500 GROUP BY country",
+    ),
+    (
+        "q14 many aggregates",
+        "SELECT browser, count(*), sum(revenue), sum(latency), avg(latency), min(latency), max(latency) FROM flights GROUP BY browser",
+    ),
+    (
+        "q15 no keys",
+        "SELECT count(*), sum(revenue), avg(latency), min(at), max(at) FROM flights",
+    ),
+    (
+        "q16 case",
+        "SELECT CASE WHEN latency > 100 THEN 'slow' ELSE 'fast' END, count(*) FROM flights GROUP BY 1",
+    ),
+    (
+        "q17 text ends",
+        "SELECT device, min(url), max(url) FROM flights GROUP BY device",
+    ),
+    (
+        "q18 filters",
+        "SELECT country, count(*) FILTER (WHERE device = 'mobile'), sum(revenue) FILTER (WHERE browser = 'Edge 93') FROM flights GROUP BY country",
+    ),
+    (
+        "q19 three keys",
+        "SELECT country, device, status, count(*) FROM flights GROUP BY country, device, status",
+    ),
+    (
+        "q20 url and country",
+        "SELECT url, country, count(*) FROM flights WHERE status = 404 GROUP BY url, country",
+    ),
+    (
+        "q21 deviation",
+        "SELECT browser, stddev(revenue) FROM flights GROUP BY browser",
+    ),
+    (
+        "q22 median",
+        "SELECT device, median(revenue) FROM flights GROUP BY device",
+    ),
+    (
+        "q23 distinct rows",
+        "SELECT DISTINCT country, browser FROM flights",
+    ),
+    (
+        "q24 substring",
+        "SELECT substr(url, 1, 4), count(*) FROM flights GROUP BY 1",
+    ),
+];
+
+fn cpu() -> Duration {
+    let of = |name: &str| std::fs::read_to_string(name).unwrap();
+    let stat = of("/proc/self/stat");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().filter(|a| a != "--bench").collect();
+    let rows: usize = arguments
+        .get(1)
+        .map_or(20_000_000, |rows| rows.parse().unwrap());
+    let wanted = arguments.get(2).cloned().unwrap_or_default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sealed = Table::sealed(rows);
+    let consuming = Table::consuming(rows / 8);
+    println!(
+        "{:28} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "query", "1t ms", "1t cpu", "2t ms", "2t cpu", "cons. ms"
+    );
+    for (name, sql) in QUERIES.iter().filter(|(name, _)| name.contains(&wanted)) {
+        let mut cells = Vec::new();
+        for (table, threads, with_cpu) in [
+            (&sealed, 1, true),
+            (&sealed, 2, true),
+            (&consuming, 1, false),
+        ] {
+            let server = Server::with(table, NullMode::Defaults, threads, 4 << 30);
+            let (best, cpu) = runtime.block_on(measured(&server, sql));
+            cells.push(best);
+            if with_cpu {
+                cells.push(cpu);
+            }
+        }
+        let cells: Vec<String> = cells.iter().map(|ms| format!("{ms:>10.2}")).collect();
+        println!("{name:28} {}", cells.join(" "));
+    }
+}
+
+/// The least time, and the least CPU time over several runs, in milliseconds.
+async fn measured(server: &Server, sql: &str) -> (f64, f64) {
+    let options = ScanOptions::default();
+    let plan = server.plan(sql).await;
+    let mut best = f64::INFINITY;
+    let mut cpus = f64::INFINITY;
+    let begun = Instant::now();
+    let mut runs = 0;
+    while runs < 3 || (runs < 40 && begun.elapsed() < Duration::from_millis(1500)) {
+        let (cpu_before, start) = (cpu(), Instant::now());
+        let mut batch = 0;
+        // The clock of the CPU ticks every 10 ms.
+        while batch < 1 || (cpu() - cpu_before < Duration::from_millis(50) && batch < 50) {
+            let one = Instant::now();
+            let (_, stats) = server.run_whole(Arc::clone(&plan), &options).await;
+            assert!(stats.native_operators > 0, "not native: {sql}");
+            best = best.min(one.elapsed().as_secs_f64() * 1e3);
+            batch += 1;
+        }
+        let _ = start;
+        cpus = cpus.min((cpu() - cpu_before).as_secs_f64() * 1e3 / f64::from(batch));
+        runs += batch;
+    }
+    (best, cpus)
+}

@@ -1,0 +1,237 @@
+//! Values of each group, kept for percentiles: all of them, or each once with how often it came.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Float64Builder, ListBuilder, UInt64Array};
+use arrow::datatypes::{DataType, Field};
+use datafusion::common::Result;
+use index::sketch::{DIGEST_SIZE, TDigest};
+
+use super::plan::{Kind, Percentile};
+use super::states::each;
+
+/// DataFusion weighs the two values around a percentile in so many steps.
+const STEPS: f64 = 1_000_000.0;
+
+#[derive(Clone, Debug)]
+pub(super) enum Sample {
+    /// In the order of the rows.
+    Plain(Vec<f64>),
+    /// Ascending, each with how often it came.
+    Counted(Vec<(f64, u64)>),
+}
+
+#[derive(Debug)]
+pub(super) struct Samples {
+    pub(super) groups: Vec<Sample>,
+}
+
+impl Samples {
+    pub(super) fn empty(groups: usize) -> Self {
+        Self {
+            groups: vec![Sample::Plain(Vec::new()); groups],
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        let each = self.groups.iter().map(|sample| match sample {
+            Sample::Plain(values) => values.capacity() * 8,
+            Sample::Counted(values) => values.capacity() * 16,
+        });
+        each.sum::<usize>() + self.groups.capacity() * size_of::<Sample>()
+    }
+
+    pub(super) fn join(&mut self, others: &Self, rows: &[(u32, u32)]) {
+        for (row, group) in rows {
+            self.groups[*group as usize].join(&others.groups[*row as usize]);
+        }
+    }
+
+    pub(super) fn values(&self, kind: Kind, groups: Option<&[u32]>) -> ArrayRef {
+        let Kind::Percentile { share, how } = kind else {
+            return Arc::new(Float64Array::new_null(0));
+        };
+        let values =
+            each(self.groups.len(), groups).map(|at| self.groups[at].percentile(share, how));
+        Arc::new(values.collect::<Float64Array>())
+    }
+
+    /// The states of digests.
+    pub(super) fn states(&self, kind: Kind, groups: Option<&[u32]>) -> Result<Vec<ArrayRef>> {
+        let size = match kind {
+            Kind::Percentile {
+                how: Percentile::Digest(size),
+                ..
+            } => size,
+            _ => DIGEST_SIZE,
+        };
+        let digests: Vec<TDigest> = each(self.groups.len(), groups)
+            .map(|at| self.groups[at].digest(size))
+            .collect();
+        let number = |of: fn(&TDigest) -> f64| {
+            Arc::new(Float64Array::from_iter_values(digests.iter().map(of))) as ArrayRef
+        };
+        let item = Field::new_list_field(DataType::Float64, true);
+        let mut centroids = ListBuilder::new(Float64Builder::new()).with_field(item);
+        for digest in &digests {
+            for centroid in digest.centroids() {
+                centroids.values().append_value(centroid.mean);
+                centroids.values().append_value(centroid.weight);
+            }
+            centroids.append(true);
+        }
+        let sizes = digests.iter().map(TDigest::size);
+        Ok(vec![
+            Arc::new(UInt64Array::from_iter_values(sizes)),
+            number(TDigest::sum),
+            number(TDigest::count),
+            number(TDigest::max),
+            number(TDigest::min),
+            Arc::new(centroids.finish()),
+        ])
+    }
+}
+
+impl Sample {
+    fn join(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (_, Self::Plain(values)) if values.is_empty() => {}
+            (Self::Plain(own), other) if own.is_empty() => *self = other.clone(),
+            (Self::Plain(own), Self::Plain(others)) => own.extend_from_slice(others),
+            (Self::Counted(own), Self::Counted(others)) => *own = merged(own, others),
+            (own, other) => *self = Self::Counted(merged(&own.counted(), &other.counted())),
+        }
+    }
+
+    fn counted(&self) -> Vec<(f64, u64)> {
+        match self {
+            Self::Counted(values) => values.clone(),
+            Self::Plain(values) => {
+                let mut values = values.clone();
+                values.sort_unstable_by(f64::total_cmp);
+                let runs = values.chunk_by(|a, b| a.to_bits() == b.to_bits());
+                runs.map(|run| (run[0], run.len() as u64)).collect()
+            }
+        }
+    }
+
+    fn digest(&self, size: usize) -> TDigest {
+        let mut digest = TDigest::new(size);
+        digest.add_sorted(&self.counted());
+        digest
+    }
+
+    /// `None`: there are no values.
+    fn percentile(&self, share: f64, how: Percentile) -> Option<f64> {
+        let last = match self {
+            Self::Plain(values) => values.len() as u64,
+            Self::Counted(values) => values.iter().map(|(_, count)| count).sum(),
+        }
+        .checked_sub(1)?;
+        let rank = share * last as f64;
+        let (low, high) = self.pair(rank.floor() as u64, rank.ceil() as u64);
+        if rank.fract() == 0.0 {
+            return Some(low);
+        }
+        Some(match how {
+            Percentile::Median => (low + high) / 2.0,
+            Percentile::Exact => {
+                let weight = (rank.fract() * STEPS).floor() / STEPS;
+                low + (high - low) * weight
+            }
+            Percentile::Digest(_) => low + (high - low) * rank.fract(),
+        })
+    }
+
+    /// The values at two ranks, which are the same or neighbours.
+    fn pair(&self, low: u64, high: u64) -> (f64, f64) {
+        match self {
+            Self::Plain(values) => {
+                let mut values = values.clone();
+                let (_, low_value, above) =
+                    values.select_nth_unstable_by(low as usize, f64::total_cmp);
+                let low_value = *low_value;
+                let next = above.iter().copied().min_by(f64::total_cmp);
+                let high_value = match high > low {
+                    true => next.unwrap_or(low_value),
+                    false => low_value,
+                };
+                (low_value, high_value)
+            }
+            Self::Counted(values) => {
+                let mut below = 0;
+                let mut found = (f64::NAN, f64::NAN);
+                for (value, count) in values {
+                    let own = below..below + count;
+                    if own.contains(&low) {
+                        found.0 = *value;
+                    }
+                    if own.contains(&high) {
+                        found.1 = *value;
+                        break;
+                    }
+                    below = own.end;
+                }
+                found
+            }
+        }
+    }
+}
+
+fn merged(a: &[(f64, u64)], b: &[(f64, u64)]) -> Vec<(f64, u64)> {
+    let mut merged = Vec::with_capacity(a.len().max(b.len()));
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    loop {
+        let next = match (a.peek(), b.peek()) {
+            (Some((own, count)), Some((other, more))) => match own.total_cmp(other) {
+                std::cmp::Ordering::Less => a.next().copied(),
+                std::cmp::Ordering::Greater => b.next().copied(),
+                std::cmp::Ordering::Equal => {
+                    let both = (*own, count + more);
+                    a.next();
+                    b.next();
+                    Some(both)
+                }
+            },
+            (Some(_), None) => a.next().copied(),
+            (None, _) => b.next().copied(),
+        };
+        match next {
+            Some(next) => merged.push(next),
+            None => return merged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_give_the_same_percentiles() {
+        let values: Vec<f64> = (0..997u32)
+            .map(|n| f64::from(n * 7919 % 83) / 4.0)
+            .collect();
+        let plain = Sample::Plain(values.clone());
+        let (first, second) = values.split_at(400);
+        let mut joined = Sample::Counted(Sample::Plain(first.to_vec()).counted());
+        joined.join(&Sample::Plain(second.to_vec()));
+        let mut sorted = values;
+        sorted.sort_unstable_by(f64::total_cmp);
+        for share in [0.0, 0.001, 0.25, 0.5, 0.9, 0.9973, 1.0] {
+            for how in [Percentile::Exact, Percentile::Digest(100)] {
+                let found = plain.percentile(share, how).unwrap();
+                assert_eq!(joined.percentile(share, how), Some(found));
+                let rank = share * 996.0;
+                let (low, high) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
+                assert!(low <= found && found <= high, "{found} at {share}");
+            }
+        }
+        assert_eq!(
+            Sample::Plain(vec![]).percentile(0.5, Percentile::Median),
+            None
+        );
+        let two = Sample::Plain(vec![4.0, 1.0]);
+        assert_eq!(two.percentile(0.5, Percentile::Median), Some(2.5));
+    }
+}

@@ -1,0 +1,287 @@
+//! One worker: it takes blocks, stays in a segment as long as there are some, and leaves the groups
+//! of each segment that it saw.
+
+use std::collections::HashSet;
+
+use datafusion::common::Result;
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_expr::expressions::Column;
+use runtime::compute::Turn;
+use schemas::proto::IndexKind;
+use segment::SegmentView;
+
+use super::accumulate::Accumulator;
+use super::exec::NativeAggregateExec;
+use super::fold::{self, Slots};
+use super::groups::Groups;
+use super::keys::Key;
+use super::number::BlockRows;
+use super::plan::Aggregate;
+use super::states::States;
+use super::values::ValueColumn;
+use crate::filter::{Filters, SegmentFilter};
+use crate::morsels::{Morsel, Morsels};
+use crate::predicate::Compiler;
+
+/// The groups of one segment, or of some blocks of it.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) keys: Vec<ValueColumn>,
+    /// Of all keys together.
+    pub(super) hashes: Vec<u64>,
+    pub(super) states: Vec<States>,
+}
+
+impl Part {
+    pub(super) fn groups(&self) -> usize {
+        self.hashes.len()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let states = self.states.iter().map(States::memory_bytes);
+        self.hashes.len() * (8 + 24 * self.keys.len()) + states.sum::<usize>()
+    }
+}
+
+/// States of one segment, while it is read.
+struct Running<'a> {
+    segment: usize,
+    groups: Groups<'a>,
+    accumulators: Vec<Accumulator<'a>>,
+    /// Rows of each group.
+    row_counts: Vec<u64>,
+    /// Kept from block to block.
+    picked: Vec<u32>,
+    assigned: Vec<u32>,
+}
+
+pub(super) struct Worker<'a, 'f> {
+    operator: &'a NativeAggregateExec,
+    segments: &'a [SegmentView],
+    filters: &'f Filters<'a>,
+    memory: MemoryReservation,
+    /// Bytes of the parts that are done.
+    done_bytes: usize,
+    parts: Vec<Part>,
+}
+
+impl<'a, 'f> Worker<'a, 'f> {
+    pub(super) fn new(
+        operator: &'a NativeAggregateExec,
+        segments: &'a [SegmentView],
+        filters: &'f Filters<'a>,
+        memory: MemoryReservation,
+    ) -> Self {
+        Self {
+            operator,
+            segments,
+            filters,
+            memory,
+            done_bytes: 0,
+            parts: Vec::new(),
+        }
+    }
+
+    /// The parts, and the memory that they hold.
+    pub(super) fn run(
+        mut self,
+        turn: &mut Turn,
+        morsels: &Morsels,
+    ) -> Result<(Vec<Part>, MemoryReservation)> {
+        let mut running: Option<Running<'a>> = None;
+        let mut counted = HashSet::new();
+        let mut at = None;
+        while let Some(Morsel { segment, blocks }) = morsels.next(at) {
+            at = Some(segment);
+            let filters = self.filters;
+            let Some(filter) = filters.of(segment)? else {
+                continue;
+            };
+            if counted.contains(&segment) {
+                continue;
+            }
+            let mut own = match running.take() {
+                Some(running) if running.segment == segment => running,
+                Some(mut done) => {
+                    let mut own = self.start(segment, filter)?;
+                    if !own.resume(&mut done) {
+                        self.finish(done)?;
+                    }
+                    own
+                }
+                None => self.start(segment, filter)?,
+            };
+            if let Some(counts) = self.counted(filter, &own) {
+                // Known without a look at the rows; whoever has the first block tells it.
+                counted.insert(segment);
+                if blocks.start == 0 {
+                    filter.count(counts.iter().sum(), 0);
+                    own.row_counts = counts;
+                    self.finish(own)?;
+                }
+                continue;
+            }
+            self.read(turn, &mut own, filter, blocks)?;
+            running = Some(own);
+        }
+        if let Some(done) = running {
+            self.finish(done)?;
+        }
+        Ok((self.parts, self.memory))
+    }
+
+    fn start(&self, segment: usize, filter: &SegmentFilter<'_>) -> Result<Running<'a>> {
+        let operator = self.operator;
+        let view = &self.segments[segment];
+        let description = &operator.description;
+        let compiler = Compiler {
+            view,
+            spec: &operator.spec,
+            table_schema: &description.table_schema,
+            null_mode: description.null_mode,
+            options: &operator.shared.options,
+            counters: &operator.shared.counters,
+        };
+        let table = &description.table_schema;
+        let mode = description.null_mode;
+        let keys = operator.keys.iter();
+        let keys = keys.map(|key| Key::new(key, view, &operator.spec, table, mode));
+        let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, filter.rows_at_most())?;
+        let known = groups.known();
+        let aggregates = operator.aggregates.iter();
+        let accumulators = aggregates
+            .map(|aggregate| Accumulator::new(aggregate, view, &operator.spec, &compiler, known));
+        Ok(Running {
+            segment,
+            groups,
+            accumulators: accumulators.collect::<Result<Vec<_>>>()?,
+            row_counts: Vec::new(),
+            picked: Vec::new(),
+            assigned: Vec::new(),
+        })
+    }
+
+    /// Rows of each group, where only rows are counted and nothing needs to be read for that.
+    fn counted(&self, filter: &SegmentFilter<'_>, running: &Running<'_>) -> Option<Vec<u64>> {
+        if !self.operator.aggregates.iter().all(Aggregate::counts_rows) {
+            return None;
+        }
+        match running.groups.keys() {
+            [] => Some(vec![filter.exact_rows()?]),
+            [key] if filter.is_unfiltered() => {
+                let column = self.operator.keys[0].downcast_ref::<Column>()?;
+                let options = &self.operator.shared.options;
+                if !options.uses(column.name(), IndexKind::Dictionary) {
+                    return None;
+                }
+                let counts = key.plain_dictionary()?.doc_counts()?;
+                let counts: Vec<u64> = counts.iter().map(|count| u64::from(*count)).collect();
+                (counts.len() <= running.groups.count()).then_some(counts)
+            }
+            _ => None,
+        }
+    }
+
+    fn read(
+        &self,
+        turn: &mut Turn,
+        running: &mut Running<'a>,
+        filter: &SegmentFilter<'_>,
+        blocks: std::ops::Range<u32>,
+    ) -> Result<()> {
+        let Running {
+            groups,
+            accumulators,
+            row_counts,
+            picked,
+            assigned,
+            ..
+        } = running;
+        let mut matched = 0;
+        let mut blocks = filter.blocks(blocks);
+        while let Some((start, mask)) = blocks.next(turn)? {
+            let is_full = mask.is_full();
+            if !is_full {
+                mask.collect_into(picked);
+            }
+            let rows = BlockRows {
+                start,
+                len: mask.len,
+                picked: (!is_full).then_some(picked.as_slice()),
+                mask,
+            };
+            let slots = match groups.keys() {
+                [] => Slots::One,
+                _ => Slots::Each(groups.assign(rows, assigned)?),
+            };
+            let count = groups.count();
+            row_counts.resize(count.max(row_counts.len()), 0);
+            fold::count(slots, rows.count(), row_counts);
+            for accumulator in accumulators.iter_mut() {
+                accumulator.add(rows, slots, count)?;
+            }
+            matched += rows.count() as u64;
+        }
+        let arguments = self.operator.aggregates.iter();
+        let arguments = arguments.filter(|a| a.argument.is_some()).count();
+        let columns = self.operator.keys.len() + arguments;
+        filter.count(matched, matched * columns as u64);
+        self.memory
+            .try_resize(self.done_bytes + running.memory_bytes())
+    }
+
+    fn finish(&mut self, running: Running<'a>) -> Result<()> {
+        let Running {
+            groups,
+            accumulators,
+            row_counts,
+            ..
+        } = running;
+        let used = (0u32..).zip(&row_counts).filter(|(_, rows)| **rows > 0);
+        let used: Vec<u32> = used.map(|(group, _)| group).collect();
+        if used.is_empty() {
+            return Ok(());
+        }
+        let mut hashes = vec![0; used.len()];
+        let mut keys = Vec::with_capacity(groups.keys().len());
+        for values in groups.values(&used)? {
+            let column = ValueColumn::new(values)?;
+            column.hash_into(&mut hashes);
+            keys.push(column);
+        }
+        let states = accumulators.into_iter();
+        let states = states.map(|accumulator| accumulator.finish(&used, &row_counts));
+        let part = Part {
+            keys,
+            hashes,
+            states: states.collect::<Result<Vec<_>>>()?,
+        };
+        self.done_bytes += part.memory_bytes();
+        self.memory.try_resize(self.done_bytes)?;
+        self.parts.push(part);
+        Ok(())
+    }
+}
+
+impl Running<'_> {
+    /// Goes on with the groups of another segment, where they have the same numbers here.
+    fn resume(&mut self, done: &mut Self) -> bool {
+        let mut pairs = self.accumulators.iter().zip(&done.accumulators);
+        if !pairs.all(|(own, others)| own.continues(others))
+            || !self.groups.resume(&mut done.groups)
+        {
+            return false;
+        }
+        let others = std::mem::take(&mut done.accumulators);
+        for (own, others) in self.accumulators.iter_mut().zip(others) {
+            own.resume(others);
+        }
+        self.row_counts = std::mem::take(&mut done.row_counts);
+        true
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let accumulators = self.accumulators.iter().map(Accumulator::memory_bytes);
+        self.groups.memory_bytes() + self.row_counts.capacity() * 8 + accumulators.sum::<usize>()
+    }
+}
