@@ -3,6 +3,7 @@
 //! The full schema of a table is its columns in the order of the spec, then the virtual columns.
 //! With defaults in the place of nulls no field is nullable; with SQL nulls all are that may be.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_schema::{DataType as ArrowType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
@@ -80,19 +81,34 @@ pub fn ingest_schema(spec: &TableSpec) -> SchemaRef {
     Arc::new(Schema::new(own.chain(stored).collect::<Vec<_>>()))
 }
 
-/// The metadata keeps our type, which Arrow's alone does not tell (JSON and UUID are
-/// strings there).
+/// The metadata keeps our type, which Arrow's alone does not tell (JSON and UUID are strings
+/// there), and how functions take the column's texts and documents apart.
 fn field(column: &ColumnSpec, nulls: NullMode) -> Field {
     let nullable = nulls == NullMode::ThreeValued && !column.not_null;
     let field = Field::new(&column.name, column_type(column), nullable);
-    match column.data_type {
-        DataType::Json | DataType::Uuid => {
-            let name = column.data_type.name().to_owned();
-            field.with_metadata([(TYPE_KEY.to_owned(), name)].into())
-        }
-        _ => field,
+    let mut metadata = HashMap::new();
+    if matches!(column.data_type, DataType::Json | DataType::Uuid) {
+        let name = column.data_type.name().to_owned();
+        metadata.insert(TYPE_KEY.to_owned(), name);
     }
+    if let Some(text) = &column.text_index {
+        metadata.insert(TEXT_KEY.to_owned(), to_json(text));
+    }
+    if let Some(json) = &column.json_index {
+        metadata.insert(JSON_KEY.to_owned(), to_json(json));
+    }
+    field.with_metadata(metadata)
+}
+
+fn to_json(spec: &impl serde::Serialize) -> String {
+    serde_json::to_string(spec).expect("a spec has only string keys")
 }
 
 /// Key in a field's metadata that names our type where Arrow's is ambiguous.
 pub const TYPE_KEY: &str = "tannin.type";
+
+/// Key whose value is the [`crate::table::TextIndexSpec`] of the column, as JSON.
+pub const TEXT_KEY: &str = "tannin.text";
+
+/// Key whose value is the [`crate::table::JsonIndexSpec`] of the column, as JSON.
+pub const JSON_KEY: &str = "tannin.json";

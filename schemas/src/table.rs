@@ -140,7 +140,17 @@ pub struct TextIndexSpec {
     pub analyzer: TextAnalyzer,
     /// Terms that are not indexed.
     pub stop_words: Vec<String>,
+    /// Of words that stand side by side in a query all must be there, and not just any.
+    #[serde(default)]
+    pub all_terms: bool,
 }
+
+/// Left out by the analyzers that know words, unless the table says otherwise: those of Pinot.
+pub const STOP_WORDS: [&str; 35] = [
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
+    "no", "not", "of", "on", "or", "such", "than", "that", "the", "their", "then", "there",
+    "these", "they", "this", "those", "to", "was", "will", "with",
+];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,6 +177,9 @@ pub struct JsonIndexSpec {
     pub exclude_fields: Vec<String>,
     /// Longer values are not indexed, in bytes; 0: no limit.
     pub value_bytes_max: u32,
+    /// Elements of different arrays are not combined with each other.
+    #[serde(default)]
+    pub separate_arrays: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -12,6 +12,8 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("schemas", &[]),
     ("crates/runtime", &["schemas"]),
     ("crates/index", &[]),
+    // What functions mean is defined with the indexes that answer them.
+    ("crates/functions", &["index", "schemas"]),
     ("crates/metastore", &["runtime", "schemas"]),
     ("crates/stream", &["runtime", "schemas"]),
     ("crates/deepstore", &["runtime", "schemas"]),
@@ -20,11 +22,18 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("crates/segment", &["index", "runtime", "schemas"]),
     ("crates/ingest", &["runtime", "schemas"]),
     // The gathering operator speaks to servers.
-    ("crates/query", &["rpc", "runtime", "schemas"]),
+    ("crates/query", &["functions", "rpc", "runtime", "schemas"]),
     // Readers of indexes come from `segment`, their types from `index`.
     (
         "crates/scan",
-        &["index", "query", "runtime", "schemas", "segment"],
+        &[
+            "functions",
+            "index",
+            "query",
+            "runtime",
+            "schemas",
+            "segment",
+        ],
     ),
     (
         "controller",
@@ -75,7 +84,14 @@ const ABOVE: &[&str] = &["cli", "tests", "benchmarks"];
 const LIBRARIES: &[(&str, &[&str])] = &[
     (
         "datafusion",
-        &["crates/query", "crates/scan", "broker", "server", "cli"],
+        &[
+            "crates/functions",
+            "crates/query",
+            "crates/scan",
+            "broker",
+            "server",
+            "cli",
+        ],
     ),
     ("rdkafka", &["crates/stream", "cli"]),
     ("kafka-protocol", &["crates/stream"]),
@@ -107,6 +123,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         "roaring",
         &["crates/index", "crates/segment", "crates/scan"],
     ),
+    ("tantivy", &["crates/index"]),
     ("memmap2", &["crates/segment", "crates/stream"]),
     ("parquet", &["crates/ingest", "cli"]),
     ("clap", &["cli", "xtask", "tests", "benchmarks"]),

@@ -24,6 +24,10 @@ pub enum CorruptIndex {
     NotUtf8 { index: u32 },
     #[error("{what}")]
     Sketch { what: String },
+    #[error("the text index cannot be read: {0}")]
+    Text(String),
+    #[error("the JSON index cannot be read: {0}")]
+    Json(&'static str),
 }
 
 #[derive(Debug, thiserror::Error)]

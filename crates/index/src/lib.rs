@@ -9,10 +9,12 @@ pub mod bloom;
 pub mod dictionary;
 pub mod forward;
 pub mod inverted;
+pub mod json;
 pub mod null;
 pub mod range;
 pub mod sketch;
 pub mod sorted;
+pub mod text;
 
 mod error;
 

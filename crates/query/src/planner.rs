@@ -374,7 +374,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
-        .with_scalar_functions(vec![AnyEntry::udf()])
+        .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
         .with_default_features()
         .with_optimizer_rules(rules.collect())
         .build()

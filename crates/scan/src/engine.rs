@@ -120,7 +120,7 @@ impl Engine {
         let state = SessionStateBuilder::new()
             .with_config(session)
             // The defaults are added to what is there.
-            .with_scalar_functions(vec![AnyEntry::udf()])
+            .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
             .with_default_features()
             .build();
         Self {

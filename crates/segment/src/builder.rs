@@ -19,7 +19,9 @@ pub struct SegmentBuilder {
 impl SegmentBuilder {
     pub fn new(spec: &TableSpec, id: SegmentId, name: String) -> Result<Self, SegmentError> {
         let rows = MutableSegment::new(Arc::new(spec.clone()), id, name, 0)?;
-        Ok(Self { rows })
+        Ok(Self {
+            rows: rows.unasked(),
+        })
     }
 
     /// Adds a batch in the form of [`schemas::arrow::ingest_schema`].

@@ -13,8 +13,10 @@ use arrow::datatypes::i256;
 use index::dictionary::BytesDictionary;
 use index::inverted::InvertedReader;
 use schemas::DataType;
+use serde_json::Value;
 
 use crate::mutable::nulls::NullBits;
+use crate::mutable::text::TextChunk;
 use crate::mutable::{self, dictionary::DictionaryReader};
 use crate::sealed::index::IndexReader;
 use crate::sealed::texts::TextColumn;
@@ -152,6 +154,28 @@ impl<'a> ColumnView<'a> {
 
     pub fn inverted(&self) -> Result<Option<Arc<InvertedReader>>, SegmentError> {
         self.index()
+    }
+
+    /// Indexed parts of the dictionary of a consuming column, if they were made with these
+    /// parameters.
+    pub fn text_chunks(&self, parameters: &Value) -> Option<Arc<Vec<Arc<TextChunk>>>> {
+        match self.source {
+            Source::Mutable(column, _) => column.text.as_ref()?.chunks(parameters),
+            Source::Sealed(..) => None,
+        }
+    }
+
+    /// The text of a code, in a consuming column of texts.
+    pub fn consuming_text(&self, code: u32) -> Option<&'a str> {
+        match self.source {
+            Source::Mutable(column, cardinality) => match &column.values {
+                mutable::Values::Dictionary { dictionary, .. } if code < cardinality => {
+                    Some(dictionary.text(code))
+                }
+                _ => None,
+            },
+            Source::Sealed(..) => None,
+        }
     }
 
     /// The rows are in the order of this column's codes.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use index::text::TextIndexFault;
 use index::{CorruptIndex, IndexTooLarge};
 use schemas::DataType;
 
@@ -57,6 +58,10 @@ pub enum SegmentError {
     Full { what: String },
     #[error(transparent)]
     TooLarge(#[from] IndexTooLarge),
+    #[error(transparent)]
+    Text(#[from] TextIndexFault),
+    #[error("an index that was just built cannot be read")]
+    Index(#[source] CorruptIndex),
 }
 
 impl SegmentError {

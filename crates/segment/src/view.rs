@@ -16,6 +16,7 @@ pub use crate::column::{
     RawValues, SparseValues, Values, Zone,
 };
 pub use crate::container::{IndexKey, IndexKind};
+pub use crate::mutable::text::TextChunk;
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError};
 

@@ -224,8 +224,7 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         tableIndexConfig.starTreeIndexConfigs has no effect yet
         tenants.server has no effect yet
         task.taskTypeConfigsMap.MergeRollupTask has no effect yet
-        fieldConfigList[0].compressionCodec has no effect yet
-        fieldConfigList[0]: index `text` has no effect yet"#]]
+        fieldConfigList[0].compressionCodec has no effect yet"#]]
     .assert_eq(&parsed.warnings.join("\n"));
     let unknown: Vec<_> = parsed.unrecognized.into_iter().collect();
     assert_eq!(unknown.len(), 1);
@@ -324,4 +323,65 @@ fn indexes_of_columns_come_from_lists_and_from_fields() {
         tableIndexConfig.rangeIndexColumns: there is no column `nobody`
         fieldConfigList[1].timestampConfig: column `id` is LONG, which has no time buckets"#]]
     .assert_eq(&faults.0.join("\n"));
+}
+
+#[test]
+fn text_and_json_indexes() {
+    let config = |indexes: &str, fields: &str| {
+        let text = CONFIG.replace(
+            r#""loadMode":"MMAP""#,
+            &format!(r#""loadMode":"MMAP"{indexes}"#),
+        );
+        let old = r#""fieldConfigList":[{"name":"order_id","encodingType":"RAW","indexTypes":["INVERTED"]}]"#;
+        let text = text.replace(old, &format!(r#""fieldConfigList":[{fields}]"#));
+        parse_table(
+            &text,
+            Some(&parse_schema(SCHEMA).unwrap().value),
+            TableId::random(),
+            UnknownKeys::Collect,
+        )
+    };
+    let good = config(
+        r#","jsonIndexColumns":["city","order_id"],"jsonIndexConfigs":{"city":{"maxLevels":2,"excludeArray":true,"disableCrossArrayUnnest":true,"excludePaths":["$.a[*].b"],"maxValueLength":9}}"#,
+        r#"{"name":"order_id","indexType":"TEXT","properties":{"stopWordInclude":"foo, bar","stopWordExclude":"the","luceneAnalyzerClass":"org.apache.lucene.analysis.en.EnglishAnalyzer","useANDForMultiTermTextIndexQueries":"true"}},
+           {"name":"city","indexes":{"text":{"luceneAnalyzerClass":"KeywordAnalyzer"}}}"#,
+    )
+    .unwrap();
+    let spec = good.value.spec;
+    let text = spec
+        .column("order_id")
+        .unwrap()
+        .text_index
+        .as_ref()
+        .unwrap();
+    assert_eq!(text.analyzer, crate::table::TextAnalyzer::English);
+    assert!(text.all_terms && text.stop_words.contains(&"bar".to_owned()));
+    assert!(!text.stop_words.contains(&"the".to_owned()));
+    let json = spec.column("city").unwrap().json_index.as_ref().unwrap();
+    expect![[
+        r#"{"levels_max":2,"exclude_array":true,"include_paths":[],"exclude_paths":["$.a[*].b"],"exclude_fields":[],"value_bytes_max":9,"separate_arrays":true}"#
+    ]]
+    .assert_eq(&serde_json::to_string(json).unwrap());
+    assert!(spec.column("order_id").unwrap().json_index.is_some());
+    assert!(
+        spec.column("city")
+            .unwrap()
+            .text_index
+            .as_ref()
+            .unwrap()
+            .stop_words
+            .is_empty()
+    );
+    let bad = config(
+        r#","jsonIndexColumns":["amount","nowhere"],"jsonIndexConfigs":{"city":{"maxLevels":"many","includePaths":["a.b"]}}"#,
+        r#"{"name":"qty","indexTypes":["TEXT"],"properties":{"luceneAnalyzerClass":"com.example.Mine"}}"#,
+    );
+    expect![[r#"
+        fieldConfigList[0].properties.luceneAnalyzerClass: `com.example.Mine` is not supported: StandardAnalyzer, WhitespaceAnalyzer, KeywordAnalyzer or EnglishAnalyzer of Lucene
+        tableIndexConfig.jsonIndexConfigs.city.maxLevels: a whole number was expected, not "many"
+        tableIndexConfig.jsonIndexConfigs.city.includePaths: `a.b` is no path such as $.a.b or $.a[*].b
+        fieldConfigList[0].name: column `qty` is INT: no text index goes with it
+        tableIndexConfig.jsonIndexColumns: column `amount` is DOUBLE: no JSON index goes with it
+        tableIndexConfig.jsonIndexColumns: there is no column `nowhere`"#]]
+    .assert_eq(&bad.unwrap_err().0.join("\n"));
 }

@@ -55,6 +55,8 @@ pub(super) enum Lists<'a> {
     Sorted(Vec<Range<u32>>),
     /// Codes in ranges.
     Inverted(Arc<InvertedReader>, Vec<(u32, u32)>),
+    /// An index has named them already.
+    Found(RoaringBitmap),
     Range {
         reader: Arc<RangeReader>,
         buckets: Buckets,
@@ -90,6 +92,7 @@ impl ByIndex<'_> {
                 rows.sum()
             }
             Lists::Inverted(..) => f64::INFINITY,
+            Lists::Found(documents) => documents.len() as f64,
             Lists::Range { buckets, .. } => {
                 buckets.whole_docs as f64 + buckets.touched_docs as f64 / 2.0
             }
@@ -108,6 +111,7 @@ impl<'a> Candidate<'a> {
             None => f64::INFINITY,
             Some(index) => match &index.documents {
                 Lists::Sorted(ranges) => ranges.len() as f64,
+                Lists::Found(_) => 0.0,
                 Lists::Inverted(_, codes) => {
                     let lists: u64 = codes
                         .iter()
@@ -171,6 +175,7 @@ impl<'a> Candidate<'a> {
                 }));
                 return Ok((index.told, found));
             }
+            Lists::Found(documents) => documents,
             Lists::Inverted(reader, codes) => {
                 let codes = codes.iter().flat_map(|(low, high)| *low..=*high);
                 reader.docs_of_any(codes).map_err(external)?

@@ -53,6 +53,7 @@ impl<'a> Compiler<'a, '_> {
             index: 0,
             has_nulls: false,
             distinct: Some(Distinct::Multi(multi)),
+            chunks: None,
         };
         let Some(solved) = solver.solve(&Tree::of_all(&[asked])?) else {
             return Ok(Decided::Parts);

@@ -14,6 +14,7 @@ mod note;
 mod plan;
 mod prune;
 mod raw;
+mod search;
 mod solve;
 mod text;
 mod tree;
@@ -106,8 +107,11 @@ impl<'a> Compiler<'a, '_> {
     }
 
     fn decide(&self, tree: &Tree) -> Result<Decided<'a>> {
+        if let Some(candidate) = self.searched(tree)? {
+            return Ok(Decided::Rows(Box::new(candidate)));
+        }
         let columns = tree.columns();
-        if columns.len() > 1 && !matches!(tree, Tree::Leaf(_)) {
+        if !matches!(tree, Tree::Leaf(_)) && (columns.len() > 1 || self.is_searched(tree)?) {
             return Ok(Decided::Parts);
         }
         let schema = project(self.table_schema, &columns)?;
@@ -130,10 +134,14 @@ impl<'a> Compiler<'a, '_> {
             index: *index,
             has_nulls: false,
             distinct: None,
+            chunks: None,
         };
         match source {
             Source::Stored(stored) => {
                 solver.has_nulls = stored.nulls.is_some();
+                let name = schema.field(0).name();
+                let indexed = self.options.uses(name, IndexKind::Text);
+                solver.chunks = indexed.then_some(stored.column);
                 match stored.column.values() {
                     Values::Dictionary(dictionary) => {
                         solver.distinct = Some(Distinct::Single(dictionary));

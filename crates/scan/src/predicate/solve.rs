@@ -12,8 +12,9 @@ use arrow::datatypes::{
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{IsNotNullExpr, IsNullExpr};
 use index::dictionary::BytesDictionary;
-use segment::view::{DictionaryColumn, MultiColumn};
+use segment::view::{ColumnView, DictionaryColumn, MultiColumn};
 
+use super::search::by_chunks;
 use super::text;
 use super::tree::Tree;
 use super::{evaluate, rebased};
@@ -35,6 +36,8 @@ pub(super) struct Solver<'a, 'b> {
     pub(super) has_nulls: bool,
     /// Where values have codes.
     pub(super) distinct: Option<Distinct<'a>>,
+    /// The column whose chunks may be asked, while it is consuming.
+    pub(super) chunks: Option<ColumnView<'a>>,
 }
 
 /// The distinct values of a column.
@@ -140,6 +143,12 @@ impl Solver<'_, '_> {
             && let Some(codes) = of_numbers(&set, dictionary)
         {
             return Some(within(codes));
+        }
+        let field = self.schema.field(0);
+        let count = dictionary.cardinality();
+        let chunks = self.chunks.as_ref();
+        if let Some(matches) = chunks.and_then(|chunks| by_chunks(expr, field, chunks, count)) {
+            return Some(runs(&matches));
         }
         let matches = self.evaluated(expr, dictionary.array())?;
         Some(runs(&matches))

@@ -6,12 +6,14 @@ use arrow::datatypes::{
     DataType as ArrowType, Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type,
     TimestampMillisecondType, i256,
 };
-use schemas::DataType;
 use schemas::arrow::{arrow_type, entry_field};
+use schemas::{ColumnSpec, DataType};
 
 use super::dictionary::{DictionaryReader, DictionaryWriter, dictionary};
 use super::multi::{Multi, MultiWriter, multi};
 use super::nulls::NullBits;
+use super::text::TextChunks;
+use crate::SegmentError;
 use crate::column::RawValues;
 use crate::defaults::DefaultValue;
 use crate::prefix::{Prefix, PrefixWriter, prefix};
@@ -22,6 +24,7 @@ pub(crate) struct Column {
     pub(crate) data_type: DataType,
     pub(crate) values: Values,
     pub(crate) nulls: NullBits,
+    pub(crate) text: Option<TextChunks>,
 }
 
 /// Strings are dictionary coded from the first row, numbers stay as they are until the seal.
@@ -92,7 +95,24 @@ impl Column {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.values.bytes() + self.nulls.bytes()
+        let text = self.text.as_ref().map_or(0, TextChunks::bytes);
+        self.values.bytes() + self.nulls.bytes() + text
+    }
+
+    /// With the text index that the table asks for.
+    pub(crate) fn with_text(mut self, spec: &ColumnSpec) -> Self {
+        if matches!(self.values, Values::Dictionary { .. }) {
+            self.text = spec.text_index.as_ref().and_then(TextChunks::new);
+        }
+        self
+    }
+
+    /// Called by the writer, when rows were added.
+    pub(crate) fn index_texts(&self) -> Result<(), SegmentError> {
+        match (&self.text, &self.values) {
+            (Some(text), Values::Dictionary { dictionary, .. }) => text.extend(dictionary),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -131,6 +151,7 @@ pub(crate) fn multi_value(
         data_type,
         values: Values::Multi(values),
         nulls: NullBits::new(),
+        text: None,
     };
     (ColumnWriter::Multi(writer), column)
 }
@@ -166,6 +187,7 @@ pub(crate) fn column(
         data_type,
         values,
         nulls: NullBits::new(),
+        text: None,
     };
     (writer, column)
 }

@@ -49,6 +49,11 @@ impl DictionaryReader {
         })
     }
 
+    /// A value of a STRING or JSON column.
+    pub(crate) fn text(&self, code: u32) -> &str {
+        std::str::from_utf8(self.value(code)).expect("values were taken from a UTF-8 array")
+    }
+
     /// The first `cardinality` values.
     pub(crate) fn array(&self, cardinality: u32) -> ArrayRef {
         let wanted = cardinality as usize;

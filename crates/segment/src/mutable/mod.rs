@@ -17,6 +17,7 @@ mod column;
 pub(crate) mod dictionary;
 pub(crate) mod multi;
 pub(crate) mod nulls;
+pub(crate) mod text;
 
 pub(crate) use column::{Column, Values};
 
@@ -57,7 +58,7 @@ impl MutableSegment {
             };
             let (writer, column) = make(&stored.name, stored.data_type, default);
             writers.push(writer);
-            columns.push(column);
+            columns.push(column.with_text(stored));
         }
         for (name, data_type) in STORED_VIRTUAL {
             let (writer, column) = column::column(name, data_type, DefaultValue::Long(0));
@@ -76,6 +77,14 @@ impl MutableSegment {
             rejected: Mutex::default(),
             writer: Mutex::new(writers),
         })
+    }
+
+    /// Without the indexes that only queries need.
+    pub(crate) fn unasked(mut self) -> Self {
+        self.columns
+            .iter_mut()
+            .for_each(|column| column.text = None);
+        self
     }
 
     /// Adds all rows of a batch in the form of [`schemas::arrow::ingest_schema`], or none.
@@ -105,7 +114,8 @@ impl MutableSegment {
         if let Some(last) = offsets.values().last() {
             self.advance_to(*last + 1);
         }
-        Ok(())
+        // The rows are there already; what is not indexed is judged value by value.
+        self.columns.iter().try_for_each(Column::index_texts)
     }
 
     fn check(&self, batch: &RecordBatch) -> Result<(), SegmentError> {

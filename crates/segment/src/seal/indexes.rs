@@ -9,11 +9,13 @@ use arrow::datatypes::{
 };
 use index::bloom::{BloomWriter, hash};
 use index::inverted::Postings;
+use index::json::{Flattening, JsonIndexWriter};
 use index::range::{RangeWriter, order_key};
+use index::text::{Analyzer, TextIndexWriter};
 use schemas::TableSpec;
 
 use crate::SegmentError;
-use crate::column::{Codes, DictionaryColumn, RawColumn, RawValues, Values};
+use crate::column::{BytesColumn, Codes, DictionaryColumn, RawColumn, RawValues, Values};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
 /// The indexes that the table asks for. Column by column, in the order of the schema.
@@ -38,6 +40,12 @@ pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
                 ..IndexKey::of_column(IndexKind::Bloom, &column.name)
             });
         }
+        if let Some(text) = &column.text_index {
+            keys.push(with(IndexKind::Text, &column.name, text));
+        }
+        if let Some(json) = &column.json_index {
+            keys.push(with(IndexKind::Json, &column.name, json));
+        }
     }
     keys
 }
@@ -49,8 +57,106 @@ pub fn build(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>,
         IndexKind::Inverted => inverted(view, key),
         IndexKind::Range => range(view, key),
         IndexKind::Bloom => bloom(view, key),
+        IndexKind::Text => text(view, key),
+        IndexKind::Json => json(view, key),
         _ => Ok(None),
     }
+}
+
+fn with(kind: IndexKind, column: &str, parameters: &impl serde::Serialize) -> IndexKey {
+    IndexKey {
+        parameters: serde_json::to_value(parameters).expect("a spec has only string keys"),
+        ..IndexKey::of_column(kind, column)
+    }
+}
+
+fn text(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    let Some(analyzer) = Analyzer::of_parameters(&key.parameters) else {
+        return Ok(None);
+    };
+    let mut writer = TextIndexWriter::new(analyzer)?;
+    let is_whole = each_row(view, &key.columns[0], |values| match values {
+        [one] => Ok(writer.add(one)?),
+        many => Ok(writer.add_values(many.iter().copied())?),
+    })?;
+    Ok(match is_whole {
+        true => Some(writer.finish()?),
+        false => None,
+    })
+}
+
+fn json(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    let mut writer = JsonIndexWriter::new(Flattening::of_parameters(&key.parameters));
+    let is_whole = each_row(view, &key.columns[0], |values| match values {
+        [one] => Ok(writer.add(one)?),
+        _ => Ok(writer.add("")?),
+    })?;
+    Ok(match is_whole {
+        true => Some(writer.finish()?),
+        false => None,
+    })
+}
+
+/// The texts of every row, one after the other. `false`: the column has none.
+fn each_row(
+    view: &SegmentView,
+    column: &str,
+    mut visit: impl FnMut(&[&str]) -> Result<(), SegmentError>,
+) -> Result<bool, SegmentError> {
+    let Some(column) = view.column(column)? else {
+        return Ok(false);
+    };
+    let array = match column.values() {
+        Values::Dictionary(dictionary) => dictionary.array(),
+        Values::Multi(multi) => multi.array(),
+        Values::Bytes(texts) => return each_unpacked(view, texts, visit),
+        Values::Raw(_) => return Ok(false),
+    };
+    let Some(texts) = array.as_string_view_opt() else {
+        return Ok(false);
+    };
+    let mut codes = Vec::new();
+    let mut values = Vec::new();
+    for rows in blocks(view.row_count()) {
+        codes.clear();
+        match column.values() {
+            Values::Dictionary(dictionary) => {
+                extend(&mut codes, dictionary.codes(rows));
+                for code in &codes {
+                    visit(&[texts.value(*code as usize)])?;
+                }
+            }
+            Values::Multi(multi) => {
+                let entries = multi.entries(rows);
+                extend(&mut codes, entries.codes());
+                for row in entries.offsets().windows(2) {
+                    let codes = &codes[row[0] as usize..row[1] as usize];
+                    values.clear();
+                    values.extend(codes.iter().map(|code| texts.value(*code as usize)));
+                    visit(&values)?;
+                }
+            }
+            Values::Raw(_) | Values::Bytes(_) => {}
+        }
+    }
+    Ok(true)
+}
+
+fn each_unpacked(
+    view: &SegmentView,
+    column: BytesColumn<'_>,
+    mut visit: impl FnMut(&[&str]) -> Result<(), SegmentError>,
+) -> Result<bool, SegmentError> {
+    for rows in blocks(view.row_count()) {
+        let array = column.array(rows)?;
+        let Some(texts) = array.as_string_view_opt() else {
+            return Ok(false);
+        };
+        texts
+            .iter()
+            .try_for_each(|text| visit(&[text.unwrap_or_default()]))?;
+    }
+    Ok(true)
 }
 
 fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {

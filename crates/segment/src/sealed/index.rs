@@ -11,7 +11,9 @@ use bytes::Bytes;
 use index::CorruptIndex;
 use index::bloom::BloomReader;
 use index::inverted::InvertedReader;
+use index::json::JsonIndexReader;
 use index::range::RangeReader;
+use index::text::{Analyzer, TextIndexReader};
 use serde_json::Value;
 
 use super::SealedSegment;
@@ -126,6 +128,12 @@ impl Index {
             .collect()
     }
 
+    fn checked(&self, checked: Result<(), CorruptIndex>) -> Result<(), SegmentError> {
+        checked.map_err(|error| {
+            SegmentError::corrupt_index(self.container.path(), &self.part(), &error)
+        })
+    }
+
     fn part(&self) -> String {
         let IndexKey { kind, columns, .. } = &self.footer.key;
         format!("the {kind} index of `{}`", columns.join("`, `"))
@@ -136,6 +144,8 @@ impl Index {
             IndexKind::Inverted => self.open::<InvertedReader>(segment).map(drop),
             IndexKind::Range => self.open::<RangeReader>(segment).map(drop),
             IndexKind::Bloom => self.open::<BloomReader>(segment).map(drop),
+            IndexKind::Text => self.checked(self.open::<TextIndexReader>(segment)?.verify()),
+            IndexKind::Json => self.checked(self.open::<JsonIndexReader>(segment)?.verify()),
             _ => self.buffers().map(drop),
         }
     }
@@ -180,5 +190,31 @@ impl IndexReader for BloomReader {
 
     fn fits(&self, _: IndexShape) -> bool {
         true
+    }
+}
+
+impl IndexReader for TextIndexReader {
+    const KIND: IndexKind = IndexKind::Text;
+
+    fn open(parts: IndexParts<'_>) -> Result<Self, CorruptIndex> {
+        let analyzer = Analyzer::of_parameters(parts.parameters);
+        let unknown = || CorruptIndex::Text("its analyzer is not known".to_owned());
+        Self::open(parts.buffers, analyzer.ok_or_else(unknown)?)
+    }
+
+    fn fits(&self, shape: IndexShape) -> bool {
+        self.doc_count() == shape.rows
+    }
+}
+
+impl IndexReader for JsonIndexReader {
+    const KIND: IndexKind = IndexKind::Json;
+
+    fn open(parts: IndexParts<'_>) -> Result<Self, CorruptIndex> {
+        Self::open(parts.buffers)
+    }
+
+    fn fits(&self, shape: IndexShape) -> bool {
+        self.doc_count() == shape.rows
     }
 }

@@ -25,6 +25,7 @@ mod damage;
 mod golden;
 mod layouts;
 mod sealed;
+mod search;
 
 /// One value, comparable to the bit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -60,6 +60,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
         }
     }
     config.column_indexes.check(schema, report);
+    config.search.check(schema, report);
     match config.time_column.as_deref().map(column) {
         None if config.table_type == TableType::Realtime => {
             report.fault(TIME_COLUMN, "a REALTIME table needs a time column");
@@ -97,6 +98,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
     set(&config.inverted, |column| column.inverted_index = true);
     set(&config.no_dictionary, |column| column.no_dictionary = true);
     config.column_indexes.set(&mut columns);
+    config.search.apply(&mut columns);
     TableSpec {
         id,
         name: config.name.clone(),

@@ -3,6 +3,7 @@
 mod column_indexes;
 mod fit;
 mod keys;
+mod search;
 mod stream;
 mod unsupported;
 
@@ -29,6 +30,7 @@ pub struct TableConfig {
     inverted: Vec<Marked>,
     no_dictionary: Vec<Marked>,
     column_indexes: ColumnIndexes,
+    search: search::Search,
     retention: Retention,
     stream: Option<StreamSpec>,
     flush: FlushLimits,
@@ -137,6 +139,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     let column_indexes = ColumnIndexes::read(node, indexes, report);
     inverted.extend(marked(indexes, "invertedIndexColumns", report));
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
+    let search = search::read(node, indexes, report);
     let sorted = indexes.texts("sortedColumn", report);
     if sorted.len() > 1 {
         let path = "tableIndexConfig.sortedColumn";
@@ -161,6 +164,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         inverted,
         no_dictionary,
         column_indexes,
+        search,
         retention,
         stream,
         flush,
@@ -256,7 +260,7 @@ fn field_configs(
                 report.fault(&field.path("encodingType"), what);
             }
         }
-        for key in ["compressionCodec", "properties", "tierOverwrites"] {
+        for key in ["compressionCodec", "tierOverwrites"] {
             if field.says_something(key) {
                 report.warn_without_effect(&field.path(key));
             }
@@ -276,6 +280,7 @@ fn field_configs(
                 "inverted" => inverted.push(mark("name")),
                 "sorted" | "dictionary" | "forward" | "null" => {}
                 "range" | "bloom" | "timestamp" => {}
+                "text" | "json" => {}
                 other => report.warn_without_effect(&format!("{path}: index `{other}`")),
             }
         }

@@ -43,7 +43,7 @@ const REFUSED: [(&str, &str, &str); 12] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 29] = [
+const WITHOUT_EFFECT: [(&str, &str); 27] = [
     ("", "tierConfigs"),
     ("", "quota"),
     ("", "query"),
@@ -60,8 +60,6 @@ const WITHOUT_EFFECT: [(&str, &str); 29] = [
     ("segmentsConfig", "deletedSegmentsRetentionPeriod"),
     ("segmentsConfig", "minimizeDataMovement"),
     ("dimensionTableConfig", "disablePreload"),
-    ("tableIndexConfig", "jsonIndexColumns"),
-    ("tableIndexConfig", "jsonIndexConfigs"),
     ("tableIndexConfig", "noDictionaryConfig"),
     ("tableIndexConfig", "starTreeIndexConfigs"),
     ("tableIndexConfig", "enableDefaultStarTree"),
