@@ -11,7 +11,8 @@ async fn ask_everything(cluster: &Cluster) -> Result<()> {
     let broker = &cluster.node(0).addresses.broker_http;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
     run_folder(broker, Door::Standard, &folder.join("standard")).await?;
-    run_folder(broker, Door::Pinot, &folder.join("pinot")).await
+    run_folder(broker, Door::Pinot, &folder.join("pinot")).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
