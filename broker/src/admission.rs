@@ -77,7 +77,8 @@ impl Admission {
         match tokio::time::timeout(wait_max, self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(self.refusal(format!(
-                "{running_max} queries run (broker.queries_running_max) and none ended within {} ms \
+                "{running_max} queries run (broker.queries_running_max) and none ended within {} \
+                 ms \
                  (broker.queries_wait_max_ms)",
                 wait_max.as_millis()
             ))),

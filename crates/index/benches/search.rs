@@ -68,7 +68,8 @@ fn documents(rows: u64) -> Vec<String> {
             let (user, kind, price) = (random.word(), random.next() % 20, random.next() % 1_000);
             let (first, second) = (random.next() % 300, random.next() % 300);
             format!(
-                r#"{{"user":{{"id":{user},"vip":{}}},"kind":"k{kind}","price":{price},"items":[{{"sku":"s{first}","n":1}},{{"sku":"s{second}","n":2}}],"row":{}}}"#,
+                r#"{{"user":{{"id":{user},"vip":{}}},"kind":"k{kind}","price":{price},
+                "items":[{{"sku":"s{first}","n":1}},{{"sku":"s{second}","n":2}}],"row":{}}}"#,
                 user % 10 == 0,
                 row % 1_000
             )

@@ -6,8 +6,8 @@
 //!   parameters, and by what else planning looks at ([`Key`]); what asks for the time is planned
 //!   each time;
 //! - it names no segment and no server: which are read is found out for each query, with its
-//!   values. It is used only while its tables are as they were planned: the same ones, of the same spec,
-//!   split at the same time;
+//!   values. It is used only while its tables are as they were planned: the same ones, of the same
+//!   spec, split at the same time;
 //! - parameters stand in filters of scans and nowhere else;
 //! - nothing of one run is left for the next: only operators that can be reset are kept.
 
@@ -89,11 +89,14 @@ struct Plans {
     shared_out: Option<Arc<Template>>,
 }
 
+/// Physical tables behind a name, each with the time that divides it from the other.
+type Parts = Vec<(TableSpec, Option<i64>)>;
+
 #[derive(Debug)]
 struct Template {
     plan: Plan,
     /// Names of tables, and what they were when it was planned: specs, and where they are split.
-    tables: Vec<(String, Vec<(TableSpec, Option<i64>)>)>,
+    tables: Vec<(String, Parts)>,
     names: BTreeSet<String>,
     /// The cluster in which the tables were last seen unchanged; an old one is not held by it.
     seen_in: Mutex<Weak<ClusterState>>,

@@ -1,7 +1,7 @@
 //! The boundary of all durable writes.
 //!
-//! Invariant: a file of [`Files::write_new`] or [`Files::begin`] is either absent or whole and synced, also
-//! after a power cut: temporary name, write, fsync, rename, fsync of the folder.
+//! Invariant: a file of [`Files::write_new`] or [`Files::begin`] is either absent or whole and
+//! synced, also after a power cut: temporary name, write, fsync, rename, fsync of the folder.
 //!
 //! [`ForgetfulFiles`] loses on a kill whatever was not synced, which a page cache that outlives
 //! the process would hide.

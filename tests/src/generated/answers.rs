@@ -14,7 +14,7 @@ pub fn difference(expected: &Rows, found: &Rows, ordered: bool) -> Option<String
     let (mut expected, mut found) = (expected.clone(), found.clone());
     if !ordered {
         for rows in [&mut expected, &mut found] {
-            rows.sort_by(compare);
+            rows.sort_by(|a, b| compare(a, b));
         }
     }
     let mut pairs = expected.iter().zip(&found).enumerate();
@@ -59,7 +59,7 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 /// By everything but floats, whose last digits may differ, then by floats.
-fn compare(a: &Vec<Value>, b: &Vec<Value>) -> Ordering {
+fn compare(a: &[Value], b: &[Value]) -> Ordering {
     let text = |row: &[Value]| {
         let exact = row.iter().map(|cell| match cell {
             // 2 and 2.0 are one number.

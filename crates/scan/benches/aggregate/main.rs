@@ -48,11 +48,13 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "q6 two keys",
-        "SELECT country, browser, avg(latency) FROM flights WHERE device = 'mobile' GROUP BY country, browser",
+        "SELECT country, browser, avg(latency) FROM flights WHERE device = 'mobile' GROUP BY \
+         country, browser",
     ),
     (
         "q7 few rows",
-        "SELECT browser, count(*) FROM flights WHERE country = 'AC' AND campaign = 5003 GROUP BY browser",
+        "SELECT browser, count(*) FROM flights WHERE country = 'AC' AND campaign = 5003 GROUP \
+         BY browser",
     ),
     (
         "q8 distinct users",
@@ -72,7 +74,8 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "q9 minutes",
-        "SELECT date_trunc('minute', at), count(*) FROM flights WHERE at >= TIMESTAMP '2025-10-09 10:00:00' AND at < TIMESTAMP '2025-10-09 11:00:00' GROUP BY 1",
+        "SELECT date_trunc('minute', at), count(*) FROM flights WHERE at >= TIMESTAMP \
+         '2025-10-09 10:00:00' AND at < TIMESTAMP '2025-10-09 11:00:00' GROUP BY 1",
     ),
     (
         "q9h hours",
@@ -104,7 +107,8 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "q14 many aggregates",
-        "SELECT browser, count(*), sum(revenue), sum(latency), avg(latency), min(latency), max(latency) FROM flights GROUP BY browser",
+        "SELECT browser, count(*), sum(revenue), sum(latency), avg(latency), min(latency), \
+         max(latency) FROM flights GROUP BY browser",
     ),
     (
         "q15 no keys",
@@ -112,7 +116,8 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "q16 case",
-        "SELECT CASE WHEN latency > 100 THEN 'slow' ELSE 'fast' END, count(*) FROM flights GROUP BY 1",
+        "SELECT CASE WHEN latency > 100 THEN 'slow' ELSE 'fast' END, count(*) FROM flights \
+         GROUP BY 1",
     ),
     (
         "q17 text ends",
@@ -120,7 +125,8 @@ const QUERIES: &[(&str, &str)] = &[
     ),
     (
         "q18 filters",
-        "SELECT country, count(*) FILTER (WHERE device = 'mobile'), sum(revenue) FILTER (WHERE browser = 'Edge 93') FROM flights GROUP BY country",
+        "SELECT country, count(*) FILTER (WHERE device = 'mobile'), sum(revenue) FILTER \
+         (WHERE browser = 'Edge 93') FROM flights GROUP BY country",
     ),
     (
         "q19 three keys",

@@ -1,13 +1,13 @@
 //! The native aggregate: filter, group by and aggregate over dictionary codes and raw numbers.
 //!
-//! An optimizer rule replaces an aggregate over our scan by [`exec::NativeAggregateExec`] when every
-//! part of it is one we know. In the place of a partial aggregate it emits the very state columns,
-//! so that DataFusion's final aggregate merges them, here or at the broker; in the place of a whole
-//! one it emits values. Anything else stays as it is.
+//! An optimizer rule replaces an aggregate over our scan by [`exec::NativeAggregateExec`] when
+//! every part of it is one we know. In the place of a partial aggregate it emits the very state
+//! columns, so that DataFusion's final aggregate merges them, here or at the broker; in the place
+//! of a whole one it emits values. Anything else stays as it is.
 //!
-//! Workers read blocks of segments: keys become small numbers ([`keys`], [`groups`]), values go into
-//! accumulators ([`accumulate`]); the groups of a segment are joined with those of others by their
-//! keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows.
+//! Workers read blocks of segments: keys become small numbers ([`keys`], [`groups`]), values go
+//! into accumulators ([`accumulate`]); the groups of a segment are joined with those of others by
+//! their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows.
 
 mod accumulate;
 mod distinct;

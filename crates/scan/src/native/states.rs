@@ -1,4 +1,4 @@
-//! States of one aggregate, one for each group: those of a segment, and those of all segments joined.
+//! States of one aggregate, one for each group: those of a segment, and of all segments joined.
 
 use std::sync::Arc;
 

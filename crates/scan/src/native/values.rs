@@ -201,11 +201,11 @@ mod tests {
             let (mut own, mut others) = (vec![1; 3], vec![1; 3]);
             a.hash_into(&mut own);
             b.hash_into(&mut others);
-            for row in 0..3 {
-                for other in 0..3 {
+            for (row, own) in own.iter().enumerate() {
+                for (other, theirs) in others.iter().enumerate() {
                     let same = (row + 1) % 3 == other;
                     assert_eq!(a.equals(row, &b, other), same, "{a:?} {row} {other}");
-                    assert_eq!(own[row] == others[other], same, "{a:?}");
+                    assert_eq!(own == theirs, same, "{a:?}");
                 }
             }
         }

@@ -185,6 +185,17 @@ async fn ask(context: &SessionContext, sql: &str) -> Vec<RecordBatch> {
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
+/// Each is used by some question.
+const INDEXES: [&str; 7] = [
+    "sorted",
+    "inverted",
+    "range",
+    "bloom",
+    "dictionary",
+    "zone",
+    "scan",
+];
+
 async fn compare(null_mode: NullMode, seed: u64, count: usize) {
     let table = Table::new(seed);
     let oracle = table.oracle(null_mode);
@@ -249,16 +260,7 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
     );
     assert_eq!(without.fallback, aggregates, "{without:?}");
     assert!(with.pruned > 0, "{with:?}");
-    let indexes = [
-        "sorted",
-        "inverted",
-        "range",
-        "bloom",
-        "dictionary",
-        "zone",
-        "scan",
-    ];
-    for index in indexes {
+    for index in INDEXES {
         assert!(with.indexes.contains(index), "{index} of {with:?}");
     }
 }

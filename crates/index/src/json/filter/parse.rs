@@ -1,7 +1,7 @@
 //! The grammar of filters:
 //!
 //! ```text
-//! OR    := AND ( OR AND )*         AND := NOT ( AND NOT )*        NOT := NOT? ( '(' OR ')' | TEST )
+//! OR    := AND ( OR AND )*      AND := NOT ( AND NOT )*      NOT := NOT? ( '(' OR ')' | TEST )
 //! TEST  := PATH op LITERAL | PATH [NOT] IN (LITERAL, …) | PATH [NOT] BETWEEN LITERAL AND LITERAL
 //!        | PATH IS [NOT] NULL | [NOT] REGEXP_LIKE(PATH, 'regex') | PATH [NOT] LIKE 'pattern'
 //! PATH  := "$.a[*].b" | a.b        LITERAL := 'text' | number | true | false

@@ -1,7 +1,7 @@
 //! The grammar of queries, that of Lucene's classic parser:
 //!
 //! ```text
-//! QUERY  := ( JOIN? SIGN? CLAUSE )*           JOIN := AND | && | OR | ||     SIGN := + | - | NOT | !
+//! QUERY  := ( JOIN? SIGN? CLAUSE )*      JOIN := AND | && | OR | ||     SIGN := + | - | NOT | !
 //! CLAUSE := word | wo*d | wo?d | word~2 | "a phrase" | "a phrase"~3 | /regex/ | [low TO high]
 //!         | ( QUERY )
 //! ```
