@@ -2,6 +2,8 @@
 //!
 //! Ends with exit code 1 when an answer differed, or when something was never used.
 
+#![expect(clippy::print_stdout, reason = "what differs is its output")]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
