@@ -347,6 +347,15 @@ mod tests {
         Ok(batches)
     }
 
+    fn parquet_of(batch: &RecordBatch) -> Vec<u8> {
+        let mut content = Vec::new();
+        let writer = parquet::arrow::ArrowWriter::try_new(&mut content, batch.schema(), None);
+        let mut writer = writer.unwrap();
+        writer.write(batch).unwrap();
+        writer.close().unwrap();
+        content
+    }
+
     #[test]
     fn csv_types_are_inferred_and_empty_is_null() {
         let csv = b"id, name,zip,when,x\n1,\"a, \"\"b\"\"\",007,2013-01-01,1.5\n2,,010,,2\n";
@@ -390,11 +399,7 @@ mod tests {
             ("s", Arc::new(StringArray::from(vec!["x", "y"])) as ArrayRef),
         ])
         .unwrap();
-        let mut content = Vec::new();
-        let writer = parquet::arrow::ArrowWriter::try_new(&mut content, batch.schema(), None);
-        let mut writer = writer.unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
+        let content = parquet_of(&batch);
         let batches = import("x.parquet", &content).unwrap();
         assert!(batches[0].column(0).is_null(1));
         let days = batches[0]
@@ -417,11 +422,7 @@ mod tests {
             ("id", Arc::new(ids) as ArrayRef),
         ])
         .unwrap();
-        let mut content = Vec::new();
-        let writer = parquet::arrow::ArrowWriter::try_new(&mut content, batch.schema(), None);
-        let mut writer = writer.unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
+        let content = parquet_of(&batch);
         let file = FileRows::parquet("x", content.into()).unwrap();
         let mut columns = file.columns.clone();
         assert!(columns[0].multi_value && columns[0].data_type == DataType::Int);

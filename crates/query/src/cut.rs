@@ -21,6 +21,7 @@ use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use crate::ask::FragmentPart;
@@ -83,6 +84,7 @@ fn works_by_partition(node: &Plan) -> bool {
         || node.is::<ProjectionExec>()
         || node.is::<CooperativeExec>()
         || node.is::<LocalLimitExec>()
+        || node.is::<UnnestExec>()
         || node.downcast_ref::<SortExec>().is_some_and(top_k)
         || node.downcast_ref::<AggregateExec>().is_some_and(partial)
 }

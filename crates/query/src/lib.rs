@@ -12,6 +12,7 @@ pub mod codec;
 mod context;
 mod cut;
 mod dialect;
+mod entries;
 mod explain;
 mod fault;
 mod gather;

@@ -30,6 +30,7 @@ use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::cut::cut;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
+use crate::entries::explode_groups;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
 use crate::literals::{Candidate, Shape, value, with_placeholders};
@@ -229,7 +230,7 @@ impl Planning<'_> {
         let logical = self.planner.statement_to_plan(sql)?;
         match self.statement.semantics {
             Semantics::Standard => Ok(logical),
-            _ => align_ranges(logical),
+            _ => explode_groups(align_ranges(logical)?),
         }
     }
 

@@ -26,6 +26,7 @@ use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
 use crate::ask::FragmentPart;
@@ -95,6 +96,7 @@ fn is_known(node: &Plan) -> bool {
         || node.is::<CrossJoinExec>()
         || node.is::<WindowAggExec>()
         || node.is::<BoundedWindowAggExec>()
+        || node.is::<UnnestExec>()
         || node.is::<ScalarSubqueryExec>()
 }
 

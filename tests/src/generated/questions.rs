@@ -259,19 +259,32 @@ fn subquery(draw: &mut Draw<'_>) -> Question {
     Question::of(format_both(form, &parts), false)
 }
 
-/// Over a column with several values a row, any of which matches.
+/// Over a column with several values a row: any of them matches, and each makes a group.
 fn entries(draw: &mut Draw<'_>) -> Question {
     let filter = draw.any_entry();
     let sum = draw.column(|column| column.adds_up && column.is_whole());
     let sum = sum.map_or("id", |at| draw.table.columns[at].name);
+    let list = draw.column(Column::is_multi);
+    let list = list.map_or("id", |at| draw.table.columns[at].name);
     let form = *draw.pick(&[
         "SELECT COUNT(*) AS c0, SUM(<1>) AS c1 FROM {t} WHERE <0> LIMIT 10",
         "SELECT id AS c0, <1> AS c1 FROM {t} WHERE <0> ORDER BY id LIMIT 50",
+        "SELECT <2> AS c0, COUNT(*) AS c1, SUM(<1>) AS c2 FROM {t} WHERE <0> GROUP BY <2> \
+         ORDER BY <2> LIMIT 10000",
     ]);
-    let mut both = format_both(form, &[&filter, &Both::same(sum)]);
-    // The sum of nothing is 0 in Pinot.
-    let of_nothing = format!("coalesce(sum({sum}), 0)");
-    both.duck = both.duck.replace(&format!("SUM({sum})"), &of_nothing);
+    let explodes = form.contains("GROUP BY");
+    let mut both = format_both(form, &[&filter, &Both::same(sum), &Both::same(list)]);
+    both.duck = match explodes {
+        true => format!(
+            "SELECT u AS c0, count(*) AS c1, sum(s) AS c2 FROM \
+             (SELECT unnest({list}) AS u, {sum} AS s FROM {{t}} WHERE {}) GROUP BY u ORDER BY u",
+            filter.duck
+        ),
+        // The sum of nothing is 0 in Pinot.
+        false => both
+            .duck
+            .replace(&format!("SUM({sum})"), &format!("coalesce(sum({sum}), 0)")),
+    };
     Question {
         is_pinot: true,
         ..Question::of(both, true)

@@ -172,7 +172,7 @@ fn filled(spec: &Arc<TableSpec>, number: usize, rows: usize, of: usize) -> Arc<M
 impl Table {
     pub(crate) fn sealed(rows: usize) -> Self {
         let spec = Arc::new(spec());
-        let folder: PathBuf = std::env::temp_dir().join(format!("tannin-bench-aggregate-{rows}"));
+        let folder: PathBuf = std::env::temp_dir().join(format!("tannin-bench-queries-{rows}"));
         std::fs::create_dir_all(&folder).unwrap();
         let list = folder.join("segments");
         let each = rows / SEGMENTS;

@@ -1,8 +1,10 @@
-//! Aggregates over a generated table of events: milliseconds of each query, alone on its threads.
+//! Whole plans on one server over a generated table of events: milliseconds of each query, alone on
+//! its threads; and how long a small query waits beside big ones.
 //!
-//! `cargo bench -p scan --bench aggregate -- [rows] [part of a name]`. Segments are made once and
-//! kept in the temporary folder. Wall time is the least of several runs, beside it the CPU time of
-//! the process in the same run, which other work on the machine changes less.
+//! `cargo bench -p scan --bench queries -- [rows] [part of a name]`; the part `fair` measures the
+//! waiting. Segments are made once and kept in the temporary folder. Wall time is the least of
+//! several runs, beside it the CPU time of the process in the same run, which other work on the
+//! machine changes less. The last column tells how many operators were native and how many not.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,8 +18,10 @@ mod data;
 mod server;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use runtime::TaskGroup;
 use schemas::proto::{NullMode, ScanOptions};
 
 use data::Table;
@@ -152,7 +156,72 @@ const QUERIES: &[(&str, &str)] = &[
         "q24 substring",
         "SELECT substr(url, 1, 4), count(*) FROM flights GROUP BY 1",
     ),
+    (
+        "r1 newest",
+        "SELECT * FROM flights ORDER BY at DESC LIMIT 100",
+    ),
+    ("r2 oldest", "SELECT * FROM flights ORDER BY at LIMIT 100"),
+    (
+        "r3 newest of a country",
+        "SELECT * FROM flights WHERE country = 'AC' ORDER BY at DESC LIMIT 100",
+    ),
+    (
+        "r4 greatest",
+        "SELECT at, latency FROM flights ORDER BY latency DESC LIMIT 10",
+    ),
+    (
+        "r5 greatest, two columns",
+        "SELECT at, revenue FROM flights ORDER BY revenue DESC, at LIMIT 10",
+    ),
+    (
+        "r6 first urls",
+        "SELECT url FROM flights ORDER BY url LIMIT 10",
+    ),
+    (
+        "r7 a user",
+        "SELECT * FROM flights WHERE user_id = 12345678",
+    ),
+    ("r8 any", "SELECT * FROM flights LIMIT 10"),
+    (
+        "r9 any errors",
+        "SELECT * FROM flights WHERE status = 500 LIMIT 10",
+    ),
+    (
+        "t1 top countries",
+        "SELECT country, count(*) FROM flights GROUP BY country ORDER BY 2 DESC LIMIT 10",
+    ),
+    (
+        "t2 top urls",
+        "SELECT url, count(*) FROM flights GROUP BY url ORDER BY 2 DESC LIMIT 10",
+    ),
+    (
+        "t3 top users",
+        "SELECT user_id, count(*) FROM flights GROUP BY user_id ORDER BY 2 DESC LIMIT 10",
+    ),
+    (
+        "t4 having",
+        "SELECT url, sum(latency) FROM flights GROUP BY url HAVING count(*) > 60 ORDER BY 2 \
+         LIMIT 10",
+    ),
+    ("d1 some urls", "SELECT DISTINCT url FROM flights LIMIT 10"),
+    (
+        "w1 window",
+        "SELECT avg(gap) FROM (SELECT latency - lag(latency) OVER (PARTITION BY device ORDER BY \
+         at) AS gap FROM flights WHERE country = 'AC')",
+    ),
+    (
+        "j1 join",
+        "SELECT count(*), sum(a.latency) FROM flights a JOIN flights b ON a.user_id = b.user_id \
+         WHERE b.status = 429 AND a.status = 429",
+    ),
 ];
+
+const BIG: &str = "SELECT url, user_id, count(*), sum(latency) FROM flights GROUP BY url, user_id \
+                   ORDER BY 3 DESC LIMIT 10";
+const SMALL: &str = "SELECT device, count(*), sum(latency) FROM flights WHERE campaign = 5900 \
+                     GROUP BY device";
+/// Many groups of the big query are in memory.
+const MEMORY_BYTES: u64 = 4 << 30;
 
 fn cpu() -> Duration {
     let of = |name: &str| std::fs::read_to_string(name).unwrap();
@@ -175,52 +244,107 @@ fn main() {
     let wanted = arguments.get(2).cloned().unwrap_or_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let sealed = Table::sealed(rows);
+    if wanted.is_empty() || wanted == "fair" {
+        runtime.block_on(fairness(&sealed));
+    }
     let consuming = Table::consuming(rows / 8);
     println!(
-        "{:28} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "{:28} {:>10} {:>10} {:>10} {:>10} {:>10}  ways",
         "query", "1t ms", "1t cpu", "2t ms", "2t cpu", "cons. ms"
     );
     for (name, sql) in QUERIES.iter().filter(|(name, _)| name.contains(&wanted)) {
         let mut cells = Vec::new();
+        let mut ways = (0, 0);
         for (table, threads, with_cpu) in [
             (&sealed, 1, true),
             (&sealed, 2, true),
             (&consuming, 1, false),
         ] {
-            let server = Server::with(table, NullMode::Defaults, threads, 4 << 30);
-            let (best, cpu) = runtime.block_on(measured(&server, sql));
-            cells.push(best);
+            let server = Server::with(table, NullMode::Defaults, threads, MEMORY_BYTES);
+            let measured = runtime.block_on(measured(&server, sql));
+            cells.push(measured.best_ms);
             if with_cpu {
-                cells.push(cpu);
+                cells.push(measured.cpu_ms);
             }
+            ways = measured.ways;
         }
         let cells: Vec<String> = cells.iter().map(|ms| format!("{ms:>10.2}")).collect();
-        println!("{name:28} {}", cells.join(" "));
+        println!("{name:28} {}  {ways:?}", cells.join(" "));
     }
 }
 
-/// The least time, and the least CPU time over several runs, in milliseconds.
-async fn measured(server: &Server, sql: &str) -> (f64, f64) {
+/// The least time, and the least CPU time over several runs.
+struct Measured {
+    best_ms: f64,
+    cpu_ms: f64,
+    /// Native operators, and the others.
+    ways: (u64, u64),
+}
+
+async fn measured(server: &Server, sql: &str) -> Measured {
     let options = ScanOptions::default();
     let plan = server.plan(sql).await;
-    let mut best = f64::INFINITY;
-    let mut cpus = f64::INFINITY;
+    let mut least = Measured {
+        best_ms: f64::INFINITY,
+        cpu_ms: f64::INFINITY,
+        ways: (0, 0),
+    };
     let begun = Instant::now();
     let mut runs = 0;
     while runs < 3 || (runs < 40 && begun.elapsed() < Duration::from_millis(1500)) {
-        let (cpu_before, start) = (cpu(), Instant::now());
+        let cpu_before = cpu();
         let mut batch = 0;
         // The clock of the CPU ticks every 10 ms.
         while batch < 1 || (cpu() - cpu_before < Duration::from_millis(50) && batch < 50) {
             let one = Instant::now();
             let (_, stats) = server.run_whole(Arc::clone(&plan), &options).await;
-            assert!(stats.native_operators > 0, "not native: {sql}");
-            best = best.min(one.elapsed().as_secs_f64() * 1e3);
+            least.best_ms = least.best_ms.min(one.elapsed().as_secs_f64() * 1e3);
+            least.ways = (stats.native_operators, stats.fallback_operators);
             batch += 1;
         }
-        let _ = start;
-        cpus = cpus.min((cpu() - cpu_before).as_secs_f64() * 1e3 / f64::from(batch));
+        let cpu_ms = (cpu() - cpu_before).as_secs_f64() * 1e3 / f64::from(batch);
+        least.cpu_ms = least.cpu_ms.min(cpu_ms);
         runs += batch;
     }
-    (best, cpus)
+    least
+}
+
+/// A small query alone, and while one and three big ones run.
+async fn fairness(table: &Table) {
+    let server = Arc::new(Server::with(table, NullMode::Defaults, 2, MEMORY_BYTES));
+    let options = ScanOptions::default();
+    let (big, small) = (server.plan(BIG).await, server.plan(SMALL).await);
+    for beside in [0, 1, 3] {
+        let enough = Arc::new(AtomicBool::new(false));
+        let others = TaskGroup::new("big");
+        for _ in 0..beside {
+            let (server, big) = (Arc::clone(&server), Arc::clone(&big));
+            let enough = Arc::clone(&enough);
+            others.spawn("big", |_| async move {
+                while !enough.load(Ordering::Relaxed) {
+                    server
+                        .run_whole(Arc::clone(&big), &ScanOptions::default())
+                        .await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut times = Vec::new();
+        for _ in 0..300 {
+            let run = Instant::now();
+            server.run_whole(Arc::clone(&small), &options).await;
+            times.push(run.elapsed());
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        times.sort_unstable();
+        let at = |share: f64| times[(times.len() as f64 * share) as usize].as_secs_f64() * 1e3;
+        println!(
+            "small beside {beside} big: p50 {:.2} ms, p90 {:.2}, p99 {:.2}",
+            at(0.5),
+            at(0.9),
+            at(0.99)
+        );
+        enough.store(true, Ordering::Relaxed);
+        others.stop(Duration::from_secs(120)).await;
+    }
 }
