@@ -11,6 +11,7 @@ use crate::workspace;
 const MEMBERS: &[(&str, &[&str])] = &[
     ("schemas", &[]),
     ("crates/runtime", &["schemas"]),
+    ("crates/kernels", &[]),
     ("crates/index", &[]),
     // What functions mean is defined with the indexes that answer them.
     ("crates/functions", &["index", "schemas"]),
@@ -29,6 +30,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
         &[
             "functions",
             "index",
+            "kernels",
             "query",
             "runtime",
             "schemas",

@@ -9,7 +9,6 @@ mod columns;
 mod engine;
 mod filter;
 mod gather;
-mod kernels;
 mod memory;
 mod morsels;
 mod native;

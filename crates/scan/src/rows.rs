@@ -3,7 +3,7 @@
 use segment::BLOCK_ROWS;
 use segment::view::Nulls;
 
-use crate::kernels::{count_ones, set_bits};
+use kernels::{count_ones, set_bits};
 
 pub(crate) const WORDS: usize = BLOCK_ROWS as usize / 64;
 

@@ -2,9 +2,9 @@
 
 use segment::view::Codes;
 
-use crate::kernels::{InRange, in_bits, in_table};
 use crate::ranges::RangeSet;
 use crate::rows::{BlockMask, WORDS};
+use kernels::{InRange, in_bits, in_table};
 
 /// More ranges of codes of two bytes and more are looked up in a bitmap.
 const RANGES_SCANNED_MAX: usize = 4;

@@ -2,9 +2,9 @@
 
 use segment::view::{RawValues, Zone};
 
-use crate::kernels::{InRange, double_in_range, i32_in_range, i64_in_range, test_all};
 use crate::ranges::{RangeSet, order_key};
 use crate::rows::{BlockMask, WORDS};
+use kernels::{InRange, double_in_range, i32_in_range, i64_in_range, test_all};
 
 /// More ranges than these are searched for each value.
 const RANGES_SCANNED_MAX: usize = 6;
