@@ -89,9 +89,15 @@ fn main() {
         return run(number(kernel), number(level), number(rounds) as u64);
     }
     let has_valgrind = Command::new("valgrind").arg("--version").output().is_ok();
-    println!(
-        "| kernel | instructions a row: scalar | AVX2 | less by | ns a row: scalar | AVX2 | AVX-512 |"
-    );
+    let columns = [
+        "scalar",
+        "AVX2",
+        "less by",
+        "ns a row: scalar",
+        "AVX2",
+        "AVX-512",
+    ];
+    println!("| kernel | instructions a row: {} |", columns.join(" | "));
     println!("|---|---|---|---|---|---|---|");
     for (at, (name, mut kernel)) in kernels().into_iter().enumerate() {
         let counted = |level: Level| match has_valgrind {

@@ -1,4 +1,4 @@
-//! Comparing blocks of stored values, one bit a row: the loops with code for several instruction sets.
+//! Comparing blocks of stored values, one bit a row: loops for several instruction sets.
 //!
 //! The entry points are safe: they check lengths and choose the instruction set that [`Level`]
 //! vouches for. All forms are unsigned: a range of signed numbers is the same range of their
