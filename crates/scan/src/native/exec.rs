@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -18,6 +18,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
 use query::scan_exec::ScanDescription;
 use runtime::compute::Turn;
 use schemas::TableSpec;
@@ -25,10 +26,11 @@ use segment::SegmentView;
 
 use super::grouped::{Grouped, Piece};
 use super::merge::merge;
+use super::most::left;
 use super::plan::{Aggregate, Output};
 use super::states::States;
 use super::values::ValueColumn;
-use super::worker::Worker;
+use super::worker::{Part, Running, Worker};
 use crate::filter::Filters;
 use crate::morsels::Morsels;
 use crate::scan_exec::{ServerScanExec, leaf};
@@ -87,8 +89,26 @@ impl NativeAggregateExec {
         rows.sum()
     }
 
-    /// Reads the table and joins the groups of all segments. To be called on a core of the pool.
-    pub(crate) fn grouped(&self, turn: &mut Turn, memory: &MemoryReservation) -> Result<Grouped> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Whether the column of the answer counts all rows of each group.
+    pub(crate) fn counts_rows(&self, column: usize) -> bool {
+        let aggregate = column.checked_sub(self.keys.len());
+        let aggregate = aggregate.and_then(|at| self.aggregates.get(at));
+        self.output == Output::Values && aggregate.is_some_and(Aggregate::counts_rows)
+    }
+
+    /// Reads the table and joins the groups of all segments. With `most` only the groups with the
+    /// most rows are wanted, so many of them and all that have as many rows as the last; there may
+    /// be others, which need not have all of their rows. To be called on a core of the pool.
+    pub(crate) fn grouped(
+        &self,
+        turn: &mut Turn,
+        memory: &MemoryReservation,
+        most: Option<usize>,
+    ) -> Result<Grouped> {
         let filters = Filters::new(
             &self.description,
             &self.spec,
@@ -99,14 +119,19 @@ impl NativeAggregateExec {
         let morsels = Morsels::new(&self.segments);
         let workers = self.shared.workers(self.rows());
         let parts = turn.split(workers, |turn| {
-            let worker = Worker::new(self, &self.segments, &filters, memory.new_empty());
+            let waits = most.is_some();
+            let worker = Worker::new(self, &self.segments, &filters, memory.new_empty(), waits);
             worker.run(turn, &morsels)
         });
-        let mut own = Vec::new();
+        let (mut own, mut waiting) = (Vec::new(), Vec::new());
         for part in parts {
-            let (parts, held) = part?;
+            let (done, others, held) = part?;
             memory.grow(held.size());
-            own.extend(parts);
+            own.extend(done);
+            waiting.extend(others);
+        }
+        if let Some(few) = most.filter(|_| !waiting.is_empty()) {
+            own.extend(finished(turn, workers, waiting, (own.is_empty(), few))?);
         }
         merge(self, turn, workers, own)
     }
@@ -131,12 +156,42 @@ impl NativeAggregateExec {
         let shared = Arc::clone(&self.shared);
         let rows = self.rows();
         let job = move |turn: &mut Turn| {
-            let grouped = self.grouped(turn, &memory)?;
+            let grouped = self.grouped(turn, &memory, None)?;
             let pieces = (0..grouped.pieces()).filter(|piece| grouped.len(*piece) > 0);
             pieces.map(|piece| grouped.rows(piece, None)).collect()
         };
         shared.run(rows, job).await
     }
+}
+
+/// Ends what waited, with the groups that can be among the `few` with the most rows, if these are
+/// `all` there is.
+fn finished(
+    turn: &mut Turn,
+    workers: usize,
+    waiting: Vec<Running<'_>>,
+    (all, few): (bool, usize),
+) -> Result<Vec<Part>> {
+    let counts = waiting.iter().map(Running::by_dictionary);
+    let counts: Option<Vec<_>> = counts.collect();
+    let left = counts.filter(|_| all).and_then(|counts| left(&counts, few));
+    let left = match left {
+        Some(left) => left.into_iter().map(Some).collect(),
+        None => vec![None; waiting.len()],
+    };
+    let waiting = Mutex::new(waiting.into_iter().zip(left).collect::<Vec<_>>());
+    let done = turn.split(workers, |_| {
+        let mut done = Vec::new();
+        loop {
+            let next = waiting.lock().pop();
+            let Some((running, used)) = next else {
+                return Ok::<_, DataFusionError>(done);
+            };
+            done.extend(running.finish(used)?);
+        }
+    });
+    let done = done.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(done.into_iter().flatten().collect())
 }
 
 impl DisplayAs for NativeAggregateExec {

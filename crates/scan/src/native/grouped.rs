@@ -2,11 +2,11 @@
 //!
 //! Groups come in pieces, so that several threads can join them; no group is in two pieces. Keys
 //! and values are made only for the groups that are asked for: who sorts groups by an aggregate
-//! takes [`Grouped::values`] of all and [`Grouped::rows`] of the few that are kept.
+//! takes [`Grouped::column`] of all and [`Grouped::rows`] of the few that are kept.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
@@ -44,7 +44,7 @@ impl Grouped {
     }
 
     /// Key columns, which come first in the schema.
-    pub(crate) fn key_count(&self) -> usize {
+    fn key_count(&self) -> usize {
         let states: usize = match self.output {
             Output::Values => self.aggregates.len(),
             Output::States => self.aggregates.iter().map(|a| a.states.len()).sum(),
@@ -52,18 +52,8 @@ impl Grouped {
         self.schema.fields().len() - states
     }
 
-    /// Final values of the aggregate at `aggregate` for the groups of a piece; `None` = all.
-    pub(crate) fn values(
-        &self,
-        piece: usize,
-        aggregate: usize,
-        groups: Option<&[u32]>,
-    ) -> Result<ArrayRef> {
-        self.pieces[piece].states[aggregate].values(&self.aggregates[aggregate], groups)
-    }
-
     /// The key at `key` of the groups of a piece; `None` = all.
-    pub(crate) fn key(&self, piece: usize, key: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
+    fn key(&self, piece: usize, key: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
         let firsts = &self.pieces[piece].firsts;
         let columns: Vec<&dyn Array> = self
             .keys
@@ -82,30 +72,51 @@ impl Grouped {
             // Nothing was joined: the groups of one segment are as they were.
             return Ok(Arc::clone(self.keys[0][key].array()));
         }
+        if columns.is_empty() {
+            return Ok(new_empty_array(self.schema.field(key).data_type()));
+        }
         Ok(interleave(&columns, &places)?)
+    }
+
+    /// A column of the answer for the groups of a piece; `None` = all. Of states, which have
+    /// several columns for an aggregate, only those of keys.
+    pub(crate) fn column(
+        &self,
+        piece: usize,
+        column: usize,
+        groups: Option<&[u32]>,
+    ) -> Result<ArrayRef> {
+        let array = match column.checked_sub(self.key_count()) {
+            None => self.key(piece, column, groups)?,
+            Some(at) => self.pieces[piece].states[at].values(&self.aggregates[at], groups)?,
+        };
+        self.of_type(array, column)
+    }
+
+    fn of_type(&self, array: ArrayRef, column: usize) -> Result<ArrayRef> {
+        let wanted: &DataType = self.schema.field(column).data_type();
+        match array.data_type() == wanted {
+            true => Ok(array),
+            false => Ok(arrow::compute::cast(&array, wanted)?),
+        }
     }
 
     /// Rows of the groups of a piece; `None` = all.
     pub(crate) fn rows(&self, piece: usize, groups: Option<&[u32]>) -> Result<RecordBatch> {
-        let mut columns = Vec::with_capacity(self.schema.fields().len());
-        for key in 0..self.key_count() {
-            columns.push(self.key(piece, key, groups)?);
-        }
-        for (at, aggregate) in self.aggregates.iter().enumerate() {
-            match self.output {
-                Output::Values => columns.push(self.values(piece, at, groups)?),
-                Output::States => {
-                    columns.extend(self.pieces[piece].states[at].states(aggregate, groups)?);
+        let count = match self.output {
+            Output::Values => self.schema.fields().len(),
+            Output::States => self.key_count(),
+        };
+        let columns = (0..count).map(|column| self.column(piece, column, groups));
+        let mut columns = columns.collect::<Result<Vec<_>>>()?;
+        if self.output == Output::States {
+            for (states, aggregate) in self.pieces[piece].states.iter().zip(&*self.aggregates) {
+                for array in states.states(aggregate, groups)? {
+                    columns.push(self.of_type(array, columns.len())?);
                 }
             }
         }
         let rows = groups.map_or(self.len(piece), <[u32]>::len);
-        for (column, field) in columns.iter_mut().zip(self.schema.fields()) {
-            let wanted: &DataType = field.data_type();
-            if column.data_type() != wanted {
-                *column = arrow::compute::cast(column, wanted)?;
-            }
-        }
         batch(&self.schema, columns, rows)
     }
 }

@@ -2,6 +2,7 @@
 
 use arrow::array::ArrayRef;
 use datafusion::common::Result;
+use segment::view::DictionaryColumn;
 
 use super::fold::RowGroups;
 use super::keys::Key;
@@ -80,6 +81,17 @@ impl<'a> Groups<'a> {
             Index::Seen => self.keys[0].seen().unwrap_or(0),
             Index::Hashed { seen, .. } => seen.values.len(),
             Index::Wide { rows, .. } => rows.count(),
+        }
+    }
+
+    /// The dictionary whose codes the groups are, and the group of null.
+    pub(super) fn dictionary(&self) -> Option<(&DictionaryColumn<'a>, Option<u32>)> {
+        match (&self.index, &self.keys[..]) {
+            (Index::Dense(_), [key]) => {
+                let null = key.null_number().map(|number| number as u32);
+                key.dictionary().map(|dictionary| (dictionary, null))
+            }
+            _ => None,
         }
     }
 

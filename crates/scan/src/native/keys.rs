@@ -123,10 +123,13 @@ impl<'a> Key<'a> {
 
     /// The dictionary, when this key is its plain column and no row is null.
     pub(super) fn plain_dictionary(&self) -> Option<&DictionaryColumn<'a>> {
+        self.dictionary().filter(|_| self.nulls.is_none())
+    }
+
+    /// The dictionary whose codes are the numbers, when this key is its plain column.
+    pub(super) fn dictionary(&self) -> Option<&DictionaryColumn<'a>> {
         match &self.kind {
-            Kind::Codes(dictionary) if self.nulls.is_none() && is_column(&self.inputs) => {
-                Some(dictionary)
-            }
+            Kind::Codes(dictionary) if is_column(&self.inputs) => Some(dictionary),
             _ => None,
         }
     }

@@ -7,7 +7,8 @@
 //!
 //! Workers read blocks of segments: keys become small numbers ([`keys`], [`groups`]), values go
 //! into accumulators ([`accumulate`]); the groups of a segment are joined with those of others by
-//! their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows.
+//! their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
+//! the groups with the most rows are wanted, most others are left out before ([`most`]).
 
 mod accumulate;
 mod distinct;
@@ -18,6 +19,7 @@ mod groups;
 mod input;
 mod keys;
 mod merge;
+mod most;
 mod number;
 mod plan;
 mod rows;
@@ -37,6 +39,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+
+pub(crate) use self::exec::NativeAggregateExec;
+pub(crate) use self::grouped::Grouped;
+pub(crate) use self::plan::{Output, replace_columns};
 
 use crate::shared::Shared;
 

@@ -334,7 +334,7 @@ fn width_of(kind: Kind, own: &DataType, aggregate: &Aggregate, output: Output) -
     }
 }
 
-fn replace_columns(
+pub(crate) fn replace_columns(
     expr: Arc<dyn PhysicalExpr>,
     with: impl Fn(&Column) -> Option<Arc<dyn PhysicalExpr>>,
 ) -> Result<Arc<dyn PhysicalExpr>> {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::expressions::Column;
 use runtime::compute::Turn;
@@ -15,6 +15,7 @@ use super::exec::NativeAggregateExec;
 use super::fold::{self, Slots};
 use super::groups::Groups;
 use super::keys::Key;
+use super::most::{Counts, RowCounts};
 use super::number::BlockRows;
 use super::plan::Aggregate;
 use super::states::States;
@@ -44,12 +45,11 @@ impl Part {
 }
 
 /// States of one segment, while it is read.
-struct Running<'a> {
+pub(super) struct Running<'a> {
     segment: usize,
     groups: Groups<'a>,
     accumulators: Vec<Accumulator<'a>>,
-    /// Rows of each group.
-    row_counts: Vec<u64>,
+    row_counts: RowCounts<'a>,
     /// Kept from block to block.
     picked: Vec<u32>,
     assigned: Vec<u32>,
@@ -63,6 +63,9 @@ pub(super) struct Worker<'a, 'f> {
     /// Bytes of the parts that are done.
     done_bytes: usize,
     parts: Vec<Part>,
+    /// Groups of a dictionary's codes are left to whoever can choose among them.
+    waits: bool,
+    waiting: Vec<Running<'a>>,
 }
 
 impl<'a, 'f> Worker<'a, 'f> {
@@ -71,6 +74,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         segments: &'a [SegmentView],
         filters: &'f Filters<'a>,
         memory: MemoryReservation,
+        waits: bool,
     ) -> Self {
         Self {
             operator,
@@ -79,15 +83,17 @@ impl<'a, 'f> Worker<'a, 'f> {
             memory,
             done_bytes: 0,
             parts: Vec::new(),
+            waits,
+            waiting: Vec::new(),
         }
     }
 
-    /// The parts, and the memory that they hold.
+    /// The parts, what waits, and the memory that they hold.
     pub(super) fn run(
         mut self,
         turn: &mut Turn,
         morsels: &Morsels,
-    ) -> Result<(Vec<Part>, MemoryReservation)> {
+    ) -> Result<(Vec<Part>, Vec<Running<'a>>, MemoryReservation)> {
         let mut running: Option<Running<'a>> = None;
         let mut counted = HashSet::new();
         let mut at = None;
@@ -115,7 +121,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 // Known without a look at the rows; whoever has the first block tells it.
                 counted.insert(segment);
                 if blocks.start == 0 {
-                    filter.count(counts.iter().sum(), 0);
+                    filter.count(filter.exact_rows().unwrap_or(0), 0);
                     own.row_counts = counts;
                     self.finish(own)?;
                 }
@@ -127,7 +133,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         if let Some(done) = running {
             self.finish(done)?;
         }
-        Ok((self.parts, self.memory))
+        Ok((self.parts, self.waiting, self.memory))
     }
 
     fn start(&self, segment: usize, filter: &SegmentFilter<'_>) -> Result<Running<'a>> {
@@ -155,19 +161,19 @@ impl<'a, 'f> Worker<'a, 'f> {
             segment,
             groups,
             accumulators: accumulators.collect::<Result<Vec<_>>>()?,
-            row_counts: Vec::new(),
+            row_counts: RowCounts::Counted(Vec::new()),
             picked: Vec::new(),
             assigned: Vec::new(),
         })
     }
 
     /// Rows of each group, where only rows are counted and nothing needs to be read for that.
-    fn counted(&self, filter: &SegmentFilter<'_>, running: &Running<'_>) -> Option<Vec<u64>> {
+    fn counted(&self, filter: &SegmentFilter<'_>, running: &Running<'a>) -> Option<RowCounts<'a>> {
         if !self.operator.aggregates.iter().all(Aggregate::counts_rows) {
             return None;
         }
         match running.groups.keys() {
-            [] => Some(vec![filter.exact_rows()?]),
+            [] => Some(RowCounts::Counted(vec![filter.exact_rows()?])),
             [key] if filter.is_unfiltered() => {
                 let column = self.operator.keys[0].downcast_ref::<Column>()?;
                 let options = &self.operator.shared.options;
@@ -175,8 +181,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                     return None;
                 }
                 let counts = key.plain_dictionary()?.doc_counts()?;
-                let counts: Vec<u64> = counts.iter().map(|count| u64::from(*count)).collect();
-                (counts.len() <= running.groups.count()).then_some(counts)
+                (counts.len() <= running.groups.count()).then_some(RowCounts::Stored(counts))
             }
             _ => None,
         }
@@ -197,6 +202,9 @@ impl<'a, 'f> Worker<'a, 'f> {
             assigned,
             ..
         } = running;
+        let RowCounts::Counted(row_counts) = row_counts else {
+            return internal_err!("rows that are counted already");
+        };
         let mut matched = 0;
         let mut blocks = filter.blocks(blocks);
         while let Some((start, mask)) = blocks.next(turn)? {
@@ -231,35 +239,14 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn finish(&mut self, running: Running<'a>) -> Result<()> {
-        let Running {
-            groups,
-            accumulators,
-            row_counts,
-            ..
-        } = running;
-        let used = (0u32..).zip(&row_counts).filter(|(_, rows)| **rows > 0);
-        let used: Vec<u32> = used.map(|(group, _)| group).collect();
-        if used.is_empty() {
-            return Ok(());
+        if self.waits && running.by_dictionary().is_some() {
+            self.done_bytes += running.memory_bytes();
+            self.waiting.push(running);
+        } else if let Some(part) = running.finish(None)? {
+            self.done_bytes += part.memory_bytes();
+            self.parts.push(part);
         }
-        let mut hashes = vec![0; used.len()];
-        let mut keys = Vec::with_capacity(groups.keys().len());
-        for values in groups.values(&used)? {
-            let column = ValueColumn::new(values)?;
-            column.hash_into(&mut hashes);
-            keys.push(column);
-        }
-        let states = accumulators.into_iter();
-        let states = states.map(|accumulator| accumulator.finish(&used, &row_counts));
-        let part = Part {
-            keys,
-            hashes,
-            states: states.collect::<Result<Vec<_>>>()?,
-        };
-        self.done_bytes += part.memory_bytes();
-        self.memory.try_resize(self.done_bytes)?;
-        self.parts.push(part);
-        Ok(())
+        self.memory.try_resize(self.done_bytes)
     }
 }
 
@@ -276,12 +263,44 @@ impl Running<'_> {
         for (own, others) in self.accumulators.iter_mut().zip(others) {
             own.resume(others);
         }
-        self.row_counts = std::mem::take(&mut done.row_counts);
+        std::mem::swap(&mut self.row_counts, &mut done.row_counts);
         true
+    }
+
+    /// Rows by the values of a dictionary, where groups are just that.
+    pub(super) fn by_dictionary(&self) -> Option<Counts<'_>> {
+        let (dictionary, null) = self.groups.dictionary()?;
+        Counts::new(&self.row_counts, dictionary, null)
+    }
+
+    /// What was found of the groups at `used`, `None` = all that have rows.
+    pub(super) fn finish(self, used: Option<Vec<u32>>) -> Result<Option<Part>> {
+        let used = used.unwrap_or_else(|| self.row_counts.used());
+        if used.is_empty() {
+            return Ok(None);
+        }
+        let mut hashes = vec![0; used.len()];
+        let mut keys = Vec::with_capacity(self.groups.keys().len());
+        for values in self.groups.values(&used)? {
+            let column = ValueColumn::new(values)?;
+            column.hash_into(&mut hashes);
+            keys.push(column);
+        }
+        let states = self.accumulators.into_iter();
+        let states = states.map(|accumulator| match &self.row_counts {
+            RowCounts::Counted(counts) => accumulator.finish(&used, counts),
+            // Nothing else was asked for.
+            counts => Ok(States::Counts(used.iter().map(|g| counts.of(*g)).collect())),
+        });
+        Ok(Some(Part {
+            states: states.collect::<Result<Vec<_>>>()?,
+            keys,
+            hashes,
+        }))
     }
 
     fn memory_bytes(&self) -> usize {
         let accumulators = self.accumulators.iter().map(Accumulator::memory_bytes);
-        self.groups.memory_bytes() + self.row_counts.capacity() * 8 + accumulators.sum::<usize>()
+        self.groups.memory_bytes() + self.row_counts.memory_bytes() + accumulators.sum::<usize>()
     }
 }

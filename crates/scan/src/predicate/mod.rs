@@ -512,7 +512,7 @@ fn rebased(expr: &Arc<dyn PhysicalExpr>, indices: &[usize]) -> Result<Arc<dyn Ph
 }
 
 /// Rows for which the expression is true; null is not true.
-fn evaluate(
+pub(crate) fn evaluate(
     expr: &Arc<dyn PhysicalExpr>,
     schema: &SchemaRef,
     columns: Vec<ArrayRef>,

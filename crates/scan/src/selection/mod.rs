@@ -4,8 +4,11 @@
 //! order is by columns of the table. It looks at the most promising segments and blocks first, by
 //! zones and dictionaries, stops where nothing better can come, and reads the other columns of the
 //! winners alone. Which of equal rows are among the first is open, as in SQL.
+//!
+//! Above a native aggregate with whole groups, [`groups::TopGroupsExec`] does the same with groups.
 
 mod exec;
+mod groups;
 mod keys;
 mod search;
 mod winners;
@@ -22,14 +25,18 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use schemas::table::virtual_column;
 use segment::view::Values;
 
 use self::exec::TopRowsExec;
+use self::groups::{GroupOrder, OverGroups, TopGroupsExec};
 use self::keys::OrderColumn;
 use crate::columns::external;
+use crate::native::{NativeAggregateExec, Output, replace_columns};
 use crate::scan_exec::ServerScanExec;
 use crate::shared::Shared;
 
@@ -49,17 +56,19 @@ impl PhysicalOptimizerRule for TopRows {
         _: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let replaced = plan.transform_down(|node| {
-            let Some(sort) = node.downcast_ref::<SortExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            match recognise(sort)? {
-                Some(ours) => {
-                    let counters = &self.shared.counters;
-                    counters.update(|stats| stats.native_operators += 1);
-                    Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump))
-                }
-                None => Ok(Transformed::no(node)),
+            if let Some(sort) = node.downcast_ref::<SortExec>()
+                && let Some((ours, is_new)) = recognise(sort)?
+            {
+                let counters = &self.shared.counters;
+                counters.update(|stats| stats.native_operators += u64::from(is_new));
+                return Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump));
             }
+            if let Some(limit) = node.downcast_ref::<GlobalLimitExec>()
+                && let Some(ours) = few_groups(limit)?
+            {
+                return Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump));
+            }
+            Ok(Transformed::no(node))
         })?;
         Ok(replaced.data)
     }
@@ -73,31 +82,27 @@ impl PhysicalOptimizerRule for TopRows {
     }
 }
 
-fn recognise(sort: &SortExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+type Plan = Arc<dyn ExecutionPlan>;
+
+/// The operator in the place of the sort, and whether it is one that was not counted yet.
+fn recognise(sort: &SortExec) -> Result<Option<(Plan, bool)>> {
     let Some(fetch) = sort.fetch().filter(|fetch| (1..=ROWS_MAX).contains(fetch)) else {
         return Ok(None);
     };
-    let mut above = Vec::new();
-    let mut below = sort.input();
-    let scan = loop {
-        if let Some(scan) = below.downcast_ref::<ServerScanExec>() {
-            break scan;
-        }
-        if !below.is::<ProjectionExec>() && !below.is::<CooperativeExec>() {
-            return Ok(None);
-        }
-        above.push(below);
-        let [child] = below.children()[..] else {
-            return Ok(None);
-        };
-        below = child;
+    let (above, below) = descend(sort.input());
+    if below.is::<NativeAggregateExec>() || below.is::<FilterExec>() {
+        let ours = top_groups(sort, fetch, above, below)?;
+        return Ok(ours.map(|ours| (ours, false)));
+    }
+    let Some(scan) = below.downcast_ref::<ServerScanExec>() else {
+        return Ok(None);
     };
     if scan.description.fetch.is_some() {
         return Ok(None);
     }
     let mut order = Vec::new();
     for wanted in sort.expr() {
-        let Some(column) = column_of(&wanted.expr, &above, scan) else {
+        let Some(column) = column_of(&expression_below(&wanted.expr, &above)?, scan) else {
             return Ok(None);
         };
         if !has_keys(scan, column)? {
@@ -108,12 +113,109 @@ fn recognise(sort: &SortExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
             options: wanted.options,
         });
     }
-    let mut plan: Arc<dyn ExecutionPlan> = Arc::new(TopRowsExec::new(scan, order, fetch)?);
+    let ours: Plan = Arc::new(TopRowsExec::new(scan, order, fetch)?);
+    Ok(Some((ascend(above, ours)?, true)))
+}
+
+/// A sort of groups, between which and the aggregate there may be one condition.
+fn top_groups<'p>(
+    sort: &SortExec,
+    fetch: usize,
+    mut above: Vec<&'p Plan>,
+    mut below: &'p Plan,
+) -> Result<Option<Plan>> {
+    let mut having = None;
+    if let Some(filter) = below.downcast_ref::<FilterExec>() {
+        if filter.fetch().is_some() {
+            return Ok(None);
+        }
+        let (between, groups) = descend(filter.input());
+        having = Some(expression_below(filter.predicate(), &between)?);
+        // It stays above: the first groups pass it once more.
+        above.push(below);
+        above.extend(between);
+        below = groups;
+    }
+    let Some(groups) = below.downcast_ref::<NativeAggregateExec>() else {
+        return Ok(None);
+    };
+    if groups.output() != Output::Values {
+        return Ok(None);
+    }
+    let order = sort.expr().iter().map(|wanted| {
+        let expr = expression_below(&wanted.expr, &above)?;
+        Ok(GroupOrder {
+            by: OverGroups::new(expr, groups)?,
+            options: wanted.options,
+        })
+    });
+    let order = order.collect::<Result<_>>()?;
+    let having = having.map(|condition| OverGroups::new(condition, groups));
+    let ours = TopGroupsExec::new(groups, having.transpose()?, order, fetch);
+    ascend(above, Arc::new(ours)).map(Some)
+}
+
+/// Rows are made only for as many groups as a limit without an order lets through.
+fn few_groups(limit: &GlobalLimitExec) -> Result<Option<Plan>> {
+    let Some(fetch) = limit.fetch() else {
+        return Ok(None);
+    };
+    let fetch = fetch.saturating_add(limit.skip());
+    let (above, below) = descend(limit.input());
+    let Some(groups) = below.downcast_ref::<NativeAggregateExec>() else {
+        return Ok(None);
+    };
+    if groups.output() != Output::Values || !(1..=ROWS_MAX).contains(&fetch) {
+        return Ok(None);
+    }
+    let ours: Plan = Arc::new(TopGroupsExec::new(groups, None, Vec::new(), fetch));
+    let limited = GlobalLimitExec::new(ascend(above, ours)?, limit.skip(), limit.fetch());
+    Ok(Some(Arc::new(limited)))
+}
+
+/// Through nodes that leave rows as they are; the last one is something else.
+fn descend(mut below: &Plan) -> (Vec<&Plan>, &Plan) {
+    let mut above = Vec::new();
+    while below.is::<ProjectionExec>() || below.is::<CooperativeExec>() {
+        let [child] = below.children()[..] else {
+            break;
+        };
+        above.push(below);
+        below = child;
+    }
+    (above, below)
+}
+
+fn ascend(above: Vec<&Plan>, mut plan: Plan) -> Result<Plan> {
     let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
     for node in above.into_iter().rev() {
         plan = Arc::clone(node).replace_children(vec![plan], recompute)?;
     }
-    Ok(Some(plan))
+    Ok(plan)
+}
+
+/// The expression over what is below the nodes.
+fn expression_below(
+    expr: &Arc<dyn PhysicalExpr>,
+    above: &[&Plan],
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let mut expr = Arc::clone(expr);
+    for node in above {
+        if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+            expr = replace_columns(expr, |column| {
+                let below = projection.expr().get(column.index())?;
+                Some(Arc::clone(&below.expr))
+            })?;
+        } else if let Some(filter) = node.downcast_ref::<FilterExec>()
+            && let Some(kept) = filter.projection().as_ref()
+        {
+            expr = replace_columns(expr, |column| {
+                let below = *kept.get(column.index())?;
+                Some(Arc::new(Column::new(column.name(), below)) as _)
+            })?;
+        }
+    }
+    Ok(expr)
 }
 
 /// Whether all segments hold numbers or codes; texts that hardly repeat have neither.
@@ -130,19 +232,8 @@ fn has_keys(scan: &ServerScanExec, column: usize) -> Result<bool> {
 }
 
 /// The column of the table, when the expression is one whose values have keys.
-fn column_of(
-    expr: &Arc<dyn PhysicalExpr>,
-    above: &[&Arc<dyn ExecutionPlan>],
-    scan: &ServerScanExec,
-) -> Option<usize> {
-    let mut index = expr.downcast_ref::<Column>()?.index();
-    let projections = above
-        .iter()
-        .filter_map(|node| node.downcast_ref::<ProjectionExec>());
-    for projection in projections {
-        let below = projection.expr().get(index)?;
-        index = below.expr.downcast_ref::<Column>()?.index();
-    }
+fn column_of(expr: &Arc<dyn PhysicalExpr>, scan: &ServerScanExec) -> Option<usize> {
+    let index = expr.downcast_ref::<Column>()?.index();
     let column = *scan.description.projection.get(index)?;
     let field = scan.description.table_schema.field(column);
     let has_keys = matches!(

@@ -9,6 +9,7 @@
 
 mod data;
 mod entries;
+mod groups;
 mod questions;
 mod server;
 

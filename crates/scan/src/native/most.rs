@@ -1,0 +1,368 @@
+//! The groups that can be among the few with the most rows, found before the groups of segments
+//! are joined.
+//!
+//! Of some groups all rows are counted first; the last of the best few of them sets a mark. A group
+//! that reaches it in all reaches its share of it in some segment. So only groups that do are
+//! looked for in the other segments, by the order of their dictionaries. What is left out has
+//! fewer rows than the few others, however its equals are ordered.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use arrow::array::{Array, AsArray, BinaryViewArray, StringViewArray};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType};
+use index::dictionary::BytesDictionary;
+use segment::view::DictionaryColumn;
+
+/// So few groups are joined without a choice.
+const GROUPS_MIN: usize = 256;
+/// More than one group in so many is not worth looking for.
+const SHARE_MIN: usize = 4;
+
+const NOWHERE: u32 = u32::MAX;
+
+/// Rows of each group of a segment.
+#[derive(Debug)]
+pub(super) enum RowCounts<'a> {
+    Counted(Vec<u64>),
+    /// As the dictionary tells them.
+    Stored(&'a [u32]),
+}
+
+impl RowCounts<'_> {
+    pub(super) fn of(&self, group: u32) -> u64 {
+        match self {
+            Self::Counted(counts) => counts[group as usize],
+            Self::Stored(counts) => u64::from(counts[group as usize]),
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Counted(counts) => counts.capacity() * 8,
+            Self::Stored(_) => 0,
+        }
+    }
+
+    /// The groups that have at least so many rows, with their rows.
+    pub(super) fn each(&self, least: u64, mut each: impl FnMut(u32, u64)) {
+        match self {
+            Self::Counted(counts) => (0u32..).zip(counts).for_each(|(group, rows)| {
+                if *rows >= least {
+                    each(group, *rows);
+                }
+            }),
+            Self::Stored(counts) => (0u32..).zip(*counts).for_each(|(group, rows)| {
+                if u64::from(*rows) >= least {
+                    each(group, u64::from(*rows));
+                }
+            }),
+        }
+    }
+
+    /// The groups that have rows.
+    pub(super) fn used(&self) -> Vec<u32> {
+        let mut used = Vec::new();
+        self.each(1, |group, _| used.push(group));
+        used
+    }
+}
+
+/// A segment whose groups are the codes of a dictionary.
+#[derive(Debug)]
+pub(super) struct Counts<'p> {
+    rows: &'p RowCounts<'p>,
+    values: Values<'p>,
+    cardinality: u32,
+    is_ordered: bool,
+    /// The group behind the codes.
+    null: Option<u32>,
+}
+
+#[derive(Debug)]
+enum Values<'p> {
+    Dictionary(BytesDictionary<'p>),
+    Texts(StringViewArray),
+    Bytes(BinaryViewArray),
+    Ints(ScalarBuffer<i32>),
+    Longs(ScalarBuffer<i64>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Value<'v> {
+    Number(i64),
+    Bytes(&'v [u8]),
+}
+
+impl<'p> Counts<'p> {
+    /// `None`: values of this type are not compared here.
+    pub(super) fn new(
+        rows: &'p RowCounts<'p>,
+        dictionary: &'p DictionaryColumn<'_>,
+        null: Option<u32>,
+    ) -> Option<Self> {
+        let values = match dictionary.bytes() {
+            Some(bytes) => Values::Dictionary(bytes),
+            None => {
+                let array = dictionary.array();
+                match array.data_type() {
+                    DataType::Utf8View => Values::Texts(array.as_string_view().clone()),
+                    DataType::BinaryView => Values::Bytes(array.as_binary_view().clone()),
+                    DataType::Int32 => {
+                        Values::Ints(array.as_primitive::<Int32Type>().values().clone())
+                    }
+                    DataType::Int64 => {
+                        Values::Longs(array.as_primitive::<Int64Type>().values().clone())
+                    }
+                    DataType::Timestamp(_, None) => {
+                        let times = array.as_primitive::<TimestampMillisecondType>();
+                        Values::Longs(times.values().clone())
+                    }
+                    _ => return None,
+                }
+            }
+        };
+        Some(Self {
+            rows,
+            values,
+            cardinality: dictionary.cardinality(),
+            is_ordered: dictionary.is_ordered(),
+            null,
+        })
+    }
+
+    fn value(&self, code: u32) -> Value<'_> {
+        let at = code as usize;
+        match &self.values {
+            Values::Dictionary(dictionary) => Value::Bytes(dictionary.get(code)),
+            Values::Texts(texts) => Value::Bytes(texts.value(at).as_bytes()),
+            Values::Bytes(bytes) => Value::Bytes(bytes.value(at)),
+            Values::Ints(ints) => Value::Number(ints[at].into()),
+            Values::Longs(longs) => Value::Number(longs[at]),
+        }
+    }
+
+    /// The code of `value`, or else that of the first greater one; those before `from` are less.
+    fn find(&self, value: Value<'_>, from: u32) -> Result<u32, u32> {
+        let (mut low, mut step) = (from, 1);
+        // Most are near the one before.
+        while low + step < self.cardinality && self.value(low + step) < value {
+            low += step + 1;
+            step *= 2;
+        }
+        let mut high = self.cardinality.min(low + step + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.value(middle).cmp(&value) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+
+    /// Some of the groups with the most rows, and all rows.
+    fn most(&self, few: usize) -> (Vec<u32>, u64) {
+        let mut best = BinaryHeap::with_capacity(few + 1);
+        let (mut least, mut all) = (1, 0);
+        self.rows.each(1, |group, rows| {
+            all += rows;
+            if rows < least || Some(group) == self.null {
+                return;
+            }
+            best.push(Reverse((rows, group)));
+            if best.len() > few {
+                best.pop();
+                least = best.peek().map_or(1, |Reverse((rows, _))| rows + 1);
+            }
+        });
+        let best = best.into_iter().map(|Reverse((_, group))| group);
+        (best.collect(), all)
+    }
+}
+
+/// The groups of each segment that are worth joining, when only the `few` with the most rows in
+/// all are wanted and those that have as many; `None`: all of them. The groups kept have all their
+/// rows, as far as they can be among these.
+pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>> {
+    let groups: usize = segments.iter().map(|own| own.cardinality as usize).sum();
+    if groups < GROUPS_MIN {
+        return None;
+    }
+    let (first, rows): (Vec<Vec<u32>>, Vec<u64>) = segments.iter().map(|own| own.most(few)).unzip();
+    let codes = joined(segments, &first);
+    let mut totals: Vec<u64> = (0..codes.first().map_or(0, Vec::len))
+        .map(|value| total(segments, &codes, value))
+        .collect();
+    let last = few.checked_sub(1)?;
+    if totals.len() < few {
+        return None;
+    }
+    let (_, mark, _) = totals.select_nth_unstable_by_key(last, |total| Reverse(*total));
+    let mark = *mark;
+    let all: u64 = rows.iter().sum();
+    let mut reach = Vec::with_capacity(segments.len());
+    let mut found = 0;
+    for (own, rows) in segments.iter().zip(rows) {
+        let share = u128::from(mark.checked_sub(1)?) * u128::from(rows) / u128::from(all.max(1));
+        let mut codes = Vec::new();
+        own.rows.each(share as u64 + 1, |group, _| {
+            if Some(group) != own.null {
+                codes.push(group);
+            }
+        });
+        found += codes.len();
+        if found > groups / SHARE_MIN {
+            return None;
+        }
+        reach.push(codes);
+    }
+    let codes = joined(segments, &reach);
+    let kept = segments.iter().zip(codes).map(|(own, codes)| {
+        if !own.is_ordered {
+            return own.rows.used();
+        }
+        let codes = codes.into_iter().chain(own.null);
+        let known = codes.filter(|code| *code != NOWHERE && own.rows.of(*code) > 0);
+        known.collect()
+    });
+    Some(kept.collect())
+}
+
+/// The codes of all picked values in each segment, value by value in their order. Where a
+/// dictionary has no order only what was picked there is known.
+fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let mut all: Vec<(Value<'_>, usize, u32)> = Vec::new();
+    for (at, (own, codes)) in segments.iter().zip(picked).enumerate() {
+        all.extend(codes.iter().map(|code| (own.value(*code), at, *code)));
+    }
+    all.sort_unstable();
+    let mut codes = vec![Vec::new(); segments.len()];
+    let mut values = Vec::new();
+    for same in all.chunk_by(|a, b| a.0 == b.0) {
+        values.push(same[0].0);
+        codes.iter_mut().for_each(|codes| codes.push(NOWHERE));
+        for (_, at, code) in same {
+            codes[*at][values.len() - 1] = *code;
+        }
+    }
+    for (own, codes) in segments.iter().zip(&mut codes) {
+        let mut from = 0;
+        for (value, code) in values.iter().zip(codes).filter(|_| own.is_ordered) {
+            let found = match *code {
+                NOWHERE => own.find(*value, from),
+                known => Ok(known),
+            };
+            from = match found {
+                Ok(found) => {
+                    *code = found;
+                    found + 1
+                }
+                Err(next) => next,
+            };
+        }
+    }
+    codes
+}
+
+fn total(segments: &[Counts<'_>], codes: &[Vec<u32>], value: usize) -> u64 {
+    let each = segments.iter().zip(codes);
+    let each = each.filter(|(_, codes)| codes[value] != NOWHERE);
+    each.map(|(own, codes)| own.rows.of(codes[value])).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn mix(value: u64) -> u64 {
+        let product = u128::from(value ^ 0x9e37_79b9) * 0xd6e8_feb8_6659_fd93;
+        (product >> 64) as u64 ^ product as u64
+    }
+
+    /// Values of one segment in the order of its codes, each with its rows.
+    fn segment(seed: u64, skew: u64, is_ordered: bool) -> Vec<(i64, u64)> {
+        let mut values: Vec<(i64, u64)> = (0..900u64)
+            .filter(|value| !mix(seed ^ (value << 20)).is_multiple_of(3))
+            .map(|value| {
+                let rows = 3_000 / (1 + value * skew) + mix(seed + value) % 4;
+                ((mix(value) >> 1) as i64, rows)
+            })
+            .collect();
+        if is_ordered {
+            values.sort_unstable();
+        }
+        values
+    }
+
+    #[test]
+    fn the_few_with_the_most_rows_keep_all_of_them() {
+        for (skew, few, parts) in [(1, 10, 4), (1, 1, 2), (3, 25, 7), (1, 100, 1)] {
+            let segments: Vec<Vec<(i64, u64)>> = (0..parts)
+                .map(|at| segment(at * 77, skew, at != 2))
+                .collect();
+            let mut totals: HashMap<i64, u64> = HashMap::new();
+            for (value, rows) in segments.iter().flatten() {
+                *totals.entry(*value).or_default() += rows;
+            }
+            let mut ranks: Vec<u64> = totals.values().copied().collect();
+            ranks.sort_unstable_by_key(|rows| Reverse(*rows));
+            let rows: Vec<RowCounts<'_>> = segments
+                .iter()
+                .map(|own| RowCounts::Counted(own.iter().map(|(_, rows)| *rows).collect()))
+                .collect();
+            let counts: Vec<Counts<'_>> = segments
+                .iter()
+                .zip(&rows)
+                .enumerate()
+                .map(|(at, (own, rows))| Counts {
+                    rows,
+                    values: Values::Longs(own.iter().map(|(value, _)| *value).collect()),
+                    cardinality: own.len() as u32,
+                    is_ordered: at != 2,
+                    null: None,
+                })
+                .collect();
+            let left = left(&counts, few).unwrap();
+            let kept: usize = left.iter().map(Vec::len).sum();
+            let groups: usize = segments.iter().map(Vec::len).sum();
+            assert!(kept < groups / 2, "{kept} of {groups}");
+            let mut found: HashMap<i64, u64> = HashMap::new();
+            for (own, kept) in segments.iter().zip(&left) {
+                for code in kept {
+                    let (value, rows) = own[*code as usize];
+                    *found.entry(value).or_default() += rows;
+                }
+            }
+            for (value, rows) in &totals {
+                match found.get(value) {
+                    Some(found) if *rows >= ranks[few - 1] => assert_eq!(found, rows),
+                    Some(found) => assert!(found <= rows),
+                    None => assert!(*rows < ranks[few - 1]),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn null_is_kept_and_what_is_alike_is_not_chosen_from() {
+        let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at / 2_000 * 100).collect());
+        let of = |rows| Counts {
+            rows,
+            values: Values::Longs((0..2_000).collect()),
+            cardinality: 2_000,
+            is_ordered: true,
+            null: Some(2_000),
+        };
+        assert_eq!(left(&[of(&rows)], 3), None);
+        let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at % 500).collect());
+        assert_eq!(
+            left(&[of(&rows)], 4),
+            Some(vec![vec![499, 999, 1499, 1999, 2000]])
+        );
+    }
+}

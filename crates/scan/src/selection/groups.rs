@@ -1,0 +1,326 @@
+//! Groups in an order, of which only the first few are wanted: `GROUP BY … ORDER BY … LIMIT`, and
+//! any few groups where there is no order.
+//!
+//! The order's columns are made for all groups, one by one as far as they decide; keys and the
+//! other aggregates for the winners alone.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering as Memory};
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, make_comparator};
+use arrow::compute::{
+    SortColumn, SortOptions, concat, concat_batches, lexsort_to_indices, sort_to_indices, take,
+    take_record_batch,
+};
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+};
+use futures::stream;
+use runtime::compute::Turn;
+
+use crate::columns::batch;
+use crate::native::{Grouped, NativeAggregateExec};
+use crate::predicate::{Inputs, evaluate};
+
+/// So few groups are ordered sooner than another thread would begin.
+const ORDERED_ALONE_MAX: usize = 50_000;
+
+/// An expression over the columns of the groups.
+#[derive(Clone, Debug)]
+pub(super) struct OverGroups {
+    expr: Arc<dyn PhysicalExpr>,
+    inputs: Inputs,
+    columns: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct GroupOrder {
+    pub(super) by: OverGroups,
+    pub(super) options: SortOptions,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TopGroupsExec {
+    groups: Arc<NativeAggregateExec>,
+    having: Option<OverGroups>,
+    /// Without one, any groups are wanted.
+    order: Vec<GroupOrder>,
+    /// At least one.
+    fetch: usize,
+    properties: Arc<PlanProperties>,
+}
+
+/// The first groups of one piece, and what they are ordered by.
+struct First {
+    piece: usize,
+    groups: Vec<u32>,
+    columns: Vec<ArrayRef>,
+}
+
+impl TopGroupsExec {
+    pub(super) fn new(
+        groups: &NativeAggregateExec,
+        having: Option<OverGroups>,
+        order: Vec<GroupOrder>,
+        fetch: usize,
+    ) -> Self {
+        let schema = groups.schema();
+        let sorted = order
+            .iter()
+            .map(|order| PhysicalSortExpr::new(Arc::clone(&order.by.expr), order.options));
+        let sorted: Vec<PhysicalSortExpr> = sorted.collect();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new_with_orderings(Arc::clone(&schema), [sorted]),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self {
+            groups: Arc::new(groups.clone()),
+            having,
+            order,
+            fetch,
+            properties: Arc::new(properties),
+        }
+    }
+
+    async fn run(self, memory: MemoryReservation) -> Result<RecordBatch> {
+        let groups = Arc::clone(&self.groups);
+        let job = move |turn: &mut Turn| {
+            let by_rows = self.order.first().is_some_and(|first| {
+                let column = first.by.expr.downcast_ref::<Column>();
+                let counts = |column: &Column| self.groups.counts_rows(column.index());
+                first.options.descending && column.is_some_and(counts)
+            });
+            let most = (by_rows && self.having.is_none()).then_some(self.fetch);
+            let grouped = self.groups.grouped(turn, &memory, most)?;
+            self.rows(turn, &grouped)
+        };
+        groups.shared().run(groups.rows(), job).await
+    }
+
+    fn rows(&self, turn: &mut Turn, grouped: &Grouped) -> Result<RecordBatch> {
+        let mut first = self.first_of_pieces(turn, grouped)?;
+        first.sort_by_key(|first| first.piece);
+        let rows = first
+            .iter()
+            .map(|first| grouped.rows(first.piece, Some(&first.groups)));
+        let schema = self.groups.schema();
+        if self.order.is_empty() {
+            let rows = concat_batches(&schema, &rows.collect::<Result<Vec<_>>>()?)?;
+            return Ok(rows.slice(0, self.fetch.min(rows.num_rows())));
+        }
+        if let [only] = &first[..] {
+            return grouped.rows(only.piece, Some(&only.groups));
+        }
+        let columns = self.order.iter().enumerate().map(|(at, order)| {
+            let values: Vec<_> = first
+                .iter()
+                .map(|first| first.columns[at].as_ref())
+                .collect();
+            Ok(SortColumn {
+                values: concat(&values)?,
+                options: Some(order.options),
+            })
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let places = lexsort_to_indices(&columns, Some(self.fetch))?;
+        let rows = concat_batches(&schema, &rows.collect::<Result<Vec<_>>>()?)?;
+        Ok(take_record_batch(&rows, &places)?)
+    }
+
+    fn first_of_pieces(&self, turn: &mut Turn, grouped: &Grouped) -> Result<Vec<First>> {
+        let groups: usize = (0..grouped.pieces()).map(|piece| grouped.len(piece)).sum();
+        let workers = match groups <= ORDERED_ALONE_MAX {
+            true => 1,
+            false => self.groups.shared().threads(),
+        };
+        let next = AtomicUsize::new(0);
+        let done = turn.split(workers, |_| {
+            let mut done = Vec::new();
+            loop {
+                let piece = next.fetch_add(1, Memory::Relaxed);
+                if piece >= grouped.pieces() {
+                    return Ok::<_, datafusion::error::DataFusionError>(done);
+                }
+                done.push(self.first_of(grouped, piece)?);
+            }
+        });
+        let done = done.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(done.into_iter().flatten().collect())
+    }
+
+    fn first_of(&self, grouped: &Grouped, piece: usize) -> Result<First> {
+        let passed = self.having.as_ref();
+        let passed = passed
+            .map(|having| having.is_true(grouped, piece))
+            .transpose()?;
+        let passed = passed.as_deref();
+        let count = passed.map_or(grouped.len(piece), <[u32]>::len);
+        let group = |at: u32| passed.map_or(at, |passed| passed[at as usize]);
+        let few = self.fetch.min(count);
+        let Some((order, others)) = self.order.split_first() else {
+            return Ok(First {
+                piece,
+                groups: (0..few as u32).map(group).collect(),
+                columns: Vec::new(),
+            });
+        };
+        let values = order.by.values(grouped, piece, passed)?;
+        let mut places = sort_to_indices(&values, Some(order.options), Some(self.fetch))?;
+        if !others.is_empty() && 0 < few && few < count {
+            places = not_after(&values, order.options, places.value(few - 1) as usize)?;
+        }
+        let groups: Vec<u32> = places.values().iter().map(|at| group(*at)).collect();
+        let mut columns = vec![SortColumn {
+            values: take(&values, &places, None)?,
+            options: Some(order.options),
+        }];
+        for order in others {
+            columns.push(SortColumn {
+                values: order.by.values(grouped, piece, Some(&groups))?,
+                options: Some(order.options),
+            });
+        }
+        let first = lexsort_to_indices(&columns, Some(self.fetch))?;
+        let columns = columns
+            .iter()
+            .map(|column| take(&column.values, &first, None));
+        Ok(First {
+            piece,
+            columns: columns.collect::<std::result::Result<Vec<_>, _>>()?,
+            groups: first
+                .values()
+                .iter()
+                .map(|at| groups[*at as usize])
+                .collect(),
+        })
+    }
+}
+
+impl OverGroups {
+    pub(super) fn new(expr: Arc<dyn PhysicalExpr>, groups: &NativeAggregateExec) -> Result<Self> {
+        let columns = collect_columns(&expr);
+        let mut columns: Vec<usize> = columns.iter().map(Column::index).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        Ok(Self {
+            inputs: Inputs::of(&expr, &groups.schema())?,
+            columns,
+            expr,
+        })
+    }
+
+    fn inputs(
+        &self,
+        grouped: &Grouped,
+        piece: usize,
+        groups: Option<&[u32]>,
+    ) -> Result<Vec<ArrayRef>> {
+        let columns = self.columns.iter();
+        columns
+            .map(|column| grouped.column(piece, *column, groups))
+            .collect()
+    }
+
+    /// Its value for each of the groups of a piece; `None` = all.
+    fn values(&self, grouped: &Grouped, piece: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
+        let inputs = self.inputs(grouped, piece, groups)?;
+        let rows = groups.map_or(grouped.len(piece), <[u32]>::len);
+        let batch = batch(&self.inputs.schema, inputs, rows)?;
+        self.inputs.expr.evaluate(&batch)?.into_array(rows)
+    }
+
+    /// The groups of a piece for which it is true.
+    fn is_true(&self, grouped: &Grouped, piece: usize) -> Result<Vec<u32>> {
+        let inputs = self.inputs(grouped, piece, None)?;
+        let Inputs { expr, schema } = &self.inputs;
+        let passed = evaluate(expr, schema, inputs, grouped.len(piece))?;
+        let passed = (0u32..).zip(passed).filter(|(_, passed)| *passed);
+        Ok(passed.map(|(group, _)| group).collect())
+    }
+}
+
+/// The places of all values that are no later than the one at `last`.
+fn not_after(values: &ArrayRef, options: SortOptions, last: usize) -> Result<UInt32Array> {
+    let compare = make_comparator(values, values, options)?;
+    let places =
+        (0..values.len() as u32).filter(|at| compare(*at as usize, last) != Ordering::Greater);
+    Ok(places.collect::<Vec<u32>>().into())
+}
+
+impl DisplayAs for TopGroupsExec {
+    fn fmt_as(&self, how: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let order = self.order.iter();
+        let order = order.map(|order| format!("{} {}", order.by.expr, order.options));
+        let order = order.collect::<Vec<_>>().join(", ");
+        let having = match &self.having {
+            Some(having) => format!(", having {}", having.expr),
+            None => String::new(),
+        };
+        let first = self.fetch;
+        write!(
+            f,
+            "TopGroupsExec: first={first}, order=[{order}]{having} of "
+        )?;
+        self.groups.fmt_as(how, f)
+    }
+}
+
+impl ExecutionPlan for TopGroupsExec {
+    fn name(&self) -> &str {
+        "TopGroupsExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.groups.apply_expressions(visit)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let memory = MemoryConsumer::new("first groups").register(task.memory_pool());
+        let rows = self.clone().run(memory);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.groups.schema(),
+            stream::once(rows),
+        )))
+    }
+}
