@@ -215,6 +215,7 @@ impl Line<'_> {
             },
             created_ms: self.now_ms,
             sealed_ms: self.now_ms,
+            spec: None,
             rejected: Vec::new(),
         };
         let sealed = builder.finish(self.files, self.folder, extra)?;

@@ -11,6 +11,7 @@ mod follow;
 mod http;
 mod metrics;
 mod reconcile;
+mod reloads;
 mod seen;
 mod state;
 mod tables;

@@ -14,7 +14,7 @@ use metastore::{MetaError, Revision};
 use parking_lot::Mutex;
 use runtime::Clock;
 use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
-use schemas::proto::{ConsumerState, HeartbeatRequest};
+use schemas::proto::{ConsumerState, HeartbeatRequest, IndexList, ReloadProgress};
 use schemas::{Fault, InstanceId, SegmentId, TableId};
 use stream::{StreamSource, Streams};
 use tokio::sync::watch;
@@ -77,6 +77,9 @@ pub(crate) struct Instance {
     pub(crate) alive: bool,
     pub(crate) held: HashSet<(SegmentId, u32)>,
     pub(crate) consumers: Vec<ConsumerState>,
+    /// Of the sealed segments that it holds.
+    pub(crate) indexes: HashMap<SegmentId, Arc<IndexList>>,
+    pub(crate) reloads: Vec<ReloadProgress>,
 }
 
 /// What a watcher has not seen yet.
@@ -133,6 +136,7 @@ impl State {
             spec,
             paused,
             time_boundary_ms,
+            reloads,
             ..
         } = stored;
         let segments = segments.into_iter().map(|stored| {
@@ -149,6 +153,7 @@ impl State {
             segments,
             paused,
             time_boundary_ms,
+            reloads,
         };
         view.put(state, revision);
         self.announce(&view);
@@ -191,27 +196,35 @@ impl State {
 
     pub(crate) fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), Fault> {
         let role: Role = request.role.parse().map_err(Fault::invalid)?;
-        let held = request.held.iter().filter_map(|held| {
-            let segment = held.segment.as_ref()?;
-            let table = TableId::from_bytes(&held.table_id)?;
-            let (partition, sequence) = (segment.partition, segment.sequence);
-            Some((
-                SegmentId {
-                    table,
-                    partition,
-                    sequence,
-                },
-                segment.crc,
-            ))
-        });
+        let lists: Vec<Arc<IndexList>> = request.index_lists.into_iter().map(Arc::new).collect();
+        let (mut held, mut indexes) = (HashSet::new(), HashMap::new());
+        for one in &request.held {
+            let (Some(segment), Some(table)) =
+                (one.segment.as_ref(), TableId::from_bytes(&one.table_id))
+            else {
+                continue;
+            };
+            let id = SegmentId {
+                table,
+                partition: segment.partition,
+                sequence: segment.sequence,
+            };
+            held.insert((id, segment.crc));
+            let list = (one.index_list as usize).checked_sub(1);
+            if let Some(list) = list.and_then(|at| lists.get(at)) {
+                indexes.insert(id, Arc::clone(list));
+            }
+        }
         let instance = Instance {
             role,
             address: request.address,
             plan_format: request.plan_format,
             last_heard: self.clock.monotonic(),
             alive: true,
-            held: held.collect(),
+            held,
             consumers: request.consumers,
+            indexes,
+            reloads: request.reloads,
         };
         let mut view = self.view.lock();
         view.hear(InstanceId(request.instance), instance);
@@ -283,6 +296,17 @@ impl State {
 
     pub(crate) fn instances(&self) -> BTreeMap<InstanceId, Instance> {
         self.view.lock().instances.clone()
+    }
+
+    /// Of each living server that holds the segment sealed.
+    pub(crate) fn index_lists(&self, id: SegmentId) -> Vec<(InstanceId, Arc<IndexList>)> {
+        let view = self.view.lock();
+        let alive = view.instances.iter().filter(|(_, instance)| instance.alive);
+        let lists = alive.filter_map(|(name, instance)| {
+            let list = instance.indexes.get(&id)?;
+            Some((name.clone(), Arc::clone(list)))
+        });
+        lists.collect()
     }
 
     pub(crate) fn alive_servers(&self) -> Vec<InstanceId> {

@@ -53,6 +53,7 @@ impl State {
             schema_json,
             paused: false,
             time_boundary_ms: None,
+            reloads: Vec::new(),
         };
         let id = stored.spec.id;
         if self.catalog.create_table(&stored).await? == CreateOutcome::NameTaken {
@@ -81,7 +82,7 @@ impl State {
         let gone = || Fault::not_found(format!("table `{name}` does not exist"));
         let stored = self.catalog.table(id).await?.ok_or_else(gone)?.value;
         let schema = parse_schema(&stored.schema_json)?.value;
-        let parsed = parse_table(&config_json, Some(&schema), id, UnknownKeys::Collect)?;
+        let mut parsed = parse_table(&config_json, Some(&schema), id, UnknownKeys::Collect)?;
         let spec = parsed.value.spec.clone();
         let kept = unchangeable(&table.spec, &spec);
         if !kept.is_empty() {
@@ -94,6 +95,8 @@ impl State {
         self.catalog.change_table(id, change).await?;
         self.forget_source(id);
         self.publish(id).await?;
+        let kept = only_for_new_segments(&table.spec, &parsed.value.spec);
+        parsed.warnings.extend(kept);
         Ok(parsed)
     }
 
@@ -160,6 +163,31 @@ fn unchangeable(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     let topic = |spec: &TableSpec| spec.stream.as_ref().map(|stream| stream.topic.clone());
     let path = "stream.kafka.topic.name";
     keep(path, topic(old) == topic(new), "the topic");
+    kept
+}
+
+/// What a new config says of how segments are laid out: those that are sealed stay as they are.
+fn only_for_new_segments(old: &TableSpec, new: &TableSpec) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut tell = |path: &str, column: &str| {
+        kept.push(format!(
+            "{path}: `{column}` is laid out so in new segments; those that are sealed keep their \
+             form, also when they are reloaded"
+        ));
+    };
+    if old.sorted_column != new.sorted_column {
+        let column = new.sorted_column.as_ref().or(old.sorted_column.as_ref());
+        tell(
+            "tableIndexConfig.sortedColumn",
+            column.map_or("", String::as_str),
+        );
+    }
+    for column in &new.columns {
+        let before = old.column(&column.name);
+        if before.is_some_and(|before| before.no_dictionary != column.no_dictionary) {
+            tell("tableIndexConfig.noDictionaryColumns", &column.name);
+        }
+    }
     kept
 }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use crate::ids::{InstanceId, Offset, Partition, Sequence, TableId, TableName};
+use crate::ids::{InstanceId, Offset, Partition, SegmentId, Sequence, TableId, TableName};
 use crate::proto::ClusterUpdate;
 use crate::segment::SegmentRecord;
 use crate::table::TableSpec;
@@ -19,6 +20,36 @@ pub struct TableState {
     pub paused: bool,
     /// Stored time boundary between the OFFLINE and the REALTIME part of a hybrid table.
     pub time_boundary_ms: Option<i64>,
+    /// The newest, in the order in which they were asked for.
+    #[serde(default)]
+    pub reloads: Vec<ReloadJob>,
+}
+
+/// "Give these segments the indexes that the table's config names now."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadJob {
+    pub id: Uuid,
+    pub submitted_ms: i64,
+    /// `None`: all that were sealed then.
+    pub segment: Option<SegmentId>,
+    /// Also loads them again from the deep store.
+    pub force_download: bool,
+    /// Only on this server.
+    pub instance: Option<InstanceId>,
+}
+
+impl ReloadJob {
+    pub fn concerns(&self, segment: &SegmentState, server: &InstanceId) -> bool {
+        let record = &segment.record;
+        let was_sealed = record
+            .sealed_ms
+            .is_none_or(|sealed| sealed <= self.submitted_ms);
+        record.is_done()
+            && was_sealed
+            && segment.assigned.contains(server)
+            && self.segment.is_none_or(|id| id == record.id)
+            && self.instance.as_ref().is_none_or(|only| only == server)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

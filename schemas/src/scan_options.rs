@@ -11,6 +11,7 @@ pub mod filter_outcome {
     pub const NEVER: &str = "no row can match";
     pub const ALWAYS: &str = "every row matches";
     pub const FILTERED: &str = "filtered";
+    pub const SUMMED: &str = "answered by a star-tree";
 }
 
 const EVERY: &str = "*";

@@ -6,6 +6,8 @@
 //! Invariants: column names are unique and never start with `$`; the time column, the sorted
 //! column and every key column exist in `columns`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TableId, TableName, TableType};
@@ -196,10 +198,50 @@ pub enum TimeGranularity {
     Year,
 }
 
+impl TimeGranularity {
+    pub const ALL: [Self; 9] = [
+        Self::Millisecond,
+        Self::Second,
+        Self::Minute,
+        Self::Hour,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Quarter,
+        Self::Year,
+    ];
+
+    /// In any case of letters.
+    pub fn named(name: &str) -> Option<Self> {
+        let mut known = Self::ALL.into_iter();
+        known.find(|granularity| granularity.name().eq_ignore_ascii_case(name))
+    }
+
+    /// As Pinot writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Millisecond => "MILLISECOND",
+            Self::Second => "SECOND",
+            Self::Minute => "MINUTE",
+            Self::Hour => "HOUR",
+            Self::Day => "DAY",
+            Self::Week => "WEEK",
+            Self::Month => "MONTH",
+            Self::Quarter => "QUARTER",
+            Self::Year => "YEAR",
+        }
+    }
+}
+
 /// Sums over every combination of some columns, computed when a segment is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StarTreeSpec {
+    /// Columns, and [buckets of time](star_tree::time_bucket).
     pub dimensions: Vec<String>,
+    /// Each segment leaves out the dimensions with very many values, and splits by those with the
+    /// most first.
+    #[serde(default)]
+    pub by_cardinality: bool,
     /// Dimensions without a star node.
     pub no_star: Vec<String>,
     pub aggregates: Vec<StarTreeAggregate>,
@@ -224,6 +266,50 @@ pub enum StarTreeFunction {
     Avg,
     DistinctCountHll,
     PercentileTDigest,
+}
+
+impl fmt::Display for StarTreeFunction {
+    /// As Pinot names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Count => "COUNT",
+            Self::Sum => "SUM",
+            Self::Min => "MIN",
+            Self::Max => "MAX",
+            Self::Avg => "AVG",
+            Self::DistinctCountHll => "DISTINCTCOUNTHLL",
+            Self::PercentileTDigest => "PERCENTILETDIGEST",
+        })
+    }
+}
+
+impl fmt::Display for StarTreeAggregate {
+    /// `SUM__clicks`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}__{}",
+            self.function,
+            self.column.as_deref().unwrap_or("*")
+        )
+    }
+}
+
+/// Names of dimensions that are no columns.
+pub mod star_tree {
+    use super::TimeGranularity;
+
+    pub const DIMENSIONS_MAX: usize = 64;
+
+    /// `$ts$DAY` is the time of column `ts` cut to days.
+    pub fn time_bucket(dimension: &str) -> Option<(&str, TimeGranularity)> {
+        let (column, granularity) = dimension.strip_prefix('$')?.rsplit_once('$')?;
+        Some((column, TimeGranularity::named(granularity)?))
+    }
+
+    pub fn bucket_name(column: &str, granularity: TimeGranularity) -> String {
+        format!("${column}${}", granularity.name())
+    }
 }
 
 /// What the minion removes. A segment goes when all its rows are too old, or when newer segments

@@ -24,7 +24,7 @@ use schemas::proto::{
     SystemRowsRequest, TableProgress, TableScan,
 };
 use schemas::{Fault, FaultKind, TableId, TableSpec};
-use segment::{SealedSegment, Segment, SegmentView};
+use segment::{SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
 use crate::store::job_fault;
@@ -44,6 +44,12 @@ const LOOK_EVERY_MS: i64 = 1000;
 pub(crate) struct Fragments {
     core: Arc<Core>,
     engine: Engine,
+}
+
+/// What is not as it was written.
+enum Damage {
+    Segment(String),
+    Sidecar(String),
 }
 
 /// What a fragment reads.
@@ -186,6 +192,9 @@ impl Fragments {
             if let Err(error) = segment.check_unchanged_lately(now_ms, every_ms) {
                 self.replace(segment, &error.to_string()).await?;
                 any = true;
+            } else if let Err(error) = segment.check_sidecar_lately(now_ms, every_ms) {
+                self.drop_sidecar(segment, &error.to_string());
+                any = true;
             }
         }
         Ok(any)
@@ -195,22 +204,48 @@ impl Fragments {
     async fn mend(&self, selection: &Selection) -> Result<bool, Fault> {
         let sealed: Vec<Arc<SealedSegment>> = selection.sealed().map(Arc::clone).collect();
         let verify = move || {
-            let checked = sealed.into_iter().map(|segment| {
-                let found = segment.verify_all();
-                (segment, found)
-            });
-            let damaged = checked.filter_map(|(segment, found)| {
-                let error = found.err().filter(segment::SegmentError::is_corrupt)?;
-                Some((segment, error.to_string()))
+            let corrupt = |found: Result<(), SegmentError>| {
+                let error = found.err().filter(SegmentError::is_corrupt)?;
+                Some(error.to_string())
+            };
+            let damaged = sealed.into_iter().filter_map(|segment| {
+                let damage = match corrupt(segment.verify_all()) {
+                    Some(reason) => Damage::Segment(reason),
+                    None => Damage::Sidecar(corrupt(segment.verify_sidecar())?),
+                };
+                Some((segment, damage))
             });
             damaged.collect::<Vec<_>>()
         };
         let damaged = self.core.compute.run(verify).await.map_err(job_fault)?;
         let any = !damaged.is_empty();
-        for (segment, reason) in damaged {
-            self.replace(&segment, &reason).await?;
+        for (segment, damage) in damaged {
+            match damage {
+                Damage::Segment(reason) => self.replace(&segment, &reason).await?,
+                Damage::Sidecar(reason) => self.drop_sidecar(&segment, &reason),
+            }
         }
         Ok(any)
+    }
+
+    /// The segment goes on without its later indexes, which are built again.
+    fn drop_sidecar(&self, damaged: &Arc<SealedSegment>, reason: &str) {
+        let id = damaged.id();
+        let Some(table) = self.core.tables.get(id.table) else {
+            return;
+        };
+        let mut was_there = false;
+        table.publish(|view| {
+            let held = view.find(id.partition, id.sequence);
+            if held.is_some_and(|held| held.is_same_file(damaged)) {
+                view.add_sealed(damaged.without_sidecar(&view.spec));
+                was_there = true;
+            }
+        });
+        if let Some((path, _)) = damaged.sidecar().filter(|_| was_there) {
+            self.core.store.drop_sidecar(path, reason);
+            self.core.indexer.want((id, damaged.crc()));
+        }
     }
 
     async fn replace(&self, damaged: &SealedSegment, reason: &str) -> Result<(), Fault> {
@@ -241,6 +276,7 @@ impl Fragments {
         let spec = Arc::clone(&table.view().spec);
         let loaded = self.core.store.load(&spec, &segment.record).await?;
         table.publish(|view| view.add_sealed(loaded));
+        self.core.indexer.want((id, segment.record.crc));
         self.core.heart.hurry();
         Ok(())
     }

@@ -14,6 +14,7 @@ use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, SegmentRef};
 use tokio::sync::{Mutex, Notify};
 
 use crate::Core;
+use crate::indexes::IndexLists;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -67,13 +68,15 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
 
 fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
     let mut held = Vec::new();
+    let mut index_lists = IndexLists::default();
     let mut consumers = Vec::new();
     let (mut sealed_count, mut consuming_count) = (0, 0);
     for table in core.tables.all() {
         let table_id = table.id.to_bytes();
         let view = table.view();
         let statuses = table.consumers();
-        let mut hold = |partition, sequence, crc, disk_bytes| {
+        index_lists.next_table();
+        let mut hold = |partition, sequence, crc, disk_bytes, index_list| {
             held.push(HeldSegment {
                 table_id: table_id.clone(),
                 segment: Some(SegmentRef {
@@ -82,22 +85,25 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
                     crc,
                 }),
                 disk_bytes,
+                index_list,
             });
         };
         for ((partition, sequence), segment) in view.sealed() {
-            hold(*partition, *sequence, segment.crc(), segment.bytes());
+            let bytes = segment.bytes() + segment.sidecar_bytes();
+            let list = index_lists.position(segment, &view.spec);
+            hold(*partition, *sequence, segment.crc(), bytes, list);
             sealed_count += 1;
             // Sealed and not committed yet: for the controller it still consumes.
             let run = view.run(*partition).first();
             if run.is_some_and(|first| first.id().sequence == sequence + 1) {
-                hold(*partition, *sequence, 0, 0);
+                hold(*partition, *sequence, 0, 0, 0);
             }
         }
         for segment in view.runs() {
             consuming_count += 1;
             let id = segment.id();
             if statuses.get(&id.partition).is_none_or(|s| !s.hidden) {
-                hold(id.partition, id.sequence, 0, 0);
+                hold(id.partition, id.sequence, 0, 0, 0);
             }
         }
         consumers.extend(
@@ -121,5 +127,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         held,
         consumers,
         plan_format: PLAN_FORMAT,
+        index_lists: index_lists.finish(),
+        reloads: core.indexer.jobs.progress(),
     }
 }

@@ -7,6 +7,7 @@
 mod consume;
 mod fragments;
 mod heartbeat;
+mod indexes;
 mod metrics;
 mod ready;
 mod reconcile;
@@ -33,6 +34,7 @@ use tokio::sync::watch;
 
 use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
+use indexes::Indexer;
 use metrics::ServerMetrics;
 use ready::Readiness;
 use store::Store;
@@ -94,6 +96,7 @@ pub(crate) struct Core {
     pub(crate) tables: Tables,
     pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) heart: Heart,
+    pub(crate) indexer: Indexer,
     pub(crate) ready: Readiness,
     pub(crate) metrics: ServerMetrics,
 }
@@ -132,17 +135,10 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let engine = Engine::new(engine_config, compute.clone(), query_memory);
     let metrics = ServerMetrics::new();
     let core = Arc::new(Core {
-        store: Store {
-            folder: config.data_dir.join("segments"),
-            files: Arc::clone(&files),
-            deep: deep.clone(),
-            compute: compute.clone(),
-            clock: Arc::clone(&clock),
-            downloads: metrics.downloads.clone(),
-            quarantined: metrics.quarantined.clone(),
-        },
+        store: Store::new(&config, &files, &deep, &compute, &clock, &metrics),
         ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
         heart: Heart::new(clock.now_ms()),
+        indexer: Indexer::default(),
         tables: Tables::default(),
         ready: Readiness::default(),
         config,
@@ -168,6 +164,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     );
     rest::serve(http, routes, core.config.hosts.clone(), "server", &tasks);
     heartbeat::start(&core, &tasks);
+    indexes::start(&core, &tasks);
     reconcile::start(&core, &tasks);
     Ok(Server {
         core,

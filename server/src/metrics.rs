@@ -12,6 +12,7 @@ pub(crate) struct ServerMetrics {
     pub(crate) sealed: IntCounter,
     pub(crate) downloads: IntCounter,
     pub(crate) quarantined: IntCounter,
+    pub(crate) dropped_sidecars: IntCounter,
     pub(crate) fragments: IntCounter,
     pub(crate) fragment_seconds: Histogram,
     pub(crate) segments: IntGauge,
@@ -40,6 +41,10 @@ impl ServerMetrics {
             quarantined: counter(
                 "tannin_server_quarantined_total",
                 "damaged segment files set aside",
+            ),
+            dropped_sidecars: counter(
+                "tannin_server_dropped_sidecars_total",
+                "damaged files of indexes that were dropped",
             ),
             fragments: counter("tannin_server_fragments_total", "fragments of queries"),
             fragment_seconds: all.latency(

@@ -1,7 +1,8 @@
-//! The segment files on this machine: `segments/<table>/<partition>/<sequence>-<crc>.seg`.
+//! The segment files on this machine: `segments/<table>/<partition>/<sequence>-<crc>.seg`, beside
+//! them sidecars with later indexes: `<sequence>-<crc>.a.idx` or `.b.idx`, in turns.
 //!
 //! Invariants: a file is used only when its checksum is the one that the metadata names; a damaged
-//! file is moved to `segments/quarantine` and never read again.
+//! file is moved to `segments/quarantine` and never read again. A damaged sidecar is removed.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,11 +16,14 @@ use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
 use segment::{SealedSegment, SegmentError};
 
+use crate::Config;
+use crate::metrics::ServerMetrics;
+
 const QUARANTINE: &str = "quarantine";
 /// Damaged files that are kept, the newest.
 const QUARANTINED_MAX: usize = 16;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     pub(crate) folder: PathBuf,
     pub(crate) files: Arc<dyn Files>,
@@ -28,6 +32,7 @@ pub(crate) struct Store {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) downloads: IntCounter,
     pub(crate) quarantined: IntCounter,
+    pub(crate) dropped_sidecars: IntCounter,
 }
 
 pub(crate) fn segment_fault(error: &SegmentError) -> Fault {
@@ -39,6 +44,26 @@ pub(crate) fn io_fault(action: &str, path: &Path, error: &io::Error) -> Fault {
 }
 
 impl Store {
+    pub(crate) fn new(
+        config: &Config,
+        files: &Arc<dyn Files>,
+        deep: &DeepStore,
+        compute: &ComputePool,
+        clock: &Arc<dyn Clock>,
+        metrics: &ServerMetrics,
+    ) -> Self {
+        Self {
+            folder: config.data_dir.join("segments"),
+            files: Arc::clone(files),
+            deep: deep.clone(),
+            compute: compute.clone(),
+            clock: Arc::clone(clock),
+            downloads: metrics.downloads.clone(),
+            quarantined: metrics.quarantined.clone(),
+            dropped_sidecars: metrics.dropped_sidecars.clone(),
+        }
+    }
+
     /// Where the segments of a partition lie.
     pub(crate) fn partition_folder(&self, id: SegmentId) -> PathBuf {
         let table = self.folder.join(id.table.to_string());
@@ -50,7 +75,30 @@ impl Store {
         self.partition_folder(id).join(name)
     }
 
-    /// Opens the local file when it is the right one, else downloads it.
+    /// Where its sidecars are: a new one comes beside the old one, which then goes.
+    fn sidecars(&self, id: SegmentId, crc: u32) -> [PathBuf; 2] {
+        let path = self.path(id, crc);
+        ["a.idx", "b.idx"].map(|ending| path.with_extension(ending))
+    }
+
+    /// The segment's file, and its sidecars if it has some.
+    pub(crate) fn paths(&self, id: SegmentId, crc: u32) -> Vec<PathBuf> {
+        let mut paths = vec![self.path(id, crc)];
+        paths.extend(self.sidecars(id, crc));
+        paths
+    }
+
+    /// Where the next sidecar of a segment goes.
+    pub(crate) fn next_sidecar(&self, segment: &SealedSegment) -> PathBuf {
+        let [first, second] = self.sidecars(segment.id(), segment.crc());
+        match segment.sidecar() {
+            Some((present, _)) if present == first => second,
+            _ => first,
+        }
+    }
+
+    /// Opens the local file when it is the right one, else downloads it. Its sidecar comes with
+    /// it.
     pub(crate) async fn load(
         &self,
         spec: &Arc<TableSpec>,
@@ -63,20 +111,37 @@ impl Store {
             Err(error) if error.is_corrupt() => self.quarantine(&path, &error.to_string()),
             Err(error) => return Err(segment_fault(&error)),
         }
+        self.download(record, path.clone()).await?;
+        let opened = self.open(&path, spec, record.crc).await?;
+        opened.map_err(|error| segment_fault(&error))
+    }
+
+    /// Downloads the segment though it is here. The caller shows it in the place of the other.
+    pub(crate) async fn load_again(
+        &self,
+        spec: &Arc<TableSpec>,
+        record: &SegmentRecord,
+    ) -> Result<Arc<SealedSegment>, Fault> {
+        let path = self.path(record.id, record.crc);
+        self.download(record, path.clone()).await?;
+        let opened = self.open(&path, spec, record.crc).await?;
+        opened.map_err(|error| segment_fault(&error))
+    }
+
+    async fn download(&self, record: &SegmentRecord, path: PathBuf) -> Result<(), Fault> {
         let key = match &record.uri {
             Some(uri) => uri.clone(),
             None => SegmentRecord::object_key(record.id, record.crc),
         };
         let packed = self.deep.download(&key).await?;
-        let (files, to, crc) = (Arc::clone(&self.files), path.clone(), record.crc);
+        let (files, to, crc) = (Arc::clone(&self.files), path, record.crc);
         let unpacked = self.compute.run(move || {
             make_folder(&to)?;
             segment::unpack(&packed, &*files, &to, crc).map_err(|error| segment_fault(&error))
         });
         unpacked.await.map_err(job_fault)??;
         self.downloads.inc();
-        let opened = self.open(&path, spec, record.crc).await?;
-        opened.map_err(|error| segment_fault(&error))
+        Ok(())
     }
 
     pub(crate) async fn open(
@@ -85,11 +150,43 @@ impl Store {
         spec: &Arc<TableSpec>,
         crc: u32,
     ) -> Result<Result<Arc<SealedSegment>, SegmentError>, Fault> {
-        let (path, spec) = (path.to_owned(), Arc::clone(spec));
-        let opened = self
-            .compute
-            .run(move || SealedSegment::open(&path, &spec, crc));
+        let (path, spec, store) = (path.to_owned(), Arc::clone(spec), self.clone());
+        let opened = self.compute.run(move || {
+            let segment = SealedSegment::open(&path, &spec, crc)?;
+            Ok(store.with_sidecar(segment, &spec))
+        });
         opened.await.map_err(job_fault)
+    }
+
+    /// With the newest of its sidecars; one that is of no use is dropped.
+    fn with_sidecar(&self, segment: Arc<SealedSegment>, spec: &TableSpec) -> Arc<SealedSegment> {
+        let mut best = segment;
+        for path in self.sidecars(best.id(), best.crc()) {
+            match best.with_sidecar(&path, spec) {
+                Ok(with) => {
+                    let number = |one: &SealedSegment| one.sidecar().map(|(_, number)| number);
+                    let older = match number(&with) > number(&best) {
+                        true => std::mem::replace(&mut best, with),
+                        false => with,
+                    };
+                    if let Some((left_over, _)) = older.sidecar() {
+                        self.remove_file(left_over);
+                    }
+                }
+                Err(SegmentError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.drop_sidecar(&path, &error.to_string()),
+            }
+        }
+        best
+    }
+
+    /// What a damaged sidecar held is built again; it is worth no place in quarantine.
+    pub(crate) fn drop_sidecar(&self, path: &Path, reason: &str) {
+        self.dropped_sidecars.inc();
+        tracing::error!(file = %path.display(), reason,
+            "the file with later indexes of a segment is damaged, it is dropped and built again");
+        self.remove_file(path);
     }
 
     /// Sets a damaged file aside, for whoever wants to know what happened to it.

@@ -59,12 +59,14 @@ impl TableView {
         self.runs.keys().copied()
     }
 
+    /// It shows the indexes that the spec wants, of those that it has.
     pub(crate) fn add_sealed(&mut self, segment: Arc<SealedSegment>) {
         let SegmentId {
             partition,
             sequence,
             ..
         } = segment.id();
+        let segment = segment.with_spec(&self.spec);
         Arc::make_mut(&mut self.sealed).insert((partition, sequence), segment);
     }
 
@@ -80,7 +82,11 @@ impl TableView {
         self.runs.remove(&partition);
     }
 
+    /// Segments show from now on the indexes that the new spec wants.
     pub(crate) fn set_spec(&mut self, spec: Arc<TableSpec>) {
+        let sealed = self.sealed.iter();
+        let sealed = sealed.map(|(key, segment)| (*key, segment.with_spec(&spec)));
+        self.sealed = Arc::new(sealed.collect());
         self.spec = spec;
     }
 

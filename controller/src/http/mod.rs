@@ -5,6 +5,7 @@
 
 mod document;
 mod own;
+mod reload;
 mod schemas;
 mod segments;
 mod status;
@@ -31,6 +32,7 @@ pub(crate) fn router(state: &Arc<State>) -> Router {
         .merge(schemas::routes())
         .merge(tables::routes())
         .merge(segments::routes())
+        .merge(reload::routes())
         .merge(own::routes())
         .route("/pinot-controller/admin", get(|| async { "GOOD" }))
         .route(

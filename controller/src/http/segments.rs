@@ -60,7 +60,7 @@ async fn remove_all(
     ))
 }
 
-fn find(state: &State, name: &str, segment: &str) -> Result<SegmentRecord, Fault> {
+pub(super) fn find(state: &State, name: &str, segment: &str) -> Result<SegmentRecord, Fault> {
     let tables = state.resolve(name)?;
     let mut records = tables
         .iter()
@@ -90,7 +90,10 @@ async fn metadata(Shared(state): App, Path((name, segment)): Path<(String, Strin
     } else {
         "IN_PROGRESS"
     };
+    let indexes = state.indexes_of(record.id);
     Ok(Json(json!({
+        "indexes": super::reload::by_column(&indexes),
+        "star-tree-index": super::reload::star_trees(&indexes),
         "segment.name": record.name,
         "segment.realtime.status": status,
         "segment.realtime.startOffset": record.start.to_string(),

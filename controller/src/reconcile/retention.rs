@@ -128,6 +128,7 @@ mod tests {
             segments,
             paused: false,
             time_boundary_ms: None,
+            reloads: Vec::new(),
         }
     }
 

@@ -73,6 +73,7 @@ impl Bare {
             schema_json: SCHEMA.to_owned(),
             paused: false,
             time_boundary_ms: None,
+            reloads: Vec::new(),
         };
         self.state.catalog.create_table(&stored).await.unwrap();
         self.state.publish(id).await.unwrap();

@@ -137,5 +137,6 @@ fn held(segment: &SegmentState) -> HeldSegment {
             crc: segment.record.crc,
         }),
         disk_bytes: segment.record.bytes,
+        ..HeldSegment::default()
     }
 }

@@ -121,12 +121,12 @@ async fn what_is_about_speed_only_warns(world: &World) {
     world.post("/schemas", SCHEMA).await.ok();
     let config = OFFLINE.replace(
         "\"loadMode\":\"MMAP\"",
-        "\"rangeIndexColumns\":[\"amount\"],\"bloomFilterColumns\":[],\"starTreeIndexConfigs\":[{}]",
+        "\"rangeIndexColumns\":[\"amount\"],\"bloomFilterColumns\":[],\"onHeapDictionaryColumns\":[\"city\"]",
     );
     let added = world.post("/tables", &config).await.ok();
     assert_eq!(
         added["warnings"],
-        json!(["tableIndexConfig.starTreeIndexConfigs has no effect yet",])
+        json!(["tableIndexConfig.onHeapDictionaryColumns has no effect yet",])
     );
     assert_eq!(added["unrecognizedProperties"], json!({}));
 }

@@ -20,6 +20,14 @@ pub enum CorruptIndex {
     Block { index: u32 },
     #[error("block {index} holds a text that is not UTF-8")]
     BlockNotUtf8 { index: u32 },
+    #[error("its description cannot be used: {what}")]
+    Description { what: String },
+    #[error("{what} {number} is out of range: there are {limit}")]
+    NumberOutOfRange {
+        what: &'static str,
+        number: u32,
+        limit: u32,
+    },
     #[error("value {index} of the dictionary is not UTF-8")]
     NotUtf8 { index: u32 },
     #[error("{what}")]

@@ -14,6 +14,7 @@ pub mod null;
 pub mod range;
 pub mod sketch;
 pub mod sorted;
+pub mod star_tree;
 pub mod text;
 
 mod error;

@@ -11,8 +11,8 @@ use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use schemas::InstanceId;
 use schemas::proto::{Explain, PredicateStep, ScanStats, SegmentClass};
+use schemas::{InstanceId, filter_outcome};
 
 use crate::dialect::{Semantics, Statement};
 use crate::gather::RemoteExec;
@@ -184,19 +184,24 @@ impl Lines<'_> {
             line.push_str(&format!("; {skipped} of {blocks} blocks skipped"));
         }
         self.add(depth, line);
+        let what = match class.outcome == filter_outcome::SUMMED {
+            true => "records",
+            false => "rows",
+        };
         for step in &class.steps {
-            self.step(step, depth + 1 + step.depth as usize);
+            self.step(step, what, depth + 1 + step.depth as usize);
         }
     }
 
-    fn step(&mut self, step: &PredicateStep, depth: usize) {
+    /// `what` the step keeps.
+    fn step(&mut self, step: &PredicateStep, what: &str, depth: usize) {
         let PredicateStep {
             access, predicate, ..
         } = step;
         let about = grouped(step.estimated);
         let mut line = match access.is_empty() {
-            true => format!("{predicate}: about {about} rows"),
-            false => format!("{access}: {predicate}: about {about} rows"),
+            true => format!("{predicate}: about {about} {what}"),
+            false => format!("{access}: {predicate}: about {about} {what}"),
         };
         if self.analyzed {
             let (kept, given) = (grouped(step.kept), grouped(step.given));

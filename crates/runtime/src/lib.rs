@@ -4,6 +4,7 @@
 //! Time, tasks and file writes are injected from here and nowhere else, so that tests can hold the
 //! clock, lose what was not synced, and know which task is late.
 
+pub mod aside;
 pub mod backoff;
 pub mod budget;
 pub mod clock;

@@ -4,7 +4,6 @@
 //! partial aggregates that fit become native operators over dictionary codes, and DataFusion runs
 //! the rest. Sealed and consuming segments go through the same code.
 
-mod calendar;
 mod columns;
 mod engine;
 mod filter;

@@ -12,9 +12,9 @@ use datafusion::physical_expr::expressions::{
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
-pub(crate) use index::range::order_key;
+use segment::calendar::Unit;
 
-use crate::calendar::Unit;
+pub(crate) use index::range::order_key;
 
 /// Disjoint, ascending, both ends included.
 #[derive(Clone, Debug, PartialEq, Eq)]

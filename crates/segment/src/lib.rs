@@ -8,6 +8,7 @@
 compile_error!("segments are mapped as little-endian arrays");
 
 mod builder;
+pub mod calendar;
 mod column;
 mod container;
 mod defaults;

@@ -18,6 +18,7 @@ pub use crate::column::{
 pub use crate::container::{IndexKey, IndexKind};
 pub use crate::mutable::text::TextChunk;
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
+pub use crate::sealed::star_tree::{StarTree, StarTreeDimension, StarTreeMetric};
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError};
 
 /// Rows of a block. Blocks never straddle the chunks of a consuming segment.
@@ -105,7 +106,7 @@ impl SegmentView {
     }
 
     /// All indexes of a sealed segment; a consuming one has none.
-    pub fn indexes(&self) -> &[Index] {
+    pub fn indexes(&self) -> &[Arc<Index>] {
         match &self.segment {
             Segment::Sealed(segment) => segment.indexes(),
             Segment::Consuming(_) => &[],

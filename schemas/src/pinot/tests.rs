@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::ids::TableId;
+use crate::table::StarTreeSpec;
 
 const SCHEMA: &str = r#"{"schemaName":"orders","enableColumnBasedNullHandling":true,
  "dimensionFieldSpecs":[{"name":"order_id","dataType":"STRING"},{"name":"city","dataType":"STRING","maxLength":20}],
@@ -221,7 +222,6 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         quota has no effect yet
         query has no effect yet
         segmentsConfig.completionConfig has no effect yet
-        tableIndexConfig.starTreeIndexConfigs has no effect yet
         tenants.server has no effect yet
         task.taskTypeConfigsMap.MergeRollupTask has no effect yet
         fieldConfigList[0].compressionCodec has no effect yet"#]]
@@ -383,5 +383,89 @@ fn text_and_json_indexes() {
         fieldConfigList[0].name: column `qty` is INT: no text index goes with it
         tableIndexConfig.jsonIndexColumns: column `amount` is DOUBLE: no JSON index goes with it
         tableIndexConfig.jsonIndexColumns: there is no column `nowhere`"#]]
+    .assert_eq(&bad.unwrap_err().0.join("\n"));
+}
+
+/// The star-trees and the warnings of a table with such indexes.
+fn with_trees(indexes: &str) -> Result<(Vec<StarTreeSpec>, Vec<String>), Violations> {
+    let schema = parse_schema(SCHEMA).unwrap().value;
+    let config = format!(
+        r#"{{"tableName":"orders","tableType":"OFFLINE","segmentsConfig":{{"timeColumnName":"ts"}},
+            "tableIndexConfig":{indexes}}}"#
+    );
+    let parsed = parse_table(
+        &config,
+        Some(&schema),
+        TableId::random(),
+        UnknownKeys::Refuse,
+    )?;
+    Ok((parsed.value.spec.star_trees, parsed.warnings))
+}
+
+#[test]
+fn star_trees_come_from_their_configs_and_by_default() {
+    let (trees, warnings) = with_trees(
+        r#"{"starTreeIndexConfigs":[{"dimensionsSplitOrder":["city","qty","$ts$HOUR"],
+            "skipStarNodeCreationForDimensions":["qty"],"functionColumnPairs":["COUNT__*","sum__amount","SUM__amount"],
+            "aggregationConfigs":[{"columnName":"qty","aggregationFunction":"DISTINCT_COUNT_HLL","compressionCodec":"LZ4"}],
+            "maxLeafRecords":"100"}],"enableDefaultStarTree":true}"#,
+    )
+    .unwrap();
+    let pairs = |at: usize| {
+        let pairs: Vec<String> = trees[at]
+            .aggregates
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        (
+            trees[at].dimensions.join(","),
+            pairs.join(","),
+            trees[at].leaf_rows_max,
+        )
+    };
+    let texts = |a: &str, b: &str, leaf| (a.to_owned(), b.to_owned(), leaf);
+    let own = texts(
+        "city,qty,$ts$HOUR",
+        "COUNT__*,SUM__amount,DISTINCTCOUNTHLL__qty",
+        100,
+    );
+    assert_eq!(pairs(0), own);
+    assert_eq!(trees[0].no_star, ["qty"]);
+    let usual = texts(
+        "order_id,city,$ts$DAY",
+        "COUNT__*,SUM__amount,SUM__qty",
+        10_000,
+    );
+    assert_eq!(pairs(1), usual);
+    assert!(trees[1].by_cardinality && !trees[0].by_cardinality);
+    expect![[r#"["tableIndexConfig.starTreeIndexConfigs[0].aggregationConfigs[0].compressionCodec has no effect yet"]"#]]
+        .assert_eq(&format!("{warnings:?}"));
+}
+
+#[test]
+fn faults_of_star_trees_are_told() {
+    let bad = with_trees(
+        r#"{"noDictionaryColumns":["order_id"],"starTreeIndexConfigs":[
+            {"dimensionsSplitOrder":["city","town","city","amount","order_id","$qty$DAY"],
+             "skipStarNodeCreationForDimensions":["qty"],
+             "functionColumnPairs":["SUM__city","MODE__qty","SUMqty"],"maxLeafRecords":-1},
+            {"functionColumnPairs":["MAX__ts"],"leafRecords":3},
+            {"dimensionsSplitOrder":["city"],"functionColumnPairs":["SUM__town","AVG__ts"]}]}"#,
+    );
+    expect![[r#"
+        tableIndexConfig.starTreeIndexConfigs[0].functionColumnPairs: `MODE` is not kept in star-trees; COUNT, SUM, MIN, MAX, AVG, DISTINCTCOUNTHLL and PERCENTILETDIGEST are
+        tableIndexConfig.starTreeIndexConfigs[0].functionColumnPairs: `SUMqty` is not of the form SUM__column
+        tableIndexConfig.starTreeIndexConfigs[0].maxLeafRecords: it is no number of records
+        /tableIndexConfig/starTreeIndexConfigs/1/leafRecords: unknown key; did you mean `maxLeafRecords`?
+        tableIndexConfig.starTreeIndexConfigs[0].dimensionsSplitOrder: there is no column `town`
+        tableIndexConfig.starTreeIndexConfigs[0].dimensionsSplitOrder: `city` is there twice
+        tableIndexConfig.starTreeIndexConfigs[0].dimensionsSplitOrder: `amount` is DOUBLE, which is no dimension
+        tableIndexConfig.starTreeIndexConfigs[0].dimensionsSplitOrder: `order_id` has no dictionary, which a dimension needs
+        tableIndexConfig.starTreeIndexConfigs[0].dimensionsSplitOrder: `qty` is INT: only TIMESTAMP has buckets of time
+        tableIndexConfig.starTreeIndexConfigs[0].skipStarNodeCreationForDimensions: `qty` is no dimension of the tree
+        tableIndexConfig.starTreeIndexConfigs[0].functionColumnPairs: SUM of `city`, which is STRING, is not kept in star-trees
+        tableIndexConfig.starTreeIndexConfigs[1].dimensionsSplitOrder: missing
+        tableIndexConfig.starTreeIndexConfigs[2].functionColumnPairs: there is no column `town`
+        tableIndexConfig.starTreeIndexConfigs[2].functionColumnPairs: AVG of `ts`, which is TIMESTAMP, is not kept in star-trees"#]]
     .assert_eq(&bad.unwrap_err().0.join("\n"));
 }

@@ -437,6 +437,46 @@ pub struct HeartbeatRequest {
     pub consumers: ::prost::alloc::vec::Vec<ConsumerState>,
     #[prost(uint32, tag = "8")]
     pub plan_format: u32,
+    /// each that a held segment has, once
+    #[prost(message, repeated, tag = "9")]
+    pub index_lists: ::prost::alloc::vec::Vec<IndexList>,
+    /// of every reload that this server has heard of
+    #[prost(message, repeated, tag = "10")]
+    pub reloads: ::prost::alloc::vec::Vec<ReloadProgress>,
+}
+/// The indexes of a segment that are in use, and those that the table wants beside them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct IndexList {
+    #[prost(message, repeated, tag = "1")]
+    pub present: ::prost::alloc::vec::Vec<SegmentIndex>,
+    #[prost(message, repeated, tag = "2")]
+    pub missing: ::prost::alloc::vec::Vec<SegmentIndex>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SegmentIndex {
+    /// inverted, star_tree, …
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub columns: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// JSON, in the form of the kind
+    #[prost(bytes = "bytes", tag = "3")]
+    pub parameters: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReloadProgress {
+    #[prost(string, tag = "1")]
+    pub job_id: ::prost::alloc::string::String,
+    /// segments of the job on this server
+    #[prost(uint32, tag = "2")]
+    pub total: u32,
+    #[prost(uint32, tag = "3")]
+    pub done: u32,
+    #[prost(uint32, tag = "4")]
+    pub failed: u32,
+    /// the first few: segment and reason
+    #[prost(string, repeated, tag = "5")]
+    pub failures: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldSegment {
@@ -447,6 +487,9 @@ pub struct HeldSegment {
     pub segment: ::core::option::Option<SegmentRef>,
     #[prost(uint64, tag = "3")]
     pub disk_bytes: u64,
+    /// position in `index_lists` from 1; 0 = not known
+    #[prost(uint32, tag = "4")]
+    pub index_list: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConsumerState {

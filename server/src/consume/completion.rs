@@ -216,6 +216,7 @@ impl Completion {
             ledger: self.frozen.ledger,
             created_ms: self.frozen.created_ms,
             sealed_ms: core.clock.now_ms(),
+            spec: Some(Arc::clone(&self.table.view().spec)),
             rejected: Vec::new(),
         };
         let files = Arc::clone(&core.files);

@@ -14,12 +14,13 @@ use std::time::Duration;
 use runtime::{Backoff, TaskGroup};
 use schemas::cluster::{ClusterState, SegmentState, TableState};
 use schemas::segment::SegmentRecord;
-use schemas::{Fault, Partition, SegmentId, Sequence, TableId};
+use schemas::{Fault, Partition, SegmentId, Sequence, TableId, TableSpec};
 use segment::SealedSegment;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::Core;
 use crate::consume::Consumer;
+use crate::indexes::Content;
 use crate::view::Table;
 
 /// Brokers may know an older state for so long.
@@ -30,9 +31,6 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Segments that are loaded at once.
 const LOADS: usize = 4;
 const LOADED_QUEUED: usize = 256;
-
-/// A content: the same segment rewritten has another checksum.
-type Content = (SegmentId, u32);
 
 struct Loaded {
     content: Content,
@@ -107,7 +105,7 @@ impl Reconciler {
             self.first_pass(state).await;
         }
         for table in state.tables.values() {
-            let here = self.core.tables.open(&table.spec);
+            let here = self.open(&table.spec);
             self.consume(table, &here).await;
             self.load(table, &here);
             self.retire(table, &here).await;
@@ -117,9 +115,24 @@ impl Reconciler {
                 self.drop_table(table.id).await;
             }
         }
+        self.core.indexer.follow(&self.core, state);
         if !self.core.ready.is_done() {
             self.forget_waits(state);
         }
+    }
+
+    /// The table; when its config has changed, sidecars with what it does not want any more go.
+    fn open(&self, spec: &TableSpec) -> Arc<Table> {
+        let before = self.core.tables.get(spec.id).map(|table| table.view());
+        let table = self.core.tables.open(spec);
+        if before.is_some_and(|before| *before.spec != *spec) {
+            for segment in table.view().sealed().values() {
+                if segment.has_idle_indexes(spec) {
+                    self.core.indexer.want((segment.id(), segment.crc()));
+                }
+            }
+        }
+        table
     }
 
     /// `/ready` does not wait for what went to another server.
@@ -152,7 +165,10 @@ impl Reconciler {
             consuming.map(|s| (s.record.id.table, s.record.id.partition)),
         );
         let wanted: HashSet<PathBuf> = sealed()
-            .map(|segment| self.core.store.path(segment.record.id, segment.record.crc))
+            .flat_map(|segment| {
+                let (id, crc) = (segment.record.id, segment.record.crc);
+                self.core.store.paths(id, crc)
+            })
             .collect();
         let core = Arc::clone(&self.core);
         let swept = self.core.compute.run(move || core.store.sweep(&wanted));
@@ -306,6 +322,10 @@ impl Reconciler {
             };
             for segment in &segments {
                 self.core.ready.segment_settled(segment.id());
+                let spec = &table.view().spec;
+                if segment.is_sidecar_outdated(spec) {
+                    self.core.indexer.want((segment.id(), segment.crc()));
+                }
             }
             table.publish(|view| {
                 for segment in segments {

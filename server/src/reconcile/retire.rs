@@ -58,7 +58,9 @@ impl Reconciler {
         let core = Arc::clone(&self.core);
         let removed = self.core.compute.run(move || {
             for (id, crc) in gone {
-                core.store.remove_file(&core.store.path(id, crc));
+                for path in core.store.paths(id, crc) {
+                    core.store.remove_file(&path);
+                }
             }
         });
         if let Err(error) = removed.await {

@@ -105,6 +105,7 @@ impl World {
             segments: vec![head],
             paused: false,
             time_boundary_ms: None,
+            reloads: Vec::new(),
         };
         control.change(|tables| drop(tables.insert(table, state)));
         let log = Arc::<MemoryLog>::default();

@@ -1,5 +1,6 @@
 //! Tables: created under a name that is free, changed in place, dropped with everything they own.
 
+use schemas::cluster::ReloadJob;
 use schemas::{TableId, TableSpec};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,6 +22,9 @@ pub struct StoredTable {
     pub schema_json: String,
     pub paused: bool,
     pub time_boundary_ms: Option<i64>,
+    /// The newest, in the order in which they were asked for.
+    #[serde(default)]
+    pub reloads: Vec<ReloadJob>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

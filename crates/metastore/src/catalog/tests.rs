@@ -54,6 +54,7 @@ impl World {
             schema_json: schema_json.to_owned(),
             paused: false,
             time_boundary_ms: None,
+            reloads: Vec::new(),
         };
         let outcome = self.catalog.create_table(&table).await.unwrap();
         assert_eq!(outcome, CreateOutcome::Created);

@@ -59,6 +59,7 @@ fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableS
         segments: states.collect(),
         paused: false,
         time_boundary_ms: None,
+        reloads: Vec::new(),
         spec,
     });
     let instances = ["a", "b", "old"].map(|name| {

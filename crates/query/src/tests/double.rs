@@ -223,6 +223,7 @@ impl Laid {
                 segments: Vec::new(),
                 paused: false,
                 time_boundary_ms: None,
+                reloads: Vec::new(),
             },
             rows: Vec::new(),
         }

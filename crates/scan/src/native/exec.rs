@@ -28,11 +28,13 @@ use super::grouped::{Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
 use super::plan::{Aggregate, Output};
+use super::star_tree::Trees;
 use super::states::States;
 use super::values::ValueColumn;
 use super::worker::{Part, Running, Worker};
 use crate::filter::Filters;
 use crate::morsels::Morsels;
+use crate::predicate::Compiler;
 use crate::scan_exec::{ServerScanExec, leaf};
 use crate::shared::Shared;
 
@@ -116,11 +118,12 @@ impl NativeAggregateExec {
             &self.shared.options,
             &self.shared.counters,
         );
+        let trees = Trees::new(self, &self.segments);
         let morsels = Morsels::new(&self.segments);
         let workers = self.shared.workers(self.rows());
         let parts = turn.split(workers, |turn| {
-            let waits = most.is_some();
-            let worker = Worker::new(self, &self.segments, &filters, memory.new_empty(), waits);
+            let (whence, waits) = ((&filters, &trees), most.is_some());
+            let worker = Worker::new(self, &self.segments, whence, memory.new_empty(), waits);
             worker.run(turn, &morsels)
         });
         let (mut own, mut waiting) = (Vec::new(), Vec::new());
@@ -134,6 +137,23 @@ impl NativeAggregateExec {
             own.extend(finished(turn, workers, waiting, (own.is_empty(), few))?);
         }
         merge(self, turn, workers, own)
+    }
+
+    pub(super) fn compiler<'a>(&'a self, view: &'a SegmentView) -> Compiler<'a, 'a> {
+        Compiler {
+            view,
+            spec: &self.spec,
+            table_schema: &self.description.table_schema,
+            null_mode: self.description.null_mode,
+            options: &self.shared.options,
+            counters: &self.shared.counters,
+        }
+    }
+
+    /// Columns that keys and arguments are, or about as many.
+    pub(super) fn columns(&self) -> u64 {
+        let arguments = self.aggregates.iter().filter(|a| a.argument.is_some());
+        (self.keys.len() + arguments.count()) as u64
     }
 
     pub(super) fn empty(&self, groups: usize) -> Vec<States> {

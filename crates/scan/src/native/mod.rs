@@ -25,6 +25,7 @@ mod plan;
 mod rows;
 mod samples;
 mod sketches;
+mod star_tree;
 mod states;
 mod table;
 mod totals;

@@ -1,4 +1,5 @@
-//! Values of each group, kept for percentiles: all of them, or each once with how often it came.
+//! Values of each group, kept for percentiles: all of them, each once with how often it came, or
+//! only a digest, where a star-tree has no more.
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub(super) enum Sample {
     Plain(Vec<f64>),
     /// Ascending, each with how often it came.
     Counted(Vec<(f64, u64)>),
+    Digest(Box<TDigest>),
 }
 
 #[derive(Debug)]
@@ -37,6 +39,7 @@ impl Samples {
         let each = self.groups.iter().map(|sample| match sample {
             Sample::Plain(values) => values.capacity() * 8,
             Sample::Counted(values) => values.capacity() * 16,
+            Sample::Digest(digest) => digest.memory_bytes(),
         });
         each.sum::<usize>() + self.groups.capacity() * size_of::<Sample>()
     }
@@ -97,6 +100,12 @@ impl Sample {
         match (&mut *self, other) {
             (_, Self::Plain(values)) if values.is_empty() => {}
             (Self::Plain(own), other) if own.is_empty() => *self = other.clone(),
+            (Self::Digest(own), other) => own.merge(&other.digest(own.size() as usize)),
+            (own, Self::Digest(other)) => {
+                let mut joined = own.digest(other.size() as usize);
+                joined.merge(other);
+                *self = Self::Digest(Box::new(joined));
+            }
             (Self::Plain(own), Self::Plain(others)) => own.extend_from_slice(others),
             (Self::Counted(own), Self::Counted(others)) => *own = merged(own, others),
             (own, other) => *self = Self::Counted(merged(&own.counted(), &other.counted())),
@@ -112,24 +121,36 @@ impl Sample {
                 let runs = values.chunk_by(|a, b| a.to_bits() == b.to_bits());
                 runs.map(|run| (run[0], run.len() as u64)).collect()
             }
+            Self::Digest(digest) => {
+                let centroids = digest.centroids().iter();
+                centroids.map(|c| (c.mean, c.weight as u64)).collect()
+            }
         }
     }
 
     fn digest(&self, size: usize) -> TDigest {
         let mut digest = TDigest::new(size);
-        digest.add_sorted(&self.counted());
+        match self {
+            Self::Digest(own) => digest.merge(own),
+            values => digest.add_sorted(&values.counted()),
+        }
         digest
     }
 
     /// `None`: there are no values.
     fn percentile(&self, share: f64, how: Percentile) -> Option<f64> {
-        let last = match self {
-            Self::Plain(values) => values.len() as u64,
-            Self::Counted(values) => values.iter().map(|(_, count)| count).sum(),
-        }
-        .checked_sub(1)?;
-        let rank = share * last as f64;
-        let (low, high) = self.pair(rank.floor() as u64, rank.ceil() as u64);
+        let (rank, (low, high)) = match self {
+            Self::Plain(values) => {
+                let rank = share * values.len().checked_sub(1)? as f64;
+                (rank, pair_of_all(values, rank))
+            }
+            Self::Counted(values) => {
+                let count: u64 = values.iter().map(|(_, count)| count).sum();
+                let rank = share * count.checked_sub(1)? as f64;
+                (rank, pair_of_counted(values, rank))
+            }
+            Self::Digest(digest) => return digest.quantile(share),
+        };
         if rank.fract() == 0.0 {
             return Some(low);
         }
@@ -142,40 +163,38 @@ impl Sample {
             Percentile::Digest(_) => low + (high - low) * rank.fract(),
         })
     }
+}
 
-    /// The values at two ranks, which are the same or neighbours.
-    fn pair(&self, low: u64, high: u64) -> (f64, f64) {
-        match self {
-            Self::Plain(values) => {
-                let mut values = values.clone();
-                let (_, low_value, above) =
-                    values.select_nth_unstable_by(low as usize, f64::total_cmp);
-                let low_value = *low_value;
-                let next = above.iter().copied().min_by(f64::total_cmp);
-                let high_value = match high > low {
-                    true => next.unwrap_or(low_value),
-                    false => low_value,
-                };
-                (low_value, high_value)
-            }
-            Self::Counted(values) => {
-                let mut below = 0;
-                let mut found = (f64::NAN, f64::NAN);
-                for (value, count) in values {
-                    let own = below..below + count;
-                    if own.contains(&low) {
-                        found.0 = *value;
-                    }
-                    if own.contains(&high) {
-                        found.1 = *value;
-                        break;
-                    }
-                    below = own.end;
-                }
-                found
-            }
+/// The values at the ranks below and above, which are the same or neighbours.
+fn pair_of_all(values: &[f64], rank: f64) -> (f64, f64) {
+    let mut values = values.to_vec();
+    let (low, high) = (rank.floor() as usize, rank.ceil() as usize);
+    let (_, low_value, above) = values.select_nth_unstable_by(low, f64::total_cmp);
+    let low_value = *low_value;
+    let next = above.iter().copied().min_by(f64::total_cmp);
+    let high_value = match high > low {
+        true => next.unwrap_or(low_value),
+        false => low_value,
+    };
+    (low_value, high_value)
+}
+
+fn pair_of_counted(values: &[(f64, u64)], rank: f64) -> (f64, f64) {
+    let (low, high) = (rank.floor() as u64, rank.ceil() as u64);
+    let mut below = 0;
+    let mut found = (f64::NAN, f64::NAN);
+    for (value, count) in values {
+        let own = below..below + count;
+        if own.contains(&low) {
+            found.0 = *value;
         }
+        if own.contains(&high) {
+            found.1 = *value;
+            break;
+        }
+        below = own.end;
     }
+    found
 }
 
 fn merged(a: &[(f64, u64)], b: &[(f64, u64)]) -> Vec<(f64, u64)> {

@@ -18,11 +18,11 @@ use super::keys::Key;
 use super::most::{Counts, RowCounts};
 use super::number::BlockRows;
 use super::plan::Aggregate;
+use super::star_tree::Trees;
 use super::states::States;
 use super::values::ValueColumn;
 use crate::filter::{Filters, SegmentFilter};
 use crate::morsels::{Morsel, Morsels};
-use crate::predicate::Compiler;
 
 /// The groups of one segment, or of some blocks of it.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub(super) struct Worker<'a, 'f> {
     operator: &'a NativeAggregateExec,
     segments: &'a [SegmentView],
     filters: &'f Filters<'a>,
+    trees: &'f Trees<'a>,
     memory: MemoryReservation,
     /// Bytes of the parts that are done.
     done_bytes: usize,
@@ -72,7 +73,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     pub(super) fn new(
         operator: &'a NativeAggregateExec,
         segments: &'a [SegmentView],
-        filters: &'f Filters<'a>,
+        (filters, trees): (&'f Filters<'a>, &'f Trees<'a>),
         memory: MemoryReservation,
         waits: bool,
     ) -> Self {
@@ -80,6 +81,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             operator,
             segments,
             filters,
+            trees,
             memory,
             done_bytes: 0,
             parts: Vec::new(),
@@ -99,6 +101,15 @@ impl<'a, 'f> Worker<'a, 'f> {
         let mut at = None;
         while let Some(Morsel { segment, blocks }) = morsels.next(at) {
             at = Some(segment);
+            if let Some(tree) = self.trees.of(segment)? {
+                // All that it tells comes with the first block.
+                if blocks.start == 0
+                    && let Some(part) = tree.part(self.operator)?
+                {
+                    self.keep(part)?;
+                }
+                continue;
+            }
             let filters = self.filters;
             let Some(filter) = filters.of(segment)? else {
                 continue;
@@ -140,14 +151,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         let operator = self.operator;
         let view = &self.segments[segment];
         let description = &operator.description;
-        let compiler = Compiler {
-            view,
-            spec: &operator.spec,
-            table_schema: &description.table_schema,
-            null_mode: description.null_mode,
-            options: &operator.shared.options,
-            counters: &operator.shared.counters,
-        };
+        let compiler = operator.compiler(view);
         let table = &description.table_schema;
         let mode = description.null_mode;
         let keys = operator.keys.iter();
@@ -230,10 +234,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             }
             matched += rows.count() as u64;
         }
-        let arguments = self.operator.aggregates.iter();
-        let arguments = arguments.filter(|a| a.argument.is_some()).count();
-        let columns = self.operator.keys.len() + arguments;
-        filter.count(matched, matched * columns as u64);
+        filter.count(matched, matched * self.operator.columns());
         self.memory
             .try_resize(self.done_bytes + running.memory_bytes())
     }
@@ -243,9 +244,14 @@ impl<'a, 'f> Worker<'a, 'f> {
             self.done_bytes += running.memory_bytes();
             self.waiting.push(running);
         } else if let Some(part) = running.finish(None)? {
-            self.done_bytes += part.memory_bytes();
-            self.parts.push(part);
+            return self.keep(part);
         }
+        self.memory.try_resize(self.done_bytes)
+    }
+
+    fn keep(&mut self, part: Part) -> Result<()> {
+        self.done_bytes += part.memory_bytes();
+        self.parts.push(part);
         self.memory.try_resize(self.done_bytes)
     }
 }

@@ -106,6 +106,56 @@ impl<'a> Compiler<'a, '_> {
         (self.options.explain() != Explain::None).then(text)
     }
 
+    /// The filters as one set for each column that they read: of codes where `is_coded` says so,
+    /// else of values. `None`: they are more than that, or a column may be SQL null.
+    pub(crate) fn by_column(
+        &self,
+        filters: &[Arc<dyn PhysicalExpr>],
+        is_coded: impl Fn(&str) -> bool,
+    ) -> Result<Option<Vec<(String, RangeSet)>>> {
+        let Tree::All(branches) = Tree::of_all(filters)? else {
+            return Ok(None);
+        };
+        let mut sets: Vec<(String, RangeSet)> = Vec::new();
+        for branch in &branches {
+            let [index] = branch.columns()[..] else {
+                return Ok(None);
+            };
+            let schema = project(self.table_schema, &[index])?;
+            let field = schema.field(0);
+            let source = source(self.view, self.spec, field, self.null_mode)?;
+            let Source::Stored(Stored {
+                column,
+                nulls: None,
+            }) = source
+            else {
+                return Ok(None);
+            };
+            let dictionary = match column.values() {
+                Values::Dictionary(dictionary) if is_coded(field.name()) => Some(dictionary),
+                _ => None,
+            };
+            let solver = Solver {
+                schema: &schema,
+                index,
+                has_nulls: false,
+                distinct: dictionary.map(Distinct::Single),
+                chunks: None,
+            };
+            if is_coded(field.name()) && dictionary.is_none() {
+                return Ok(None);
+            }
+            let Some(Solved { set, .. }) = solver.solve(branch) else {
+                return Ok(None);
+            };
+            match sets.iter_mut().find(|(name, _)| name == field.name()) {
+                Some((_, own)) => *own = own.clone().intersection(set),
+                None => sets.push((field.name().clone(), set)),
+            }
+        }
+        Ok(Some(sets))
+    }
+
     fn decide(&self, tree: &Tree) -> Result<Decided<'a>> {
         if let Some(candidate) = self.searched(tree)? {
             return Ok(Decided::Rows(Box::new(candidate)));

@@ -2,8 +2,10 @@
 //!
 //! Kept only for queries that ask for it; segments that are read in the same way are one class.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::physical_expr::PhysicalExpr;
 use schemas::filter_outcome;
 use schemas::proto::{Explain, PredicateStep, ScanOptions, SegmentClass};
 use segment::{BLOCK_ROWS, SegmentView};
@@ -52,6 +54,35 @@ impl Story {
             Some([]) => (filter_outcome::ALWAYS, Vec::new()),
             Some(conjuncts) => (filter_outcome::FILTERED, steps(conjuncts)),
         };
+        self.tell(outcome, steps, counters);
+    }
+
+    /// The segment's rows were not needed: `given` records of a star-tree were looked at and `kept`
+    /// are added up.
+    pub(crate) fn end_by_tree(
+        &self,
+        (tree, filters): (&str, &[Arc<dyn PhysicalExpr>]),
+        (given, kept): (u64, u64),
+        counters: &Counters,
+    ) {
+        let texts: Vec<String> = filters.iter().map(|f| readable(&f.to_string())).collect();
+        let predicate = match texts.is_empty() {
+            true => "every row".to_owned(),
+            false => texts.join(" AND "),
+        };
+        let did = |records| if self.reads { records } else { 0 };
+        let step = PredicateStep {
+            depth: 0,
+            predicate,
+            access: tree.to_owned(),
+            estimated: kept,
+            given: did(given),
+            kept: did(kept),
+        };
+        self.tell(filter_outcome::SUMMED, vec![step], counters);
+    }
+
+    fn tell(&self, outcome: &str, steps: Vec<PredicateStep>, counters: &Counters) {
         counters.explain(SegmentClass {
             outcome: outcome.to_owned(),
             blocks_read: self.blocks_read.load(Ordering::Relaxed),

@@ -18,7 +18,7 @@ use crate::ranges::of_expr;
 impl Compiler<'_, '_> {
     /// Whether no row can match, as bloom filters tell.
     pub(super) fn is_absent(&self, tree: &Tree) -> Result<bool> {
-        let has_any = |index: &Index| index.key().kind == Stored::Bloom;
+        let has_any = |index: &Arc<Index>| index.key().kind == Stored::Bloom;
         if !self.view.indexes().iter().any(has_any) {
             return Ok(false);
         }

@@ -93,7 +93,7 @@ pub(crate) fn spec() -> TableSpec {
         retention: Retention::default(),
         stream: None,
         flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        star_trees: crate::trees::specs(),
     }
 }
 

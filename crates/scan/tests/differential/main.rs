@@ -12,6 +12,7 @@ mod entries;
 mod groups;
 mod questions;
 mod server;
+mod trees;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -433,10 +434,24 @@ async fn each_predicate_tells_what_answers_it() {
     );
 }
 
+/// Of values that are 300 apart at most.
+fn assert_near(sql: &str, wanted: &[Vec<Cell>], found: &[Vec<Cell>]) {
+    let near = 300.0 * 0.02;
+    assert_eq!(found.len(), wanted.len(), "{sql}");
+    for (row, wanted) in found.iter().zip(wanted) {
+        assert!(same(&row[0], &wanted[0]), "{sql}");
+        for (cell, wanted) in row.iter().zip(wanted).skip(1) {
+            let (Cell::Number(cell), Cell::Number(wanted)) = (cell, wanted) else {
+                panic!("{cell:?} for {wanted:?}: {sql}");
+            };
+            assert!((cell - wanted).abs() <= near, "{cell} for {wanted}: {sql}");
+        }
+    }
+}
+
 /// Digests depend on how rows come together: their percentiles are near, not equal.
 #[tokio::test(flavor = "multi_thread")]
 async fn percentiles_of_digests_are_near() {
-    let near = 300.0 * 0.02;
     for null_mode in [NullMode::Defaults, NullMode::ThreeValued] {
         let table = Table::new(17);
         let (oracle, server) = (table.oracle(null_mode), Server::new(&table, null_mode));
@@ -451,18 +466,8 @@ async fn percentiles_of_digests_are_near() {
             let (parts, stats) = server.ask(&sql, &ScanOptions::default()).await;
             let (whole, alone) = server.ask_one(&sql, &ScanOptions::default()).await;
             assert_eq!((stats.native_operators, alone.native_operators), (1, 1));
-            for found in [rows_of(&parts), rows_of(&whole)] {
-                assert_eq!(found.len(), wanted.len(), "{sql}");
-                for (row, wanted) in found.iter().zip(&wanted) {
-                    assert!(same(&row[0], &wanted[0]), "{sql}");
-                    for (cell, wanted) in row.iter().zip(wanted).skip(1) {
-                        let (Cell::Number(cell), Cell::Number(wanted)) = (cell, wanted) else {
-                            panic!("{cell:?} for {wanted:?}: {sql}");
-                        };
-                        assert!((cell - wanted).abs() <= near, "{cell} for {wanted}: {sql}");
-                    }
-                }
-            }
+            assert_near(&sql, &wanted, &rows_of(&parts));
+            assert_near(&sql, &wanted, &rows_of(&whole));
         }
     }
 }

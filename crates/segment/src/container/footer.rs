@@ -23,6 +23,9 @@ pub(crate) struct Footer {
     pub(crate) columns: Vec<ColumnFooter>,
     #[serde(default)]
     pub(crate) indexes: Vec<IndexFooter>,
+    /// Asked for, and not to be had in this segment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) declined: Vec<IndexKey>,
     pub(crate) rejected: Option<BufferRef>,
 }
 
@@ -58,6 +61,12 @@ impl IndexKey {
     /// Its only column.
     pub fn is_of(&self, kind: IndexKind, column: &str) -> bool {
         self.kind == kind && self.columns.len() == 1 && self.columns[0] == column
+    }
+}
+
+impl fmt::Display for IndexKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.kind, self.columns.join(","))
     }
 }
 

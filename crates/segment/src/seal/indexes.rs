@@ -14,6 +14,7 @@ use index::range::{RangeWriter, order_key};
 use index::text::{Analyzer, TextIndexWriter};
 use schemas::TableSpec;
 
+use super::star_tree;
 use crate::SegmentError;
 use crate::column::{BytesColumn, Codes, DictionaryColumn, RawColumn, RawValues, Values};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
@@ -47,6 +48,7 @@ pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
             keys.push(with(IndexKind::Json, &column.name, json));
         }
     }
+    keys.extend(star_tree::wanted(spec));
     keys
 }
 
@@ -59,6 +61,7 @@ pub fn build(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>,
         IndexKind::Bloom => bloom(view, key),
         IndexKind::Text => text(view, key),
         IndexKind::Json => json(view, key),
+        IndexKind::StarTree => star_tree::build(view, key),
         _ => Ok(None),
     }
 }

@@ -5,6 +5,7 @@
 //! are not decoded: the dictionary is sorted and the codes are mapped.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use runtime::files::Files;
 use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
@@ -17,6 +18,7 @@ mod numbers;
 mod ranges;
 mod rows;
 mod sparse;
+mod star_tree;
 mod strings;
 mod texts;
 
@@ -36,6 +38,8 @@ pub struct SealExtra {
     pub ledger: Ledger,
     pub created_ms: i64,
     pub sealed_ms: i64,
+    /// How it is laid out and indexed, as far as the table has changed since the segment began.
+    pub spec: Option<Arc<TableSpec>>,
     /// Beside those that the consuming segment has kept.
     pub rejected: Vec<RejectedRow>,
 }
@@ -87,10 +91,10 @@ pub fn seal(
 fn encode_all<'a>(
     segment: &'a MutableSegment,
     writer: &mut ContainerWriter<'_>,
-    extra: &SealExtra,
+    extra: &'a SealExtra,
     near: &Path,
 ) -> Result<(Footer, ranges::Ranges<'a>), SegmentError> {
-    let spec = segment.spec();
+    let spec = extra.spec.as_ref().unwrap_or(segment.spec());
     let rows = Rows::in_order(segment, spec.sorted_column.as_deref());
     let mut columns = Vec::with_capacity(segment.columns().len());
     let mut ranges = ranges::Ranges::new(spec);
@@ -112,38 +116,40 @@ fn encode_all<'a>(
         newest_ingest_ms: segment.newest_ingest_ms_at(rows.count()),
         columns,
         indexes: Vec::new(),
+        declined: Vec::new(),
         rejected,
     };
-    footer.indexes = build_indexes(writer, &footer, spec, near)?;
+    build_indexes(writer, &mut footer, spec, near)?;
     Ok((footer, ranges))
 }
 
-/// Of all that the table wants, from the columns that `writer` has.
+/// All that the table wants, from the columns that `writer` has.
 fn build_indexes(
     writer: &mut ContainerWriter<'_>,
-    columns: &Footer,
+    footer: &mut Footer,
     spec: &TableSpec,
     near: &Path,
-) -> Result<Vec<IndexFooter>, SegmentError> {
+) -> Result<(), SegmentError> {
     let wanted = indexes::wanted(spec);
     if wanted.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let content = writer
         .content()
         .map_err(SegmentError::io("read back", near))?;
-    let view = SealedSegment::unfinished(near, content, columns.clone()).view();
-    let mut footers = Vec::with_capacity(wanted.len());
+    let view = SealedSegment::unfinished(near, content, footer.clone()).view();
     for key in wanted {
-        if let Some(buffers) = indexes::build(&view, &key)? {
-            let buffers = buffers.iter().map(|buffer| writer.add(buffer));
-            footers.push(IndexFooter {
-                buffers: buffers.collect(),
-                key,
-            });
-        }
+        let Some(buffers) = indexes::build(&view, &key)? else {
+            footer.declined.push(key);
+            continue;
+        };
+        let buffers = buffers.iter().map(|buffer| writer.add(buffer));
+        footer.indexes.push(IndexFooter {
+            buffers: buffers.collect(),
+            key,
+        });
     }
-    Ok(footers)
+    Ok(())
 }
 
 fn all_rejected(segment: &MutableSegment, more: Vec<RejectedRow>) -> Vec<RejectedRow> {

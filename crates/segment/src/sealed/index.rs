@@ -17,6 +17,7 @@ use index::text::{Analyzer, TextIndexReader};
 use serde_json::Value;
 
 use super::SealedSegment;
+use super::star_tree::StarTree;
 use crate::SegmentError;
 use crate::container::{Container, IndexFooter, IndexKey, IndexKind};
 
@@ -120,7 +121,7 @@ impl Index {
         Ok(reader)
     }
 
-    fn buffers(&self) -> Result<Vec<Bytes>, SegmentError> {
+    pub(super) fn buffers(&self) -> Result<Vec<Bytes>, SegmentError> {
         let part = self.part();
         let buffers = self.footer.buffers.iter();
         buffers
@@ -146,6 +147,7 @@ impl Index {
             IndexKind::Bloom => self.open::<BloomReader>(segment).map(drop),
             IndexKind::Text => self.checked(self.open::<TextIndexReader>(segment)?.verify()),
             IndexKind::Json => self.checked(self.open::<JsonIndexReader>(segment)?.verify()),
+            IndexKind::StarTree => self.open::<StarTree>(segment).map(drop),
             _ => self.buffers().map(drop),
         }
     }

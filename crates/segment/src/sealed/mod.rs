@@ -1,4 +1,7 @@
-//! The sealed segment: a mapped `.seg` file. It never changes.
+//! The sealed segment: a mapped `.seg` file, and indexes that were built later in a sidecar.
+//!
+//! Both never change. A segment shows those of its indexes that the table wants: with another
+//! config, or another sidecar, the same mapped file is another [`SealedSegment`].
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,25 +14,40 @@ use schemas::{Offset, SegmentId, TableSpec};
 pub(crate) mod column;
 pub(crate) mod forward;
 pub(crate) mod index;
+mod sidecar;
 pub(crate) mod sparse;
+pub(crate) mod star_tree;
 pub(crate) mod texts;
 
 use crate::SegmentError;
 use crate::container::{Container, Footer, IndexKind};
 use crate::rejected::{self, RejectedRow};
+use crate::seal::indexes;
 use crate::view::{Segment, SegmentView, describe};
 use column::Column;
 use index::Index;
+use sidecar::Sidecar;
 
 /// `$docId` is an INT.
 pub(crate) const ROWS_MAX: u32 = i32::MAX as u32;
 
 #[derive(Debug)]
 pub struct SealedSegment {
+    base: Arc<Base>,
+    sidecar: Option<Arc<Sidecar>>,
+    /// Those of both that the table wants.
+    indexes: Vec<Arc<Index>>,
+}
+
+/// What the `.seg` file holds.
+#[derive(Debug)]
+struct Base {
     container: Arc<Container>,
     footer: Footer,
     columns: Vec<Column>,
-    indexes: Vec<Index>,
+    indexes: Vec<Arc<Index>>,
+    /// Of the keys of all indexes and of those that cannot be had.
+    hash: u64,
     /// When somebody last asked whether the file was changed; epoch milliseconds.
     looked_at_ms: AtomicI64,
 }
@@ -50,18 +68,170 @@ impl SealedSegment {
                 expected: format!("a segment of table {}", spec.id),
             });
         }
-        let segment = Self::checked(container, footer)?;
-        segment.check_types(spec)?;
-        Ok(segment)
+        let base = Base::checked(container, footer)?;
+        base.check_types(spec)?;
+        Ok(Self::with(Arc::new(base), None, spec))
     }
 
-    /// Any segment, whatever table it is of: to be looked at.
+    /// Any segment, whatever table it is of, with all its indexes: to be looked at.
     pub fn open_any(path: &Path) -> Result<Arc<Self>, SegmentError> {
         let (container, footer) = Container::open::<Footer>(path, None)?;
-        Self::checked(container, footer)
+        let base = Base::checked(container, footer)?;
+        Ok(Arc::new(Self {
+            indexes: base.indexes.clone(),
+            sidecar: None,
+            base: Arc::new(base),
+        }))
     }
 
-    fn checked(container: Container, footer: Footer) -> Result<Arc<Self>, SegmentError> {
+    fn with(base: Arc<Base>, sidecar: Option<Arc<Sidecar>>, spec: &TableSpec) -> Arc<Self> {
+        let wanted = indexes::wanted(spec);
+        let later = sidecar.iter().flat_map(|sidecar| &sidecar.indexes);
+        let all = base.indexes.iter().chain(later);
+        let indexes = all.filter(|index| wanted.contains(index.key()));
+        Arc::new(Self {
+            indexes: indexes.cloned().collect(),
+            sidecar,
+            base,
+        })
+    }
+
+    fn of(&self, sidecar: Option<Arc<Sidecar>>, spec: &TableSpec) -> Arc<Self> {
+        Self::with(Arc::clone(&self.base), sidecar, spec)
+    }
+
+    /// The columns of a file that is being written, from which its indexes are built.
+    pub(crate) fn unfinished(path: &Path, bytes: Bytes, footer: Footer) -> Arc<Self> {
+        let base = Base::new(Container::unfinished(path, bytes, &footer), footer);
+        Arc::new(Self {
+            base: Arc::new(base),
+            sidecar: None,
+            indexes: Vec::new(),
+        })
+    }
+
+    /// Columns are verified once. Whoever reads again asks here whether the file is still the one
+    /// that was verified.
+    pub fn check_unchanged(&self) -> Result<(), SegmentError> {
+        self.base.container.check_unchanged()
+    }
+
+    /// As [`Self::check_unchanged`], unless somebody asked within the last `every_ms`.
+    pub fn check_unchanged_lately(&self, now_ms: i64, every_ms: i64) -> Result<(), SegmentError> {
+        match is_due(&self.base.looked_at_ms, now_ms, every_ms) {
+            true => self.check_unchanged(),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads and verifies every byte of the `.seg` file.
+    pub fn verify_all(&self) -> Result<(), SegmentError> {
+        self.base.container.verify_checksums()?;
+        for column in &self.base.columns {
+            column.load()?;
+        }
+        for column in &self.base.columns {
+            column.verify_texts()?;
+        }
+        for index in &self.base.indexes {
+            index.verify(self)?;
+        }
+        self.rejected().map(drop)
+    }
+
+    pub fn view(self: &Arc<Self>) -> SegmentView {
+        SegmentView {
+            segment: Segment::Sealed(Arc::clone(self)),
+            row_count: self.row_count(),
+            valid: None,
+        }
+    }
+
+    pub fn id(&self) -> SegmentId {
+        self.base.footer.id
+    }
+
+    pub fn name(&self) -> &str {
+        &self.base.footer.name
+    }
+
+    pub fn path(&self) -> &Path {
+        self.base.container.path()
+    }
+
+    pub fn crc(&self) -> u32 {
+        self.base.container.crc()
+    }
+
+    /// Of the file.
+    pub fn bytes(&self) -> u64 {
+        self.base.container.len()
+    }
+
+    pub fn row_count(&self) -> u32 {
+        self.base.footer.rows
+    }
+
+    /// First offset of the segment.
+    pub fn start(&self) -> Offset {
+        self.base.footer.start
+    }
+
+    /// First offset after the segment.
+    pub fn end(&self) -> Offset {
+        self.base.footer.end
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.base.footer.ledger
+    }
+
+    /// `i64::MIN` when there is no row.
+    pub fn newest_ingest_ms(&self) -> i64 {
+        self.base.footer.newest_ingest_ms
+    }
+
+    pub fn rejected(&self) -> Result<Vec<RejectedRow>, SegmentError> {
+        let Some(buffer) = &self.base.footer.rejected else {
+            return Ok(Vec::new());
+        };
+        let bytes = self.base.container.buffer(buffer, "the rejected rows")?;
+        rejected::from_bytes(&bytes).ok_or_else(|| {
+            self.base
+                .container
+                .corrupt("its rejected rows cannot be read")
+        })
+    }
+
+    pub(crate) fn footer(&self) -> &Footer {
+        &self.base.footer
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.base.columns
+    }
+
+    pub fn indexes(&self) -> &[Arc<Index>] {
+        &self.indexes
+    }
+
+    /// The index of this kind over one column.
+    pub(crate) fn find_index(&self, kind: IndexKind, column: &str) -> Option<&Index> {
+        let mut indexes = self.indexes.iter();
+        let found = indexes.find(|index| index.key().is_of(kind, column));
+        found.map(Arc::as_ref)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Column> {
+        self.base
+            .columns
+            .iter()
+            .find(|column| column.name() == name)
+    }
+}
+
+impl Base {
+    fn checked(container: Container, footer: Footer) -> Result<Self, SegmentError> {
         if footer.rows > ROWS_MAX {
             return Err(container.corrupt(format!("it claims {} rows", footer.rows)));
         }
@@ -95,136 +265,32 @@ impl SealedSegment {
         Ok(())
     }
 
-    fn new(container: Container, footer: Footer) -> Arc<Self> {
+    fn new(container: Container, footer: Footer) -> Self {
         let container = Arc::new(container);
         let columns = footer.columns.iter();
         let columns = columns.map(|column| Column::new(&container, column, footer.rows));
-        let indexes = footer.all_indexes().into_iter();
-        Arc::new(Self {
+        let indexes = footer.all_indexes();
+        let keys = indexes.iter().map(|index| &index.key);
+        let hash = sidecar::hash_of(keys.chain(&footer.declined));
+        let indexes = indexes.into_iter();
+        let indexes = indexes.map(|index| Arc::new(Index::new(&container, index)));
+        Self {
             columns: columns.collect(),
-            indexes: indexes.map(|index| Index::new(&container, index)).collect(),
+            indexes: indexes.collect(),
+            hash,
             footer,
             container: Arc::clone(&container),
             looked_at_ms: AtomicI64::new(i64::MIN),
-        })
-    }
-
-    /// The columns of a file that is being written, from which its indexes are built.
-    pub(crate) fn unfinished(path: &Path, bytes: Bytes, footer: Footer) -> Arc<Self> {
-        Self::new(Container::unfinished(path, bytes, &footer), footer)
-    }
-
-    /// Columns are verified once. Whoever reads again asks here whether the file is still the one
-    /// that was verified.
-    pub fn check_unchanged(&self) -> Result<(), SegmentError> {
-        self.container.check_unchanged()
-    }
-
-    /// As [`Self::check_unchanged`], unless somebody asked within the last `every_ms`.
-    pub fn check_unchanged_lately(&self, now_ms: i64, every_ms: i64) -> Result<(), SegmentError> {
-        let looked_at_ms = self.looked_at_ms.load(Ordering::Relaxed);
-        if now_ms.saturating_sub(looked_at_ms) < every_ms {
-            return Ok(());
-        }
-        self.looked_at_ms.store(now_ms, Ordering::Relaxed);
-        self.check_unchanged()
-    }
-
-    /// Reads and verifies every byte.
-    pub fn verify_all(&self) -> Result<(), SegmentError> {
-        self.container.verify_checksums()?;
-        for column in &self.columns {
-            column.load()?;
-        }
-        for column in &self.columns {
-            column.verify_texts()?;
-        }
-        for index in &self.indexes {
-            index.verify(self)?;
-        }
-        self.rejected().map(drop)
-    }
-
-    pub fn view(self: &Arc<Self>) -> SegmentView {
-        SegmentView {
-            segment: Segment::Sealed(Arc::clone(self)),
-            row_count: self.row_count(),
-            valid: None,
         }
     }
+}
 
-    pub fn id(&self) -> SegmentId {
-        self.footer.id
+/// Whether `every_ms` have gone since the last time; if so, it is now.
+fn is_due(looked_at_ms: &AtomicI64, now_ms: i64, every_ms: i64) -> bool {
+    let since_ms = now_ms.saturating_sub(looked_at_ms.load(Ordering::Relaxed));
+    let is_due = since_ms >= every_ms;
+    if is_due {
+        looked_at_ms.store(now_ms, Ordering::Relaxed);
     }
-
-    pub fn name(&self) -> &str {
-        &self.footer.name
-    }
-
-    pub fn path(&self) -> &Path {
-        self.container.path()
-    }
-
-    pub fn crc(&self) -> u32 {
-        self.container.crc()
-    }
-
-    /// Of the file.
-    pub fn bytes(&self) -> u64 {
-        self.container.len()
-    }
-
-    pub fn row_count(&self) -> u32 {
-        self.footer.rows
-    }
-
-    /// First offset of the segment.
-    pub fn start(&self) -> Offset {
-        self.footer.start
-    }
-
-    /// First offset after the segment.
-    pub fn end(&self) -> Offset {
-        self.footer.end
-    }
-
-    pub fn ledger(&self) -> Ledger {
-        self.footer.ledger
-    }
-
-    /// `i64::MIN` when there is no row.
-    pub fn newest_ingest_ms(&self) -> i64 {
-        self.footer.newest_ingest_ms
-    }
-
-    pub fn rejected(&self) -> Result<Vec<RejectedRow>, SegmentError> {
-        let Some(buffer) = &self.footer.rejected else {
-            return Ok(Vec::new());
-        };
-        let bytes = self.container.buffer(buffer, "the rejected rows")?;
-        rejected::from_bytes(&bytes)
-            .ok_or_else(|| self.container.corrupt("its rejected rows cannot be read"))
-    }
-
-    pub(crate) fn footer(&self) -> &Footer {
-        &self.footer
-    }
-
-    pub(crate) fn columns(&self) -> &[Column] {
-        &self.columns
-    }
-
-    pub(crate) fn indexes(&self) -> &[Index] {
-        &self.indexes
-    }
-
-    /// The index of this kind over one column.
-    pub(crate) fn find_index(&self, kind: IndexKind, column: &str) -> Option<&Index> {
-        let mut indexes = self.indexes.iter();
-        indexes.find(|index| index.key().is_of(kind, column))
-    }
-
-    pub(crate) fn find(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name() == name)
-    }
+    is_due
 }

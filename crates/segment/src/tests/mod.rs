@@ -26,6 +26,7 @@ mod golden;
 mod layouts;
 mod sealed;
 mod search;
+mod sidecar;
 
 /// One value, comparable to the bit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

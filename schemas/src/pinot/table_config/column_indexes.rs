@@ -180,11 +180,10 @@ fn granularities(config: Node<'_>, report: &mut Report) -> Vec<TimeGranularity> 
     let names = config.texts("granularities", report);
     let mut found = Vec::with_capacity(names.len());
     for name in names {
-        let parsed = serde_json::from_value(Json::String(name.to_uppercase()));
-        match parsed {
-            Ok(granularity) if !found.contains(&granularity) => found.push(granularity),
-            Ok(_) => {}
-            Err(_) => {
+        match TimeGranularity::named(name) {
+            Some(granularity) if !found.contains(&granularity) => found.push(granularity),
+            Some(_) => {}
+            None => {
                 let known = "MILLISECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR";
                 let what = format!("`{name}` is no granularity: {known}");
                 report.fault(&config.path("granularities"), what);

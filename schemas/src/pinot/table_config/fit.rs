@@ -2,7 +2,7 @@
 
 use super::super::reader::Report;
 use super::super::{Schema, Violations};
-use super::{Marked, TableConfig};
+use super::{Marked, TableConfig, star_tree};
 use crate::ids::{TableId, TableType};
 use crate::table::{ColumnSpec, TableSpec};
 use crate::types::DataType;
@@ -61,6 +61,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
     }
     config.column_indexes.check(schema, report);
     config.search.check(schema, report);
+    star_tree::check(schema, has_none(config), &config.star_trees, report);
     match config.time_column.as_deref().map(column) {
         None if config.table_type == TableType::Realtime => {
             report.fault(TIME_COLUMN, "a REALTIME table needs a time column");
@@ -85,6 +86,11 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
     }
 }
 
+/// Whether the config forbids the dictionary of a column.
+fn has_none(config: &TableConfig) -> impl Fn(&str) -> bool {
+    |name| config.no_dictionary.iter().any(|mark| mark.column == name)
+}
+
 /// Only for what was checked.
 pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableSpec {
     let mut columns = schema.columns.clone();
@@ -99,6 +105,11 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
     set(&config.no_dictionary, |column| column.no_dictionary = true);
     config.column_indexes.set(&mut columns);
     config.search.apply(&mut columns);
+    let mut star_trees = config.star_trees.clone();
+    let time_column = config.time_column.as_deref();
+    for tree in &mut star_trees {
+        star_tree::fill_default(schema, time_column, has_none(config), tree);
+    }
     TableSpec {
         id,
         name: config.name.clone(),
@@ -112,6 +123,6 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         retention: config.retention,
         stream: config.stream.clone(),
         flush: config.flush,
-        star_trees: Vec::new(),
+        star_trees,
     }
 }

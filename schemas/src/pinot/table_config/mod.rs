@@ -4,6 +4,7 @@ mod column_indexes;
 mod fit;
 mod keys;
 mod search;
+mod star_tree;
 mod stream;
 mod unsupported;
 
@@ -12,7 +13,7 @@ use serde_json::{Map, Value as Json};
 use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
-use crate::table::{FlushLimits, Retention, StreamSpec, TableSpec};
+use crate::table::{FlushLimits, Retention, StarTreeSpec, StreamSpec, TableSpec};
 
 use column_indexes::ColumnIndexes;
 
@@ -31,6 +32,7 @@ pub struct TableConfig {
     no_dictionary: Vec<Marked>,
     column_indexes: ColumnIndexes,
     search: search::Search,
+    star_trees: Vec<StarTreeSpec>,
     retention: Retention,
     stream: Option<StreamSpec>,
     flush: FlushLimits,
@@ -140,6 +142,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     inverted.extend(marked(indexes, "invertedIndexColumns", report));
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let search = search::read(node, indexes, report);
+    let star_trees = star_tree::read(indexes, report);
     let sorted = indexes.texts("sortedColumn", report);
     if sorted.len() > 1 {
         let path = "tableIndexConfig.sortedColumn";
@@ -165,6 +168,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         no_dictionary,
         column_indexes,
         search,
+        star_trees,
         retention,
         stream,
         flush,

@@ -1,0 +1,193 @@
+//! Builds the indexes that a table wants and its sealed segments lack, beside queries.
+//!
+//! Invariants: one segment at a time, on a thread that gives way to everything else; a finished
+//! sidecar is shown in one step, and queries that are under way keep the segment that they have; a
+//! segment is looked at again when its table's config changed meanwhile. What waits is in memory
+//! only: after a restart every segment that is loaded is looked at anyway.
+
+mod jobs;
+mod list;
+
+use std::collections::{HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use runtime::TaskGroup;
+use schemas::cluster::ClusterState;
+use schemas::segment::SegmentRecord;
+use schemas::{Fault, SegmentId, TableSpec};
+use segment::SealedSegment;
+use tokio::sync::Notify;
+
+use crate::Core;
+use crate::store::segment_fault;
+use crate::view::Table;
+
+pub(crate) use jobs::Jobs;
+pub(crate) use list::IndexLists;
+
+/// A content: the same segment rewritten has another checksum.
+pub(crate) type Content = (SegmentId, u32);
+
+/// Segments whose indexes are to be looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Indexer {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    pub(crate) jobs: Jobs,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<Content>,
+    /// The same, to find them.
+    known: HashSet<Content>,
+}
+
+impl Indexer {
+    pub(crate) fn want(&self, content: Content) {
+        let mut waiting = self.waiting.lock();
+        if waiting.known.insert(content) {
+            waiting.queue.push_back(content);
+            self.wake.notify_one();
+        }
+    }
+
+    fn next(&self) -> Option<Content> {
+        let mut waiting = self.waiting.lock();
+        let next = waiting.queue.pop_front()?;
+        waiting.known.remove(&next);
+        Some(next)
+    }
+
+    /// Takes up the jobs that the state names.
+    pub(crate) fn follow(&self, core: &Core, state: &ClusterState) {
+        for content in self.jobs.follow(&core.config.instance, state) {
+            self.want(content);
+        }
+    }
+}
+
+pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
+    let core = Arc::clone(core);
+    tasks.spawn("build indexes", |stop| async move {
+        let again_and_again = async {
+            loop {
+                let Some(content) = core.indexer.next() else {
+                    core.indexer.wake.notified().await;
+                    continue;
+                };
+                let outcome = bring_up_to_date(&core, content).await;
+                if let Err(fault) = &outcome {
+                    tracing::warn!(segment = %content.0, cause = %fault, "indexes were not built");
+                }
+                core.indexer.jobs.settled(content, outcome.err());
+                core.heart.hurry();
+            }
+        };
+        stop.run_until_cancelled(again_and_again).await;
+    });
+}
+
+/// Gives the segment the indexes that its table wants now. One that is not here is done: it is
+/// looked at when it comes.
+async fn bring_up_to_date(core: &Arc<Core>, content: Content) -> Result<(), Fault> {
+    let (id, crc) = content;
+    let Some(table) = core.tables.get(id.table) else {
+        return Ok(());
+    };
+    if core.indexer.jobs.wants_download(content) {
+        load_again(core, &table, content).await?;
+    }
+    loop {
+        let view = table.view();
+        let held = view.find(id.partition, id.sequence);
+        let Some(held) = held.filter(|held| held.crc() == crc).cloned() else {
+            return Ok(());
+        };
+        let spec = Arc::clone(&view.spec);
+        if !held.is_sidecar_outdated(&spec) {
+            return Ok(());
+        }
+        let built = build(core, Arc::clone(&held), Arc::clone(&spec)).await?;
+        let fresh = match &built {
+            Some(path) => held.with_sidecar(path, &spec),
+            None => Ok(held.without_sidecar(&spec)),
+        };
+        let fresh = fresh.map_err(|error| segment_fault(&error))?;
+        if !show(&table, &held, &fresh) {
+            if let Some(path) = &built {
+                core.store.remove_file(path);
+            }
+            continue;
+        }
+        if let Some((old, _)) = held.sidecar() {
+            core.store.remove_file(old);
+        }
+        let names: Vec<String> = fresh
+            .indexes()
+            .iter()
+            .map(|i| i.key().to_string())
+            .collect();
+        tracing::info!(segment = %id, indexes = names.join(", "), "indexes are up to date");
+    }
+}
+
+/// Puts `fresh` in the place of `held`; `false`: something else is there by now.
+fn show(table: &Table, held: &Arc<SealedSegment>, fresh: &Arc<SealedSegment>) -> bool {
+    let id = held.id();
+    let mut shown = false;
+    table.publish(|view| {
+        let found = view.find(id.partition, id.sequence);
+        if found.is_some_and(|found| found.is_same_file(held)) {
+            view.add_sealed(Arc::clone(fresh));
+            shown = true;
+        }
+    });
+    shown
+}
+
+/// Where the new sidecar is; `None`: none is wanted.
+async fn build(
+    core: &Arc<Core>,
+    held: Arc<SealedSegment>,
+    spec: Arc<TableSpec>,
+) -> Result<Option<PathBuf>, Fault> {
+    let path = core.store.next_sidecar(&held);
+    let files = Arc::clone(&core.files);
+    let job = move || {
+        let written = held.write_sidecar(&spec, &*files, &path);
+        written.map(|written| written.then_some(path))
+    };
+    let built = runtime::aside::run("build indexes", job).await;
+    let built = built.map_err(|error| Fault::internal(error.to_string()))?;
+    built.map_err(|error| segment_fault(&error))
+}
+
+/// Takes the segment from the deep store once more, in the place of the file that is here.
+async fn load_again(core: &Arc<Core>, table: &Table, content: Content) -> Result<(), Fault> {
+    let (id, crc) = content;
+    let Some(record) = record_of(core, content) else {
+        return Ok(());
+    };
+    let spec = Arc::clone(&table.view().spec);
+    let fresh = core.store.load_again(&spec, &record).await?;
+    table.publish(|view| {
+        let held = view.find(id.partition, id.sequence);
+        if held.is_some_and(|held| held.crc() == crc) {
+            view.add_sealed(fresh);
+        }
+    });
+    Ok(())
+}
+
+fn record_of(core: &Core, (id, crc): Content) -> Option<SegmentRecord> {
+    let cluster = Arc::clone(&core.cluster.borrow());
+    let table = cluster.tables.get(&id.table)?;
+    let segment = table
+        .segments
+        .iter()
+        .find(|segment| segment.record.id == id)?;
+    (segment.record.crc == crc).then(|| segment.record.clone())
+}
