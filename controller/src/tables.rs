@@ -206,6 +206,7 @@ pub(crate) fn differences(
         text_index: None,
         json_index: None,
         timestamp_index: Vec::new(),
+        partitioning: None,
         ..column.clone()
     };
     let mut differ = Vec::new();

@@ -9,6 +9,7 @@ pub mod arrow;
 pub mod cluster;
 pub mod fault;
 pub mod ids;
+pub mod partition;
 pub mod pinot;
 pub mod proto;
 mod scan_options;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Offset, SegmentId, TableId};
+use crate::partition::ColumnPartitions;
 use crate::table::TableSpec;
 use crate::types::Value;
 
@@ -39,6 +40,9 @@ pub struct SegmentRecord {
     pub time_range: Option<(i64, i64)>,
     /// For pruning at the broker: column, least, greatest.
     pub column_ranges: Vec<(String, Value, Value)>,
+    /// For pruning as well: of the columns by which the table is partitioned.
+    #[serde(default)]
+    pub partitions: Vec<ColumnPartitions>,
 }
 
 /// Where every offset of [start, end) went:
@@ -76,6 +80,7 @@ impl SegmentRecord {
             sealed_ms: None,
             time_range: None,
             column_ranges: Vec::new(),
+            partitions: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{TableId, TableName, TableType};
+use crate::partition::Partitioning;
 use crate::types::{DataType, FieldRole, Value};
 
 /// Virtual columns: stored or derived for every table, hidden from `*`.
@@ -79,6 +80,9 @@ pub struct ColumnSpec {
     /// Buckets that are computed once, when the segment is sealed.
     #[serde(default)]
     pub timestamp_index: Vec<TimeGranularity>,
+    /// Producers, or whoever made the segments, spread rows by this column.
+    #[serde(default)]
+    pub partitioning: Option<Partitioning>,
 }
 
 impl ColumnSpec {
@@ -99,6 +103,7 @@ impl ColumnSpec {
             text_index: None,
             json_index: None,
             timestamp_index: Vec::new(),
+            partitioning: None,
         }
     }
 }

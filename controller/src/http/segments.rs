@@ -7,6 +7,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use rest::Params;
 use schemas::Fault;
+use schemas::partition::{ColumnPartitions, PartitionFunction};
 use schemas::segment::SegmentRecord;
 use serde_json::{Value, json};
 
@@ -105,7 +106,29 @@ async fn metadata(Shared(state): App, Path((name, segment)): Path<(String, Strin
         "segment.end.time": record.time_range.map(|range| range.1.to_string()),
         "segment.time.unit": "MILLISECONDS",
         "segment.download.url": record.uri,
+        "segment.partition.metadata": partition_metadata(&record),
     })))
+}
+
+/// As Pinot writes it: JSON in a string.
+fn partition_metadata(record: &SegmentRecord) -> Option<String> {
+    let of_column = |held: &ColumnPartitions| {
+        let function_config = match held.by.function {
+            PartitionFunction::Murmur3 { seed, variant } => {
+                json!({ "seed": seed.to_string(), "variant": variant.name() })
+            }
+            _ => Value::Null,
+        };
+        let metadata = json!({
+            "functionName": held.by.function.name(),
+            "numPartitions": held.by.partitions,
+            "partitions": held.held,
+            "functionConfig": function_config,
+        });
+        (held.column.clone(), metadata)
+    };
+    let columns: serde_json::Map<String, Value> = record.partitions.iter().map(of_column).collect();
+    (!columns.is_empty()).then(|| json!({ "columnPartitionMap": columns }).to_string())
 }
 
 impl State {

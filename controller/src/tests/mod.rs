@@ -246,6 +246,7 @@ pub(crate) fn sealed(id: SegmentId, start: i64, end: i64, crc: u32) -> SegmentRe
         sealed_ms: Some(2),
         time_range: Some((10, 20)),
         column_ranges: Vec::new(),
+        partitions: Vec::new(),
     }
 }
 

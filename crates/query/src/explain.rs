@@ -14,6 +14,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use schemas::proto::{Explain, PredicateStep, ScanStats, SegmentClass};
 use schemas::{InstanceId, filter_outcome};
 
+use crate::context::QueryStats;
 use crate::dialect::{Semantics, Statement};
 use crate::gather::RemoteExec;
 
@@ -44,14 +45,15 @@ pub(crate) fn schema(semantics: Semantics) -> SchemaRef {
 pub(crate) fn explain(
     plan: &Arc<dyn ExecutionPlan>,
     statement: &Statement,
-    told: &[Explained],
+    stats: &QueryStats,
 ) -> Result<RecordBatch> {
     let mut lines = Lines {
         lines: Vec::new(),
-        told,
+        told: &stats.explained,
         analyzed: statement.explain == Explain::Analyze,
     };
     lines.plan(plan, 0);
+    lines.pruned(stats);
     let schema = schema(statement.semantics);
     if statement.semantics == Semantics::Standard {
         let indented = |(depth, text): &(usize, String)| format!("{}{text}", "  ".repeat(*depth));
@@ -95,6 +97,21 @@ impl Lines<'_> {
         }
         for child in plan.children() {
             self.plan(child, depth + 1);
+        }
+    }
+
+    fn pruned(&mut self, stats: &QueryStats) {
+        let QueryStats {
+            segments_pruned_by_broker: segments,
+            docs_pruned_by_broker: rows,
+            ..
+        } = *stats;
+        if segments > 0 {
+            let (segments, rows) = (counted(segments, "segment"), counted(rows, "row"));
+            self.add(
+                1,
+                format!("not read, pruned by the broker: {segments}, {rows}"),
+            );
         }
     }
 

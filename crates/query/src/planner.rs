@@ -121,8 +121,8 @@ impl Planner {
             let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
             match run(Arc::clone(&plan), Arc::clone(&self.task), memory).await {
                 Ok(_) if statement.explain != Explain::None => {
-                    let told = context.stats.lock().explained.clone();
-                    let lines = explain::explain(&plan, statement, &told).map_err(place)?;
+                    let stats = context.stats.lock().clone();
+                    let lines = explain::explain(&plan, statement, &stats).map_err(place)?;
                     return Ok(Answer {
                         schema: explain::schema(statement.semantics),
                         batches: vec![lines],

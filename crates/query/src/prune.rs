@@ -1,7 +1,8 @@
 //! Leaving out sealed segments whose values cannot match.
 //!
-//! The ranges of a segment's record hold every stored value, the defaults of nulls among them. In
-//! doubt a segment stays. Comparisons of columns with literals are judged here, because every query
+//! The ranges and partitions of a segment's record are of every stored value, the defaults of nulls
+//! among them; the record names the segment and its partition of the stream. In doubt a segment
+//! stays. Comparisons of columns with literals are judged here, because every query
 //! has them; DataFusion's pruning predicate judges the rest.
 
 use std::cmp::Ordering;
@@ -9,7 +10,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow::compute::kernels::cast_utils::parse_decimal;
+use arrow::datatypes::{DataType, Decimal256Type, Schema, SchemaRef, TimeUnit, i256};
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column as NamedColumn, ScalarValue};
 use datafusion::logical_expr::Operator;
@@ -18,8 +20,11 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use schemas::Value;
+use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE};
 use schemas::cluster::TableState;
+use schemas::partition::Partitioning;
 use schemas::segment::SegmentRecord;
+use schemas::table::virtual_column;
 
 use crate::parameters::{Parameters, bound, value_of};
 
@@ -30,20 +35,15 @@ pub(crate) fn segments_to_read(
     filters: &[Arc<dyn PhysicalExpr>],
     parameters: &Parameters,
 ) -> Vec<bool> {
-    let segments = table.segments.iter();
     let mut keep = vec![true; table.segments.len()];
-    if segments.clone().all(|s| s.record.column_ranges.is_empty()) {
-        return keep;
-    }
     let mut rest = Vec::new();
     for filter in filters {
         let Some(test) = Test::of(filter, parameters) else {
             rest.extend(bound(filter, parameters).ok());
             continue;
         };
-        for (keep, segment) in keep.iter_mut().zip(segments.clone()) {
-            let record = &segment.record;
-            *keep = *keep && (!record.is_done() || test.may_match(record));
+        for (keep, segment) in keep.iter_mut().zip(&table.segments) {
+            *keep = *keep && test.may_match(&segment.record);
         }
     }
     if !rest.is_empty() {
@@ -52,11 +52,11 @@ pub(crate) fn segments_to_read(
     keep
 }
 
-/// A condition on the ranges of columns.
+/// A condition on the values of columns.
 #[derive(Debug)]
 enum Test<'a> {
-    Compare(&'a str, Operator, Value),
-    OneOf(&'a str, Vec<Value>),
+    Compare(&'a str, Operator, Literal),
+    OneOf(&'a str, Vec<Literal>),
     All(Box<[Self; 2]>),
     Any(Box<[Self; 2]>),
 }
@@ -70,7 +70,7 @@ impl<'a> Test<'a> {
                 .downcast_ref::<Column>()
                 .filter(|_| !list.negated())?;
             let values = list.list().iter();
-            let values = values.map(|value| value_of(value, parameters).and_then(stored));
+            let values = values.map(|value| value_of(value, parameters).and_then(Literal::of));
             return Some(Self::OneOf(column.name(), values.collect::<Option<_>>()?));
         }
         let binary = filter.downcast_ref::<BinaryExpr>()?;
@@ -87,30 +87,46 @@ impl<'a> Test<'a> {
                     Some(column) => (column, op, right),
                     None => (right.downcast_ref::<Column>()?, op.swap()?, left),
                 };
-                let value = value_of(literal, parameters).and_then(stored)?;
+                let value = value_of(literal, parameters).and_then(Literal::of)?;
                 is_comparison(op).then(|| Self::Compare(column.name(), op, value))
             }
         }
     }
 
     fn may_match(&self, record: &SegmentRecord) -> bool {
-        let range = |column: &str| {
-            let mut ranges = record.column_ranges.iter();
-            ranges.find(|(name, ..)| name == column)
-        };
         match self {
             Self::All(both) => both.iter().all(|test| test.may_match(record)),
             Self::Any(both) => both.iter().any(|test| test.may_match(record)),
-            Self::Compare(column, op, value) => {
-                range(column).is_none_or(|(_, least, greatest)| fits(*op, value, least, greatest))
+            Self::Compare(column, Operator::Eq, value) => may_hold(record, column, value),
+            Self::Compare(column, op, value) => in_range(record, column, *op, value),
+            Self::OneOf(column, values) => {
+                values.iter().any(|value| may_hold(record, column, value))
             }
-            Self::OneOf(column, values) => range(column).is_none_or(|(_, least, greatest)| {
-                values
-                    .iter()
-                    .any(|value| fits(Operator::Eq, value, least, greatest))
-            }),
         }
     }
+}
+
+fn may_hold(record: &SegmentRecord, column: &str, value: &Literal) -> bool {
+    let mut known = record
+        .partitions
+        .iter()
+        .filter(|known| known.column == column);
+    let in_partition = known.all(|known| {
+        let partition = value.partition(&known.by);
+        partition.is_none_or(|partition| known.held.binary_search(&partition).is_ok())
+    });
+    in_partition && in_range(record, column, Operator::Eq, value)
+}
+
+/// Whether some value of the column may compare so with `value`.
+fn in_range(record: &SegmentRecord, column: &str, op: Operator, value: &Literal) -> bool {
+    if [virtual_column::PARTITION, virtual_column::PARTITION_ID].contains(&column) {
+        let only = Value::Long(record.id.partition.into());
+        return fits(op, value, &only, &only);
+    }
+    let mut ranges = record.column_ranges.iter();
+    let range = ranges.find(|(name, ..)| name == column);
+    range.is_none_or(|(_, least, greatest)| fits(op, value, least, greatest))
 }
 
 fn is_comparison(op: Operator) -> bool {
@@ -122,8 +138,8 @@ fn is_comparison(op: Operator) -> bool {
 }
 
 /// Whether some value of the range compares so with `value`.
-fn fits(op: Operator, value: &Value, least: &Value, greatest: &Value) -> bool {
-    let (Some(to_least), Some(to_greatest)) = (compared(least, value), compared(greatest, value))
+fn fits(op: Operator, value: &Literal, least: &Value, greatest: &Value) -> bool {
+    let (Some(to_least), Some(to_greatest)) = (value.compared(least), value.compared(greatest))
     else {
         return true;
     };
@@ -138,26 +154,59 @@ fn fits(op: Operator, value: &Value, least: &Value, greatest: &Value) -> bool {
     }
 }
 
-/// Values of other types, and of two types, are not compared.
-fn compared(a: &Value, b: &Value) -> Option<Ordering> {
-    Some(match (a, b) {
-        (Value::Long(a), Value::Long(b)) => a.cmp(b),
-        (Value::Boolean(a), Value::Boolean(b)) => a.cmp(b),
-        (Value::String(a), Value::String(b)) => a.cmp(b),
-        _ => return None,
-    })
+/// What a column is compared with.
+#[derive(Debug)]
+enum Literal {
+    /// As records store it.
+    Stored(Value),
+    /// Unscaled; records store it as text.
+    Decimal(i256),
 }
 
-/// A literal as records store values; the reverse of [`scalar`].
-fn stored(value: &ScalarValue) -> Option<Value> {
-    Some(match value {
-        ScalarValue::Int32(Some(value)) => Value::Long((*value).into()),
-        ScalarValue::Int64(Some(value)) => Value::Long(*value),
-        ScalarValue::TimestampMillisecond(Some(value), None) => Value::Long(*value),
-        ScalarValue::Boolean(Some(value)) => Value::Boolean(*value),
-        ScalarValue::Utf8View(Some(value)) => Value::String(value.clone()),
-        _ => return None,
-    })
+impl Literal {
+    /// The reverse of [`scalar`].
+    fn of(value: &ScalarValue) -> Option<Self> {
+        Some(Self::Stored(match value {
+            ScalarValue::Int32(Some(value)) => Value::Long((*value).into()),
+            ScalarValue::Int64(Some(value)) => Value::Long(*value),
+            ScalarValue::Float32(Some(value)) => Value::Double((*value).into()),
+            ScalarValue::Float64(Some(value)) => Value::Double(*value),
+            ScalarValue::TimestampMillisecond(Some(value), None) => Value::Long(*value),
+            ScalarValue::Boolean(Some(value)) => Value::Boolean(*value),
+            ScalarValue::Utf8View(Some(value)) => Value::String(value.clone()),
+            ScalarValue::Decimal256(Some(value), _, BIG_DECIMAL_SCALE) => {
+                return Some(Self::Decimal(*value));
+            }
+            _ => return None,
+        }))
+    }
+
+    /// How a stored value compares with this one. Values of other types, and of two types, are not
+    /// compared. The order of floats is total: a range ends with both zeros or none and holds no
+    /// NaN, so that this leaves out nothing that IEEE's order would keep.
+    fn compared(&self, stored: &Value) -> Option<Ordering> {
+        Some(match (stored, self) {
+            (Value::Long(a), Self::Stored(Value::Long(b))) => a.cmp(b),
+            (Value::Double(a), Self::Stored(Value::Double(b))) => a.total_cmp(b),
+            (Value::Boolean(a), Self::Stored(Value::Boolean(b))) => a.cmp(b),
+            (Value::String(a), Self::Stored(Value::String(b))) => a.cmp(b),
+            (Value::String(text), Self::Decimal(b)) => decimal(text)?.cmp(b),
+            _ => return None,
+        })
+    }
+
+    fn partition(&self, by: &Partitioning) -> Option<u32> {
+        match self {
+            Self::Stored(Value::Long(number)) => by.of_number(*number),
+            Self::Stored(Value::String(text)) => by.of_text(text),
+            _ => None,
+        }
+    }
+}
+
+/// Unscaled.
+fn decimal(text: &str) -> Option<i256> {
+    parse_decimal::<Decimal256Type>(text, BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE).ok()
 }
 
 fn judge_others(
@@ -225,7 +274,6 @@ impl Ranges<'_> {
     }
 }
 
-/// Floats have no range here: NaN is outside of any, yet it is compared.
 fn scalar(value: &Value, data_type: &DataType) -> Option<ScalarValue> {
     Some(match (value, data_type) {
         (Value::Long(value), DataType::Int32) => {
@@ -236,6 +284,11 @@ fn scalar(value: &Value, data_type: &DataType) -> Option<ScalarValue> {
             ScalarValue::TimestampMillisecond(Some(*value), None)
         }
         (Value::Boolean(value), DataType::Boolean) => ScalarValue::Boolean(Some(*value)),
+        (Value::Double(value), DataType::Float32) => ScalarValue::Float32(Some(*value as f32)),
+        (Value::Double(value), DataType::Float64) => ScalarValue::Float64(Some(*value)),
+        (Value::String(text), DataType::Decimal256(precision, BIG_DECIMAL_SCALE)) => {
+            ScalarValue::Decimal256(Some(decimal(text)?), *precision, BIG_DECIMAL_SCALE)
+        }
         (Value::String(value), DataType::Utf8View) => ScalarValue::Utf8View(Some(value.clone())),
         _ => return None,
     })
@@ -266,3 +319,6 @@ impl PruningStatistics for Ranges<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -345,4 +345,4 @@ pub(crate) fn reroute(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -469,3 +469,56 @@ fn faults_of_star_trees_are_told() {
         tableIndexConfig.starTreeIndexConfigs[2].functionColumnPairs: AVG of `ts`, which is TIMESTAMP, is not kept in star-trees"#]]
     .assert_eq(&bad.unwrap_err().0.join("\n"));
 }
+
+#[test]
+fn columns_that_a_table_is_partitioned_by() {
+    let parsed = |columns: &str| {
+        let partitions = format!(
+            r#""loadMode":"MMAP","segmentPartitionConfig":{{"columnPartitionMap":{{{columns}}}}}"#
+        );
+        let config = CONFIG.replace(r#""loadMode":"MMAP""#, &partitions);
+        let schema = parse_schema(SCHEMA).unwrap().value;
+        parse_table(
+            &config,
+            Some(&schema),
+            TableId::random(),
+            UnknownKeys::Collect,
+        )
+    };
+    let good = parsed(
+        r#""city":{"functionName":"mUrmur3","numPartitions":"4","functionConfig":{"seed":"7","variant":"x64_32"}},
+           "qty":{"functionName":"Modulo","numPartitions":3},
+           "amount":{"functionName":"HashCode","numPartitions":3},
+           "ts":{"functionName":"Fnv","numPartitions":3}"#,
+    )
+    .unwrap();
+    let by = |name: &str| good.value.spec.column(name).unwrap().partitioning;
+    let function = crate::partition::PartitionFunction::Murmur3 {
+        seed: 7,
+        variant: crate::partition::Murmur3::X64,
+    };
+    let partitions = 4;
+    assert_eq!(
+        by("city"),
+        Some(crate::partition::Partitioning {
+            function,
+            partitions
+        })
+    );
+    assert_eq!(by("qty").map(|by| by.partitions), Some(3));
+    assert_eq!((by("amount"), by("ts")), (None, None));
+    expect![[r#"
+        tableIndexConfig.segmentPartitionConfig.columnPartitionMap.ts.functionName: `Fnv` has no effect yet
+        tableIndexConfig.segmentPartitionConfig.columnPartitionMap.amount has no effect yet"#]]
+    .assert_eq(&good.warnings.join("\n"));
+    let bad = parsed(
+        r#""city":{"functionName":"Murmur3","numPartitions":4,"functionConfig":{"variant":"x86"}},
+           "qty":{"functionName":"Modulo","numPartitions":0},"ts":{"numPartitions":1},
+           "town":{"functionName":"Murmur","numPartitions":1}"#,
+    );
+    expect![[r#"
+        tableIndexConfig.segmentPartitionConfig.columnPartitionMap.city.functionConfig.variant: `x86` is neither x86_32 nor x64_32
+        tableIndexConfig.segmentPartitionConfig.columnPartitionMap.qty.numPartitions: 0 is no number of partitions
+        tableIndexConfig.segmentPartitionConfig.columnPartitionMap.ts.functionName: missing
+        tableIndexConfig.segmentPartitionConfig.columnPartitionMap.town: there is no column `town`"#]].assert_eq(&bad.unwrap_err().0.join("\n"));
+}

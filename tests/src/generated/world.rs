@@ -151,7 +151,41 @@ impl World {
         if form == "one" || form == "both" {
             config["tableIndexConfig"] = self.indexes(form);
         }
+        if form == "many" || form == "both" {
+            config["tableIndexConfig"]["segmentPartitionConfig"] = self.partitions();
+        }
         config
+    }
+
+    /// More partitions than a segment holds, so that there is something to leave out.
+    fn partitions(&self) -> Value {
+        let wanted = [
+            (
+                "id",
+                json!({ "functionName": "Modulo", "numPartitions": 5000 }),
+            ),
+            (
+                "code",
+                json!({ "functionName": "Murmur", "numPartitions": 64 }),
+            ),
+            (
+                "port",
+                json!({ "functionName": "HashCode", "numPartitions": 900 }),
+            ),
+            (
+                "city",
+                json!({ "functionName": "Murmur3", "numPartitions": 100,
+                "functionConfig": { "variant": "x64_32", "seed": "9001" } }),
+            ),
+            (
+                "shop",
+                json!({ "functionName": "ByteArray", "numPartitions": 900 }),
+            ),
+        ];
+        let has = |name: &str| self.table.columns.iter().any(|column| column.name == name);
+        let columns = wanted.into_iter().filter(|(name, _)| has(name));
+        let columns = columns.map(|(name, by)| (name.to_owned(), by));
+        json!({ "columnPartitionMap": columns.collect::<serde_json::Map<String, Value>>() })
     }
 
     /// Every index on the columns that it fits.

@@ -13,7 +13,7 @@ fn id(name: &str) -> InstanceId {
     InstanceId(name.to_owned())
 }
 
-fn spec() -> TableSpec {
+pub(crate) fn spec() -> TableSpec {
     TableSpec {
         id: TableId::random(),
         name: "t".parse().unwrap(),

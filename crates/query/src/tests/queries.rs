@@ -431,6 +431,12 @@ async fn segments_that_cannot_match_are_not_asked_for() {
         } = given.stats;
         assert_eq!((segments_pruned_by_broker, docs_pruned_by_broker), (1, 100));
     }
+    let lines = cluster
+        .standard(&format!("EXPLAIN {}", from("1970-01-06")))
+        .await
+        .unwrap();
+    let told = "  not read, pruned by the broker: 1 segment, 100 rows";
+    assert_eq!(lines.rows().last().map(String::as_str), Some(told));
     // A segment without ranges is always read, so are consuming rows.
     let given = cluster.standard(&from("1990-01-01")).await.unwrap();
     assert_eq!(

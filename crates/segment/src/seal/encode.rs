@@ -72,19 +72,21 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
             Values::Multi(multi) => self.multi(&mut footer, multi, rows)?,
             Values::F32(values) if !self.wants_codes() => {
                 let values = rows.collect(values);
-                footer.zones = Some(self.float_zones(values.iter().map(|value| f64::from(*value))));
+                let doubles = values.iter().map(|value| f64::from(*value));
+                let range = self.float_zones(&mut footer, doubles);
                 footer.encoding = self.floats(&values, |value| i64::from(value.to_bits()));
-                None
+                range
             }
             Values::F64(values) if !self.wants_codes() => {
                 let values = rows.collect(values);
-                footer.zones = Some(self.float_zones(values.iter().copied()));
+                let range = self.float_zones(&mut footer, values.iter().copied());
                 footer.encoding = self.floats(&values, |value| value.to_bits() as i64);
-                None
+                range
             }
             Values::I256(values) if !self.wants_codes() => {
-                footer.encoding = self.plain(&rows.collect(values));
-                None
+                let values = rows.collect(values);
+                footer.encoding = self.plain(&values);
+                ranges::of_decimals(&values)
             }
             values => self.numbers(&mut footer, &numbers::keys(values, rows))?,
         };
@@ -365,7 +367,11 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
 
     /// A NaN spoils its block: the zone says so by being NaN. Both zeros are in a zone that
     /// holds either, so that it serves every way to compare them.
-    fn float_zones(&mut self, values: impl Iterator<Item = f64>) -> BufferRef {
+    fn float_zones(
+        &mut self,
+        footer: &mut ColumnFooter,
+        values: impl Iterator<Item = f64>,
+    ) -> Range {
         let mut pairs: Vec<f64> = Vec::new();
         for (row, value) in values.enumerate() {
             if row.is_multiple_of(BLOCK_ROWS as usize) {
@@ -386,7 +392,8 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
                 pairs[at + 1] = total_greatest(greatest, high);
             }
         }
-        self.add_numbers(&pairs)
+        footer.zones = Some(self.add_numbers(&pairs));
+        ranges::of_doubles(&pairs)
     }
 
     fn plain<T: arrow::datatypes::ArrowNativeType>(&mut self, values: &[T]) -> Encoding {
@@ -434,10 +441,17 @@ fn string_range(data_type: DataType, sorted: &SortedStrings<'_>) -> Range {
 }
 
 fn number_range(data_type: DataType, keys: &Keys) -> Range {
-    match (data_type, keys) {
-        (DataType::Int | DataType::Long | DataType::Timestamp, Keys::Narrow(keys)) => {
-            let (least, greatest) = numbers::bounds(keys)?;
+    let keys = match keys {
+        Keys::Narrow(keys) => keys,
+        Keys::Wide(keys) => return ranges::of_decimals(keys),
+    };
+    let (least, greatest) = numbers::bounds(keys)?;
+    match data_type {
+        DataType::Int | DataType::Long | DataType::Timestamp => {
             Some((Value::Long(least), Value::Long(greatest)))
+        }
+        DataType::Float | DataType::Double => {
+            ranges::of_doubles(&[least, greatest].map(double_of_key))
         }
         _ => None,
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runtime::files::Files;
+use schemas::partition::ColumnPartitions;
 use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
 use schemas::table::virtual_column;
 use schemas::{ColumnSpec, DataType, FieldRole, Offset, TableSpec, Value};
@@ -15,6 +16,7 @@ use schemas::{ColumnSpec, DataType, FieldRole, Offset, TableSpec, Value};
 mod encode;
 pub mod indexes;
 mod numbers;
+mod partitions;
 mod ranges;
 mod rows;
 mod sparse;
@@ -65,7 +67,7 @@ pub fn seal(
     let failed = || SegmentError::io("write", &near);
     let file = files.begin(&near, "seal").map_err(failed())?;
     let mut writer = ContainerWriter::new(file);
-    let (footer, ranges) = encode_all(segment, &mut writer, &extra, &near)?;
+    let (footer, known) = encode_all(segment, &mut writer, &extra, &near)?;
     let name = |crc: u32| folder.join(format!("{}-{crc:08x}.seg", id.sequence));
     let Written { path, crc, bytes } = writer.finish(&footer, name).map_err(failed())?;
     let record = SegmentRecord {
@@ -81,10 +83,17 @@ pub fn seal(
         uri: None,
         created_ms: extra.created_ms,
         sealed_ms: Some(extra.sealed_ms),
-        time_range: ranges.time_range(),
-        column_ranges: ranges.into_columns(),
+        time_range: known.ranges.time_range(),
+        column_ranges: known.ranges.into_columns(),
+        partitions: known.partitions,
     };
     Ok(Sealed { path, record })
+}
+
+/// What the record tells of the values.
+struct Known<'a> {
+    ranges: ranges::Ranges<'a>,
+    partitions: Vec<ColumnPartitions>,
 }
 
 /// Column by column: no more than one of them is in memory in its sealed form.
@@ -93,15 +102,20 @@ fn encode_all<'a>(
     writer: &mut ContainerWriter<'_>,
     extra: &'a SealExtra,
     near: &Path,
-) -> Result<(Footer, ranges::Ranges<'a>), SegmentError> {
+) -> Result<(Footer, Known<'a>), SegmentError> {
     let spec = extra.spec.as_ref().unwrap_or(segment.spec());
     let rows = Rows::in_order(segment, spec.sorted_column.as_deref());
     let mut columns = Vec::with_capacity(segment.columns().len());
-    let mut ranges = ranges::Ranges::new(spec);
+    let mut known = Known {
+        ranges: ranges::Ranges::new(spec),
+        partitions: Vec::new(),
+    };
     for column in segment.columns() {
         let mut encoder = ColumnEncoder::new(writer, choice_of(spec, column));
         let (footer, range) = encoder.encode(column, &rows)?;
-        ranges.add(&column.name, range);
+        known.ranges.add(&column.name, range);
+        let partitions = partitions::of_column(spec, column, &rows);
+        known.partitions.extend(partitions);
         columns.push(footer);
     }
     let rejected = all_rejected(segment, extra.rejected.clone());
@@ -120,7 +134,7 @@ fn encode_all<'a>(
         rejected,
     };
     build_indexes(writer, &mut footer, spec, near)?;
-    Ok((footer, ranges))
+    Ok((footer, known))
 }
 
 /// All that the table wants, from the columns that `writer` has.

@@ -3,6 +3,8 @@
 //! A range holds every stored value, the defaults of nulls among them, so that leaving a segment
 //! out never changes an answer.
 
+use arrow::datatypes::{Decimal256Type, DecimalType, i256};
+use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE};
 use schemas::{DataType, TableSpec, Value};
 
 use super::Range;
@@ -83,9 +85,51 @@ pub(super) fn of_strings((least, greatest): (&[u8], &[u8])) -> Range {
     Some((text(least)?, text(greatest)?))
 }
 
+/// Both zeros are in a range that ends with either, so that it serves every way to compare them.
+/// NaN is compared in more than one way as well: beside it nothing has a range.
+pub(super) fn of_doubles(values: &[f64]) -> Range {
+    if values.iter().any(|value| value.is_nan()) {
+        return None;
+    }
+    let least = values.iter().copied().reduce(f64::min)?;
+    let greatest = values.iter().copied().reduce(f64::max)?;
+    let least = if least == 0.0 { -0.0 } else { least };
+    let greatest = if greatest == 0.0 { 0.0 } else { greatest };
+    Some((Value::Double(least), Value::Double(greatest)))
+}
+
+/// Of unscaled values, as text in decimal.
+pub(super) fn of_decimals(values: &[i256]) -> Range {
+    let text = |value: &i256| {
+        let text = Decimal256Type::format_decimal(*value, BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE);
+        Value::String(text)
+    };
+    Some((text(values.iter().min()?), text(values.iter().max()?)))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{of_strings, unit_ms};
+    use super::{of_doubles, of_strings, unit_ms};
+    use schemas::Value;
+
+    #[test]
+    fn ranges_of_doubles_hold_both_zeros_and_no_nan() {
+        let range = |values: &[f64]| {
+            let Some((Value::Double(least), Value::Double(greatest))) = of_doubles(values) else {
+                return None;
+            };
+            Some((least.to_bits(), greatest.to_bits()))
+        };
+        let bits = |least: f64, greatest: f64| Some((least.to_bits(), greatest.to_bits()));
+        assert_eq!(range(&[0.0]), bits(-0.0, 0.0));
+        assert_eq!(range(&[3.0, -0.0, 1.0]), bits(-0.0, 3.0));
+        assert_eq!(
+            range(&[-1.0, f64::NEG_INFINITY]),
+            bits(f64::NEG_INFINITY, -1.0)
+        );
+        assert_eq!(range(&[1.0, f64::NAN, 2.0]), None);
+        assert_eq!(range(&[]), None);
+    }
 
     #[test]
     fn units() {

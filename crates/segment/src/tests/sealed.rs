@@ -380,3 +380,100 @@ fn packed_and_unpacked_it_is_the_same_file() {
     }
     assert!(unpack(&packed[..packed.len() / 2], &OsFiles, &other, record.crc).is_err());
 }
+
+#[test]
+fn a_record_tells_the_partitions_of_all_stored_values() {
+    use schemas::partition::{PartitionFunction, Partitioning};
+    let mut spec = every_column();
+    let by = |function| {
+        Some(Partitioning {
+            function,
+            partitions: 8,
+        })
+    };
+    for column in &mut spec.columns {
+        column.partitioning = match column.data_type {
+            _ if column.multi_value => None,
+            DataType::String => by(PartitionFunction::Murmur),
+            DataType::Int | DataType::Long | DataType::Timestamp => by(PartitionFunction::Modulo),
+            _ => None,
+        };
+    }
+    let draw = Draw {
+        values: 3,
+        null_in: 5,
+        wide: false,
+    };
+    let batches = batches(&spec, &[300], draw, 11);
+    let folder = tempfile::tempdir().unwrap();
+    let (record, _) = build(&spec, &batches, folder.path());
+    assert!(record.partitions.len() >= 4, "{:?}", record.partitions);
+    for found in &record.partitions {
+        let (cells, _) = expected(&spec, &batches, &found.column);
+        let partitions = cells.iter().map(|cell| match cell {
+            Cell::Long(number) => found.by.of_number(*number).unwrap(),
+            Cell::Bytes(text) => {
+                let text = std::str::from_utf8(text).unwrap();
+                found.by.of_text(text).unwrap()
+            }
+            other => panic!("{other:?}"),
+        });
+        let wanted: std::collections::BTreeSet<u32> = partitions.collect();
+        assert_eq!(
+            found.held,
+            wanted.into_iter().collect::<Vec<_>>(),
+            "{}",
+            found.column
+        );
+    }
+}
+
+#[test]
+fn ranges_hold_every_float_and_decimal() {
+    let spec = every_column();
+    let draw = Draw {
+        values: 70_000,
+        null_in: 5,
+        wide: true,
+    };
+    let batches = batches(&spec, &[200], draw, 12);
+    let folder = tempfile::tempdir().unwrap();
+    let (record, _) = build(&spec, &batches, folder.path());
+    let mut seen = 0;
+    for column in spec.columns.iter().filter(|column| !column.multi_value) {
+        let (cells, _) = expected(&spec, &batches, &column.name);
+        let mut ranges = record.column_ranges.iter();
+        let range = ranges.find(|(name, ..)| *name == column.name);
+        let doubles = cells.iter().map(|cell| match (cell, column.data_type) {
+            (Cell::Bits(bits), DataType::Float) => f64::from(f32::from_bits(*bits as u32)),
+            (Cell::Bits(bits), _) => f64::from_bits(*bits),
+            _ => f64::NAN,
+        });
+        match (range, column.data_type) {
+            (Some((_, Value::Double(least), Value::Double(greatest))), _) => {
+                seen += 1;
+                assert!(doubles.clone().all(|one| *least <= one && one <= *greatest));
+            }
+            (None, DataType::Float | DataType::Double) => {
+                assert!(doubles.clone().any(f64::is_nan), "{}", column.name);
+            }
+            (Some((_, Value::String(least), Value::String(greatest))), DataType::BigDecimal) => {
+                seen += 1;
+                let unscaled = |text: &str| {
+                    arrow::compute::kernels::cast_utils::parse_decimal::<
+                        arrow::datatypes::Decimal256Type,
+                    >(text, 76, 18)
+                    .unwrap()
+                };
+                let wide = cells.iter().map(|cell| match cell {
+                    Cell::Wide(wide) => *wide,
+                    other => panic!("{other:?}"),
+                });
+                let bounds = (wide.clone().min().unwrap(), wide.max().unwrap());
+                assert_eq!((unscaled(least), unscaled(greatest)), bounds);
+            }
+            _ => {}
+        }
+    }
+    assert!(seen >= 3, "{seen}");
+}

@@ -60,6 +60,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
         }
     }
     config.column_indexes.check(schema, report);
+    config.partitionings.check(schema, report);
     config.search.check(schema, report);
     star_tree::check(schema, has_none(config), &config.star_trees, report);
     match config.time_column.as_deref().map(column) {
@@ -104,6 +105,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
     set(&config.inverted, |column| column.inverted_index = true);
     set(&config.no_dictionary, |column| column.no_dictionary = true);
     config.column_indexes.set(&mut columns);
+    config.partitionings.set(&mut columns);
     config.search.apply(&mut columns);
     let mut star_trees = config.star_trees.clone();
     let time_column = config.time_column.as_deref();

@@ -3,6 +3,7 @@
 mod column_indexes;
 mod fit;
 mod keys;
+mod partitioning;
 mod search;
 mod star_tree;
 mod stream;
@@ -16,6 +17,7 @@ use crate::ids::{TableId, TableName, TableType};
 use crate::table::{FlushLimits, Retention, StarTreeSpec, StreamSpec, TableSpec};
 
 use column_indexes::ColumnIndexes;
+use partitioning::ColumnPartitionings;
 
 pub use fit::table_spec;
 
@@ -31,6 +33,7 @@ pub struct TableConfig {
     inverted: Vec<Marked>,
     no_dictionary: Vec<Marked>,
     column_indexes: ColumnIndexes,
+    partitionings: ColumnPartitionings,
     search: search::Search,
     star_trees: Vec<StarTreeSpec>,
     retention: Retention,
@@ -139,6 +142,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     let (mut inverted, mut no_dictionary) = (Vec::new(), Vec::new());
     field_configs(node, &mut inverted, &mut no_dictionary, report);
     let column_indexes = ColumnIndexes::read(node, indexes, report);
+    let partitionings = ColumnPartitionings::read(indexes, report);
     inverted.extend(marked(indexes, "invertedIndexColumns", report));
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let search = search::read(node, indexes, report);
@@ -167,6 +171,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         inverted,
         no_dictionary,
         column_indexes,
+        partitionings,
         search,
         star_trees,
         retention,

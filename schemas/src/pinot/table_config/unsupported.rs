@@ -43,7 +43,7 @@ const REFUSED: [(&str, &str, &str); 12] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 24] = [
+const WITHOUT_EFFECT: [(&str, &str); 23] = [
     ("", "tierConfigs"),
     ("", "quota"),
     ("", "query"),
@@ -61,7 +61,6 @@ const WITHOUT_EFFECT: [(&str, &str); 24] = [
     ("segmentsConfig", "minimizeDataMovement"),
     ("dimensionTableConfig", "disablePreload"),
     ("tableIndexConfig", "noDictionaryConfig"),
-    ("tableIndexConfig", "segmentPartitionConfig"),
     ("tableIndexConfig", "onHeapDictionaryColumns"),
     ("tableIndexConfig", "varLengthDictionaryColumns"),
     ("tableIndexConfig", "optimizeDictionary"),
