@@ -361,6 +361,8 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = true;
     options.execution.collect_statistics = false;
+    // What a join learns is of use to a scan alone: servers look for that themselves.
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
     // Each sort sets this aside at once, also the many that sort ten rows.
     options.execution.sort_spill_reservation_bytes = 64 << 10;
     // One partition: the only exchange is the one between servers and broker.

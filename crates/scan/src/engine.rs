@@ -31,6 +31,7 @@ use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
 use tokio::runtime::Handle;
 
+use crate::learned::hand_down;
 use crate::memory::{BudgetPool, bytes_of};
 use crate::native::NativeAggregates;
 use crate::scan_exec::ServerScanExec;
@@ -192,6 +193,7 @@ impl Engine {
                 shared: Arc::clone(&shared),
             };
             plan = rule.optimize(plan, options)?;
+            plan = hand_down(plan, options)?;
         }
         if shared.options.explain() != Explain::None {
             let shown = displayable(plan.as_ref()).indent(false).to_string();

@@ -15,6 +15,7 @@ use schemas::TableSpec;
 use schemas::proto::ScanOptions;
 use segment::{BLOCK_ROWS, SegmentView};
 
+use crate::learned;
 use crate::predicate::{Compiled, Compiler, Conjunct, Story, next_block};
 use crate::rows::BlockMask;
 use crate::shared::checked;
@@ -64,7 +65,8 @@ impl<'a> SegmentFilter<'a> {
             counters,
         };
         let story = Story::begin(view, &description.table_name, options);
-        let Compiled::Rows(mut conjuncts) = compiler.compile(&description.filters)? else {
+        let filters = learned::current(description, view, options)?;
+        let Compiled::Rows(mut conjuncts) = compiler.compile(&filters)? else {
             if let Some(story) = story {
                 story.end(None, counters);
             }
@@ -205,7 +207,7 @@ impl Filters<'_> {
 }
 
 /// Comparisons with literals.
-fn is_quick(filter: &Arc<dyn PhysicalExpr>) -> bool {
+pub(crate) fn is_quick(filter: &Arc<dyn PhysicalExpr>) -> bool {
     let is_literal = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
     if let Some(list) = filter.downcast_ref::<InListExpr>() {
         return list.expr().is::<Column>() && list.list().iter().all(is_literal);

@@ -8,6 +8,7 @@ mod columns;
 mod engine;
 mod filter;
 mod gather;
+mod learned;
 mod memory;
 mod morsels;
 mod native;

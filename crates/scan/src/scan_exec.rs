@@ -6,11 +6,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -20,6 +25,7 @@ use query::scan_exec::ScanDescription;
 use schemas::TableSpec;
 use segment::SegmentView;
 
+use crate::learned;
 use crate::row_scan::rows;
 use crate::shared::Shared;
 
@@ -128,6 +134,42 @@ impl ExecutionPlan for ServerScanExec {
     }
 
     leaf!(description);
+
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        offered: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let ScanDescription {
+            projection,
+            table_schema,
+            ..
+        } = self.description.as_ref();
+        // A limit counts rows that nothing else leaves out.
+        let may_take = self.description.fetch.is_none();
+        let over_table = |filter: &Arc<dyn PhysicalExpr>| {
+            let over_table = Arc::clone(filter).transform_down(|node| {
+                let Some(column) = node.downcast_ref::<Column>() else {
+                    return Ok(Transformed::no(node));
+                };
+                let index = projection[column.index()];
+                let column = Column::new(table_schema.field(index).name(), index);
+                let column: Arc<dyn PhysicalExpr> = Arc::new(column);
+                Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
+            });
+            over_table.ok().map(|over_table| over_table.data)
+        };
+        let taken = may_take.then(|| learned::taken(&self.description, &offered, over_table));
+        let kept = FilterPushdownPropagation::all_unsupported(offered);
+        Ok(match taken.flatten() {
+            None => kept,
+            Some(description) => kept.with_updated_node(Arc::new(Self {
+                description: Arc::new(description),
+                ..self.clone()
+            })),
+        })
+    }
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let batches = rows(Arc::new(self.clone()));

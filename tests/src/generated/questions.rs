@@ -211,7 +211,28 @@ fn distinct(draw: &mut Draw<'_>) -> Question {
     Question::of(format_both(&form, &[&output, &filter]), ordered)
 }
 
+/// Many rows with a few, and what groups of the few make of the many.
+fn join_with_few(draw: &mut Draw<'_>) -> Question {
+    let (key, group, filter) = (draw.key(), draw.key(), draw.predicate(1));
+    let value = draw.column(|column| column.adds_up);
+    let value = Both::same(value.map_or("id", |at| draw.table.columns[at].name));
+    let output = *draw.pick(&[
+        "s.g AS c0, count(*) AS c1, sum(f.v) AS c2, max(f.v) AS c3 <0> GROUP BY s.g",
+        "s.g AS c0, f.k AS c1, count(f.v) AS c2, avg(f.v) AS c3 <0> GROUP BY s.g, f.k",
+        "count(DISTINCT f.v) AS c0, min(s.g) AS c1 <0>",
+        "f.id AS c0, f.k AS c1, s.g AS c2 <0> ORDER BY f.id DESC, s.g NULLS FIRST LIMIT 30",
+    ]);
+    let from = "FROM (SELECT <1> AS k, <2> AS g FROM {t} WHERE id < 40) s \
+                JOIN (SELECT <1> AS k, <3> AS v, id FROM {t} WHERE <4>) f ON s.k = f.k";
+    let form = format!("SELECT {output}").replace("<0>", from);
+    let parts = [&Both::same(""), &key, &group, &value, &filter];
+    Question::of(format_both(&form, &parts), output.contains("ORDER BY"))
+}
+
 fn join(draw: &mut Draw<'_>) -> Question {
+    if draw.chance(0.5) {
+        return join_with_few(draw);
+    }
     let (key, aggregate) = (draw.key(), draw.aggregate());
     let (left, right) = (draw.predicate(1), draw.predicate(1));
     let kind = *draw.pick(&["JOIN", "LEFT JOIN", "FULL JOIN"]);

@@ -5,13 +5,19 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -27,12 +33,13 @@ use segment::SegmentView;
 use super::grouped::{Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
-use super::plan::{Aggregate, Output};
+use super::plan::{Aggregate, Output, replace_columns};
 use super::star_tree::Trees;
 use super::states::States;
 use super::values::ValueColumn;
 use super::worker::{Part, Running, Worker};
 use crate::filter::Filters;
+use crate::learned;
 use crate::morsels::Morsels;
 use crate::predicate::Compiler;
 use crate::scan_exec::{ServerScanExec, leaf};
@@ -253,6 +260,29 @@ impl ExecutionPlan for NativeAggregateExec {
     }
 
     leaf!(description);
+
+    /// Of groups only the keys are known to operators above.
+    fn handle_child_pushdown_result(
+        &self,
+        _: FilterPushdownPhase,
+        offered: ChildPushdownResult,
+        _: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let taken = learned::taken(&self.description, &offered, |filter| {
+            let key = |column: &Column| self.keys.get(column.index()).cloned();
+            let is_of_keys = collect_columns(filter).iter().all(|c| key(c).is_some());
+            let over_table = || replace_columns(Arc::clone(filter), key).ok();
+            is_of_keys.then(over_table).flatten()
+        });
+        let kept = FilterPushdownPropagation::all_unsupported(offered);
+        Ok(match taken {
+            None => kept,
+            Some(description) => kept.with_updated_node(Arc::new(Self {
+                description: Arc::new(description),
+                ..self.clone()
+            })),
+        })
+    }
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let memory = MemoryConsumer::new("native aggregate").register(task.memory_pool());

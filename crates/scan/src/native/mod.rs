@@ -17,6 +17,7 @@ mod fold;
 mod grouped;
 mod groups;
 mod input;
+mod joined;
 mod keys;
 mod merge;
 mod most;
@@ -68,10 +69,14 @@ impl PhysicalOptimizerRule for NativeAggregates {
                 true => None,
             };
             let counters = &self.shared.counters;
+            let ours: Option<Arc<dyn ExecutionPlan>> = match ours {
+                Some(ours) => Some(Arc::new(ours)),
+                None if self.shared.options.without_native_operators => None,
+                None => joined::recognise(aggregate)?,
+            };
             match ours {
                 Some(ours) => {
                     counters.update(|stats| stats.native_operators += 1);
-                    let ours: Arc<dyn ExecutionPlan> = Arc::new(ours);
                     Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump))
                 }
                 None => {

@@ -334,6 +334,7 @@ fn width_of(kind: Kind, own: &DataType, aggregate: &Aggregate, output: Output) -
     }
 }
 
+/// Every column of `expr` by what stands for it.
 pub(crate) fn replace_columns(
     expr: Arc<dyn PhysicalExpr>,
     with: impl Fn(&Column) -> Option<Arc<dyn PhysicalExpr>>,

@@ -10,6 +10,7 @@
 mod data;
 mod entries;
 mod groups;
+mod joins;
 mod questions;
 mod server;
 mod trees;

@@ -236,8 +236,13 @@ fn state() -> SessionState {
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let mut config = SessionConfig::new().with_target_partitions(1);
+    config
+        .options_mut()
+        .optimizer
+        .enable_join_dynamic_filter_pushdown = false;
     SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(1))
+        .with_config(config)
         .with_default_features()
         .with_optimizer_rules(rules.collect())
         .build()

@@ -18,6 +18,7 @@ use segment::calendar::Unit;
 use segment::view::{StarTree, StarTreeDimension, Values};
 
 use crate::columns::Source;
+use crate::learned;
 use crate::native::exec::NativeAggregateExec;
 use crate::native::number::of_bits;
 use crate::native::plan::{Aggregate, Kind, Percentile, Width};
@@ -137,12 +138,13 @@ impl Fit {
 
     fn filters(&mut self, asked: &Asked<'_, '_>) -> Result<bool> {
         let tree = asked.tree;
-        let filters = &asked.operator.description.filters;
+        let Compiler { view, options, .. } = asked.compiler;
+        let filters = learned::current(&asked.operator.description, view, options)?;
         let is_coded = |column: &str| {
             let mut dimensions = tree.dimensions.iter();
             dimensions.any(|d| d.column == column && d.bucket.is_none() && d.values.is_none())
         };
-        let Some(sets) = asked.compiler.by_column(filters, is_coded)? else {
+        let Some(sets) = asked.compiler.by_column(&filters, is_coded)? else {
             return Ok(false);
         };
         for (column, set) in sets {

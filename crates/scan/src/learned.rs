@@ -1,0 +1,120 @@
+//! Filters that are learnt while a query runs: the keys that a join found on its smaller side, what
+//! a sort with a limit would still take.
+//!
+//! A rule of DataFusion hands them down; a scan keeps them among its filters. They say less than
+//! what the operator above does itself, so that reading a segment with what is known when its first
+//! worker comes to it never changes an answer. EXPLAIN, which reads no row, learns nothing.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
+use datafusion::physical_expr::split_conjunction;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter_pushdown::ChildPushdownResult;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use query::scan_exec::ScanDescription;
+use schemas::proto::{Explain, ScanOptions};
+use segment::SegmentView;
+use segment::view::Values;
+
+use crate::columns::external;
+use crate::filter::is_quick;
+use crate::scan_exec::ServerScanExec;
+
+type Expr = Arc<dyn PhysicalExpr>;
+
+/// Hands down what operators of the plan will learn.
+pub(crate) fn hand_down(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    match learns(&plan) {
+        true => FilterPushdown::new_post_optimization().optimize(plan, options),
+        false => Ok(plan),
+    }
+}
+
+fn learns(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let sorts = |sort: &SortExec| sort.fetch().is_some() && reads_rows(sort.input());
+    plan.is::<HashJoinExec>()
+        || plan.downcast_ref::<SortExec>().is_some_and(sorts)
+        || plan.children().into_iter().any(learns)
+}
+
+fn reads_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<ServerScanExec>() || plan.children().into_iter().any(reads_rows)
+}
+
+/// The description with those of the filters that are learnt, as `over_table` has them over the
+/// columns of the table. `None`: there are none.
+pub(crate) fn taken(
+    description: &ScanDescription,
+    offered: &ChildPushdownResult,
+    over_table: impl Fn(&Expr) -> Option<Expr>,
+) -> Option<ScanDescription> {
+    let offered = offered.parent_filters.iter().map(|offered| &offered.filter);
+    let learnt = offered.filter(|filter| is_learnt(filter));
+    let learnt: Vec<Expr> = learnt.filter_map(over_table).collect();
+    (!learnt.is_empty()).then(|| {
+        let mut description = description.clone();
+        description.filters.extend(learnt);
+        description
+    })
+}
+
+fn is_learnt(filter: &Expr) -> bool {
+    filter.is::<DynamicFilterPhysicalExpr>()
+}
+
+/// The filters of a scan with what is known by now, for one segment.
+pub(crate) fn current<'f>(
+    description: &'f ScanDescription,
+    view: &SegmentView,
+    options: &ScanOptions,
+) -> Result<Cow<'f, [Expr]>> {
+    let filters = &description.filters;
+    if !filters.iter().any(is_learnt) {
+        return Ok(Cow::Borrowed(filters));
+    }
+    let mut known = Vec::with_capacity(filters.len());
+    for filter in filters {
+        let Some(learnt) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() else {
+            known.push(Arc::clone(filter));
+            continue;
+        };
+        if options.explain() == Explain::Plan {
+            continue;
+        }
+        let learnt = learnt.current()?;
+        for part in split_conjunction(&learnt) {
+            if pays(part, &description.table_schema, view)? {
+                known.push(Arc::clone(part));
+            }
+        }
+    }
+    Ok(Cow::Owned(known))
+}
+
+/// Comparisons do. A look into the table of a join costs what the join itself costs: it pays where
+/// it is done once for each distinct value.
+fn pays(expr: &Expr, table: &Schema, view: &SegmentView) -> Result<bool> {
+    if is_quick(expr) {
+        return Ok(true);
+    }
+    let columns: Vec<Column> = collect_columns(expr).into_iter().collect();
+    let [column] = &columns[..] else {
+        return Ok(columns.is_empty());
+    };
+    let name = table.field(column.index()).name();
+    let column = view.column(name).map_err(external)?;
+    Ok(column.is_none_or(|column| matches!(column.values(), Values::Dictionary(_))))
+}
