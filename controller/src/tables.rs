@@ -187,6 +187,9 @@ fn only_for_new_segments(old: &TableSpec, new: &TableSpec) -> Vec<String> {
         if before.is_some_and(|before| before.no_dictionary != column.no_dictionary) {
             tell("tableIndexConfig.noDictionaryColumns", &column.name);
         }
+        if before.is_some_and(|before| before.partitioning != column.partitioning) {
+            tell("tableIndexConfig.segmentPartitionConfig", &column.name);
+        }
     }
     kept
 }

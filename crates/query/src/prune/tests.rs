@@ -86,6 +86,7 @@ fn table(
             online: Vec::new(),
         }],
         paused: false,
+        reloads: Vec::new(),
         time_boundary_ms: None,
         spec,
     }
