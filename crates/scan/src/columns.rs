@@ -150,8 +150,8 @@ fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> R
                     _ => return internal_err!("a FLOAT column of another form"),
                 },
                 DataType::Double => match values {
-                    RawValues::F64(values) => {
-                        Arc::new(Float64Array::from(pick(values, rows, |v| v)))
+                    RawValues::F64(_) | RawValues::Scaled { .. } => {
+                        Arc::new(Float64Array::from(doubles(values, rows)))
                     }
                     _ => return internal_err!("a DOUBLE column of another form"),
                 },
@@ -217,7 +217,29 @@ pub(crate) fn longs(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<i64> {
         },
         RawValues::F32(values) => pick(values, rows, |v| v as i64),
         RawValues::F64(values) => pick(values, rows, |v| v as i64),
+        RawValues::Scaled { .. } => doubles(values, rows)
+            .into_iter()
+            .map(|v| v as i64)
+            .collect(),
         RawValues::I256(values) => pick(values, rows, |v| v.as_i128() as i64),
+    }
+}
+
+/// Numbers of any form.
+pub(crate) fn doubles(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<f64> {
+    match values {
+        RawValues::F64(values) => pick(values, rows, |v| v),
+        RawValues::F32(values) => pick(values, rows, f64::from),
+        RawValues::Scaled {
+            divisor,
+            base,
+            stored,
+        } => match stored {
+            Codes::U8(stored) => pick(stored, rows, |v| (base + f64::from(v)) / divisor),
+            Codes::U16(stored) => pick(stored, rows, |v| (base + f64::from(v)) / divisor),
+            Codes::U32(stored) => pick(stored, rows, |v| (base + f64::from(v)) / divisor),
+        },
+        whole => longs(whole, rows).into_iter().map(|v| v as f64).collect(),
     }
 }
 

@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::i256;
 use index::dictionary::BytesDictionary;
 use index::inverted::InvertedReader;
 use schemas::DataType;
@@ -18,6 +17,7 @@ use serde_json::Value;
 use crate::mutable::nulls::NullBits;
 use crate::mutable::text::TextChunk;
 use crate::mutable::{self, dictionary::DictionaryReader};
+use crate::raw::{RawColumn, RawSource, Zone};
 use crate::sealed::index::IndexReader;
 use crate::sealed::texts::TextColumn;
 use crate::sealed::{column as sealed, forward};
@@ -276,6 +276,26 @@ pub enum Codes<'a> {
 }
 
 impl Codes<'_> {
+    pub fn get(&self, at: usize) -> u32 {
+        match self {
+            Self::U8(codes) => codes[at].into(),
+            Self::U16(codes) => codes[at].into(),
+            Self::U32(codes) => codes[at],
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(codes) => codes.len(),
+            Self::U16(codes) => codes.len(),
+            Self::U32(codes) => codes.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub fn slice(&self, range: Range<usize>) -> Self {
         match self {
             Self::U8(codes) => Self::U8(&codes[range]),
@@ -389,114 +409,6 @@ impl Entries<'_> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct RawColumn<'a> {
-    row_count: u32,
-    source: RawSource<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum RawSource<'a> {
-    Sealed(&'a forward::Forward),
-    Mutable(&'a mutable::Values),
-}
-
-impl<'a> RawColumn<'a> {
-    /// Values of `rows`, which lie within one block. The form is the same for all blocks of a
-    /// sealed column, and so is `base`.
-    pub fn values(&self, rows: Range<u32>) -> RawValues<'a> {
-        let rows = checked(rows, self.row_count);
-        match self.source {
-            RawSource::Sealed(values) => values.slice(rows),
-            RawSource::Mutable(values) => values.slice(rows),
-        }
-    }
-
-    /// Where nearly all rows of a sealed column hold the same value. [`Self::values`] can be had
-    /// as well.
-    pub fn sparse(&self) -> Option<SparseValues<'a>> {
-        match self.source {
-            RawSource::Sealed(forward::Forward::Sparse(sparse)) => Some(sparse.values()),
-            _ => None,
-        }
-    }
-}
-
-/// All rows but those at `positions` hold the default.
-#[derive(Clone, Copy, Debug)]
-pub struct SparseValues<'a> {
-    /// The integer, or the bits of the float.
-    pub default: i64,
-    /// Ascending.
-    pub positions: &'a [u32],
-    /// One for each position.
-    pub values: RawValues<'a>,
-}
-
-/// BOOLEAN is 0 and 1, TIMESTAMP epoch milliseconds; BIG_DECIMAL is unscaled.
-#[derive(Clone, Copy, Debug)]
-pub enum RawValues<'a> {
-    /// value = base + stored
-    U8 {
-        base: i64,
-        values: &'a [u8],
-    },
-    U16 {
-        base: i64,
-        values: &'a [u16],
-    },
-    U32 {
-        base: i64,
-        values: &'a [u32],
-    },
-    I32(&'a [i32]),
-    I64(&'a [i64]),
-    F32(&'a [f32]),
-    F64(&'a [f64]),
-    I256(&'a [i256]),
-    /// `first`, `first + 1`, …: one for each row asked for; an elided `$offset`.
-    Sequence {
-        first: i64,
-        count: usize,
-    },
-}
-
-/// Least and greatest value of a block of 4096 rows.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Zone {
-    I64 { min: i64, max: i64 },
-    F64 { min: f64, max: f64 },
-}
-
-impl Zone {
-    /// What holds the values of both; `None` when they are of different types.
-    pub fn and(self, other: Self) -> Option<Self> {
-        match (self, other) {
-            (
-                Self::I64 { min, max },
-                Self::I64 {
-                    min: low,
-                    max: high,
-                },
-            ) => Some(Self::I64 {
-                min: min.min(low),
-                max: max.max(high),
-            }),
-            (
-                Self::F64 { min, max },
-                Self::F64 {
-                    min: low,
-                    max: high,
-                },
-            ) => Some(Self::F64 {
-                min: min.min(low),
-                max: max.max(high),
-            }),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
 pub struct Nulls<'a> {
     row_count: u32,
     source: NullSource<'a>,
@@ -547,7 +459,7 @@ impl Nulls<'_> {
     }
 }
 
-fn checked(rows: Range<u32>, row_count: u32) -> Range<usize> {
+pub(crate) fn checked(rows: Range<u32>, row_count: u32) -> Range<usize> {
     assert!(
         rows.start <= rows.end && rows.end <= row_count,
         "rows {rows:?} of a view of {row_count}"

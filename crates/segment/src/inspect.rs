@@ -7,8 +7,9 @@ use arrow::array::{Array, ArrayRef, TimestampMillisecondArray};
 use arrow::util::display::array_value_to_string;
 use schemas::DataType;
 
-use crate::column::{ColumnView, Values, Zone};
+use crate::column::{ColumnView, Values};
 use crate::container::{BufferRef, ColumnFooter, Encoding, VERSION};
+use crate::raw::Zone;
 use crate::{BLOCK_ROWS, SealedSegment, SegmentError};
 
 #[derive(Clone, Debug)]
@@ -97,6 +98,9 @@ fn encoding_name(encoding: &Encoding) -> String {
         Encoding::Dictionary(dictionary) => format!("dictionary u{}", bits(dictionary.width)),
         Encoding::Multi { dictionary, .. } => format!("entries u{}", bits(dictionary.width)),
         Encoding::Frame { width, .. } => format!("frame u{}", bits(*width)),
+        Encoding::Scaled {
+            decimals, width, ..
+        } => format!("{decimals} decimals u{}", width * 8),
         Encoding::Plain { .. } => "plain".to_owned(),
         Encoding::Sparse { values, .. } => format!("sparse {}", encoding_name(values)),
         Encoding::Blocks { .. } => "lz4 blocks".to_owned(),
@@ -132,7 +136,9 @@ fn of_encoding(encoding: &Encoding, parts: &mut Vec<(&'static str, u64)>) {
             }
             add("counts", &dictionary.doc_counts);
         }
-        Encoding::Frame { values, .. } | Encoding::Plain { values } => add("values", values),
+        Encoding::Frame { values, .. }
+        | Encoding::Scaled { values, .. }
+        | Encoding::Plain { values } => add("values", values),
         Encoding::Sparse {
             positions, values, ..
         } => {

@@ -17,6 +17,7 @@ pub mod inspect;
 mod mutable;
 mod pack;
 mod prefix;
+mod raw;
 mod rejected;
 mod seal;
 mod sealed;

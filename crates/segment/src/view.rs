@@ -12,11 +12,11 @@ use schemas::table::virtual_column;
 use schemas::{Offset, SegmentId};
 
 pub use crate::column::{
-    BytesColumn, Codes, ColumnView, DictionaryColumn, Entries, MultiColumn, Nulls, RawColumn,
-    RawValues, SparseValues, Values, Zone,
+    BytesColumn, Codes, ColumnView, DictionaryColumn, Entries, MultiColumn, Nulls, Values,
 };
 pub use crate::container::{IndexKey, IndexKind};
 pub use crate::mutable::text::TextChunk;
+pub use crate::raw::{RawColumn, RawValues, SparseValues, Zone};
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
 pub use crate::sealed::star_tree::{StarTree, StarTreeDimension, StarTreeMetric};
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError};

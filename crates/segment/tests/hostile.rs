@@ -75,6 +75,7 @@ fn spec() -> TableSpec {
         column("flag", DataType::Boolean),
         column("double", DataType::Double),
         column("sparse", DataType::Double),
+        column("money", DataType::Double),
         column("decimal", DataType::BigDecimal),
         column("text", DataType::String),
         column("raw", DataType::String),
@@ -151,6 +152,9 @@ fn array(column: &ColumnSpec) -> ArrayRef {
         (_, DataType::Boolean) => {
             Arc::new(BooleanArray::from_iter(rows.map(|row| Some(row % 3 == 0))))
         }
+        ("money", _) => Arc::new(Float64Array::from_iter_values(
+            rows.map(|row| row as f64 / 100.0),
+        )),
         (_, DataType::Double) => Arc::new(Float64Array::from_iter_values(
             rows.map(|row| row as f64 / 3.0),
         )),
@@ -404,6 +408,7 @@ fn look(values: RawValues<'_>) {
         RawValues::I64(values) => values.len() as i64,
         RawValues::F32(values) => values.len() as i64,
         RawValues::F64(values) => values.len() as i64,
+        RawValues::Scaled { stored, .. } => stored.len() as i64,
         RawValues::I256(values) => values.len() as i64,
         RawValues::Sequence { count, .. } => count as i64,
     };

@@ -20,6 +20,11 @@ pub fn order_key(value: f64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
+/// The double of an [`order_key`].
+pub fn double_of_order_key(key: i64) -> f64 {
+    f64::from_bits((key ^ (((key >> 63) as u64) >> 1) as i64) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

@@ -12,7 +12,7 @@ use segment::view::{Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values
 use super::fold::{Counted, Slots};
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
-use crate::columns::{Source, Stored, batch, longs};
+use crate::columns::{Source, Stored, batch, doubles};
 use crate::predicate::Inputs;
 
 /// A run of plain values.
@@ -179,18 +179,6 @@ impl Input<'_> {
             }
         }
         Ok(())
-    }
-}
-
-fn doubles(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<f64> {
-    let pick = |values: &[f64]| match rows {
-        None => values.to_vec(),
-        Some(rows) => rows.iter().map(|row| values[*row as usize]).collect(),
-    };
-    match values {
-        RawValues::F64(values) => pick(values),
-        RawValues::F32(values) => pick(&values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>()),
-        whole => longs(whole, rows).into_iter().map(|v| v as f64).collect(),
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
 use segment::view::{Nulls, RawValues};
 
-use crate::columns::longs;
+use crate::columns::{doubles, longs};
 use crate::rows::BlockMask;
 
 /// Rows of a block: all `len` from `start`, or those `picked`, which are relative to it.
@@ -89,7 +89,10 @@ fn each<T: Copy, U>(values: &[T], picked: Option<&[u32]>, of: impl Fn(T) -> U) -
 pub(super) fn bits_of(values: RawValues<'_>, picked: Option<&[u32]>) -> Vec<i64> {
     match values {
         RawValues::F32(values) => each(values, picked, |v| i64::from((v + 0.0).to_bits())),
-        RawValues::F64(values) => each(values, picked, |v| (v + 0.0).to_bits() as i64),
+        RawValues::F64(_) | RawValues::Scaled { .. } => {
+            let values = doubles(values, picked).into_iter();
+            values.map(|v| (v + 0.0).to_bits() as i64).collect()
+        }
         whole => longs(whole, picked),
     }
 }

@@ -1,6 +1,6 @@
 //! Counts, sums and ends of numbers in one segment.
 
-use segment::view::{Nulls, RawValues};
+use segment::view::{Codes, Nulls, RawValues};
 
 use datafusion::common::Result;
 
@@ -240,10 +240,10 @@ impl State {
             };
         }
         macro_rules! double {
-            ($values:expr) => {
+            ($values:expr, $of:expr) => {
                 if let Self::Double(state) = self {
                     let values = $values;
-                    join_double(join, slots, Picked { values, rows }, state, f64::from);
+                    join_double(join, slots, Picked { values, rows }, state, $of);
                 }
             };
         }
@@ -255,8 +255,30 @@ impl State {
             }
             RawValues::I32(values) => long!(values, i64::from),
             RawValues::I64(values) => long!(values, |v: i64| v),
-            RawValues::F64(values) => double!(values),
-            RawValues::F32(values) => double!(values),
+            RawValues::F64(values) => double!(values, f64::from),
+            RawValues::F32(values) => double!(values, f64::from),
+            // A sum may be a little off, an end may not.
+            RawValues::Scaled {
+                divisor,
+                base,
+                stored,
+            } if join == Join::Add => {
+                let share = 1.0 / divisor;
+                match stored {
+                    Codes::U8(values) => double!(values, |v| (base + f64::from(v)) * share),
+                    Codes::U16(values) => double!(values, |v| (base + f64::from(v)) * share),
+                    Codes::U32(values) => double!(values, |v| (base + f64::from(v)) * share),
+                }
+            }
+            RawValues::Scaled {
+                divisor,
+                base,
+                stored,
+            } => match stored {
+                Codes::U8(values) => double!(values, |v| (base + f64::from(v)) / divisor),
+                Codes::U16(values) => double!(values, |v| (base + f64::from(v)) / divisor),
+                Codes::U32(values) => double!(values, |v| (base + f64::from(v)) / divisor),
+            },
             other => {
                 let values = longs(other, None);
                 long!(&values, |v: i64| v);

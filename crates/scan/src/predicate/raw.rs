@@ -1,7 +1,8 @@
 //! Finding the rows of a block whose raw value lies in a set of ranges.
 
-use segment::view::{RawValues, Zone};
+use segment::view::{Codes, RawValues, Zone};
 
+use crate::columns::doubles;
 use crate::ranges::{RangeSet, order_key};
 use crate::rows::{BlockMask, WORDS};
 use kernels::{InRange, double_in_range, i32_in_range, i64_in_range, test_all};
@@ -56,6 +57,11 @@ pub(super) fn cost(set: &RangeSet, values: RawValues<'_>) -> f64 {
         RawValues::U8 { .. } => 0.02,
         RawValues::U16 { .. } => 0.04,
         RawValues::U32 { .. } | RawValues::I32(_) => 0.1,
+        RawValues::Scaled { stored, .. } => match stored {
+            Codes::U8(_) => 0.02,
+            Codes::U16(_) => 0.04,
+            Codes::U32(_) => 0.1,
+        },
         RawValues::Sequence { .. } => 0.0,
         RawValues::I64(_) | RawValues::F32(_) | RawValues::F64(_) | RawValues::I256(_) => 0.25,
     };
@@ -76,6 +82,11 @@ pub(super) fn key_at(values: RawValues<'_>, row: u32) -> i64 {
         RawValues::I64(values) => values[at],
         RawValues::F32(values) => order_key(f64::from(values[at])),
         RawValues::F64(values) => order_key(values[at]),
+        RawValues::Scaled {
+            divisor,
+            base,
+            stored,
+        } => order_key((base + f64::from(stored.get(at))) / divisor),
         RawValues::Sequence { first, .. } => first + i64::from(row),
         RawValues::I256(_) => unreachable!("no set is made for them"),
     }
@@ -102,6 +113,10 @@ pub(super) fn scan(set: &RangeSet, values: RawValues<'_>, len: u32) -> BlockMask
                 test_all(values, words, |v| set.contains(order_key(f64::from(v))));
             }
             RawValues::F64(values) => test_all(values, words, |v| set.contains(order_key(v))),
+            RawValues::Scaled { .. } => {
+                let values = doubles(values, None);
+                test_all(&values, words, |v| set.contains(order_key(v)));
+            }
             _ => scan_ranges(set, values, &mut hits),
         }
         return hits;
@@ -125,6 +140,27 @@ fn stored_range(low: i64, high: i64, base: i64, max: u64) -> Option<(u64, u64)> 
     let distance = |value: i64| i128::from(value) - i128::from(base);
     let (low, high) = (distance(low).max(0), distance(high).min(i128::from(max)));
     (low <= high).then_some((low as u64, high as u64))
+}
+
+/// The least stored number up to `max` whose double has the order key `low` or a greater one;
+/// `max + 1` when none has.
+fn first_at_least(low: i64, (base, divisor): (f64, f64), max: u32) -> u64 {
+    let key = |stored: u64| order_key((base + stored as f64) / divisor);
+    let end = u64::from(max) + 1;
+    // Within one of the right number, unless that is no number at all.
+    let guess = index::range::double_of_order_key(low) * divisor - base;
+    let mut found = match guess.is_nan() {
+        true if low > 0 => end,
+        true => 0,
+        false => (guess as u64).min(end),
+    };
+    while found > 0 && key(found - 1) >= low {
+        found -= 1;
+    }
+    while found < end && key(found) < low {
+        found += 1;
+    }
+    found
 }
 
 fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORDS]) {
@@ -156,6 +192,35 @@ fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORD
             (low..=high).contains(&order_key(f64::from(value)))
         }),
         RawValues::F64(values) => double_in_range(values, low, high, words),
+        RawValues::Scaled {
+            divisor,
+            base,
+            stored,
+        } => {
+            let max = match stored {
+                Codes::U8(_) => u32::from(u8::MAX),
+                Codes::U16(_) => u32::from(u16::MAX),
+                Codes::U32(_) => u32::MAX,
+            };
+            let first = first_at_least(low, (base, divisor), max);
+            let past = high.checked_add(1);
+            let past = past.map_or(u64::from(max) + 1, |high| {
+                first_at_least(high, (base, divisor), max)
+            });
+            if first < past {
+                match stored {
+                    Codes::U8(values) => {
+                        u8::in_range(values, first as u8, (past - 1) as u8, words);
+                    }
+                    Codes::U16(values) => {
+                        u16::in_range(values, first as u16, (past - 1) as u16, words);
+                    }
+                    Codes::U32(values) => {
+                        u32::in_range(values, first as u32, (past - 1) as u32, words);
+                    }
+                }
+            }
+        }
         RawValues::Sequence { first, count } => {
             if let Some((from, to)) = stored_range(low, high, first, (count as u64).max(1) - 1) {
                 let rows = from as usize..=(to as usize).min(count.saturating_sub(1));

@@ -13,7 +13,7 @@ use datafusion::common::{Result, internal_err};
 use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone};
 use segment::{BLOCK_ROWS, SegmentView};
 
-use crate::columns::{Source, Stored, longs};
+use crate::columns::{Source, Stored, doubles, longs};
 use crate::gather::{blocks, codes};
 use crate::predicate::Conjunct;
 
@@ -379,7 +379,10 @@ fn raw_keys(values: &RawColumn<'_>, block: &[u32]) -> Vec<i64> {
             let values = rows.iter().map(|row| f64::from(values[at(row)]));
             values.map(total_key).collect()
         }
-        RawValues::F64(values) => rows.iter().map(|row| total_key(values[at(row)])).collect(),
+        values @ (RawValues::F64(_) | RawValues::Scaled { .. }) => {
+            let values = doubles(values, Some(&rows)).into_iter();
+            values.map(total_key).collect()
+        }
         whole => longs(whole, Some(&rows)),
     }
 }

@@ -151,7 +151,7 @@ fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> A
             each.map(|v| v.map(|(_, v)| signed(v, 40) * 0x0012_3450_0000_0000)),
         )),
         "price" => Arc::new(Float64Array::from_iter(
-            each.map(|v| v.map(|(_, v)| price(v))),
+            each.map(|v| v.map(|(row, v)| price(row, v))),
         )),
         "ratio" => Arc::new(Float32Array::from_iter(
             each.map(|v| v.map(|(_, v)| (v % 64) as f32 / 8.0 - 3.0)),
@@ -167,9 +167,10 @@ fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> A
     }
 }
 
-fn price(value: u64) -> f64 {
+/// Only the first segment has a value that keeps it from storing prices as whole numbers.
+fn price(row: i64, value: u64) -> f64 {
     match value % 400 {
-        0 => -0.0,
+        0 if row < 12_700 => -0.0,
         1 => 0.0,
         _ => (value % 1000) as f64 / 4.0 - 50.0,
     }

@@ -25,6 +25,7 @@ use datafusion::prelude::SessionContext;
 use schemas::fault::pinot_code::SERVER_RESOURCE_LIMIT;
 use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use segment::SegmentView;
+use segment::view::{RawValues, Values};
 
 use data::{Random, Table};
 use questions::Question;
@@ -336,6 +337,23 @@ async fn a_query_beyond_its_memory_fails_alone_and_says_which_limit_it_was() {
             assert!(both.1.is_ok_and(|groups| groups >= 8), "{sql}");
         }
     }
+}
+
+#[test]
+fn prices_are_stored_in_each_way() {
+    let table = Table::new(1);
+    let forms = table.segments.iter().filter(|view| view.row_count > 0);
+    let forms = forms.map(|view| {
+        let column = view.column("price").unwrap().unwrap();
+        let Values::Raw(raw) = column.values() else {
+            panic!("prices have codes");
+        };
+        let is_scaled = matches!(raw.values(0..1), RawValues::Scaled { .. });
+        (view.is_consuming(), is_scaled)
+    });
+    let forms: std::collections::BTreeSet<_> = forms.collect();
+    let wanted = [(false, false), (false, true), (true, false)];
+    assert_eq!(forms, wanted.into_iter().collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]

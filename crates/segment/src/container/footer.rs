@@ -135,6 +135,13 @@ pub(crate) enum Encoding {
         width: u8,
         values: BufferRef,
     },
+    /// DOUBLE: value = (base + stored) / 10^decimals, of `width` bytes each.
+    Scaled {
+        decimals: u8,
+        base: i64,
+        width: u8,
+        values: BufferRef,
+    },
     /// Several values a row: codes of all entries, one row after the other.
     Multi {
         entries: u32,
@@ -250,7 +257,9 @@ impl Encoding {
                 all.push(*offsets);
                 all
             }
-            Self::Frame { values, .. } | Self::Plain { values } => vec![*values],
+            Self::Frame { values, .. } | Self::Scaled { values, .. } | Self::Plain { values } => {
+                vec![*values]
+            }
             Self::Sparse {
                 positions, values, ..
             } => {

@@ -34,8 +34,8 @@ use serde::de::DeserializeOwned;
 
 pub(crate) const ALIGNMENT: u64 = 64;
 /// 2 brought indexes that are named in one list, several values a row, sparse numbers, raw texts
-/// and UUIDs.
-pub(crate) const VERSION: u32 = 2;
+/// and UUIDs; 3 doubles that are decimal fractions.
+pub(crate) const VERSION: u32 = 3;
 const HEADER_BYTES: usize = 64;
 
 /// What a footer tells of its file, and so what the file is.

@@ -14,9 +14,9 @@ use super::multi::{Multi, MultiWriter, multi};
 use super::nulls::NullBits;
 use super::text::TextChunks;
 use crate::SegmentError;
-use crate::column::RawValues;
 use crate::defaults::DefaultValue;
 use crate::prefix::{Prefix, PrefixWriter, prefix};
+use crate::raw::RawValues;
 
 #[derive(Debug)]
 pub(crate) struct Column {

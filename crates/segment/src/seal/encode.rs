@@ -2,10 +2,12 @@
 
 use arrow::datatypes::{ToByteSlice, i256};
 use index::forward::{Width, pack, pack_codes, pack_framed};
+use index::range::double_of_order_key;
 use schemas::{DataType, Value};
 
-use super::numbers::{self, Dictionary, Key, Keys, double_of_key};
+use super::numbers::{self, Dictionary, Key, Keys};
 use super::rows::Rows;
+use super::scaled;
 use super::sparse::{self, Exceptions};
 use super::strings::{self, SortedStrings};
 use super::{Range, ranges, texts};
@@ -80,7 +82,7 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
             Values::F64(values) if !self.wants_codes() => {
                 let values = rows.collect(values);
                 let range = self.float_zones(&mut footer, values.iter().copied());
-                footer.encoding = self.floats(&values, |value| value.to_bits() as i64);
+                footer.encoding = self.doubles(&values);
                 range
             }
             Values::I256(values) if !self.wants_codes() => {
@@ -290,6 +292,22 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
         }
     }
 
+    fn doubles(&mut self, values: &[f64]) -> Encoding {
+        let bits = |value: &f64| value.to_bits() as i64;
+        let is_sparse = sparse::exceptions(values, bits).is_some();
+        match scaled::scaled(values) {
+            Some(scaled) if !is_sparse => Encoding::Scaled {
+                decimals: scaled.decimals,
+                base: scaled.least,
+                width: scaled.width.bytes() as u8,
+                values: self
+                    .writer
+                    .add(&pack_framed(&scaled.whole, scaled.least, scaled.width)),
+            },
+            _ => self.floats(values, bits),
+        }
+    }
+
     fn floats<T: arrow::datatypes::ArrowNativeType>(
         &mut self,
         values: &[T],
@@ -451,7 +469,7 @@ fn number_range(data_type: DataType, keys: &Keys) -> Range {
             Some((Value::Long(least), Value::Long(greatest)))
         }
         DataType::Float | DataType::Double => {
-            ranges::of_doubles(&[least, greatest].map(double_of_key))
+            ranges::of_doubles(&[least, greatest].map(double_of_order_key))
         }
         _ => None,
     }
@@ -496,8 +514,8 @@ fn pack_keys(data_type: DataType, keys: &[Key]) -> Vec<u8> {
     match data_type {
         DataType::Boolean => pack(narrow.map(|key| [key as u8])),
         DataType::Int => pack(narrow.map(|key| (key as i32).to_le_bytes())),
-        DataType::Float => pack(narrow.map(|key| (double_of_key(key) as f32).to_le_bytes())),
-        DataType::Double => pack(narrow.map(|key| double_of_key(key).to_le_bytes())),
+        DataType::Float => pack(narrow.map(|key| (double_of_order_key(key) as f32).to_le_bytes())),
+        DataType::Double => pack(narrow.map(|key| double_of_order_key(key).to_le_bytes())),
         DataType::BigDecimal => pack(keys.iter().map(|key| match key {
             Key::Wide(key) => key.to_le_bytes(),
             Key::Narrow(key) => i256::from(*key).to_le_bytes(),

@@ -16,7 +16,8 @@ use schemas::TableSpec;
 
 use super::star_tree;
 use crate::SegmentError;
-use crate::column::{BytesColumn, Codes, DictionaryColumn, RawColumn, RawValues, Values};
+use crate::column::{BytesColumn, Codes, DictionaryColumn, Values};
+use crate::raw::{RawColumn, RawValues};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
 /// The indexes that the table asks for. Column by column, in the order of the schema.
@@ -221,26 +222,16 @@ fn range(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, Seg
 /// The values of a raw column as ranges number them. `None`: they need more than 64 bits.
 fn keys_of(raw: &RawColumn<'_>, row_count: u32) -> Option<Vec<i64>> {
     let mut keys: Vec<i64> = Vec::with_capacity(row_count as usize);
+    let mut doubles = Vec::new();
     for rows in blocks(row_count) {
         match raw.values(rows) {
-            RawValues::U8 { base, values } => {
-                keys.extend(values.iter().map(|value| base + i64::from(*value)));
-            }
-            RawValues::U16 { base, values } => {
-                keys.extend(values.iter().map(|value| base + i64::from(*value)));
-            }
-            RawValues::U32 { base, values } => {
-                let key = |value: &u32| base.wrapping_add(i64::from(*value));
-                keys.extend(values.iter().map(key));
-            }
-            RawValues::I32(values) => keys.extend(values.iter().map(|value| i64::from(*value))),
-            RawValues::I64(values) => keys.extend_from_slice(values),
-            RawValues::F32(values) => {
-                keys.extend(values.iter().map(|value| order_key(f64::from(*value))));
-            }
-            RawValues::F64(values) => keys.extend(values.iter().map(|value| order_key(*value))),
-            RawValues::Sequence { first, count } => keys.extend((first..).take(count)),
             RawValues::I256(_) => return None,
+            floats @ (RawValues::F32(_) | RawValues::F64(_) | RawValues::Scaled { .. }) => {
+                doubles.clear();
+                floats.doubles_into(&mut doubles);
+                keys.extend(doubles.iter().map(|value| order_key(*value)));
+            }
+            whole => whole.longs_into(&mut keys),
         }
     }
     Some(keys)

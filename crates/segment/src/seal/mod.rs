@@ -19,6 +19,7 @@ mod numbers;
 mod partitions;
 mod ranges;
 mod rows;
+mod scaled;
 mod sparse;
 mod star_tree;
 mod strings;

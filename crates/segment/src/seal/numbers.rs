@@ -74,10 +74,6 @@ pub(super) fn key_of_double(value: f64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
-pub(super) fn double_of_key(key: i64) -> f64 {
-    f64::from_bits((key ^ (((key >> 63) as u64) >> 1) as i64) as u64)
-}
-
 /// Distinct keys in ascending order, and the code of each row.
 #[derive(Debug)]
 pub(super) struct Dictionary {
@@ -180,13 +176,14 @@ pub(super) fn bounds(keys: &[i64]) -> Option<(i64, i64)> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{bounds, distinct, double_of_key, key_of_double};
+    use super::{bounds, distinct, key_of_double};
+    use index::range::double_of_order_key;
 
     proptest! {
         #[test]
         fn keys_order_like_doubles(one: f64, other: f64) {
             prop_assert_eq!(key_of_double(one).cmp(&key_of_double(other)), one.total_cmp(&other));
-            prop_assert_eq!(double_of_key(key_of_double(one)).to_bits(), one.to_bits());
+            prop_assert_eq!(double_of_order_key(key_of_double(one)).to_bits(), one.to_bits());
         }
 
         #[test]

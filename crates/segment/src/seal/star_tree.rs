@@ -13,7 +13,8 @@ use schemas::{DataType, TableSpec};
 
 use crate::SegmentError;
 use crate::calendar::Unit;
-use crate::column::{Codes, ColumnView, DictionaryColumn, RawColumn, RawValues, Values};
+use crate::column::{Codes, ColumnView, DictionaryColumn, Values};
+use crate::raw::RawColumn;
 use crate::sealed::star_tree::{Description, DimensionNote, MetricNote};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
@@ -312,7 +313,7 @@ impl<'a> RawOrDictionary<'a> {
 
     fn longs_into(&self, rows: std::ops::Range<u32>, into: &mut Vec<i64>) {
         match self {
-            Self::Raw(raw) => longs(raw.values(rows), into),
+            Self::Raw(raw) => raw.values(rows).longs_into(into),
             Self::Dictionary(dictionary, Table::Longs(table)) => {
                 each_code(dictionary.codes(rows), |code| into.push(table[code]));
             }
@@ -322,15 +323,7 @@ impl<'a> RawOrDictionary<'a> {
 
     fn doubles_into(&self, rows: std::ops::Range<u32>, into: &mut Vec<f64>) {
         match self {
-            Self::Raw(raw) => match raw.values(rows) {
-                RawValues::F32(values) => into.extend(values.iter().map(|v| f64::from(*v))),
-                RawValues::F64(values) => into.extend_from_slice(values),
-                other => {
-                    let mut whole = Vec::new();
-                    longs(other, &mut whole);
-                    into.extend(whole.into_iter().map(|value| value as f64));
-                }
-            },
+            Self::Raw(raw) => raw.values(rows).doubles_into(into),
             Self::Dictionary(dictionary, Table::Doubles(table)) => {
                 each_code(dictionary.codes(rows), |code| into.push(table[code]));
             }
@@ -344,27 +337,6 @@ fn each_code(codes: Codes<'_>, mut take: impl FnMut(usize)) {
         Codes::U8(codes) => codes.iter().for_each(|code| take(usize::from(*code))),
         Codes::U16(codes) => codes.iter().for_each(|code| take(usize::from(*code))),
         Codes::U32(codes) => codes.iter().for_each(|code| take(*code as usize)),
-    }
-}
-
-/// Only for columns of whole numbers.
-fn longs(values: RawValues<'_>, into: &mut Vec<i64>) {
-    match values {
-        RawValues::U8 { base, values } => {
-            into.extend(values.iter().map(|v| base.wrapping_add(i64::from(*v))));
-        }
-        RawValues::U16 { base, values } => {
-            into.extend(values.iter().map(|v| base.wrapping_add(i64::from(*v))));
-        }
-        RawValues::U32 { base, values } => {
-            into.extend(values.iter().map(|v| base.wrapping_add(i64::from(*v))));
-        }
-        RawValues::I32(values) => into.extend(values.iter().map(|v| i64::from(*v))),
-        RawValues::I64(values) => into.extend_from_slice(values),
-        RawValues::Sequence { first, count } => into.extend((first..).take(count)),
-        RawValues::F32(_) | RawValues::F64(_) | RawValues::I256(_) => {
-            unreachable!("no whole numbers")
-        }
     }
 }
 

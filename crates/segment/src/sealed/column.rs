@@ -18,7 +18,8 @@ use schemas::DataType;
 use schemas::arrow::arrow_type;
 
 use super::forward::{
-    CodesBuffer, DictionaryColumn, DictionaryValues, Forward, MultiColumn, UUIDS_MAX, Zones,
+    CodesBuffer, DECIMALS_MAX, DictionaryColumn, DictionaryValues, Forward, MultiColumn, UUIDS_MAX,
+    WHOLE_MAX, Zones, divisor,
 };
 use super::sparse::SparseColumn;
 use super::texts::{Form, TextColumn};
@@ -219,6 +220,30 @@ impl Column {
                 };
                 self.check_frame(*base, width, &values)?;
                 values
+            }
+            (
+                Encoding::Scaled {
+                    decimals,
+                    base,
+                    width,
+                    values,
+                },
+                DataType::Double,
+            ) => {
+                let stored = match self.width(*width)? {
+                    Width::One => CodesBuffer::U8(self.numbers(values, count, part)?),
+                    Width::Two => CodesBuffer::U16(self.numbers(values, count, part)?),
+                    Width::Four => CodesBuffer::U32(self.numbers(values, count, part)?),
+                };
+                if *decimals > DECIMALS_MAX || base.unsigned_abs() > WHOLE_MAX as u64 {
+                    let what = format!("{} are no fractions", self.part(part));
+                    return Err(self.container.corrupt(what));
+                }
+                Forward::Scaled {
+                    divisor: divisor(*decimals),
+                    base: *base as f64,
+                    stored,
+                }
             }
             (Encoding::Plain { values }, DataType::Int) => {
                 Forward::I32(self.numbers(values, count, part)?)

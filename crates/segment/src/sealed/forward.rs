@@ -15,7 +15,8 @@ use schemas::types::{UUID_TEXT_BYTES, uuid_text};
 
 use super::sparse::SparseColumn;
 use super::texts::TextColumn;
-use crate::column::{Codes, Entries, EntryCodes, RawValues, Zone};
+use crate::column::{Codes, Entries, EntryCodes};
+use crate::raw::{RawValues, Zone};
 
 #[derive(Debug)]
 pub(crate) enum Forward {
@@ -28,6 +29,11 @@ pub(crate) enum Forward {
     I64(ScalarBuffer<i64>),
     F32(ScalarBuffer<f32>),
     F64(ScalarBuffer<f64>),
+    Scaled {
+        divisor: f64,
+        base: f64,
+        stored: CodesBuffer,
+    },
     I256(ScalarBuffer<i256>),
     Sequence(i64),
     Sparse(SparseColumn),
@@ -54,6 +60,15 @@ impl Forward {
             Self::I64(values) => RawValues::I64(&values[rows]),
             Self::F32(values) => RawValues::F32(&values[rows]),
             Self::F64(values) => RawValues::F64(&values[rows]),
+            Self::Scaled {
+                divisor,
+                base,
+                stored,
+            } => RawValues::Scaled {
+                divisor: *divisor,
+                base: *base,
+                stored: stored.slice(rows),
+            },
             Self::I256(values) => RawValues::I256(&values[rows]),
             Self::Sequence(first) => RawValues::Sequence {
                 first: first.wrapping_add(rows.start as i64),
@@ -65,6 +80,17 @@ impl Forward {
             }
         }
     }
+}
+
+/// Decimals of doubles that are stored as whole numbers.
+pub(crate) const DECIMALS_MAX: u8 = 6;
+
+/// Whole numbers below it are exact as doubles, and so is the sum of two.
+pub(crate) const WHOLE_MAX: i64 = 1 << 52;
+
+/// Exact: it is below 2^53.
+pub(crate) fn divisor(decimals: u8) -> f64 {
+    10_f64.powi(i32::from(decimals))
 }
 
 #[derive(Debug)]

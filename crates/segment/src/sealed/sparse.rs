@@ -11,7 +11,7 @@ use arrow::buffer::ScalarBuffer;
 
 use super::forward::Forward;
 use crate::BLOCK_ROWS;
-use crate::column::{RawValues, SparseValues};
+use crate::raw::{RawValues, SparseValues};
 
 #[derive(Debug)]
 pub(crate) struct SparseColumn {
@@ -130,7 +130,7 @@ impl SparseColumn {
             RawValues::F64(values) => {
                 Dense::F64(block.fill(f64::from_bits(default as u64), values))
             }
-            RawValues::I256(_) | RawValues::Sequence { .. } => {
+            RawValues::I256(_) | RawValues::Scaled { .. } | RawValues::Sequence { .. } => {
                 unreachable!("refused when the column was read")
             }
         }

@@ -13,7 +13,8 @@ use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 use super::sealed::{batches, build};
 use super::{Cell, Draw, every_column, expected, extra, plain_cells, read, segment_id, spec_of};
 use super::{blocks, stored_names};
-use crate::column::{Codes, RawValues, Values};
+use crate::column::{Codes, Values};
+use crate::raw::RawValues;
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError, SegmentView, seal};
 
 fn consuming(spec: &TableSpec, start: i64) -> Arc<MutableSegment> {

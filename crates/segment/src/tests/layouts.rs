@@ -84,6 +84,26 @@ fn numbers_that_are_nearly_all_the_same_are_sparse() {
 }
 
 #[test]
+fn doubles_of_few_decimals_are_whole_numbers() {
+    let spread = |step: f64, by: f64| {
+        let values = (0..ROWS).map(|row| ((row * 7919 % ROWS) as f64 * step - 300.0) / by);
+        Arc::new(Float64Array::from_iter_values(values)) as ArrayRef
+    };
+    let cases = [
+        (spread(1.0, 1.0), "scaled u16"),
+        (spread(1.0, 100.0), "scaled u16"),
+        (spread(12_345.0, 1000.0), "scaled u32"),
+        (spread(1.0, 3.0), "f64"),
+        (spread(1_234_567.0, 100.0), "f64"),
+    ];
+    for (array, wanted) in cases {
+        let found = built(DataType::Double, array);
+        assert_eq!(form(&found.2, "c"), wanted);
+        check(&found);
+    }
+}
+
+#[test]
 fn long_texts_that_hardly_repeat_are_raw_and_others_are_not() {
     let mut random = Random(1);
     let mut text = |distinct: u64, words: usize| -> ArrayRef {

@@ -16,7 +16,8 @@ use schemas::table::{FlushLimits, Retention};
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 
-use crate::column::{Codes, RawValues, Values};
+use crate::column::{Codes, Values};
+use crate::raw::RawValues;
 use crate::view::blocks;
 use crate::{SealExtra, SegmentView};
 
@@ -371,6 +372,14 @@ fn raw_cells(values: RawValues<'_>) -> Vec<Cell> {
             .map(|v| Cell::Bits(v.to_bits().into()))
             .collect(),
         RawValues::F64(values) => values.iter().map(|v| Cell::Bits(v.to_bits())).collect(),
+        RawValues::Scaled {
+            divisor,
+            base,
+            stored,
+        } => (0..stored.len())
+            .map(|at| (base + f64::from(stored.get(at))) / divisor)
+            .map(|v| Cell::Bits(v.to_bits()))
+            .collect(),
         RawValues::I256(values) => values.iter().map(|v| Cell::Wide(*v)).collect(),
         RawValues::Sequence { first, count } => {
             (first..first + count as i64).map(Cell::Long).collect()

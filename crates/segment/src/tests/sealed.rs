@@ -12,7 +12,8 @@ use super::{
     Cell, Draw, Random, batch, blocks, every_column, expected, extra, read, segment_id, spec_of,
     stored_names,
 };
-use crate::column::{Codes, RawValues, Values, Zone};
+use crate::column::{Codes, Values};
+use crate::raw::{RawValues, Zone};
 use crate::{RejectedRow, SealExtra, SealedSegment, SegmentBuilder, SegmentView, pack, unpack};
 use arrow::array::RecordBatch;
 
@@ -201,6 +202,12 @@ pub(super) fn form(view: &SegmentView, name: &str) -> &'static str {
             RawValues::U32 { .. } => "u32",
             RawValues::I32(_) => "i32",
             RawValues::I64(_) => "i64",
+            RawValues::F64(_) => "f64",
+            RawValues::Scaled { stored, .. } => match stored {
+                Codes::U8(_) => "scaled u8",
+                Codes::U16(_) => "scaled u16",
+                Codes::U32(_) => "scaled u32",
+            },
             RawValues::Sequence { .. } => "sequence",
             _ => "other",
         },
