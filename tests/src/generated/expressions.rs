@@ -118,7 +118,7 @@ impl Draw<'_> {
         self.leaf(column)
     }
 
-    fn leaf(&mut self, column: usize) -> Both {
+    pub(super) fn leaf(&mut self, column: usize) -> Both {
         let name = self.of(column).name;
         if self.chance(0.08) {
             let is = *self.pick(&["IS NULL", "IS NOT NULL"]);

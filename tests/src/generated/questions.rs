@@ -29,7 +29,8 @@ impl Question {
         let has_entries = table.columns.iter().any(Column::is_multi);
         match draw.shape.random_range(0..100) {
             0..10 if has_entries => entries(&mut draw),
-            0..52 => groups(&mut draw),
+            0..38 => groups(&mut draw),
+            38..52 => summed(&mut draw),
             52..74 => rows(&mut draw),
             74..82 => distinct(&mut draw),
             82..88 => join(&mut draw),
@@ -120,15 +121,55 @@ fn aggregates(draw: &mut Draw<'_>) -> Vec<Both> {
 }
 
 fn groups(draw: &mut Draw<'_>) -> Question {
-    let keys = keys(draw, 3);
-    let all: Vec<Both> = keys.iter().cloned().chain(aggregates(draw)).collect();
+    let (keys, aggregates) = (keys(draw, 3), aggregates(draw));
     let filter = condition(draw);
+    grouped(draw, &keys, &aggregates, &filter)
+}
+
+/// What a star-tree can tell, most often.
+fn summed(draw: &mut Draw<'_>) -> Question {
+    let names: Vec<&str> = draw.table.dimensions().map(|column| column.name).collect();
+    let sums: Vec<&str> = draw.table.summed().map(|column| column.name).collect();
+    let is_dimension = |column: &Column| names.contains(&column.name);
+    let (mut keys, mut filters) = (Vec::new(), Vec::new());
+    for _ in 0..draw.shape.random_range(0..3) {
+        let column = draw.column(is_dimension).filter(|_| draw.chance(0.8));
+        let key = column.map_or("date_trunc('day', ts)", |at| draw.table.columns[at].name);
+        let key = Both::same(key);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    for _ in 0..draw.shape.random_range(0..3) {
+        let like = |column: &Column| is_dimension(column) || column.name == "ts";
+        filters.extend(draw.column(like).map(|column| draw.leaf(column)));
+    }
+    let count = draw.shape.random_range(1..4);
+    let aggregates = (0..count).map(|_| {
+        let function = *draw.pick(&["count", "sum", "min", "max", "avg"]);
+        let column = match function {
+            "count" => "*",
+            _ => *draw.pick(&sums),
+        };
+        Both::same(format!("{function}({column})"))
+    });
+    let aggregates: Vec<Both> = aggregates.collect();
+    let filter = match &filters[..] {
+        [] => Both::same(""),
+        [one] => format_both(" WHERE <0>", &[one]),
+        [one, other, ..] => format_both(" WHERE <0> AND <1>", &[one, other]),
+    };
+    grouped(draw, &keys, &aggregates, &filter)
+}
+
+fn grouped(draw: &mut Draw<'_>, keys: &[Both], aggregates: &[Both], filter: &Both) -> Question {
+    let all: Vec<Both> = keys.iter().chain(aggregates).cloned().collect();
     let output = list(&all, |at, part| format!("{part} AS c{at}"));
     let having = match draw.chance(0.12) {
         true => " HAVING count(*) > 3",
         false => "",
     };
-    let by = list(&keys, |_, part| part.to_owned());
+    let by = list(keys, |_, part| part.to_owned());
     let group = match keys.is_empty() {
         true => Both::same(""),
         false => format_both(" GROUP BY <0>", &[&by]),
@@ -157,7 +198,7 @@ fn groups(draw: &mut Draw<'_>) -> Question {
             form += &format!(" OFFSET {}", skipped * 2);
         }
     }
-    Question::of(format_both(&form, &[&output, &filter, &group]), ordered)
+    Question::of(format_both(&form, &[&output, filter, &group]), ordered)
 }
 
 fn direction(draw: &mut Draw<'_>, at: usize) -> String {

@@ -180,6 +180,20 @@ impl Table {
         Self { columns, rows }
     }
 
+    /// Columns that star-trees are made of.
+    pub fn dimensions(&self) -> impl Iterator<Item = &Column> {
+        let fits = |column: &&Column| column.groups && !column.is_multi();
+        let columns = self.columns.iter().filter(fits);
+        columns
+            .filter(|column| column.data_type != Type::Float)
+            .take(4)
+    }
+
+    /// Columns that star-trees sum up.
+    pub fn summed(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.adds_up).take(4)
+    }
+
     /// One JSON object a row; a null is left out or said.
     pub fn json_lines(&self) -> Vec<String> {
         let line = |row: &Vec<Value>| {

@@ -15,18 +15,21 @@ use super::questions::Question;
 use super::table::{Table, Type};
 use crate::cluster::{Cluster, Over};
 
-/// One sealed segment with every index, many without, consuming rows, both at once.
+/// One sealed segment with every index, many with star-trees only, consuming rows, both at once.
 const FORMS: [&str; 4] = ["one", "many", "live", "both"];
 const PARTITIONS: u32 = 2;
 /// The least that seals a few segments of the table `both`.
 const ROWS_MIN: usize = 400;
 const ROWS_MAX: usize = 9_000;
 
+const WITHOUT_TREES: &[(&str, &str)] = &[("useStarTree", "false")];
+const STAR_TREE: &str = "star_tree";
+
 /// Ways that are tried beside the usual one.
 const OPTIONS: &[&[(&str, &str)]] = &[
     &[("nativeOperators", "false")],
     &[("skipIndexes", "*=inverted,sorted,range,bloom,dictionary")],
-    &[("useStarTree", "false")],
+    WITHOUT_TREES,
     &[("planTemplates", "false")],
     &[("maxThreads", "1")],
     &[
@@ -54,6 +57,8 @@ pub struct Used {
     pub fallback: u64,
     pub pruned: u64,
     pub templates: u64,
+    /// Answers of star-trees that were compared with those of the rows.
+    pub without_trees: u64,
     pub indexes: BTreeMap<String, u64>,
 }
 
@@ -70,6 +75,10 @@ impl Used {
         for kind in kinds {
             *self.indexes.entry(kind.to_owned()).or_default() += 1;
         }
+    }
+
+    fn trees(&self) -> u64 {
+        self.indexes.get(STAR_TREE).copied().unwrap_or(0)
     }
 }
 
@@ -148,7 +157,7 @@ impl World {
                 "realtime.segment.flush.threshold.rows": flush_rows.to_string(),
             }]}});
         }
-        if form == "one" || form == "both" {
+        if form != "live" {
             config["tableIndexConfig"] = self.indexes(form);
         }
         if form == "many" || form == "both" {
@@ -188,43 +197,45 @@ impl World {
         json!({ "columnPartitionMap": columns.collect::<serde_json::Map<String, Value>>() })
     }
 
-    /// Every index on the columns that it fits.
     fn indexes(&self, form: &str) -> Value {
         let names = |fits: fn(Type) -> bool| -> Vec<&str> {
             let columns = self.table.columns.iter();
             let fitting = columns.filter(|column| fits(column.data_type));
             fitting.map(|column| column.name).collect()
         };
-        let groups = self
-            .table
-            .columns
-            .iter()
-            .filter(|c| c.groups && !c.is_multi());
-        let groups: Vec<&str> = groups
-            .filter(|c| c.null_share == 0.0 && c.data_type != Type::Float)
-            .map(|c| c.name)
-            .take(4)
-            .collect();
-        let mut indexes = json!({
-            "invertedIndexColumns": names(|t| matches!(t, Type::String | Type::Int | Type::Boolean)),
-            "rangeIndexColumns": names(|t| matches!(t, Type::Long | Type::Double)),
-            "bloomFilterColumns": names(|t| matches!(t, Type::String | Type::Long)),
-        });
+        let mut indexes = match form {
+            "many" => json!({}),
+            _ => json!({
+                "invertedIndexColumns":
+                    names(|t| matches!(t, Type::String | Type::Int | Type::Boolean)),
+                "rangeIndexColumns": names(|t| matches!(t, Type::Long | Type::Double)),
+                "bloomFilterColumns": names(|t| matches!(t, Type::String | Type::Long)),
+                "enableDefaultStarTree": true,
+            }),
+        };
+        let dimensions: Vec<&str> = self.table.dimensions().map(|column| column.name).collect();
         if form == "one" {
-            indexes["sortedColumn"] = json!([groups.first().unwrap_or(&"id")]);
+            indexes["sortedColumn"] = json!([dimensions.first().unwrap_or(&"id")]);
         }
-        if groups.len() > 1 {
-            let mut pairs = vec!["COUNT__*".to_owned()];
-            for column in self.table.columns.iter().filter(|c| c.adds_up) {
-                for function in ["SUM", "MIN", "MAX", "AVG"] {
-                    pairs.push(format!("{function}__{}", column.name));
-                }
-            }
-            indexes["starTreeIndexConfigs"] = json!([{
-                "dimensionsSplitOrder": groups,
+        let mut pairs = vec!["COUNT__*".to_owned()];
+        for column in self.table.summed() {
+            let own = ["SUM", "MIN", "MAX", "AVG"].map(|f| format!("{f}__{}", column.name));
+            pairs.extend(own);
+        }
+        let by_day = std::iter::once("$ts$DAY").chain(dimensions.iter().copied().take(2));
+        indexes["starTreeIndexConfigs"] = json!([{
+            "dimensionsSplitOrder": by_day.collect::<Vec<_>>(),
+            "functionColumnPairs": pairs,
+            "maxLeafRecords": 10,
+        }]);
+        if let Some(trees) = indexes["starTreeIndexConfigs"].as_array_mut()
+            && !dimensions.is_empty()
+        {
+            trees.push(json!({
+                "dimensionsSplitOrder": dimensions,
                 "functionColumnPairs": pairs,
                 "maxLeafRecords": 50,
-            }]);
+            }));
         }
         indexes
     }
@@ -257,8 +268,11 @@ impl World {
             ways.push((form, options));
         }
         let mut failures = Vec::new();
-        for (form, options) in ways {
+        let (mut at, mut by_rows) = (0, false);
+        while let Some((form, options)) = ways.get(at).copied() {
+            at += 1;
             let sql = question.ours.replace("{t}", &format!("\"{form}\""));
+            let trees = used.trees();
             let wrong = match self
                 .ask(&sql, question.is_pinot, with_nulls, options, used)
                 .await?
@@ -266,6 +280,11 @@ impl World {
                 Ok(found) => difference(&expected, &found, question.ordered),
                 Err(error) => Some(error),
             };
+            if used.trees() > trees && !by_rows {
+                by_rows = true;
+                used.without_trees += 1;
+                ways.push((form, WITHOUT_TREES));
+            }
             if let Some(wrong) = wrong {
                 failures.push(format!(
                     "{wrong}\n  table `{form}`, nulls {with_nulls}, options {options:?}\n  \

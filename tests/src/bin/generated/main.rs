@@ -107,7 +107,14 @@ async fn ask(
 /// A test that never takes a way says nothing about it.
 fn all_was_used(used: &Used) -> Result<()> {
     let mut missing = Vec::new();
-    for kind in ["scan", "dictionary", "inverted", "sorted", "zone"] {
+    for kind in [
+        "scan",
+        "dictionary",
+        "inverted",
+        "sorted",
+        "zone",
+        "star_tree",
+    ] {
         if !used.indexes.contains_key(kind) {
             missing.push(kind);
         }
@@ -116,6 +123,7 @@ fn all_was_used(used: &Used) -> Result<()> {
         ("native operators", used.native),
         ("other operators", used.fallback),
         ("pruning", used.pruned),
+        ("rows instead of star-trees", used.without_trees),
     ] {
         if count == 0 {
             missing.push(what);
