@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
-use query::system::{CONSUMING, REJECTED_ROWS};
+use query::system::{CONSUMING, INDEXES, REJECTED_ROWS};
 use rpc::{AnswerStream, FragmentApi};
 use runtime::CancellationToken;
 use scan::{Engine, Fragment, FragmentResult};
@@ -24,7 +24,7 @@ use schemas::proto::{
     SystemRowsRequest, TableProgress, TableScan,
 };
 use schemas::{Fault, FaultKind, TableId, TableSpec};
-use segment::{SealedSegment, Segment, SegmentError, SegmentView};
+use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
 use crate::store::job_fault;
@@ -244,7 +244,7 @@ impl Fragments {
         });
         if let Some((path, _)) = damaged.sidecar().filter(|_| was_there) {
             self.core.store.drop_sidecar(path, reason);
-            self.core.indexer.want((id, damaged.crc()));
+            self.core.indexer.want((id, damaged.crc()), Extent::All);
         }
     }
 
@@ -276,7 +276,9 @@ impl Fragments {
         let spec = Arc::clone(&table.view().spec);
         let loaded = self.core.store.load(&spec, &segment.record).await?;
         table.publish(|view| view.add_sealed(loaded));
-        self.core.indexer.want((id, segment.record.crc));
+        self.core
+            .indexer
+            .want((id, segment.record.crc), Extent::All);
         self.core.heart.hurry();
         Ok(())
     }
@@ -424,6 +426,7 @@ impl FragmentApi for FragmentService {
                 core.compute.run(job).await.map_err(job_fault)??
             }
             CONSUMING => crate::system::consuming(&tables)?,
+            INDEXES => crate::system::indexes(&tables, &core.config.instance)?,
             other => {
                 let message = format!("there is no system table `{other}` on servers");
                 return Err(Fault::not_found(message));

@@ -1,4 +1,5 @@
-//! Rows of the system tables that only servers know: rejected rows, counts of what is consumed.
+//! Rows of the system tables that only servers know: rejected rows, counts of what is consumed,
+//! indexes.
 //!
 //! The schemas are the broker's (`query::system`); replicas answer alike, the broker counts once.
 
@@ -9,9 +10,9 @@ use arrow::array::{
     ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
 };
 use arrow::error::ArrowError;
-use query::system::{CONSUMING_SCHEMA, REJECTED_SCHEMA};
+use query::system::{CONSUMING_SCHEMA, INDEXES_SCHEMA, REJECTED_SCHEMA};
 use schemas::segment::Ledger;
-use schemas::{Fault, FaultKind, Offset, SegmentId};
+use schemas::{Fault, FaultKind, InstanceId, Offset, SegmentId};
 use segment::{MutableSegment, RejectedRow, SegmentView};
 
 use crate::store::segment_fault;
@@ -117,6 +118,32 @@ pub(crate) fn consuming(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault> {
         counts(|ledger| ledger.absent),
     ];
     RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).map_err(|e| arrow_fault(&e))
+}
+
+/// The indexes of sealed segments that queries use here.
+pub(crate) fn indexes(tables: &[Arc<Table>], server: &InstanceId) -> Result<RecordBatch, Fault> {
+    let mut rows: Vec<(SegmentId, String)> = Vec::new();
+    for table in tables {
+        for segment in table.view().sealed().values() {
+            let indexes = segment.indexes().iter();
+            rows.extend(indexes.map(|index| (segment.id(), index.key().to_string())));
+        }
+    }
+    let ints = |of: fn(&SegmentId) -> u32| {
+        let values = rows.iter().map(move |(id, _)| of(id) as i32);
+        Arc::new(Int32Array::from_iter_values(values)) as ArrayRef
+    };
+    let tables = rows.iter().map(|(id, _)| id.table.to_string());
+    let servers = rows.iter().map(|_| server.0.as_str());
+    let names = rows.iter().map(|(_, name)| name.as_str());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringViewArray::from_iter_values(tables)),
+        ints(|id| id.partition),
+        ints(|id| id.sequence),
+        Arc::new(StringViewArray::from_iter_values(servers)),
+        Arc::new(StringViewArray::from_iter_values(names)),
+    ];
+    RecordBatch::try_new(Arc::clone(&INDEXES_SCHEMA), columns).map_err(|e| arrow_fault(&e))
 }
 
 /// The last sealed segment of each partition that consumes: its commit may be under way.

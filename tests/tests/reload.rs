@@ -148,6 +148,8 @@ async fn indexes_come_and_go_beside_queries() -> Result<()> {
         let again = cluster.pinot(TREE).await?;
         ensure!(rows(&again) == rows(&tree), "{again} is not {tree}");
 
+        changed_without_a_reload(&cluster, &config, need).await?;
+
         // What is not wanted any more is not used, and its files go.
         put(&cluster, &config).await?;
         until("the sidecars go", || async {
@@ -202,6 +204,32 @@ async fn reload_under_questions(cluster: &Cluster, config: &Value, need: &str) -
     };
     let (asking, reloading) = tokio::join!(asking, reloading);
     reloading.and(asking)
+}
+
+/// A config that gives up one index and names another: what it gives up goes, nothing is built
+/// until somebody asks for it.
+async fn changed_without_a_reload(cluster: &Cluster, config: &Value, need: &str) -> Result<()> {
+    let mut other = with_indexes(config);
+    other["tableIndexConfig"]["invertedIndexColumns"] = json!(["carrier", "dest"]);
+    let whole = sidecars(cluster)?;
+    put(cluster, &other).await?;
+    until("the sidecars are written anew", || async {
+        let found = sidecars(cluster)?;
+        let are_new = found.iter().all(|path| !whole.contains(path));
+        ensure!(found.len() == whole.len() && are_new, "{found:?}");
+        Ok(())
+    })
+    .await?;
+    let indexes = "SELECT DISTINCT indexes FROM sys.segments WHERE status = 'DONE'";
+    let found = cluster.pinot(indexes).await?;
+    let kept = json!([["inverted(carrier), star_tree(dest,carrier,origin)"]]);
+    ensure!(rows(&found) == kept, "{found}");
+    ensure!(cluster.get(need).await?["needReload"] == true);
+    reload(cluster, "/segments/flights/reload").await?;
+    let found = cluster.pinot(indexes).await?;
+    let all = json!([["inverted(carrier), inverted(dest), star_tree(dest,carrier,origin)"]]);
+    ensure!(rows(&found) == all, "{found}");
+    Ok(())
 }
 
 async fn shows_indexes(cluster: &Cluster) -> Result<()> {

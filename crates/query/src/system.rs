@@ -1,10 +1,10 @@
 //! System tables: `sys.segments` (the ledger), `sys.rejected_rows`, `sys.tables`.
 //!
 //! Sealed segments come from the cluster's state. What only servers know (rows that are being
-//! consumed, rejected rows) is asked of all of them; replicas are counted once. Users read
+//! consumed, rejected rows, indexes) is asked of all of them; replicas are counted once. Users read
 //! `docs/reference/system-tables.md`, which a test holds to the schemas here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::ipc::decode_batches;
 
 pub const REJECTED_ROWS: &str = "rejected_rows";
 pub const CONSUMING: &str = "consuming";
+pub const INDEXES: &str = "indexes";
 
 fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8View, false)
@@ -69,6 +70,17 @@ pub static CONSUMING_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(fields))
 });
 
+/// Indexes of sealed segments that a server uses, a row for each.
+pub static INDEXES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        text("table_id"),
+        Field::new("partition", DataType::Int32, false),
+        Field::new("sequence", DataType::Int32, false),
+        text("server"),
+        text("index"),
+    ]))
+});
+
 /// Answers from the newest state that the broker has: what a server commits while it is asked must
 /// not be lost between its answer and an older state.
 #[derive(Debug)]
@@ -76,8 +88,12 @@ pub(crate) struct SystemTables {
     cluster: watch::Receiver<Arc<ClusterState>>,
 }
 
+/// Table, partition, sequence.
+type Key = (String, i32, i32);
 /// Live numbers of a segment that is not committed: end, rows, rejected, filtered, absent.
-type Live = BTreeMap<(String, i32, i32), [i64; 5]>;
+type Live = BTreeMap<Key, [i64; 5]>;
+/// Index → the servers that have it.
+type Indexes = BTreeMap<Key, BTreeMap<String, BTreeSet<String>>>;
 
 /// How long the broker's state may be behind that of a server.
 const STATE_WAIT: Duration = Duration::from_millis(500);
@@ -105,7 +121,11 @@ impl SystemTables {
     }
 
     async fn segments(&self, context: &QueryContext) -> Result<RecordBatch> {
-        let live = live_numbers(&from_servers(context, CONSUMING, &CONSUMING_SCHEMA).await);
+        let (live, indexes) = tokio::join!(
+            from_servers(context, CONSUMING, &CONSUMING_SCHEMA),
+            from_servers(context, INDEXES, &INDEXES_SCHEMA),
+        );
+        let (live, indexes) = (live_numbers(&live), indexes_of(&indexes));
         let cluster = self.state_that_knows(&live).await;
         let mut rows: Vec<SegmentRow<'_>> = Vec::new();
         let mut tables: Vec<_> = cluster.tables.values().collect();
@@ -121,11 +141,16 @@ impl SystemTables {
                 );
                 let live = live.get(&key).filter(|_| !record.is_done()).copied();
                 let servers: Vec<&str> = segment.online.iter().map(|s| s.0.as_str()).collect();
+                let everywhere = |has: &BTreeSet<String>| servers.iter().all(|s| has.contains(*s));
+                let indexes = indexes.get(&key).into_iter().flatten();
+                let indexes = indexes.filter(|(_, has)| everywhere(has));
+                let indexes: Vec<&str> = indexes.map(|(index, _)| index.as_str()).collect();
                 rows.push(SegmentRow {
                     table: table.spec.name.as_str(),
                     record,
                     live,
                     servers: servers.join(","),
+                    indexes: indexes.join(", "),
                 });
             }
         }
@@ -211,7 +236,10 @@ async fn from_servers(context: &QueryContext, table: &str, schema: &SchemaRef) -
             Ok(answer) => batches.extend(answer),
             Err((server, fault)) => {
                 let warning = format!("rows of `{server}` are not included: {fault}");
-                context.stats.lock().warnings.push(warning);
+                let mut stats = context.stats.lock();
+                if !stats.warnings.contains(&warning) {
+                    stats.warnings.push(warning);
+                }
             }
         }
     }
@@ -259,14 +287,8 @@ fn live_numbers(batches: &[RecordBatch]) -> Live {
     for batch in batches {
         let number =
             |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-        let small =
-            |column: usize, row: usize| batch.column(column).as_primitive::<Int32Type>().value(row);
         for row in 0..batch.num_rows() {
-            let key = (
-                batch.column(0).as_string_view().value(row).to_owned(),
-                small(1, row),
-                small(2, row),
-            );
+            let key = key_at(batch, row);
             let numbers = [3, 4, 5, 6, 7].map(|column| number(column, row));
             let known = live.entry(key).or_insert(numbers);
             if known[0] < numbers[0] {
@@ -277,12 +299,31 @@ fn live_numbers(batches: &[RecordBatch]) -> Live {
     live
 }
 
+fn key_at(batch: &RecordBatch, row: usize) -> Key {
+    let small = |column: usize| batch.column(column).as_primitive::<Int32Type>().value(row);
+    let table = batch.column(0).as_string_view().value(row).to_owned();
+    (table, small(1), small(2))
+}
+
+fn indexes_of(batches: &[RecordBatch]) -> Indexes {
+    let mut indexes = Indexes::new();
+    for batch in batches {
+        let text = |column: usize, row| batch.column(column).as_string_view().value(row).to_owned();
+        for row in 0..batch.num_rows() {
+            let own = indexes.entry(key_at(batch, row)).or_default();
+            own.entry(text(4, row)).or_default().insert(text(3, row));
+        }
+    }
+    indexes
+}
+
 /// One row of `sys.segments`.
 struct SegmentRow<'a> {
     table: &'a str,
     record: &'a SegmentRecord,
     live: Option<[i64; 5]>,
     servers: String,
+    indexes: String,
 }
 
 /// A number of a segment: from its record, or as servers count now.
@@ -307,6 +348,7 @@ fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
         time("created"),
         time("sealed"),
         text("servers"),
+        text("indexes"),
     ]);
     let texts = |of: &dyn Fn(&SegmentRecord) -> &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(
@@ -331,6 +373,7 @@ fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
     };
     let tables = rows.iter().map(|row| row.table);
     let servers = rows.iter().map(|row| row.servers.as_str());
+    let indexes = rows.iter().map(|row| row.indexes.as_str());
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringViewArray::from_iter_values(tables)),
         texts(&|record| &record.name),
@@ -354,6 +397,7 @@ fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
         times(&|record| Some(record.created_ms)),
         times(&|record| record.sealed_ms),
         Arc::new(StringViewArray::from_iter_values(servers)),
+        Arc::new(StringViewArray::from_iter_values(indexes)),
     ];
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }

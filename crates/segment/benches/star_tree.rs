@@ -20,7 +20,7 @@ use schemas::table::{
 };
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::view::{IndexKind, StarTree};
-use segment::{SealExtra, SealedSegment, SegmentBuilder};
+use segment::{Extent, SealExtra, SealedSegment, SegmentBuilder};
 
 const ROWS: usize = 5_000_000;
 const BATCH: usize = 100_000;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         wanted.star_trees = vec![tree];
         let path = folder.path().join("tree.idx");
         let began = Instant::now();
-        segment.write_sidecar(&wanted, &OsFiles, &path)?;
+        segment.write_sidecar((&wanted, Extent::All), &OsFiles, &path)?;
         let built = began.elapsed().as_secs_f64();
         let with = segment.with_sidecar(&path, &wanted)?;
         let view = with.view();

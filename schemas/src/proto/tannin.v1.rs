@@ -237,7 +237,7 @@ pub struct PredicateStep {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SystemRowsRequest {
-    /// "rejected_rows" or "consuming"
+    /// "rejected_rows", "consuming" or "indexes"
     #[prost(string, tag = "1")]
     pub table: ::prost::alloc::string::String,
     #[prost(int64, tag = "2")]

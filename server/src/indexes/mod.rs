@@ -1,5 +1,9 @@
 //! Builds the indexes that a table wants and its sealed segments lack, beside queries.
 //!
+//! What is missing is built when a reload asks for it and for segments that are loaded: after a
+//! restart, from another server or from the deep store. A changed config alone only makes the
+//! indexes go that it does not name any more.
+//!
 //! Invariants: one segment at a time, on a thread that gives way to everything else; a finished
 //! sidecar is shown in one step, and queries that are under way keep the segment that they have; a
 //! segment is looked at again when its table's config changed meanwhile. What waits is in memory
@@ -8,7 +12,7 @@
 mod jobs;
 mod list;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +21,7 @@ use runtime::TaskGroup;
 use schemas::cluster::ClusterState;
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, SegmentId, TableSpec};
-use segment::SealedSegment;
+use segment::{Extent, SealedSegment};
 use tokio::sync::Notify;
 
 use crate::Core;
@@ -41,30 +45,33 @@ pub(crate) struct Indexer {
 #[derive(Debug, Default)]
 struct Waiting {
     queue: VecDeque<Content>,
-    /// The same, to find them.
-    known: HashSet<Content>,
+    /// What is to be done with each of them.
+    known: HashMap<Content, Extent>,
 }
 
 impl Indexer {
-    pub(crate) fn want(&self, content: Content) {
+    pub(crate) fn want(&self, content: Content, extent: Extent) {
         let mut waiting = self.waiting.lock();
-        if waiting.known.insert(content) {
-            waiting.queue.push_back(content);
-            self.wake.notify_one();
+        if let Some(known) = waiting.known.get_mut(&content) {
+            *known = extent.max(*known);
+            return;
         }
+        waiting.known.insert(content, extent);
+        waiting.queue.push_back(content);
+        self.wake.notify_one();
     }
 
-    fn next(&self) -> Option<Content> {
+    fn next(&self) -> Option<(Content, Extent)> {
         let mut waiting = self.waiting.lock();
         let next = waiting.queue.pop_front()?;
-        waiting.known.remove(&next);
-        Some(next)
+        let extent = waiting.known.remove(&next)?;
+        Some((next, extent))
     }
 
     /// Takes up the jobs that the state names.
     pub(crate) fn follow(&self, core: &Core, state: &ClusterState) {
         for content in self.jobs.follow(&core.config.instance, state) {
-            self.want(content);
+            self.want(content, Extent::All);
         }
     }
 }
@@ -74,15 +81,17 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
     tasks.spawn("build indexes", |stop| async move {
         let again_and_again = async {
             loop {
-                let Some(content) = core.indexer.next() else {
+                let Some((content, extent)) = core.indexer.next() else {
                     core.indexer.wake.notified().await;
                     continue;
                 };
-                let outcome = bring_up_to_date(&core, content).await;
+                let outcome = bring_up_to_date(&core, content, extent).await;
                 if let Err(fault) = &outcome {
                     tracing::warn!(segment = %content.0, cause = %fault, "indexes were not built");
                 }
-                core.indexer.jobs.settled(content, outcome.err());
+                if extent == Extent::All {
+                    core.indexer.jobs.settled(content, outcome.err());
+                }
                 core.heart.hurry();
             }
         };
@@ -92,12 +101,12 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
 
 /// Gives the segment the indexes that its table wants now. One that is not here is done: it is
 /// looked at when it comes.
-async fn bring_up_to_date(core: &Arc<Core>, content: Content) -> Result<(), Fault> {
+async fn bring_up_to_date(core: &Arc<Core>, content: Content, extent: Extent) -> Result<(), Fault> {
     let (id, crc) = content;
     let Some(table) = core.tables.get(id.table) else {
         return Ok(());
     };
-    if core.indexer.jobs.wants_download(content) {
+    if extent == Extent::All && core.indexer.jobs.wants_download(content) {
         load_again(core, &table, content).await?;
     }
     loop {
@@ -107,10 +116,10 @@ async fn bring_up_to_date(core: &Arc<Core>, content: Content) -> Result<(), Faul
             return Ok(());
         };
         let spec = Arc::clone(&view.spec);
-        if !held.is_sidecar_outdated(&spec) {
+        if !held.is_sidecar_outdated(&spec, extent) {
             return Ok(());
         }
-        let built = build(core, Arc::clone(&held), Arc::clone(&spec)).await?;
+        let built = build(core, &held, &spec, extent).await?;
         let fresh = match &built {
             Some(path) => held.with_sidecar(path, &spec),
             None => Ok(held.without_sidecar(&spec)),
@@ -151,13 +160,14 @@ fn show(table: &Table, held: &Arc<SealedSegment>, fresh: &Arc<SealedSegment>) ->
 /// Where the new sidecar is; `None`: none is wanted.
 async fn build(
     core: &Arc<Core>,
-    held: Arc<SealedSegment>,
-    spec: Arc<TableSpec>,
+    held: &Arc<SealedSegment>,
+    spec: &Arc<TableSpec>,
+    extent: Extent,
 ) -> Result<Option<PathBuf>, Fault> {
-    let path = core.store.next_sidecar(&held);
-    let files = Arc::clone(&core.files);
+    let path = core.store.next_sidecar(held);
+    let (held, spec, files) = (Arc::clone(held), Arc::clone(spec), Arc::clone(&core.files));
     let job = move || {
-        let written = held.write_sidecar(&spec, &*files, &path);
+        let written = held.write_sidecar((&spec, extent), &*files, &path);
         written.map(|written| written.then_some(path))
     };
     let built = runtime::aside::run("build indexes", job).await;

@@ -15,7 +15,7 @@ use runtime::{Backoff, TaskGroup};
 use schemas::cluster::{ClusterState, SegmentState, TableState};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, Partition, SegmentId, Sequence, TableId, TableSpec};
-use segment::SealedSegment;
+use segment::{Extent, SealedSegment};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::Core;
@@ -127,8 +127,9 @@ impl Reconciler {
         let table = self.core.tables.open(spec);
         if before.is_some_and(|before| *before.spec != *spec) {
             for segment in table.view().sealed().values() {
-                if segment.has_idle_indexes(spec) {
-                    self.core.indexer.want((segment.id(), segment.crc()));
+                if segment.is_sidecar_outdated(spec, Extent::Kept) {
+                    let content = (segment.id(), segment.crc());
+                    self.core.indexer.want(content, Extent::Kept);
                 }
             }
         }
@@ -323,8 +324,9 @@ impl Reconciler {
             for segment in &segments {
                 self.core.ready.segment_settled(segment.id());
                 let spec = &table.view().spec;
-                if segment.is_sidecar_outdated(spec) {
-                    self.core.indexer.want((segment.id(), segment.crc()));
+                if segment.is_sidecar_outdated(spec, Extent::All) {
+                    let content = (segment.id(), segment.crc());
+                    self.core.indexer.want(content, Extent::All);
                 }
             }
             table.publish(|view| {

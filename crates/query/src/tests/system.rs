@@ -7,7 +7,9 @@ use schemas::Fault;
 
 use super::double::Cluster;
 use super::*;
-use crate::system::{CONSUMING, CONSUMING_SCHEMA, REJECTED_ROWS, REJECTED_SCHEMA};
+use crate::system::{
+    CONSUMING, CONSUMING_SCHEMA, INDEXES, INDEXES_SCHEMA, REJECTED_ROWS, REJECTED_SCHEMA,
+};
 
 fn consuming(table: TableId, partition: i32, end: i64, rows: i64) -> RecordBatch {
     let long = |value: i64| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
@@ -24,6 +26,21 @@ fn consuming(table: TableId, partition: i32, end: i64, rows: i64) -> RecordBatch
         long(0),
     ];
     RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).unwrap()
+}
+
+/// Of the first segment of a partition.
+fn indexes(table: TableId, partition: i32, of: &[(&str, &str)]) -> RecordBatch {
+    let text = |texts: Vec<&str>| Arc::new(StringViewArray::from_iter_values(texts)) as ArrayRef;
+    let int = |value: i32| Arc::new(Int32Array::from(vec![value; of.len()])) as ArrayRef;
+    let table = table.to_string();
+    let columns = vec![
+        text(vec![&table; of.len()]),
+        int(partition),
+        int(0),
+        text(of.iter().map(|(server, _)| *server).collect()),
+        text(of.iter().map(|(_, index)| *index).collect()),
+    ];
+    RecordBatch::try_new(Arc::clone(&INDEXES_SCHEMA), columns).unwrap()
 }
 
 fn rejected(offsets: &[i64]) -> RecordBatch {
@@ -51,15 +68,33 @@ fn rejected(offsets: &[i64]) -> RecordBatch {
 fn with_rows() -> Cluster {
     let flights = laid_flights();
     let table = flights.state.spec.id;
-    let of_server = |live: RecordBatch, offsets: &[i64]| {
+    let of_server = |live: RecordBatch, offsets: &[i64], indexes: RecordBatch| {
         HashMap::from([
             (CONSUMING.to_owned(), live),
+            (INDEXES.to_owned(), indexes),
             (REJECTED_ROWS.to_owned(), rejected(offsets)),
         ])
     };
+    let of_s1 = [("s1", "star_tree(a,b)"), ("s1", "inverted(a)")];
+    // Another server still has the segment, and does not answer for it.
+    let of_s2 = [("s2", "bloom(a)"), ("s1", "inverted(a)")];
     let rows = HashMap::from([
-        ("s1", of_server(consuming(table, 0, 211, 10), &[3, 4])),
-        ("s2", of_server(consuming(table, 1, 225, 24), &[4, 5])),
+        (
+            "s1",
+            of_server(
+                consuming(table, 0, 211, 10),
+                &[3, 4],
+                indexes(table, 0, &of_s1),
+            ),
+        ),
+        (
+            "s2",
+            of_server(
+                consuming(table, 1, 225, 24),
+                &[4, 5],
+                indexes(table, 1, &of_s2),
+            ),
+        ),
     ]);
     Cluster::with_system(&["s1", "s2"], vec![flights, laid_airlines()], rows, 1 << 20)
 }
@@ -79,6 +114,12 @@ async fn the_ledger_joins_state_and_servers() {
             "1|1|DONE|100|200|40|0|s2",
             "1|2|IN_PROGRESS|200|225|24|1|s2",
         ]
+    );
+    let indexes = "SELECT \"partition\", indexes FROM sys.segments WHERE \"table\" = 'flights' \
+                   AND sequence = 0 ORDER BY 1";
+    assert_eq!(
+        cluster.standard(indexes).await.unwrap().rows(),
+        ["0|inverted(a), star_tree(a,b)", "1|bloom(a)"]
     );
     let tables = "SELECT \"table\", type, segments FROM sys.tables ORDER BY 1";
     let tables = cluster.standard(tables).await.unwrap();

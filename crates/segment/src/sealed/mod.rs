@@ -28,6 +28,8 @@ use column::Column;
 use index::Index;
 use sidecar::Sidecar;
 
+pub use sidecar::Extent;
+
 /// `$docId` is an INT.
 pub(crate) const ROWS_MAX: u32 = i32::MAX as u32;
 

@@ -61,6 +61,14 @@ pub(super) struct Sidecar {
     looked_at_ms: AtomicI64,
 }
 
+/// Which of the indexes that a table wants a sidecar shall have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// Those that it has: nothing is built.
+    Kept,
+    All,
+}
+
 impl Sidecar {
     fn has(&self, key: &IndexKey) -> bool {
         let mut indexes = self.indexes.iter();
@@ -138,12 +146,12 @@ impl SealedSegment {
     }
 
     /// Whether another sidecar, or none, would be right.
-    pub fn is_sidecar_outdated(&self, spec: &TableSpec) -> bool {
-        self.has_idle_indexes(spec) || !self.missing(spec).is_empty()
+    pub fn is_sidecar_outdated(&self, spec: &TableSpec, extent: Extent) -> bool {
+        self.has_idle_indexes(spec) || (extent == Extent::All && !self.missing(spec).is_empty())
     }
 
     /// Whether the sidecar has indexes that the table does not want.
-    pub fn has_idle_indexes(&self, spec: &TableSpec) -> bool {
+    fn has_idle_indexes(&self, spec: &TableSpec) -> bool {
         let wanted = indexes::wanted(spec);
         let is_idle = |key: &IndexKey| !wanted.contains(key) || self.base_has(key);
         self.sidecar.as_ref().is_some_and(|sidecar| {
@@ -165,15 +173,16 @@ impl SealedSegment {
     }
 
     /// Writes the sidecar that the table wants to `path`; `false`: it wants none. Indexes of the
-    /// present sidecar are taken over. Runs on a compute thread, as long as building takes.
+    /// present sidecar are taken over. Takes as long as building does.
     pub fn write_sidecar(
         self: &Arc<Self>,
-        spec: &TableSpec,
+        (spec, extent): (&TableSpec, Extent),
         files: &dyn Files,
         path: &Path,
     ) -> Result<bool, SegmentError> {
         let mut keys = indexes::wanted(spec);
-        keys.retain(|key| !self.base_has(key));
+        let is_meant = |key: &IndexKey| extent == Extent::All || self.sidecar_has(key);
+        keys.retain(|key| !self.base_has(key) && is_meant(key));
         if keys.is_empty() {
             return Ok(false);
         }

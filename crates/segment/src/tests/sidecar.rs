@@ -10,8 +10,8 @@ use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use super::sealed::{batches, build};
 use super::{Draw, spec_of};
-use crate::SealedSegment;
 use crate::view::{IndexKey, IndexKind, StarTree};
+use crate::{Extent, SealedSegment};
 
 const DRAW: Draw = Draw {
     values: 12,
@@ -82,16 +82,20 @@ fn later_indexes_are_those_of_the_seal() {
     let rows = batches(&bare, &[9000, 500], DRAW, 3);
     let (record, plain) = build(&bare, &rows, folder.path());
     let (_, at_seal) = build(&indexed, &rows, &folder.path().join("."));
-    assert!(plain.missing(&bare).is_empty() && !plain.is_sidecar_outdated(&bare));
+    assert!(plain.missing(&bare).is_empty() && !plain.is_sidecar_outdated(&bare, Extent::All));
     assert_eq!(plain.missing(&indexed).len(), 3);
     // What was declined at the seal is not missing.
     assert!(at_seal.missing(&indexed).is_empty());
     let path = folder.path().join("1.a.idx");
-    assert!(plain.write_sidecar(&indexed, &OsFiles, &path).unwrap());
+    assert!(
+        plain
+            .write_sidecar((&indexed, Extent::All), &OsFiles, &path)
+            .unwrap()
+    );
     let with = plain.with_sidecar(&path, &indexed).unwrap();
     assert_eq!(names(&with), ["inverted(a)", "star_tree(a,b)"]);
     assert_eq!(names(&with), names(&at_seal));
-    assert!(with.missing(&indexed).is_empty() && !with.is_sidecar_outdated(&indexed));
+    assert!(with.missing(&indexed).is_empty() && !with.is_sidecar_outdated(&indexed, Extent::All));
     assert_eq!(sums(&with), sums(&at_seal));
     with.verify_sidecar().unwrap();
     with.verify_all().unwrap();
@@ -104,9 +108,13 @@ fn later_indexes_are_those_of_the_seal() {
 
     // Without them in the config they are not shown, and without the sidecar they are gone.
     let hidden = with.with_spec(&bare);
-    assert!(names(&hidden).is_empty() && hidden.has_idle_indexes(&bare));
+    assert!(names(&hidden).is_empty() && hidden.is_sidecar_outdated(&bare, Extent::Kept));
     assert_eq!(names(&hidden.with_spec(&indexed)).len(), 2);
-    assert!(!hidden.write_sidecar(&bare, &OsFiles, &path).unwrap());
+    assert!(
+        !hidden
+            .write_sidecar((&bare, Extent::All), &OsFiles, &path)
+            .unwrap()
+    );
     assert!(names(&with.without_sidecar(&indexed)).is_empty());
 
     // A new sidecar takes over what is there and has what is new.
@@ -118,12 +126,25 @@ fn later_indexes_are_those_of_the_seal() {
         [IndexKey::of_column(IndexKind::Inverted, "b")]
     );
     let next = folder.path().join("1.b.idx");
-    assert!(with.write_sidecar(&more, &OsFiles, &next).unwrap());
+    assert!(
+        with.write_sidecar((&more, Extent::All), &OsFiles, &next)
+            .unwrap()
+    );
     let fresh = with.with_sidecar(&next, &more).unwrap();
     assert_eq!(names(&fresh), ["inverted(b)", "star_tree(a,b)"]);
     assert!(fresh.sidecar().unwrap().1 > with.sidecar().unwrap().1);
     assert_eq!(sums(&fresh), sums(&at_seal));
     assert_eq!(record.crc, fresh.crc());
+
+    // Or only gives up what is not wanted.
+    let kept = folder.path().join("1.c.idx");
+    let extent = (&more, Extent::Kept);
+    assert!(with.is_sidecar_outdated(&more, Extent::Kept));
+    assert!(with.write_sidecar(extent, &OsFiles, &kept).unwrap());
+    let fewer = with.with_sidecar(&kept, &more).unwrap();
+    assert_eq!(names(&fewer), ["star_tree(a,b)"]);
+    assert!(!fewer.is_sidecar_outdated(&more, Extent::Kept));
+    assert_eq!(fewer.missing(&more), with.missing(&more));
 }
 
 #[test]
@@ -135,7 +156,11 @@ fn damaged_and_foreign_sidecars_are_refused() {
     fs::create_dir(&other).unwrap();
     let (_, foreign) = build(&bare, &batches(&bare, &[3000], DRAW, 2), &other);
     let path = folder.path().join("1.a.idx");
-    assert!(segment.write_sidecar(&indexed, &OsFiles, &path).unwrap());
+    assert!(
+        segment
+            .write_sidecar((&indexed, Extent::All), &OsFiles, &path)
+            .unwrap()
+    );
     let error = foreign.with_sidecar(&path, &indexed).unwrap_err();
     assert!(
         error.is_corrupt() && error.to_string().contains("indexes of"),
