@@ -16,6 +16,7 @@ pub mod sketch;
 pub mod sorted;
 pub mod star_tree;
 pub mod text;
+pub mod timestamp;
 
 mod error;
 

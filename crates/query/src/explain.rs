@@ -179,6 +179,9 @@ impl Lines<'_> {
             let matched = grouped(stats.docs_scanned);
             line.push_str(&format!("; {matched} rows passed, {ms:.2} ms of CPU"));
         }
+        if !stats.indexes.is_empty() {
+            line.push_str(&format!("; indexes: {}", stats.indexes.join(", ")));
+        }
         self.add(depth, line);
     }
 

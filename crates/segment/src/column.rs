@@ -4,6 +4,8 @@
 //! dictionary has the cardinality that was published when the view of the column was made, and
 //! every code in its rows is below it.
 
+mod buckets;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, TimestampMillisecondArray};
 use arrow::util::display::array_value_to_string;
 use schemas::DataType;
+use schemas::table::star_tree;
 
 use crate::column::{ColumnView, Values};
-use crate::container::{BufferRef, ColumnFooter, Encoding, VERSION};
+use crate::container::{BufferRef, ColumnFooter, Encoding, IndexKey, IndexKind, VERSION};
 use crate::raw::Zone;
+use crate::sealed::buckets;
 use crate::{BLOCK_ROWS, SealedSegment, SegmentError};
 
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ pub fn inspect(segment: &SealedSegment) -> Result<Inspected, SegmentError> {
     });
     let indexes = segment.indexes().iter().map(|index| InspectedIndex {
         kind: index.key().kind.name(),
-        columns: index.key().columns.clone(),
+        columns: columns_of(index.key()),
         bytes: index.bytes(),
     });
     let rejected = segment.footer().rejected;
@@ -70,6 +72,21 @@ pub fn inspect(segment: &SealedSegment) -> Result<Inspected, SegmentError> {
         indexes: indexes.collect(),
         rejected_bytes: rejected.map_or(0, |buffer| buffer.bytes),
     })
+}
+
+/// Of times that were cut, `$ts$DAY`.
+fn columns_of(key: &IndexKey) -> Vec<String> {
+    let granularity = match key.kind {
+        IndexKind::Timestamp => buckets::granularity(&key.parameters),
+        _ => None,
+    };
+    let columns = key.columns.iter();
+    match granularity {
+        Some(granularity) => columns
+            .map(|column| star_tree::bucket_name(column, granularity))
+            .collect(),
+        None => columns.cloned().collect(),
+    }
 }
 
 fn of_column(footer: &ColumnFooter, view: &ColumnView<'_>) -> InspectedColumn {

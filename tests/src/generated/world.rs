@@ -28,7 +28,10 @@ const STAR_TREE: &str = "star_tree";
 /// Ways that are tried beside the usual one.
 const OPTIONS: &[&[(&str, &str)]] = &[
     &[("nativeOperators", "false")],
-    &[("skipIndexes", "*=inverted,sorted,range,bloom,dictionary")],
+    &[(
+        "skipIndexes",
+        "*=inverted,sorted,range,bloom,dictionary,timestamp",
+    )],
     WITHOUT_TREES,
     &[("planTemplates", "false")],
     &[("maxThreads", "1")],
@@ -159,6 +162,10 @@ impl World {
         }
         if form != "live" {
             config["tableIndexConfig"] = self.indexes(form);
+            config["fieldConfigList"] = json!([{
+                "name": "ts",
+                "timestampConfig": { "granularities": ["HOUR", "DAY", "WEEK"] },
+            }]);
         }
         if form == "many" || form == "both" {
             config["tableIndexConfig"]["segmentPartitionConfig"] = self.partitions();

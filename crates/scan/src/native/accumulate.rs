@@ -136,7 +136,7 @@ impl<'a> Accumulator<'a> {
             Some(argument) => {
                 let table = compiler.table_schema;
                 let mode = compiler.null_mode;
-                let key = || Key::new(argument, view, spec, table, mode);
+                let key = || Key::new(argument, compiler);
                 let input = || {
                     let inputs = Inputs::of(argument, table)?;
                     let sources = inputs.sources(view, spec, mode)?;

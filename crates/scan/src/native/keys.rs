@@ -4,28 +4,29 @@
 //! whole numbers are known beforehand; of time that is cut to hours or days, so is the bucket; all
 //! other values are numbered as they appear. An expression of one such column is evaluated at the
 //! end, once for each number that occurred: two numbers may then have the same value, which the
-//! merge of segments joins.
+//! merge of segments joins. Where a timestamp index has a bucket for each value, its codes are the
+//! numbers.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-use schemas::TableSpec;
-use schemas::proto::NullMode;
+use schemas::proto::IndexKind;
+use segment::BLOCK_ROWS;
 use segment::view::{
     Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone,
 };
-use segment::{BLOCK_ROWS, SegmentView};
 
 use super::number::{BlockRows, Number, bits_of, join, join_each, join_or_null, of_bits};
 use super::rows::RowNumbers;
+use super::star_tree::{is_begin_of, is_same_in};
 use super::table::Numbers;
-use crate::columns::{Source, Stored, batch, longs};
-use crate::predicate::{Inputs, constants};
+use crate::columns::{Source, Stored, batch, external, longs};
+use crate::predicate::{Compiler, Inputs, constants};
 
 /// Whole numbers closer together than this are their own numbers.
 const DIRECT_MAX: u64 = 1 << 20;
@@ -65,14 +66,15 @@ enum Kind<'a> {
 }
 
 impl<'a> Key<'a> {
-    pub(super) fn new(
-        expr: &Arc<dyn PhysicalExpr>,
-        view: &'a SegmentView,
-        spec: &TableSpec,
-        table: &Schema,
-        null_mode: NullMode,
-    ) -> Result<Self> {
-        let inputs = Inputs::of(expr, table)?;
+    pub(super) fn new(expr: &Arc<dyn PhysicalExpr>, compiler: &Compiler<'a, '_>) -> Result<Self> {
+        let Compiler {
+            view,
+            spec,
+            table_schema,
+            null_mode,
+            ..
+        } = *compiler;
+        let inputs = Inputs::of(expr, table_schema)?;
         let sources = inputs.sources(view, spec, null_mode)?;
         let rows = u64::from(view.row_count());
         if let Some(constants) = constants(&sources) {
@@ -86,6 +88,14 @@ impl<'a> Key<'a> {
         }
         if let [Source::Stored(stored)] = &sources[..] {
             let Stored { column, nulls } = *stored;
+            if let Some((inputs, buckets)) = in_buckets(&inputs, stored, compiler)? {
+                return Ok(Self {
+                    inputs,
+                    kind: Kind::Codes(buckets),
+                    domain: (u64::from(buckets.cardinality()) + u64::from(nulls.is_some())).max(1),
+                    nulls,
+                });
+            }
             let kind = match column.values() {
                 Values::Dictionary(dictionary) => {
                     let domain = u64::from(dictionary.cardinality());
@@ -446,6 +456,32 @@ fn bounds(column: &ColumnView<'_>, values: &RawColumn<'_>, rows: u32) -> Option<
         RawValues::U16 { base, .. } => Some((base, base.checked_add(i64::from(u16::MAX))?)),
         _ => None,
     })
+}
+
+/// The index whose buckets have one value of the expression each, and the expression over the times
+/// at which they begin.
+fn in_buckets<'a>(
+    inputs: &Inputs,
+    stored: &Stored<'a>,
+    compiler: &Compiler<'a, '_>,
+) -> Result<Option<(Inputs, DictionaryColumn<'a>)>> {
+    let name = inputs.schema.field(0).name();
+    if is_column(inputs) || !compiler.options.uses(name, IndexKind::Timestamp) {
+        return Ok(None);
+    }
+    let mut granularities = stored.column.granularities().into_iter();
+    let Some(granularity) = granularities.find(|one| is_same_in(&inputs.expr, *one)) else {
+        return Ok(None);
+    };
+    let Some(buckets) = stored.column.buckets(granularity).map_err(external)? else {
+        return Ok(None);
+    };
+    compiler.counters.index(format!("timestamp({name})"));
+    let mut inputs = inputs.clone();
+    if is_begin_of(&inputs.expr, granularity) {
+        inputs.expr = Arc::new(Column::new(name, 0));
+    }
+    Ok(Some((inputs, buckets)))
 }
 
 /// For functions that cut time to something that is whole in this many milliseconds: all times

@@ -150,12 +150,9 @@ impl<'a, 'f> Worker<'a, 'f> {
     fn start(&self, segment: usize, filter: &SegmentFilter<'_>) -> Result<Running<'a>> {
         let operator = self.operator;
         let view = &self.segments[segment];
-        let description = &operator.description;
         let compiler = operator.compiler(view);
-        let table = &description.table_schema;
-        let mode = description.null_mode;
         let keys = operator.keys.iter();
-        let keys = keys.map(|key| Key::new(key, view, &operator.spec, table, mode));
+        let keys = keys.map(|key| Key::new(key, &compiler));
         let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, filter.rows_at_most())?;
         let known = groups.known();
         let aggregates = operator.aggregates.iter();
@@ -179,9 +176,11 @@ impl<'a, 'f> Worker<'a, 'f> {
         match running.groups.keys() {
             [] => Some(RowCounts::Counted(vec![filter.exact_rows()?])),
             [key] if filter.is_unfiltered() => {
-                let column = self.operator.keys[0].downcast_ref::<Column>()?;
+                // Of other keys only those of a timestamp index are counted, which may be used.
                 let options = &self.operator.shared.options;
-                if !options.uses(column.name(), IndexKind::Dictionary) {
+                if let Some(column) = self.operator.keys[0].downcast_ref::<Column>()
+                    && !options.uses(column.name(), IndexKind::Dictionary)
+                {
                     return None;
                 }
                 let counts = key.plain_dictionary()?.doc_counts()?;

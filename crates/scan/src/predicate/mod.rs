@@ -6,6 +6,7 @@
 //! known of their numbers. A predicate over constants decides the segment. Everything else is
 //! evaluated on the decoded rows of a block that passed so far.
 
+mod buckets;
 mod candidate;
 mod codes;
 mod conjunct;
@@ -31,7 +32,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use index::range::RangeReader;
 use schemas::TableSpec;
 use schemas::proto::{Explain, IndexKind, NullMode, ScanOptions};
-use segment::view::{DictionaryColumn, RawColumn, Values};
+use segment::view::{ColumnView, DictionaryColumn, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
 pub(crate) use self::conjunct::{Conjunct, next_block};
@@ -278,18 +279,7 @@ impl<'a> Compiler<'a, '_> {
             return Ok(decided);
         }
         let zones = self.options.uses(name, IndexKind::Zone);
-        let (mut none, mut all, mut estimate) = (0, 0, 0.0);
-        for block in 0..blocks {
-            let zone = zones.then(|| column.zone(block)).flatten();
-            match judge(&set, zone) {
-                Verdict::None => none += 1,
-                Verdict::All => {
-                    all += 1;
-                    estimate += f64::from(BLOCK_ROWS);
-                }
-                Verdict::Look => estimate += raw::share(&set, zone) * f64::from(BLOCK_ROWS),
-            }
-        }
+        let (none, all, mut estimate) = judged(&set, &column, zones, blocks);
         let never = none == blocks && !null_matches;
         if never || (all == blocks && (nulls.is_none() || null_matches)) {
             self.counters.index(format!("zone({name})"));
@@ -307,13 +297,20 @@ impl<'a> Compiler<'a, '_> {
         if let Some(exact) = by_index.as_ref().map(ByIndex::documents_about) {
             estimate = exact;
         }
+        let row_ns = raw::cost(&set, sample) * looked_at;
+        if let Some(found) = self.by_bucket(tree, &set, null_matches, (stored, name))? {
+            estimate = found.estimate;
+            if by_index.is_none() && found.row_ns < row_ns {
+                return Ok(Decided::Rows(Box::new(found)));
+            }
+        }
         let index = if none + all > 0 { "zone" } else { "scan" };
         Ok(Decided::Rows(Box::new(Candidate {
             told: format!("{index}({name})"),
             text: self.text(tree),
             estimate,
             is_exact: false,
-            row_ns: raw::cost(&set, sample) * looked_at,
+            row_ns,
             scan: Access::Values {
                 set,
                 column,
@@ -485,6 +482,23 @@ impl<'a> Compiler<'a, '_> {
         let set = RangeSet::of_any(set.collect());
         self.range_index(&set, Probe::Codes(*dictionary), stored, name)
     }
+}
+
+/// Blocks of which no row and every row matches, and how many rows do in all, about.
+fn judged(set: &RangeSet, column: &ColumnView<'_>, zones: bool, blocks: u32) -> (u32, u32, f64) {
+    let (mut none, mut all, mut estimate) = (0, 0, 0.0);
+    for block in 0..blocks {
+        let zone = zones.then(|| column.zone(block)).flatten();
+        match judge(set, zone) {
+            Verdict::None => none += 1,
+            Verdict::All => {
+                all += 1;
+                estimate += f64::from(BLOCK_ROWS);
+            }
+            Verdict::Look => estimate += raw::share(set, zone) * f64::from(BLOCK_ROWS),
+        }
+    }
+    (none, all, estimate)
 }
 
 /// Codes whose documents are counted one by one; of more, the average is taken.

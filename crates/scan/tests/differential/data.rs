@@ -14,7 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use runtime::OsFiles;
 use schemas::arrow::{arrow_type, full_schema, ingest_schema};
 use schemas::proto::NullMode;
-use schemas::table::{FlushLimits, Retention};
+use schemas::table::{FlushLimits, Retention, TimeGranularity};
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::{MutableSegment, SealExtra, SealedSegment, SegmentView, seal};
 
@@ -78,6 +78,9 @@ pub(crate) fn spec() -> TableSpec {
         column.bloom_filter = ["city", "wide", "label"]
             .contains(&name)
             .then(Default::default);
+        if column.name == "at" {
+            column.timestamp_index = vec![TimeGranularity::Hour, TimeGranularity::Month];
+        }
         column.not_null = column.name == "distance";
     }
     TableSpec {

@@ -172,6 +172,7 @@ fn skipping(random: &mut Random) -> (ScanOptions, &'static str) {
         "bloom",
         "zone",
         "null",
+        "timestamp",
     ]);
     let mut options = ScanOptions::default();
     options.skip_indexes(&format!("*={index}")).unwrap();
@@ -190,7 +191,7 @@ async fn ask(context: &SessionContext, sql: &str) -> Vec<RecordBatch> {
 }
 
 /// Each is used by some question.
-const INDEXES: [&str; 7] = [
+const INDEXES: [&str; 8] = [
     "sorted",
     "inverted",
     "range",
@@ -198,6 +199,7 @@ const INDEXES: [&str; 7] = [
     "dictionary",
     "zone",
     "scan",
+    "timestamp",
 ];
 
 async fn compare(null_mode: NullMode, seed: u64, count: usize) {

@@ -12,12 +12,15 @@ use index::inverted::Postings;
 use index::json::{Flattening, JsonIndexWriter};
 use index::range::{RangeWriter, order_key};
 use index::text::{Analyzer, TextIndexWriter};
-use schemas::TableSpec;
+use index::timestamp::BucketWriter;
+use schemas::{DataType, TableSpec};
 
 use super::star_tree;
 use crate::SegmentError;
+use crate::calendar::Unit;
 use crate::column::{BytesColumn, Codes, DictionaryColumn, Values};
 use crate::raw::{RawColumn, RawValues};
+use crate::sealed::buckets;
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
 /// The indexes that the table asks for. Column by column, in the order of the schema.
@@ -48,6 +51,8 @@ pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
         if let Some(json) = &column.json_index {
             keys.push(with(IndexKind::Json, &column.name, json));
         }
+        let granularities = column.timestamp_index.iter();
+        keys.extend(granularities.map(|one| buckets::key(&column.name, *one)));
     }
     keys.extend(star_tree::wanted(spec));
     keys
@@ -62,6 +67,7 @@ pub fn build(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>,
         IndexKind::Bloom => bloom(view, key),
         IndexKind::Text => text(view, key),
         IndexKind::Json => json(view, key),
+        IndexKind::Timestamp => timestamp(view, key),
         IndexKind::StarTree => star_tree::build(view, key),
         _ => Ok(None),
     }
@@ -235,6 +241,33 @@ fn keys_of(raw: &RawColumn<'_>, row_count: u32) -> Option<Vec<i64>> {
         }
     }
     Some(keys)
+}
+
+fn timestamp(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {
+    let column = view.column(&key.columns[0])?;
+    let column = column.filter(|column| column.data_type() == DataType::Timestamp);
+    let (Some(column), Some(granularity)) = (column, buckets::granularity(&key.parameters)) else {
+        return Ok(None);
+    };
+    let times = match column.values() {
+        Values::Raw(raw) => keys_of(&raw, view.row_count()),
+        Values::Dictionary(dictionary) => {
+            let array = dictionary.array();
+            let values = array.as_primitive_opt::<TimestampMillisecondType>();
+            values.map(|values| {
+                let codes = codes_of(&dictionary, view.row_count()).into_iter();
+                codes.map(|code| values.value(code as usize)).collect()
+            })
+        }
+        Values::Multi(_) | Values::Bytes(_) => None,
+    };
+    let unit = Unit::from(granularity);
+    let bucket = |time: i64| {
+        let start = unit.start(time)?;
+        Some((start, unit.next_boundary(start.checked_add(1)?)?))
+    };
+    let writer = times.and_then(|times| BucketWriter::new(&times, bucket));
+    Ok(writer.map(|writer| index::timestamp::serialize(&writer)))
 }
 
 fn bloom(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, SegmentError> {

@@ -17,6 +17,7 @@ use index::text::{Analyzer, TextIndexReader};
 use serde_json::Value;
 
 use super::SealedSegment;
+use super::buckets::Buckets;
 use super::star_tree::StarTree;
 use crate::SegmentError;
 use crate::container::{Container, IndexFooter, IndexKey, IndexKind};
@@ -89,15 +90,28 @@ impl Index {
         &self,
         segment: &SealedSegment,
     ) -> Result<Arc<R>, SegmentError> {
-        let opened = match self.reader.get() {
-            Some(opened) => opened,
-            None => {
-                let reader: Arc<dyn Any + Send + Sync> = Arc::new(self.read::<R>(segment)?);
-                self.reader.get_or_init(|| reader)
-            }
-        };
-        let reader = Arc::clone(opened).downcast::<R>();
+        let reader = Arc::clone(self.opened::<R>(segment)?).downcast::<R>();
         Ok(reader.expect("a kind of index has one reader"))
+    }
+
+    /// As [`Self::open`], for as long as the segment lives.
+    pub(crate) fn open_here<R: IndexReader>(
+        &self,
+        segment: &SealedSegment,
+    ) -> Result<&R, SegmentError> {
+        let reader = self.opened::<R>(segment)?.downcast_ref::<R>();
+        Ok(reader.expect("a kind of index has one reader"))
+    }
+
+    fn opened<R: IndexReader>(
+        &self,
+        segment: &SealedSegment,
+    ) -> Result<&Arc<dyn Any + Send + Sync>, SegmentError> {
+        if let Some(opened) = self.reader.get() {
+            return Ok(opened);
+        }
+        let reader: Arc<dyn Any + Send + Sync> = Arc::new(self.read::<R>(segment)?);
+        Ok(self.reader.get_or_init(|| reader))
     }
 
     fn read<R: IndexReader>(&self, segment: &SealedSegment) -> Result<R, SegmentError> {
@@ -148,7 +162,8 @@ impl Index {
             IndexKind::Text => self.checked(self.open::<TextIndexReader>(segment)?.verify()),
             IndexKind::Json => self.checked(self.open::<JsonIndexReader>(segment)?.verify()),
             IndexKind::StarTree => self.open::<StarTree>(segment).map(drop),
-            _ => self.buffers().map(drop),
+            IndexKind::Timestamp => self.open::<Buckets>(segment).map(drop),
+            IndexKind::Unknown => self.buffers().map(drop),
         }
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use schemas::segment::Ledger;
 use schemas::{Offset, SegmentId, TableSpec};
 
+pub(crate) mod buckets;
 pub(crate) mod column;
 pub(crate) mod forward;
 pub(crate) mod index;

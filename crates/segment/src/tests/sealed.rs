@@ -15,7 +15,8 @@ use super::{
 use crate::column::{Codes, Values};
 use crate::raw::{RawValues, Zone};
 use crate::{RejectedRow, SealExtra, SealedSegment, SegmentBuilder, SegmentView, pack, unpack};
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMillisecondType;
 
 pub(super) fn build(
     spec: &TableSpec,
@@ -483,4 +484,62 @@ fn ranges_hold_every_float_and_decimal() {
         }
     }
     assert!(seen >= 3, "{seen}");
+}
+
+#[test]
+fn times_are_cut_to_the_buckets_that_the_table_asks_for() {
+    use schemas::table::TimeGranularity::{Day, Hour, Millisecond, Month};
+    let mut spec = every_column();
+    let times: Vec<usize> = (0..spec.columns.len())
+        .filter(|at| spec.columns[*at].data_type == DataType::Timestamp)
+        .filter(|at| !spec.columns[*at].multi_value)
+        .collect();
+    assert!(times.len() > 2);
+    for at in &times {
+        spec.columns[*at].timestamp_index = vec![Hour, Month, Day];
+    }
+    let draw = Draw {
+        values: 400,
+        null_in: 9,
+        wide: true,
+    };
+    let batches = batches(&spec, &[4_000, 1_000], draw, 14);
+    let folder = tempfile::tempdir().unwrap();
+    let (_, segment) = build(&spec, &batches, folder.path());
+    segment.verify_all().unwrap();
+    let view = segment.view();
+    for at in times {
+        let name = &spec.columns[at].name;
+        let (cells, _) = expected(&spec, &batches, name);
+        let column = view.column(name).unwrap().unwrap();
+        assert_eq!(column.granularities(), [Month, Day, Hour], "{name}");
+        assert!(column.buckets(Millisecond).unwrap().is_none());
+        for granularity in [Month, Day, Hour] {
+            let unit = crate::calendar::Unit::from(granularity);
+            let buckets = column.buckets(granularity).unwrap().unwrap();
+            let starts = buckets.array();
+            let starts = starts.as_primitive::<TimestampMillisecondType>();
+            let mut found = Vec::new();
+            for rows in blocks(view.row_count()) {
+                match buckets.codes(rows) {
+                    Codes::U8(codes) => found.extend(codes.iter().map(|code| u32::from(*code))),
+                    Codes::U16(codes) => found.extend(codes.iter().map(|code| u32::from(*code))),
+                    Codes::U32(codes) => found.extend_from_slice(codes),
+                }
+            }
+            let found = found.iter().map(|code| starts.value(*code as usize));
+            let wanted = cells.iter().map(|cell| match cell {
+                Cell::Long(time) => unit.start(*time).unwrap(),
+                other => panic!("{other:?}"),
+            });
+            assert!(found.eq(wanted), "{name} by {granularity:?}");
+        }
+    }
+    let inspected = crate::inspect::inspect(&segment).unwrap();
+    let names = inspected
+        .indexes
+        .iter()
+        .filter(|index| index.kind == "timestamp");
+    let names: Vec<&str> = names.map(|index| index.columns[0].as_str()).collect();
+    assert!(names.contains(&"$timestamp_dimension$MONTH"), "{names:?}");
 }

@@ -91,8 +91,6 @@ impl ColumnIndexes {
             .map(|config| granularities(config, report))
             .unwrap_or_default();
         if !listed.is_empty() {
-            // Nothing is built of them: `date_trunc` is answered by ranges and zones.
-            report.warn_without_effect(&field.path("timestampConfig"));
             self.timestamp.push((mark("timestampConfig"), listed));
         } else if names("timestamp") {
             let what = "an index TIMESTAMP needs timestampConfig.granularities";

@@ -261,8 +261,17 @@ fn codes_in(set: &RangeSet, tree: &StarTree, at: usize) -> Option<Vec<u32>> {
     Some(codes)
 }
 
+/// Whether the expression is the begin of the bucket that a time lies in.
+pub(in crate::native) fn is_begin_of(
+    expr: &Arc<dyn PhysicalExpr>,
+    bucket: TimeGranularity,
+) -> bool {
+    let call = expr.downcast_ref::<ScalarFunctionExpr>();
+    call.is_some_and(|call| call.name() == "date_trunc") && cut_of(expr) == Some(bucket)
+}
+
 /// Whether the expression has one value for all times of a bucket: it only cuts them further.
-fn is_same_in(expr: &Arc<dyn PhysicalExpr>, bucket: TimeGranularity) -> bool {
+pub(in crate::native) fn is_same_in(expr: &Arc<dyn PhysicalExpr>, bucket: TimeGranularity) -> bool {
     if expr.is::<Column>() {
         return false;
     }

@@ -14,6 +14,7 @@ use segment::SegmentView;
 use segment::view::{IndexKind, StarTree};
 
 use self::fit::Fit;
+pub(super) use self::fit::{is_begin_of, is_same_in};
 use super::exec::NativeAggregateExec;
 use super::worker::Part;
 use crate::columns::external;
