@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 use query::{
     Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
+    timed_out,
 };
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -68,6 +69,14 @@ pub(crate) struct Outcome {
 pub(crate) struct Rows {
     pub(crate) schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
+}
+
+/// When a query must have ended, and after how long that is.
+#[derive(Clone, Copy, Debug)]
+struct TimeLimit {
+    timeout_ms: u64,
+    /// Epoch milliseconds.
+    deadline_ms: i64,
 }
 
 /// A query in the list of those that run, until it is dropped: also when its client goes away.
@@ -227,19 +236,18 @@ impl Queries {
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let running = self.register(outcome.id, &statement, &request.sql);
         let timeout = Duration::from_millis(timeout_ms);
-        let deadline_ms = self.clock.now_ms() + timeout_ms as i64;
+        let limit = TimeLimit {
+            timeout_ms,
+            deadline_ms: self.clock.now_ms() + timeout_ms as i64,
+        };
         let work = async {
             let _place = self.admission.enter().await?;
-            self.with_fresh_state(&statement, deadline_ms, outcome)
-                .await
+            self.with_fresh_state(&statement, limit, outcome).await
         };
         tokio::select! {
-            result = tokio::time::timeout(timeout, work) => result.unwrap_or_else(|_| {
-                let message = format!(
-                    "the query took longer than {timeout_ms} ms; raise timeoutMs or ask for less"
-                );
-                Err(Fault::timeout(message))
-            }),
+            result = tokio::time::timeout(timeout, work) => {
+                result.unwrap_or_else(|_| Err(timed_out("the query did not end", timeout_ms)))
+            }
             () = running.stop.cancelled() => Err(Fault::cancelled("the query was cancelled")),
         }
     }
@@ -249,14 +257,14 @@ impl Queries {
     async fn with_fresh_state(
         &self,
         statement: &Statement,
-        deadline_ms: i64,
+        limit: TimeLimit,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
         let mut cluster = self.cluster.clone();
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
             let state = Arc::clone(&cluster.borrow_and_update());
-            let context = Arc::new(self.context(statement, state, deadline_ms)?);
+            let context = Arc::new(self.context(statement, state, limit)?);
             let result = self.execute(statement, &context).await;
             outcome.stats = context.stats.lock().clone();
             attempts_left -= 1;
@@ -279,14 +287,15 @@ impl Queries {
         &self,
         statement: &Statement,
         cluster: Arc<ClusterState>,
-        deadline_ms: i64,
+        limit: TimeLimit,
     ) -> Result<QueryContext, Fault> {
         Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
             cluster,
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
-            deadline_ms,
+            deadline_ms: limit.deadline_ms,
+            timeout_ms: limit.timeout_ms,
             null_mode: statement.null_mode,
             options: statement.scan_options()?,
             stats: Mutex::default(),

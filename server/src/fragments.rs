@@ -15,6 +15,7 @@ use futures::{StreamExt, stream};
 use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
 use query::system::{CONSUMING, INDEXES, REJECTED_ROWS};
+use query::timed_out;
 use rpc::{AnswerStream, FragmentApi};
 use runtime::CancellationToken;
 use scan::{Engine, Fragment, FragmentResult};
@@ -55,7 +56,7 @@ enum Damage {
 /// What a fragment reads.
 #[derive(Debug, Default)]
 struct Selection {
-    tables: HashMap<TableId, Vec<SegmentView>>,
+    tables: HashMap<TableId, Arc<Vec<SegmentView>>>,
     specs: HashMap<TableId, Arc<TableSpec>>,
     missing: Vec<MissingSegment>,
     progress: Vec<TableProgress>,
@@ -63,7 +64,7 @@ struct Selection {
 
 impl Selection {
     fn sealed(&self) -> impl Iterator<Item = &Arc<SealedSegment>> {
-        let views = self.tables.values().flatten();
+        let views = self.tables.values().flat_map(|views| views.iter());
         views.filter_map(|view| match &view.segment {
             Segment::Sealed(segment) => Some(segment),
             Segment::Consuming(_) => None,
@@ -93,9 +94,7 @@ impl Fragments {
             .observe(elapsed.as_secs_f64());
         answered.unwrap_or_else(|_| {
             cancel.cancel();
-            Err(Fault::timeout(
-                "the server did not finish before the query's deadline",
-            ))
+            Err(timed_out("the server did not finish", request.timeout_ms))
         })
     }
 
@@ -346,7 +345,11 @@ fn select_table(view: &TableView, id: TableId, scan: &TableScan, to: &mut Select
         newest_event_ms: newest.unwrap_or(0).max(0),
     });
     to.specs.insert(id, Arc::clone(&view.spec));
-    to.tables.entry(id).or_default().extend(views);
+    let known = to.tables.entry(id).or_default();
+    match known.is_empty() {
+        true => *known = Arc::new(views),
+        false => Arc::make_mut(known).extend(views),
+    }
 }
 
 /// One message at least; each is an IPC stream of its own.

@@ -28,6 +28,7 @@ use schemas::{Fault, FaultKind, InstanceId, TableId};
 use crate::codec::PLAN_FORMAT;
 use crate::context::QueryContext;
 use crate::explain::Explained;
+use crate::fault::timed_out;
 use crate::ipc::decode_batches;
 use crate::routing::{holder_of_all, reroute};
 use crate::table::unavailable;
@@ -191,10 +192,10 @@ impl QueryContext {
         let timeout = Duration::from_millis(left_ms.max(0) as u64);
         match tokio::time::timeout(timeout, self.exchange(plan, part, memory)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Fault::timeout(format!(
-                "server `{server}` did not answer in time; raise timeoutMs or ask for less"
-            ))
-            .with_code(pinot_code::BROKER_TIMEOUT)),
+            Err(_) => {
+                let what = format!("server `{server}` did not answer");
+                Err(timed_out(&what, self.timeout_ms).with_code(pinot_code::BROKER_TIMEOUT))
+            }
         }
     }
 
@@ -271,6 +272,7 @@ impl QueryContext {
             parameters: plan.parameters.clone(),
             tables: part.shared_out.iter().chain(&part.whole).cloned().collect(),
             deadline_ms: self.deadline_ms,
+            timeout_ms: self.timeout_ms,
             memory_bytes: 0,
             null_mode: self.null_mode.into(),
             options: Some(self.options.clone()),

@@ -21,6 +21,8 @@ pub struct QueryContext {
     pub turn: usize,
     /// Epoch milliseconds.
     pub deadline_ms: i64,
+    /// After so long it comes: for people.
+    pub timeout_ms: u64,
     pub null_mode: NullMode,
     pub options: ScanOptions,
     pub stats: Mutex<QueryStats>,

@@ -11,6 +11,14 @@ pub(crate) fn from_fault(fault: Fault) -> DataFusionError {
     DataFusionError::External(Box::new(fault))
 }
 
+/// `what` did not happen before the query's deadline.
+pub fn timed_out(what: &str, timeout_ms: u64) -> Fault {
+    Fault::timeout(format!(
+        "{what} within {timeout_ms} ms, the limit by `timeoutMs` or else by \
+         `broker.query_timeout_ms`; raise it or ask for less"
+    ))
+}
+
 /// `sql` is the statement as it was given to the parser.
 pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
     if let Some(message) = too_large_a_pattern(&error.to_string()) {

@@ -35,7 +35,7 @@ pub use context::{QueryContext, QueryStats};
 pub use dialect::{
     Aggregate, Dialect, Options, OutputColumn, Parsed, Semantics, Shape, Statement, parse,
 };
-pub use fault::to_fault;
+pub use fault::{timed_out, to_fault};
 pub use planner::{Answer, Planner, PlannerConfig};
 pub use routing::servers_of;
 pub use templates::can_be_reset;

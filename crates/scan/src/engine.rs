@@ -1,4 +1,4 @@
-//! Runs fragments: decode, put the scans in, replace aggregates, execute.
+//! Runs fragments: the plan, bound to the segments of this run, executed.
 //!
 //! Nothing of a fragment outlives it: its memory is a child of the engine's budget, its work runs
 //! on the compute pool and ends when its token is cancelled.
@@ -10,20 +10,17 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use datafusion::common::{Result as DfResult, internal_datafusion_err};
+use datafusion::common::Result as DfResult;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use query::AnyEntry;
-use query::codec::{ScanFactory, decode_plan};
 use query::parameters::Parameters;
-use query::scan_exec::ScanDescription;
 use query::to_fault;
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
 use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
@@ -31,11 +28,9 @@ use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
 use tokio::runtime::Handle;
 
-use crate::learned::hand_down;
 use crate::memory::{BudgetPool, bytes_of};
-use crate::native::NativeAggregates;
+use crate::prepared::{PreparedPlans, Run};
 use crate::scan_exec::ServerScanExec;
-use crate::selection::TopRows;
 use crate::shared::{ROWS_HERE_MAX, Shared};
 
 #[derive(Clone, Debug)]
@@ -53,7 +48,7 @@ pub struct Fragment {
     /// Values of the plan's parameters.
     pub parameters: Bytes,
     /// For each table what to read, all from one snapshot. A table may be empty, never absent.
-    pub tables: HashMap<TableId, Vec<SegmentView>>,
+    pub tables: HashMap<TableId, Arc<Vec<SegmentView>>>,
     pub specs: HashMap<TableId, Arc<TableSpec>>,
     pub null_mode: NullMode,
     pub options: ScanOptions,
@@ -110,6 +105,7 @@ pub struct Engine {
     /// turns in `pool` like all others.
     general: ComputePool,
     memory: MemoryBudget,
+    prepared: PreparedPlans,
 }
 
 impl Engine {
@@ -128,9 +124,15 @@ impl Engine {
             config,
             decoding: state.task_ctx(),
             general: ComputePool::new(pool.threads()),
+            prepared: PreparedPlans::new(&pool),
             pool,
             memory,
         }
+    }
+
+    /// Fragments that ran with the plan of another one.
+    pub fn plans_used_again(&self) -> u64 {
+        self.prepared.used_again()
     }
 
     /// Runs the fragment to its end. An answer that does not fit the budget is a fault with code
@@ -156,45 +158,33 @@ impl Engine {
         let bytes = self.config.fragment_memory_bytes;
         let pool = BudgetPool::new(self.memory.child("fragment", bytes)).map_err(fault)?;
         let pool = Arc::new(pool);
-        self.stream(fragment, Arc::clone(&pool) as _)
+        self.stream(&fragment, Arc::clone(&pool) as _)
             .map(|stream| (stream, pool))
             .map_err(fault)
     }
 
     fn stream(
         &self,
-        fragment: Fragment,
+        fragment: &Fragment,
         memory_pool: Arc<dyn MemoryPool>,
     ) -> DfResult<FragmentStream> {
-        let turns = self.pool.turns(fragment.cancel).map_err(|error| {
+        let turns = self.pool.turns(fragment.cancel.clone()).map_err(|error| {
             let code = schemas::fault::pinot_code::TOO_MANY_REQUESTS;
             crate::columns::external(Fault::new(FaultKind::Overloaded, code, error.to_string()))
         })?;
         let shared = Arc::new(Shared {
             turns,
             counters: Default::default(),
-            options: fragment.options,
+            options: fragment.options.clone(),
         });
-        let factory = Factory {
-            tables: fragment.tables,
-            specs: fragment.specs,
+        let run = Arc::new(Run {
+            tables: fragment.tables.clone(),
+            specs: fragment.specs.clone(),
             shared: Arc::clone(&shared),
-        };
-        let parameters = Parameters::from_bytes(&fragment.parameters)?;
-        let factory = Arc::new(factory);
-        let plan = decode_plan(&fragment.plan, &parameters, &self.decoding, factory)?.plan;
-        let rule = NativeAggregates {
-            shared: Arc::clone(&shared),
-        };
-        let options = self.decoding.session_config().options();
-        let mut plan = rule.optimize(plan, options)?;
-        if !shared.options.without_native_operators {
-            let rule = TopRows {
-                shared: Arc::clone(&shared),
-            };
-            plan = rule.optimize(plan, options)?;
-            plan = hand_down(plan, options)?;
-        }
+            parameters: Parameters::from_bytes(&fragment.parameters)?,
+            decoding: Arc::clone(&self.decoding),
+        });
+        let plan = self.prepared.plan(fragment, &run)?;
         if shared.options.explain() != Explain::None {
             let shown = displayable(plan.as_ref()).indent(false).to_string();
             shared.counters.update(|stats| stats.plan = shown);
@@ -257,41 +247,5 @@ fn reads_much(plan: &Arc<dyn ExecutionPlan>) -> bool {
     match plan.downcast_ref::<ServerScanExec>() {
         Some(scan) => scan.rows() > ROWS_HERE_MAX,
         None => plan.children().into_iter().any(reads_much),
-    }
-}
-
-/// Gives each scan of the plan its segments.
-#[derive(Debug)]
-struct Factory {
-    tables: HashMap<TableId, Vec<SegmentView>>,
-    specs: HashMap<TableId, Arc<TableSpec>>,
-    shared: Arc<Shared>,
-}
-
-impl ScanFactory for Factory {
-    fn scan(&self, description: ScanDescription) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let table = description.table;
-        let (Some(segments), Some(spec)) = (self.tables.get(&table), self.specs.get(&table)) else {
-            let name = &description.table_name;
-            return Err(internal_datafusion_err!(
-                "the fragment names no segments of table `{name}`"
-            ));
-        };
-        // A broker that knows a newer schema asks elsewhere until this server knows it too.
-        for at in description.projection.iter().copied() {
-            let name = description.table_schema.field(at).name();
-            if !name.starts_with('$') && spec.column(name).is_none() {
-                let message = format!("this server does not know column `{name}` yet");
-                let code = schemas::fault::pinot_code::QUERY_EXECUTION;
-                let fault = Fault::new(FaultKind::Unavailable, code, message);
-                return Err(crate::columns::external(fault));
-            }
-        }
-        Ok(Arc::new(ServerScanExec::new(
-            description,
-            Arc::clone(spec),
-            segments.clone(),
-            Arc::clone(&self.shared),
-        )?))
     }
 }

@@ -1,8 +1,9 @@
 //! The server's half of a query: predicates, native operators, optimizer rules over segments.
 //!
 //! A fragment is decoded, its scans become [`scan_exec::ServerScanExec`] over the segments at hand,
-//! partial aggregates that fit become native operators over dictionary codes, and DataFusion runs
-//! the rest. Sealed and consuming segments go through the same code.
+//! aggregates that fit become native operators over dictionary codes, and DataFusion runs the rest.
+//! What was made of a plan is kept for the next run of it ([`prepared`]). Sealed and consuming
+//! segments go through the same code.
 
 mod columns;
 mod engine;
@@ -13,6 +14,7 @@ mod memory;
 mod morsels;
 mod native;
 mod predicate;
+mod prepared;
 mod ranges;
 mod row_scan;
 mod rows;

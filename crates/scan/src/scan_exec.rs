@@ -1,6 +1,7 @@
 //! The scan of a table on a server: blocks of 4096 rows through the filter, then the output
 //! columns.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use schemas::TableSpec;
 use segment::SegmentView;
 
 use crate::learned;
+use crate::prepared::{Bound, Run, run_of};
 use crate::row_scan::rows;
 use crate::shared::Shared;
 
@@ -43,7 +45,7 @@ impl ServerScanExec {
     pub(crate) fn new(
         description: ScanDescription,
         spec: Arc<TableSpec>,
-        segments: Vec<SegmentView>,
+        segments: Arc<Vec<SegmentView>>,
         shared: Arc<Shared>,
     ) -> Result<Self> {
         let schema = description.output_schema()?;
@@ -53,7 +55,6 @@ impl ServerScanExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
-        let segments = Arc::new(segments);
         let description = Arc::new(description);
         Ok(Self {
             description,
@@ -62,6 +63,24 @@ impl ServerScanExec {
             shared,
             schema,
             properties: Arc::new(properties),
+        })
+    }
+
+    /// The same for another run.
+    pub(crate) fn bound(&self, run: &Run) -> Option<Self> {
+        let Bound {
+            description,
+            spec,
+            segments,
+            shared,
+        } = run.bind(&self.description)?;
+        Some(Self {
+            description,
+            spec,
+            segments,
+            shared,
+            schema: Arc::clone(&self.schema),
+            properties: Arc::clone(&self.properties),
         })
     }
 
@@ -169,6 +188,10 @@ impl ExecutionPlan for ServerScanExec {
                 ..self.clone()
             })),
         })
+    }
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(self.bound(run_of(&state)?)?))
     }
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

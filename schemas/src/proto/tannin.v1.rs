@@ -46,6 +46,9 @@ pub struct FragmentRequest {
     pub null_mode: i32,
     #[prost(message, optional, tag = "10")]
     pub options: ::core::option::Option<ScanOptions>,
+    /// of the whole query: `deadline_ms` is so long after its beginning
+    #[prost(uint64, tag = "11")]
+    pub timeout_ms: u64,
 }
 /// What a query forbids or limits; nothing set: the server does as it thinks best.
 #[derive(Clone, PartialEq, ::prost::Message)]

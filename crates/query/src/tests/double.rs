@@ -360,6 +360,7 @@ impl Cluster {
             cluster: Arc::clone(&self.state.borrow()),
             turn: self.turn.load(Ordering::Relaxed),
             deadline_ms: now_ms + 10_000,
+            timeout_ms: 10_000,
             null_mode: statement.null_mode,
             options: statement.scan_options()?,
             stats: Mutex::default(),

@@ -76,6 +76,15 @@ impl Account {
         }))
     }
 
+    /// Takes a place whether there is one or not.
+    pub(super) fn of_nobody(gate: Arc<Gate>) -> Arc<Self> {
+        gate.queries.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            gate,
+            used_ns: AtomicU64::new(0),
+        })
+    }
+
     pub(super) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }

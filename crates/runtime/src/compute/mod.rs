@@ -61,6 +61,11 @@ impl ComputePool {
         Turns::new(Arc::clone(&self.gate), self.threads, cancel)
     }
 
+    /// The turns of nobody, for what is kept between queries and runs nothing.
+    pub fn turns_of_nobody(&self) -> Turns {
+        Turns::of_nobody(Arc::clone(&self.gate), self.threads)
+    }
+
     /// A job that belongs to no query.
     #[expect(clippy::disallowed_methods, reason = "this is the pool")]
     pub async fn run<T, F>(&self, job: F) -> Result<T, JobPanicked>

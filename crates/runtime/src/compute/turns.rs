@@ -47,6 +47,14 @@ impl Turns {
         })
     }
 
+    pub(super) fn of_nobody(gate: Arc<Gate>, threads: usize) -> Self {
+        Self {
+            account: Account::of_nobody(gate),
+            cancel: CancellationToken::new(),
+            threads,
+        }
+    }
+
     pub fn threads(&self) -> usize {
         self.threads
     }

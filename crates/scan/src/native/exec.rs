@@ -1,5 +1,6 @@
 //! The operator: workers take blocks of the segments, then the groups of all segments are joined.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ use crate::filter::Filters;
 use crate::learned;
 use crate::morsels::Morsels;
 use crate::predicate::Compiler;
+use crate::prepared::{Bound, run_of};
 use crate::scan_exec::{ServerScanExec, leaf};
 use crate::shared::Shared;
 
@@ -282,6 +284,22 @@ impl ExecutionPlan for NativeAggregateExec {
                 ..self.clone()
             })),
         })
+    }
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        let Bound {
+            description,
+            spec,
+            segments,
+            shared,
+        } = run_of(&state)?.bind(&self.description)?;
+        Some(Arc::new(Self {
+            description,
+            spec,
+            segments,
+            shared,
+            ..self.clone()
+        }))
     }
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

@@ -1,5 +1,6 @@
 //! The operator: a search, and one batch with the rows that it found.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,9 +19,11 @@ use datafusion::physical_plan::{
 };
 use futures::stream;
 
+use super::has_keys;
 use super::keys::OrderColumn;
 use super::search::{End, Search};
 use crate::columns::external;
+use crate::prepared::run_of;
 use crate::scan_exec::{ServerScanExec, leaf};
 use crate::stats::Counters;
 
@@ -116,6 +119,19 @@ impl ExecutionPlan for TopRowsExec {
     }
 
     leaf!(scan.description);
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        let scan = self.scan.bound(run_of(&state)?)?;
+        let mut order = self.order.iter();
+        // The segments may be others than those that the rule saw.
+        let fits = order.all(|by| has_keys(&scan, by.column).unwrap_or(false));
+        fits.then(|| {
+            Arc::new(Self {
+                scan: Arc::new(scan),
+                ..self.clone()
+            }) as _
+        })
+    }
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.clone().run();

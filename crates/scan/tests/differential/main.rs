@@ -254,6 +254,9 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
         answered += u64::from(!expected.is_empty());
     }
     let count = count as u64;
+    // Five runs a question, each again.
+    let again = server.plans_used_again();
+    assert!(again > count * 4, "{again} of {}", count * 5);
     assert!(answered * 2 > count, "{answered} of {count} have rows");
     // Both ways were taken often enough to be compared.
     assert!(known * 10 > aggregates * 7, "{known} of {aggregates}");

@@ -2,6 +2,7 @@
 //! bytes, and finishes the rest.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -26,7 +27,7 @@ use futures::future::BoxFuture;
 use query::codec::encode_plan;
 use query::scan_exec::{ScanDescription, SegmentScanExec};
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
-use scan::{Engine, EngineConfig, Fragment};
+use scan::{Engine, EngineConfig, Fragment, FragmentResult};
 use schemas::arrow::full_schema;
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, TableSpec};
@@ -93,7 +94,7 @@ pub(crate) struct Server {
     context: SessionContext,
     engine: Engine,
     spec: Arc<TableSpec>,
-    segments: Vec<SegmentView>,
+    segments: Arc<Vec<SegmentView>>,
     null_mode: NullMode,
 }
 
@@ -125,17 +126,18 @@ impl Server {
             context,
             engine: Engine::new(config, ComputePool::new(threads), memory),
             spec: Arc::clone(&table.spec),
-            segments: table.segments.clone(),
+            segments: Arc::new(table.segments.clone()),
             null_mode,
         }
     }
 
     fn fragment(&self, plan: Plan, options: &ScanOptions) -> Fragment {
+        let plan = encode_plan(plan).unwrap();
         Fragment {
-            plan: encode_plan(plan).unwrap(),
-            template_hash: 0,
+            template_hash: BuildHasherDefault::<DefaultHasher>::default().hash_one(&plan),
+            plan,
             parameters: Default::default(),
-            tables: HashMap::from([(self.spec.id, self.segments.clone())]),
+            tables: HashMap::from([(self.spec.id, Arc::clone(&self.segments))]),
             specs: HashMap::from([(self.spec.id, Arc::clone(&self.spec))]),
             null_mode: self.null_mode,
             options: options.clone(),
@@ -163,9 +165,27 @@ impl Server {
         options: &ScanOptions,
     ) -> (Vec<RecordBatch>, ScanStats) {
         let shown = displayable(plan.as_ref()).one_line().to_string();
-        let answer = self.engine.run(self.fragment(plan, options)).await;
+        let answer = self.run_twice(&self.fragment(plan, options)).await;
         let answer = answer.unwrap_or_else(|fault| panic!("{shown}: {fault}"));
         (answer.batches, answer.stats)
+    }
+
+    /// The second answer, for which there may be a plan.
+    async fn run_twice(&self, fragment: &Fragment) -> Result<FragmentResult, Fault> {
+        let rows = |answer: &FragmentResult| -> usize {
+            answer.batches.iter().map(RecordBatch::num_rows).sum()
+        };
+        let first = self.engine.run(fragment.clone()).await?;
+        let second = self.engine.run(fragment.clone()).await?;
+        assert_eq!(rows(&second), rows(&first));
+        let operators = |stats: &ScanStats| (stats.native_operators, stats.fallback_operators);
+        assert_eq!(operators(&second.stats), operators(&first.stats));
+        Ok(second)
+    }
+
+    /// Runs that had the plan of another one.
+    pub(crate) fn plans_used_again(&self) -> u64 {
+        self.engine.plans_used_again()
     }
 
     pub(crate) async fn ask(
@@ -207,7 +227,7 @@ impl Server {
             if is_for_servers(&plan) {
                 let schema = plan.schema();
                 let partitions = plan.properties().partitioning.partition_count();
-                let answer = self.engine.run(self.fragment(plan, options)).await;
+                let answer = self.run_twice(&self.fragment(plan, options)).await;
                 let answer = answer.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
                 *stats = answer.stats;
                 for batch in &answer.batches {
