@@ -397,7 +397,6 @@ fn network(
     }
 }
 
-/// `Server_127.0.0.1_8098`.
 /// A query computes little and waits little: some for each core keep it busy.
 const QUERIES_PER_CORE: usize = 16;
 
@@ -412,6 +411,7 @@ fn query_limits(settings: &runtime::settings::Broker) -> broker::Limits {
     }
 }
 
+/// `Server_127.0.0.1_8098`.
 fn instance(role: &str, address: &str) -> InstanceId {
     InstanceId(format!("{role}_{}", address.replace(':', "_")))
 }

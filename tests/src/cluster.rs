@@ -52,6 +52,8 @@ pub struct Cluster {
     network: Transport,
     folder: tempfile::TempDir,
     nodes: Vec<Option<Node>>,
+    /// `section.key=value` of every node, beside what a test always needs.
+    assignments: Vec<String>,
     /// Kept over restarts, as tables name the log's address.
     log_port: u16,
     pub http: reqwest::Client,
@@ -63,14 +65,25 @@ impl Cluster {
     }
 
     pub async fn start_of(over: Over, servers: usize) -> Result<Self> {
-        Self::start_with(over, SystemClock::shared(), servers).await
+        Self::start_with(over, SystemClock::shared(), servers, Vec::new()).await
+    }
+
+    /// One node, with these settings.
+    pub async fn start_set(over: Over, assignments: &[&str]) -> Result<Self> {
+        let assignments = assignments.iter().map(ToString::to_string).collect();
+        Self::start_with(over, SystemClock::shared(), 1, assignments).await
     }
 
     pub async fn start_at(over: Over, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::start_with(over, clock, SERVERS).await
+        Self::start_with(over, clock, SERVERS, Vec::new()).await
     }
 
-    async fn start_with(over: Over, clock: Arc<dyn Clock>, servers: usize) -> Result<Self> {
+    async fn start_with(
+        over: Over,
+        clock: Arc<dyn Clock>,
+        servers: usize,
+        assignments: Vec<String>,
+    ) -> Result<Self> {
         show_logs();
         let network = match over {
             Over::InProcess => Transport::InProcess(Arc::default()),
@@ -82,6 +95,7 @@ impl Cluster {
             network,
             folder: tempfile::tempdir()?,
             nodes: Vec::new(),
+            assignments,
             log_port: 0,
             http: reqwest::Client::builder().no_proxy().build()?,
         };
@@ -140,6 +154,9 @@ impl Cluster {
         if let Some(Some(first)) = self.nodes.first().filter(|_| index > 0) {
             let address = &first.addresses.controller_grpc;
             layers.assignment(&format!("controller.address={address}"));
+        }
+        for assignment in &self.assignments {
+            layers.assignment(assignment);
         }
         Ok(layers.settings()?)
     }
