@@ -43,7 +43,7 @@ use crate::filter::Filters;
 use crate::learned;
 use crate::morsels::Morsels;
 use crate::predicate::Compiler;
-use crate::prepared::{Bound, run_of};
+use crate::prepared::{Bound, Run, run_of};
 use crate::scan_exec::{ServerScanExec, leaf};
 use crate::shared::Shared;
 
@@ -87,6 +87,23 @@ impl NativeAggregateExec {
             schema,
             properties: Arc::new(properties),
         }
+    }
+
+    /// The same for another run.
+    pub(crate) fn bound(&self, run: &Run) -> Option<Self> {
+        let Bound {
+            description,
+            spec,
+            segments,
+            shared,
+        } = run.bind(&self.description)?;
+        Some(Self {
+            description,
+            spec,
+            segments,
+            shared,
+            ..self.clone()
+        })
     }
 
     /// What the groups are given out as.
@@ -287,19 +304,7 @@ impl ExecutionPlan for NativeAggregateExec {
     }
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
-        let Bound {
-            description,
-            spec,
-            segments,
-            shared,
-        } = run_of(&state)?.bind(&self.description)?;
-        Some(Arc::new(Self {
-            description,
-            spec,
-            segments,
-            shared,
-            ..self.clone()
-        }))
+        Some(Arc::new(self.bound(run_of(&state)?)?))
     }
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {

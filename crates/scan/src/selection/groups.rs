@@ -4,6 +4,7 @@
 //! The order's columns are made for all groups, one by one as far as they decide; keys and the
 //! other aggregates for the winners alone.
 
+use std::any::Any;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use runtime::compute::Turn;
 use crate::columns::batch;
 use crate::native::{Grouped, NativeAggregateExec};
 use crate::predicate::{Inputs, evaluate};
+use crate::prepared::run_of;
 
 /// So few groups are ordered sooner than another thread would begin.
 const ORDERED_ALONE_MAX: usize = 50_000;
@@ -313,6 +315,14 @@ impl ExecutionPlan for TopGroupsExec {
         _: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self)
+    }
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        let groups = self.groups.bound(run_of(&state)?)?;
+        Some(Arc::new(Self {
+            groups: Arc::new(groups),
+            ..self.clone()
+        }))
     }
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
