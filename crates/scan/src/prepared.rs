@@ -202,8 +202,7 @@ impl PreparedPlans {
         let is_of_its_segments = joins(&plan);
         let plan = optimized(plan, &shared, &run.decoding)?;
         let is_leaf = |plan: &Plan| plan.children().is_empty();
-        let may_be_kept =
-            !is_of_its_values && !is_of_its_segments && can_be_reset(&plan, &is_leaf);
+        let may_be_kept = !is_of_its_values && !is_of_its_segments && can_be_reset(&plan, &is_leaf);
         Ok(Prepared {
             bytes: fragment.plan.clone(),
             options: fragment.options.clone(),
