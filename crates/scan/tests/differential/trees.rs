@@ -1,6 +1,7 @@
 //! Questions that star-trees can answer: with and without them, and DataFusion over plain arrays.
 
-use schemas::proto::{NullMode, ScanOptions};
+use schemas::filter_outcome;
+use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats, SegmentClass};
 use schemas::table::{StarTreeAggregate, StarTreeFunction, StarTreeSpec};
 
 use crate::data::{Random, Table};
@@ -163,6 +164,43 @@ async fn compare(null_mode: NullMode, seed: u64, used_min: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn trees_answer_as_the_rows_do() {
     compare(NullMode::Defaults, 21, 40).await;
+}
+
+#[tokio::test]
+async fn explain_names_the_tree() {
+    let server = Server::new(&Table::new(21), NullMode::Defaults);
+    let sql = "SELECT flag, COUNT(*), SUM(distance) FROM flights WHERE carrier = 'DL' GROUP BY 1";
+    let of_trees = |stats: &ScanStats| -> Vec<SegmentClass> {
+        let classes = stats.explained.iter();
+        let summed = classes.filter(|class| class.outcome == filter_outcome::SUMMED);
+        summed.cloned().collect()
+    };
+    let mut options = ScanOptions::default();
+    options.set_explain(Explain::Analyze);
+    let (_, analyzed) = server.ask(sql, &options).await;
+    options.set_explain(Explain::Plan);
+    let (_, planned) = server.ask(sql, &options).await;
+    let (done, meant) = (of_trees(&analyzed), of_trees(&planned));
+    assert!(!done.is_empty() && done.len() == meant.len(), "{done:#?}");
+    for (done, meant) in done.iter().zip(&meant) {
+        let ([did], [would]) = (&done.steps[..], &meant.steps[..]) else {
+            panic!("{done:#?} and {meant:#?}");
+        };
+        assert_eq!(did.access, "star_tree(carrier,flag,$at$HOUR,delay)");
+        assert!(did.predicate.contains("carrier = DL"), "{did:?}");
+        assert_eq!(
+            (&did.access, did.estimated),
+            (&would.access, would.estimated)
+        );
+        assert!(
+            did.kept == did.estimated && did.given >= did.kept,
+            "{did:?}"
+        );
+        assert_eq!((would.given, done.blocks_read), (0, 0));
+    }
+    assert_eq!(planned.docs_scanned, 0);
+    let segments: u64 = analyzed.explained.iter().map(|class| class.segments).sum();
+    assert_eq!(segments, analyzed.segments_queried);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,10 +108,13 @@ impl<'a> Trees<'a> {
             story.end_by_tree((&name, &description.filters), numbers, counters);
         }
         counters.index(name);
-        if operator.shared.options.explain() == Explain::Plan {
-            chosen.records.clear();
-        }
-        let records = chosen.records.len() as u64;
+        let (records, looked_at) = match operator.shared.options.explain() {
+            Explain::Plan => {
+                chosen.records.clear();
+                (0, 0)
+            }
+            _ => (records, looked_at),
+        };
         counters.update(|stats| {
             stats.segments_queried += 1;
             stats.segments_processed += 1;
