@@ -77,7 +77,13 @@ fn compare(a: &[Value], b: &[Value]) -> Ordering {
         let orders = pairs.map(|(a, b)| number(a).total_cmp(&number(b)));
         orders.fold(Ordering::Equal, Ordering::then)
     };
-    text(a).cmp(&text(b)).then_with(floats)
+    // Of whole numbers that are one float.
+    let wholes = || {
+        let pairs = a.iter().zip(b);
+        let orders = pairs.filter_map(|(a, b)| Some(a.as_i64()?.cmp(&b.as_i64()?)));
+        orders.fold(Ordering::Equal, Ordering::then)
+    };
+    text(a).cmp(&text(b)).then_with(floats).then_with(wholes)
 }
 
 #[cfg(test)]
@@ -97,6 +103,9 @@ mod tests {
         assert!(difference(&a, &b, true).is_some());
         let c = rows(json!([[2, 0.0, "y"], [1, 0.3, "x"]]));
         assert!(difference(&a, &c, false).is_some());
+        let d = rows(json!([[i64::MIN], [i64::MIN + 1]]));
+        let e = rows(json!([[i64::MIN + 1], [i64::MIN]]));
+        assert_eq!(difference(&d, &e, false), None);
         let d = rows(json!([[i64::MAX, 0.3, "x"]]));
         let e = rows(json!([[i64::MAX - 1, 0.3, "x"]]));
         assert!(difference(&d, &e, false).is_some());
