@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
-use super::table::{Column, Table, Type};
+use super::table::{Column, SPOKEN, Table, Type};
 
 /// The same expression for us and for DuckDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +165,63 @@ impl Draw<'_> {
         })
     }
 
+    /// A search of words, or of a document, and the same by patterns.
+    fn searched(&mut self, name: &str) -> Both {
+        let words = [(); 2].map(|()| SPOKEN[self.literals.random_range(0..SPOKEN.len())]);
+        let [a, b] = words;
+        let says = |word: &str| format!("list_contains(string_split({name}, ' '), '{word}')");
+        let holds = |part: String| format!("{name} LIKE '%{part}%'");
+        let least = self.literals.random_range(0..50);
+        let number = format!("CAST(regexp_extract({name}, '\"n\":([0-9]+)', 1) AS INTEGER)");
+        let text = |query: String| format!("TEXT_MATCH({name}, '{query}')");
+        let json = |filter: String| format!("JSON_MATCH({name}, '{filter}')");
+        let (ours, duck) = match (name, self.shape.random_range(0..5)) {
+            ("body", 0) => (text(a.to_owned()), says(a)),
+            ("body", 1) => (
+                text(format!("{a} AND {b}")),
+                format!("({} AND {})", says(a), says(b)),
+            ),
+            ("body", 2) => (
+                text(format!("{a} {b}")),
+                format!("({} OR {})", says(a), says(b)),
+            ),
+            ("body", 3) => {
+                let phrase = format!("concat(' ', {name}, ' ') LIKE '% {a} {b} %'");
+                (text(format!("\"{a} {b}\"")), phrase)
+            }
+            ("body", _) => {
+                let begin = format!("concat(' ', {name}) LIKE '% {}%'", &a[..2]);
+                (text(format!("{}*", &a[..2])), begin)
+            }
+            (_, 0) => (
+                json(format!("\"$.k\" = ''{a}''")),
+                holds(format!("\"k\":\"{a}\"")),
+            ),
+            (_, 1) => (
+                json(format!("\"$.n\" > {least}")),
+                format!("{number} > {least}"),
+            ),
+            (_, 2) => {
+                let tagged = holds(format!("\"tags\":[%\"{a}\""));
+                (json(format!("\"$.tags[*]\" = ''{a}''")), tagged)
+            }
+            (_, 3) => {
+                let both = json(format!("\"$.k\" <> ''{a}'' AND \"$.n\" <= {least}"));
+                let other = holds(format!("\"k\":\"{a}\""));
+                (both, format!("(NOT {other} AND {number} <= {least})"))
+            }
+            _ => {
+                let ours = format!("json_extract_scalar({name}, '$.n', 'INT') = {least}");
+                (ours, format!("{number} = {least}"))
+            }
+        };
+        Both { ours, duck }
+    }
+
     fn of_text(&mut self, column: usize, name: &str) -> Both {
+        if matches!(name, "body" | "doc") && self.chance(0.7) {
+            return self.searched(name);
+        }
         let value = self.table.sample(column, self.literals);
         let text = value.as_str().unwrap_or_default();
         let chars: Vec<char> = text.chars().filter(|c| !"%_\\".contains(*c)).collect();

@@ -55,11 +55,17 @@ enum Values {
     Eighths(i64),
     AnyDouble,
     Time,
+    /// Of some of [`SPOKEN`], each a word for a text index.
+    Sentence,
+    /// With a word `k`, a number `n` and words `tags`, for a JSON index.
+    Document,
     Tags(u64),
     Numbers(i64),
 }
 
 const WORDS: &[&str] = &["", "a", "A", "äpfel", "日本", "null", "x y", "it's", "z%_"];
+/// No word is left out by analyzers, nor the begin of another.
+pub const SPOKEN: &[&str] = &["alpha", "beta", "gamma", "delta", "omega", "query", "rust"];
 const FEW: &[&str] = &["red", "green", "blue"];
 
 macro_rules! column {
@@ -97,6 +103,8 @@ const SOMETIMES: &[Column] = &[
     column!("city", String, Values::Named("city of", 60), 0.0, groups),
     column!("shop", String, Values::Named("the shop", 700), 0.1, groups),
     column!("url", String, Values::Long, 0.02),
+    column!("body", String, Values::Sentence, 0.0),
+    column!("doc", String, Values::Document, 0.0),
     column!("same", String, Values::Words(&["constant"]), 0.0, groups),
     column!("empty", String, Values::Words(&["never"]), 0.97, groups),
     column!("flag", Boolean, Values::Flag, 0.0, groups),
@@ -330,6 +338,18 @@ impl Column {
             Values::Time => {
                 json!(FIRST_MS + random.random_range(0..DAYS * 86_400) * 1000)
             }
+            Values::Sentence => {
+                let words = random.random_range(1..8);
+                let words = (0..words).map(|_| spoken(random)).collect::<Vec<_>>();
+                json!(words.join(" "))
+            }
+            Values::Document => {
+                let tags: Vec<&str> = (0..random.random_range(0..4))
+                    .map(|_| spoken(random))
+                    .collect();
+                let n = random.random_range(0..50);
+                json!(json!({ "k": spoken(random), "n": n, "tags": tags }).to_string())
+            }
             Values::Tags(count) => {
                 let tags = 1 + random.random_range(0..3);
                 let tag = |_| format!("tag{}", skewed(random, count));
@@ -348,4 +368,8 @@ impl Column {
 fn skewed(random: &mut SmallRng, below: u64) -> u64 {
     let share: f64 = random.random();
     ((below as f64) * share * share * share) as u64
+}
+
+fn spoken(random: &mut SmallRng) -> &'static str {
+    SPOKEN[skewed(random, SPOKEN.len() as u64) as usize]
 }

@@ -30,7 +30,7 @@ const OPTIONS: &[&[(&str, &str)]] = &[
     &[("nativeOperators", "false")],
     &[(
         "skipIndexes",
-        "*=inverted,sorted,range,bloom,dictionary,timestamp",
+        "*=inverted,sorted,range,bloom,dictionary,timestamp,text,json",
     )],
     WITHOUT_TREES,
     &[("planTemplates", "false")],
@@ -162,15 +162,30 @@ impl World {
         }
         if form != "live" {
             config["tableIndexConfig"] = self.indexes(form);
-            config["fieldConfigList"] = json!([{
-                "name": "ts",
-                "timestampConfig": { "granularities": ["HOUR", "DAY", "WEEK"] },
-            }]);
+            config["fieldConfigList"] = self.fields();
         }
         if form == "many" || form == "both" {
             config["tableIndexConfig"]["segmentPartitionConfig"] = self.partitions();
         }
         config
+    }
+
+    fn fields(&self) -> Value {
+        let wanted = [
+            (
+                "ts",
+                json!({ "timestampConfig": { "granularities": ["HOUR", "DAY", "WEEK"] } }),
+            ),
+            ("body", json!({ "indexTypes": ["TEXT"] })),
+            ("doc", json!({ "indexes": { "json": {} } })),
+        ];
+        let has = |name: &str| self.table.columns.iter().any(|column| column.name == name);
+        let fields = wanted.into_iter().filter(|(name, _)| has(name));
+        let fields = fields.map(|(name, mut field)| {
+            field["name"] = json!(name);
+            field
+        });
+        fields.collect()
     }
 
     /// More partitions than a segment holds, so that there is something to leave out.
