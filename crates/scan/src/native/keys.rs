@@ -21,6 +21,7 @@ use segment::view::{
     Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone,
 };
 
+use super::divider::Divider;
 use super::number::{BlockRows, Number, bits_of, join, join_each, join_or_null, of_bits};
 use super::rows::RowNumbers;
 use super::star_tree::{is_begin_of, is_same_in};
@@ -265,9 +266,10 @@ impl<'a> Key<'a> {
             }
             Kind::Direct { values, base, unit } => {
                 let values = longs(values.values(range), rows.picked);
+                let unit = Divider::new(*unit as u64, domain);
                 join_each(groups, domain, |at| match null(at) {
                     true => domain - 1,
-                    false => values[at].wrapping_sub(*base) as u64 / *unit as u64,
+                    false => unit.divide(values[at].wrapping_sub(*base) as u64),
                 });
             }
             Kind::Seen { values, unit, seen } => {
@@ -392,7 +394,8 @@ fn join_direct<N: Number>(
         }
         values => {
             let values = longs(values, rows.picked);
-            join_each(groups, domain, |at| more(values[at]) / unit as u64);
+            let unit = Divider::new(unit as u64, domain);
+            join_each(groups, domain, |at| unit.divide(more(values[at])));
         }
     }
 }

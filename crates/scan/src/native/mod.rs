@@ -12,6 +12,7 @@
 
 mod accumulate;
 mod distinct;
+mod divider;
 mod exec;
 mod fold;
 mod grouped;
