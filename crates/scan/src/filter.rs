@@ -189,20 +189,25 @@ impl Filters<'_> {
         self.description.filters.iter().all(is_quick)
     }
 
-    /// Whether it can be told quickly that no more than `rows` rows match. Compiles filters as long
-    /// as it may be so.
+    /// Whether it can be told quickly that no more than `rows` rows match.
     pub(crate) fn few_match(&self, rows: u64) -> Result<bool> {
+        self.matches_at_most(rows).map(|most| most.is_some())
+    }
+
+    /// So many rows match at most; `None`: it cannot be told quickly that they are no more than
+    /// `rows`. Compiles filters as long as it may be so.
+    pub(crate) fn matches_at_most(&self, rows: u64) -> Result<Option<u64>> {
         if !self.are_quick() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut most = 0;
         for at in 0..self.segments.len() {
             most += self.of(at)?.map_or(0, SegmentFilter::rows_at_most);
             if most > rows {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        Ok(true)
+        Ok(Some(most))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::columns::external;
 use crate::stats::Counters;
 
 /// Rows below which a second worker costs more than it brings.
-const ROWS_PER_WORKER: u64 = 200_000;
+pub(crate) const ROWS_PER_WORKER: u64 = 200_000;
 
 /// So few rows are read sooner than another thread would begin.
 pub(crate) const ROWS_HERE_MAX: u64 = 20_000;

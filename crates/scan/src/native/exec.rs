@@ -29,6 +29,7 @@ use parking_lot::Mutex;
 use query::scan_exec::ScanDescription;
 use runtime::compute::Turn;
 use schemas::TableSpec;
+use schemas::proto::Explain;
 use segment::SegmentView;
 
 use super::grouped::{Grouped, Piece};
@@ -45,7 +46,8 @@ use crate::morsels::Morsels;
 use crate::predicate::Compiler;
 use crate::prepared::{Bound, Run, run_of};
 use crate::scan_exec::{ServerScanExec, leaf};
-use crate::shared::Shared;
+use crate::shared::{ROWS_HERE_MAX, ROWS_PER_WORKER, Shared};
+use crate::stats::Counters;
 
 #[derive(Clone, Debug)]
 pub(crate) struct NativeAggregateExec {
@@ -117,6 +119,32 @@ impl NativeAggregateExec {
         rows.sum()
     }
 
+    /// Rows that are read at most, where that is told quickly and they are few; else all rows. It
+    /// takes a few microseconds, and a thread that is not needed many.
+    pub(crate) fn rows_to_read(&self) -> Result<u64> {
+        let rows = self.rows();
+        if rows <= ROWS_HERE_MAX || self.shared.options.explain() != Explain::None {
+            return Ok(rows);
+        }
+        // Told by those who read.
+        let counters = Counters::default();
+        let most = self
+            .filters(&counters)
+            .matches_at_most(ROWS_PER_WORKER - 1)?;
+        Ok(most.unwrap_or(rows))
+    }
+
+    fn filters<'a>(&'a self, counters: &'a Counters) -> Filters<'a> {
+        let options = &self.shared.options;
+        Filters::new(
+            &self.description,
+            &self.spec,
+            &self.segments,
+            options,
+            counters,
+        )
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -128,25 +156,20 @@ impl NativeAggregateExec {
         self.output == Output::Values && aggregate.is_some_and(Aggregate::counts_rows)
     }
 
-    /// Reads the table and joins the groups of all segments. With `most` only the groups with the
-    /// most rows are wanted, so many of them and all that have as many rows as the last; there may
-    /// be others, which need not have all of their rows. To be called on a core of the pool.
+    /// Reads about so many rows of the table and joins the groups of all segments. With `most` only
+    /// the groups with the most rows are wanted, so many of them and all that have as many rows as
+    /// the last; there may be others, which need not have all of their rows. To be called on a core
+    /// of the pool, or here for few rows.
     pub(crate) fn grouped(
         &self,
         turn: &mut Turn,
         memory: &MemoryReservation,
-        most: Option<usize>,
+        (rows, most): (u64, Option<usize>),
     ) -> Result<Grouped> {
-        let filters = Filters::new(
-            &self.description,
-            &self.spec,
-            &self.segments,
-            &self.shared.options,
-            &self.shared.counters,
-        );
+        let filters = self.filters(&self.shared.counters);
         let trees = Trees::new(self, &self.segments);
         let morsels = Morsels::new(&self.segments);
-        let workers = self.shared.workers(self.rows());
+        let workers = self.shared.workers(rows);
         let parts = turn.split(workers, |turn| {
             let (whence, waits) = ((&filters, &trees), most.is_some());
             let worker = Worker::new(self, &self.segments, whence, memory.new_empty(), waits);
@@ -200,9 +223,9 @@ impl NativeAggregateExec {
 
     async fn batches(self, memory: MemoryReservation) -> Result<Vec<RecordBatch>> {
         let shared = Arc::clone(&self.shared);
-        let rows = self.rows();
+        let rows = self.rows_to_read()?;
         let job = move |turn: &mut Turn| {
-            let grouped = self.grouped(turn, &memory, None)?;
+            let grouped = self.grouped(turn, &memory, (rows, None))?;
             let pieces = (0..grouped.pieces()).filter(|piece| grouped.len(*piece) > 0);
             pieces.map(|piece| grouped.rows(piece, None)).collect()
         };

@@ -25,6 +25,7 @@ const NOWHERE: u32 = u32::MAX;
 /// Rows of each group of a segment.
 #[derive(Debug)]
 pub(super) enum RowCounts<'a> {
+    /// Groups behind the last that was found have none.
     Counted(Vec<u64>),
     /// As the dictionary tells them.
     Stored(&'a [u32]),
@@ -33,7 +34,7 @@ pub(super) enum RowCounts<'a> {
 impl RowCounts<'_> {
     pub(super) fn of(&self, group: u32) -> u64 {
         match self {
-            Self::Counted(counts) => counts[group as usize],
+            Self::Counted(counts) => counts.get(group as usize).copied().unwrap_or(0),
             Self::Stored(counts) => u64::from(counts[group as usize]),
         }
     }
@@ -360,9 +361,13 @@ mod tests {
         };
         assert_eq!(left(&[of(&rows)], 3), None);
         let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at % 500).collect());
+        let kept = vec![499, 999, 1499, 1999, 2000];
+        assert_eq!(left(&[of(&rows)], 4), Some(vec![kept.clone()]));
+        // No row of the second one matched.
+        let none = RowCounts::Counted(Vec::new());
         assert_eq!(
-            left(&[of(&rows)], 4),
-            Some(vec![vec![499, 999, 1499, 1999, 2000]])
+            left(&[of(&rows), of(&none)], 4),
+            Some(vec![kept, Vec::new()])
         );
     }
 }

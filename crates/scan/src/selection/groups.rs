@@ -101,6 +101,7 @@ impl TopGroupsExec {
 
     async fn run(self, memory: MemoryReservation) -> Result<RecordBatch> {
         let groups = Arc::clone(&self.groups);
+        let rows = groups.rows_to_read()?;
         let job = move |turn: &mut Turn| {
             let by_rows = self.order.first().is_some_and(|first| {
                 let column = first.by.expr.downcast_ref::<Column>();
@@ -108,10 +109,10 @@ impl TopGroupsExec {
                 first.options.descending && column.is_some_and(counts)
             });
             let most = (by_rows && self.having.is_none()).then_some(self.fetch);
-            let grouped = self.groups.grouped(turn, &memory, most)?;
+            let grouped = self.groups.grouped(turn, &memory, (rows, most))?;
             self.rows(turn, &grouped)
         };
-        groups.shared().run(groups.rows(), job).await
+        groups.shared().run(rows, job).await
     }
 
     fn rows(&self, turn: &mut Turn, grouped: &Grouped) -> Result<RecordBatch> {
