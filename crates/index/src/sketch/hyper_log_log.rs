@@ -43,9 +43,20 @@ pub fn join_registers(registers: &mut [u8], others: &[u8]) {
 
 /// The estimate of [`REGISTERS`] registers.
 pub fn count_of_registers(registers: &[u8]) -> u64 {
+    // In lanes, so that a count does not wait for the one before.
+    let mut lanes = [[0u32; 256]; 4];
+    let (chunks, rest) = registers.as_chunks::<4>();
+    for chunk in chunks {
+        for (lane, register) in lanes.iter_mut().zip(chunk) {
+            lane[usize::from(*register)] += 1;
+        }
+    }
+    for register in rest {
+        lanes[0][usize::from(*register)] += 1;
+    }
     let mut counts = [0u32; 256];
-    for register in registers {
-        counts[usize::from(*register)] += 1;
+    for (rank, count) in counts.iter_mut().enumerate() {
+        *count = lanes.iter().map(|lane| lane[rank]).sum();
     }
     estimate(&counts)
 }

@@ -1,28 +1,23 @@
 //! Accumulators of one aggregate in one segment: the rows that count, and what is kept of them.
 
-use arrow::array::{Array, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::Result;
 use schemas::TableSpec;
 use segment::SegmentView;
 use segment::view::Nulls;
 
-use super::distinct::Sets;
+use super::counted::{MATRIX_MAX, Matrix, RowNumbers};
 use super::fold::Slots;
 use super::input::Input;
 use super::keys::Key;
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
 use super::samples::{Sample, Samples};
+use super::sets::Sets;
 use super::sketches::Sketches;
 use super::states::{Moments, States, Texts};
 use super::totals::Totals;
 use crate::predicate::{Compiled, Compiler, Conjunct, Inputs};
 use crate::rows::BlockMask;
-
-/// Counts of a matrix with one for each group and value.
-const MATRIX_MAX: u64 = 1 << 22;
 
 #[derive(Debug)]
 enum Filter<'a> {
@@ -47,9 +42,9 @@ enum Kept<'a> {
     /// The number of the least or greatest value of each group.
     Ends {
         key: Key<'a>,
-        best: Vec<u64>,
+        best: Vec<u32>,
         least: bool,
-        numbers: Vec<u64>,
+        numbers: Vec<u32>,
     },
     /// The same where numbers do not tell: all distinct values.
     EndsOf {
@@ -62,12 +57,8 @@ enum Kept<'a> {
         input: Input<'a>,
         sums: Vec<Shifted>,
     },
-    /// How often each value came.
-    Matrix {
-        key: Key<'a>,
-        counts: Vec<u32>,
-        numbers: Vec<u64>,
-    },
+    Matrix(Matrix<'a>),
+    Numbers(RowNumbers<'a>),
     Samples {
         input: Input<'a>,
         values: Vec<(u32, f64)>,
@@ -112,13 +103,14 @@ impl Shifted {
 }
 
 impl<'a> Accumulator<'a> {
-    /// `groups` is the most that there can be, as far as it is known.
+    /// `groups` is the most that there can be, as far as it is known; no more than `rows` rows
+    /// come.
     pub(super) fn new(
         aggregate: &Aggregate,
         view: &'a SegmentView,
         spec: &TableSpec,
         compiler: &Compiler<'a, '_>,
-        groups: Option<usize>,
+        (groups, rows): (Option<usize>, u64),
     ) -> Result<Self> {
         let filter = match &aggregate.filter {
             None => Filter::None,
@@ -143,7 +135,7 @@ impl<'a> Accumulator<'a> {
                     Input::new(inputs, sources, aggregate)
                 };
                 let filtered = !matches!(filter, Filter::None);
-                Self::kept(aggregate, filtered, groups, key, input)?
+                Self::kept(aggregate, filtered, (groups, rows), key, input)?
             }
         };
         Ok(Self {
@@ -158,7 +150,7 @@ impl<'a> Accumulator<'a> {
     fn kept(
         aggregate: &Aggregate,
         filtered: bool,
-        groups: Option<usize>,
+        (groups, rows): (Option<usize>, u64),
         key: impl Fn() -> Result<Key<'a>>,
         input: impl Fn() -> Result<(Input<'a>, Option<Nulls<'a>>)>,
     ) -> Result<(Kept<'a>, Option<Nulls<'a>>)> {
@@ -180,17 +172,15 @@ impl<'a> Accumulator<'a> {
                     },
                 }
             }
-            (Kind::ApproxDistinct, _) => Kept::Sketches(Sketches::new(key()?, groups)),
+            (Kind::ApproxDistinct, _) => Kept::Sketches(Sketches::new(key()?, groups, rows)),
             (Kind::Percentile { .. }, _) => {
                 let key = key()?;
                 let cells = groups.map(|groups| (groups as u64).saturating_mul(key.domain));
-                if key.is_known() && cells.is_some_and(|cells| cells <= MATRIX_MAX) {
-                    let (counts, numbers) = (Vec::new(), Vec::new());
-                    Kept::Matrix {
-                        key,
-                        counts,
-                        numbers,
-                    }
+                let is_small = cells.is_some_and(|cells| cells <= MATRIX_MAX);
+                if key.is_known() && is_small {
+                    Kept::Matrix(Matrix::new(key))
+                } else if key.first().is_some() {
+                    Kept::Numbers(RowNumbers::new(key))
                 } else {
                     let (input, nulls) = input()?;
                     let (values, groups) = (Vec::new(), 0);
@@ -237,11 +227,12 @@ impl<'a> Accumulator<'a> {
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.kept {
             Kept::Totals(totals) => totals.memory_bytes(),
-            Kept::Ends { best, .. } => best.capacity() * 8,
+            Kept::Ends { best, .. } => best.capacity() * 4,
             Kept::EndsOf { sets, .. } | Kept::Distinct(sets) => sets.memory_bytes(),
             Kept::Sketches(sketches) => sketches.memory_bytes(),
             Kept::Moments { sums, .. } => sums.capacity() * size_of::<Shifted>(),
-            Kept::Matrix { counts, .. } => counts.capacity() * 4,
+            Kept::Matrix(matrix) => matrix.memory_bytes(),
+            Kept::Numbers(numbers) => numbers.memory_bytes(),
             Kept::Samples { values, .. } => values.capacity() * 16,
         }
     }
@@ -280,14 +271,12 @@ impl<'a> Accumulator<'a> {
     fn grow(&mut self, groups: usize) {
         match &mut self.kept {
             Kept::Totals(totals) => totals.grow(groups),
-            Kept::Ends { best, .. } => best.resize(groups.max(best.len()), u64::MAX),
+            Kept::Ends { best, .. } => best.resize(groups.max(best.len()), u32::MAX),
             Kept::EndsOf { sets, .. } | Kept::Distinct(sets) => sets.grow(groups),
             Kept::Sketches(sketches) => sketches.grow(groups),
             Kept::Moments { sums, .. } => sums.resize(groups.max(sums.len()), Shifted::default()),
-            Kept::Matrix { key, counts, .. } => {
-                let wanted = groups * key.domain as usize;
-                counts.resize(wanted.max(counts.len()), 0);
-            }
+            Kept::Matrix(matrix) => matrix.grow(groups),
+            Kept::Numbers(_) => {}
             Kept::Samples { groups: own, .. } => *own = groups.max(*own),
         }
     }
@@ -341,23 +330,14 @@ impl Kept<'_> {
                 let least = *least;
                 slots.with(numbers, |group, number| {
                     let own = &mut best[group];
-                    let better = *own == u64::MAX || (number < *own) == least;
-                    if better && Some(number) != null {
+                    let better = *own == u32::MAX || (number < *own) == least;
+                    if better && Some(u64::from(number)) != null {
                         *own = number;
                     }
                 });
             }
-            Self::Matrix {
-                key,
-                counts,
-                numbers,
-            } => {
-                key.numbers_into(rows, numbers)?;
-                let domain = key.domain as usize;
-                slots.with(numbers, |group, number| {
-                    counts[group * domain + number as usize] += 1;
-                });
-            }
+            Self::Matrix(matrix) => matrix.add(rows, slots)?,
+            Self::Numbers(numbers) => numbers.add(rows, slots)?,
             Self::Moments { input, sums } => {
                 input.each_double(rows, slots, |group, value| sums[group].add(value))?;
             }
@@ -381,9 +361,10 @@ impl Kept<'_> {
                 key, best, least, ..
             } => {
                 let numbers = used.iter().map(|group| best[*group as usize]);
-                let known: Vec<u64> = numbers.clone().filter(|n| *n != u64::MAX).collect();
+                let known = numbers.clone().filter(|n| *n != u32::MAX);
+                let known: Vec<u64> = known.map(u64::from).collect();
                 let mut places = (0u32..).map(|place| (0, place));
-                let best = numbers.map(|number| (number != u64::MAX).then(|| places.next())?);
+                let best = numbers.map(|number| (number != u32::MAX).then(|| places.next())?);
                 States::Texts(Texts {
                     least,
                     best: best.collect(),
@@ -394,7 +375,8 @@ impl Kept<'_> {
                 let moments = used.iter().map(|group| sums[*group as usize].moments());
                 States::Moments(moments.collect())
             }
-            Self::Matrix { key, counts, .. } => States::Samples(counted(&key, &counts, used)?),
+            Self::Matrix(matrix) => States::Samples(matrix.finish(used)?),
+            Self::Numbers(numbers) => States::Samples(numbers.finish(used, row_counts.len())),
             Self::Samples { values, groups, .. } => {
                 let mut place = vec![0; groups];
                 for (at, group) in used.iter().enumerate() {
@@ -414,39 +396,4 @@ impl Kept<'_> {
             }
         })
     }
-}
-
-/// The values of each group in ascending order, from how often each number came.
-fn counted(key: &Key<'_>, counts: &[u32], used: &[u32]) -> Result<Samples> {
-    let domain = key.domain as usize;
-    let rows = || used.iter().map(|group| *group as usize * domain);
-    let of = |from: usize| &counts[from..from + domain];
-    let mut came = vec![false; domain];
-    for from in rows() {
-        for (came, count) in came.iter_mut().zip(of(from)) {
-            *came |= *count > 0;
-        }
-    }
-    let numbers: Vec<u64> = (0u64..)
-        .zip(came)
-        .filter(|(_, came)| *came)
-        .map(|(n, _)| n)
-        .collect();
-    let values = cast(&key.values(&numbers)?, &DataType::Float64)?;
-    let values = values.as_primitive::<Float64Type>();
-    let mut order: Vec<(f64, usize)> = (0..numbers.len())
-        .filter(|at| values.is_valid(*at))
-        .map(|at| (values.value(at), numbers[at] as usize))
-        .collect();
-    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let groups = rows().map(|from| {
-        let counts = of(from);
-        let each = order
-            .iter()
-            .map(|(value, number)| (*value, u64::from(counts[*number])));
-        Sample::Counted(each.filter(|(_, count)| *count > 0).collect())
-    });
-    Ok(Samples {
-        groups: groups.collect(),
-    })
 }

@@ -1,10 +1,9 @@
 //! Distinct values of each group, counted exactly.
 //!
-//! A segment numbers the values of the argument as it does those of a key, and keeps for each group
-//! the set of numbers. Sets of several segments are joined by value, parts of the values at a time,
-//! so that several threads can do it.
+//! The sets of several segments are joined by value, parts of the values at a time, so that several
+//! threads can do it: by the order of dictionaries ([`super::ordered`]) where there is one, else by
+//! hash.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, new_empty_array};
@@ -13,204 +12,18 @@ use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, internal_err};
 use hashbrown::{HashSet, HashTable};
-use segment::view::RawColumn;
 
-use super::fold::Slots;
-use super::keys::Key;
-use super::number::{BlockRows, of_bits};
+use super::number::of_bits;
+use super::ordered::{self, Ordered};
 use super::plan::{Aggregate, Output};
 use super::states::Texts;
 use super::table::{Factor, PairSet, hash_of};
 use super::values::ValueColumn;
-use crate::columns::longs;
-use crate::rows::BlockMask;
 
-/// Bits of a set that is one bit for each group and number.
-const BITS_MAX: u64 = 1 << 27;
+/// Bits of a set that is one bit for each group and value.
+const BITS_MAX: u64 = 1 << 30;
 
 type Fixed = foldhash::fast::FixedState;
-
-/// The sets of a segment while it is read.
-#[derive(Debug)]
-pub(super) struct Sets<'a> {
-    key: Key<'a>,
-    groups: usize,
-    found: Found,
-    numbers: Vec<u64>,
-}
-
-#[derive(Debug)]
-enum Found {
-    /// One bit for each number, group after group.
-    Bits(Vec<u64>),
-    /// `group * domain + number`
-    Hashed(HashSet<u64, Fixed>),
-    /// Whole numbers themselves.
-    Pairs(PairSet),
-}
-
-impl<'a> Sets<'a> {
-    /// `groups` is the most that there can be, as far as it is known.
-    pub(super) fn new(key: Key<'a>, groups: Option<usize>) -> Self {
-        let bits =
-            groups.map(|groups| (groups as u64).saturating_mul(key.domain.next_multiple_of(64)));
-        let found = match bits {
-            _ if key.raw().is_some() => Found::Pairs(PairSet::new(Factor::OfSegments)),
-            Some(bits) if bits <= BITS_MAX => Found::Bits(Vec::new()),
-            _ => Found::Hashed(HashSet::default()),
-        };
-        Self {
-            key,
-            groups: 0,
-            found,
-            numbers: Vec::new(),
-        }
-    }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        let own = match &self.found {
-            Found::Bits(words) => words.capacity() * 8,
-            Found::Hashed(set) => set.capacity() * 9,
-            Found::Pairs(pairs) => pairs.memory_bytes(),
-        };
-        own + self.key.memory_bytes() + self.numbers.capacity() * 8
-    }
-
-    pub(super) fn grow(&mut self, groups: usize) {
-        self.groups = self.groups.max(groups);
-        if let Found::Bits(words) = &mut self.found {
-            let wanted = self.groups * self.key.domain.div_ceil(64) as usize;
-            words.resize(wanted.max(words.len()), 0);
-        }
-    }
-
-    pub(super) fn add(&mut self, rows: BlockRows<'_>, slots: Slots<'_>) -> Result<()> {
-        if let (Found::Pairs(pairs), Some((raw, nulls))) = (&mut self.found, self.key.raw()) {
-            add_pairs(pairs, rows, slots, &raw, rows.nulls(nulls));
-            return Ok(());
-        }
-        self.key.numbers_into(rows, &mut self.numbers)?;
-        let domain = self.key.domain;
-        match &mut self.found {
-            Found::Bits(words) => {
-                let each = domain.div_ceil(64) as usize;
-                let mut set = |group: usize, number: u64| {
-                    words[group * each + number as usize / 64] |= 1 << (number % 64);
-                };
-                slots.with(&self.numbers, &mut set);
-            }
-            Found::Hashed(found) => {
-                let mut add = |group: usize, number: u64| {
-                    found.insert(group as u64 * domain + number);
-                };
-                slots.with(&self.numbers, &mut add);
-            }
-            Found::Pairs(_) => return internal_err!("numbers that are no values"),
-        }
-        Ok(())
-    }
-
-    /// The sets of the groups at `used`; null is in none.
-    pub(super) fn finish(self, used: &[u32]) -> Result<Distinct> {
-        let domain = self.key.domain;
-        // Of each group its place among those that are used.
-        let mut place = vec![u32::MAX; self.groups];
-        for (at, group) in (0u32..).zip(used) {
-            if let Some(place) = place.get_mut(*group as usize) {
-                *place = at;
-            }
-        }
-        let mut pairs: Vec<(u32, u64)> = Vec::new();
-        match &self.found {
-            Found::Pairs(found) => {
-                let pairs = found
-                    .iter()
-                    .map(|(group, value)| (place[group as usize], value));
-                let data_type = self.key.input_type();
-                return Ok(Distinct::of(Part::Raw {
-                    pairs: pairs.filter(|(group, _)| *group != u32::MAX).collect(),
-                    data_type,
-                }));
-            }
-            Found::Bits(words) => {
-                let each = domain.div_ceil(64) as usize;
-                for (group, words) in words.chunks_exact(each.max(1)).enumerate() {
-                    for (at, word) in words.iter().enumerate() {
-                        let mut word = *word;
-                        while word != 0 {
-                            let number = at as u64 * 64 + u64::from(word.trailing_zeros());
-                            pairs.push((place[group], number));
-                            word &= word - 1;
-                        }
-                    }
-                }
-            }
-            Found::Hashed(found) => {
-                let split = |number: &u64| (place[(number / domain) as usize], number % domain);
-                pairs.extend(found.iter().map(split));
-            }
-        }
-        // Numbers that occur, each once.
-        let mut numbers: Vec<u64> = Vec::new();
-        let mut items = match domain <= BITS_MAX {
-            true => Items::Table(vec![u32::MAX; domain as usize]),
-            false => Items::Map(hashbrown::HashMap::default()),
-        };
-        let pairs: Vec<(u32, u32)> = pairs
-            .into_iter()
-            .map(|(group, number)| (group, items.of(number, &mut numbers)))
-            .collect();
-        let values = ValueColumn::new(self.key.values(&numbers)?)?;
-        let mut hashes = vec![0; numbers.len()];
-        values.hash_into(&mut hashes);
-        let pairs = pairs.into_iter();
-        let is_value =
-            |(group, item): &(u32, u32)| *group != u32::MAX && !values.is_null(*item as usize);
-        Ok(Distinct::of(Part::Values(Members {
-            pairs: pairs.filter(is_value).collect(),
-            values,
-            hashes,
-        })))
-    }
-}
-
-fn add_pairs(
-    pairs: &mut PairSet,
-    rows: BlockRows<'_>,
-    slots: Slots<'_>,
-    raw: &RawColumn<'_>,
-    nulls: Option<BlockMask>,
-) {
-    let values = longs(raw.values(rows.range()), rows.picked);
-    let row = |at: usize| rows.picked.map_or(at as u32, |picked| picked[at]);
-    let is_null = |at: usize| nulls.as_ref().is_some_and(|nulls| nulls.contains(row(at)));
-    let values = values.iter().copied().enumerate();
-    let values = values.filter(|(at, _)| !is_null(*at));
-    match slots.groups() {
-        None => pairs.insert(values.map(|(_, value)| (0, value)), |_, _| {}),
-        Some(groups) => pairs.insert(values.map(|(at, value)| (groups[at], value)), |_, _| {}),
-    }
-}
-
-#[derive(Debug)]
-enum Items {
-    Table(Vec<u32>),
-    Map(hashbrown::HashMap<u64, u32, Fixed>),
-}
-
-impl Items {
-    fn of(&mut self, number: u64, numbers: &mut Vec<u64>) -> u32 {
-        let item = match self {
-            Self::Table(table) => &mut table[number as usize],
-            Self::Map(map) => map.entry(number).or_insert(u32::MAX),
-        };
-        if *item == u32::MAX {
-            *item = numbers.len() as u32;
-            numbers.push(number);
-        }
-        *item
-    }
-}
 
 /// Sets of groups: those of one segment, or of all.
 #[derive(Debug, Default)]
@@ -220,7 +33,8 @@ pub(super) struct Distinct {
 }
 
 #[derive(Debug)]
-enum Part {
+pub(super) enum Part {
+    Ordered(Ordered),
     Values(Members),
     /// Group and value, a whole number.
     Raw {
@@ -230,7 +44,7 @@ enum Part {
 }
 
 #[derive(Debug)]
-struct Members {
+pub(super) struct Members {
     /// Group, and index of the value.
     pairs: Vec<(u32, u32)>,
     values: ValueColumn,
@@ -245,26 +59,84 @@ struct Joined {
 }
 
 impl Part {
-    /// Groups with values as whole numbers.
-    fn raw(&self) -> Result<Cow<'_, [(u32, i64)]>> {
-        Ok(match self {
-            Self::Raw { pairs, .. } => Cow::Borrowed(pairs),
-            Self::Values(members) => {
-                let longs = cast(members.values.array(), &DataType::Int64)?;
-                let longs = longs.as_primitive::<Int64Type>().values();
-                let pairs = members.pairs.iter();
-                Cow::Owned(
-                    pairs
-                        .map(|(group, item)| (*group, longs[*item as usize]))
-                        .collect(),
-                )
+    fn ordered(&self) -> Option<&Ordered> {
+        match self {
+            Self::Ordered(ordered) => Some(ordered),
+            _ => None,
+        }
+    }
+
+    /// The values that members are among.
+    fn array(&self) -> Option<&ArrayRef> {
+        match self {
+            Self::Ordered(ordered) => Some(&ordered.dictionary),
+            Self::Values(members) => Some(members.values.array()),
+            Self::Raw { .. } => None,
+        }
+    }
+
+    /// Pairs of a group and a value as a whole number.
+    fn raw(&self) -> Result<Vec<(u32, i64)>> {
+        match self {
+            Self::Raw { pairs, .. } => Ok(pairs.clone()),
+            Self::Ordered(ordered) => {
+                let (values, pairs) = ordered.members()?;
+                with_longs(&values, &pairs)
             }
-        })
+            Self::Values(members) => with_longs(members.values.array(), &members.pairs),
+        }
+    }
+}
+
+fn with_longs(values: &ArrayRef, pairs: &[(u32, u32)]) -> Result<Vec<(u32, i64)>> {
+    let longs = cast(values, &DataType::Int64)?;
+    let longs = longs.as_primitive::<Int64Type>().values();
+    let pairs = pairs.iter();
+    Ok(pairs
+        .map(|(group, item)| (*group, longs[*item as usize]))
+        .collect())
+}
+
+/// Parts in the place of those that have another form than the others.
+pub(super) fn alike(sets: &[&Distinct]) -> Result<Vec<Option<Distinct>>> {
+    let parts = || sets.iter().filter_map(|own| own.part.as_ref());
+    let raw = parts().find_map(|part| match part {
+        Part::Raw { data_type, .. } => Some(data_type),
+        _ => None,
+    });
+    let is_ordered = parts().any(|part| part.ordered().is_some());
+    let other = |own: &&Distinct| {
+        let part = match (own.part.as_ref(), raw) {
+            (None | Some(Part::Raw { .. }), _) => return Ok(None),
+            (Some(Part::Values(members)), None) if is_ordered => {
+                let values = Arc::clone(members.values.array());
+                Part::Ordered(Ordered::of_members(values, &members.pairs)?)
+            }
+            (Some(_), None) => return Ok(None),
+            (Some(part), Some(data_type)) => Part::Raw {
+                pairs: part.raw()?,
+                data_type: data_type.clone(),
+            },
+        };
+        Ok(Some(Distinct::of(part)))
+    };
+    sets.iter().map(other).collect()
+}
+
+impl Members {
+    pub(super) fn new(values: ValueColumn, pairs: Vec<(u32, u32)>) -> Self {
+        let mut hashes = vec![0; values.array().len()];
+        values.hash_into(&mut hashes);
+        Self {
+            pairs,
+            values,
+            hashes,
+        }
     }
 }
 
 impl Distinct {
-    fn of(part: Part) -> Self {
+    pub(super) fn of(part: Part) -> Self {
         Self {
             part: Some(part),
             joined: Joined::default(),
@@ -286,6 +158,7 @@ impl Distinct {
     /// Of one segment: groups and values that were found together.
     pub(super) fn members(&self) -> usize {
         match &self.part {
+            Some(Part::Ordered(ordered)) => ordered.pairs(),
             Some(Part::Values(members)) => members.pairs.len(),
             Some(Part::Raw { pairs, .. }) => pairs.len(),
             None => 0,
@@ -294,6 +167,7 @@ impl Distinct {
 
     pub(super) fn memory_bytes(&self) -> usize {
         let part = match &self.part {
+            Some(Part::Ordered(ordered)) => ordered.memory_bytes(),
             Some(Part::Values(members)) => {
                 members.pairs.capacity() * 8 + members.hashes.capacity() * 32
             }
@@ -345,15 +219,25 @@ impl Distinct {
 /// What one thread found: of the values in its share, how many each group has, and which.
 #[derive(Debug)]
 pub(super) struct Share {
-    counts: Vec<u64>,
+    pub(super) counts: Vec<u64>,
     /// Group, segment, index of the value there.
-    members: Vec<(u32, u32, u32)>,
+    pub(super) members: Vec<(u32, u32, u32)>,
     /// Group and value.
     raw: Vec<(u32, i64)>,
 }
 
-/// Joins the share `share` of `shares` of all values. `groups_of` has for each part the group of
-/// each of its own, among `groups` in all.
+impl Share {
+    pub(super) fn new(groups: usize) -> Self {
+        Self {
+            counts: vec![0; groups],
+            members: Vec::new(),
+            raw: Vec::new(),
+        }
+    }
+}
+
+/// Joins the share `share` of `shares` of all values. `groups_of` has for each part, which are
+/// [`alike`], the group of each of its own, among `groups` in all.
 pub(super) fn join_share(
     parts: &[&Distinct],
     groups_of: &[Vec<u32>],
@@ -363,8 +247,18 @@ pub(super) fn join_share(
 ) -> Result<Share> {
     let is_own = |hash: u64| ((hash >> 32) * shares as u64) >> 32 == share as u64;
     let parts: Vec<&Part> = parts.iter().filter_map(|part| part.part.as_ref()).collect();
+    let ordered = parts.iter().map(|part| part.ordered());
+    if let Some(ordered) = ordered.collect::<Option<Vec<_>>>() {
+        return Ok(ordered::join(
+            &ordered,
+            groups_of,
+            groups,
+            (share, shares),
+            output,
+        ));
+    }
     if parts.iter().any(|part| matches!(part, Part::Raw { .. })) {
-        return join_raw(&parts, groups_of, groups, is_own, output);
+        return Ok(join_raw(&parts, groups_of, groups, is_own, output));
     }
     let parts: Vec<&Members> = parts.into_iter().filter_map(members_of).collect();
     let mut table: HashTable<(u64, u32)> = HashTable::new();
@@ -393,11 +287,10 @@ pub(super) fn join_share(
         }
         values_of.push(values);
     }
-    let mut counts = vec![0; groups];
-    let mut members = Vec::new();
+    let mut joined = Share::new(groups);
     let distinct = firsts.len() as u64;
     let mut seen = match (groups as u64).saturating_mul(distinct) {
-        bits if bits <= BITS_MAX * 8 => Seen::Bits(vec![0; bits.div_ceil(64) as usize]),
+        bits if bits <= BITS_MAX => Seen::Bits(vec![0; bits.div_ceil(64) as usize]),
         _ => Seen::Hashed(HashSet::default()),
     };
     for ((at, part), groups_of) in (0u32..).zip(&parts).zip(groups_of) {
@@ -409,24 +302,20 @@ pub(super) fn join_share(
             }
             let group = groups_of[*group as usize];
             if seen.insert(u64::from(group) * distinct + u64::from(value)) {
-                counts[group as usize] += 1;
+                joined.counts[group as usize] += 1;
                 if output == Output::States {
-                    members.push((group, at, *item));
+                    joined.members.push((group, at, *item));
                 }
             }
         }
     }
-    Ok(Share {
-        counts,
-        members,
-        raw: Vec::new(),
-    })
+    Ok(joined)
 }
 
 fn members_of(part: &Part) -> Option<&Members> {
     match part {
         Part::Values(members) => Some(members),
-        Part::Raw { .. } => None,
+        Part::Ordered(_) | Part::Raw { .. } => None,
     }
 }
 
@@ -437,27 +326,23 @@ fn join_raw(
     groups: usize,
     is_own: impl Fn(u64) -> bool,
     output: Output,
-) -> Result<Share> {
-    let mut counts = vec![0; groups];
-    let mut raw = Vec::new();
+) -> Share {
+    let mut joined = Share::new(groups);
     let mut seen = PairSet::new(Factor::OfJoins);
     for (part, groups_of) in parts.iter().zip(groups_of) {
-        let pairs = part.raw()?;
+        let Part::Raw { pairs, .. } = part else {
+            continue;
+        };
         let own = pairs.iter().filter(|(_, value)| is_own(hash_of(*value)));
         let own = own.map(|(group, value)| (groups_of[*group as usize], *value));
         seen.insert(own, |group, value| {
-            counts[group as usize] += 1;
+            joined.counts[group as usize] += 1;
             if output == Output::States {
-                raw.push((group, value));
+                joined.raw.push((group, value));
             }
         });
     }
-    let members = Vec::new();
-    Ok(Share {
-        counts,
-        members,
-        raw,
-    })
+    joined
 }
 
 #[derive(Debug)]
@@ -539,8 +424,8 @@ fn values_in_order(
         }
     }
     members.sort_unstable();
-    let parts = parts.iter().filter_map(|part| members_of(part));
-    let arrays: Vec<&dyn Array> = parts.map(|part| part.values.array().as_ref()).collect();
+    let arrays = parts.iter().filter_map(|part| part.array());
+    let arrays: Vec<&dyn Array> = arrays.map(AsRef::as_ref).collect();
     let places = members.iter();
     let places = places.map(|(_, part, item)| (*part as usize, *item as usize));
     Ok(interleave(&arrays, &places.collect::<Vec<_>>())?)

@@ -57,7 +57,10 @@ pub(crate) struct NativeAggregateExec {
     pub(super) shared: Arc<Shared>,
     /// Over the columns of the table.
     pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Whose states are kept.
     pub(super) aggregates: Arc<Vec<Aggregate>>,
+    /// What is answered, each with the place of its states among those that are kept.
+    answers: Arc<Vec<(usize, Aggregate)>>,
     output: Output,
     /// Exactly that of the aggregate that is replaced.
     schema: SchemaRef,
@@ -68,10 +71,21 @@ impl NativeAggregateExec {
     pub(super) fn new(
         scan: &ServerScanExec,
         keys: Vec<Arc<dyn PhysicalExpr>>,
-        aggregates: Arc<Vec<Aggregate>>,
+        aggregates: Vec<Aggregate>,
         output: Output,
         schema: SchemaRef,
     ) -> Self {
+        let mut kept: Vec<Aggregate> = Vec::new();
+        let mut answers = Vec::with_capacity(aggregates.len());
+        for aggregate in aggregates {
+            let at = kept
+                .iter()
+                .position(|other| other.shares_states(&aggregate));
+            answers.push((at.unwrap_or(kept.len()), aggregate.clone()));
+            if at.is_none() {
+                kept.push(aggregate);
+            }
+        }
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
             Partitioning::UnknownPartitioning(1),
@@ -84,7 +98,8 @@ impl NativeAggregateExec {
             segments: Arc::clone(&scan.segments),
             shared: Arc::clone(&scan.shared),
             keys,
-            aggregates,
+            aggregates: Arc::new(kept),
+            answers: Arc::new(answers),
             output,
             schema,
             properties: Arc::new(properties),
@@ -152,8 +167,8 @@ impl NativeAggregateExec {
     /// Whether the column of the answer counts all rows of each group.
     pub(crate) fn counts_rows(&self, column: usize) -> bool {
         let aggregate = column.checked_sub(self.keys.len());
-        let aggregate = aggregate.and_then(|at| self.aggregates.get(at));
-        self.output == Output::Values && aggregate.is_some_and(Aggregate::counts_rows)
+        let answer = aggregate.and_then(|at| self.answers.get(at));
+        self.output == Output::Values && answer.is_some_and(|(_, own)| own.counts_rows())
     }
 
     /// Reads about so many rows of the table and joins the groups of all segments. With `most` only
@@ -215,7 +230,7 @@ impl NativeAggregateExec {
         Grouped {
             schema: Arc::clone(&self.schema),
             output: self.output,
-            aggregates: Arc::clone(&self.aggregates),
+            answers: Arc::clone(&self.answers),
             keys,
             pieces,
         }
@@ -267,7 +282,7 @@ impl DisplayAs for NativeAggregateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         write!(f, "NativeAggregateExec: keys=[{}]", keys.join(", "))?;
-        let aggregates = self.aggregates.iter().map(|aggregate| {
+        let aggregates = self.answers.iter().map(|(_, aggregate)| {
             let name = format!("{:?}", aggregate.kind).to_lowercase();
             let filter = match &aggregate.filter {
                 Some(filter) => format!(" where {filter}"),

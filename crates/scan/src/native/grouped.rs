@@ -20,7 +20,8 @@ use crate::columns::batch;
 pub(crate) struct Grouped {
     pub(super) schema: SchemaRef,
     pub(super) output: Output,
-    pub(super) aggregates: Arc<Vec<Aggregate>>,
+    /// Each with the place of its states.
+    pub(super) answers: Arc<Vec<(usize, Aggregate)>>,
     /// Keys of the groups of each segment, column by column.
     pub(super) keys: Vec<Vec<ValueColumn>>,
     pub(super) pieces: Vec<Piece>,
@@ -46,8 +47,8 @@ impl Grouped {
     /// Key columns, which come first in the schema.
     fn key_count(&self) -> usize {
         let states: usize = match self.output {
-            Output::Values => self.aggregates.len(),
-            Output::States => self.aggregates.iter().map(|a| a.states.len()).sum(),
+            Output::Values => self.answers.len(),
+            Output::States => self.answers.iter().map(|(_, a)| a.states.len()).sum(),
         };
         self.schema.fields().len() - states
     }
@@ -88,7 +89,10 @@ impl Grouped {
     ) -> Result<ArrayRef> {
         let array = match column.checked_sub(self.key_count()) {
             None => self.key(piece, column, groups)?,
-            Some(at) => self.pieces[piece].states[at].values(&self.aggregates[at], groups)?,
+            Some(at) => {
+                let (states, aggregate) = &self.answers[at];
+                self.pieces[piece].states[*states].values(aggregate, groups)?
+            }
         };
         self.of_type(array, column)
     }
@@ -110,7 +114,8 @@ impl Grouped {
         let columns = (0..count).map(|column| self.column(piece, column, groups));
         let mut columns = columns.collect::<Result<Vec<_>>>()?;
         if self.output == Output::States {
-            for (states, aggregate) in self.pieces[piece].states.iter().zip(&*self.aggregates) {
+            for (states, aggregate) in self.answers.iter() {
+                let states = &self.pieces[piece].states[*states];
                 for array in states.states(aggregate, groups)? {
                     columns.push(self.of_type(array, columns.len())?);
                 }

@@ -149,7 +149,7 @@ impl<'a> Key<'a> {
     pub(super) fn numbers_into(
         &mut self,
         rows: BlockRows<'_>,
-        numbers: &mut Vec<u64>,
+        numbers: &mut Vec<u32>,
     ) -> Result<()> {
         numbers.clear();
         numbers.resize(rows.count(), 0);
@@ -198,6 +198,14 @@ impl<'a> Key<'a> {
             Kind::Seen { .. } => 0,
             _ => self.domain - 1,
         })
+    }
+
+    /// The value of number 0, where each number is one more than the one before.
+    pub(super) fn first(&self) -> Option<i64> {
+        match &self.kind {
+            Kind::Direct { base, unit: 1, .. } if is_column(&self.inputs) => Some(*base),
+            _ => None,
+        }
     }
 
     /// Numbers are known before the rows are looked at.

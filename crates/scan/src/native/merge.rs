@@ -9,12 +9,14 @@ use runtime::compute::Turn;
 use super::distinct;
 use super::exec::NativeAggregateExec;
 use super::grouped::{Grouped, Piece};
-use super::plan::Kind;
+use super::plan::{Aggregate, Kind, Output};
 use super::states::States;
 use super::worker::Part;
 
 /// So few groups are joined sooner than another thread would begin.
 const JOINED_ALONE_MAX: usize = 20_000;
+/// Groups that a sketch or all values of a group are worth.
+const HEAVY: usize = 200;
 /// Pieces for each worker, so that they end together.
 const PIECES_PER_WORKER: usize = 4;
 
@@ -37,7 +39,17 @@ pub(super) fn merge(
         };
         return Ok(operator.grouped_of(Vec::new(), vec![piece]));
     }
-    let count = match groups <= JOINED_ALONE_MAX {
+    let is_heavy = |aggregate: &Aggregate| {
+        matches!(
+            aggregate.kind,
+            Kind::ApproxDistinct | Kind::Percentile { .. }
+        )
+    };
+    let weight = match operator.aggregates.iter().any(is_heavy) {
+        true => HEAVY,
+        false => 1,
+    };
+    let count = match groups * weight <= JOINED_ALONE_MAX {
         true => 1,
         false => workers * PIECES_PER_WORKER,
     };
@@ -121,6 +133,9 @@ fn piece_of(
             own.join(others, places)?;
         }
     }
+    if operator.output() == Output::Values {
+        states.iter_mut().for_each(States::settle);
+    }
     Ok((Piece { firsts, states }, places))
 }
 
@@ -156,6 +171,11 @@ fn join_distinct(
             _ => None,
         });
         let sets: Vec<_> = sets.collect();
+        let others = distinct::alike(&sets)?;
+        let pairs = sets.iter().zip(&others);
+        let sets: Vec<_> = pairs
+            .map(|(own, other)| other.as_ref().unwrap_or(own))
+            .collect();
         let members: usize = sets.iter().map(|sets| sets.members()).sum();
         let shares = match members <= JOINED_ALONE_MAX {
             true => 1,

@@ -11,6 +11,8 @@
 //! the groups with the most rows are wanted, most others are left out before ([`most`]).
 
 mod accumulate;
+mod counted;
+mod dictionary;
 mod distinct;
 mod divider;
 mod exec;
@@ -23,9 +25,11 @@ mod keys;
 mod merge;
 mod most;
 mod number;
+mod ordered;
 mod plan;
 mod rows;
 mod samples;
+mod sets;
 mod sketches;
 mod star_tree;
 mod states;

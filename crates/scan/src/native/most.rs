@@ -9,11 +9,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use arrow::array::{Array, AsArray, BinaryViewArray, StringViewArray};
-use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType};
-use index::dictionary::BytesDictionary;
 use segment::view::DictionaryColumn;
+
+use super::dictionary::{OrderedValues, Value};
 
 /// So few groups are joined without a choice.
 const GROUPS_MIN: usize = 256;
@@ -74,94 +72,25 @@ impl RowCounts<'_> {
 #[derive(Debug)]
 pub(super) struct Counts<'p> {
     rows: &'p RowCounts<'p>,
-    values: Values<'p>,
-    cardinality: u32,
+    values: OrderedValues,
     is_ordered: bool,
     /// The group behind the codes.
     null: Option<u32>,
-}
-
-#[derive(Debug)]
-enum Values<'p> {
-    Dictionary(BytesDictionary<'p>),
-    Texts(StringViewArray),
-    Bytes(BinaryViewArray),
-    Ints(ScalarBuffer<i32>),
-    Longs(ScalarBuffer<i64>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Value<'v> {
-    Number(i64),
-    Bytes(&'v [u8]),
 }
 
 impl<'p> Counts<'p> {
     /// `None`: values of this type are not compared here.
     pub(super) fn new(
         rows: &'p RowCounts<'p>,
-        dictionary: &'p DictionaryColumn<'_>,
+        dictionary: &DictionaryColumn<'_>,
         null: Option<u32>,
     ) -> Option<Self> {
-        let values = match dictionary.bytes() {
-            Some(bytes) => Values::Dictionary(bytes),
-            None => {
-                let array = dictionary.array();
-                match array.data_type() {
-                    DataType::Utf8View => Values::Texts(array.as_string_view().clone()),
-                    DataType::BinaryView => Values::Bytes(array.as_binary_view().clone()),
-                    DataType::Int32 => {
-                        Values::Ints(array.as_primitive::<Int32Type>().values().clone())
-                    }
-                    DataType::Int64 => {
-                        Values::Longs(array.as_primitive::<Int64Type>().values().clone())
-                    }
-                    DataType::Timestamp(_, None) => {
-                        let times = array.as_primitive::<TimestampMillisecondType>();
-                        Values::Longs(times.values().clone())
-                    }
-                    _ => return None,
-                }
-            }
-        };
         Some(Self {
             rows,
-            values,
-            cardinality: dictionary.cardinality(),
+            values: OrderedValues::of(&dictionary.array())?,
             is_ordered: dictionary.is_ordered(),
             null,
         })
-    }
-
-    fn value(&self, code: u32) -> Value<'_> {
-        let at = code as usize;
-        match &self.values {
-            Values::Dictionary(dictionary) => Value::Bytes(dictionary.get(code)),
-            Values::Texts(texts) => Value::Bytes(texts.value(at).as_bytes()),
-            Values::Bytes(bytes) => Value::Bytes(bytes.value(at)),
-            Values::Ints(ints) => Value::Number(ints[at].into()),
-            Values::Longs(longs) => Value::Number(longs[at]),
-        }
-    }
-
-    /// The code of `value`, or else that of the first greater one; those before `from` are less.
-    fn find(&self, value: Value<'_>, from: u32) -> Result<u32, u32> {
-        let (mut low, mut step) = (from, 1);
-        // Most are near the one before.
-        while low + step < self.cardinality && self.value(low + step) < value {
-            low += step + 1;
-            step *= 2;
-        }
-        let mut high = self.cardinality.min(low + step + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.value(middle).cmp(&value) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(middle),
-            }
-        }
-        Err(low)
     }
 
     /// Some of the groups with the most rows, and all rows.
@@ -188,7 +117,7 @@ impl<'p> Counts<'p> {
 /// all are wanted and those that have as many; `None`: all of them. The groups kept have all their
 /// rows, as far as they can be among these.
 pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>> {
-    let groups: usize = segments.iter().map(|own| own.cardinality as usize).sum();
+    let groups: usize = segments.iter().map(|own| own.values.len()).sum();
     if groups < GROUPS_MIN {
         return None;
     }
@@ -237,7 +166,7 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
 fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let mut all: Vec<(Value<'_>, usize, u32)> = Vec::new();
     for (at, (own, codes)) in segments.iter().zip(picked).enumerate() {
-        all.extend(codes.iter().map(|code| (own.value(*code), at, *code)));
+        all.extend(codes.iter().map(|code| (own.values.at(*code), at, *code)));
     }
     all.sort_unstable();
     let mut codes = vec![Vec::new(); segments.len()];
@@ -253,7 +182,7 @@ fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
         let mut from = 0;
         for (value, code) in values.iter().zip(codes).filter(|_| own.is_ordered) {
             let found = match *code {
-                NOWHERE => own.find(*value, from),
+                NOWHERE => own.values.find(*value, from),
                 known => Ok(known),
             };
             from = match found {
@@ -322,8 +251,7 @@ mod tests {
                 .enumerate()
                 .map(|(at, (own, rows))| Counts {
                     rows,
-                    values: Values::Longs(own.iter().map(|(value, _)| *value).collect()),
-                    cardinality: own.len() as u32,
+                    values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
                     is_ordered: at != 2,
                     null: None,
                 })
@@ -354,8 +282,7 @@ mod tests {
         let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at / 2_000 * 100).collect());
         let of = |rows| Counts {
             rows,
-            values: Values::Longs((0..2_000).collect()),
-            cardinality: 2_000,
+            values: OrderedValues::Longs((0..2_000).collect()),
             is_ordered: true,
             null: Some(2_000),
         };

@@ -82,6 +82,18 @@ pub(crate) struct Aggregate {
 }
 
 impl Aggregate {
+    /// Whether the other's states answer this one as well.
+    pub(super) fn shares_states(&self, other: &Self) -> bool {
+        let same_kind = match (self.kind, other.kind) {
+            (Kind::Percentile { how, .. }, Kind::Percentile { how: other, .. }) => how == other,
+            (own, other) => own == other,
+        };
+        same_kind
+            && self.width == other.width
+            && self.argument == other.argument
+            && self.filter == other.filter
+    }
+
     pub(super) fn counts_rows(&self) -> bool {
         self.kind == Kind::Count && self.argument.is_none() && self.filter.is_none()
     }
@@ -159,7 +171,6 @@ fn native(
     if schema.fields().len() != keys.len() + columns {
         return Ok(None);
     }
-    let aggregates = Arc::new(aggregates);
     let native = NativeAggregateExec::new(scan, keys, aggregates, output, schema);
     Ok(Some(native))
 }

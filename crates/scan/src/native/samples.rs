@@ -21,7 +21,17 @@ pub(super) enum Sample {
     /// Ascending, each with how often it came.
     Counted(Vec<(f64, u64)>),
     Digest(Box<TDigest>),
+    /// How often each whole number came from the first on.
+    Dense {
+        first: i64,
+        counts: Vec<u32>,
+        /// Of them all.
+        count: u64,
+    },
 }
+
+/// Counts of whole numbers that are further apart are kept for those that came.
+const DENSE_MAX: i64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Samples {
@@ -40,6 +50,7 @@ impl Samples {
             Sample::Plain(values) => values.capacity() * 8,
             Sample::Counted(values) => values.capacity() * 16,
             Sample::Digest(digest) => digest.memory_bytes(),
+            Sample::Dense { counts, .. } => counts.capacity() * 4,
         });
         each.sum::<usize>() + self.groups.capacity() * size_of::<Sample>()
     }
@@ -96,7 +107,59 @@ impl Samples {
 }
 
 impl Sample {
+    pub(super) fn dense(first: i64, counts: Vec<u32>) -> Self {
+        Self::Dense {
+            count: counts.iter().map(|count| u64::from(*count)).sum(),
+            first,
+            counts,
+        }
+    }
+
+    /// Adds dense counts to dense ones; `false`: they are too far apart, or would not fit.
+    fn join_dense(&mut self, other: &Self) -> bool {
+        let (
+            Self::Dense {
+                first,
+                counts,
+                count,
+            },
+            Self::Dense {
+                first: other_first,
+                counts: others,
+                count: more,
+            },
+        ) = (self, other)
+        else {
+            return false;
+        };
+        let end = |first: i64, counts: &[u32]| first.checked_add(counts.len() as i64);
+        let (Some(own_end), Some(other_end)) = (end(*first, counts), end(*other_first, others))
+        else {
+            return false;
+        };
+        let (low, high) = ((*first).min(*other_first), own_end.max(other_end));
+        let fits = high.checked_sub(low).is_some_and(|wide| wide <= DENSE_MAX);
+        if !fits || *count + more > u64::from(u32::MAX) {
+            return false;
+        }
+        if low < *first {
+            let before = (*first - low) as usize;
+            counts.splice(0..0, std::iter::repeat_n(0, before));
+            *first = low;
+        }
+        counts.resize((high - low) as usize, 0);
+        let from = (*other_first - low) as usize;
+        for (own, more) in counts[from..].iter_mut().zip(others) {
+            *own += more;
+        }
+        *count += more;
+        true
+    }
+
     fn join(&mut self, other: &Self) {
+        if self.join_dense(other) {
+            return;
+        }
         match (&mut *self, other) {
             (_, Self::Plain(values)) if values.is_empty() => {}
             (Self::Plain(own), other) if own.is_empty() => *self = other.clone(),
@@ -115,6 +178,12 @@ impl Sample {
     fn counted(&self) -> Vec<(f64, u64)> {
         match self {
             Self::Counted(values) => values.clone(),
+            Self::Dense { first, counts, .. } => {
+                let values = (0i64..).zip(counts).filter(|(_, count)| **count > 0);
+                values
+                    .map(|(at, count)| ((first + at) as f64, u64::from(*count)))
+                    .collect()
+            }
             Self::Plain(values) => {
                 let mut values = values.clone();
                 values.sort_unstable_by(f64::total_cmp);
@@ -147,7 +216,16 @@ impl Sample {
             Self::Counted(values) => {
                 let count: u64 = values.iter().map(|(_, count)| count).sum();
                 let rank = share * count.checked_sub(1)? as f64;
-                (rank, pair_of_counted(values, rank))
+                (rank, pair_of(values.iter().copied(), rank))
+            }
+            Self::Dense {
+                first,
+                counts,
+                count,
+            } => {
+                let rank = share * count.checked_sub(1)? as f64;
+                let value = |(at, count): (i64, &u32)| ((first + at) as f64, u64::from(*count));
+                (rank, pair_of((0i64..).zip(counts).map(value), rank))
             }
             Self::Digest(digest) => return digest.quantile(share),
         };
@@ -179,20 +257,24 @@ fn pair_of_all(values: &[f64], rank: f64) -> (f64, f64) {
     (low_value, high_value)
 }
 
-fn pair_of_counted(values: &[(f64, u64)], rank: f64) -> (f64, f64) {
+/// The same, of values that ascend and how often each came.
+fn pair_of(values: impl Iterator<Item = (f64, u64)>, rank: f64) -> (f64, f64) {
     let (low, high) = (rank.floor() as u64, rank.ceil() as u64);
     let mut below = 0;
     let mut found = (f64::NAN, f64::NAN);
     for (value, count) in values {
-        let own = below..below + count;
-        if own.contains(&low) {
-            found.0 = *value;
+        let end = below + count;
+        // Most are before.
+        if low < end {
+            if below <= low {
+                found.0 = value;
+            }
+            if high < end {
+                found.1 = value;
+                break;
+            }
         }
-        if own.contains(&high) {
-            found.1 = *value;
-            break;
-        }
-        below = own.end;
+        below = end;
     }
     found
 }
@@ -226,8 +308,18 @@ fn merged(a: &[(f64, u64)], b: &[(f64, u64)]) -> Vec<(f64, u64)> {
 mod tests {
     use super::*;
 
+    /// Of whole numbers from some on.
+    fn dense_of(values: &[f64]) -> Sample {
+        let first = values.iter().copied().fold(f64::MAX, f64::min) as i64;
+        let mut counts = vec![0; 100];
+        values
+            .iter()
+            .for_each(|value| counts[(*value as i64 - first) as usize] += 1);
+        Sample::dense(first, counts)
+    }
+
     #[test]
-    fn both_forms_give_the_same_percentiles() {
+    fn all_forms_give_the_same_percentiles() {
         let values: Vec<f64> = (0..997u32)
             .map(|n| f64::from(n * 7919 % 83) / 4.0)
             .collect();
@@ -235,12 +327,23 @@ mod tests {
         let (first, second) = values.split_at(400);
         let mut joined = Sample::Counted(Sample::Plain(first.to_vec()).counted());
         joined.join(&Sample::Plain(second.to_vec()));
+        let whole: Vec<f64> = values.iter().map(|value| value * 4.0).collect();
+        let mut dense = dense_of(&whole[..400]);
+        dense.join(&dense_of(&whole[400..]));
+        assert!(matches!(dense, Sample::Dense { .. }));
+        let mut mixed = dense_of(&whole[..1]);
+        mixed.join(&Sample::dense(1 << 40, vec![0, 0]));
+        assert!(matches!(mixed, Sample::Counted(_)), "far apart");
+        mixed.join(&Sample::Plain(whole[1..].to_vec()));
         let mut sorted = values;
         sorted.sort_unstable_by(f64::total_cmp);
         for share in [0.0, 0.001, 0.25, 0.5, 0.9, 0.9973, 1.0] {
             for how in [Percentile::Exact, Percentile::Digest(100)] {
                 let found = plain.percentile(share, how).unwrap();
                 assert_eq!(joined.percentile(share, how), Some(found));
+                let four = Some(found * 4.0);
+                assert_eq!(dense.percentile(share, how), four);
+                assert_eq!(mixed.percentile(share, how), four);
                 let rank = share * 996.0;
                 let (low, high) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
                 assert!(low <= found && found <= high, "{found} at {share}");

@@ -186,6 +186,13 @@ impl States {
         Ok(())
     }
 
+    /// What is only asked for values comes to its last form.
+    pub(super) fn settle(&mut self) {
+        if let Self::Sketches(sketches) = self {
+            *self = Self::Counts(sketches.iter().map(HyperLogLog::count).collect());
+        }
+    }
+
     /// Final values of the groups; `None` = all.
     pub(super) fn values(&self, aggregate: &Aggregate, groups: Option<&[u32]>) -> Result<ArrayRef> {
         Ok(match self {

@@ -154,10 +154,10 @@ impl<'a, 'f> Worker<'a, 'f> {
         let keys = operator.keys.iter();
         let keys = keys.map(|key| Key::new(key, &compiler));
         let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, filter.rows_at_most())?;
-        let known = groups.known();
+        let most = (groups.known(), filter.rows_at_most());
         let aggregates = operator.aggregates.iter();
         let accumulators = aggregates
-            .map(|aggregate| Accumulator::new(aggregate, view, &operator.spec, &compiler, known));
+            .map(|aggregate| Accumulator::new(aggregate, view, &operator.spec, &compiler, most));
         Ok(Running {
             segment,
             groups,
