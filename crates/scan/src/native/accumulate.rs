@@ -5,7 +5,7 @@ use schemas::TableSpec;
 use segment::SegmentView;
 use segment::view::Nulls;
 
-use super::counted::{MATRIX_MAX, Matrix, RowNumbers};
+use super::counted::{MATRIX_ALWAYS, MATRIX_MAX, Matrix, RowNumbers};
 use super::fold::Slots;
 use super::input::Input;
 use super::keys::Key;
@@ -176,7 +176,8 @@ impl<'a> Accumulator<'a> {
             (Kind::Percentile { .. }, _) => {
                 let key = key()?;
                 let cells = groups.map(|groups| (groups as u64).saturating_mul(key.domain));
-                let is_small = cells.is_some_and(|cells| cells <= MATRIX_MAX);
+                let most = MATRIX_MAX.min(rows.saturating_mul(4).max(MATRIX_ALWAYS));
+                let is_small = cells.is_some_and(|cells| cells <= most);
                 if key.is_known() && is_small {
                     Kept::Matrix(Matrix::new(key))
                 } else if key.first().is_some() {
@@ -261,6 +262,8 @@ impl<'a> Accumulator<'a> {
         let rows = BlockRows {
             picked: Some(&left),
             mask: &mask,
+            // No argument is an entry.
+            entries: None,
             ..rows
         };
         let added = self.kept.add(rows, slots);

@@ -12,6 +12,8 @@ use super::samples::{Sample, Samples};
 
 /// Counts of a matrix with one for each group and value.
 pub(super) const MATRIX_MAX: u64 = 1 << 22;
+/// So many are worth it for few rows too.
+pub(super) const MATRIX_ALWAYS: u64 = 1 << 14;
 
 /// Counts of each number, group after group.
 #[derive(Debug)]

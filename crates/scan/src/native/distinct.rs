@@ -109,8 +109,7 @@ pub(super) fn alike(sets: &[&Distinct]) -> Result<Vec<Option<Distinct>>> {
         let part = match (own.part.as_ref(), raw) {
             (None | Some(Part::Raw { .. }), _) => return Ok(None),
             (Some(Part::Values(members)), None) if is_ordered => {
-                let values = Arc::clone(members.values.array());
-                Part::Ordered(Ordered::of_members(values, &members.pairs)?)
+                Part::Ordered(Ordered::of_members(members.values.array(), &members.pairs)?)
             }
             (Some(_), None) => return Ok(None),
             (Some(part), Some(data_type)) => Part::Raw {

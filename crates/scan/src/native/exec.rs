@@ -32,6 +32,7 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
+use super::entries::ByEntry;
 use super::grouped::{Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
@@ -61,6 +62,7 @@ pub(crate) struct NativeAggregateExec {
     pub(super) aggregates: Arc<Vec<Aggregate>>,
     /// What is answered, each with the place of its states among those that are kept.
     answers: Arc<Vec<(usize, Aggregate)>>,
+    pub(super) entries: Option<ByEntry>,
     output: Output,
     /// Exactly that of the aggregate that is replaced.
     schema: SchemaRef,
@@ -70,7 +72,7 @@ pub(crate) struct NativeAggregateExec {
 impl NativeAggregateExec {
     pub(super) fn new(
         scan: &ServerScanExec,
-        keys: Vec<Arc<dyn PhysicalExpr>>,
+        (keys, entries): (Vec<Arc<dyn PhysicalExpr>>, Option<ByEntry>),
         aggregates: Vec<Aggregate>,
         output: Output,
         schema: SchemaRef,
@@ -100,6 +102,7 @@ impl NativeAggregateExec {
             keys,
             aggregates: Arc::new(kept),
             answers: Arc::new(answers),
+            entries,
             output,
             schema,
             properties: Arc::new(properties),
@@ -282,6 +285,10 @@ impl DisplayAs for NativeAggregateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         write!(f, "NativeAggregateExec: keys=[{}]", keys.join(", "))?;
+        if let Some(entries) = self.entries {
+            let name = self.description.table_schema.field(entries.column).name();
+            write!(f, ", entries of {name}")?;
+        }
         let aggregates = self.answers.iter().map(|(_, aggregate)| {
             let name = format!("{:?}", aggregate.kind).to_lowercase();
             let filter = match &aggregate.filter {

@@ -11,14 +11,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
-use arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use schemas::proto::IndexKind;
 use segment::BLOCK_ROWS;
 use segment::view::{
-    Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone,
+    Codes, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues, Values, Zone,
 };
 
 use super::divider::Divider;
@@ -28,6 +28,7 @@ use super::star_tree::{is_begin_of, is_same_in};
 use super::table::Numbers;
 use crate::columns::{Source, Stored, batch, external, longs};
 use crate::predicate::{Compiler, Inputs, constants};
+use crate::rows::BlockMask;
 
 /// Whole numbers closer together than this are their own numbers.
 const DIRECT_MAX: u64 = 1 << 20;
@@ -47,6 +48,8 @@ enum Kind<'a> {
     Constant(ArrayRef),
     /// The number is the code.
     Codes(DictionaryColumn<'a>),
+    /// The number is the code of the entry for which the row is picked.
+    Entries(MultiColumn<'a>),
     /// The number is how often `unit` fits between `base` and the value.
     Direct {
         values: RawColumn<'a>,
@@ -132,6 +135,21 @@ impl<'a> Key<'a> {
         })
     }
 
+    /// The key that is each entry of a column, which is the expression.
+    pub(super) fn of_entries(
+        expr: &Arc<dyn PhysicalExpr>,
+        (column, nulls): (MultiColumn<'a>, Option<Nulls<'a>>),
+        table: &Schema,
+    ) -> Result<Self> {
+        let domain = u64::from(column.cardinality()) + u64::from(nulls.is_some());
+        Ok(Self {
+            inputs: Inputs::of(expr, table)?,
+            kind: Kind::Entries(column),
+            domain: domain.max(1),
+            nulls,
+        })
+    }
+
     /// The dictionary, when this key is its plain column and no row is null.
     pub(super) fn plain_dictionary(&self) -> Option<&DictionaryColumn<'a>> {
         self.dictionary().filter(|_| self.nulls.is_none())
@@ -212,7 +230,7 @@ impl<'a> Key<'a> {
     pub(super) fn is_known(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Constant(_) | Kind::Codes(_) | Kind::Direct { .. }
+            Kind::Constant(_) | Kind::Codes(_) | Kind::Entries(_) | Kind::Direct { .. }
         )
     }
 
@@ -255,20 +273,22 @@ impl<'a> Key<'a> {
         let null = |at: usize| nulls.as_ref().is_some_and(|nulls| nulls.contains(row(at)));
         match &mut self.kind {
             Kind::Constant(_) => {}
-            Kind::Codes(dictionary) => match (dictionary.codes(range), &nulls) {
-                (Codes::U8(codes), None) => join(codes, rows, domain, groups, u64::from),
-                (Codes::U16(codes), None) => join(codes, rows, domain, groups, u64::from),
-                (Codes::U32(codes), None) => join(codes, rows, domain, groups, u64::from),
-                (Codes::U8(codes), Some(null)) => {
-                    join_or_null(codes, null, rows, domain, groups, u64::from);
-                }
-                (Codes::U16(codes), Some(null)) => {
-                    join_or_null(codes, null, rows, domain, groups, u64::from);
-                }
-                (Codes::U32(codes), Some(null)) => {
-                    join_or_null(codes, null, rows, domain, groups, u64::from);
-                }
-            },
+            Kind::Entries(_) => {
+                let Some(codes) = rows.entries else {
+                    return internal_err!("rows without entries");
+                };
+                // That of null comes after the codes, as in the domain.
+                join_each(groups, domain, |at| u64::from(codes[at]));
+            }
+            Kind::Codes(dictionary) => {
+                join_codes(
+                    dictionary.codes(range),
+                    nulls.as_ref(),
+                    rows,
+                    domain,
+                    groups,
+                );
+            }
             Kind::Direct { values, base, unit } if nulls.is_none() => {
                 join_direct(values.values(range), rows, (*base, *unit), domain, groups);
             }
@@ -330,6 +350,14 @@ impl<'a> Key<'a> {
                 let rows = rows.values(numbers.iter().map(|number| *number as usize))?;
                 return Ok(Arc::clone(&rows[0]));
             }
+            Kind::Entries(column) => {
+                let codes = numbers.iter().map(|n| not_null(n).map(|code| code as u32));
+                return Ok(take(
+                    &column.array(),
+                    &codes.collect::<UInt32Array>(),
+                    None,
+                )?);
+            }
             Kind::Codes(dictionary) => {
                 let codes = numbers.iter().map(|n| not_null(n).map(|code| code as u32));
                 let codes: UInt32Array = codes.collect();
@@ -369,6 +397,29 @@ impl<'a> Key<'a> {
 
     pub(super) fn input_type(&self) -> DataType {
         self.inputs.schema.field(0).data_type().clone()
+    }
+}
+
+fn join_codes<N: Number>(
+    codes: Codes<'_>,
+    nulls: Option<&BlockMask>,
+    rows: BlockRows<'_>,
+    domain: u64,
+    groups: &mut [N],
+) {
+    match (codes, nulls) {
+        (Codes::U8(codes), None) => join(codes, rows, domain, groups, u64::from),
+        (Codes::U16(codes), None) => join(codes, rows, domain, groups, u64::from),
+        (Codes::U32(codes), None) => join(codes, rows, domain, groups, u64::from),
+        (Codes::U8(codes), Some(null)) => {
+            join_or_null(codes, null, rows, domain, groups, u64::from);
+        }
+        (Codes::U16(codes), Some(null)) => {
+            join_or_null(codes, null, rows, domain, groups, u64::from);
+        }
+        (Codes::U32(codes), Some(null)) => {
+            join_or_null(codes, null, rows, domain, groups, u64::from);
+        }
     }
 }
 

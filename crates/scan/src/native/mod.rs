@@ -15,6 +15,7 @@ mod counted;
 mod dictionary;
 mod distinct;
 mod divider;
+mod entries;
 mod exec;
 mod fold;
 mod grouped;

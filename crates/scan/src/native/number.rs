@@ -22,6 +22,8 @@ pub(super) struct BlockRows<'r> {
     pub(super) picked: Option<&'r [u32]>,
     /// The same rows.
     pub(super) mask: &'r BlockMask,
+    /// Where rows are picked once for each entry of a column of several values: its codes.
+    pub(super) entries: Option<&'r [u32]>,
 }
 
 impl BlockRows<'_> {

@@ -21,9 +21,27 @@ pub(super) struct Ordered {
     groups: Vec<u32>,
 }
 
+/// With fewer pairs than one for so many codes, only codes that occur are kept.
+const CODES_PER_PAIR: usize = 8;
+
 impl Ordered {
-    /// Of pairs of a group and a code, which `each` gives twice in the same order.
+    /// Of pairs of a group and a code, which `each` gives as often as it is asked, in the same
+    /// order.
     pub(super) fn new(
+        dictionary: (ArrayRef, OrderedValues),
+        each: impl Fn(&mut dyn FnMut(u32, u32)),
+    ) -> Result<Self> {
+        let mut count = 0usize;
+        each(&mut |_, _| count += 1);
+        if count * CODES_PER_PAIR >= dictionary.1.len() {
+            return Ok(Self::dense(dictionary, each));
+        }
+        let mut pairs = Vec::with_capacity(count);
+        each(&mut |group, code| pairs.push((group, code)));
+        Self::of_members(&dictionary.0, &pairs)
+    }
+
+    fn dense(
         (dictionary, values): (ArrayRef, OrderedValues),
         each: impl Fn(&mut dyn FnMut(u32, u32)),
     ) -> Self {
@@ -49,29 +67,41 @@ impl Ordered {
         }
     }
 
-    /// Of pairs of a group and an index among `values`, of which those that occur are distinct.
-    pub(super) fn of_members(values: ArrayRef, pairs: &[(u32, u32)]) -> Result<Self> {
+    /// Of pairs of a group and an index among `values`.
+    pub(super) fn of_members(values: &ArrayRef, pairs: &[(u32, u32)]) -> Result<Self> {
         let compared = |array: &ArrayRef| {
             let values = OrderedValues::of(array);
             values.ok_or_else(|| internal_datafusion_err!("values that have no order"))
         };
-        let all = compared(&values)?;
-        let mut places = vec![u32::MAX; all.len()];
-        let mut codes = Vec::new();
-        for (_, item) in pairs {
-            if std::mem::replace(&mut places[*item as usize], 0) == u32::MAX {
-                codes.push(*item);
+        let all = compared(values)?;
+        let mut items: Vec<u32> = pairs.iter().map(|(_, item)| *item).collect();
+        items.sort_unstable();
+        items.dedup();
+        let mut by_value: Vec<u32> = (0..items.len() as u32).collect();
+        by_value.sort_by(|a, b| {
+            let value = |at: &u32| all.at(items[*at as usize]);
+            value(a).cmp(&value(b))
+        });
+        // Of each item its place in the order; equal ones have the same.
+        let mut places = vec![0; items.len()];
+        let mut codes: Vec<u32> = Vec::with_capacity(items.len());
+        for at in by_value {
+            let item = items[at as usize];
+            let last = codes.last().map(|last| all.at(*last));
+            if last != Some(all.at(item)) {
+                codes.push(item);
             }
+            places[at as usize] = codes.len() as u32 - 1;
         }
-        codes.sort_unstable_by(|a, b| all.at(*a).cmp(&all.at(*b)));
-        for (place, item) in (0u32..).zip(&codes) {
-            places[*item as usize] = place;
-        }
-        let dictionary = take(&values, &UInt32Array::from(codes), None)?;
+        let dictionary = take(values, &UInt32Array::from(codes), None)?;
+        let pairs = pairs.iter().map(|(group, item)| {
+            let at = items.partition_point(|other| other < item);
+            (*group, places[at])
+        });
+        let pairs: Vec<(u32, u32)> = pairs.collect();
         let ordered = (ArrayRef::clone(&dictionary), compared(&dictionary)?);
-        Ok(Self::new(ordered, |each| {
-            let pairs = pairs.iter();
-            pairs.for_each(|(group, item)| each(*group, places[*item as usize]));
+        Ok(Self::dense(ordered, |each| {
+            pairs.iter().for_each(|(group, code)| each(*group, *code));
         }))
     }
 

@@ -12,11 +12,14 @@ use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::unnest::UnnestExec;
 
+use super::entries::{self, ByEntry};
 use super::exec::NativeAggregateExec;
 use crate::scan_exec::ServerScanExec;
 
@@ -149,6 +152,9 @@ fn native(
         return Ok(None);
     }
     let over = OverTable { scan, projections };
+    let Some(entries) = over.entries()? else {
+        return Ok(None);
+    };
     let mut keys = Vec::new();
     for (expr, _) in aggregate.group_expr().expr() {
         keys.push(over.expression(expr)?);
@@ -163,6 +169,11 @@ fn native(
         }
         aggregates.push(known);
     }
+    if let Some(by_entry) = entries
+        && !only_keys_are(by_entry.column, &keys, &aggregates)
+    {
+        return Ok(None);
+    }
     let schema = last.schema();
     let columns: usize = match output {
         Output::Values => aggregates.len(),
@@ -171,11 +182,31 @@ fn native(
     if schema.fields().len() != keys.len() + columns {
         return Ok(None);
     }
-    let native = NativeAggregateExec::new(scan, keys, aggregates, output, schema);
+    let native = NativeAggregateExec::new(scan, (keys, entries), aggregates, output, schema);
     Ok(Some(native))
 }
 
-/// The scan that the aggregate reads, and the projections between, from above.
+/// A key is the column itself, and nothing else reads it.
+fn only_keys_are(column: usize, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Aggregate]) -> bool {
+    let is_it = |expr: &Arc<dyn PhysicalExpr>| {
+        expr.downcast_ref::<Column>()
+            .is_some_and(|own| own.index() == column)
+    };
+    let reads_it = |expr: &Arc<dyn PhysicalExpr>| {
+        let columns = collect_columns(expr);
+        columns.iter().any(|own| own.index() == column)
+    };
+    let read = aggregates.iter().flat_map(|aggregate| {
+        let argument = aggregate.argument.iter();
+        argument.chain(&aggregate.filter)
+    });
+    keys.iter().any(is_it)
+        && keys.iter().all(|key| is_it(key) || !reads_it(key))
+        && !read.into_iter().any(reads_it)
+}
+
+/// The scan that the aggregate reads, and what is between, from above: projections, and what makes
+/// a row of each entry.
 #[expect(clippy::type_complexity, reason = "two lists of the same")]
 fn scan_below(
     aggregate: &AggregateExec,
@@ -183,7 +214,7 @@ fn scan_below(
     let mut below = Arc::clone(aggregate.input());
     let mut projections = Vec::new();
     while !below.is::<ServerScanExec>() {
-        if below.is::<ProjectionExec>() {
+        if below.is::<ProjectionExec>() || below.is::<UnnestExec>() {
             projections.push(Arc::clone(&below));
         } else if !below.is::<CooperativeExec>() {
             return None;
@@ -200,10 +231,55 @@ struct OverTable<'a> {
 }
 
 impl OverTable<'_> {
+    /// The column of the table each entry of which makes a row, if there is one. `None`: it is
+    /// not as simple as that.
+    fn entries(&self) -> Result<Option<Option<ByEntry>>> {
+        let nodes = self.projections.iter().enumerate();
+        let mut unnested =
+            nodes.filter_map(|(at, node)| Some((at, node.downcast_ref::<UnnestExec>()?)));
+        let Some((at, unnest)) = unnested.next() else {
+            return Ok(Some(None));
+        };
+        let ([list], [], None) = (
+            unnest.list_column_indices(),
+            unnest.struct_column_indices(),
+            unnested.next(),
+        ) else {
+            return Ok(None);
+        };
+        let (input, index) = (unnest.input().schema(), list.index_in_input_schema);
+        if list.depth != 1 || unnest.schema().fields().len() != input.fields().len() {
+            return Ok(None);
+        }
+        let column = Arc::new(Column::new(input.field(index).name(), index)) as _;
+        let column = self.over_table(&column, &self.projections[at + 1..])?;
+        let Some(column) = column.downcast_ref::<Column>() else {
+            return Ok(None);
+        };
+        for view in self.scan.segments.iter() {
+            if entries::of_segment(view, column.name())?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Some(ByEntry {
+            column: column.index(),
+            keeps_null: unnest.options().preserve_nulls(),
+        })))
+    }
+
     /// The expression over the aggregate's input as one over the table.
     fn expression(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        self.over_table(expr, &self.projections)
+    }
+
+    fn over_table(
+        &self,
+        expr: &Arc<dyn PhysicalExpr>,
+        projections: &[Arc<dyn ExecutionPlan>],
+    ) -> Result<Arc<dyn PhysicalExpr>> {
         let mut expr = Arc::clone(expr);
-        for projection in &self.projections {
+        for projection in projections {
+            // Others leave columns where they are.
             let Some(projection) = projection.downcast_ref::<ProjectionExec>() else {
                 continue;
             };

@@ -148,7 +148,7 @@ impl<'a> Sets<'a> {
                     }
                 });
             };
-            return Ok(Distinct::of(Part::Ordered(Ordered::new(ordered, each))));
+            return Ok(Distinct::of(Part::Ordered(Ordered::new(ordered, each)?)));
         }
         let mut pairs: Vec<(u32, u64)> = Vec::new();
         match &self.found {

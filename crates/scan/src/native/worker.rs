@@ -11,6 +11,7 @@ use schemas::proto::IndexKind;
 use segment::SegmentView;
 
 use super::accumulate::Accumulator;
+use super::entries::Exploded;
 use super::exec::NativeAggregateExec;
 use super::fold::{self, Slots};
 use super::groups::Groups;
@@ -50,6 +51,8 @@ pub(super) struct Running<'a> {
     groups: Groups<'a>,
     accumulators: Vec<Accumulator<'a>>,
     row_counts: RowCounts<'a>,
+    /// Rows come once for each entry.
+    entries: Option<Exploded<'a>>,
     /// Kept from block to block.
     picked: Vec<u32>,
     assigned: Vec<u32>,
@@ -151,8 +154,21 @@ impl<'a, 'f> Worker<'a, 'f> {
         let operator = self.operator;
         let view = &self.segments[segment];
         let compiler = operator.compiler(view);
-        let keys = operator.keys.iter();
-        let keys = keys.map(|key| Key::new(key, &compiler));
+        let table = &operator.description.table_schema;
+        let mode = operator.description.null_mode;
+        let by_entry = operator.entries;
+        let entries = by_entry.map(|by| Exploded::new(view, table, by, mode));
+        let entries = entries.transpose()?;
+        let keys = operator.keys.iter().map(|key| {
+            let column = key.downcast_ref::<Column>().map(Column::index);
+            match entries
+                .as_ref()
+                .filter(|_| column == by_entry.map(|by| by.column))
+            {
+                Some(entries) => Key::of_entries(key, entries.column(), table),
+                None => Key::new(key, &compiler),
+            }
+        });
         let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, filter.rows_at_most())?;
         let most = (groups.known(), filter.rows_at_most());
         let aggregates = operator.aggregates.iter();
@@ -163,6 +179,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             groups,
             accumulators: accumulators.collect::<Result<Vec<_>>>()?,
             row_counts: RowCounts::Counted(Vec::new()),
+            entries,
             picked: Vec::new(),
             assigned: Vec::new(),
         })
@@ -201,12 +218,24 @@ impl<'a, 'f> Worker<'a, 'f> {
             groups,
             accumulators,
             row_counts,
+            entries,
             picked,
             assigned,
             ..
         } = running;
         let RowCounts::Counted(row_counts) = row_counts else {
             return internal_err!("rows that are counted already");
+        };
+        let mut add = |rows: BlockRows<'_>| {
+            let slots = match groups.keys() {
+                [] => Slots::One,
+                _ => Slots::Each(groups.assign(rows, assigned)?),
+            };
+            let count = groups.count();
+            row_counts.resize(count.max(row_counts.len()), 0);
+            fold::count(slots, rows.count(), row_counts);
+            let mut accumulators = accumulators.iter_mut();
+            accumulators.try_for_each(|accumulator| accumulator.add(rows, slots, count))
         };
         let mut matched = 0;
         let mut blocks = filter.blocks(blocks);
@@ -220,16 +249,11 @@ impl<'a, 'f> Worker<'a, 'f> {
                 len: mask.len,
                 picked: (!is_full).then_some(picked.as_slice()),
                 mask,
+                entries: None,
             };
-            let slots = match groups.keys() {
-                [] => Slots::One,
-                _ => Slots::Each(groups.assign(rows, assigned)?),
-            };
-            let count = groups.count();
-            row_counts.resize(count.max(row_counts.len()), 0);
-            fold::count(slots, rows.count(), row_counts);
-            for accumulator in accumulators.iter_mut() {
-                accumulator.add(rows, slots, count)?;
+            match entries {
+                None => add(rows)?,
+                Some(entries) => entries.each(rows, &mut add)?,
             }
             matched += rows.count() as u64;
         }

@@ -7,6 +7,8 @@ use arrow::array::{
     TimestampMillisecondArray,
 };
 use arrow::datatypes::DataType as ArrowType;
+use datafusion::functions_aggregate::expr_fn::{count, max};
+use datafusion::prelude::{ident, lit};
 use runtime::OsFiles;
 use schemas::arrow::ingest_schema;
 use schemas::proto::{NullMode, ScanOptions};
@@ -15,7 +17,7 @@ use segment::{MutableSegment, SealExtra, SealedSegment, seal};
 
 use crate::data::{Random, Table, spec};
 use crate::server::Server;
-use crate::{ask_count, rows_of};
+use crate::{Cell, ask_count, assert_same, general, rows_of};
 
 const ROWS: usize = 5_000;
 
@@ -187,5 +189,63 @@ async fn a_row_matches_by_any_of_its_entries() {
         "scan(scores)",
     ] {
         assert!(used.iter().any(|name| name == index), "{index} of {used:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_entry_makes_a_group() {
+    let (table, rows) = table();
+    let sevens = rows
+        .iter()
+        .flat_map(|row| row.1.iter().filter(|score| **score == 7));
+    let sevens = sevens.count().to_string();
+    for null_mode in [NullMode::Defaults, NullMode::ThreeValued] {
+        let server = Server::new(&table, null_mode);
+        let questions = [
+            "SELECT e, count(*), sum(\"$offset\") FROM (SELECT unnest(tags) AS e, \"$offset\" \
+             FROM flights) GROUP BY e",
+            "SELECT e, count(*) AS c, max(\"$offset\"), count(DISTINCT \"$offset\") FROM (SELECT \
+             unnest(scores) AS e, \"$offset\" FROM flights WHERE any_entry(tags, 'like', '%9%')) \
+             GROUP BY e HAVING count(*) > 10 ORDER BY c DESC, e LIMIT 9",
+            "SELECT e, \"$offset\" % 3, count(*) FILTER (WHERE \"$offset\" > 1000), \
+             approx_distinct(\"$offset\") FROM (SELECT unnest(tags) AS e, \"$offset\" FROM flights \
+             WHERE \"$offset\" > 77) GROUP BY 1, 2",
+            "SELECT e, count(*) FROM (SELECT unnest(scores) AS e FROM flights) GROUP BY e",
+        ];
+        for sql in questions {
+            let (found, stats) = server.ask_one(sql, &ScanOptions::default()).await;
+            let used = (stats.native_operators, stats.fallback_operators);
+            assert_eq!(used, (1, 0), "{sql}");
+            let (general, stats) = server.ask_one(sql, &general()).await;
+            assert_eq!(stats.native_operators, 0, "{sql}");
+            assert_same(sql, "entries", &rows_of(&general), &found);
+        }
+        let (found, _) = server.ask_one(questions[3], &ScanOptions::default()).await;
+        let found = rows_of(&found);
+        let seven = found
+            .iter()
+            .find(|row| matches!(&row[0], Cell::Text(e) if e == "7"));
+        assert!(matches!(&seven.unwrap()[1], Cell::Text(n) if *n == sevens));
+        // As a broker plans it: a row without entries makes a group of null.
+        let plan = server.plan_of(|table| {
+            let entries = table.unnest_columns(&["tags"]).unwrap();
+            let counts = vec![count(lit(1)), max(ident("$offset"))];
+            entries.aggregate(vec![ident("tags")], counts).unwrap()
+        });
+        let plan = plan.await;
+        let (found, stats) = server
+            .run_whole(Arc::clone(&plan), &ScanOptions::default())
+            .await;
+        assert_eq!((stats.native_operators, stats.fallback_operators), (1, 0));
+        let (general, _) = server.run_whole(plan, &general()).await;
+        let general = rows_of(&general);
+        let has_null = general.iter().any(|row| matches!(row[0], Cell::Null));
+        assert_eq!(has_null, null_mode == NullMode::ThreeValued);
+        assert_same("entries", "with null", &general, &found);
+        // An entry that is read in another way is left to the general operators.
+        let sql =
+            "SELECT upper(e), count(*) FROM (SELECT unnest(tags) AS e FROM flights) GROUP BY 1";
+        let (found, stats) = server.ask_one(sql, &ScanOptions::default()).await;
+        assert_eq!((found.is_empty(), stats.native_operators), (false, 0));
     }
 }

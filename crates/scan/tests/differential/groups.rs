@@ -106,7 +106,7 @@ async fn the_first_groups_in_an_order() {
         let servers = [1, 3].map(|threads| Server::with(&table, null_mode, threads, 64 << 20));
         let mut random = Random(seed);
         let mut answered = 0;
-        for _ in 0..80 {
+        for _ in 0..50 {
             let sql = question(&mut random);
             let expected = rows_in_order(&ask(&oracle, &sql).await);
             for server in &servers {
@@ -131,7 +131,7 @@ async fn the_first_groups_in_an_order() {
             assert!(!stats.plan.contains("SortExec"), "{sql}: {}", stats.plan);
             answered += u32::from(!expected.is_empty());
         }
-        assert!(answered > 40, "{answered}");
+        assert!(answered > 25, "{answered}");
     }
 }
 

@@ -21,7 +21,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use query::codec::encode_plan;
@@ -157,6 +157,12 @@ impl Server {
     pub(crate) async fn plan(&self, sql: &str) -> Plan {
         let frame = self.context.sql(sql).await.unwrap();
         frame.create_physical_plan().await.unwrap()
+    }
+
+    /// The plan of what is made of the table.
+    pub(crate) async fn plan_of(&self, make: impl FnOnce(DataFrame) -> DataFrame) -> Plan {
+        let table = self.context.table("flights").await.unwrap();
+        make(table).create_physical_plan().await.unwrap()
     }
 
     pub(crate) async fn run_whole(

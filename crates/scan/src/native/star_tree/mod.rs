@@ -40,7 +40,8 @@ pub(super) struct Chosen {
 
 impl<'a> Trees<'a> {
     pub(super) fn new(operator: &'a NativeAggregateExec, segments: &'a [SegmentView]) -> Self {
-        let segments_with_trees = match operator.shared.options.without_star_trees {
+        let without = operator.shared.options.without_star_trees || operator.entries.is_some();
+        let segments_with_trees = match without {
             true => 0,
             false => segments.len(),
         };
