@@ -203,6 +203,21 @@ const QUERIES: &[(&str, &str)] = &[
         "SELECT url, sum(latency) FROM flights GROUP BY url HAVING count(*) > 60 ORDER BY 2 \
          LIMIT 10",
     ),
+    (
+        "t5 top urls of a browser",
+        "SELECT url, count(*) FROM flights WHERE browser = 'Edge 93' GROUP BY url ORDER BY 2 \
+         DESC, url LIMIT 10",
+    ),
+    (
+        "q10c percentiles by country",
+        "SELECT country, approx_percentile_cont(latency, 0.5), approx_percentile_cont(latency, \
+         0.95), approx_percentile_cont(latency, 0.99) FROM flights WHERE device = 'desktop' GROUP \
+         BY country",
+    ),
+    (
+        "q8d distinct urls by country",
+        "SELECT country, count(DISTINCT url) FROM flights GROUP BY country",
+    ),
     ("d1 some urls", "SELECT DISTINCT url FROM flights LIMIT 10"),
     (
         "w1 window",

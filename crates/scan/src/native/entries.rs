@@ -27,16 +27,15 @@ pub(super) struct Exploded<'a> {
     codes: Vec<u32>,
 }
 
-/// The column when all segments hold it as entries.
-pub(super) fn of_segment<'a>(
-    view: &'a SegmentView,
-    name: &str,
-) -> Result<Option<(MultiColumn<'a>, Option<Nulls<'a>>)>> {
-    let column = view.column(name).map_err(external)?;
-    Ok(column.and_then(|column| match column.values() {
-        Values::Multi(multi) => Some((multi, column.nulls())),
-        _ => None,
-    }))
+/// Whether all segments hold the column as entries.
+pub(super) fn are_in(segments: &[SegmentView], name: &str) -> Result<bool> {
+    for view in segments {
+        let column = view.column(name).map_err(external)?;
+        if !column.is_some_and(|column| matches!(column.values(), Values::Multi(_))) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl<'a> Exploded<'a> {
@@ -47,7 +46,9 @@ impl<'a> Exploded<'a> {
         null_mode: NullMode,
     ) -> Result<Self> {
         let name = table.field(by.column).name();
-        let Some((column, nulls)) = of_segment(view, name)? else {
+        let stored = view.column(name).map_err(external)?;
+        let values = stored.map(|stored| (stored.values(), stored.nulls()));
+        let Some((Values::Multi(column), nulls)) = values else {
             return internal_err!("column `{name}` has no entries");
         };
         Ok(Self {

@@ -32,7 +32,7 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
-use super::entries::ByEntry;
+use super::entries::{self, ByEntry};
 use super::grouped::{Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
@@ -109,7 +109,7 @@ impl NativeAggregateExec {
         }
     }
 
-    /// The same for another run.
+    /// The same for another run; `None`: its segments need another plan.
     pub(crate) fn bound(&self, run: &Run) -> Option<Self> {
         let Bound {
             description,
@@ -117,6 +117,12 @@ impl NativeAggregateExec {
             segments,
             shared,
         } = run.bind(&self.description)?;
+        if let Some(by) = self.entries {
+            let name = description.table_schema.field(by.column).name();
+            if !entries::are_in(&segments, name).ok()? {
+                return None;
+            }
+        }
         Some(Self {
             description,
             spec,

@@ -256,10 +256,8 @@ impl OverTable<'_> {
         let Some(column) = column.downcast_ref::<Column>() else {
             return Ok(None);
         };
-        for view in self.scan.segments.iter() {
-            if entries::of_segment(view, column.name())?.is_none() {
-                return Ok(None);
-            }
+        if !entries::are_in(&self.scan.segments, column.name())? {
+            return Ok(None);
         }
         Ok(Some(Some(ByEntry {
             column: column.index(),
