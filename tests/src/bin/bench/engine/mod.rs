@@ -220,7 +220,7 @@ impl<'a> Bench<'a> {
         let mut lines = Vec::new();
         for query in queries {
             let sql = suite.statement(query, "tannin")?;
-            let tannin = self.tannin.measure(&sql, &TURNS);
+            let tannin = self.tannin.measure(&sql, query.star_tree, &TURNS);
             let mut line = Line {
                 name: query.name.clone(),
                 group: query.group.clone(),

@@ -141,8 +141,14 @@ impl Tannin {
         })
     }
 
-    pub(crate) fn measure(&mut self, sql: &str, turns: &Turns) -> Result<Measured> {
-        let body = json!({ "sql": sql, "queryOptions": OPTIONS }).to_string();
+    pub(crate) fn measure(
+        &mut self,
+        sql: &str,
+        star_tree: bool,
+        turns: &Turns,
+    ) -> Result<Measured> {
+        let options = format!("{OPTIONS};useStarTree={star_tree}");
+        let body = json!({ "sql": sql, "queryOptions": options }).to_string();
         for _ in 0..turns.warm {
             self.connection.post("/query/sql", body.as_bytes())?;
         }

@@ -23,6 +23,9 @@ pub(crate) struct Suite {
 pub(crate) struct Query {
     pub(crate) name: String,
     pub(crate) group: String,
+    /// Star-trees may answer; the others read rows.
+    #[serde(default)]
+    pub(crate) star_tree: bool,
     /// For every engine that has none of its own.
     #[serde(default)]
     sql: String,
