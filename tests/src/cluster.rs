@@ -280,6 +280,19 @@ impl Cluster {
         .await
     }
 
+    /// As [`Self::wait_for`], of each replica: they take turns.
+    pub async fn wait_for_each(&self, sql: &str, wanted: i64) -> Result<()> {
+        let asked = self.sql();
+        until(&format!("{sql} = {wanted} on each replica"), || async {
+            for _ in 0..2 * SERVERS {
+                let found = asked.numbers(sql).await?;
+                ensure!(found == [wanted], "it is {found:?}");
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Adds the rows of a file to a table that exists.
     pub async fn import(&self, table: &str, file: &Path) -> Result<()> {
         let addresses = &self.node(0).addresses;

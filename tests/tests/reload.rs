@@ -23,7 +23,7 @@ async fn load(cluster: &Cluster) -> Result<Value> {
     cluster.post("/v1/tables", &table).await?;
     cluster.produce("flights", flights::events(ROWS)?).await?;
     cluster
-        .wait_for("SELECT COUNT(*) FROM flights", ROWS as i64)
+        .wait_for_each("SELECT COUNT(*) FROM flights", ROWS as i64)
         .await?;
     let sealed =
         "SELECT COUNT(*) FROM sys.segments WHERE \"table\" = 'flights' AND status = 'DONE'";
@@ -143,7 +143,7 @@ async fn indexes_come_and_go_beside_queries() -> Result<()> {
         }
         cluster.wait_ready().await?;
         cluster
-            .wait_for("SELECT COUNT(*) FROM flights", ROWS as i64)
+            .wait_for_each("SELECT COUNT(*) FROM flights", ROWS as i64)
             .await?;
         let again = cluster.pinot(TREE).await?;
         ensure!(rows(&again) == rows(&tree), "{again} is not {tree}");
@@ -307,7 +307,7 @@ async fn damaged_sidecars_are_dropped_and_built_again() -> Result<()> {
         }
         cluster.wait_ready().await?;
         cluster
-            .wait_for("SELECT COUNT(*) FROM flights", ROWS as i64)
+            .wait_for_each("SELECT COUNT(*) FROM flights", ROWS as i64)
             .await?;
         let found = cluster.pinot(TREE).await?;
         ensure!(rows(&found) == rows(&tree), "{found} is not {tree}");
