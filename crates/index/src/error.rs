@@ -14,6 +14,8 @@ pub enum CorruptIndex {
     Bitmap { code: u32, source: std::io::Error },
     #[error("the bitmap of code {code} names document {doc} of {docs}")]
     DocOutOfRange { code: u32, doc: u32, docs: u32 },
+    #[error("the documents of code {code} do not ascend")]
+    DocsDescend { code: u32 },
     #[error("code {code} is out of range: the dictionary has {cardinality} values")]
     CodeOutOfRange { code: u32, cardinality: u32 },
     #[error("block {index} cannot be unpacked")]

@@ -20,7 +20,7 @@ use schemas::proto::NullMode;
 use schemas::table::virtual_column;
 use schemas::{DataType, TableSpec};
 use segment::SegmentView;
-use segment::view::{Codes, ColumnView, Entries, Nulls, RawValues, Values};
+use segment::view::{CodeRoom, Codes, ColumnView, Entries, Nulls, RawValues, Values};
 
 /// One column of one segment.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl Source<'_> {
 fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> Result<ArrayRef> {
     match column.values() {
         Values::Dictionary(dictionary) => {
-            let codes: UInt32Array = match dictionary.codes(range) {
+            let codes: UInt32Array = match dictionary.codes(range, &mut CodeRoom::default()) {
                 Codes::U8(codes) => pick(codes, rows, u32::from).into(),
                 Codes::U16(codes) => pick(codes, rows, u32::from).into(),
                 Codes::U32(codes) => pick(codes, rows, |code| code).into(),
@@ -168,13 +168,10 @@ fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> R
 }
 
 fn lists(dictionary: &ArrayRef, entries: &Entries<'_>, rows: Option<&[u32]>) -> Result<ArrayRef> {
-    let bounds = |row: usize| {
-        let offsets = entries.offsets();
-        offsets[row] as usize..offsets[row + 1] as usize
-    };
+    let mut cursor = entries.cursor();
     let held: Vec<Range<usize>> = match rows {
-        None => (0..entries.offsets().len() - 1).map(bounds).collect(),
-        Some(rows) => rows.iter().map(|row| bounds(*row as usize)).collect(),
+        None => entries.rows().collect(),
+        Some(rows) => rows.iter().map(|row| cursor.row(*row as usize)).collect(),
     };
     let offsets = OffsetBuffer::<i32>::from_lengths(held.iter().map(Range::len));
     let at = held.into_iter().flatten();
@@ -209,6 +206,13 @@ pub(crate) fn longs(values: RawValues<'_>, rows: Option<&[u32]>) -> Vec<i64> {
         RawValues::U8 { base, values } => pick(values, rows, |v| base + i64::from(v)),
         RawValues::U16 { base, values } => pick(values, rows, |v| base + i64::from(v)),
         RawValues::U32 { base, values } => pick(values, rows, |v| base.wrapping_add(i64::from(v))),
+        RawValues::Bits { base, bits } => match rows {
+            None => pick(&bits.bytes(), None, |bit| base + i64::from(bit)),
+            Some(rows) => {
+                let bits = rows.iter().map(|row| bits.get(*row as usize));
+                bits.map(|bit| base + i64::from(bit)).collect()
+            }
+        },
         RawValues::I32(values) => pick(values, rows, i64::from),
         RawValues::I64(values) => pick(values, rows, |v| v),
         RawValues::Sequence { first, count } => match rows {

@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::{concat, take};
 use datafusion::common::Result;
 use segment::BLOCK_ROWS;
-use segment::view::{Codes, DictionaryColumn, Values};
+use segment::view::{CodeRoom, Codes, DictionaryColumn, Values};
 
 use crate::columns::{Source, Stored};
 
@@ -44,11 +44,12 @@ pub(crate) fn gather(source: &Source<'_>, documents: &[u32]) -> Result<ArrayRef>
 
 pub(crate) fn codes(dictionary: &DictionaryColumn<'_>, documents: &[u32]) -> Vec<u32> {
     let mut gathered = Vec::with_capacity(documents.len());
+    let mut room = CodeRoom::default();
     for block in blocks(documents) {
         let start = block[0] / BLOCK_ROWS * BLOCK_ROWS;
         let end = block.iter().max().map_or(start, |last| last + 1);
         let rows = block.iter().map(|document| (document - start) as usize);
-        match dictionary.codes(start..end) {
+        match dictionary.codes(start..end, &mut room) {
             Codes::U8(codes) => gathered.extend(rows.map(|row| u32::from(codes[row]))),
             Codes::U16(codes) => gathered.extend(rows.map(|row| u32::from(codes[row]))),
             Codes::U32(codes) => gathered.extend(rows.map(|row| codes[row])),

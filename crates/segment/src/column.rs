@@ -5,13 +5,14 @@
 //! every code in its rows is below it.
 
 mod buckets;
+mod entries;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use index::dictionary::BytesDictionary;
+use index::forward::counts::DocCounts;
 use index::inverted::InvertedReader;
 use schemas::DataType;
 use serde_json::Value;
@@ -24,6 +25,9 @@ use crate::sealed::index::IndexReader;
 use crate::sealed::texts::TextColumn;
 use crate::sealed::{column as sealed, forward};
 use crate::{BLOCK_ROWS, SealedSegment, SegmentError};
+
+pub use entries::{Entries, EntryCursor};
+pub(crate) use entries::{EntryCodes, EntryStarts, sum_of_entries};
 
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnView<'a> {
@@ -78,7 +82,7 @@ impl<'a> ColumnView<'a> {
                 }),
                 forward::Forward::Dictionary(dictionary) => Values::Dictionary(DictionaryColumn {
                     row_count,
-                    cardinality: dictionary.cardinality,
+                    cardinality: dictionary.dictionary.cardinality,
                     source: DictionarySource::Sealed(dictionary),
                 }),
                 forward::Forward::Multi(multi) => Values::Multi(MultiColumn {
@@ -234,7 +238,7 @@ impl<'a> DictionaryColumn<'a> {
     /// kept; a consuming column makes it again when it has grown.
     pub fn array(&self) -> ArrayRef {
         match self.source {
-            DictionarySource::Sealed(column) => column.array(),
+            DictionarySource::Sealed(column) => column.dictionary.array(),
             DictionarySource::Mutable(_, dictionary) => dictionary.array(self.cardinality),
         }
     }
@@ -242,7 +246,7 @@ impl<'a> DictionaryColumn<'a> {
     /// The values as they are stored: of sealed strings and bytes. Codes ascend with them.
     pub fn bytes(&self) -> Option<BytesDictionary<'a>> {
         match self.source {
-            DictionarySource::Sealed(column) => column.bytes(),
+            DictionarySource::Sealed(column) => column.dictionary.bytes(),
             DictionarySource::Mutable(..) => None,
         }
     }
@@ -252,22 +256,34 @@ impl<'a> DictionaryColumn<'a> {
         matches!(self.source, DictionarySource::Sealed(_))
     }
 
-    /// Codes of `rows`, which lie within one block.
-    pub fn codes(&self, rows: Range<u32>) -> Codes<'a> {
+    /// Codes of `rows`, which lie within one block. Those that are stored stay where they are,
+    /// others are put into `room`.
+    pub fn codes<'r>(&self, rows: Range<u32>, room: &'r mut CodeRoom) -> Codes<'r>
+    where
+        'a: 'r,
+    {
         let rows = checked(rows, self.row_count);
         match self.source {
-            DictionarySource::Sealed(column) => column.codes.slice(rows),
+            DictionarySource::Sealed(column) => column.codes.slice(rows, room),
             DictionarySource::Mutable(codes, _) => Codes::U32(codes.slice(rows)),
         }
     }
 
     /// Rows of each code, in sealed segments. Not to be used where `valid` hides rows.
-    pub fn doc_counts(&self) -> Option<&'a [u32]> {
+    pub fn doc_counts(&self) -> Option<DocCounts<'a>> {
         match self.source {
-            DictionarySource::Sealed(column) => Some(&column.doc_counts),
+            DictionarySource::Sealed(column) => Some(column.dictionary.doc_counts.all()),
             DictionarySource::Mutable(..) => None,
         }
     }
+}
+
+/// Where codes are put that are not stored. Costs nothing until it is used.
+#[derive(Debug, Default)]
+pub struct CodeRoom {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) shorts: Vec<u16>,
+    pub(crate) words: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -374,38 +390,10 @@ impl<'a> MultiColumn<'a> {
     }
 
     /// Rows that hold each code, in sealed segments. Not to be used where `valid` hides rows.
-    pub fn doc_counts(&self) -> Option<&'a [u32]> {
+    pub fn doc_counts(&self) -> Option<DocCounts<'a>> {
         match self.source {
-            MultiSource::Sealed(column) => Some(&column.dictionary.doc_counts),
+            MultiSource::Sealed(column) => Some(column.dictionary.doc_counts.all()),
             MultiSource::Mutable(_) => None,
-        }
-    }
-}
-
-/// The entries of some rows: row `i` of them has the codes at `offsets()[i]..offsets()[i + 1]`.
-#[derive(Clone, Debug)]
-pub struct Entries<'a> {
-    pub(crate) offsets: Cow<'a, [u32]>,
-    pub(crate) codes: EntryCodes<'a>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum EntryCodes<'a> {
-    Sealed(Codes<'a>),
-    U32(Cow<'a, [u32]>),
-}
-
-impl Entries<'_> {
-    /// One more than there are rows; they never decrease and end within `codes()`.
-    pub fn offsets(&self) -> &[u32] {
-        &self.offsets
-    }
-
-    /// May begin before the first and end after the last row's.
-    pub fn codes(&self) -> Codes<'_> {
-        match &self.codes {
-            EntryCodes::Sealed(codes) => *codes,
-            EntryCodes::U32(codes) => Codes::U32(codes),
         }
     }
 }

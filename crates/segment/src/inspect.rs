@@ -112,13 +112,19 @@ fn of_column(footer: &ColumnFooter, view: &ColumnView<'_>) -> InspectedColumn {
 fn encoding_name(encoding: &Encoding) -> String {
     let bits = |width: u8| u32::from(width) * 8;
     match encoding {
+        Encoding::Dictionary(dictionary) if dictionary.codes.is_none() => {
+            "dictionary in order".to_owned()
+        }
         Encoding::Dictionary(dictionary) => format!("dictionary u{}", bits(dictionary.width)),
         Encoding::Multi { dictionary, .. } => format!("entries u{}", bits(dictionary.width)),
         Encoding::Frame { width, .. } => format!("frame u{}", bits(*width)),
+        Encoding::Bits { .. } => "bits".to_owned(),
+        Encoding::Steps { .. } => "steps".to_owned(),
         Encoding::Scaled {
             decimals, width, ..
         } => format!("{decimals} decimals u{}", width * 8),
         Encoding::Plain { .. } => "plain".to_owned(),
+        Encoding::Sparse { count: 0, .. } => "constant".to_owned(),
         Encoding::Sparse { values, .. } => format!("sparse {}", encoding_name(values)),
         Encoding::Blocks { .. } => "lz4 blocks".to_owned(),
         Encoding::Sequence { .. } => "sequence".to_owned(),
@@ -143,17 +149,32 @@ fn of_encoding(encoding: &Encoding, parts: &mut Vec<(&'static str, u64)>) {
     let mut add = |part: &'static str, buffer: &BufferRef| parts.push((part, buffer.bytes));
     match encoding {
         Encoding::Dictionary(dictionary) | Encoding::Multi { dictionary, .. } => {
-            if let Encoding::Multi { offsets, .. } = encoding {
-                add("entries", offsets);
+            if let Encoding::Multi {
+                offsets, counts, ..
+            } = encoding
+            {
+                let counted = counts.iter().flat_map(|own| [&own.before, &own.counts]);
+                offsets
+                    .iter()
+                    .chain(counted)
+                    .for_each(|own| add("entries", own));
             }
-            add("codes", &dictionary.codes);
+            dictionary
+                .codes
+                .iter()
+                .for_each(|codes| add("codes", codes));
             add("values", &dictionary.values);
             if let Some(offsets) = &dictionary.offsets {
                 add("offsets", offsets);
             }
             add("counts", &dictionary.doc_counts);
+            dictionary
+                .more_counts
+                .iter()
+                .for_each(|more| add("counts", more));
         }
         Encoding::Frame { values, .. }
+        | Encoding::Bits { values, .. }
         | Encoding::Scaled { values, .. }
         | Encoding::Plain { values } => add("values", values),
         Encoding::Sparse {
@@ -162,7 +183,7 @@ fn of_encoding(encoding: &Encoding, parts: &mut Vec<(&'static str, u64)>) {
             add("positions", positions);
             of_encoding(values, parts);
         }
-        Encoding::Blocks { starts, values } => {
+        Encoding::Blocks { starts, values } | Encoding::Steps { starts, values } => {
             add("starts", starts);
             add("values", values);
         }

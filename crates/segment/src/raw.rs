@@ -70,6 +70,11 @@ pub enum RawValues<'a> {
         base: i64,
         values: &'a [u32],
     },
+    /// value = base + bit
+    Bits {
+        base: i64,
+        bits: Bits<'a>,
+    },
     I32(&'a [i32]),
     I64(&'a [i64]),
     F32(&'a [f32]),
@@ -101,6 +106,9 @@ impl RawValues<'_> {
             Self::U32 { base, values } => {
                 into.extend(values.iter().map(|v| base.wrapping_add(i64::from(*v))));
             }
+            Self::Bits { base, bits } => {
+                into.extend((0..bits.len()).map(|at| base.wrapping_add(bits.get(at).into())));
+            }
             Self::I32(values) => into.extend(values.iter().map(|v| i64::from(*v))),
             Self::I64(values) => into.extend_from_slice(values),
             Self::Sequence { first, count } => into.extend((first..).take(count)),
@@ -130,6 +138,68 @@ impl RawValues<'_> {
                 into.extend(longs.into_iter().map(|v| v as f64));
             }
         }
+    }
+}
+
+/// One bit for each of some rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Bits<'a> {
+    words: &'a [u64],
+    first: usize,
+    count: usize,
+}
+
+impl<'a> Bits<'a> {
+    /// Those of `rows`, where bit `row % 64` of word `row / 64` is that of a row.
+    pub(crate) fn new(words: &'a [u64], rows: Range<usize>) -> Self {
+        Self {
+            words: &words[rows.start / 64..rows.end.div_ceil(64).max(rows.start / 64)],
+            first: rows.start % 64,
+            count: rows.len(),
+        }
+    }
+
+    pub fn len(self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    pub fn get(self, at: usize) -> bool {
+        let at = self.first + at;
+        self.words[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// The 64 bits from `64 * index` on; those past the last are 0.
+    pub fn word(self, index: usize) -> u64 {
+        let at = |at: usize| self.words.get(at).copied().unwrap_or(0);
+        let word = match self.first {
+            0 => at(index),
+            first => at(index) >> first | at(index + 1) << (64 - first),
+        };
+        match self.count.saturating_sub(index * 64) {
+            64.. => word,
+            left => word & ((1 << left) - 1),
+        }
+    }
+
+    /// 0 and 1.
+    pub fn bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.count.next_multiple_of(64));
+        for index in 0..self.count.div_ceil(64) {
+            for byte in self.word(index).to_le_bytes() {
+                // Each byte of the product is the whole byte, of which it keeps its own bit; the
+                // sum carries that to the top, and nothing into the next.
+                let spread = u64::from(byte).wrapping_mul(0x0101_0101_0101_0101);
+                let own = spread & 0x8040_2010_0804_0201;
+                let top = own.wrapping_add(0x7f7f_7f7f_7f7f_7f7f);
+                bytes.extend_from_slice(&(top >> 7 & 0x0101_0101_0101_0101).to_le_bytes());
+            }
+        }
+        bytes.truncate(self.count);
+        bytes
     }
 }
 
@@ -165,6 +235,34 @@ impl Zone {
                 max: max.max(high),
             }),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Bits;
+
+    proptest! {
+        #[test]
+        fn bits_are_those_of_their_rows(
+            words in prop::collection::vec(any::<u64>(), 6),
+            ends in (0..384_usize, 0..=384_usize),
+        ) {
+            let rows = ends.0.min(ends.1)..ends.0.max(ends.1);
+            let bit = |row: usize| words[row / 64] >> (row % 64) & 1 == 1;
+            let wanted: Vec<bool> = rows.clone().map(bit).collect();
+            let bits = Bits::new(&words, rows);
+            prop_assert_eq!(bits.len(), wanted.len());
+            let bytes: Vec<u8> = wanted.iter().map(|bit| u8::from(*bit)).collect();
+            prop_assert_eq!(bits.bytes(), bytes);
+            for (at, bit) in wanted.iter().enumerate() {
+                prop_assert_eq!(bits.get(at), *bit);
+                prop_assert_eq!(bits.word(at / 64) >> (at % 64) & 1 == 1, *bit);
+            }
+            prop_assert_eq!(bits.word(wanted.len().div_ceil(64)), 0);
         }
     }
 }

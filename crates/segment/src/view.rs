@@ -12,14 +12,16 @@ use schemas::table::virtual_column;
 use schemas::{Offset, SegmentId};
 
 pub use crate::column::{
-    BytesColumn, Codes, ColumnView, DictionaryColumn, Entries, MultiColumn, Nulls, Values,
+    BytesColumn, CodeRoom, Codes, ColumnView, DictionaryColumn, Entries, EntryCursor, MultiColumn,
+    Nulls, Values,
 };
 pub use crate::container::{IndexKey, IndexKind};
 pub use crate::mutable::text::TextChunk;
-pub use crate::raw::{RawColumn, RawValues, SparseValues, Zone};
+pub use crate::raw::{Bits, RawColumn, RawValues, SparseValues, Zone};
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
 pub use crate::sealed::star_tree::{StarTree, StarTreeDimension, StarTreeMetric};
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError};
+pub use index::forward::counts::DocCounts;
 
 /// Rows of a block. Blocks never straddle the chunks of a consuming segment.
 pub const BLOCK_ROWS: u32 = 4096;

@@ -28,7 +28,7 @@ use schemas::table::{BloomFilterSpec, FlushLimits, Retention};
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::inspect::inspect;
-use segment::view::{Codes, RawValues, SegmentView, Values, blocks};
+use segment::view::{CodeRoom, Codes, RawValues, SegmentView, Values, blocks};
 use segment::{RejectedRow, SealExtra, SealedSegment, SegmentBuilder, SegmentError};
 use serde_json::Value;
 
@@ -339,13 +339,15 @@ fn read_column(view: &SegmentView, name: &str) -> Result<(), SegmentError> {
         match column.values() {
             Values::Dictionary(dictionary) => {
                 let values = dictionary.array();
-                each_code(dictionary.codes(rows), |code| assert!(code < values.len()));
+                let mut room = CodeRoom::default();
+                let codes = dictionary.codes(rows, &mut room);
+                each_code(codes, |code| assert!(code < values.len()));
             }
             Values::Multi(multi) => {
                 let values = multi.array();
                 let entries = multi.entries(rows);
-                for ends in entries.offsets().windows(2) {
-                    let codes = entries.codes().slice(ends[0] as usize..ends[1] as usize);
+                for own in entries.rows() {
+                    let codes = entries.codes().slice(own);
                     each_code(codes, |code| assert!(code < values.len()));
                 }
             }
@@ -404,6 +406,10 @@ fn look(values: RawValues<'_>) {
         RawValues::U8 { base, values } => values.iter().map(|v| (base + i64::from(*v)) & 1).sum(),
         RawValues::U16 { base, values } => values.iter().map(|v| (base + i64::from(*v)) & 1).sum(),
         RawValues::U32 { base, values } => values.iter().map(|v| (base + i64::from(*v)) & 1).sum(),
+        RawValues::Bits { base, bits } => {
+            let bytes = bits.bytes().into_iter();
+            bytes.map(|v| (base + i64::from(v)) & 1).sum()
+        }
         RawValues::I32(values) => values.len() as i64,
         RawValues::I64(values) => values.len() as i64,
         RawValues::F32(values) => values.len() as i64,

@@ -3,10 +3,16 @@
 //! ```text
 //! CODES  := docs × u8 | u16 | u32, by the cardinality of the dictionary
 //! FRAMED := docs × u8 | u16 | u32, value = base + stored, by the spread of the values
+//! BITS   := ⌈docs / 64⌉ × u64, value = base + bit d % 64 of word d / 64
 //! ```
 //!
-//! Fixed widths and no bit packing: filters run at the speed of memory on them, and the updates
-//! of accumulators, not bandwidth, bound group-bys.
+//! Fixed widths and, but for two values, no bit packing: filters run at the speed of memory on
+//! them, and the updates of accumulators, not bandwidth, bound group-bys. What is seldom read, or
+//! in order, has forms of its own: [`counts`], [`entries`], [`steps`].
+
+pub mod counts;
+pub mod entries;
+pub mod steps;
 
 use crate::CorruptIndex;
 
@@ -75,6 +81,15 @@ pub fn pack_framed(values: &[i64], base: i64, width: Width) -> Vec<u8> {
     }
 }
 
+/// Bit `d % 64` of word `d / 64` is the difference of value `d` from `base`, 0 or 1.
+pub fn pack_bits(values: &[i64], base: i64) -> Vec<u64> {
+    let word = |values: &[i64]| {
+        let bits = values.iter().map(|value| u64::from(*value != base));
+        bits.rev().fold(0, |word, bit| word << 1 | bit)
+    };
+    values.chunks(64).map(word).collect()
+}
+
 /// `values` laid out one after the other.
 pub fn pack<const N: usize>(values: impl ExactSizeIterator<Item = [u8; N]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(values.len() * N);
@@ -100,7 +115,7 @@ pub fn check_codes<T: Copy + Ord + Into<u32>>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Width, check_codes, pack_codes, pack_framed};
+    use super::{Width, check_codes, pack_bits, pack_codes, pack_framed};
 
     #[test]
     fn widths_at_their_limits() {
@@ -121,6 +136,9 @@ mod tests {
             pack_framed(&[i64::MIN, i64::MIN + 7], i64::MIN, Width::Four),
             [0, 0, 0, 0, 7, 0, 0, 0]
         );
+        let values: Vec<i64> = (0..70).map(|at| 4 + i64::from(at % 69 == 1)).collect();
+        assert_eq!(pack_bits(&values, 4), [2, 0]);
+        assert_eq!(pack_bits(&[5, 4, 5], 4), [5]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The inverted index: code → the documents that hold it, as roaring bitmaps.
+//! The inverted index: code → the documents that hold it, as short lists or roaring bitmaps.
 
+mod bitmaps;
+mod lists;
 mod reader;
 mod serializer;
 mod writer;

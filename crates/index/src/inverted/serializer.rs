@@ -1,32 +1,69 @@
-//! Postings → bytes. The grammar stands in `reader.rs`; bytes are produced here and nowhere else.
+//! Postings → bytes. The grammar stands in `lists.rs`; bytes are produced here and nowhere else.
 
 use roaring::RoaringBitmap;
 
-use super::reader::{HEADER_BYTES, MAGIC};
+use super::lists::{BITMAP, GROUP, MAGIC, doc_bytes};
 use super::writer::Postings;
 use crate::IndexTooLarge;
 
+/// No bitmap is smaller: a list of so many bytes needs not be compared with one.
+const BITMAP_BYTES_MIN: usize = 15;
+
 pub fn serialize(postings: &Postings) -> Result<Vec<u8>, IndexTooLarge> {
+    let doc_bytes = doc_bytes(postings.doc_count());
     let cardinality = postings.cardinality();
-    let bitmaps_start = HEADER_BYTES + (cardinality as usize + 1) * 4;
-    let mut out = vec![0; bitmaps_start];
-    out[..4].copy_from_slice(&MAGIC);
-    out[4..8].copy_from_slice(&cardinality.to_le_bytes());
-    out[8..12].copy_from_slice(&postings.doc_count().to_le_bytes());
+    let (mut before, mut sizes) = (Vec::new(), Vec::with_capacity(cardinality as usize));
+    let (mut places, mut lists, mut bitmaps) = (Vec::new(), Vec::new(), Vec::new());
     for code in 0..cardinality {
-        let docs = postings.docs(code).iter().copied();
-        let mut bitmap =
-            RoaringBitmap::from_sorted_iter(docs).expect("postings ascend by construction");
-        bitmap.optimize();
-        bitmap
-            .serialize_into(&mut out)
-            .expect("writing to a vector cannot fail");
-        let end = u32::try_from(out.len() - bitmaps_start).map_err(|_| IndexTooLarge {
-            what: "an inverted index",
-            limit: u64::from(u32::MAX),
-        })?;
-        let at = HEADER_BYTES + (code as usize + 1) * 4;
-        out[at..at + 4].copy_from_slice(&end.to_le_bytes());
+        if sizes.len().is_multiple_of(GROUP) {
+            before.extend(((lists.len() / doc_bytes) as u32).to_le_bytes());
+        }
+        let docs = postings.docs(code);
+        match bitmap_if_smaller(docs, docs.len() * doc_bytes) {
+            None => {
+                sizes.push(docs.len() as u8);
+                docs.iter()
+                    .for_each(|doc| lists.extend_from_slice(&doc.to_le_bytes()[..doc_bytes]));
+            }
+            Some(bitmap) => {
+                sizes.push(BITMAP);
+                places.extend(code.to_le_bytes());
+                places.extend(place(bitmaps.len())?.to_le_bytes());
+                bitmap
+                    .serialize_into(&mut bitmaps)
+                    .expect("writing to a vector cannot fail");
+            }
+        }
     }
-    Ok(out)
+    place(bitmaps.len())?;
+    before.extend(((lists.len() / doc_bytes) as u32).to_le_bytes());
+    let head = [
+        u32::from_le_bytes(MAGIC),
+        cardinality,
+        postings.doc_count(),
+        places.len() as u32 / 8,
+    ];
+    let head: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+    Ok([head, before, sizes, places, lists, bitmaps].concat())
+}
+
+/// `None`: a list can have so many documents, and takes no more bytes.
+fn bitmap_if_smaller(docs: &[u32], list_bytes: usize) -> Option<RoaringBitmap> {
+    if list_bytes <= BITMAP_BYTES_MIN {
+        return None;
+    }
+    let docs_max = usize::from(BITMAP) - 1;
+    let ascending = docs.iter().copied();
+    let mut bitmap =
+        RoaringBitmap::from_sorted_iter(ascending).expect("postings ascend by construction");
+    bitmap.optimize();
+    let is_smaller = docs.len() > docs_max || bitmap.serialized_size() < list_bytes;
+    is_smaller.then_some(bitmap)
+}
+
+fn place(bytes: usize) -> Result<u32, IndexTooLarge> {
+    u32::try_from(bytes).map_err(|_| IndexTooLarge {
+        what: "an inverted index",
+        limit: u64::from(u32::MAX),
+    })
 }

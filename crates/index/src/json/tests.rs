@@ -357,5 +357,5 @@ fn golden_bytes() {
     );
     assert_eq!(parts[0].len(), 7 * 4);
     assert_eq!(parts.len(), 3);
-    assert!(parts[2].starts_with(b"INV1\x06\0\0\0\x02\0\0\0"));
+    assert!(parts[2].starts_with(b"INV2\x06\0\0\0\x02\0\0\0"));
 }

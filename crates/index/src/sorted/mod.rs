@@ -4,7 +4,8 @@
 //! SORTED := (cardinality + 1) × u32; the documents of code c are [SORTED[c], SORTED[c + 1])
 //! ```
 //!
-//! Holds only where documents are in the order of the column's codes.
+//! Holds only where documents are in the order of the column's codes, which need not be stored
+//! beside it.
 
 use std::ops::Range;
 
@@ -33,6 +34,22 @@ impl<'a> DocRanges<'a> {
 
     pub fn range(self, code: u32) -> Range<u32> {
         self.0[code as usize]..self.0[code as usize + 1]
+    }
+
+    /// Calls `each` with the codes of `docs` one after the other, and how many documents in a row
+    /// hold each.
+    pub fn runs(self, docs: Range<u32>, mut each: impl FnMut(u32, usize)) {
+        let mut doc = docs.start;
+        // The last code that begins at or before it is the one that has it.
+        let mut next = self.0.partition_point(|start| *start <= doc);
+        while doc < docs.end && next < self.0.len() {
+            let end = self.0[next].min(docs.end);
+            if end > doc {
+                each(next as u32 - 1, (end - doc) as usize);
+            }
+            doc = end;
+            next += 1;
+        }
     }
 }
 
@@ -73,6 +90,23 @@ mod tests {
             [ranges.range(0), ranges.range(1), ranges.range(2)],
             [0..2, 2..2, 2..5]
         );
+    }
+
+    #[test]
+    fn runs_are_the_codes_of_documents() {
+        let counts = [0, 3, 0, 0, 1, 5, 0];
+        let starts = starts(&counts);
+        let codes = [1, 1, 1, 4, 5, 5, 5, 5, 5];
+        for from in 0..=9 {
+            for to in from..=9 {
+                let mut found = Vec::new();
+                DocRanges::new(&starts).runs(from..to, |code, count| {
+                    assert!(count > 0);
+                    found.resize(found.len() + count, code);
+                });
+                assert_eq!(found, codes[from as usize..to as usize]);
+            }
+        }
     }
 
     #[test]

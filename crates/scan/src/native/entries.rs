@@ -89,14 +89,14 @@ impl<'a> Exploded<'a> {
         let nulls = rows.nulls(self.nulls);
         let null = self.column.cardinality();
         let entries = self.column.entries(rows.range());
-        let (offsets, codes) = (entries.offsets(), entries.codes());
+        let (mut cursor, codes) = (entries.cursor(), entries.codes());
         let mut add = |row: u32| {
             if nulls.as_ref().is_some_and(|nulls| nulls.contains(row)) {
                 if self.keeps_null {
                     self.codes.push(null);
                 }
             } else {
-                let own = offsets[row as usize] as usize..offsets[row as usize + 1] as usize;
+                let own = cursor.row(row as usize);
                 match codes {
                     Codes::U8(codes) => {
                         self.codes

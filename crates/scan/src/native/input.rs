@@ -7,7 +7,7 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::expressions::Column;
-use segment::view::{Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values};
+use segment::view::{CodeRoom, Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values};
 
 use super::fold::{Counted, Slots};
 use super::number::BlockRows;
@@ -114,7 +114,9 @@ impl Lookup<'_> {
     /// Where each row's value is.
     pub(super) fn indices_into(&self, rows: BlockRows<'_>, indices: &mut Vec<u32>) {
         let null_at = self.codes.cardinality();
-        match (self.codes.codes(rows.range()), rows.nulls(self.nulls)) {
+        let mut room = CodeRoom::default();
+        let codes = self.codes.codes(rows.range(), &mut room);
+        match (codes, rows.nulls(self.nulls)) {
             (Codes::U8(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
             (Codes::U16(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
             (Codes::U32(codes), None) => rows.each_into(indices, |row| codes[row as usize]),

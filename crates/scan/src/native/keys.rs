@@ -18,7 +18,8 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use schemas::proto::IndexKind;
 use segment::BLOCK_ROWS;
 use segment::view::{
-    Codes, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues, Values, Zone,
+    CodeRoom, Codes, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues,
+    Values, Zone,
 };
 
 use super::divider::Divider;
@@ -281,8 +282,9 @@ impl<'a> Key<'a> {
                 join_each(groups, domain, |at| u64::from(codes[at]));
             }
             Kind::Codes(dictionary) => {
+                let mut room = CodeRoom::default();
                 join_codes(
-                    dictionary.codes(range),
+                    dictionary.codes(range, &mut room),
                     nulls.as_ref(),
                     rows,
                     domain,
@@ -451,6 +453,12 @@ fn join_direct<N: Number>(
                 more.wrapping_add(u64::from(v))
             });
         }
+        RawValues::Bits { base: least, bits } if unit == 1 => {
+            let more = more(least);
+            join(&bits.bytes(), rows, domain, groups, |v| {
+                more.wrapping_add(u64::from(v))
+            });
+        }
         values => {
             let values = longs(values, rows.picked);
             let unit = Divider::new(unit as u64, domain);
@@ -516,6 +524,7 @@ fn bounds(column: &ColumnView<'_>, values: &RawColumn<'_>, rows: u32) -> Option<
         _ if column.data_type() == schemas::DataType::Boolean => Some((0, 1)),
         RawValues::U8 { base, .. } => Some((base, base.checked_add(i64::from(u8::MAX))?)),
         RawValues::U16 { base, .. } => Some((base, base.checked_add(i64::from(u16::MAX))?)),
+        RawValues::Bits { base, .. } => Some((base, base.checked_add(1)?)),
         _ => None,
     })
 }

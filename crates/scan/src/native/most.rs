@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use segment::view::DictionaryColumn;
+use segment::view::{DictionaryColumn, DocCounts};
 
 use super::dictionary::{OrderedValues, Value};
 
@@ -26,14 +26,14 @@ pub(super) enum RowCounts<'a> {
     /// Groups behind the last that was found have none.
     Counted(Vec<u64>),
     /// As the dictionary tells them.
-    Stored(&'a [u32]),
+    Stored(DocCounts<'a>),
 }
 
 impl RowCounts<'_> {
     pub(super) fn of(&self, group: u32) -> u64 {
         match self {
             Self::Counted(counts) => counts.get(group as usize).copied().unwrap_or(0),
-            Self::Stored(counts) => u64::from(counts[group as usize]),
+            Self::Stored(counts) => u64::from(counts.get(group)),
         }
     }
 
@@ -52,9 +52,9 @@ impl RowCounts<'_> {
                     each(group, *rows);
                 }
             }),
-            Self::Stored(counts) => (0u32..).zip(*counts).for_each(|(group, rows)| {
-                if u64::from(*rows) >= least {
-                    each(group, u64::from(*rows));
+            Self::Stored(counts) => counts.each(|group, rows| {
+                if u64::from(rows) >= least {
+                    each(group, u64::from(rows));
                 }
             }),
         }

@@ -253,6 +253,10 @@ impl State {
             RawValues::U32 { base, values } => {
                 long!(values, |v| base.wrapping_add(i64::from(v)));
             }
+            RawValues::Bits { base, bits } => {
+                let values = bits.bytes();
+                long!(&values, |v: u8| base + i64::from(v));
+            }
             RawValues::I32(values) => long!(values, i64::from),
             RawValues::I64(values) => long!(values, |v: i64| v),
             RawValues::F64(values) => double!(values, f64::from),

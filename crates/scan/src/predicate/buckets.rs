@@ -31,7 +31,9 @@ impl<'a> Compiler<'a, '_> {
         Ok(Some(Candidate {
             told: format!("timestamp({name})"),
             text: self.text(tree),
-            estimate: counted(&codes, buckets.doc_counts().unwrap_or_default()),
+            estimate: buckets
+                .doc_counts()
+                .map_or(0.0, |counts| counted(&codes, counts)),
             is_exact: nulls.is_none() && self.view.valid.is_none(),
             row_ns: codes.cost(buckets.cardinality()),
             scan: Access::Codes {

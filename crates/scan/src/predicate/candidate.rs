@@ -10,7 +10,7 @@ use index::inverted::InvertedReader;
 use index::range::{Buckets, RangeReader};
 use roaring::RoaringBitmap;
 use segment::BLOCK_ROWS;
-use segment::view::{DictionaryColumn, Nulls, RawColumn};
+use segment::view::{CodeRoom, DictionaryColumn, Nulls, RawColumn};
 
 use super::codes::code_at;
 use super::conjunct::{Access, Conjunct};
@@ -75,7 +75,10 @@ pub(super) enum Probe<'a> {
 impl Probe<'_> {
     fn key(self, document: u32) -> i64 {
         match self {
-            Self::Codes(column) => code_at(column.codes(document..document + 1), 0).into(),
+            Self::Codes(column) => {
+                let mut room = CodeRoom::default();
+                code_at(column.codes(document..document + 1, &mut room), 0).into()
+            }
             Self::Values(column) => key_at(column.values(document..document + 1), 0),
         }
     }

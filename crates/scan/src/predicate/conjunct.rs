@@ -8,7 +8,7 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use roaring::RoaringBitmap;
 use segment::BLOCK_ROWS;
-use segment::view::{ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn};
+use segment::view::{CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn};
 
 use super::codes::{CodeSet, code_at};
 use super::note::Note;
@@ -249,7 +249,8 @@ impl<'a> Conjunct<'a> {
             with_nulls(none, nulls.as_ref(), start, *null_matches, mask);
             return 0;
         };
-        let stored = column.codes(start..start + len);
+        let mut room = CodeRoom::default();
+        let stored = column.codes(start..start + len, &mut room);
         if few_left(mask) && !null_matches {
             let looked_at = mask.count();
             mask.retain(|row| codes.contains(code_at(stored, row)));

@@ -137,27 +137,14 @@ pub(super) fn apply(
     mask: &mut BlockMask,
 ) -> u64 {
     let entries = column.entries(start..start + mask.len);
-    let offsets = entries.offsets();
-    let (first, end) = (offsets[0], offsets[offsets.len() - 1]);
-    let stored = entries.codes().slice(first as usize..end as usize);
-    let mut words = vec![0; (end - first).div_ceil(64) as usize];
+    let stored = entries.codes().slice(entries.range());
+    let mut words = vec![0; stored.len().div_ceil(64)];
     codes.scan_into(stored, &mut words);
     let mut hits = BlockMask::none(mask.len);
-    let mut row = 0;
-    for (at, word) in (0u32..).zip(&words) {
-        let mut left = *word;
-        while left != 0 {
-            let entry = first + at * 64 + left.trailing_zeros();
-            while offsets[row as usize + 1] <= entry {
-                row += 1;
-            }
-            hits.set(row);
-            left &= left - 1;
-        }
-    }
+    entries.each_row_of(&words, |row| hits.set(row));
     match negated {
         true => mask.and_not(&hits),
         false => mask.and(&hits),
     }
-    u64::from(end - first)
+    stored.len() as u64
 }

@@ -32,7 +32,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use index::range::RangeReader;
 use schemas::TableSpec;
 use schemas::proto::{Explain, IndexKind, NullMode, ScanOptions};
-use segment::view::{ColumnView, DictionaryColumn, RawColumn, Values};
+use segment::view::{ColumnView, DictionaryColumn, DocCounts, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
 pub(crate) use self::conjunct::{Conjunct, next_block};
@@ -504,15 +504,15 @@ fn judged(set: &RangeSet, column: &ColumnView<'_>, zones: bool, blocks: u32) -> 
 /// Codes whose documents are counted one by one; of more, the average is taken.
 const COUNTED_MAX: usize = 100_000;
 
-fn counted(codes: &CodeSet, counts: &[u32]) -> f64 {
+fn counted(codes: &CodeSet, counts: DocCounts<'_>) -> f64 {
     let mut left = COUNTED_MAX;
     let (mut documents, mut uncounted) = (0, 0);
     for (low, high) in codes.ranges() {
-        let counts = &counts[*low as usize..=*high as usize];
-        let (now, later) = counts.split_at(counts.len().min(left));
-        documents += now.iter().map(|count| u64::from(*count)).sum::<u64>();
-        left -= now.len();
-        uncounted += later.len();
+        let held = (high - low) as usize + 1;
+        let now = held.min(left);
+        documents += counts.sum(*low..low + now as u32);
+        left -= now;
+        uncounted += held - now;
     }
     let counted = (COUNTED_MAX - left).max(1);
     documents as f64 * (1.0 + uncounted as f64 / counted as f64)

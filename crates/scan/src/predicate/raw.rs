@@ -1,6 +1,6 @@
 //! Finding the rows of a block whose raw value lies in a set of ranges.
 
-use segment::view::{Codes, RawValues, Zone};
+use segment::view::{Bits, Codes, RawValues, Zone};
 
 use crate::columns::doubles;
 use crate::ranges::{RangeSet, order_key};
@@ -54,6 +54,7 @@ pub(super) fn share(set: &RangeSet, zone: Option<Zone>) -> f64 {
 /// Nanoseconds for a row, about.
 pub(super) fn cost(set: &RangeSet, values: RawValues<'_>) -> f64 {
     let one = match values {
+        RawValues::Bits { .. } => 0.01,
         RawValues::U8 { .. } => 0.02,
         RawValues::U16 { .. } => 0.04,
         RawValues::U32 { .. } | RawValues::I32(_) => 0.1,
@@ -78,6 +79,7 @@ pub(super) fn key_at(values: RawValues<'_>, row: u32) -> i64 {
         RawValues::U8 { base, values } => base + i64::from(values[at]),
         RawValues::U16 { base, values } => base + i64::from(values[at]),
         RawValues::U32 { base, values } => base.wrapping_add(i64::from(values[at])),
+        RawValues::Bits { base, bits } => base + i64::from(bits.get(at)),
         RawValues::I32(values) => i64::from(values[at]),
         RawValues::I64(values) => values[at],
         RawValues::F32(values) => order_key(f64::from(values[at])),
@@ -163,6 +165,19 @@ fn first_at_least(low: i64, (base, divisor): (f64, f64), max: u32) -> u64 {
     found
 }
 
+fn scan_bits((low, high): (i64, i64), base: i64, bits: Bits<'_>, words: &mut [u64]) {
+    let holds = |value: i64| u64::from((low..=high).contains(&value)).wrapping_neg();
+    let (zero, one) = (holds(base), base.checked_add(1).map_or(0, holds));
+    let count = bits.len().div_ceil(64);
+    for (at, word) in words.iter_mut().enumerate().take(count) {
+        let own = bits.word(at);
+        *word = own & one | !own & zero;
+    }
+    if !bits.len().is_multiple_of(64) {
+        words[count - 1] &= (1 << (bits.len() % 64)) - 1;
+    }
+}
+
 fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORDS]) {
     match values {
         RawValues::U8 { base, values } => {
@@ -180,6 +195,7 @@ fn scan_range(low: i64, high: i64, values: RawValues<'_>, words: &mut [u64; WORD
                 u32::in_range(values, low as u32, high as u32, words);
             }
         }
+        RawValues::Bits { base, bits } => scan_bits((low, high), base, bits, words),
         RawValues::I32(values) => {
             let low = low.max(i64::from(i32::MIN));
             let high = high.min(i64::from(i32::MAX));

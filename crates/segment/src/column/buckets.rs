@@ -41,7 +41,7 @@ impl<'a> ColumnView<'a> {
         let Buckets(column) = index.open_here(segment)?;
         Ok(Some(DictionaryColumn {
             row_count: self.row_count,
-            cardinality: column.cardinality,
+            cardinality: column.dictionary.cardinality,
             source: DictionarySource::Sealed(column),
         }))
     }

@@ -135,6 +135,16 @@ pub(crate) enum Encoding {
         width: u8,
         values: BufferRef,
     },
+    /// value = base + one bit: u64.
+    Bits {
+        base: i64,
+        values: BufferRef,
+    },
+    /// By the way from each to the next, see `index::forward::steps`.
+    Steps {
+        starts: BufferRef,
+        values: BufferRef,
+    },
     /// DOUBLE: value = (base + stored) / 10^decimals, of `width` bytes each.
     Scaled {
         decimals: u8,
@@ -146,7 +156,11 @@ pub(crate) enum Encoding {
     Multi {
         entries: u32,
         /// Where the entries of each row begin, and the end of the last: u32.
-        offsets: BufferRef,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offsets: Option<BufferRef>,
+        /// Instead of offsets: how many each row has, see `index::forward::entries`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        counts: Option<EntryCounts>,
         dictionary: DictionaryFooter,
     },
     /// As Arrow has them: i32, i64, f32, f64 or i256, by the data type; UUID as 16 bytes.
@@ -178,13 +192,34 @@ pub(crate) struct DictionaryFooter {
     pub(crate) cardinality: u32,
     /// Bytes of one code.
     pub(crate) width: u8,
-    pub(crate) codes: BufferRef,
+    /// `None`: rows are in the order of the codes, `sorted` of the column tells which hold each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) codes: Option<BufferRef>,
     /// Only of byte strings.
     pub(crate) offsets: Option<BufferRef>,
     /// Ascending; numbers as in `Plain`, BOOLEAN as u8, UUID as 16 bytes.
     pub(crate) values: BufferRef,
-    /// Rows that hold each code: u32.
+    /// Of whole numbers: value = base + stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frame: Option<ValueFrame>,
+    /// Rows that hold each code: u32, or u8 where there are `more_counts`.
     pub(crate) doc_counts: BufferRef,
+    /// See `index::forward::counts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) more_counts: Option<BufferRef>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ValueFrame {
+    pub(crate) base: i64,
+    /// Bytes of one difference.
+    pub(crate) width: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EntryCounts {
+    pub(crate) before: BufferRef,
+    pub(crate) counts: BufferRef,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -250,14 +285,19 @@ impl Encoding {
             Self::Dictionary(dictionary) => dictionary.buffers(),
             Self::Multi {
                 offsets,
+                counts,
                 dictionary,
                 ..
             } => {
                 let mut all = dictionary.buffers();
-                all.push(*offsets);
+                all.extend(offsets);
+                all.extend(counts.iter().flat_map(|own| [own.before, own.counts]));
                 all
             }
-            Self::Frame { values, .. } | Self::Scaled { values, .. } | Self::Plain { values } => {
+            Self::Frame { values, .. }
+            | Self::Bits { values, .. }
+            | Self::Scaled { values, .. }
+            | Self::Plain { values } => {
                 vec![*values]
             }
             Self::Sparse {
@@ -267,7 +307,9 @@ impl Encoding {
                 all.push(*positions);
                 all
             }
-            Self::Blocks { starts, values } => vec![*starts, *values],
+            Self::Blocks { starts, values } | Self::Steps { starts, values } => {
+                vec![*starts, *values]
+            }
             Self::Sequence { .. } => vec![],
         }
     }
@@ -275,8 +317,12 @@ impl Encoding {
 
 impl DictionaryFooter {
     fn buffers(&self) -> Vec<BufferRef> {
-        let mut all = vec![self.codes, self.values, self.doc_counts];
-        all.extend(self.offsets);
+        let mut all = vec![self.values, self.doc_counts];
+        all.extend(
+            [self.codes, self.offsets, self.more_counts]
+                .into_iter()
+                .flatten(),
+        );
         all
     }
 }

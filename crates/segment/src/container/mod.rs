@@ -24,7 +24,10 @@ mod footer;
 mod writer;
 
 pub(crate) use file::Container;
-pub(crate) use footer::{BufferRef, ColumnFooter, DictionaryFooter, Encoding, Footer, IndexFooter};
+pub(crate) use footer::{
+    BufferRef, ColumnFooter, DictionaryFooter, Encoding, EntryCounts, Footer, IndexFooter,
+    ValueFrame,
+};
 pub use footer::{IndexKey, IndexKind};
 pub(crate) use writer::{ContainerWriter, Written};
 
@@ -34,8 +37,9 @@ use serde::de::DeserializeOwned;
 
 pub(crate) const ALIGNMENT: u64 = 64;
 /// 2 brought indexes that are named in one list, several values a row, sparse numbers, raw texts
-/// and UUIDs; 3 doubles that are decimal fractions.
-pub(crate) const VERSION: u32 = 3;
+/// and UUIDs; 3 doubles that are decimal fractions; 4 short lists in inverted indexes, no codes of
+/// a sorted column, bits, steps, and narrow counts of rows and entries.
+pub(crate) const VERSION: u32 = 4;
 const HEADER_BYTES: usize = 64;
 
 /// What a footer tells of its file, and so what the file is.

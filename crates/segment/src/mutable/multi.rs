@@ -16,7 +16,7 @@ use schemas::DataType;
 use super::column::views_of;
 use super::dictionary::{DictionaryReader, DictionaryWriter, dictionary};
 use super::nulls::NullBits;
-use crate::column::{Entries, EntryCodes};
+use crate::column::{Entries, EntryCodes, EntryStarts};
 use crate::prefix::{Prefix, PrefixWriter, place, prefix};
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Multi {
         let end = ends.last().map_or(start, |end| *end as usize);
         let is_whole = start == end || place(start).chunk == place(end - 1).chunk;
         Entries {
-            offsets: Cow::Owned(offsets),
+            starts: EntryStarts::Offsets(Cow::Owned(offsets)),
             codes: match is_whole {
                 true => EntryCodes::U32(Cow::Borrowed(self.codes.slice(start..end))),
                 false => EntryCodes::U32(Cow::Owned(self.gather(start..end))),

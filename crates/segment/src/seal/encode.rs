@@ -1,21 +1,20 @@
 //! How each column is laid out: codes or values, and in how many bytes.
 
-use arrow::datatypes::{ToByteSlice, i256};
-use index::forward::{Width, pack, pack_codes, pack_framed};
+use arrow::datatypes::ToByteSlice;
+use index::forward::steps::pack_steps;
+use index::forward::{Width, pack_bits, pack_framed};
 use index::range::double_of_order_key;
 use schemas::{DataType, Value};
 
-use super::numbers::{self, Dictionary, Key, Keys};
+use super::numbers::{self, Dictionary, Keys};
 use super::rows::Rows;
 use super::scaled;
 use super::sparse::{self, Exceptions};
 use super::strings::{self, SortedStrings};
 use super::{Range, ranges, texts};
-use crate::container::{BufferRef, ColumnFooter, ContainerWriter, DictionaryFooter, Encoding};
+use crate::container::{BufferRef, ColumnFooter, ContainerWriter, Encoding};
 use crate::mutable::dictionary::DictionaryReader;
-use crate::mutable::multi::Multi;
 use crate::mutable::{Column, Values};
-use crate::sealed::forward::UUIDS_MAX;
 use crate::{BLOCK_ROWS, SegmentError};
 
 /// What the table wants of a column.
@@ -37,8 +36,8 @@ const ROWS_PER_VALUE: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct ColumnEncoder<'a, 'w> {
-    writer: &'a mut ContainerWriter<'w>,
-    choice: Choice,
+    pub(super) writer: &'a mut ContainerWriter<'w>,
+    pub(super) choice: Choice,
 }
 
 impl<'a, 'w> ColumnEncoder<'a, 'w> {
@@ -109,70 +108,6 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
         Ok(string_range(footer.data_type, sorted))
     }
 
-    fn string_values(
-        &mut self,
-        data_type: DataType,
-        sorted: &SortedStrings<'_>,
-    ) -> Result<DictionaryBuffers, SegmentError> {
-        if data_type == DataType::Uuid {
-            if sorted.doc_counts.len() > UUIDS_MAX {
-                return Err(SegmentError::TooLarge(index::IndexTooLarge {
-                    what: "a dictionary of UUIDs",
-                    limit: UUIDS_MAX as u64 * 16,
-                }));
-            }
-            let values = self.writer.add(&sorted.uuids());
-            return Ok(DictionaryBuffers {
-                values,
-                offsets: None,
-            });
-        }
-        let (offsets, bytes) = sorted.write()?;
-        Ok(DictionaryBuffers {
-            offsets: Some(self.add_numbers(&offsets)),
-            values: self.writer.add(&bytes),
-        })
-    }
-
-    /// Entries are coded as the rows of another column would be; the counts are of rows.
-    fn multi(
-        &mut self,
-        footer: &mut ColumnFooter,
-        multi: &Multi,
-        rows: &Rows,
-    ) -> Result<Range, SegmentError> {
-        let (offsets, entries) = rows.entries(multi);
-        let data_type = footer.data_type;
-        let (codes, values, cardinality, range) = match data_type {
-            DataType::String | DataType::Json | DataType::Bytes | DataType::Uuid => {
-                let sorted = strings::sort(&entries, &multi.dictionary);
-                let values = self.string_values(data_type, &sorted)?;
-                let range = string_range(data_type, &sorted);
-                let cardinality = sorted.doc_counts.len();
-                (sorted.codes, values, cardinality, range)
-            }
-            _ => {
-                let keys = numbers::keys_of_entries(data_type, &entries, &multi.dictionary);
-                let dictionary = Dictionary::of(&keys);
-                let values = self.number_values(data_type, &dictionary);
-                let cardinality = dictionary.values.len();
-                (
-                    dictionary.codes,
-                    values,
-                    cardinality,
-                    number_range(data_type, &keys),
-                )
-            }
-        };
-        let doc_counts = doc_counts(&offsets, &codes, cardinality);
-        footer.encoding = Encoding::Multi {
-            entries: codes.len() as u32,
-            offsets: self.add_numbers(&offsets),
-            dictionary: self.dictionary(&codes, &doc_counts, values),
-        };
-        Ok(range)
-    }
-
     fn numbers(&mut self, footer: &mut ColumnFooter, keys: &Keys) -> Result<Range, SegmentError> {
         if self.wants_codes() {
             self.number_codes(footer, &Dictionary::of(keys));
@@ -201,73 +136,50 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
         Some(Dictionary::of_narrow(keys, distinct))
     }
 
-    fn number_codes(&mut self, footer: &mut ColumnFooter, dictionary: &Dictionary) {
-        let values = self.number_values(footer.data_type, dictionary);
-        self.codes(footer, &dictionary.codes, &dictionary.doc_counts, values);
-    }
-
-    fn number_values(&mut self, data_type: DataType, dictionary: &Dictionary) -> DictionaryBuffers {
-        let values = pack_keys(data_type, &dictionary.values);
-        DictionaryBuffers {
-            values: self.writer.add(&values),
-            offsets: None,
-        }
-    }
-
-    fn codes(
-        &mut self,
-        footer: &mut ColumnFooter,
-        codes: &[u32],
-        doc_counts: &[u32],
-        values: DictionaryBuffers,
-    ) {
-        if self.choice == (Choice::Dictionary { sorted: true }) {
-            footer.sorted = Some(self.add_numbers(&index::sorted::starts(doc_counts)));
-        }
-        let zones = code_zones(codes, doc_counts.len());
-        footer.code_zones = zones.map(|zones| self.add_numbers(&zones));
-        footer.encoding = Encoding::Dictionary(self.dictionary(codes, doc_counts, values));
-    }
-
-    fn dictionary(
-        &mut self,
-        codes: &[u32],
-        doc_counts: &[u32],
-        DictionaryBuffers { values, offsets }: DictionaryBuffers,
-    ) -> DictionaryFooter {
-        let cardinality = doc_counts.len() as u32;
-        let width = Width::of_codes(cardinality);
-        DictionaryFooter {
-            cardinality,
-            width: width.bytes() as u8,
-            codes: self.writer.add(&pack_codes(codes, width)),
-            offsets,
-            values,
-            doc_counts: self.add_numbers(doc_counts),
-        }
-    }
-
     fn framed(&mut self, footer: &mut ColumnFooter, keys: &[i64]) {
         if self.choice == Choice::Offsets
-            && let Some(first) = keys.first()
-            && (*first..).zip(keys).all(|(wanted, key)| wanted == *key)
+            && let Some(encoding) = self.offsets(footer.data_type, keys)
         {
-            footer.encoding = Encoding::Sequence { first: *first };
+            footer.encoding = encoding;
             return;
         }
         footer.zones = Some(self.zones(keys));
+        let ends = numbers::bounds(keys).unwrap_or((0, 0));
         let (least, greatest) = match footer.data_type {
             DataType::Boolean => (0, 1),
-            _ => numbers::bounds(keys).unwrap_or((0, 0)),
+            _ => ends,
         };
+        let spread = greatest.wrapping_sub(least) as u64;
+        let is_constant = ends.0 == ends.1;
         footer.encoding = match sparse::exceptions(keys, |key| *key) {
-            Some(exceptions) if greatest.wrapping_sub(least) as u64 > u64::from(u16::MAX) => {
+            Some(exceptions) if is_constant || spread > u64::from(u16::MAX) => {
                 let kept: Vec<i64> = exceptions.iter(keys).copied().collect();
                 let values = self.layout(footer.data_type, (least, greatest), &kept);
                 self.sparse(&exceptions, values)
             }
+            _ if spread == 1 => Encoding::Bits {
+                base: least,
+                values: self.add_numbers(&pack_bits(keys, least)),
+            },
             _ => self.layout(footer.data_type, (least, greatest), keys),
         };
+    }
+
+    /// Nothing where they count up by one, or the steps between them where these take less.
+    fn offsets(&mut self, data_type: DataType, keys: &[i64]) -> Option<Encoding> {
+        let first = *keys.first()?;
+        if (first..).zip(keys).all(|(wanted, key)| wanted == *key) {
+            return Some(Encoding::Sequence { first });
+        }
+        let (least, greatest) = numbers::bounds(keys)?;
+        let wide = Width::of_spread(greatest.wrapping_sub(least) as u64);
+        let (starts, steps) = pack_steps(keys);
+        let taken = steps.len() + starts.len() * 8;
+        let is_smaller = taken < keys.len() * wide.map_or(8, Width::bytes);
+        (is_smaller && data_type == DataType::Long).then(|| Encoding::Steps {
+            starts: self.add_numbers(&starts),
+            values: self.writer.add(&steps),
+        })
     }
 
     /// In the form that fits all values between `least` and `greatest`.
@@ -421,44 +333,22 @@ impl<'a, 'w> ColumnEncoder<'a, 'w> {
     }
 
     /// In the layout of Arrow, which is that of memory here.
-    fn add_numbers<T: arrow::datatypes::ArrowNativeType>(&mut self, values: &[T]) -> BufferRef {
+    pub(super) fn add_numbers<T: arrow::datatypes::ArrowNativeType>(
+        &mut self,
+        values: &[T],
+    ) -> BufferRef {
         self.writer.add(values.to_byte_slice())
     }
 }
 
-/// Least and greatest code of every block, where they tell blocks apart.
-fn code_zones(codes: &[u32], cardinality: usize) -> Option<Vec<u32>> {
-    if codes.len() <= BLOCK_ROWS as usize {
-        return None;
-    }
-    let mut pairs = Vec::with_capacity(codes.len() / BLOCK_ROWS as usize * 2 + 2);
-    let mut spread = 0;
-    for block in codes.chunks(BLOCK_ROWS as usize) {
-        let (least, greatest) = block.iter().fold((u32::MAX, 0), |(least, greatest), code| {
-            (least.min(*code), greatest.max(*code))
-        });
-        spread += (greatest - least) as usize + 1;
-        pairs.extend([least, greatest]);
-    }
-    (spread <= cardinality * (pairs.len() / 2) / 2).then_some(pairs)
-}
-
-/// Where the values of a dictionary were put.
-#[derive(Clone, Copy, Debug)]
-struct DictionaryBuffers {
-    values: BufferRef,
-    /// Of byte strings of any length.
-    offsets: Option<BufferRef>,
-}
-
-fn string_range(data_type: DataType, sorted: &SortedStrings<'_>) -> Range {
+pub(super) fn string_range(data_type: DataType, sorted: &SortedStrings<'_>) -> Range {
     match data_type {
         DataType::Bytes => None,
         _ => sorted.bounds().and_then(ranges::of_strings),
     }
 }
 
-fn number_range(data_type: DataType, keys: &Keys) -> Range {
+pub(super) fn number_range(data_type: DataType, keys: &Keys) -> Range {
     let keys = match keys {
         Keys::Narrow(keys) => keys,
         Keys::Wide(keys) => return ranges::of_decimals(keys),
@@ -475,20 +365,6 @@ fn number_range(data_type: DataType, keys: &Keys) -> Range {
     }
 }
 
-/// Rows that hold each code, once for each row however often it is there.
-fn doc_counts(offsets: &[u32], codes: &[u32], cardinality: usize) -> Vec<u32> {
-    let mut counts = vec![0; cardinality];
-    let mut last_row = vec![u32::MAX; cardinality];
-    for (row, ends) in (0..).zip(offsets.windows(2)) {
-        for code in &codes[ends[0] as usize..ends[1] as usize] {
-            let code = *code as usize;
-            counts[code] += u32::from(last_row[code] != row);
-            last_row[code] = row;
-        }
-    }
-    counts
-}
-
 fn total_least(one: f64, other: f64) -> f64 {
     if other.total_cmp(&one).is_lt() {
         other
@@ -502,24 +378,5 @@ fn total_greatest(one: f64, other: f64) -> f64 {
         other
     } else {
         one
-    }
-}
-
-/// The values of a dictionary in the form of their type.
-fn pack_keys(data_type: DataType, keys: &[Key]) -> Vec<u8> {
-    let narrow = keys.iter().map(|key| match key {
-        Key::Narrow(key) => *key,
-        Key::Wide(key) => key.as_i128() as i64,
-    });
-    match data_type {
-        DataType::Boolean => pack(narrow.map(|key| [key as u8])),
-        DataType::Int => pack(narrow.map(|key| (key as i32).to_le_bytes())),
-        DataType::Float => pack(narrow.map(|key| (double_of_order_key(key) as f32).to_le_bytes())),
-        DataType::Double => pack(narrow.map(|key| double_of_order_key(key).to_le_bytes())),
-        DataType::BigDecimal => pack(keys.iter().map(|key| match key {
-            Key::Wide(key) => key.to_le_bytes(),
-            Key::Narrow(key) => i256::from(*key).to_le_bytes(),
-        })),
-        _ => pack(narrow.map(i64::to_le_bytes)),
     }
 }

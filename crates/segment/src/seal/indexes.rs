@@ -18,7 +18,7 @@ use schemas::{DataType, TableSpec};
 use super::star_tree;
 use crate::SegmentError;
 use crate::calendar::Unit;
-use crate::column::{BytesColumn, Codes, DictionaryColumn, Values};
+use crate::column::{BytesColumn, CodeRoom, Codes, DictionaryColumn, Values};
 use crate::raw::{RawColumn, RawValues};
 use crate::sealed::buckets;
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
@@ -125,13 +125,13 @@ fn each_row(
     let Some(texts) = array.as_string_view_opt() else {
         return Ok(false);
     };
-    let mut codes = Vec::new();
+    let (mut codes, mut room) = (Vec::new(), CodeRoom::default());
     let mut values = Vec::new();
     for rows in blocks(view.row_count()) {
         codes.clear();
         match column.values() {
             Values::Dictionary(dictionary) => {
-                extend(&mut codes, dictionary.codes(rows));
+                extend(&mut codes, dictionary.codes(rows, &mut room));
                 for code in &codes {
                     visit(&[texts.value(*code as usize)])?;
                 }
@@ -139,8 +139,8 @@ fn each_row(
             Values::Multi(multi) => {
                 let entries = multi.entries(rows);
                 extend(&mut codes, entries.codes());
-                for row in entries.offsets().windows(2) {
-                    let codes = &codes[row[0] as usize..row[1] as usize];
+                for row in entries.rows() {
+                    let codes = &codes[row];
                     values.clear();
                     values.extend(codes.iter().map(|code| texts.value(*code as usize)));
                     visit(&values)?;
@@ -182,14 +182,10 @@ fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, 
             let entries = blocks(view.row_count()).map(|rows| multi.entries(rows));
             let (mut ends, mut all) = (Vec::new(), Vec::new());
             for entries in entries {
-                let offsets = entries.offsets();
-                let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
-                let base = all.len() as u32;
-                extend(
-                    &mut all,
-                    entries.codes().slice(first as usize..last as usize),
-                );
-                ends.extend(offsets[1..].iter().map(|end| base + end - first));
+                let range = entries.range();
+                let (base, first) = (all.len(), range.start);
+                ends.extend(entries.rows().map(|row| (base + row.end - first) as u32));
+                extend(&mut all, entries.codes().slice(range));
             }
             Postings::from_entries(&ends, &all, multi.cardinality())
         }
@@ -200,8 +196,9 @@ fn inverted(view: &SegmentView, key: &IndexKey) -> Result<Option<Vec<Vec<u8>>>, 
 
 fn codes_of(dictionary: &DictionaryColumn<'_>, row_count: u32) -> Vec<u32> {
     let mut all = Vec::with_capacity(row_count as usize);
+    let mut room = CodeRoom::default();
     for rows in blocks(row_count) {
-        extend(&mut all, dictionary.codes(rows));
+        extend(&mut all, dictionary.codes(rows, &mut room));
     }
     all
 }

@@ -13,6 +13,7 @@ use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
 use schemas::table::virtual_column;
 use schemas::{ColumnSpec, DataType, FieldRole, Offset, TableSpec, Value};
 
+mod dictionary;
 mod encode;
 pub mod indexes;
 mod numbers;

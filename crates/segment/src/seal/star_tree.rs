@@ -13,7 +13,7 @@ use schemas::{DataType, TableSpec};
 
 use crate::SegmentError;
 use crate::calendar::Unit;
-use crate::column::{Codes, ColumnView, DictionaryColumn, Values};
+use crate::column::{CodeRoom, Codes, ColumnView, DictionaryColumn, Values};
 use crate::raw::RawColumn;
 use crate::sealed::star_tree::{Description, DimensionNote, MetricNote};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
@@ -213,7 +213,9 @@ impl<'a> DimensionSource<'a> {
     fn codes_into(&self, rows: std::ops::Range<u32>, into: &mut Vec<u32>) {
         into.clear();
         match &self.codes {
-            CodesOf::Dictionary(dictionary) => widen(dictionary.codes(rows), into),
+            CodesOf::Dictionary(dictionary) => {
+                widen(dictionary.codes(rows, &mut CodeRoom::default()), into);
+            }
             CodesOf::Own { column, values } => {
                 let mut longs = Vec::new();
                 column.longs_into(rows, &mut longs);
@@ -315,7 +317,10 @@ impl<'a> RawOrDictionary<'a> {
         match self {
             Self::Raw(raw) => raw.values(rows).longs_into(into),
             Self::Dictionary(dictionary, Table::Longs(table)) => {
-                each_code(dictionary.codes(rows), |code| into.push(table[code]));
+                let mut room = CodeRoom::default();
+                each_code(dictionary.codes(rows, &mut room), |code| {
+                    into.push(table[code])
+                });
             }
             Self::Dictionary(_, Table::Doubles(_)) => unreachable!("it was made for doubles"),
         }
@@ -325,7 +330,10 @@ impl<'a> RawOrDictionary<'a> {
         match self {
             Self::Raw(raw) => raw.values(rows).doubles_into(into),
             Self::Dictionary(dictionary, Table::Doubles(table)) => {
-                each_code(dictionary.codes(rows), |code| into.push(table[code]));
+                let mut room = CodeRoom::default();
+                each_code(dictionary.codes(rows, &mut room), |code| {
+                    into.push(table[code])
+                });
             }
             Self::Dictionary(_, Table::Longs(_)) => unreachable!("it was made for whole numbers"),
         }
@@ -411,7 +419,10 @@ impl<'a> MetricSource<'a> {
             }
             ValuesOf::Doubles(column) => column.doubles_into(rows, doubles),
             ValuesOf::CodeHashes(column, table) => {
-                each_code(column.codes(rows), |code| hashes.push(table[code]));
+                let mut room = CodeRoom::default();
+                each_code(column.codes(rows, &mut room), |code| {
+                    hashes.push(table[code])
+                });
             }
             ValuesOf::LongHashes(column, hash) => {
                 column.longs_into(rows, longs);

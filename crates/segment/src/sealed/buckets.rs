@@ -13,7 +13,9 @@ use index::timestamp::BucketReader;
 use schemas::table::TimeGranularity;
 use serde_json::Value;
 
-use super::forward::{CodesBuffer, DictionaryColumn, DictionaryValues};
+use super::forward::{
+    CodesBuffer, CountsBuffer, Dictionary, DictionaryColumn, DictionaryValues, RowCodes,
+};
 use super::index::{IndexParts, IndexReader, IndexShape};
 use crate::container::{IndexKey, IndexKind};
 
@@ -44,23 +46,24 @@ impl IndexReader for Buckets {
         };
         let starts = TimestampMillisecondArray::new(numbers(&reader.starts), None);
         Ok(Self(DictionaryColumn {
-            cardinality: reader.cardinality(),
-            codes,
-            doc_counts: numbers(&reader.counts),
-            values: DictionaryValues::Numbers(Arc::new(starts)),
-            array: OnceLock::new(),
+            codes: RowCodes::Stored(codes),
+            dictionary: Dictionary {
+                cardinality: reader.cardinality(),
+                doc_counts: CountsBuffer::Wide(numbers(&reader.counts)),
+                values: DictionaryValues::Numbers(Arc::new(starts)),
+                array: OnceLock::new(),
+            },
         }))
     }
 
     fn fits(&self, shape: IndexShape) -> bool {
         // There are as many codes, which opening has checked.
-        let docs: u64 = self
-            .0
-            .doc_counts
-            .iter()
-            .map(|count| u64::from(*count))
-            .sum();
-        docs == u64::from(shape.rows)
+        let Dictionary {
+            cardinality,
+            doc_counts,
+            ..
+        } = &self.0.dictionary;
+        doc_counts.all().sum(0..*cardinality) == u64::from(shape.rows)
     }
 }
 

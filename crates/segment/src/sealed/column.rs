@@ -3,27 +3,22 @@
 //! After [`Column::load`] has returned, every code of the column is below its cardinality, every
 //! string is UTF-8 and every array has one element for each row: readers need not check again.
 
+mod dictionary;
+
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Decimal256Array, Float32Array, Float64Array, Int32Array, Int64Array,
-    TimestampMillisecondArray,
-};
-use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use arrow::array::ArrayRef;
+use arrow::buffer::{Buffer, ScalarBuffer};
 use index::blocks::BlocksReader;
-use index::dictionary::BytesDictionary;
-use index::forward::{Width, check_codes};
+use index::forward::Width;
 use schemas::DataType;
-use schemas::arrow::arrow_type;
 
-use super::forward::{
-    CodesBuffer, DECIMALS_MAX, DictionaryColumn, DictionaryValues, Forward, MultiColumn, UUIDS_MAX,
-    WHOLE_MAX, Zones, divisor,
-};
+use super::forward::{CodesBuffer, DECIMALS_MAX, Forward, WHOLE_MAX, Zones, divisor};
 use super::sparse::SparseColumn;
+use super::steps::StepsColumn;
 use super::texts::{Form, TextColumn};
-use crate::container::{BufferRef, ColumnFooter, Container, DictionaryFooter, Encoding};
+use crate::container::{BufferRef, ColumnFooter, Container, Encoding};
 use crate::view::blocks;
 use crate::{BLOCK_ROWS, SegmentError};
 
@@ -96,26 +91,28 @@ impl Column {
     fn read(&self) -> Result<Loaded, SegmentError> {
         let rows = self.rows;
         let nulls = self.optional(&self.footer.nulls, index::null::words(rows), "nulls")?;
-        let sorted_starts = match &self.footer.encoding {
-            Encoding::Dictionary(dictionary) => {
-                let count = dictionary.cardinality as usize + 1;
-                let starts = self.optional(&self.footer.sorted, count, "ranges")?;
-                if let Some(starts) = &starts {
-                    self.checked("ranges", || {
-                        index::sorted::check(starts, dictionary.cardinality, rows)
-                    })?;
-                }
-                starts
-            }
-            _ => None,
-        };
+        let sorted_starts = self.read_sorted_starts()?;
         Ok(Loaded {
-            values: self.read_values()?,
+            values: self.read_values(sorted_starts.as_ref())?,
             nulls,
             zones: self.read_zones()?,
             code_zones: self.read_code_zones()?,
             sorted_starts,
         })
+    }
+
+    fn read_sorted_starts(&self) -> Result<Option<ScalarBuffer<u32>>, SegmentError> {
+        let Encoding::Dictionary(dictionary) = &self.footer.encoding else {
+            return Ok(None);
+        };
+        let count = dictionary.cardinality as usize + 1;
+        let starts = self.optional(&self.footer.sorted, count, "ranges")?;
+        if let Some(starts) = &starts {
+            self.checked("ranges", || {
+                index::sorted::check(starts, dictionary.cardinality, self.rows)
+            })?;
+        }
+        Ok(starts)
     }
 
     fn read_zones(&self) -> Result<Option<Zones>, SegmentError> {
@@ -145,31 +142,26 @@ impl Column {
         }
     }
 
-    fn read_values(&self) -> Result<Forward, SegmentError> {
+    fn read_values(
+        &self,
+        sorted_starts: Option<&ScalarBuffer<u32>>,
+    ) -> Result<Forward, SegmentError> {
         Ok(match &self.footer.encoding {
             Encoding::Dictionary(dictionary) => {
-                Forward::Dictionary(self.read_dictionary(dictionary, self.rows as usize)?)
+                Forward::Dictionary(self.read_coded(dictionary, sorted_starts)?)
             }
             Encoding::Multi {
                 entries,
                 offsets,
+                counts,
                 dictionary,
-            } => {
-                let rows = self.rows as usize;
-                let offsets = self.numbers(offsets, rows + 1, "entries")?;
-                self.checked("entries", || {
-                    index::sorted::check(&offsets, self.rows, *entries)
-                })?;
-                if offsets.windows(2).any(|ends| ends[0] == ends[1]) {
-                    let what = format!("{} leave a row out", self.part("entries"));
-                    return Err(self.container.corrupt(what));
-                }
-                Forward::Multi(MultiColumn {
-                    offsets,
-                    dictionary: self.read_dictionary(dictionary, *entries as usize)?,
-                })
-            }
+            } => Forward::Multi(self.read_multi(
+                *entries,
+                (offsets.as_ref(), counts.as_ref()),
+                dictionary,
+            )?),
             Encoding::Sequence { first } => Forward::Sequence(*first),
+            Encoding::Steps { starts, values } => self.read_steps(starts, values)?,
             Encoding::Blocks { starts, values } => {
                 Forward::Texts(self.read_blocks(starts, values)?)
             }
@@ -222,6 +214,15 @@ impl Column {
                 values
             }
             (
+                Encoding::Bits { base, values },
+                DataType::Int | DataType::Long | DataType::Timestamp | DataType::Boolean,
+            ) => {
+                let words = index::null::words(count as u32);
+                let values = Forward::Bits(*base, self.numbers(values, words, part)?);
+                self.check_frame(*base, Width::One, &values)?;
+                values
+            }
+            (
                 Encoding::Scaled {
                     decimals,
                     base,
@@ -230,11 +231,7 @@ impl Column {
                 },
                 DataType::Double,
             ) => {
-                let stored = match self.width(*width)? {
-                    Width::One => CodesBuffer::U8(self.numbers(values, count, part)?),
-                    Width::Two => CodesBuffer::U16(self.numbers(values, count, part)?),
-                    Width::Four => CodesBuffer::U32(self.numbers(values, count, part)?),
-                };
+                let stored = self.narrow(*width, values, count, part)?;
                 if *decimals > DECIMALS_MAX || base.unsigned_abs() > WHOLE_MAX as u64 {
                     let what = format!("{} are no fractions", self.part(part));
                     return Err(self.container.corrupt(what));
@@ -283,6 +280,7 @@ impl Column {
                 Forward::U8(_, values) => values.iter().max().map(|value| u64::from(*value)),
                 Forward::U16(_, values) => values.iter().max().map(|value| u64::from(*value)),
                 Forward::U32(_, values) => values.iter().max().map(|value| u64::from(*value)),
+                Forward::Bits(_, words) => Some(u64::from(words.iter().any(|word| *word != 0))),
                 _ => None,
             };
             greatest.unwrap_or(0) <= room
@@ -320,6 +318,20 @@ impl Column {
         Ok(TextColumn::new(data_type, self.rows, form))
     }
 
+    fn read_steps(&self, starts: &BufferRef, values: &BufferRef) -> Result<Forward, SegmentError> {
+        let (part, data_type) = ("values", self.footer.data_type);
+        if !matches!(data_type, DataType::Long | DataType::Timestamp) {
+            let what = format!("{} are steps of {data_type}", self.part(part));
+            return Err(self.container.corrupt(what));
+        }
+        let rows = self.rows as usize;
+        let blocks = self.rows.div_ceil(BLOCK_ROWS) as usize;
+        let starts = self.numbers::<u64>(starts, blocks + 1, part)?;
+        let bytes = Buffer::from(self.container.buffer(values, &self.part(part))?);
+        self.checked(part, || StepsColumn::new(starts, bytes, rows))
+            .map(Forward::Steps)
+    }
+
     /// Unpacks all blocks.
     pub(crate) fn verify_texts(&self) -> Result<(), SegmentError> {
         if let Forward::Texts(texts) = &self.load()?.values {
@@ -342,118 +354,18 @@ impl Column {
         })
     }
 
-    fn read_dictionary(
+    fn narrow(
         &self,
-        footer: &DictionaryFooter,
+        width: u8,
+        values: &BufferRef,
         count: usize,
-    ) -> Result<DictionaryColumn, SegmentError> {
-        let cardinality = footer.cardinality;
-        let codes = match self.width(footer.width)? {
-            Width::One => CodesBuffer::U8(self.codes(footer, count)?),
-            Width::Two => CodesBuffer::U16(self.codes(footer, count)?),
-            Width::Four => CodesBuffer::U32(self.codes(footer, count)?),
-        };
-        let doc_counts = self.numbers(&footer.doc_counts, cardinality as usize, "counts")?;
-        self.check_counts(&doc_counts)?;
-        Ok(DictionaryColumn {
-            cardinality,
-            codes,
-            doc_counts,
-            values: self.read_dictionary_values(footer)?,
-            array: OnceLock::new(),
+        part: &str,
+    ) -> Result<CodesBuffer, SegmentError> {
+        Ok(match self.width(width)? {
+            Width::One => CodesBuffer::U8(self.numbers(values, count, part)?),
+            Width::Two => CodesBuffer::U16(self.numbers(values, count, part)?),
+            Width::Four => CodesBuffer::U32(self.numbers(values, count, part)?),
         })
-    }
-
-    /// Every row has one code, or else none more often than there are rows.
-    fn check_counts(&self, counts: &[u32]) -> Result<(), SegmentError> {
-        let fits = match &self.footer.encoding {
-            Encoding::Multi { .. } => counts.iter().all(|count| *count <= self.rows),
-            _ => {
-                let sum: u64 = counts.iter().map(|count| u64::from(*count)).sum();
-                sum == u64::from(self.rows)
-            }
-        };
-        match fits {
-            true => Ok(()),
-            false => {
-                let what = format!("{} are not those of its rows", self.part("counts"));
-                Err(self.container.corrupt(what))
-            }
-        }
-    }
-
-    fn codes<T>(
-        &self,
-        footer: &DictionaryFooter,
-        count: usize,
-    ) -> Result<ScalarBuffer<T>, SegmentError>
-    where
-        T: arrow::datatypes::ArrowNativeType + Ord + Into<u32>,
-    {
-        let codes = self.numbers::<T>(&footer.codes, count, "codes")?;
-        self.checked("codes", || check_codes(&codes, footer.cardinality))?;
-        Ok(codes)
-    }
-
-    fn read_dictionary_values(
-        &self,
-        footer: &DictionaryFooter,
-    ) -> Result<DictionaryValues, SegmentError> {
-        let count = footer.cardinality as usize;
-        let values = &footer.values;
-        let what = "dictionary";
-        let array: ArrayRef = match self.footer.data_type {
-            DataType::String | DataType::Json | DataType::Bytes => {
-                return self.read_strings(footer);
-            }
-            DataType::Uuid => {
-                if count > UUIDS_MAX {
-                    let what = format!("{} has {count} values", self.part(what));
-                    return Err(self.container.corrupt(what));
-                }
-                let bytes = self.numbers::<i128>(values, count, what)?;
-                return Ok(DictionaryValues::Uuids(bytes.into_inner()));
-            }
-            DataType::Int => Arc::new(Int32Array::new(self.numbers(values, count, what)?, None)),
-            DataType::Long => Arc::new(Int64Array::new(self.numbers(values, count, what)?, None)),
-            DataType::Timestamp => Arc::new(TimestampMillisecondArray::new(
-                self.numbers(values, count, what)?,
-                None,
-            )),
-            DataType::Float => {
-                Arc::new(Float32Array::new(self.numbers(values, count, what)?, None))
-            }
-            DataType::Double => {
-                Arc::new(Float64Array::new(self.numbers(values, count, what)?, None))
-            }
-            DataType::BigDecimal => Arc::new(
-                Decimal256Array::new(self.numbers(values, count, what)?, None)
-                    .with_data_type(arrow_type(DataType::BigDecimal)),
-            ),
-            DataType::Boolean => {
-                let flags = self.numbers::<u8>(values, count, what)?;
-                let bits = BooleanBuffer::collect_bool(count, |at| flags[at] != 0);
-                Arc::new(BooleanArray::new(bits, None))
-            }
-        };
-        Ok(DictionaryValues::Numbers(array))
-    }
-
-    fn read_strings(&self, footer: &DictionaryFooter) -> Result<DictionaryValues, SegmentError> {
-        let name = self.part("dictionary");
-        let Some(offsets) = &footer.offsets else {
-            return Err(self.container.corrupt(format!("{name} has no offsets")));
-        };
-        let count = footer.cardinality as usize + 1;
-        let offsets = self.numbers::<u32>(offsets, count, "dictionary offsets")?;
-        let bytes = Buffer::from(self.container.buffer(&footer.values, &name)?);
-        let dictionary = BytesDictionary::new(&offsets, &bytes);
-        self.checked("dictionary", || dictionary.check_frame(footer.cardinality))?;
-        if self.footer.data_type == DataType::Bytes {
-            return Ok(DictionaryValues::Bytes(offsets, bytes));
-        }
-        self.checked("dictionary", || dictionary.check_utf8())?;
-        Ok(DictionaryValues::Strings(offsets, bytes))
     }
 
     fn width(&self, bytes: u8) -> Result<Width, SegmentError> {
@@ -484,11 +396,11 @@ impl Column {
         self.container.numbers(buffer, count, &self.part(part))
     }
 
-    fn checked(
+    fn checked<T>(
         &self,
         part: &str,
-        check: impl FnOnce() -> Result<(), index::CorruptIndex>,
-    ) -> Result<(), SegmentError> {
+        check: impl FnOnce() -> Result<T, index::CorruptIndex>,
+    ) -> Result<T, SegmentError> {
         check().map_err(|error| {
             SegmentError::corrupt_index(self.container.path(), &self.part(part), &error)
         })

@@ -11,12 +11,18 @@ use arrow::array::{ArrayRef, BinaryViewArray, StringViewArray, make_view};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::i256;
 use index::dictionary::BytesDictionary;
+use index::forward::Width;
+use index::forward::counts::DocCounts;
+use index::forward::entries::BLOCK;
+use index::sorted::DocRanges;
 use schemas::types::{UUID_TEXT_BYTES, uuid_text};
 
+use super::numbers::Numbers;
 use super::sparse::SparseColumn;
+use super::steps::StepsColumn;
 use super::texts::TextColumn;
-use crate::column::{Codes, Entries, EntryCodes};
-use crate::raw::{RawValues, Zone};
+use crate::column::{CodeRoom, Codes, Entries, EntryCodes, EntryStarts, sum_of_entries};
+use crate::raw::{Bits, RawValues, Zone};
 
 #[derive(Debug)]
 pub(crate) enum Forward {
@@ -25,6 +31,7 @@ pub(crate) enum Forward {
     U8(i64, ScalarBuffer<u8>),
     U16(i64, ScalarBuffer<u16>),
     U32(i64, ScalarBuffer<u32>),
+    Bits(i64, ScalarBuffer<u64>),
     I32(ScalarBuffer<i32>),
     I64(ScalarBuffer<i64>),
     F32(ScalarBuffer<f32>),
@@ -36,6 +43,7 @@ pub(crate) enum Forward {
     },
     I256(ScalarBuffer<i256>),
     Sequence(i64),
+    Steps(StepsColumn),
     Sparse(SparseColumn),
     Texts(TextColumn),
 }
@@ -56,6 +64,10 @@ impl Forward {
                 base: *base,
                 values: &values[rows],
             },
+            Self::Bits(base, words) => RawValues::Bits {
+                base: *base,
+                bits: Bits::new(words, rows),
+            },
             Self::I32(values) => RawValues::I32(&values[rows]),
             Self::I64(values) => RawValues::I64(&values[rows]),
             Self::F32(values) => RawValues::F32(&values[rows]),
@@ -74,6 +86,7 @@ impl Forward {
                 first: first.wrapping_add(rows.start as i64),
                 count: rows.len(),
             },
+            Self::Steps(steps) => RawValues::I64(steps.slice(rows)),
             Self::Sparse(sparse) => sparse.slice(rows),
             Self::Dictionary(_) | Self::Multi(_) | Self::Texts(_) => {
                 unreachable!("codes and texts are read in their own ways")
@@ -118,18 +131,81 @@ impl CodesBuffer {
     }
 }
 
+/// The code of each row.
+#[derive(Debug)]
+pub(crate) enum RowCodes {
+    Stored(CodesBuffer),
+    /// Rows are in the order of codes: where those of each begin, and the width of codes.
+    Sorted(Width, ScalarBuffer<u32>),
+}
+
+impl RowCodes {
+    pub(crate) fn slice<'r>(&'r self, rows: Range<usize>, room: &'r mut CodeRoom) -> Codes<'r> {
+        match self {
+            Self::Stored(codes) => codes.slice(rows),
+            Self::Sorted(Width::One, starts) => {
+                Codes::U8(fill(starts, rows, &mut room.bytes, |code| code as u8))
+            }
+            Self::Sorted(Width::Two, starts) => {
+                Codes::U16(fill(starts, rows, &mut room.shorts, |code| code as u16))
+            }
+            Self::Sorted(Width::Four, starts) => {
+                Codes::U32(fill(starts, rows, &mut room.words, |code| code))
+            }
+        }
+    }
+}
+
+fn fill<'r, T: Copy>(
+    starts: &[u32],
+    rows: Range<usize>,
+    room: &'r mut Vec<T>,
+    of: impl Fn(u32) -> T,
+) -> &'r [T] {
+    room.clear();
+    room.reserve(rows.len());
+    let rows = rows.start as u32..rows.end as u32;
+    DocRanges::new(starts).runs(rows, |code, count| {
+        room.resize(room.len() + count, of(code));
+    });
+    room
+}
+
 #[derive(Debug)]
 pub(crate) struct DictionaryColumn {
+    pub(crate) codes: RowCodes,
+    pub(crate) dictionary: Dictionary,
+}
+
+/// Distinct values, ascending, and how many rows hold each.
+#[derive(Debug)]
+pub(crate) struct Dictionary {
     pub(crate) cardinality: u32,
-    pub(crate) codes: CodesBuffer,
-    pub(crate) doc_counts: ScalarBuffer<u32>,
+    pub(crate) doc_counts: CountsBuffer,
     pub(super) values: DictionaryValues,
     pub(super) array: OnceLock<ArrayRef>,
 }
 
 #[derive(Debug)]
+pub(crate) enum CountsBuffer {
+    Wide(ScalarBuffer<u32>),
+    Narrow(ScalarBuffer<u8>, ScalarBuffer<u32>),
+}
+
+impl CountsBuffer {
+    pub(crate) fn all(&self) -> DocCounts<'_> {
+        match self {
+            Self::Wide(counts) => DocCounts::wide(counts),
+            Self::Narrow(counts, more) => DocCounts::narrow(counts, more),
+        }
+    }
+}
+
+#[derive(Debug)]
 pub(super) enum DictionaryValues {
     Numbers(ArrayRef),
+    /// Narrower than their type.
+    Framed(Numbers),
     Strings(ScalarBuffer<u32>, Buffer),
     Bytes(ScalarBuffer<u32>, Buffer),
     /// 16 bytes each.
@@ -139,33 +215,58 @@ pub(super) enum DictionaryValues {
 /// Codes are those of all entries, one row after the other.
 #[derive(Debug)]
 pub(crate) struct MultiColumn {
+    pub(super) starts: StartsBuffer,
+    pub(super) codes: CodesBuffer,
+    pub(crate) dictionary: Dictionary,
+}
+
+#[derive(Debug)]
+pub(super) enum StartsBuffer {
     /// Where the entries of each row begin, and the end of the last.
-    pub(super) offsets: ScalarBuffer<u32>,
-    pub(crate) dictionary: DictionaryColumn,
+    Offsets(ScalarBuffer<u32>),
+    /// The entries before each block, and of each row.
+    Counts(ScalarBuffer<u32>, ScalarBuffer<u8>),
 }
 
 impl MultiColumn {
+    /// `rows` lie within one block.
     pub(crate) fn entries(&self, rows: Range<usize>) -> Entries<'_> {
+        let starts = match &self.starts {
+            StartsBuffer::Offsets(offsets) => {
+                EntryStarts::Offsets(Cow::Borrowed(&offsets[rows.start..=rows.end]))
+            }
+            StartsBuffer::Counts(before, counts) => {
+                let block = rows.start / BLOCK;
+                let skipped = sum_of_entries(&counts[block * BLOCK..rows.start]);
+                EntryStarts::Counts {
+                    first: before[block] + skipped as u32,
+                    counts: &counts[rows],
+                }
+            }
+        };
         Entries {
-            offsets: Cow::Borrowed(&self.offsets[rows.start..=rows.end]),
-            codes: EntryCodes::Sealed(self.dictionary.codes.all()),
+            starts,
+            codes: EntryCodes::Sealed(self.codes.all()),
         }
     }
 }
 
-impl DictionaryColumn {
+impl Dictionary {
     pub(crate) fn bytes(&self) -> Option<BytesDictionary<'_>> {
         match &self.values {
             DictionaryValues::Strings(offsets, bytes) | DictionaryValues::Bytes(offsets, bytes) => {
                 Some(BytesDictionary::new(offsets, bytes))
             }
-            DictionaryValues::Numbers(_) | DictionaryValues::Uuids(_) => None,
+            DictionaryValues::Numbers(_)
+            | DictionaryValues::Framed(_)
+            | DictionaryValues::Uuids(_) => None,
         }
     }
 
     pub(crate) fn array(&self) -> ArrayRef {
         Arc::clone(self.array.get_or_init(|| match &self.values {
             DictionaryValues::Numbers(array) => Arc::clone(array),
+            DictionaryValues::Framed(numbers) => numbers.array(),
             // SAFETY: the views name ranges of the one buffer, and `load` has checked that each
             // of these is UTF-8.
             DictionaryValues::Strings(offsets, bytes) => Arc::new(unsafe {

@@ -15,9 +15,11 @@ pub(crate) mod buckets;
 pub(crate) mod column;
 pub(crate) mod forward;
 pub(crate) mod index;
+mod numbers;
 mod sidecar;
 pub(crate) mod sparse;
 pub(crate) mod star_tree;
+mod steps;
 pub(crate) mod texts;
 
 use crate::SegmentError;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: positions ascend and are below the row count, with one value for each. Whoever
 //! wants every row gets blocks that are laid out once and kept: they take what a column that is not
-//! sparse would, but only where they are asked for.
+//! sparse would, but only where they are asked for, and all blocks without an exception are one.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -19,8 +19,9 @@ pub(crate) struct SparseColumn {
     default: i64,
     positions: ScalarBuffer<u32>,
     values: Box<Forward>,
-    rows: usize,
-    blocks: Box<[OnceLock<Dense>]>,
+    /// `None`: without an exception.
+    blocks: Box<[Option<OnceLock<Dense>>]>,
+    plain: OnceLock<Dense>,
 }
 
 #[derive(Debug)]
@@ -53,14 +54,19 @@ impl SparseColumn {
             Forward::I64(_) | Forward::F64(_) => true,
             _ => false,
         };
-        (ascend && fits && is_of_form).then(|| Self {
+        if !(ascend && fits && is_of_form) {
+            return None;
+        }
+        let mut blocks: Box<[_]> = (0..rows.div_ceil(BLOCK_ROWS)).map(|_| None).collect();
+        for row in &positions {
+            blocks[(row / BLOCK_ROWS) as usize] = Some(OnceLock::new());
+        }
+        Some(Self {
             default,
             positions,
             values: Box::new(values),
-            rows: rows as usize,
-            blocks: (0..rows.div_ceil(BLOCK_ROWS))
-                .map(|_| OnceLock::new())
-                .collect(),
+            blocks,
+            plain: OnceLock::new(),
         })
     }
 
@@ -80,6 +86,7 @@ impl SparseColumn {
         let Some(block) = self.blocks.get(block) else {
             return self.values.slice(0..0);
         };
+        let block = block.as_ref().unwrap_or(&self.plain);
         match block.get_or_init(|| self.lay_out(start)) {
             Dense::U8(base, values) => RawValues::U8 {
                 base: *base,
@@ -101,18 +108,14 @@ impl SparseColumn {
     }
 
     fn lay_out(&self, start: usize) -> Dense {
-        let end = self.rows.min(start + BLOCK_ROWS as usize);
-        let first = self
-            .positions
-            .partition_point(|row| (*row as usize) < start);
-        let last = self.positions.partition_point(|row| (*row as usize) < end);
+        let before = |end: usize| self.positions.partition_point(|row| (*row as usize) < end);
+        let positions = before(start)..before(start + BLOCK_ROWS as usize);
         let block = Block {
-            rows: end - start,
             start,
-            positions: &self.positions[first..last],
+            positions: &self.positions[positions.clone()],
         };
         let default = self.default;
-        match self.values.slice(first..last) {
+        match self.values.slice(positions) {
             RawValues::U8 { base, values } => {
                 Dense::U8(base, block.fill(default.wrapping_sub(base) as u8, values))
             }
@@ -130,7 +133,10 @@ impl SparseColumn {
             RawValues::F64(values) => {
                 Dense::F64(block.fill(f64::from_bits(default as u64), values))
             }
-            RawValues::I256(_) | RawValues::Scaled { .. } | RawValues::Sequence { .. } => {
+            RawValues::I256(_)
+            | RawValues::Bits { .. }
+            | RawValues::Scaled { .. }
+            | RawValues::Sequence { .. } => {
                 unreachable!("refused when the column was read")
             }
         }
@@ -139,13 +145,12 @@ impl SparseColumn {
 
 struct Block<'a> {
     start: usize,
-    rows: usize,
     positions: &'a [u32],
 }
 
 impl Block<'_> {
     fn fill<T: Copy>(&self, default: T, values: &[T]) -> Vec<T> {
-        let mut all = vec![default; self.rows];
+        let mut all = vec![default; BLOCK_ROWS as usize];
         for (row, value) in self.positions.iter().zip(values) {
             all[*row as usize - self.start] = *value;
         }

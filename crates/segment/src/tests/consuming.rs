@@ -13,7 +13,7 @@ use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 use super::sealed::{batches, build};
 use super::{Cell, Draw, every_column, expected, extra, plain_cells, read, segment_id, spec_of};
 use super::{blocks, stored_names};
-use crate::column::{Codes, Values};
+use crate::column::{CodeRoom, Codes, Values};
 use crate::raw::RawValues;
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError, SegmentView, seal};
 
@@ -184,9 +184,11 @@ fn check_rows(view: &SegmentView, from: u32) {
     let values = values.as_string_view();
     let nulls = text.nulls();
     for rows in blocks(view.row_count()).filter(|rows| rows.end > from) {
-        let (Codes::U32(codes), RawValues::I64(numbers)) =
-            (texts.codes(rows.clone()), numbers.values(rows.clone()))
-        else {
+        let mut room = CodeRoom::default();
+        let (Codes::U32(codes), RawValues::I64(numbers)) = (
+            texts.codes(rows.clone(), &mut room),
+            numbers.values(rows.clone()),
+        ) else {
             panic!("unexpected forms");
         };
         for (row, (code, number)) in rows.zip(codes.iter().zip(numbers)) {

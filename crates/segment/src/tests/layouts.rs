@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float32Array, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
 };
 use schemas::arrow::ingest_schema;
@@ -11,8 +11,9 @@ use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use super::sealed::{build, form};
 use super::{Random, expected, read, spec_of};
-use crate::SegmentView;
 use crate::column::Values;
+use crate::inspect::inspect;
+use crate::{Segment, SegmentView};
 
 const ROWS: i64 = 10_000;
 
@@ -81,6 +82,98 @@ fn numbers_that_are_nearly_all_the_same_are_sparse() {
             assert_eq!(others.count(), 0);
         }
     }
+}
+
+fn bytes_of(view: &SegmentView, name: &str) -> u64 {
+    let Segment::Sealed(segment) = &view.segment else {
+        panic!("it was sealed")
+    };
+    let found = inspect(segment).unwrap();
+    let column = found.columns.iter().find(|column| column.name == name);
+    column.unwrap().bytes()
+}
+
+#[test]
+fn numbers_of_one_value_take_no_room() {
+    let long = |value| Arc::new(Int64Array::from_value(value, ROWS as usize)) as ArrayRef;
+    let flags = |value| Arc::new(BooleanArray::from(vec![value; ROWS as usize])) as ArrayRef;
+    let cases = [
+        (DataType::Long, long(7)),
+        (DataType::Long, long(i64::MIN)),
+        (DataType::Boolean, flags(true)),
+        (DataType::Boolean, flags(false)),
+    ];
+    for (data_type, array) in cases {
+        let found = built(data_type, array);
+        check(&found);
+        let zones = (ROWS as u64).div_ceil(4096) * 16;
+        assert_eq!(bytes_of(&found.2, "c"), zones);
+    }
+}
+
+#[test]
+fn two_neighbours_take_a_bit() {
+    let near = |base: i64| {
+        let values = (0..ROWS).map(|row| base + i64::from(row * 7919 % 10 < 3));
+        Arc::new(Int64Array::from_iter_values(values)) as ArrayRef
+    };
+    let flags = (0..ROWS).map(|row| Some(row * 7919 % 10 < 3));
+    let cases = [
+        (DataType::Long, near(0)),
+        (DataType::Long, near(i64::MAX - 1)),
+        (DataType::Boolean, Arc::new(flags.collect::<BooleanArray>())),
+    ];
+    for (data_type, array) in cases {
+        let found = built(data_type, array);
+        assert_eq!(form(&found.2, "c"), "bits");
+        check(&found);
+    }
+}
+
+/// Offsets of rows that were sorted by something else.
+#[test]
+fn offsets_out_of_order_are_steps() {
+    let keys = Int64Array::from_iter_values((0..ROWS).map(|row| row * 7919 % 10));
+    let mut spec = spec_of(vec![ColumnSpec::new(
+        "c",
+        DataType::Long,
+        FieldRole::Dimension,
+    )]);
+    spec.sorted_column = Some("c".to_owned());
+    let offsets = Int64Array::from_iter_values((0..ROWS).map(|row| 1_000_000 + row * 3));
+    let times = TimestampMillisecondArray::from_iter_values(0..ROWS);
+    let arrays: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(offsets), Arc::new(times)];
+    let batch = RecordBatch::try_new(ingest_schema(&spec), arrays).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let batches = [batch];
+    let (_, segment) = build(&spec, &batches, folder.path());
+    segment.verify_all().unwrap();
+    let view = segment.view();
+    assert_eq!(form(&view, "$offset"), "i64");
+    assert!(bytes_of(&view, "$offset") < ROWS as u64 * 11 / 10);
+    for name in ["c", "$offset"] {
+        let (mut found, mut wanted) = (read(&view, name).0, expected(&spec, &batches, name).0);
+        found.sort();
+        wanted.sort();
+        assert!(found == wanted, "{name}");
+    }
+    assert!(view.column("c").unwrap().unwrap().is_sorted());
+    assert!(bytes_of(&view, "c") < 200);
+}
+
+/// Of rows that come in the order of a column, be it sorted or not.
+#[test]
+fn codes_in_order_are_not_stored() {
+    let values = (0..ROWS).map(|row| format!("value {:05}", row / 7));
+    let mut column = ColumnSpec::new("c", DataType::String, FieldRole::Dimension);
+    column.inverted_index = true;
+    let found = built_of(column, Arc::new(StringViewArray::from_iter_values(values)));
+    check(&found);
+    let column = found.2.column("c").unwrap().unwrap();
+    assert_eq!(column.sorted_range(2), Some(14..21));
+    // A start, an offset, eleven letters and a count for each value.
+    let values = ROWS as u64 / 7 + 2;
+    assert!(bytes_of(&found.2, "c") < values * (4 + 4 + 11 + 1) + 100);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use schemas::table::{FlushLimits, Retention};
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 
-use crate::column::{Codes, Values};
+use crate::column::{CodeRoom, Codes, Values};
 use crate::raw::RawValues;
 use crate::view::blocks;
 use crate::{SealExtra, SegmentView};
@@ -318,19 +318,18 @@ fn read(view: &SegmentView, name: &str) -> (Vec<Cell>, Vec<bool>) {
             Values::Dictionary(dictionary) => {
                 let values = plain_cells(&dictionary.array());
                 assert_eq!(values.len() as u32, dictionary.cardinality());
-                let codes = codes_of(dictionary.codes(rows)).into_iter();
+                let codes = codes_of(dictionary.codes(rows, &mut CodeRoom::default())).into_iter();
                 cells.extend(codes.map(|code| values[code as usize].clone()));
             }
             Values::Multi(multi) => {
                 let values = plain_cells(&multi.array());
                 assert_eq!(values.len() as u32, multi.cardinality());
                 let entries = multi.entries(rows);
-                let row = |ends: &[u32]| {
-                    let codes = entries.codes().slice(ends[0] as usize..ends[1] as usize);
-                    let codes = codes_of(codes).into_iter();
+                let row = |own| {
+                    let codes = codes_of(entries.codes().slice(own)).into_iter();
                     Cell::List(codes.map(|code| values[code as usize].clone()).collect())
                 };
-                cells.extend(entries.offsets().windows(2).map(row));
+                cells.extend(entries.rows().map(row));
             }
             Values::Bytes(texts) => cells.extend(plain_cells(&texts.array(rows).unwrap())),
             Values::Raw(raw) => cells.extend(raw_cells(raw.values(rows))),
@@ -364,6 +363,10 @@ fn raw_cells(values: RawValues<'_>) -> Vec<Cell> {
         }
         RawValues::U32 { base, values } => {
             values.iter().map(|v| framed(base, (*v).into())).collect()
+        }
+        RawValues::Bits { base, bits } => {
+            let bytes = bits.bytes().into_iter();
+            bytes.map(|bit| framed(base, bit.into())).collect()
         }
         RawValues::I32(values) => longs(values),
         RawValues::I64(values) => longs(values),

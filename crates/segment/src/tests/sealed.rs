@@ -12,7 +12,7 @@ use super::{
     Cell, Draw, Random, batch, blocks, every_column, expected, extra, read, segment_id, spec_of,
     stored_names,
 };
-use crate::column::{Codes, Values};
+use crate::column::{CodeRoom, Codes, Values};
 use crate::raw::{RawValues, Zone};
 use crate::{RejectedRow, SealExtra, SealedSegment, SegmentBuilder, SegmentView, pack, unpack};
 use arrow::array::{AsArray, RecordBatch};
@@ -114,7 +114,7 @@ fn check_derived(view: &SegmentView, name: &str, cells: &[Cell]) {
         };
         let held = (0..).zip(cells).filter(|(_, cell)| holds(cell));
         let docs: Vec<u32> = held.map(|(doc, _)| doc).collect();
-        assert_eq!(counts[code] as usize, docs.len());
+        assert_eq!(counts.get(code as u32) as usize, docs.len());
         if let Some(inverted) = &inverted {
             let found = inverted.docs(code as u32).unwrap();
             assert_eq!(found.iter().collect::<Vec<_>>(), docs);
@@ -159,7 +159,7 @@ proptest! {
             let range = sorted.column(&name).unwrap().unwrap().sorted_range(code).unwrap();
             let held = &codes[range.start as usize..range.end as usize];
             prop_assert!(held.iter().all(|held| *held == code));
-            prop_assert_eq!(range.len() as u32, dictionary.doc_counts().unwrap()[code as usize]);
+            prop_assert_eq!(range.len() as u32, dictionary.doc_counts().unwrap().get(code));
         }
         let offsets = read(&sorted, "$offset").0;
         for pair in codes.windows(2).zip(offsets.windows(2)) {
@@ -183,13 +183,14 @@ fn all_codes(view: &SegmentView, name: &str) -> Vec<u32> {
         panic!("{name} has no codes");
     };
     let blocks = blocks(view.row_count());
-    let codes = blocks.flat_map(|rows| super::codes_of(dictionary.codes(rows)));
+    let codes =
+        blocks.flat_map(|rows| super::codes_of(dictionary.codes(rows, &mut CodeRoom::default())));
     codes.collect()
 }
 
 pub(super) fn form(view: &SegmentView, name: &str) -> &'static str {
     match view.column(name).unwrap().unwrap().values() {
-        Values::Dictionary(dictionary) => match dictionary.codes(0..1) {
+        Values::Dictionary(dictionary) => match dictionary.codes(0..1, &mut CodeRoom::default()) {
             Codes::U8(_) => "codes u8",
             Codes::U16(_) => "codes u16",
             Codes::U32(_) => "codes u32",
@@ -201,6 +202,7 @@ pub(super) fn form(view: &SegmentView, name: &str) -> &'static str {
             RawValues::U8 { .. } => "u8",
             RawValues::U16 { .. } => "u16",
             RawValues::U32 { .. } => "u32",
+            RawValues::Bits { .. } => "bits",
             RawValues::I32(_) => "i32",
             RawValues::I64(_) => "i64",
             RawValues::F64(_) => "f64",
@@ -521,7 +523,7 @@ fn times_are_cut_to_the_buckets_that_the_table_asks_for() {
             let starts = starts.as_primitive::<TimestampMillisecondType>();
             let mut found = Vec::new();
             for rows in blocks(view.row_count()) {
-                match buckets.codes(rows) {
+                match buckets.codes(rows, &mut CodeRoom::default()) {
                     Codes::U8(codes) => found.extend(codes.iter().map(|code| u32::from(*code))),
                     Codes::U16(codes) => found.extend(codes.iter().map(|code| u32::from(*code))),
                     Codes::U32(codes) => found.extend_from_slice(codes),
