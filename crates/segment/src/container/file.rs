@@ -158,6 +158,16 @@ impl Container {
         &self.bytes
     }
 
+    /// All bytes: the header, each buffer with the zeros after it, the footer.
+    pub(crate) fn parts(&self) -> Vec<&[u8]> {
+        let mut starts = vec![0, HEADER_BYTES];
+        let ends = self.buffers.iter();
+        starts.extend(ends.map(|buffer| (buffer.offset + buffer.padded()) as usize));
+        starts.push(self.bytes.len());
+        let parts = starts.windows(2).map(|ends| &self.bytes[ends[0]..ends[1]]);
+        parts.collect()
+    }
+
     pub(crate) fn crc(&self) -> u32 {
         self.crc
     }

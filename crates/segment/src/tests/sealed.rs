@@ -379,6 +379,12 @@ fn packed_and_unpacked_it_is_the_same_file() {
         std::fs::read(segment.path()).unwrap()
     );
 
+    // As it was written before.
+    let one_frame = zstd::bulk::compress(&std::fs::read(&copy).unwrap(), 1).unwrap();
+    let old = folder.path().join("old.seg");
+    unpack(&one_frame, &OsFiles, &old, record.crc).unwrap();
+    assert!(packed.len() < one_frame.len());
+
     let other = folder.path().join("other.seg");
     let error = unpack(&packed, &OsFiles, &other, record.crc ^ 1).unwrap_err();
     assert!(error.is_corrupt() && !other.exists());
