@@ -1,5 +1,7 @@
 //! The rows of a block once for each entry of a column of several values.
 
+use std::ops::Range;
+
 use arrow::datatypes::Schema;
 use datafusion::common::{Result, internal_err};
 use schemas::proto::NullMode;
@@ -25,7 +27,12 @@ pub(super) struct Exploded<'a> {
     /// Of each entry its row, and its code; kept from block to block.
     rows: Vec<u32>,
     codes: Vec<u32>,
+    offsets: Vec<u32>,
 }
+
+/// Where no more than one row in so many is picked, it is not worth it to know where the entries of
+/// all of them begin.
+const ROWS_PER_PICKED: usize = 64;
 
 /// Whether all segments hold the column as entries.
 pub(super) fn are_in(segments: &[SegmentView], name: &str) -> Result<bool> {
@@ -57,6 +64,7 @@ impl<'a> Exploded<'a> {
             nulls: nulls.filter(|_| null_mode == NullMode::ThreeValued),
             rows: Vec::new(),
             codes: Vec::new(),
+            offsets: Vec::new(),
         })
     }
 
@@ -84,32 +92,59 @@ impl<'a> Exploded<'a> {
     }
 
     fn fill(&mut self, rows: BlockRows<'_>) {
-        self.rows.clear();
-        self.codes.clear();
+        let column = self.column;
+        let entries = column.entries(rows.range());
+        let codes = entries.codes();
+        let picked = rows.picked.map_or(rows.len as usize, <[u32]>::len);
+        if picked < rows.len as usize / ROWS_PER_PICKED {
+            let mut cursor = entries.cursor();
+            return self.add(rows, codes, |row| cursor.row(row));
+        }
+        let mut room = std::mem::take(&mut self.offsets);
+        let offsets = entries.offsets(&mut room);
+        self.add(rows, codes, |row| {
+            offsets[row] as usize..offsets[row + 1] as usize
+        });
+        self.offsets = room;
+    }
+
+    fn add(
+        &mut self,
+        rows: BlockRows<'_>,
+        codes: Codes<'_>,
+        own: impl FnMut(usize) -> Range<usize>,
+    ) {
+        match codes {
+            Codes::U8(codes) => self.add_codes(rows, codes, own),
+            Codes::U16(codes) => self.add_codes(rows, codes, own),
+            Codes::U32(codes) => self.add_codes(rows, codes, own),
+        }
+    }
+
+    /// `own`: where the codes of a row are.
+    fn add_codes<T: Copy + Into<u32>>(
+        &mut self,
+        rows: BlockRows<'_>,
+        codes: &[T],
+        mut own: impl FnMut(usize) -> Range<usize>,
+    ) {
         let nulls = rows.nulls(self.nulls);
         let null = self.column.cardinality();
-        let entries = self.column.entries(rows.range());
-        let (mut cursor, codes) = (entries.cursor(), entries.codes());
+        let (into_rows, into_codes) = (&mut self.rows, &mut self.codes);
+        into_rows.clear();
+        into_codes.clear();
         let mut add = |row: u32| {
             if nulls.as_ref().is_some_and(|nulls| nulls.contains(row)) {
                 if self.keeps_null {
-                    self.codes.push(null);
+                    into_codes.push(null);
+                    into_rows.push(row);
                 }
-            } else {
-                let own = cursor.row(row as usize);
-                match codes {
-                    Codes::U8(codes) => {
-                        self.codes
-                            .extend(codes[own].iter().map(|code| u32::from(*code)));
-                    }
-                    Codes::U16(codes) => {
-                        self.codes
-                            .extend(codes[own].iter().map(|code| u32::from(*code)));
-                    }
-                    Codes::U32(codes) => self.codes.extend_from_slice(&codes[own]),
-                }
+                return;
             }
-            self.rows.resize(self.codes.len(), row);
+            for code in &codes[own(row as usize)] {
+                into_codes.push((*code).into());
+                into_rows.push(row);
+            }
         };
         match rows.picked {
             None => (0..rows.len).for_each(&mut add),

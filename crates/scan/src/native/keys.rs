@@ -453,11 +453,12 @@ fn join_direct<N: Number>(
                 more.wrapping_add(u64::from(v))
             });
         }
-        RawValues::Bits { base: least, bits } if unit == 1 => {
-            let more = more(least);
-            join(&bits.bytes(), rows, domain, groups, |v| {
-                more.wrapping_add(u64::from(v))
-            });
+        RawValues::Bits { base: least, bits } => {
+            let values = RawValues::U8 {
+                base: least,
+                values: &bits.bytes(),
+            };
+            join_direct(values, rows, (base, unit), domain, groups);
         }
         values => {
             let values = longs(values, rows.picked);

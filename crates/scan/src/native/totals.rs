@@ -254,8 +254,8 @@ impl State {
                 long!(values, |v| base.wrapping_add(i64::from(v)));
             }
             RawValues::Bits { base, bits } => {
-                let values = bits.bytes();
-                long!(&values, |v: u8| base + i64::from(v));
+                let values = &bits.bytes();
+                self.add(join, slots, rows, RawValues::U8 { base, values });
             }
             RawValues::I32(values) => long!(values, i64::from),
             RawValues::I64(values) => long!(values, |v: i64| v),

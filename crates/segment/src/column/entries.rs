@@ -55,6 +55,25 @@ impl Entries<'_> {
         }
     }
 
+    /// Where the entries of each row begin within [`Self::codes`], and the end of the last: as they
+    /// are stored, or put into `room`.
+    pub fn offsets<'r>(&'r self, room: &'r mut Vec<u32>) -> &'r [u32] {
+        match &self.starts {
+            EntryStarts::Offsets(offsets) => offsets,
+            EntryStarts::Counts { first, counts } => {
+                room.clear();
+                room.reserve(counts.len() + 1);
+                let mut end = *first;
+                room.push(end);
+                room.extend(counts.iter().map(|count| {
+                    end += u32::from(*count);
+                    end
+                }));
+                room
+            }
+        }
+    }
+
     /// Of single rows.
     pub fn cursor(&self) -> EntryCursor<'_> {
         EntryCursor {
@@ -168,6 +187,9 @@ mod tests {
             prop_assert_eq!(plain.row_count(), counted.row_count());
             prop_assert_eq!(plain.range(), counted.range());
             prop_assert!(plain.rows().eq(counted.rows()));
+            let mut room = vec![7; 3];
+            prop_assert_eq!(plain.offsets(&mut room), &offsets);
+            prop_assert_eq!(counted.offsets(&mut room), &offsets);
             let (mut one, mut other) = (plain.cursor(), counted.cursor());
             for row in picked {
                 let row = row % counts.len();
