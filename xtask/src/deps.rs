@@ -20,7 +20,10 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("crates/deepstore", &["runtime", "schemas"]),
     ("crates/rpc", &["runtime", "schemas"]),
     ("crates/rest", &["runtime", "schemas"]),
-    ("crates/segment", &["index", "runtime", "schemas"]),
+    (
+        "crates/segment",
+        &["index", "kernels", "runtime", "schemas"],
+    ),
     ("crates/ingest", &["runtime", "schemas"]),
     // The gathering operator speaks to servers.
     ("crates/query", &["functions", "rpc", "runtime", "schemas"]),

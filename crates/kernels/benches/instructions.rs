@@ -30,6 +30,8 @@ fn kernels() -> Vec<Kernel> {
     let set = [0x8001_4002_2004_1008, 0, u64::MAX, 1];
     let wide_set = vec![0x8001_4002_2004_1008; 1024];
     let half = random[..ROWS / 64].to_vec();
+    let triples = bytes.repeat(3);
+    let mut widened = Vec::with_capacity(ROWS);
     let (few, counted) = (
         half.iter().map(|word| word & 0x11).collect::<Vec<_>>(),
         half.clone(),
@@ -62,6 +64,13 @@ fn kernels() -> Vec<Kernel> {
         ),
         ("rows of a dense mask", listing(half)),
         ("rows of a sparse mask", listing(few)),
+        (
+            "three bytes to four",
+            Box::new(move || {
+                widen_triples(black_box(&triples), &mut widened);
+                black_box(&widened);
+            }),
+        ),
         (
             "count of a mask",
             Box::new(move || {

@@ -1,7 +1,7 @@
 //! The kernels for CPUs with AVX2 and no AVX-512.
 //!
-//! All of them take whole chunks of 64 values and write one word for each; the entry points in
-//! [`super`] have checked that, and that the CPU has AVX2.
+//! Those that compare take whole chunks of 64 values and write one word for each; the entry points
+//! in [`super`] have checked that, and that the CPU has AVX2.
 
 use std::arch::x86_64::*;
 
@@ -151,4 +151,28 @@ pub(super) unsafe fn in_table(codes: &[u8], set: &[u64; 4], words: &mut [u64]) {
             *word |= u64::from(_mm256_movemask_epi8(hits) as u32) << (half * 32);
         }
     }
+}
+
+/// # Safety
+/// The CPU has AVX2; `into` is empty and has room for all numbers.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn widen_triples(chunks: &[[[u8; 3]; 8]], into: &mut Vec<u32>) {
+    // Four numbers from the first bytes of the lower half, four from the last of the upper.
+    let order = _mm256_setr_epi8(
+        0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 4, 5, 6, -1, 7, 8, 9, -1, 10, 11, 12,
+        -1, 13, 14, 15, -1,
+    );
+    for (at, chunk) in chunks.iter().enumerate() {
+        let bytes: *const u8 = chunk.as_ptr().cast();
+        // SAFETY: the chunk has 24 bytes, of which 16 are read from the first and from the ninth;
+        // 8 numbers were written for each chunk before, so there is room for 8 more.
+        unsafe {
+            let lower = _mm_loadu_si128(bytes.cast());
+            let upper = _mm_loadu_si128(bytes.add(8).cast());
+            let wide = _mm256_shuffle_epi8(_mm256_set_m128i(upper, lower), order);
+            _mm256_storeu_si256(into.as_mut_ptr().add(at * 8).cast(), wide);
+        }
+    }
+    // SAFETY: that many were written.
+    unsafe { into.set_len(chunks.len() * 8) };
 }

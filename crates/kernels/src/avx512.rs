@@ -1,7 +1,7 @@
 //! The kernels for CPUs with AVX-512.
 //!
-//! All of them take whole chunks of 64 values and write one word for each; the entry points in
-//! [`super`] have checked that, and that the CPU has what the kernel is compiled for.
+//! Those that compare take whole chunks of 64 values and write one word for each; the entry points
+//! in [`super`] have checked that, and that the CPU has what the kernel is compiled for.
 
 use std::arch::x86_64::*;
 
@@ -98,4 +98,34 @@ pub(super) unsafe fn in_table(codes: &[u8], set: &[u64; 4], words: &mut [u64]) {
         let bit = _mm512_shuffle_epi8(bit_of, _mm512_and_si512(codes, three));
         *word = _mm512_test_epi8_mask(held, bit);
     }
+}
+
+/// The bytes of 16 numbers of three bytes, each with another one behind it, which is left out.
+const TRIPLES: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut at = 0;
+    while at < 64 {
+        bytes[at] = (at / 4 * 3 + at % 4) as u8;
+        at += 1;
+    }
+    bytes
+};
+
+/// # Safety
+/// The CPU has AVX-512 F, BW and VBMI; `into` is empty and has room for all numbers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+pub(super) unsafe fn widen_triples(chunks: &[[[u8; 3]; 16]], into: &mut Vec<u32>) {
+    // SAFETY: the array has 64 bytes.
+    let order = unsafe { _mm512_loadu_si512(TRIPLES.as_ptr().cast()) };
+    for (at, chunk) in chunks.iter().enumerate() {
+        // SAFETY: the 48 bytes that are read are those of the chunk; 16 numbers were written for
+        // each chunk before, so there is room for 16 more.
+        unsafe {
+            let bytes = _mm512_maskz_loadu_epi8((1 << 48) - 1, chunk.as_ptr().cast());
+            let wide = _mm512_maskz_permutexvar_epi8(0x7777_7777_7777_7777, order, bytes);
+            _mm512_storeu_si512(into.as_mut_ptr().add(at * 16).cast(), wide);
+        }
+    }
+    // SAFETY: that many were written.
+    unsafe { into.set_len(chunks.len() * 16) };
 }

@@ -1,5 +1,6 @@
-//! Comparing blocks of stored values, one bit a row: loops for several instruction sets.
+//! Comparing and widening blocks of stored values: loops for several instruction sets.
 //!
+//! What is compared gives one bit a row.
 //! The entry points are safe: they check lengths and choose the instruction set that [`Level`]
 //! vouches for. All forms are unsigned: a range of signed numbers is the same range of their
 //! distances from its lower end. Every kernel has a portable twin with the same result.
@@ -13,10 +14,12 @@ mod level;
 mod table;
 #[cfg(test)]
 mod tests;
+mod triples;
 
 pub use bits::{count_ones, set_bits};
 pub use level::Level;
 pub use table::{in_bits, in_table};
+pub use triples::widen_triples;
 
 /// Sets the bits of the rows whose value lies in `low..=high`. Bits past the values stay 0.
 pub trait InRange: Copy {

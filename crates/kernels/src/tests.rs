@@ -141,4 +141,15 @@ proptest! {
             assert_eq!(count_ones(&words) as usize, expected.len(), "{level:?}");
         });
     }
+
+    #[test]
+    fn numbers_of_three_bytes_are_widened(bytes in vec(any::<u8>(), 0..400), before in 0..99_usize) {
+        let numbers = bytes.chunks_exact(3).map(|b| u32::from_le_bytes([b[0], b[1], b[2], 0]));
+        let expected: Vec<u32> = numbers.collect();
+        at_each_level(|level| {
+            let mut found = vec![9; before];
+            widen_triples(&bytes, &mut found);
+            assert_eq!(found, expected, "{level:?}");
+        });
+    }
 }

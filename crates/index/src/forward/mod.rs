@@ -1,7 +1,7 @@
 //! The forward index: the code or value of each document, in as few bytes as the segment needs.
 //!
 //! ```text
-//! CODES  := docs × u8 | u16 | u32, by the cardinality of the dictionary
+//! CODES  := docs × u8 | u16 | u24 | u32, by the cardinality of the dictionary
 //! FRAMED := docs × u8 | u16 | u32, value = base + stored, by the spread of the values
 //! BITS   := ⌈docs / 64⌉ × u64, value = base + bit d % 64 of word d / 64
 //! ```
@@ -71,6 +71,19 @@ pub fn pack_codes(codes: &[u32], width: Width) -> Vec<u8> {
     }
 }
 
+/// Bytes of a code of three. They are widened block by block, which costs next to nothing where a
+/// code is more than a look into a table: for dictionaries of more than 65,536 values.
+pub const TRIPLE: u8 = 3;
+
+/// Codes narrowed to three bytes. `None`: others are better for so many values.
+pub fn pack_triples(codes: &[u32], cardinality: u32) -> Option<Vec<u8>> {
+    let triples = codes.iter().map(|code| {
+        let [low, middle, high, _] = code.to_le_bytes();
+        [low, middle, high]
+    });
+    matches!(cardinality, 0x1_0001..=0x100_0000).then(|| pack(triples))
+}
+
 /// Values narrowed to their difference from `base`, which is the least of them.
 pub fn pack_framed(values: &[i64], base: i64, width: Width) -> Vec<u8> {
     let differences = values.iter().map(|value| value.wrapping_sub(base));
@@ -115,7 +128,7 @@ pub fn check_codes<T: Copy + Ord + Into<u32>>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Width, check_codes, pack_bits, pack_codes, pack_framed};
+    use super::{Width, check_codes, pack_bits, pack_codes, pack_framed, pack_triples};
 
     #[test]
     fn widths_at_their_limits() {
@@ -139,6 +152,10 @@ mod tests {
         let values: Vec<i64> = (0..70).map(|at| 4 + i64::from(at % 69 == 1)).collect();
         assert_eq!(pack_bits(&values, 4), [2, 0]);
         assert_eq!(pack_bits(&[5, 4, 5], 4), [5]);
+        let triples = pack_triples(&[1, 0x02_0304], 70_000);
+        assert_eq!(triples, Some(vec![1, 0, 0, 4, 3, 2]));
+        assert_eq!(pack_triples(&[1], 65_536), None);
+        assert_eq!(pack_triples(&[1], (1 << 24) + 1), None);
     }
 
     #[test]

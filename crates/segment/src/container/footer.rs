@@ -190,7 +190,7 @@ pub(crate) enum Encoding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DictionaryFooter {
     pub(crate) cardinality: u32,
-    /// Bytes of one code.
+    /// Bytes of one code: 1, 2, 4, or 3 where there is one code a row.
     pub(crate) width: u8,
     /// `None`: rows are in the order of the codes, `sorted` of the column tells which hold each.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -38,7 +38,7 @@ use serde::de::DeserializeOwned;
 pub(crate) const ALIGNMENT: u64 = 64;
 /// 2 brought indexes that are named in one list, several values a row, sparse numbers, raw texts
 /// and UUIDs; 3 doubles that are decimal fractions; 4 short lists in inverted indexes, no codes of
-/// a sorted column, bits, steps, and narrow counts of rows and entries.
+/// a sorted column, codes of three bytes, bits, steps, and narrow counts of rows and entries.
 pub(crate) const VERSION: u32 = 4;
 const HEADER_BYTES: usize = 64;
 

@@ -3,7 +3,7 @@
 use arrow::datatypes::i256;
 use index::forward::counts::narrowed;
 use index::forward::entries::counted;
-use index::forward::{Width, pack, pack_codes, pack_framed};
+use index::forward::{TRIPLE, Width, pack, pack_codes, pack_framed, pack_triples};
 use index::range::double_of_order_key;
 use schemas::DataType;
 
@@ -92,6 +92,8 @@ impl ColumnEncoder<'_, '_> {
             before: self.add_numbers(&before),
             counts: self.writer.add(&counts),
         });
+        let mut dictionary = self.dictionary(&doc_counts, values);
+        dictionary.codes = Some(self.packed(&codes, &dictionary));
         footer.encoding = Encoding::Multi {
             entries: codes.len() as u32,
             offsets: match counts {
@@ -99,7 +101,7 @@ impl ColumnEncoder<'_, '_> {
                 None => Some(self.add_numbers(&offsets)),
             },
             counts,
-            dictionary: self.dictionary(Some(&codes), &doc_counts, values),
+            dictionary,
         };
         Ok(range)
     }
@@ -139,12 +141,25 @@ impl ColumnEncoder<'_, '_> {
         let tell_apart = in_order || tell_apart(&zones, doc_counts.len());
         footer.code_zones = tell_apart.then(|| self.add_numbers(&zones));
         let stored = (!in_order).then_some(codes);
-        footer.encoding = Encoding::Dictionary(self.dictionary(stored, doc_counts, values));
+        let mut dictionary = self.dictionary(doc_counts, values);
+        let triples = stored.and_then(|codes| pack_triples(codes, dictionary.cardinality));
+        if let Some(triples) = triples {
+            dictionary.width = TRIPLE;
+            dictionary.codes = Some(self.writer.add(&triples));
+        } else if let Some(codes) = stored {
+            dictionary.codes = Some(self.packed(codes, &dictionary));
+        }
+        footer.encoding = Encoding::Dictionary(dictionary);
     }
 
+    fn packed(&mut self, codes: &[u32], dictionary: &DictionaryFooter) -> BufferRef {
+        let width = Width::of_codes(dictionary.cardinality);
+        self.writer.add(&pack_codes(codes, width))
+    }
+
+    /// Without codes.
     fn dictionary(
         &mut self,
-        codes: Option<&[u32]>,
         doc_counts: &[u32],
         DictionaryBuffers {
             values,
@@ -161,7 +176,7 @@ impl ColumnEncoder<'_, '_> {
         DictionaryFooter {
             cardinality,
             width: width.bytes() as u8,
-            codes: codes.map(|codes| self.writer.add(&pack_codes(codes, width))),
+            codes: None,
             offsets,
             values,
             frame,

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{ArrayRef, BinaryViewArray, StringViewArray, make_view};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::i256;
+use bytes::Bytes;
 use index::dictionary::BytesDictionary;
 use index::forward::Width;
 use index::forward::counts::DocCounts;
@@ -135,6 +136,8 @@ impl CodesBuffer {
 #[derive(Debug)]
 pub(crate) enum RowCodes {
     Stored(CodesBuffer),
+    /// Three bytes each.
+    Triples(Bytes),
     /// Rows are in the order of codes: where those of each begin, and the width of codes.
     Sorted(Width, ScalarBuffer<u32>),
 }
@@ -143,6 +146,10 @@ impl RowCodes {
     pub(crate) fn slice<'r>(&'r self, rows: Range<usize>, room: &'r mut CodeRoom) -> Codes<'r> {
         match self {
             Self::Stored(codes) => codes.slice(rows),
+            Self::Triples(codes) => {
+                kernels::widen_triples(&codes[rows.start * 3..rows.end * 3], &mut room.words);
+                Codes::U32(&room.words)
+            }
             Self::Sorted(Width::One, starts) => {
                 Codes::U8(fill(starts, rows, &mut room.bytes, |code| code as u8))
             }

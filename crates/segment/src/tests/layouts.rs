@@ -10,8 +10,8 @@ use schemas::arrow::ingest_schema;
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use super::sealed::{build, form};
-use super::{Random, expected, read, spec_of};
-use crate::column::Values;
+use super::{Random, codes_of, expected, read, spec_of};
+use crate::column::{CodeRoom, Values};
 use crate::inspect::inspect;
 use crate::{Segment, SegmentView};
 
@@ -159,6 +159,39 @@ fn offsets_out_of_order_are_steps() {
     }
     assert!(view.column("c").unwrap().unwrap().is_sorted());
     assert!(bytes_of(&view, "c") < 200);
+}
+
+#[test]
+fn codes_of_many_values_take_three_bytes() {
+    const MANY: i64 = 70_000;
+    let values = (0..MANY).map(|row| format!("{}", row * 7919 % MANY));
+    let spec = spec_of(vec![ColumnSpec::new(
+        "c",
+        DataType::String,
+        FieldRole::Dimension,
+    )]);
+    let arrays: Vec<ArrayRef> = vec![
+        Arc::new(StringViewArray::from_iter_values(values)),
+        Arc::new(Int64Array::from_iter_values(0..MANY)),
+        Arc::new(TimestampMillisecondArray::from_iter_values(0..MANY)),
+    ];
+    let batch = RecordBatch::try_new(ingest_schema(&spec), arrays).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let batches = [batch];
+    let (_, segment) = build(&spec, &batches, folder.path());
+    segment.verify_all().unwrap();
+    let found = inspect(&segment).unwrap();
+    assert_eq!(found.columns[0].encoding, "dictionary u24");
+    let view = segment.view();
+    assert!(read(&view, "c") == expected(&spec, &batches, "c"));
+    let Values::Dictionary(dictionary) = view.column("c").unwrap().unwrap().values() else {
+        panic!("it has a dictionary")
+    };
+    let mut room = CodeRoom::default();
+    let block = dictionary.codes(4096..8192, &mut room);
+    let wanted: Vec<u32> = (4097..5000).map(|row| block.get(row - 4096)).collect();
+    let some: Vec<u32> = codes_of(dictionary.codes(4097..5000, &mut CodeRoom::default()));
+    assert_eq!(some, wanted);
 }
 
 /// Of rows that come in the order of a column, be it sorted or not.

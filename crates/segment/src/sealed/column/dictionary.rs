@@ -7,13 +7,13 @@ use arrow::array::{
     TimestampMillisecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use bytes::Bytes;
 use index::dictionary::BytesDictionary;
-use index::forward::check_codes;
+use index::forward::{TRIPLE, check_codes};
 use schemas::DataType;
 use schemas::arrow::arrow_type;
 
 use super::Column;
-use crate::SegmentError;
 use crate::column::Codes;
 use crate::container::{BufferRef, DictionaryFooter, Encoding, EntryCounts, ValueFrame};
 use crate::sealed::forward::{
@@ -21,6 +21,7 @@ use crate::sealed::forward::{
     RowCodes, StartsBuffer, UUIDS_MAX,
 };
 use crate::sealed::numbers::Numbers;
+use crate::{BLOCK_ROWS, SegmentError};
 
 impl Column {
     /// One value a row.
@@ -30,6 +31,9 @@ impl Column {
         sorted_starts: Option<&ScalarBuffer<u32>>,
     ) -> Result<DictionaryColumn, SegmentError> {
         let codes = match (&footer.codes, sorted_starts) {
+            (Some(codes), _) if footer.width == TRIPLE => {
+                RowCodes::Triples(self.read_triples(footer, codes)?)
+            }
             (Some(codes), _) => {
                 RowCodes::Stored(self.read_codes(footer, codes, self.rows as usize)?)
             }
@@ -108,6 +112,26 @@ impl Column {
             Codes::U32(codes) => check_codes(codes, cardinality),
         })?;
         Ok(codes)
+    }
+
+    /// Of one value a row, in three bytes each.
+    fn read_triples(
+        &self,
+        footer: &DictionaryFooter,
+        codes: &BufferRef,
+    ) -> Result<Bytes, SegmentError> {
+        let (part, rows) = ("codes", self.rows as usize);
+        let bytes = self.container.buffer(codes, &self.part(part))?;
+        if bytes.len() != rows * usize::from(TRIPLE) {
+            let what = format!("{} have {} bytes", self.part(part), bytes.len());
+            return Err(self.container.corrupt(what));
+        }
+        let mut widened = Vec::new();
+        for block in bytes.chunks(BLOCK_ROWS as usize * usize::from(TRIPLE)) {
+            kernels::widen_triples(block, &mut widened);
+            self.checked(part, || check_codes(&widened, footer.cardinality))?;
+        }
+        Ok(bytes)
     }
 
     fn read_dictionary(&self, footer: &DictionaryFooter) -> Result<Dictionary, SegmentError> {
