@@ -14,6 +14,7 @@ use arrow::array::ArrayRef;
 use index::dictionary::BytesDictionary;
 use index::forward::counts::DocCounts;
 use index::inverted::InvertedReader;
+use index::sketch::Raise;
 use schemas::DataType;
 use serde_json::Value;
 
@@ -229,6 +230,10 @@ enum DictionarySource<'a> {
 }
 
 impl<'a> DictionaryColumn<'a> {
+    pub fn row_count(&self) -> u32 {
+        self.row_count
+    }
+
     /// Every code in the rows of the view is below it.
     pub fn cardinality(&self) -> u32 {
         self.cardinality
@@ -247,6 +252,15 @@ impl<'a> DictionaryColumn<'a> {
     pub fn bytes(&self) -> Option<BytesDictionary<'a>> {
         match self.source {
             DictionarySource::Sealed(column) => column.dictionary.bytes(),
+            DictionarySource::Mutable(..) => None,
+        }
+    }
+
+    /// What each value does to the registers of a sketch, in sealed segments and for values that
+    /// have hashes. Made once and kept.
+    pub fn raises(&self) -> Option<&'a [Raise]> {
+        match self.source {
+            DictionarySource::Sealed(column) => column.dictionary.raises(),
             DictionarySource::Mutable(..) => None,
         }
     }

@@ -34,6 +34,32 @@ pub fn register_of(hash: u64) -> (usize, u8) {
     (index, rank as u8)
 }
 
+/// What a value does to the registers: the one that it raises, and 8 bits of what it is raised to.
+/// The default is that of no value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Raise(u32);
+
+impl Raise {
+    /// To no more than there was.
+    pub const NOTHING: Self = Self(1 << 8);
+
+    #[inline]
+    pub fn of(hash: u64) -> Self {
+        let (index, rank) = register_of(hash);
+        Self((index as u32) << 8 | u32::from(rank))
+    }
+
+    #[inline(always)]
+    pub fn apply(self, registers: &mut [u8; REGISTERS]) {
+        let register = &mut registers[(self.0 >> 8) as usize % REGISTERS];
+        let rank = self.0 as u8;
+        // Seldom: mostly the register was raised before.
+        if *register < rank {
+            *register = rank;
+        }
+    }
+}
+
 /// Raises each register to the other's.
 pub fn join_registers(registers: &mut [u8], others: &[u8]) {
     for (register, other) in registers.iter_mut().zip(others) {

@@ -20,5 +20,7 @@ mod hyper_log_log;
 mod t_digest;
 
 pub use hash::{hash_bytes, hash_decimal, hash_i32, hash_i64};
-pub use hyper_log_log::{HyperLogLog, REGISTERS, count_of_registers, join_registers, register_of};
+pub use hyper_log_log::{
+    HyperLogLog, REGISTERS, Raise, count_of_registers, join_registers, register_of,
+};
 pub use t_digest::{Centroid, DIGEST_SIZE, TDigest};

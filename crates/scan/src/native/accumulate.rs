@@ -1,13 +1,14 @@
-//! Accumulators of one aggregate in one segment: the rows that count, and what is kept of them.
+//! Accumulators of aggregates that read the same in one segment: the rows that count, and what is
+//! kept of them.
 
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 use schemas::TableSpec;
 use segment::SegmentView;
 use segment::view::Nulls;
 
 use super::counted::{MATRIX_ALWAYS, MATRIX_MAX, Matrix, RowNumbers};
 use super::fold::Slots;
-use super::input::Input;
+use super::input::{Input, Numbers};
 use super::keys::Key;
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
@@ -38,6 +39,8 @@ pub(super) struct Accumulator<'a> {
 
 #[derive(Debug)]
 enum Kept<'a> {
+    /// Known already, for all aggregates: no row is to be added.
+    Told(Vec<States>),
     Totals(Totals<'a>),
     /// The number of the least or greatest value of each group.
     Ends {
@@ -87,6 +90,17 @@ impl Shifted {
         self.squares += distance * distance;
     }
 
+    fn add_times(&mut self, value: f64, times: u32) {
+        if times == 0 {
+            return;
+        }
+        self.add(value);
+        let (distance, more) = (value - self.first, f64::from(times - 1));
+        self.count += u64::from(times - 1);
+        self.sum += distance * more;
+        self.squares += distance * distance * more;
+    }
+
     fn moments(&self) -> Moments {
         let count = self.count as f64;
         let mean = if self.count > 0 {
@@ -103,15 +117,27 @@ impl Shifted {
 }
 
 impl<'a> Accumulator<'a> {
-    /// `groups` is the most that there can be, as far as it is known; no more than `rows` rows
-    /// come.
+    /// What others found.
+    pub(super) fn told(states: Vec<States>) -> Self {
+        Self {
+            kept: Kept::Told(states),
+            nulls: None,
+            filter: Filter::None,
+            rows: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    /// Of `aggregates` that [read the same](Aggregate::reads_with). `groups` is the most that there
+    /// can be, as far as it is known; no more than `rows` rows come.
     pub(super) fn new(
-        aggregate: &Aggregate,
+        aggregates: &[Aggregate],
         view: &'a SegmentView,
         spec: &TableSpec,
         compiler: &Compiler<'a, '_>,
         (groups, rows): (Option<usize>, u64),
     ) -> Result<Self> {
+        let aggregate = &aggregates[0];
         let filter = match &aggregate.filter {
             None => Filter::None,
             Some(filter) => match compiler.compile(std::slice::from_ref(filter))? {
@@ -132,10 +158,10 @@ impl<'a> Accumulator<'a> {
                 let input = || {
                     let inputs = Inputs::of(argument, table)?;
                     let sources = inputs.sources(view, spec, mode)?;
-                    Input::new(inputs, sources, aggregate)
+                    Input::new(inputs, sources, aggregate, compiler.options)
                 };
                 let filtered = !matches!(filter, Filter::None);
-                Self::kept(aggregate, filtered, (groups, rows), key, input)?
+                Self::kept(aggregates, filtered, (groups, rows), key, input)?
             }
         };
         Ok(Self {
@@ -148,12 +174,13 @@ impl<'a> Accumulator<'a> {
     }
 
     fn kept(
-        aggregate: &Aggregate,
+        aggregates: &[Aggregate],
         filtered: bool,
         (groups, rows): (Option<usize>, u64),
         key: impl Fn() -> Result<Key<'a>>,
         input: impl Fn() -> Result<(Input<'a>, Option<Nulls<'a>>)>,
     ) -> Result<(Kept<'a>, Option<Nulls<'a>>)> {
+        let aggregate = &aggregates[0];
         let least = aggregate.kind == Kind::Min;
         let kept = match (aggregate.kind, aggregate.width) {
             (Kind::Distinct, _) => Kept::Distinct(Sets::new(key()?, groups)),
@@ -201,7 +228,7 @@ impl<'a> Accumulator<'a> {
             _ => {
                 let (input, nulls) = input()?;
                 let may_skip = filtered || nulls.is_some();
-                let totals = Totals::new(aggregate, input, nulls, may_skip);
+                let totals = Totals::new(aggregates, input, nulls, may_skip);
                 // Null is looked up too: the expression may make a value of it.
                 let nulls = nulls.filter(|_| !totals.looks_up());
                 return Ok((Kept::Totals(totals), nulls));
@@ -214,19 +241,23 @@ impl<'a> Accumulator<'a> {
     pub(super) fn continues(&self, other: &Accumulator<'_>) -> bool {
         match (&self.kept, &other.kept) {
             (Kept::Totals(own), Kept::Totals(others)) => own.continues(others),
+            (Kept::Sketches(own), Kept::Sketches(others)) => own.continues(others),
             _ => false,
         }
     }
 
     /// Goes on with the sums of another segment, whose groups have the same numbers.
     pub(super) fn resume(&mut self, other: Accumulator<'_>) {
-        if let (Kept::Totals(own), Kept::Totals(others)) = (&mut self.kept, other.kept) {
-            own.resume(others);
+        match (&mut self.kept, other.kept) {
+            (Kept::Totals(own), Kept::Totals(others)) => own.resume(others),
+            (Kept::Sketches(own), Kept::Sketches(others)) => own.resume(others),
+            _ => {}
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.kept {
+            Kept::Told(states) => states.iter().map(States::memory_bytes).sum(),
             Kept::Totals(totals) => totals.memory_bytes(),
             Kept::Ends { best, .. } => best.capacity() * 4,
             Kept::EndsOf { sets, .. } | Kept::Distinct(sets) => sets.memory_bytes(),
@@ -246,8 +277,10 @@ impl<'a> Accumulator<'a> {
         group_count: usize,
     ) -> Result<()> {
         self.grow(group_count);
-        if matches!(&self.kept, Kept::Totals(totals) if totals.is_of_rows()) {
-            return Ok(());
+        match &self.kept {
+            Kept::Told(_) => return Ok(()),
+            Kept::Totals(totals) if totals.is_of_rows() => return Ok(()),
+            _ => {}
         }
         let Some(mask) = self.left(rows)? else {
             return self.kept.add(rows, slots);
@@ -273,6 +306,7 @@ impl<'a> Accumulator<'a> {
 
     fn grow(&mut self, groups: usize) {
         match &mut self.kept {
+            Kept::Told(_) => {}
             Kept::Totals(totals) => totals.grow(groups),
             Kept::Ends { best, .. } => best.resize(groups.max(best.len()), u32::MAX),
             Kept::EndsOf { sets, .. } | Kept::Distinct(sets) => sets.grow(groups),
@@ -309,16 +343,41 @@ impl<'a> Accumulator<'a> {
         Ok((left.words != rows.mask.words).then_some(left))
     }
 
-    /// States of the groups at `used`, which have so many rows.
-    pub(super) fn finish(mut self, used: &[u32], row_counts: &[u64]) -> Result<States> {
-        self.grow(row_counts.len());
-        self.kept.finish(used, row_counts)
+    /// Adds all `rows` of the segment to the only group; `false`: they must be read for that. A
+    /// filter is not looked at.
+    pub(super) fn add_whole(&mut self, rows: u32) -> Result<bool> {
+        self.grow(1);
+        let null = self.nulls.map_or(0, |nulls| nulls.count());
+        self.kept.add_whole(rows, null)
     }
+
+    /// States of the groups at `used`, which have so many rows: one for each aggregate.
+    pub(super) fn finish(mut self, used: &[u32], row_counts: &[u64]) -> Result<Vec<States>> {
+        self.grow(row_counts.len());
+        match self.kept {
+            Kept::Told(states) => Ok(states),
+            Kept::Totals(totals) => Ok(totals.finish(used, row_counts)),
+            kept => Ok(vec![kept.finish(used, row_counts)?]),
+        }
+    }
+}
+
+/// Keeps the least or greatest number of each slot, and never that of null.
+fn improve(key: &Key<'_>, slots: Slots<'_>, numbers: &[u32], (best, least): (&mut [u32], bool)) {
+    let null = key.null_number();
+    slots.with(numbers, |group, number| {
+        let own = &mut best[group];
+        let better = *own == u32::MAX || (number < *own) == least;
+        if better && Some(u64::from(number)) != null {
+            *own = number;
+        }
+    });
 }
 
 impl Kept<'_> {
     fn add(&mut self, rows: BlockRows<'_>, slots: Slots<'_>) -> Result<()> {
         match self {
+            Self::Told(_) => {}
             Self::Totals(totals) => totals.add(rows, slots)?,
             Self::EndsOf { sets, .. } | Self::Distinct(sets) => sets.add(rows, slots)?,
             Self::Sketches(sketches) => sketches.add(rows, slots)?,
@@ -329,15 +388,7 @@ impl Kept<'_> {
                 numbers,
             } => {
                 key.numbers_into(rows, numbers)?;
-                let null = key.null_number();
-                let least = *least;
-                slots.with(numbers, |group, number| {
-                    let own = &mut best[group];
-                    let better = *own == u32::MAX || (number < *own) == least;
-                    if better && Some(u64::from(number)) != null {
-                        *own = number;
-                    }
-                });
+                improve(key, slots, numbers, (best, *least));
             }
             Self::Matrix(matrix) => matrix.add(rows, slots)?,
             Self::Numbers(numbers) => numbers.add(rows, slots)?,
@@ -352,9 +403,45 @@ impl Kept<'_> {
         Ok(())
     }
 
+    /// Adds all rows, `null` of which have no value, by how many there are of each number.
+    fn add_whole(&mut self, rows: u32, null: u32) -> Result<bool> {
+        match self {
+            Self::Told(_) => {}
+            Self::Totals(totals) => return totals.add_whole(rows, null),
+            Self::Ends {
+                key, best, least, ..
+            } => {
+                let Some(numbers) = key.numbers_of_all(rows) else {
+                    return Ok(false);
+                };
+                improve(key, Slots::One, &numbers, (best, *least));
+            }
+            Self::EndsOf { sets, .. } | Self::Distinct(sets) => return sets.add_whole(rows),
+            Self::Sketches(sketches) => return sketches.add_whole(rows),
+            Self::Matrix(matrix) => return Ok(matrix.add_whole(rows)),
+            Self::Moments {
+                input: Input::Lookup(lookup),
+                sums,
+            } => {
+                let (Some(weights), Numbers::Double(values)) = (lookup.weights(), &lookup.values)
+                else {
+                    return Ok(false);
+                };
+                let weighted = values.iter().zip(&lookup.valid).zip(weights);
+                for ((value, _), weight) in weighted.filter(|((_, valid), _)| **valid) {
+                    sums[0].add_times(*value, weight);
+                }
+            }
+            Self::Moments { .. } | Self::Numbers(_) | Self::Samples { .. } => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn finish(self, used: &[u32], row_counts: &[u64]) -> Result<States> {
         Ok(match self {
-            Self::Totals(totals) => totals.finish(used, row_counts),
+            Self::Told(_) | Self::Totals(_) => {
+                return internal_err!("states of several aggregates");
+            }
             Self::Distinct(sets) => States::Distinct(sets.finish(used)?),
             Self::EndsOf { sets, least } => {
                 States::Texts(sets.finish(used)?.ends(used.len(), least))

@@ -50,6 +50,16 @@ impl<'a> Matrix<'a> {
         Ok(())
     }
 
+    /// Adds all `rows` of the segment to the only group; `false`: they must be read for that.
+    pub(super) fn add_whole(&mut self, rows: u32) -> bool {
+        let Some(weights) = self.key.weights(rows) else {
+            return false;
+        };
+        let counts = self.counts.iter_mut().zip(weights);
+        counts.for_each(|(count, weight)| *count += weight);
+        true
+    }
+
     pub(super) fn finish(self, used: &[u32]) -> Result<Samples> {
         let domain = self.key.domain as usize;
         let rows = || used.iter().map(|group| *group as usize * domain);

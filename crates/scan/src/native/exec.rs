@@ -36,10 +36,11 @@ use super::entries::{self, ByEntry};
 use super::grouped::{Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
-use super::plan::{Aggregate, Output, replace_columns};
+use super::plan::{Aggregate, Kind, Output, replace_columns};
 use super::star_tree::Trees;
 use super::states::States;
 use super::values::ValueColumn;
+use super::whole::Wholes;
 use super::worker::{Part, Running, Worker};
 use crate::filter::Filters;
 use crate::learned;
@@ -77,17 +78,7 @@ impl NativeAggregateExec {
         output: Output,
         schema: SchemaRef,
     ) -> Self {
-        let mut kept: Vec<Aggregate> = Vec::new();
-        let mut answers = Vec::with_capacity(aggregates.len());
-        for aggregate in aggregates {
-            let at = kept
-                .iter()
-                .position(|other| other.shares_states(&aggregate));
-            answers.push((at.unwrap_or(kept.len()), aggregate.clone()));
-            if at.is_none() {
-                kept.push(aggregate);
-            }
-        }
+        let (kept, answers) = shared(aggregates);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
             Partitioning::UnknownPartitioning(1),
@@ -192,10 +183,13 @@ impl NativeAggregateExec {
     ) -> Result<Grouped> {
         let filters = self.filters(&self.shared.counters);
         let trees = Trees::new(self, &self.segments);
+        let wholes = Wholes::new(self, &self.segments);
         let morsels = Morsels::new(&self.segments);
-        let workers = self.shared.workers(rows);
+        // Rows with several keys are so much more work.
+        let worth = rows.saturating_mul(self.keys.len().max(1) as u64);
+        let workers = self.shared.workers(worth);
         let parts = turn.split(workers, |turn| {
-            let (whence, waits) = ((&filters, &trees), most.is_some());
+            let (whence, waits) = ((&filters, &trees, &wholes), most.is_some());
             let worker = Worker::new(self, &self.segments, whence, memory.new_empty(), waits);
             worker.run(turn, &morsels)
         });
@@ -229,6 +223,11 @@ impl NativeAggregateExec {
         (self.keys.len() + arguments.count()) as u64
     }
 
+    /// The aggregates that are kept, those that read the same together.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &[Aggregate]> {
+        self.aggregates.chunk_by(Aggregate::reads_with)
+    }
+
     pub(super) fn empty(&self, groups: usize) -> Vec<States> {
         let aggregates = self.aggregates.iter();
         let empty = aggregates.map(|aggregate| States::empty(aggregate, groups));
@@ -255,6 +254,29 @@ impl NativeAggregateExec {
         };
         shared.run(rows, job).await
     }
+}
+
+/// The aggregates whose states are kept, those that read the same side by side; and each with the
+/// place of the states that answer it.
+fn shared(aggregates: Vec<Aggregate>) -> (Vec<Aggregate>, Vec<(usize, Aggregate)>) {
+    let mut kept: Vec<Aggregate> = Vec::new();
+    // What only counts values may be answered by any other.
+    let counts = |aggregate: &&Aggregate| aggregate.kind == Kind::Count;
+    let last = aggregates.iter().filter(counts);
+    for aggregate in aggregates.iter().filter(|own| !counts(own)).chain(last) {
+        if kept.iter().any(|own| own.answers(aggregate)) {
+            continue;
+        }
+        let beside = kept.iter().rposition(|own| own.reads_with(aggregate));
+        let at = beside.map_or(kept.len(), |at| at + 1);
+        kept.insert(at, aggregate.clone());
+    }
+    let answers = aggregates.into_iter().filter_map(|aggregate| {
+        let at = kept.iter().position(|own| own.answers(&aggregate))?;
+        Some((at, aggregate))
+    });
+    let answers = answers.collect();
+    (kept, answers)
 }
 
 /// Ends what waited, with the groups that can be among the `few` with the most rows, if these are
@@ -302,7 +324,7 @@ impl DisplayAs for NativeAggregateExec {
                 None => String::new(),
             };
             match &aggregate.argument {
-                Some(argument) => format!("{name}({argument}){filter}"),
+                Some(argument) => format!("{name}({argument}){}{filter}", aggregate.linear),
                 None => format!("{name}(*){filter}"),
             }
         });

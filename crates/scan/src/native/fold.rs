@@ -4,6 +4,7 @@
 //! several lanes each, so that an update does not wait for the one before it.
 
 use segment::BLOCK_ROWS;
+use segment::view::Codes;
 
 use super::states::Join;
 
@@ -84,6 +85,19 @@ impl<'a> Slots<'a> {
         }
         indices.truncate(count);
         kept.truncate(count);
+        Slots::Each(RowGroups {
+            groups: kept,
+            limit,
+        })
+    }
+
+    /// The slots of the values at `places`, made in `kept`.
+    pub(super) fn at<'k>(self, places: &[u32], kept: &'k mut Vec<u32>) -> Slots<'k> {
+        let Self::Each(RowGroups { groups, limit }) = self else {
+            return Slots::One;
+        };
+        kept.clear();
+        kept.extend(places.iter().map(|at| groups[*at as usize]));
         Slots::Each(RowGroups {
             groups: kept,
             limit,
@@ -207,6 +221,25 @@ pub(super) fn sum_and_count(
     }
 }
 
+/// The sum of the values of a block as they are stored.
+pub(super) fn sum_of_stored(stored: Codes<'_>) -> u64 {
+    assert!(stored.len() <= BLOCK_ROWS as usize, "more than a block");
+    match stored {
+        // So many of these fit into 32 bits, of which vectors hold more.
+        Codes::U8(values) => values
+            .iter()
+            .map(|value| u32::from(*value))
+            .sum::<u32>()
+            .into(),
+        Codes::U16(values) => values
+            .iter()
+            .map(|value| u32::from(*value))
+            .sum::<u32>()
+            .into(),
+        Codes::U32(values) => values.iter().map(|value| u64::from(*value)).sum(),
+    }
+}
+
 impl Join {
     pub(super) const fn empty_long(self) -> i64 {
         match self {
@@ -289,6 +322,106 @@ pub(super) fn join_double<T: Copy>(
         Join::Greatest => join_picked(slots, picked, state, empty, of, greater),
         Join::Add => join_picked(slots, picked, state, empty, of, |a, b| a + b),
     }
+}
+
+/// The sum and the ends of the values of a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures<T> {
+    pub(super) sum: T,
+    pub(super) least: T,
+    pub(super) greatest: T,
+}
+
+impl<T: Copy> Figures<T> {
+    pub(super) const fn of(&self, join: Join) -> T {
+        match join {
+            Join::Add => self.sum,
+            Join::Least => self.least,
+            Join::Greatest => self.greatest,
+        }
+    }
+
+    const fn of_one(value: T) -> Self {
+        Self {
+            sum: value,
+            least: value,
+            greatest: value,
+        }
+    }
+}
+
+impl Figures<i64> {
+    pub(super) const EMPTY: Self = Self {
+        sum: Join::Add.empty_long(),
+        least: Join::Least.empty_long(),
+        greatest: Join::Greatest.empty_long(),
+    };
+}
+
+impl Figures<f64> {
+    pub(super) const EMPTY: Self = Self {
+        sum: Join::Add.empty_double(),
+        least: Join::Least.empty_double(),
+        greatest: Join::Greatest.empty_double(),
+    };
+}
+
+/// As [`join_long`], in all ways at once.
+pub(super) fn figures_long<T: Copy>(
+    slots: Slots<'_>,
+    picked: Picked<'_, T>,
+    state: &mut [Figures<i64>],
+    of: impl Fn(T) -> i64 + Copy,
+) {
+    let joins = (i64::wrapping_add, i64::min, i64::max);
+    join_figures(slots, picked, state, Figures::<i64>::EMPTY, of, joins);
+}
+
+/// As [`join_double`], in all ways at once.
+pub(super) fn figures_double<T: Copy>(
+    slots: Slots<'_>,
+    picked: Picked<'_, T>,
+    state: &mut [Figures<f64>],
+    of: impl Fn(T) -> f64 + Copy,
+) {
+    let joins = (|a, b| a + b, lesser, greater);
+    join_figures(slots, picked, state, Figures::<f64>::EMPTY, of, joins);
+}
+
+#[inline(always)]
+fn join_figures<T: Copy, S: Copy>(
+    slots: Slots<'_>,
+    picked: Picked<'_, T>,
+    state: &mut [Figures<S>],
+    empty: Figures<S>,
+    of: impl Fn(T) -> S + Copy,
+    (add, lesser, greater): (
+        impl Fn(S, S) -> S + Copy,
+        impl Fn(S, S) -> S + Copy,
+        impl Fn(S, S) -> S + Copy,
+    ),
+) {
+    if let (Slots::One, Some(own)) = (slots, state.first_mut()) {
+        // One after the other these loops become vectors.
+        let from_mut = std::slice::from_mut;
+        join_picked(slots, picked, from_mut(&mut own.sum), empty.sum, of, add);
+        join_picked(
+            slots,
+            picked,
+            from_mut(&mut own.least),
+            empty.least,
+            of,
+            lesser,
+        );
+        let greatest = from_mut(&mut own.greatest);
+        return join_picked(slots, picked, greatest, empty.greatest, of, greater);
+    }
+    let one = |value| Figures::of_one(of(value));
+    join_picked(slots, picked, state, empty, one, |a, b| Figures {
+        sum: add(a.sum, b.sum),
+        least: lesser(a.least, b.least),
+        greatest: greater(a.greatest, b.greatest),
+    });
 }
 
 #[inline(always)]

@@ -66,6 +66,10 @@ impl<'a> Groups<'a> {
     pub(super) fn resume(&mut self, other: &mut Groups<'_>) -> bool {
         match (&self.index, &other.index) {
             (Index::Seen, Index::Seen) => self.keys[0].resume(&mut other.keys[0]),
+            (Index::Dense(_), Index::Dense(_)) => {
+                let mut keys = self.keys.iter().zip(&other.keys);
+                keys.all(|(own, others)| own.numbers_as(others))
+            }
             _ => false,
         }
     }
@@ -84,13 +88,21 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The dictionary whose codes the groups are, and the group of null.
+    /// The dictionary whose codes the groups are, or are for, and the code that stands for null.
     pub(super) fn dictionary(&self) -> Option<(&DictionaryColumn<'a>, Option<u32>)> {
         match (&self.index, &self.keys[..]) {
-            (Index::Dense(_), [key]) => {
+            (Index::Dense(_) | Index::Hashed { .. }, [key]) => {
                 let null = key.null_number().map(|number| number as u32);
                 key.dictionary().map(|dictionary| (dictionary, null))
             }
+            _ => None,
+        }
+    }
+
+    /// The codes of groups, where they are not the groups themselves.
+    pub(super) fn codes(&self) -> Option<&Numbers> {
+        match &self.index {
+            Index::Hashed { seen, .. } => Some(seen),
             _ => None,
         }
     }

@@ -7,13 +7,17 @@ use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::expressions::Column;
-use segment::view::{CodeRoom, Codes, DictionaryColumn, Nulls, RawColumn, RawValues, Values};
+use schemas::proto::{IndexKind, ScanOptions};
+use segment::view::{
+    CodeRoom, Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, blocks,
+};
 
 use super::fold::{Counted, Slots};
 use super::number::BlockRows;
 use super::plan::{Aggregate, Kind, Width};
 use crate::columns::{Source, Stored, batch, doubles};
 use crate::predicate::Inputs;
+use crate::rows::BlockMask;
 
 /// A run of plain values.
 #[derive(Debug)]
@@ -25,8 +29,8 @@ pub(super) enum Numbers {
 #[derive(Debug)]
 pub(super) enum Input<'a> {
     Rows,
-    /// The plain column.
-    Raw(RawColumn<'a>),
+    /// The plain column, and its zones if they may be used.
+    Raw(RawColumn<'a>, Option<ColumnView<'a>>),
     Lookup(Lookup<'a>),
     Evaluated {
         inputs: Inputs,
@@ -48,6 +52,14 @@ pub(super) struct Lookup<'a> {
 }
 
 impl Numbers {
+    /// Adds zeros until there are so many.
+    fn resize(&mut self, count: usize) {
+        match self {
+            Self::Long(values) => values.resize(count, 0),
+            Self::Double(values) => values.resize(count, 0.0),
+        }
+    }
+
     pub(super) fn as_raw(&self) -> RawValues<'_> {
         match self {
             Self::Long(values) => RawValues::I64(values),
@@ -62,6 +74,7 @@ impl<'a> Input<'a> {
         inputs: Inputs,
         sources: Vec<Source<'a>>,
         aggregate: &Aggregate,
+        options: &ScanOptions,
     ) -> Result<(Self, Option<Nulls<'a>>)> {
         let is_column = inputs.expr.downcast_ref::<Column>().is_some();
         let [Source::Stored(stored)] = &sources[..] else {
@@ -72,24 +85,33 @@ impl<'a> Input<'a> {
             return Ok((Self::Rows, nulls));
         }
         match column.values() {
-            Values::Raw(raw) if is_column => Ok((Self::Raw(raw), nulls)),
+            Values::Raw(raw) if is_column => {
+                let name = inputs.schema.field(0).name();
+                let zones = options.uses(name, IndexKind::Zone).then_some(column);
+                Ok((Self::Raw(raw, zones), nulls))
+            }
             Values::Raw(_) | Values::Multi(_) | Values::Bytes(_) => {
                 Ok((Self::Evaluated { inputs, sources }, None))
             }
             Values::Dictionary(codes) => {
-                let dictionary = codes.array();
-                let null = new_null_array(dictionary.data_type(), 1);
-                let every = concat(&[dictionary.as_ref(), null.as_ref()])?;
-                let count = every.len();
+                let mut every = codes.array();
+                let count = every.len() + 1;
+                if nulls.is_some() {
+                    let null = new_null_array(every.data_type(), 1);
+                    every = concat(&[every.as_ref(), null.as_ref()])?;
+                }
                 // What fails for some code may never be asked for: then row by row.
-                let Ok(values) = evaluated(&inputs, vec![every], count) else {
+                let (known, rows) = (every.len(), vec![every]);
+                let Ok(values) = evaluated(&inputs, rows, known) else {
                     return Ok((Self::Evaluated { inputs, sources }, None));
                 };
-                let valid = validity(&values);
-                let values = match aggregate.kind {
-                    Kind::Count => Numbers::Long(vec![0; count]),
+                let mut valid = validity(&values);
+                valid.resize(count, false);
+                let mut values = match aggregate.kind {
+                    Kind::Count => Numbers::Long(Vec::new()),
                     _ => numbers(&values, aggregate.width)?,
                 };
+                values.resize(count);
                 let counted = match (aggregate.kind, &values) {
                     (Kind::Sum | Kind::Avg, Numbers::Long(values)) => counted(values, &valid),
                     _ => None,
@@ -111,6 +133,11 @@ impl<'a> Input<'a> {
 }
 
 impl Lookup<'_> {
+    /// How many rows have each value; `None`: it is not known without a look at them.
+    pub(super) fn weights(&self) -> Option<Vec<u32>> {
+        weights(&self.codes, self.nulls)
+    }
+
     /// Where each row's value is.
     pub(super) fn indices_into(&self, rows: BlockRows<'_>, indices: &mut Vec<u32>) {
         let null_at = self.codes.cardinality();
@@ -141,6 +168,29 @@ impl Lookup<'_> {
     }
 }
 
+/// Rows of each code of a sealed segment, and behind them those that are null.
+pub(super) fn weights(codes: &DictionaryColumn<'_>, nulls: Option<Nulls<'_>>) -> Option<Vec<u32>> {
+    let counts = codes.doc_counts()?;
+    let mut weights = vec![0; counts.len() + 1];
+    counts.each(|code, rows| weights[code as usize] = rows);
+    let null = weights.len() - 1;
+    let Some(nulls) = nulls else {
+        return Some(weights);
+    };
+    // They are stored as some value.
+    let (mut rows, mut room) = (Vec::new(), CodeRoom::default());
+    for block in blocks(codes.row_count()) {
+        BlockMask::of_nulls(nulls, block.start, block.len() as u32).collect_into(&mut rows);
+        let stored = codes.codes(block, &mut room);
+        for row in &rows {
+            let weight = &mut weights[stored.get(*row as usize) as usize];
+            *weight = weight.saturating_sub(1);
+        }
+        weights[null] += rows.len() as u32;
+    }
+    Some(weights)
+}
+
 impl Input<'_> {
     /// Calls `each` with the slot and the value of each row that has one.
     pub(super) fn each_double(
@@ -151,7 +201,7 @@ impl Input<'_> {
     ) -> Result<()> {
         match self {
             Self::Rows => {}
-            Self::Raw(raw) => {
+            Self::Raw(raw, _) => {
                 let values = doubles(raw.values(rows.range()), rows.picked);
                 slots.with(&values, each);
             }

@@ -18,21 +18,23 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use schemas::proto::IndexKind;
 use segment::BLOCK_ROWS;
 use segment::view::{
-    CodeRoom, Codes, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues,
-    Values, Zone,
+    CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues, Values, Zone,
 };
 
+use super::choice::Choice;
 use super::divider::Divider;
-use super::number::{BlockRows, Number, bits_of, join, join_each, join_or_null, of_bits};
+use super::input::weights;
+use super::number::{BlockRows, Number, bits_of, join_codes, join_direct, join_each, of_bits};
 use super::rows::RowNumbers;
 use super::star_tree::{is_begin_of, is_same_in};
 use super::table::Numbers;
 use crate::columns::{Source, Stored, batch, external, longs};
 use crate::predicate::{Compiler, Inputs, constants};
-use crate::rows::BlockMask;
 
 /// Whole numbers closer together than this are their own numbers.
 const DIRECT_MAX: u64 = 1 << 20;
+/// Larger dictionaries are not compared.
+const COMPARED_MAX: u32 = 1 << 12;
 const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Debug)]
@@ -63,6 +65,8 @@ enum Kind<'a> {
         unit: i64,
         seen: Numbers,
     },
+    /// The number is that of the branch that a condition chose.
+    Choice(Choice<'a>),
     /// The number is the order of appearance of the expression's value.
     Evaluated {
         sources: Vec<Source<'a>>,
@@ -121,6 +125,14 @@ impl<'a> Key<'a> {
                     nulls,
                 });
             }
+        }
+        if let Some(choice) = Choice::new(expr, compiler)? {
+            return Ok(Self {
+                inputs,
+                domain: choice.domain(),
+                kind: Kind::Choice(choice),
+                nulls: None,
+            });
         }
         let value_type = inputs.expr.data_type(&inputs.schema)?;
         let rows_of = RowNumbers::new(&[value_type])?;
@@ -195,6 +207,31 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// Whether numbers that are known beforehand mean the same in another segment.
+    pub(super) fn numbers_as(&self, other: &Key<'_>) -> bool {
+        let is_same = match (&self.kind, &other.kind) {
+            (Kind::Constant(own), Kind::Constant(others)) => own == others,
+            (Kind::Codes(own), Kind::Codes(others)) => {
+                own.cardinality() == others.cardinality()
+                    && own.cardinality() <= COMPARED_MAX
+                    && own.array() == others.array()
+            }
+            (
+                Kind::Direct { base, unit, .. },
+                Kind::Direct {
+                    base: from,
+                    unit: of,
+                    ..
+                },
+            ) => base == from && unit == of,
+            _ => false,
+        };
+        is_same
+            && self.domain == other.domain
+            && self.nulls.is_some() == other.nulls.is_some()
+            && self.inputs.expr.as_ref() == other.inputs.expr.as_ref()
+    }
+
     /// A plain column of whole numbers that are not numbered beforehand.
     pub(super) fn raw(&self) -> Option<(RawColumn<'a>, Option<Nulls<'a>>)> {
         match &self.kind {
@@ -231,7 +268,11 @@ impl<'a> Key<'a> {
     pub(super) fn is_known(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Constant(_) | Kind::Codes(_) | Kind::Entries(_) | Kind::Direct { .. }
+            Kind::Constant(_)
+                | Kind::Codes(_)
+                | Kind::Entries(_)
+                | Kind::Direct { .. }
+                | Kind::Choice(_)
         )
     }
 
@@ -259,6 +300,27 @@ impl<'a> Key<'a> {
             Kind::Evaluated { rows, .. } => rows.memory_bytes(),
             _ => 0,
         }
+    }
+
+    /// How many of all `rows` of the segment have each number; `None`: it is not known without a
+    /// look at them.
+    pub(super) fn weights(&self, rows: u32) -> Option<Vec<u32>> {
+        match &self.kind {
+            Kind::Constant(_) => Some(vec![rows]),
+            Kind::Codes(dictionary) => {
+                let mut weights = weights(dictionary, self.nulls)?;
+                weights.resize(self.domain as usize, 0);
+                Some(weights)
+            }
+            _ => None,
+        }
+    }
+
+    /// The numbers that some of all `rows` has, if [weights](Self::weights) are known.
+    pub(super) fn numbers_of_all(&self, rows: u32) -> Option<Vec<u32>> {
+        let weights = (0u32..).zip(self.weights(rows)?);
+        let some = weights.filter(|(_, weight)| *weight > 0);
+        Some(some.map(|(number, _)| number).collect())
     }
 
     /// Joins this key's number of each row to `groups`.
@@ -324,15 +386,15 @@ impl<'a> Key<'a> {
                     }
                 }
             }
+            Kind::Choice(choice) => {
+                let numbers = choice.numbers(rows)?;
+                join_each(groups, domain, |at| numbers[at]);
+            }
             Kind::Evaluated {
                 sources,
                 rows: seen,
             } => {
-                let columns = sources
-                    .iter()
-                    .map(|source| source.array(rows.start, rows.len, rows.picked))
-                    .collect::<Result<Vec<_>>>()?;
-                let values = evaluated(&self.inputs, columns, rows.count())?;
+                let values = row_values(&self.inputs, sources, rows)?;
                 let numbers = seen.number(&[values])?;
                 join_each(groups, domain, |at| u64::from(numbers[at]));
             }
@@ -348,6 +410,7 @@ impl<'a> Key<'a> {
             Kind::Constant(one) => {
                 return Ok(take(one, &UInt32Array::from(vec![0; numbers.len()]), None)?);
             }
+            Kind::Choice(choice) => return choice.values(numbers),
             Kind::Evaluated { rows, .. } => {
                 let rows = rows.values(numbers.iter().map(|number| *number as usize))?;
                 return Ok(Arc::clone(&rows[0]));
@@ -368,8 +431,13 @@ impl<'a> Key<'a> {
                     take(&dictionary, &codes, None)?
                 } else {
                     // Each value once, and null behind them.
-                    let null = new_null_array(dictionary.data_type(), usize::from(null.is_some()));
-                    let every = concat(&[dictionary.as_ref(), null.as_ref()])?;
+                    let every = match null {
+                        None => dictionary,
+                        Some(_) => {
+                            let null = new_null_array(dictionary.data_type(), 1);
+                            concat(&[dictionary.as_ref(), null.as_ref()])?
+                        }
+                    };
                     let count = every.len();
                     let values = evaluated(&self.inputs, vec![every], count)?;
                     let at = numbers.iter().map(|number| *number as u32);
@@ -402,74 +470,14 @@ impl<'a> Key<'a> {
     }
 }
 
-fn join_codes<N: Number>(
-    codes: Codes<'_>,
-    nulls: Option<&BlockMask>,
-    rows: BlockRows<'_>,
-    domain: u64,
-    groups: &mut [N],
-) {
-    match (codes, nulls) {
-        (Codes::U8(codes), None) => join(codes, rows, domain, groups, u64::from),
-        (Codes::U16(codes), None) => join(codes, rows, domain, groups, u64::from),
-        (Codes::U32(codes), None) => join(codes, rows, domain, groups, u64::from),
-        (Codes::U8(codes), Some(null)) => {
-            join_or_null(codes, null, rows, domain, groups, u64::from);
-        }
-        (Codes::U16(codes), Some(null)) => {
-            join_or_null(codes, null, rows, domain, groups, u64::from);
-        }
-        (Codes::U32(codes), Some(null)) => {
-            join_or_null(codes, null, rows, domain, groups, u64::from);
-        }
-    }
-}
-
-/// How often `unit` fits between `base` and each value; narrow values are joined as they are.
-fn join_direct<N: Number>(
-    values: RawValues<'_>,
-    rows: BlockRows<'_>,
-    (base, unit): (i64, i64),
-    domain: u64,
-    groups: &mut [N],
-) {
-    let more = |least: i64| least.wrapping_sub(base) as u64;
-    match values {
-        RawValues::U8 {
-            base: least,
-            values,
-        } if unit == 1 => {
-            let more = more(least);
-            join(values, rows, domain, groups, |v| {
-                more.wrapping_add(u64::from(v))
-            });
-        }
-        RawValues::U16 {
-            base: least,
-            values,
-        } if unit == 1 => {
-            let more = more(least);
-            join(values, rows, domain, groups, |v| {
-                more.wrapping_add(u64::from(v))
-            });
-        }
-        RawValues::Bits { base: least, bits } => {
-            let values = RawValues::U8 {
-                base: least,
-                values: &bits.bytes(),
-            };
-            join_direct(values, rows, (base, unit), domain, groups);
-        }
-        values => {
-            let values = longs(values, rows.picked);
-            let unit = Divider::new(unit as u64, domain);
-            join_each(groups, domain, |at| unit.divide(more(values[at])));
-        }
-    }
-}
-
 fn is_column(inputs: &Inputs) -> bool {
     inputs.expr.downcast_ref::<Column>().is_some()
+}
+
+fn row_values(inputs: &Inputs, sources: &[Source<'_>], rows: BlockRows<'_>) -> Result<ArrayRef> {
+    let columns = sources.iter();
+    let columns = columns.map(|source| source.array(rows.start, rows.len, rows.picked));
+    evaluated(inputs, columns.collect::<Result<_>>()?, rows.count())
 }
 
 fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {

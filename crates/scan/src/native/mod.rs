@@ -6,11 +6,13 @@
 //! of a whole one it emits values. Anything else stays as it is.
 //!
 //! Workers read blocks of segments: keys become small numbers ([`keys`], [`groups`]), values go
-//! into accumulators ([`accumulate`]); the groups of a segment are joined with those of others by
-//! their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
+//! into accumulators ([`accumulate`]), together for aggregates that read the same; what is known of
+//! a whole segment is not read ([`whole`]). The groups of a segment are joined with those of others
+//! by their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
 //! the groups with the most rows are wanted, most others are left out before ([`most`]).
 
 mod accumulate;
+mod choice;
 mod counted;
 mod dictionary;
 mod distinct;
@@ -23,11 +25,13 @@ mod groups;
 mod input;
 mod joined;
 mod keys;
+mod linear;
 mod merge;
 mod most;
 mod number;
 mod ordered;
 mod plan;
+mod registers;
 mod rows;
 mod samples;
 mod sets;
@@ -37,6 +41,7 @@ mod states;
 mod table;
 mod totals;
 mod values;
+mod whole;
 mod worker;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use std::collections::BinaryHeap;
 use segment::view::{DictionaryColumn, DocCounts};
 
 use super::dictionary::{OrderedValues, Value};
+use super::table::Numbers;
 
 /// So few groups are joined without a choice.
 const GROUPS_MIN: usize = 256;
@@ -68,13 +69,15 @@ impl RowCounts<'_> {
     }
 }
 
-/// A segment whose groups are the codes of a dictionary.
+/// A segment whose groups are codes of a dictionary, or have one each.
 #[derive(Debug)]
 pub(super) struct Counts<'p> {
     rows: &'p RowCounts<'p>,
+    /// Of each group its code; `None`: they are the same.
+    codes: Option<&'p Numbers>,
     values: OrderedValues,
     is_ordered: bool,
-    /// The group behind the codes.
+    /// The code behind those of values.
     null: Option<u32>,
 }
 
@@ -82,33 +85,64 @@ impl<'p> Counts<'p> {
     /// `None`: values of this type are not compared here.
     pub(super) fn new(
         rows: &'p RowCounts<'p>,
+        codes: Option<&'p Numbers>,
         dictionary: &DictionaryColumn<'_>,
         null: Option<u32>,
     ) -> Option<Self> {
         Some(Self {
             rows,
+            codes,
             values: OrderedValues::of(&dictionary.array())?,
             is_ordered: dictionary.is_ordered(),
             null,
         })
     }
 
-    /// Some of the groups with the most rows, and all rows.
+    /// Groups that there could be.
+    fn groups(&self) -> usize {
+        self.codes
+            .map_or(self.values.len(), |codes| codes.values.len())
+    }
+
+    /// Calls `each` with the codes that have at least so many rows, and with their rows.
+    fn each(&self, least: u64, mut each: impl FnMut(u32, u64)) {
+        match self.codes {
+            None => self.rows.each(least, each),
+            Some(codes) => self.rows.each(least, |group, rows| {
+                each(codes.values[group as usize] as u32, rows)
+            }),
+        }
+    }
+
+    /// The group of a code.
+    fn group(&self, code: u32) -> Option<u32> {
+        match self.codes {
+            None => Some(code),
+            Some(codes) => codes.find(i64::from(code)),
+        }
+    }
+
+    /// Rows of a code.
+    fn of(&self, code: u32) -> u64 {
+        self.group(code).map_or(0, |group| self.rows.of(group))
+    }
+
+    /// Some of the codes with the most rows, and all rows.
     fn most(&self, few: usize) -> (Vec<u32>, u64) {
         let mut best = BinaryHeap::with_capacity(few + 1);
         let (mut least, mut all) = (1, 0);
-        self.rows.each(1, |group, rows| {
+        self.each(1, |code, rows| {
             all += rows;
-            if rows < least || Some(group) == self.null {
+            if rows < least || Some(code) == self.null {
                 return;
             }
-            best.push(Reverse((rows, group)));
+            best.push(Reverse((rows, code)));
             if best.len() > few {
                 best.pop();
                 least = best.peek().map_or(1, |Reverse((rows, _))| rows + 1);
             }
         });
-        let best = best.into_iter().map(|Reverse((_, group))| group);
+        let best = best.into_iter().map(|Reverse((_, code))| code);
         (best.collect(), all)
     }
 }
@@ -117,7 +151,7 @@ impl<'p> Counts<'p> {
 /// all are wanted and those that have as many; `None`: all of them. The groups kept have all their
 /// rows, as far as they can be among these.
 pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>> {
-    let groups: usize = segments.iter().map(|own| own.values.len()).sum();
+    let groups: usize = segments.iter().map(Counts::groups).sum();
     if groups < GROUPS_MIN {
         return None;
     }
@@ -138,9 +172,9 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
     for (own, rows) in segments.iter().zip(rows) {
         let share = u128::from(mark.checked_sub(1)?) * u128::from(rows) / u128::from(all.max(1));
         let mut codes = Vec::new();
-        own.rows.each(share as u64 + 1, |group, _| {
-            if Some(group) != own.null {
-                codes.push(group);
+        own.each(share as u64 + 1, |code, _| {
+            if Some(code) != own.null {
+                codes.push(code);
             }
         });
         found += codes.len();
@@ -155,8 +189,9 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
             return own.rows.used();
         }
         let codes = codes.into_iter().chain(own.null);
-        let known = codes.filter(|code| *code != NOWHERE && own.rows.of(*code) > 0);
-        known.collect()
+        let known = codes.filter(|code| *code != NOWHERE);
+        let groups = known.filter_map(|code| own.group(code));
+        groups.filter(|group| own.rows.of(*group) > 0).collect()
     });
     Some(kept.collect())
 }
@@ -200,7 +235,7 @@ fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
 fn total(segments: &[Counts<'_>], codes: &[Vec<u32>], value: usize) -> u64 {
     let each = segments.iter().zip(codes);
     let each = each.filter(|(_, codes)| codes[value] != NOWHERE);
-    each.map(|(own, codes)| own.rows.of(codes[value])).sum()
+    each.map(|(own, codes)| own.of(codes[value])).sum()
 }
 
 #[cfg(test)]
@@ -241,16 +276,30 @@ mod tests {
             }
             let mut ranks: Vec<u64> = totals.values().copied().collect();
             ranks.sort_unstable_by_key(|rows| Reverse(*rows));
-            let rows: Vec<RowCounts<'_>> = segments
-                .iter()
-                .map(|own| RowCounts::Counted(own.iter().map(|(_, rows)| *rows).collect()))
-                .collect();
+            // In some the groups have come in another order than that of their codes.
+            let codes = segments.iter().enumerate().map(|(at, own)| {
+                let mut codes = Numbers::default();
+                let backwards: Vec<i64> = (0..own.len() as i64).rev().collect();
+                codes.number(&backwards, |_, _| {});
+                (at % 3 == 1).then_some(codes)
+            });
+            let codes: Vec<Option<Numbers>> = codes.collect();
+            let code = |at: usize, group: usize| match &codes[at] {
+                None => group,
+                Some(codes) => codes.values[group] as usize,
+            };
+            let rows = segments.iter().enumerate().map(|(at, own)| {
+                let rows = (0..own.len()).map(|group| own[code(at, group)].1);
+                RowCounts::Counted(rows.collect())
+            });
+            let rows: Vec<RowCounts<'_>> = rows.collect();
             let counts: Vec<Counts<'_>> = segments
                 .iter()
                 .zip(&rows)
                 .enumerate()
                 .map(|(at, (own, rows))| Counts {
                     rows,
+                    codes: codes[at].as_ref(),
                     values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
                     is_ordered: at != 2,
                     null: None,
@@ -261,9 +310,9 @@ mod tests {
             let groups: usize = segments.iter().map(Vec::len).sum();
             assert!(kept < groups / 2, "{kept} of {groups}");
             let mut found: HashMap<i64, u64> = HashMap::new();
-            for (own, kept) in segments.iter().zip(&left) {
-                for code in kept {
-                    let (value, rows) = own[*code as usize];
+            for (at, (own, kept)) in segments.iter().zip(&left).enumerate() {
+                for group in kept {
+                    let (value, rows) = own[code(at, *group as usize)];
                     *found.entry(value).or_default() += rows;
                 }
             }
@@ -282,6 +331,7 @@ mod tests {
         let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at / 2_000 * 100).collect());
         let of = |rows| Counts {
             rows,
+            codes: None,
             values: OrderedValues::Longs((0..2_000).collect()),
             is_ordered: true,
             null: Some(2_000),

@@ -9,8 +9,9 @@ use arrow::array::{
 };
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
-use segment::view::{Nulls, RawValues};
+use segment::view::{Codes, Nulls, RawValues};
 
+use super::divider::Divider;
 use crate::columns::{doubles, longs};
 use crate::rows::BlockMask;
 
@@ -26,7 +27,18 @@ pub(super) struct BlockRows<'r> {
     pub(super) entries: Option<&'r [u32]>,
 }
 
-impl BlockRows<'_> {
+impl<'r> BlockRows<'r> {
+    /// All rows of the mask, which are all of a block.
+    pub(super) fn all(start: u32, mask: &'r BlockMask) -> Self {
+        Self {
+            start,
+            len: mask.len,
+            picked: None,
+            mask,
+            entries: None,
+        }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.picked.map_or(self.len as usize, <[u32]>::len)
     }
@@ -120,7 +132,7 @@ pub(super) fn of_bits(
     })
 }
 
-pub(super) fn join<T: Copy, N: Number>(
+fn join<T: Copy, N: Number>(
     values: &[T],
     rows: BlockRows<'_>,
     domain: u64,
@@ -142,7 +154,7 @@ pub(super) fn join<T: Copy, N: Number>(
 }
 
 /// As [`join`]; rows in `null` have the last number of the domain.
-pub(super) fn join_or_null<T: Copy, N: Number>(
+fn join_or_null<T: Copy, N: Number>(
     values: &[T],
     null: &BlockMask,
     rows: BlockRows<'_>,
@@ -175,5 +187,71 @@ pub(super) fn join_each<N: Number>(
 ) {
     for (at, group) in groups.iter_mut().enumerate() {
         *group = group.join(domain, number(at));
+    }
+}
+
+pub(super) fn join_codes<N: Number>(
+    codes: Codes<'_>,
+    nulls: Option<&BlockMask>,
+    rows: BlockRows<'_>,
+    domain: u64,
+    groups: &mut [N],
+) {
+    match (codes, nulls) {
+        (Codes::U8(codes), None) => join(codes, rows, domain, groups, u64::from),
+        (Codes::U16(codes), None) => join(codes, rows, domain, groups, u64::from),
+        (Codes::U32(codes), None) => join(codes, rows, domain, groups, u64::from),
+        (Codes::U8(codes), Some(null)) => {
+            join_or_null(codes, null, rows, domain, groups, u64::from);
+        }
+        (Codes::U16(codes), Some(null)) => {
+            join_or_null(codes, null, rows, domain, groups, u64::from);
+        }
+        (Codes::U32(codes), Some(null)) => {
+            join_or_null(codes, null, rows, domain, groups, u64::from);
+        }
+    }
+}
+
+/// How often `unit` fits between `base` and each value; narrow values are joined as they are.
+pub(super) fn join_direct<N: Number>(
+    values: RawValues<'_>,
+    rows: BlockRows<'_>,
+    (base, unit): (i64, i64),
+    domain: u64,
+    groups: &mut [N],
+) {
+    let more = |least: i64| least.wrapping_sub(base) as u64;
+    match values {
+        RawValues::U8 {
+            base: least,
+            values,
+        } if unit == 1 => {
+            let more = more(least);
+            join(values, rows, domain, groups, |v| {
+                more.wrapping_add(u64::from(v))
+            });
+        }
+        RawValues::U16 {
+            base: least,
+            values,
+        } if unit == 1 => {
+            let more = more(least);
+            join(values, rows, domain, groups, |v| {
+                more.wrapping_add(u64::from(v))
+            });
+        }
+        RawValues::Bits { base: least, bits } => {
+            let values = RawValues::U8 {
+                base: least,
+                values: &bits.bytes(),
+            };
+            join_direct(values, rows, (base, unit), domain, groups);
+        }
+        values => {
+            let values = longs(values, rows.picked);
+            let unit = Divider::new(unit as u64, domain);
+            join_each(groups, domain, |at| unit.divide(more(values[at])));
+        }
     }
 }

@@ -24,29 +24,59 @@ pub(super) struct Ordered {
 /// With fewer pairs than one for so many codes, only codes that occur are kept.
 const CODES_PER_PAIR: usize = 8;
 
-impl Ordered {
-    /// Of pairs of a group and a code, which `each` gives as often as it is asked, in the same
-    /// order.
-    pub(super) fn new(
-        dictionary: (ArrayRef, OrderedValues),
-        each: impl Fn(&mut dyn FnMut(u32, u32)),
-    ) -> Result<Self> {
-        let mut count = 0usize;
-        each(&mut |_, _| count += 1);
-        if count * CODES_PER_PAIR >= dictionary.1.len() {
-            return Ok(Self::dense(dictionary, each));
-        }
-        let mut pairs = Vec::with_capacity(count);
-        each(&mut |group, code| pairs.push((group, code)));
-        Self::of_members(&dictionary.0, &pairs)
+/// Pairs of a group and a code, given as often as they are asked for, in the same order.
+pub(super) trait Pairs {
+    fn count_at_most(&self) -> usize;
+
+    fn each(&self, each: impl FnMut(u32, u32));
+}
+
+impl Pairs for Vec<(u32, u32)> {
+    fn count_at_most(&self) -> usize {
+        self.len()
     }
 
-    fn dense(
-        (dictionary, values): (ArrayRef, OrderedValues),
-        each: impl Fn(&mut dyn FnMut(u32, u32)),
-    ) -> Self {
+    fn each(&self, mut each: impl FnMut(u32, u32)) {
+        self.iter().for_each(|(group, code)| each(*group, *code));
+    }
+}
+
+impl Ordered {
+    pub(super) fn new(dictionary: (ArrayRef, OrderedValues), pairs: &impl Pairs) -> Result<Self> {
+        let count = pairs.count_at_most();
+        if count * CODES_PER_PAIR >= dictionary.1.len() {
+            return Ok(Self::dense(dictionary, pairs));
+        }
+        Self::sparse(&dictionary.0, pairs)
+    }
+
+    /// Of few pairs: only the codes that occur are kept.
+    fn sparse(values: &ArrayRef, pairs: &impl Pairs) -> Result<Self> {
+        let mut packed = Vec::with_capacity(pairs.count_at_most());
+        pairs.each(|group, code| packed.push(u64::from(code) << 32 | u64::from(group)));
+        packed.sort_unstable();
+        packed.dedup();
+        let (mut codes, mut starts) = (Vec::new(), Vec::new());
+        for (at, pair) in (0..).zip(&packed) {
+            let code = (pair >> 32) as u32;
+            if codes.last() != Some(&code) {
+                codes.push(code);
+                starts.push(at);
+            }
+        }
+        starts.push(packed.len() as u32);
+        let dictionary = take(values, &UInt32Array::from(codes), None)?;
+        Ok(Self {
+            values: compared(&dictionary)?,
+            dictionary,
+            starts,
+            groups: packed.into_iter().map(|pair| pair as u32).collect(),
+        })
+    }
+
+    fn dense((dictionary, values): (ArrayRef, OrderedValues), pairs: &impl Pairs) -> Self {
         let mut starts = vec![0u32; values.len() + 1];
-        each(&mut |_, code| starts[code as usize + 1] += 1);
+        pairs.each(|_, code| starts[code as usize + 1] += 1);
         let mut sum = 0;
         for start in &mut starts {
             sum += *start;
@@ -54,7 +84,7 @@ impl Ordered {
         }
         let mut groups = vec![0; sum as usize];
         let mut next = starts.clone();
-        each(&mut |group, code| {
+        pairs.each(|group, code| {
             let next = &mut next[code as usize];
             groups[*next as usize] = group;
             *next += 1;
@@ -69,10 +99,6 @@ impl Ordered {
 
     /// Of pairs of a group and an index among `values`.
     pub(super) fn of_members(values: &ArrayRef, pairs: &[(u32, u32)]) -> Result<Self> {
-        let compared = |array: &ArrayRef| {
-            let values = OrderedValues::of(array);
-            values.ok_or_else(|| internal_datafusion_err!("values that have no order"))
-        };
         let all = compared(values)?;
         let mut items: Vec<u32> = pairs.iter().map(|(_, item)| *item).collect();
         items.sort_unstable();
@@ -100,9 +126,7 @@ impl Ordered {
         });
         let pairs: Vec<(u32, u32)> = pairs.collect();
         let ordered = (ArrayRef::clone(&dictionary), compared(&dictionary)?);
-        Ok(Self::dense(ordered, |each| {
-            pairs.iter().for_each(|(group, code)| each(*group, *code));
-        }))
+        Ok(Self::dense(ordered, &pairs))
     }
 
     /// Pairs of a group and a value.
@@ -119,6 +143,15 @@ impl Ordered {
         &self.groups[self.starts[code] as usize..self.starts[code + 1] as usize]
     }
 
+    /// The first code from `code` on, and before `end`, that has groups; `end`: there is none.
+    #[inline(always)]
+    fn next_used(&self, mut code: u32, end: u32) -> u32 {
+        while code < end && self.starts[code as usize] == self.starts[code as usize + 1] {
+            code += 1;
+        }
+        code
+    }
+
     /// The values that occur, and the pairs of a group and an index among them.
     pub(super) fn members(&self) -> Result<(ArrayRef, Vec<(u32, u32)>)> {
         let mut codes = Vec::new();
@@ -133,6 +166,11 @@ impl Ordered {
         let values = take(&self.dictionary, &UInt32Array::from(codes), None)?;
         Ok((values, pairs))
     }
+}
+
+fn compared(array: &ArrayRef) -> Result<OrderedValues> {
+    let values = OrderedValues::of(array);
+    values.ok_or_else(|| internal_datafusion_err!("values that have no order"))
 }
 
 /// As [`super::distinct::join_share`]; the shares are ranges of values.
@@ -209,15 +247,21 @@ impl Joined<'_> {
         ends: &[u32],
         value: impl Fn(usize, u32) -> V,
     ) {
-        let head = |part: usize, code: u32| (code < ends[part]).then(|| value(part, code));
-        let mut heads: Vec<Option<V>> = at.iter().enumerate().map(|(p, c)| head(p, *c)).collect();
+        let parts = self.parts;
+        // The value of the next code that occurs.
+        let head = |part: usize, code: &mut u32| {
+            *code = parts[part].next_used(*code, ends[part]);
+            (*code < ends[part]).then(|| value(part, *code))
+        };
+        let heads = at.iter_mut().enumerate();
+        let mut heads: Vec<Option<V>> = heads.map(|(part, code)| head(part, code)).collect();
         while let Some(least) = heads.iter().copied().flatten().min() {
             self.number += 1;
             for (part, own) in heads.iter_mut().enumerate() {
                 if *own == Some(least) {
                     self.count(part, at[part]);
                     at[part] += 1;
-                    *own = head(part, at[part]);
+                    *own = head(part, &mut at[part]);
                 }
             }
         }

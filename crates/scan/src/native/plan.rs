@@ -21,6 +21,7 @@ use datafusion::physical_plan::unnest::UnnestExec;
 
 use super::entries::{self, ByEntry};
 use super::exec::NativeAggregateExec;
+use super::linear::Linear;
 use crate::scan_exec::ServerScanExec;
 
 /// What the operator gives out.
@@ -77,6 +78,8 @@ pub(crate) struct Aggregate {
     pub(super) width: Width,
     /// `None`: rows are counted.
     pub(super) argument: Option<Arc<dyn PhysicalExpr>>,
+    /// What is made of the argument, or rather of what became of it.
+    pub(super) linear: Linear,
     /// `FILTER (WHERE …)`.
     pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
     /// Columns of its state.
@@ -85,20 +88,52 @@ pub(crate) struct Aggregate {
 }
 
 impl Aggregate {
-    /// Whether the other's states answer this one as well.
-    pub(super) fn shares_states(&self, other: &Self) -> bool {
-        let same_kind = match (self.kind, other.kind) {
-            (Kind::Percentile { how, .. }, Kind::Percentile { how: other, .. }) => how == other,
-            (own, other) => own == other,
-        };
-        same_kind
+    /// Whether this one's states answer the other as well.
+    pub(super) fn answers(&self, other: &Self) -> bool {
+        let same_values = self.argument == other.argument && self.filter == other.filter;
+        match (self.kind, other.kind) {
+            // States of numbers count them.
+            (own, Kind::Count) if own.is_total() && self.width != Width::Own => {
+                same_values && other.argument.is_some()
+            }
+            (Kind::Percentile { how, .. }, Kind::Percentile { how: other_how, .. }) => {
+                same_values && how == other_how && self.width == other.width
+            }
+            (Kind::Sum | Kind::Avg, Kind::Sum | Kind::Avg) => {
+                same_values && self.width == other.width
+            }
+            (own, others) => same_values && own == others && self.width == other.width,
+        }
+    }
+
+    /// Whether both are kept of the same numbers, so that these need be read only once.
+    pub(super) fn reads_with(&self, other: &Self) -> bool {
+        self.kind.is_total()
+            && other.kind.is_total()
             && self.width == other.width
+            && self.width != Width::Own
             && self.argument == other.argument
             && self.filter == other.filter
     }
 
     pub(super) fn counts_rows(&self) -> bool {
         self.kind == Kind::Count && self.argument.is_none() && self.filter.is_none()
+    }
+}
+
+impl Kind {
+    /// A number for each group that each value changes.
+    const fn is_total(self) -> bool {
+        matches!(self, Self::Sum | Self::Avg | Self::Min | Self::Max)
+    }
+
+    /// Of values in the opposite order.
+    const fn reversed(self) -> Self {
+        match self {
+            Self::Min => Self::Max,
+            Self::Max => Self::Min,
+            other => other,
+        }
     }
 }
 
@@ -310,6 +345,7 @@ impl OverTable<'_> {
             kind,
             width: Width::Long,
             argument: None,
+            linear: Linear::IDENTITY,
             filter: None,
             states: function.state_fields()?,
             result: function.field().data_type().clone(),
@@ -322,6 +358,24 @@ impl OverTable<'_> {
             Kind::Count | Kind::Min | Kind::Max | Kind::Distinct | Kind::ApproxDistinct => argument,
             _ => without_widening(argument, table)?,
         };
+        if let Some((number, linear)) = Linear::of(&argument, table)? {
+            let is_int = number.data_type(table)? == DataType::Int32;
+            let follows = match kind {
+                Kind::Count => true,
+                Kind::Sum => known.result == DataType::Int64,
+                Kind::Avg => is_int && known.result == DataType::Float64 && linear.fits_ints(),
+                Kind::Min | Kind::Max => is_int && linear.fits_ints(),
+                _ => false,
+            };
+            if follows {
+                if linear.descends() {
+                    known.kind = kind.reversed();
+                }
+                known.linear = linear;
+                known.argument = Some(number);
+                return Ok(Some(known));
+            }
+        }
         let own = argument.data_type(table)?;
         let Some(width) = width_of(kind, &own, &known, output) else {
             return Ok(None);

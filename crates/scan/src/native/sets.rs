@@ -13,7 +13,7 @@ use super::distinct::{Distinct, Members, Part};
 use super::fold::Slots;
 use super::keys::Key;
 use super::number::BlockRows;
-use super::ordered::Ordered;
+use super::ordered::{Ordered, Pairs};
 use super::table::{Factor, PairSet};
 use super::values::ValueColumn;
 use crate::columns::longs;
@@ -101,6 +101,20 @@ impl<'a> Sets<'a> {
             return Ok(());
         }
         self.key.numbers_into(rows, &mut self.numbers)?;
+        self.add_numbers(slots)
+    }
+
+    /// Adds all `rows` of the segment to the only group; `false`: they must be read for that.
+    pub(super) fn add_whole(&mut self, rows: u32) -> Result<bool> {
+        let Some(numbers) = self.key.numbers_of_all(rows) else {
+            return Ok(false);
+        };
+        self.numbers = numbers;
+        self.add_numbers(Slots::One)?;
+        Ok(true)
+    }
+
+    fn add_numbers(&mut self, slots: Slots<'_>) -> Result<()> {
         let domain = self.key.domain;
         match &mut self.found {
             Found::Bits(words) => {
@@ -139,16 +153,13 @@ impl<'a> Sets<'a> {
             }
         }
         if let Some(ordered) = self.ordered {
-            let null = self.key.null_number();
-            let each = |each: &mut dyn FnMut(u32, u32)| {
-                self.found.each_number(domain, &mut |group, number| {
-                    let place = place[group as usize];
-                    if place != u32::MAX && Some(u64::from(number)) != null {
-                        each(place, number);
-                    }
-                });
+            let pairs = Placed {
+                found: &self.found,
+                domain,
+                place: &place,
+                null: self.key.null_number(),
             };
-            return Ok(Distinct::of(Part::Ordered(Ordered::new(ordered, each)?)));
+            return Ok(Distinct::of(Part::Ordered(Ordered::new(ordered, &pairs)?)));
         }
         let mut pairs: Vec<(u32, u64)> = Vec::new();
         match &self.found {
@@ -162,7 +173,7 @@ impl<'a> Sets<'a> {
                     data_type,
                 }));
             }
-            found => found.each_number(domain, &mut |group, number| {
+            found => found.each_number(domain, |group, number| {
                 pairs.push((place[group as usize], u64::from(number)));
             }),
         }
@@ -185,9 +196,43 @@ impl<'a> Sets<'a> {
     }
 }
 
+/// What was found of the groups that have a place.
+struct Placed<'f> {
+    found: &'f Found,
+    domain: u64,
+    place: &'f [u32],
+    /// The number that is no value.
+    null: Option<u64>,
+}
+
+impl Pairs for Placed<'_> {
+    fn count_at_most(&self) -> usize {
+        self.found.count()
+    }
+
+    fn each(&self, mut each: impl FnMut(u32, u32)) {
+        self.found.each_number(self.domain, |group, number| {
+            let place = self.place[group as usize];
+            if place != u32::MAX && Some(u64::from(number)) != self.null {
+                each(place, number);
+            }
+        });
+    }
+}
+
 impl Found {
+    /// Pairs, some more than once.
+    fn count(&self) -> usize {
+        match self {
+            Self::Bits(words) => words.iter().map(|word| word.count_ones() as usize).sum(),
+            Self::Hashed(found) => found.len(),
+            Self::Rows { numbers, .. } => numbers.len(),
+            Self::Pairs(_) => 0,
+        }
+    }
+
     /// Each group with each of its numbers, some more than once.
-    fn each_number(&self, domain: u64, each: &mut dyn FnMut(u32, u32)) {
+    fn each_number(&self, domain: u64, mut each: impl FnMut(u32, u32)) {
         match self {
             Self::Bits(words) => {
                 let wide = domain.div_ceil(64).max(1) as usize;

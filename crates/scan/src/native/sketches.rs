@@ -1,22 +1,24 @@
 //! Distinct values of each group, counted approximately.
 //!
-//! Values are numbered as those of a key are, and each number is hashed once; whole numbers that
-//! have no numbers of their own are hashed row by row.
+//! Values are numbered as those of a key are, and each number is hashed once: of a dictionary once
+//! for all queries. Whole numbers that have no numbers of their own are hashed row by row.
 
 use arrow::array::Array;
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::hash_utils::{HLL_RANDOM_STATE, create_hashes};
-use index::sketch::{HyperLogLog, REGISTERS, hash_i32, hash_i64, register_of};
+use index::sketch::{HyperLogLog, Raise, hash_i32, hash_i64};
+use segment::view::DictionaryColumn;
 
 use super::fold::Slots;
 use super::keys::Key;
 use super::number::BlockRows;
+use super::registers::Registers;
 use crate::columns::longs;
 
 /// Groups up to this many have their registers from the start.
-const DENSE_GROUPS_MAX: usize = 256;
+const DENSE_GROUPS_MAX: usize = Registers::GROUPS_MAX;
 
 const UNKNOWN: u64 = 0;
 /// In the place of the hash of null.
@@ -25,7 +27,7 @@ const NULL: u64 = u64::MAX;
 #[derive(Debug)]
 pub(super) struct Sketches<'a> {
     key: Key<'a>,
-    kept: Kept,
+    kept: Kept<'a>,
     numbers: Vec<u32>,
     missing: Vec<u64>,
     /// All numbers are known.
@@ -35,11 +37,10 @@ pub(super) struct Sketches<'a> {
 }
 
 #[derive(Debug)]
-enum Kept {
-    /// The registers of all groups, one group after the other.
+enum Kept<'a> {
     Registers {
-        registers: Vec<u8>,
-        known: Vec<Raise>,
+        registers: Registers,
+        known: Known<'a>,
         /// Of a block.
         raises: Vec<Raise>,
     },
@@ -50,19 +51,57 @@ enum Kept {
     },
 }
 
-/// What a value does to the registers: the register above, and 8 bits of what it is raised to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Raise(u32);
+/// What the values of numbers do to registers.
+#[derive(Debug)]
+enum Known<'a> {
+    /// Those of a dictionary; what has a number behind them is null.
+    Segment(&'a [Raise]),
+    /// The default is that of a number that was not seen.
+    Own(Vec<Raise>),
+}
 
-impl Raise {
-    const UNKNOWN: Self = Self(0);
-    /// Raises a register to nothing.
-    const NULL: Self = Self(1 << 8);
+impl Known<'_> {
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Segment(_) => 0,
+            Self::Own(known) => known.capacity() * size_of::<Raise>(),
+        }
+    }
 
-    #[inline(always)]
-    fn of(hash: u64) -> Self {
-        let (index, rank) = register_of(hash);
-        Self((index as u32) << 8 | u32::from(rank))
+    fn raises_into(&self, numbers: &[u32], raises: &mut Vec<Raise>) {
+        let known = match self {
+            Self::Segment(known) => known,
+            Self::Own(known) => known.as_slice(),
+        };
+        let of = |number: &u32| known.get(*number as usize).copied();
+        raises.clear();
+        raises.extend(
+            numbers
+                .iter()
+                .map(|number| of(number).unwrap_or(Raise::NOTHING)),
+        );
+    }
+
+    fn make_room(&mut self, past: usize) {
+        if let Self::Own(known) = self {
+            known.resize(past.max(known.len()), Raise::default());
+        }
+    }
+
+    fn is_new(&self, number: u32) -> bool {
+        match self {
+            Self::Segment(_) => false,
+            Self::Own(known) => known[number as usize] == Raise::default(),
+        }
+    }
+
+    fn know(&mut self, number: usize, hash: u64) {
+        if let Self::Own(known) = self {
+            known[number] = match hash {
+                NULL => Raise::NOTHING,
+                hash => Raise::of(hash),
+            };
+        }
     }
 }
 
@@ -71,12 +110,13 @@ impl<'a> Sketches<'a> {
     /// come.
     pub(super) fn new(key: Key<'a>, groups: Option<usize>, rows: u64) -> Self {
         let few = groups.is_some_and(|groups| groups <= DENSE_GROUPS_MAX);
+        let dictionary = key.dictionary().filter(|_| few && key.domain <= rows);
+        let raises = dictionary.and_then(DictionaryColumn::raises);
         Self {
-            key,
             kept: match few {
                 true => Kept::Registers {
-                    registers: Vec::new(),
-                    known: Vec::new(),
+                    registers: Registers::default(),
+                    known: raises.map_or(Known::Own(Vec::new()), Known::Segment),
                     raises: Vec::new(),
                 },
                 false => Kept::Each {
@@ -84,10 +124,31 @@ impl<'a> Sketches<'a> {
                     known: Vec::new(),
                 },
             },
+            key,
             numbers: Vec::new(),
             missing: Vec::new(),
-            complete: false,
+            complete: raises.is_some(),
             rows,
+        }
+    }
+
+    /// Whether [`Self::resume`] can take what the other has.
+    pub(super) fn continues(&self, other: &Sketches<'_>) -> bool {
+        matches!(
+            (&self.kept, &other.kept),
+            (Kept::Registers { .. }, Kept::Registers { .. })
+                | (Kept::Each { .. }, Kept::Each { .. })
+        )
+    }
+
+    /// Goes on with the sketches of another segment, whose groups have the same numbers.
+    pub(super) fn resume(&mut self, other: Sketches<'_>) {
+        match (&mut self.kept, other.kept) {
+            (Kept::Registers { registers, .. }, Kept::Registers { registers: own, .. }) => {
+                *registers = own;
+            }
+            (Kept::Each { sketches, .. }, Kept::Each { sketches: own, .. }) => *sketches = own,
+            _ => {}
         }
     }
 
@@ -95,7 +156,7 @@ impl<'a> Sketches<'a> {
         let own = match &self.kept {
             Kept::Registers {
                 registers, known, ..
-            } => registers.capacity() + known.capacity() * 4,
+            } => registers.memory_bytes() + known.memory_bytes(),
             // Looked at in full only once in a while.
             Kept::Each { sketches, known } => {
                 let sketches = sketches.iter().map(HyperLogLog::memory_bytes);
@@ -107,9 +168,7 @@ impl<'a> Sketches<'a> {
 
     pub(super) fn grow(&mut self, groups: usize) {
         match &mut self.kept {
-            Kept::Registers { registers, .. } => {
-                registers.resize((groups * REGISTERS).max(registers.len()), 0);
-            }
+            Kept::Registers { registers, .. } => registers.grow(groups),
             Kept::Each { sketches, .. } => {
                 sketches.resize_with(groups.max(sketches.len()), HyperLogLog::default);
             }
@@ -128,6 +187,20 @@ impl<'a> Sketches<'a> {
             return Ok(());
         }
         self.key.numbers_into(rows, &mut self.numbers)?;
+        self.add_numbers(slots)
+    }
+
+    /// Adds all `rows` of the segment to the only group; `false`: they must be read for that.
+    pub(super) fn add_whole(&mut self, rows: u32) -> Result<bool> {
+        let Some(numbers) = self.key.numbers_of_all(rows) else {
+            return Ok(false);
+        };
+        self.numbers = numbers;
+        self.add_numbers(Slots::One)?;
+        Ok(true)
+    }
+
+    fn add_numbers(&mut self, slots: Slots<'_>) -> Result<()> {
         if !self.complete {
             self.learn()?;
         }
@@ -180,11 +253,7 @@ impl<'a> Sketches<'a> {
     /// The sketches of the groups at `used`.
     pub(super) fn finish(self, used: &[u32]) -> Vec<HyperLogLog> {
         match self.kept {
-            Kept::Registers { registers, .. } => {
-                let (groups, _) = registers.as_chunks::<REGISTERS>();
-                let of = |group: &u32| HyperLogLog::of_registers(&groups[*group as usize]);
-                used.iter().map(of).collect()
-            }
+            Kept::Registers { registers, .. } => registers.finish(used),
             Kept::Each { mut sketches, .. } => {
                 let take = |group: &u32| std::mem::take(&mut sketches[*group as usize]);
                 used.iter().map(take).collect()
@@ -193,13 +262,17 @@ impl<'a> Sketches<'a> {
     }
 }
 
-impl Kept {
+impl Kept<'_> {
     #[inline(always)]
     fn add<T: Copy>(&mut self, slots: Slots<'_>, values: &[T], hash: impl Fn(T) -> u64) {
         match self {
-            Self::Registers { registers, .. } => slots.with(values, |group, value| {
-                raise(registers, group, Raise::of(hash(value)));
-            }),
+            Self::Registers {
+                registers, raises, ..
+            } => {
+                raises.clear();
+                raises.extend(values.iter().map(|value| Raise::of(hash(*value))));
+                registers.add(slots, raises);
+            }
             Self::Each { sketches, .. } => {
                 slots.with(values, |group, value| sketches[group].add(hash(value)));
             }
@@ -213,10 +286,8 @@ impl Kept {
                 known,
                 raises,
             } => {
-                // In two loops, so that more of the memory's answers overlap.
-                raises.clear();
-                raises.extend(numbers.iter().map(|number| known[*number as usize]));
-                slots.with(raises, |group, by| raise(registers, group, by));
+                known.raises_into(numbers, raises);
+                registers.add(slots, raises);
             }
             Self::Each { sketches, known } => slots.with(numbers, |group, number| {
                 let hash = known[number as usize];
@@ -230,41 +301,27 @@ impl Kept {
     /// Numbers are below `past`. Zeroed memory that nobody looks at costs nothing.
     fn make_room(&mut self, past: usize) {
         match self {
-            Self::Registers { known, .. } => {
-                known.resize(past.max(known.len()), Raise::UNKNOWN);
-            }
+            Self::Registers { known, .. } => known.make_room(past),
             Self::Each { known, .. } => known.resize(past.max(known.len()), UNKNOWN),
         }
     }
 
     /// Nothing is known of the number. Asked again, it is taken for null.
     fn is_new(&mut self, number: u32) -> bool {
-        let number = number as usize;
         let is_new = match self {
-            Self::Registers { known, .. } => known[number] == Raise::UNKNOWN,
-            Self::Each { known, .. } => known[number] == UNKNOWN,
+            Self::Registers { known, .. } => known.is_new(number),
+            Self::Each { known, .. } => known[number as usize] == UNKNOWN,
         };
         if is_new {
-            self.know(number, NULL);
+            self.know(number as usize, NULL);
         }
         is_new
     }
 
     fn know(&mut self, number: usize, hash: u64) {
         match self {
-            Self::Registers { known, .. } if hash == NULL => known[number] = Raise::NULL,
-            Self::Registers { known, .. } => known[number] = Raise::of(hash),
+            Self::Registers { known, .. } => known.know(number, hash),
             Self::Each { known, .. } => known[number] = hash,
         }
-    }
-}
-
-#[inline(always)]
-fn raise(registers: &mut [u8], group: usize, by: Raise) {
-    let register = &mut registers[group * REGISTERS + (by.0 >> 8) as usize];
-    let rank = by.0 as u8;
-    // Seldom: mostly the register was raised before.
-    if *register < rank {
-        *register = rank;
     }
 }

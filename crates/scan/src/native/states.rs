@@ -200,12 +200,21 @@ impl States {
             Self::Distinct(distinct) => {
                 longs(pick(distinct.counts(), groups).map(|count| Some(count as i64)))
             }
+            Self::Longs { counts, .. } | Self::Doubles { counts, .. }
+                if aggregate.kind == Kind::Count =>
+            {
+                longs(pick(counts, groups).map(|count| Some(count as i64)))
+            }
             Self::Longs { values, counts, .. } => {
                 let pairs = pick(values, groups).zip(pick(counts, groups));
-                if aggregate.kind == Kind::Avg {
-                    doubles(pairs.map(|(sum, n)| (n > 0).then(|| sum as f64 / n as f64)))
-                } else {
-                    longs(pairs.map(|(value, n)| (n > 0).then_some(value)))
+                let pairs = pairs.map(|(value, n)| (n > 0).then_some((value, n)));
+                let linear = aggregate.linear;
+                match aggregate.kind {
+                    Kind::Avg => doubles(
+                        pairs.map(|own| own.map(|(sum, n)| linear.exact_sum(sum, n) / n as f64)),
+                    ),
+                    Kind::Sum => longs(pairs.map(|own| own.map(|(sum, n)| linear.sum(sum, n)))),
+                    _ => longs(pairs.map(|own| own.map(|(value, _)| linear.value(value)))),
                 }
             }
             Self::Doubles { values, counts, .. } => {
@@ -243,7 +252,8 @@ impl States {
         Ok(match self {
             Self::Longs { values, counts, .. } if is_avg => {
                 let pairs = pick(values, groups).zip(pick(counts, groups));
-                let sums = doubles(pairs.map(|(sum, n)| (n > 0).then_some(sum as f64)));
+                let sum = |sum, n| aggregate.linear.exact_sum(sum, n);
+                let sums = doubles(pairs.map(|(own, n)| (n > 0).then(|| sum(own, n))));
                 with_count(counts, sums)
             }
             Self::Doubles { values, counts, .. } if is_avg => {

@@ -98,6 +98,19 @@ impl Numbers {
         }
     }
 
+    /// The number of a value that was numbered.
+    pub(super) fn find(&self, value: i64) -> Option<u32> {
+        let last = self.slots.len().checked_sub(1)?;
+        let mut place = (hash_of(value) >> self.shift) as usize;
+        loop {
+            let slot = &self.slots[place & last];
+            if slot.own == EMPTY || slot.value == value {
+                return (slot.own != EMPTY).then_some(slot.own);
+            }
+            place += 1;
+        }
+    }
+
     #[inline(always)]
     fn number_at(&mut self, value: i64, mut place: usize) -> u32 {
         let last = self.slots.len() - 1;

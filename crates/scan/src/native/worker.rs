@@ -22,6 +22,7 @@ use super::plan::Aggregate;
 use super::star_tree::Trees;
 use super::states::States;
 use super::values::ValueColumn;
+use super::whole::{Whole, Wholes};
 use crate::filter::{Filters, SegmentFilter};
 use crate::morsels::{Morsel, Morsels};
 
@@ -63,6 +64,7 @@ pub(super) struct Worker<'a, 'f> {
     segments: &'a [SegmentView],
     filters: &'f Filters<'a>,
     trees: &'f Trees<'a>,
+    wholes: &'f Wholes<'a>,
     memory: MemoryReservation,
     /// Bytes of the parts that are done.
     done_bytes: usize,
@@ -76,7 +78,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     pub(super) fn new(
         operator: &'a NativeAggregateExec,
         segments: &'a [SegmentView],
-        (filters, trees): (&'f Filters<'a>, &'f Trees<'a>),
+        (filters, trees, wholes): (&'f Filters<'a>, &'f Trees<'a>, &'f Wholes<'a>),
         memory: MemoryReservation,
         waits: bool,
     ) -> Self {
@@ -85,6 +87,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             segments,
             filters,
             trees,
+            wholes,
             memory,
             done_bytes: 0,
             parts: Vec::new(),
@@ -120,27 +123,35 @@ impl<'a, 'f> Worker<'a, 'f> {
             if counted.contains(&segment) {
                 continue;
             }
+            let whole = self.wholes.of(segment, filter)?;
+            let is_told = whole.is_some_and(Whole::is_all);
+            if is_told && blocks.start > 0 {
+                continue;
+            }
             let mut own = match running.take() {
                 Some(running) if running.segment == segment => running,
-                Some(mut done) => {
-                    let mut own = self.start(segment, filter)?;
-                    if !own.resume(&mut done) {
+                before => {
+                    let is_first = blocks.start == 0;
+                    let mut own = self.start(segment, filter, (whole, is_first))?;
+                    if let Some(counts) = self.counted(filter, (&own, is_told)) {
+                        // Known without a look at the rows; whoever has the first block tells it.
+                        counted.insert(segment);
+                        if is_first {
+                            filter.count(filter.exact_rows().unwrap_or(0), 0);
+                            own.row_counts = counts;
+                            self.finish(own)?;
+                        }
+                        running = before;
+                        continue;
+                    }
+                    if let Some(mut done) = before
+                        && !own.resume(&mut done)
+                    {
                         self.finish(done)?;
                     }
                     own
                 }
-                None => self.start(segment, filter)?,
             };
-            if let Some(counts) = self.counted(filter, &own) {
-                // Known without a look at the rows; whoever has the first block tells it.
-                counted.insert(segment);
-                if blocks.start == 0 {
-                    filter.count(filter.exact_rows().unwrap_or(0), 0);
-                    own.row_counts = counts;
-                    self.finish(own)?;
-                }
-                continue;
-            }
             self.read(turn, &mut own, filter, blocks)?;
             running = Some(own);
         }
@@ -150,7 +161,12 @@ impl<'a, 'f> Worker<'a, 'f> {
         Ok((self.parts, self.waiting, self.memory))
     }
 
-    fn start(&self, segment: usize, filter: &SegmentFilter<'_>) -> Result<Running<'a>> {
+    fn start(
+        &self,
+        segment: usize,
+        filter: &SegmentFilter<'_>,
+        (whole, is_first): (Option<&Whole>, bool),
+    ) -> Result<Running<'a>> {
         let operator = self.operator;
         let view = &self.segments[segment];
         let compiler = operator.compiler(view);
@@ -171,9 +187,13 @@ impl<'a, 'f> Worker<'a, 'f> {
         });
         let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, filter.rows_at_most())?;
         let most = (groups.known(), filter.rows_at_most());
-        let aggregates = operator.aggregates.iter();
-        let accumulators = aggregates
-            .map(|aggregate| Accumulator::new(aggregate, view, &operator.spec, &compiler, most));
+        let accumulators = operator.runs().enumerate().map(|(at, run)| {
+            let told = whole.and_then(|whole| whole.accumulator(at, run, is_first));
+            match told {
+                Some(told) => Ok(told),
+                None => Accumulator::new(run, view, &operator.spec, &compiler, most),
+            }
+        });
         Ok(Running {
             segment,
             groups,
@@ -186,8 +206,12 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     /// Rows of each group, where only rows are counted and nothing needs to be read for that.
-    fn counted(&self, filter: &SegmentFilter<'_>, running: &Running<'a>) -> Option<RowCounts<'a>> {
-        if !self.operator.aggregates.iter().all(Aggregate::counts_rows) {
+    fn counted(
+        &self,
+        filter: &SegmentFilter<'_>,
+        (running, is_told): (&Running<'a>, bool),
+    ) -> Option<RowCounts<'a>> {
+        if !is_told && !self.operator.aggregates.iter().all(Aggregate::counts_rows) {
             return None;
         }
         match running.groups.keys() {
@@ -299,7 +323,7 @@ impl Running<'_> {
     /// Rows by the values of a dictionary, where groups are just that.
     pub(super) fn by_dictionary(&self) -> Option<Counts<'_>> {
         let (dictionary, null) = self.groups.dictionary()?;
-        Counts::new(&self.row_counts, dictionary, null)
+        Counts::new(&self.row_counts, self.groups.codes(), dictionary, null)
     }
 
     /// What was found of the groups at `used`, `None` = all that have rows.
@@ -319,10 +343,14 @@ impl Running<'_> {
         let states = states.map(|accumulator| match &self.row_counts {
             RowCounts::Counted(counts) => accumulator.finish(&used, counts),
             // Nothing else was asked for.
-            counts => Ok(States::Counts(used.iter().map(|g| counts.of(*g)).collect())),
+            counts => {
+                let counts = used.iter().map(|group| counts.of(*group)).collect();
+                Ok(vec![States::Counts(counts)])
+            }
         });
+        let states = states.collect::<Result<Vec<_>>>()?;
         Ok(Some(Part {
-            states: states.collect::<Result<Vec<_>>>()?,
+            states: states.into_iter().flatten().collect(),
             keys,
             hashes,
         }))

@@ -122,9 +122,8 @@ impl ExecutionPlan for TopRowsExec {
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
         let scan = self.scan.bound(run_of(&state)?)?;
-        let mut order = self.order.iter();
         // The segments may be others than those that the rule saw.
-        let fits = order.all(|by| has_keys(&scan, by.column).unwrap_or(false));
+        let fits = has_keys(&scan, self.order[0].column).unwrap_or(false);
         fits.then(|| {
             Arc::new(Self {
                 scan: Arc::new(scan),

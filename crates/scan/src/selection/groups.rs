@@ -258,7 +258,11 @@ impl OverGroups {
 }
 
 /// The places of all values that are no later than the one at `last`.
-fn not_after(values: &ArrayRef, options: SortOptions, last: usize) -> Result<UInt32Array> {
+pub(super) fn not_after(
+    values: &ArrayRef,
+    options: SortOptions,
+    last: usize,
+) -> Result<UInt32Array> {
     let compare = make_comparator(values, values, options)?;
     let places =
         (0..values.len() as u32).filter(|at| compare(*at as usize, last) != Ordering::Greater);

@@ -105,7 +105,7 @@ fn recognise(sort: &SortExec) -> Result<Option<(Plan, bool)>> {
         let Some(column) = column_of(&expression_below(&wanted.expr, &above)?, scan) else {
             return Ok(None);
         };
-        if !has_keys(scan, column)? {
+        if order.is_empty() && !has_keys(scan, column)? {
             return Ok(None);
         }
         order.push(OrderColumn {

@@ -7,16 +7,19 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::compute::SortOptions;
+use arrow::array::{Array, ArrayRef, make_comparator};
+use arrow::compute::{SortOptions, sort_to_indices};
 use datafusion::common::Result;
 use parking_lot::Mutex;
 use runtime::compute::Turn;
+use segment::view::Values;
 use segment::{BLOCK_ROWS, SegmentView};
 
 use super::exec::TopRowsExec;
 use super::keys::{Cut, Keys, NO_LIMIT, OrderColumn, Place};
-use crate::columns::source;
+use crate::columns::{Source, source};
 use crate::filter::{Filters, SegmentFilter};
+use crate::gather::gather;
 use crate::morsels::Morsels;
 use crate::shared::ROWS_HERE_MAX;
 use crate::stats::Counters;
@@ -65,13 +68,15 @@ struct Promise<'a> {
     blocks: OnceLock<Vec<(i128, u32)>>,
 }
 
+/// A row, behind the key of its first column.
+type Candidate = (i128, u32);
+
 /// A worker in one segment.
 struct Worker<'s> {
     promise: &'s Promise<'s>,
     view: &'s SegmentView,
     filter: &'s SegmentFilter<'s>,
-    /// Rows with the key of their first column.
-    candidates: Vec<(i128, u32)>,
+    candidates: Vec<Candidate>,
     limit: i128,
     /// The place that `limit` was made from.
     seen: Option<Place>,
@@ -290,7 +295,8 @@ impl<'a> Search<'a> {
         }
         if candidates.len() > fetch {
             if self.has_ties() {
-                *candidates = self.exec.first(worker.view, candidates)?;
+                let all = std::mem::take(candidates);
+                *candidates = self.exec.first(worker.view, all)?;
             } else {
                 candidates.select_nth_unstable(fetch - 1);
                 candidates.truncate(fetch);
@@ -348,20 +354,59 @@ impl TopRowsExec {
         Keys::new(source, by.options)
     }
 
-    /// Of the candidates the first, by all columns of the order.
-    fn first(&self, view: &SegmentView, candidates: &[(i128, u32)]) -> Result<Vec<(i128, u32)>> {
-        let documents: Vec<u32> = candidates.iter().map(|(_, document)| *document).collect();
-        let more = self.order[1..].iter();
-        let more = more.map(|by| Ok(self.keys(view, *by)?.keys(&documents)));
-        let more = more.collect::<Result<Vec<Vec<i128>>>>()?;
-        let mut places: Vec<usize> = (0..candidates.len()).collect();
-        let compare = |a: &usize, b: &usize| {
-            let first = candidates[*a].0.cmp(&candidates[*b].0);
-            let others = more.iter().map(|keys| keys[*a].cmp(&keys[*b]));
-            others.fold(first, std::cmp::Ordering::then)
-        };
-        places.select_nth_unstable_by(self.fetch - 1, compare);
-        places.truncate(self.fetch);
-        Ok(places.into_iter().map(|at| candidates[at]).collect())
+    /// Of the candidates the first, by all columns of the order. Only those that stand equal with
+    /// the last of them in the first column are looked at in others.
+    fn first(&self, view: &SegmentView, mut candidates: Vec<Candidate>) -> Result<Vec<Candidate>> {
+        let last = self.fetch - 1;
+        candidates.select_nth_unstable(last);
+        let mark = candidates[last].0;
+        let (mut first, rest): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|(key, _)| *key < mark);
+        let mut equal = rest.into_iter().filter(|(key, _)| *key == mark);
+        let left = self.fetch - first.len();
+        let mut documents: Vec<u32> = equal.by_ref().map(|(_, document)| document).collect();
+        if documents.len() > left {
+            documents.sort_unstable();
+            let more = self.order[1..].iter();
+            let more = more.map(|by| self.ties(view, *by, &documents));
+            let more = more.collect::<Result<Vec<Vec<i128>>>>()?;
+            let mut places: Vec<usize> = (0..documents.len()).collect();
+            let compare = |a: &usize, b: &usize| {
+                let others = more.iter().map(|keys| keys[*a].cmp(&keys[*b]));
+                others.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+            };
+            places.select_nth_unstable_by(left - 1, compare);
+            places.truncate(left);
+            documents = places.into_iter().map(|at| documents[at]).collect();
+        }
+        first.extend(documents.into_iter().map(|document| (mark, document)));
+        Ok(first)
     }
+
+    /// Keys that compare these documents with each other, and no others.
+    fn ties(&self, view: &SegmentView, by: OrderColumn, documents: &[u32]) -> Result<Vec<i128>> {
+        let description = &self.scan.description;
+        let field = description.table_schema.field(by.column);
+        let source = source(view, &self.scan.spec, field, description.null_mode)?;
+        match &source {
+            Source::Stored(stored) if matches!(stored.column.values(), Values::Bytes(_)) => {
+                ranks(&gather(&source, documents)?, by.options)
+            }
+            _ => Ok(Keys::new(source, by.options)?.keys(documents)),
+        }
+    }
+}
+
+/// The places of values in their order; equal ones have the same.
+fn ranks(values: &ArrayRef, options: SortOptions) -> Result<Vec<i128>> {
+    let order = sort_to_indices(values, Some(options), None)?;
+    let compare = make_comparator(values, values, options)?;
+    let mut ranks = vec![0; values.len()];
+    let mut rank = 0;
+    for pair in order.values().windows(2) {
+        let (a, b) = (pair[0] as usize, pair[1] as usize);
+        rank += i128::from(compare(a, b).is_ne());
+        ranks[b] = rank;
+    }
+    Ok(ranks)
 }

@@ -1,10 +1,11 @@
 //! From the rows that every worker found to the first of all, and to their columns.
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, concat, lexsort_to_indices, take};
+use arrow::compute::{SortColumn, concat, lexsort_to_indices, sort_to_indices, take};
 use datafusion::common::Result;
 
 use super::exec::TopRowsExec;
+use super::groups::not_after;
 use super::search::Found;
 use crate::columns::{batch, source};
 use crate::gather::gather;
@@ -22,6 +23,8 @@ impl TopRowsExec {
         if found.is_empty() {
             return Ok(RecordBatch::new_empty(std::sync::Arc::clone(schema)));
         }
+        self.cut(&mut found)?;
+        found.retain(|found| !found.documents.is_empty());
         let order = self.order.iter();
         let columns = order.map(|by| {
             Ok(SortColumn {
@@ -41,6 +44,20 @@ impl TopRowsExec {
         let values = (columns.len() * places.len()) as u64;
         counters.update(|stats| stats.entries_scanned_post_filter += values);
         batch(schema, columns, places.len())
+    }
+
+    /// Leaves out what the first column of the order tells is not among the first.
+    fn cut(&self, found: &mut [Found]) -> Result<()> {
+        let count: usize = found.iter().map(|found| found.documents.len()).sum();
+        if self.order.len() == 1 || count <= self.fetch {
+            return Ok(());
+        }
+        let by = self.order[0];
+        let values = self.values(found, by.column)?;
+        let first = sort_to_indices(&values, Some(by.options), Some(self.fetch))?;
+        let last = first.value(self.fetch - 1) as usize;
+        keep(found, &not_after(&values, by.options, last)?);
+        Ok(())
     }
 
     /// Values of one column for all that was found, in that order.

@@ -65,6 +65,9 @@ pub(crate) fn spec() -> TableSpec {
         ColumnSpec::new("far", T::Long, Dimension),
         ColumnSpec::new("price", T::Double, Metric),
         ColumnSpec::new("ratio", T::Float, Metric),
+        ColumnSpec::new("fee", T::Double, Metric),
+        ColumnSpec::new("tries", T::Int, Metric),
+        ColumnSpec::new("note", T::String, Dimension),
         ColumnSpec::new("at", T::Timestamp, FieldRole::DateTime),
         ColumnSpec::new("amount", T::BigDecimal, Metric),
         ColumnSpec::new("late", T::Int, Dimension),
@@ -74,7 +77,7 @@ pub(crate) fn spec() -> TableSpec {
         let name = column.name.as_str();
         column.inverted_index = ["city", "code"].contains(&name);
         column.range_index = ["price", "wide", "far", "delay", "ratio"].contains(&name);
-        column.no_dictionary = ["delay", "ratio"].contains(&name);
+        column.no_dictionary = ["delay", "ratio", "fee", "tries", "note"].contains(&name);
         column.bloom_filter = ["city", "wide", "label"]
             .contains(&name)
             .then(Default::default);
@@ -100,39 +103,47 @@ pub(crate) fn spec() -> TableSpec {
     }
 }
 
-fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> ArrayRef {
+/// The number of each row and what its value is made of; `None`: it is null.
+fn draws(
+    column: &ColumnSpec,
+    first: i64,
+    rows: usize,
+    random: &mut Random,
+) -> Vec<Option<(i64, u64)>> {
     let mut draws = Vec::with_capacity(rows);
     for row in 0..rows {
         let is_null = !column.not_null && random.below(9) == 0;
         draws.push((!is_null).then(|| (first + row as i64, random.next() >> 1)));
     }
-    let each = draws.into_iter();
+    draws
+}
+
+fn text(column: &str, row: i64, value: u64) -> String {
+    let carriers = [
+        "AA",
+        "B6",
+        "DL",
+        "EV",
+        "UA",
+        "US",
+        "WN",
+        "a carrier of the longer kind",
+    ];
+    match column {
+        "carrier" => carriers[(value % 8).min(value / 8 % 8) as usize].to_owned(),
+        "city" => format!("the city with number {}", value % 900),
+        "label" => format!("{}", (row % 7) * (value as i64 % 3)),
+        _ => format!("what there is to say of {} in a few words", value % 3000),
+    }
+}
+
+fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> ArrayRef {
+    let each = draws(column, first, rows, random).into_iter();
     let signed = |v: u64, range: u64| (v % range) as i64 - range as i64 / 3;
     match column.name.as_str() {
-        "carrier" => {
-            let names = [
-                "AA",
-                "B6",
-                "DL",
-                "EV",
-                "UA",
-                "US",
-                "WN",
-                "a carrier of the longer kind",
-            ];
-            let names = each.map(|v| v.map(|(_, v)| names[(v % 8).min(v / 8 % 8) as usize]));
-            Arc::new(StringViewArray::from_iter(names))
-        }
-        "city" => {
-            Arc::new(StringViewArray::from_iter(each.map(|v| {
-                v.map(|(_, v)| format!("the city with number {}", v % 900))
-            })))
-        }
-        "label" => {
-            Arc::new(StringViewArray::from_iter(each.map(|v| {
-                v.map(|(row, v)| format!("{}", (row % 7) * (v as i64 % 3)))
-            })))
-        }
+        "carrier" | "city" | "label" | "note" => Arc::new(StringViewArray::from_iter(
+            each.map(|v| v.map(|(row, v)| text(&column.name, row, v))),
+        )),
         "flag" => Arc::new(BooleanArray::from_iter(
             each.map(|v| v.map(|(_, v)| v % 3 == 0)),
         )),
@@ -159,6 +170,12 @@ fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> A
         "ratio" => Arc::new(Float32Array::from_iter(
             each.map(|v| v.map(|(_, v)| (v % 64) as f32 / 8.0 - 3.0)),
         )),
+        "fee" => Arc::new(Float64Array::from_iter(
+            each.map(|v| v.map(|(_, v)| fee(v))),
+        )),
+        "tries" => Arc::new(Int32Array::from_iter(
+            each.map(|v| v.map(|(_, v)| (fee(v) * 37.0) as i32 % 300_007)),
+        )),
         "at" => Arc::new(TimestampMillisecondArray::from_iter(each.map(|v| {
             v.map(|(row, v)| FIRST_MS + row * 60_000 + (v % 90_000) as i64)
         }))),
@@ -167,6 +184,14 @@ fn array(column: &ColumnSpec, first: i64, rows: usize, random: &mut Random) -> A
                 .with_data_type(arrow_type(DataType::BigDecimal)),
         ),
         other => panic!("no values for {other}"),
+    }
+}
+
+/// Nearly all are 0, so that only the others are stored.
+fn fee(value: u64) -> f64 {
+    match value % 30 {
+        0 => (value % 100_000) as f64 / 7.0,
+        _ => 0.0,
     }
 }
 

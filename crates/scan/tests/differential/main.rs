@@ -14,6 +14,7 @@ mod joins;
 mod questions;
 mod server;
 mod trees;
+mod wholes;
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

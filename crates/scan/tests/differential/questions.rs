@@ -133,9 +133,12 @@ const EXPRESSION_KEYS: &[&str] = &[
     "code % 100",
     "carrier = 'AA' AND flag",
     "delay + code",
+    "CASE WHEN code < 300 AND delay > 0 THEN city ELSE '' END",
+    "CASE WHEN flag THEN carrier WHEN delay > 50 OR late IS NULL THEN label END",
+    "CASE WHEN carrier = 'AA' THEN code WHEN price > 10 THEN late ELSE -1 END",
 ];
 
-const AGGREGATES: &[&str] = &[
+pub(crate) const AGGREGATES: &[&str] = &[
     "count(*)",
     "count(1)",
     "count(carrier)",
@@ -165,17 +168,35 @@ const AGGREGATES: &[&str] = &[
     "max(far)",
     "min(\"$offset\")",
     "max(\"$offset\")",
+    "sum(fee)",
+    "avg(fee)",
+    "max(fee)",
+    "sum(tries)",
+    "min(tries)",
     "sum(CAST(wide AS DOUBLE))",
     "sum(CAST(\"$offset\" AS DOUBLE))",
 ];
 
-const EXPRESSION_AGGREGATES: &[&str] = &[
+pub(crate) const EXPRESSION_AGGREGATES: &[&str] = &[
     "count(*) FILTER (WHERE flag)",
     "sum(delay) FILTER (WHERE carrier = 'AA')",
     "avg(price) FILTER (WHERE delay > 20)",
     "count(delay) FILTER (WHERE code + delay > 300)",
     "sum(CASE WHEN carrier = 'DL' THEN 1 ELSE 0 END)",
     "sum(delay * 2)",
+    "sum(delay + 3)",
+    "sum(7 - distance)",
+    "sum(far * 3 - 1)",
+    "sum(9223372036854775807 - tries * 5)",
+    "avg(code + 5)",
+    "avg(1000 - late)",
+    "min(delay - 10)",
+    "min(4 - 2 * delay)",
+    "max(wide * -3 + 1)",
+    "max(distance + 1)",
+    "max(length(city) + 2)",
+    "count(late + 1)",
+    "sum(late * 2 + 1) FILTER (WHERE flag)",
     "sum(price * ratio)",
     "max(delay + code)",
     "sum(length(city))",
@@ -186,7 +207,7 @@ const EXPRESSION_AGGREGATES: &[&str] = &[
     "max(nullif(code, 42))",
 ];
 
-const FURTHER_AGGREGATES: &[&str] = &[
+pub(crate) const FURTHER_AGGREGATES: &[&str] = &[
     "count(DISTINCT carrier)",
     "count(DISTINCT city)",
     "count(DISTINCT late)",
@@ -220,7 +241,7 @@ const FURTHER_AGGREGATES: &[&str] = &[
 ];
 
 /// These need all groups on one server.
-const WHOLE_AGGREGATES: &[&str] = &[
+pub(crate) const WHOLE_AGGREGATES: &[&str] = &[
     "median(delay)",
     "median(price)",
     "median(coalesce(late, 7))",
@@ -245,6 +266,7 @@ const ROWS: &[&str] = &[
     "flag, late, label, amount",
     "\"$partition\", \"$offset\", \"$ingestTime\"",
     "ratio, far, wide, code, distance",
+    "note, carrier",
     "\"$offset\", delay * 2 + 1, upper(carrier)",
 ];
 
@@ -295,6 +317,9 @@ const LONG_ORDERS: &[&str] = &[
     "price, \"$offset\"",
     "at DESC, \"$offset\"",
     "\"$partition\" DESC, ratio, \"$offset\"",
+    "flag, note DESC, \"$offset\"",
+    "carrier DESC NULLS LAST, note NULLS FIRST, \"$offset\"",
+    "code, note, \"$offset\" DESC",
 ];
 
 impl Question {

@@ -3,10 +3,10 @@
 //! Dimensions are coded as their dictionaries code them. Whole numbers without a dictionary, and
 //! buckets of time, get codes of their own: the ranks of their values, kept with the tree.
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Float64Type, Int64Type};
-use index::sketch::{hash_bytes, hash_i32, hash_i64};
+use index::sketch::{hash_i32, hash_i64};
 use index::star_tree::{Dimension, Input, MetricKind, Shape, StarTreeFault, StarTreeWriter};
 use schemas::table::{StarTreeFunction, StarTreeSpec, star_tree};
 use schemas::{DataType, TableSpec};
@@ -15,6 +15,7 @@ use crate::SegmentError;
 use crate::calendar::Unit;
 use crate::column::{CodeRoom, Codes, ColumnView, DictionaryColumn, Values};
 use crate::raw::RawColumn;
+use crate::sealed::hashes::hashes as hashes_of;
 use crate::sealed::star_tree::{Description, DimensionNote, MetricNote};
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
@@ -483,23 +484,10 @@ fn hashes(data_type: DataType, values: Values<'_>) -> Option<ValuesOf<'_>> {
             let Values::Dictionary(dictionary) = values else {
                 return None;
             };
-            let hashes = hashes_of_bytes(&dictionary.array())?;
+            let hashes = hashes_of(&dictionary.array())?;
             return Some(ValuesOf::CodeHashes(dictionary, hashes));
         }
     };
     let longs = RawOrDictionary::longs_of(values)?;
     Some(ValuesOf::LongHashes(longs, of_long))
-}
-
-fn hashes_of_bytes(values: &ArrayRef) -> Option<Vec<u64>> {
-    if let Some(texts) = values.as_string_view_opt() {
-        let texts = (0..texts.len()).map(|at| hash_bytes(texts.value(at).as_bytes()));
-        return Some(texts.collect());
-    }
-    let bytes = values.as_binary_view_opt()?;
-    Some(
-        (0..bytes.len())
-            .map(|at| hash_bytes(bytes.value(at)))
-            .collect(),
-    )
 }

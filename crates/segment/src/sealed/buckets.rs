@@ -52,6 +52,7 @@ impl IndexReader for Buckets {
                 doc_counts: CountsBuffer::Wide(numbers(&reader.counts)),
                 values: DictionaryValues::Numbers(Arc::new(starts)),
                 array: OnceLock::new(),
+                raises: OnceLock::new(),
             },
         }))
     }

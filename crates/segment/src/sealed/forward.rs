@@ -15,9 +15,11 @@ use index::dictionary::BytesDictionary;
 use index::forward::Width;
 use index::forward::counts::DocCounts;
 use index::forward::entries::BLOCK;
+use index::sketch::Raise;
 use index::sorted::DocRanges;
 use schemas::types::{UUID_TEXT_BYTES, uuid_text};
 
+use super::hashes::hashes;
 use super::numbers::Numbers;
 use super::sparse::SparseColumn;
 use super::steps::StepsColumn;
@@ -191,6 +193,8 @@ pub(crate) struct Dictionary {
     pub(crate) doc_counts: CountsBuffer,
     pub(super) values: DictionaryValues,
     pub(super) array: OnceLock<ArrayRef>,
+    /// Of each value; `None`: these values have no hash.
+    pub(super) raises: OnceLock<Option<Box<[Raise]>>>,
 }
 
 #[derive(Debug)]
@@ -268,6 +272,15 @@ impl Dictionary {
             | DictionaryValues::Framed(_)
             | DictionaryValues::Uuids(_) => None,
         }
+    }
+
+    /// What each value does to the registers of a sketch, made once and kept: 4 bytes a value.
+    pub(crate) fn raises(&self) -> Option<&[Raise]> {
+        let raises = self.raises.get_or_init(|| {
+            let hashes = hashes(&self.array())?;
+            Some(hashes.into_iter().map(Raise::of).collect())
+        });
+        raises.as_deref()
     }
 
     pub(crate) fn array(&self) -> ArrayRef {

@@ -14,6 +14,7 @@ use schemas::{Offset, SegmentId, TableSpec};
 pub(crate) mod buckets;
 pub(crate) mod column;
 pub(crate) mod forward;
+pub(crate) mod hashes;
 pub(crate) mod index;
 mod numbers;
 mod sidecar;

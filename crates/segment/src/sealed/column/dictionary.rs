@@ -140,6 +140,7 @@ impl Column {
             doc_counts: self.read_counts(footer)?,
             values: self.read_dictionary_values(footer)?,
             array: OnceLock::new(),
+            raises: OnceLock::new(),
         })
     }
 
