@@ -128,9 +128,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         Arc::clone(&clock),
         &tasks,
     );
-    let engine_config = EngineConfig {
-        fragment_memory_bytes: config.fragment_memory_bytes,
-    };
+    let engine_config = EngineConfig::new(config.fragment_memory_bytes);
     let query_memory = memory.child("query", config.query_memory_bytes);
     let engine = Engine::new(engine_config, compute.clone(), query_memory);
     let metrics = ServerMetrics::new();

@@ -31,12 +31,23 @@ use tokio::runtime::Handle;
 use crate::memory::{BudgetPool, bytes_of};
 use crate::prepared::{PreparedPlans, Run};
 use crate::scan_exec::ServerScanExec;
-use crate::shared::{ROWS_HERE_MAX, Shared};
+use crate::shared::{ManyGroups, PARTITIONED_ROWS_MIN, ROWS_HERE_MAX, Shared};
 
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Bytes that one fragment may hold, its answer among them.
     pub fragment_memory_bytes: u64,
+    /// Rows from which groups are partitioned when they seem many; 0: always where they can be.
+    pub partitioned_rows_min: u64,
+}
+
+impl EngineConfig {
+    pub fn new(fragment_memory_bytes: u64) -> Self {
+        Self {
+            fragment_memory_bytes,
+            partitioned_rows_min: PARTITIONED_ROWS_MIN,
+        }
+    }
 }
 
 /// A part of a query for this server.
@@ -106,6 +117,7 @@ pub struct Engine {
     general: ComputePool,
     memory: MemoryBudget,
     prepared: PreparedPlans,
+    many_groups: Arc<ManyGroups>,
 }
 
 impl Engine {
@@ -121,6 +133,7 @@ impl Engine {
             .with_default_features()
             .build();
         Self {
+            many_groups: Arc::new(ManyGroups::new(config.partitioned_rows_min)),
             config,
             decoding: state.task_ctx(),
             general: ComputePool::new(pool.threads()),
@@ -133,6 +146,11 @@ impl Engine {
     /// Fragments that ran with the plan of another one.
     pub fn plans_used_again(&self) -> u64 {
         self.prepared.used_again()
+    }
+
+    /// Aggregates whose groups were partitioned.
+    pub fn partitioned(&self) -> u64 {
+        self.many_groups.partitioned()
     }
 
     /// Runs the fragment to its end. An answer that does not fit the budget is a fault with code
@@ -176,6 +194,7 @@ impl Engine {
             turns,
             counters: Default::default(),
             options: fragment.options.clone(),
+            many_groups: Arc::clone(&self.many_groups),
         });
         let run = Arc::new(Run {
             tables: fragment.tables.clone(),

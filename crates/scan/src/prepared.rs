@@ -189,6 +189,7 @@ impl PreparedPlans {
             turns: self.nobody.clone(),
             counters: Default::default(),
             options: fragment.options.clone(),
+            many_groups: Arc::clone(&run.shared.many_groups),
         });
         let factory = Arc::new(Factory {
             tables: None,

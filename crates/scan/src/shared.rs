@@ -1,5 +1,8 @@
 //! What all operators of a fragment share, and how they come to a core.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use datafusion::common::{DataFusionError, Result};
 use runtime::CancellationToken;
 use runtime::compute::{Turn, Turns};
@@ -14,11 +17,40 @@ pub(crate) const ROWS_PER_WORKER: u64 = 200_000;
 /// So few rows are read sooner than another thread would begin.
 pub(crate) const ROWS_HERE_MAX: u64 = 20_000;
 
+/// Rows below which one table of all groups is as good as partitions.
+pub(crate) const PARTITIONED_ROWS_MIN: u64 = 250_000;
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) turns: Turns,
     pub(crate) counters: Counters,
     pub(crate) options: ScanOptions,
+    pub(crate) many_groups: Arc<ManyGroups>,
+}
+
+/// From when on groups are partitioned, and how often they were.
+#[derive(Debug)]
+pub(crate) struct ManyGroups {
+    /// 0: always where they can be.
+    pub(crate) rows_min: u64,
+    partitioned: AtomicU64,
+}
+
+impl ManyGroups {
+    pub(crate) fn new(rows_min: u64) -> Self {
+        Self {
+            rows_min,
+            partitioned: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn count(&self) {
+        self.partitioned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn partitioned(&self) -> u64 {
+        self.partitioned.load(Ordering::Relaxed)
+    }
 }
 
 impl Shared {

@@ -33,13 +33,13 @@ use schemas::proto::Explain;
 use segment::SegmentView;
 
 use super::entries::{self, ByEntry};
-use super::grouped::{Grouped, Piece};
+use super::grouped::{GroupKeys, Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
+use super::partitioned;
 use super::plan::{Aggregate, Kind, Output, replace_columns};
 use super::star_tree::Trees;
 use super::states::States;
-use super::values::ValueColumn;
 use super::whole::Wholes;
 use super::worker::{Part, Running, Worker};
 use crate::filter::Filters;
@@ -183,6 +183,11 @@ impl NativeAggregateExec {
     ) -> Result<Grouped> {
         let filters = self.filters(&self.shared.counters);
         let trees = Trees::new(self, &self.segments);
+        if let Some(grouped) =
+            partitioned::grouped(self, turn, memory, (&filters, &trees), (rows, most.is_some()))?
+        {
+            return Ok(grouped);
+        }
         let wholes = Wholes::new(self, &self.segments);
         let morsels = Morsels::new(&self.segments);
         // Rows with several keys are so much more work.
@@ -217,6 +222,10 @@ impl NativeAggregateExec {
         }
     }
 
+    pub(super) fn segments(&self) -> &[SegmentView] {
+        &self.segments
+    }
+
     /// Columns that keys and arguments are, or about as many.
     pub(super) fn columns(&self) -> u64 {
         let arguments = self.aggregates.iter().filter(|a| a.argument.is_some());
@@ -234,7 +243,7 @@ impl NativeAggregateExec {
         empty.collect()
     }
 
-    pub(super) fn grouped_of(&self, keys: Vec<Vec<ValueColumn>>, pieces: Vec<Piece>) -> Grouped {
+    pub(super) fn grouped_of(&self, keys: GroupKeys, pieces: Vec<Piece>) -> Grouped {
         Grouped {
             schema: Arc::clone(&self.schema),
             output: self.output,

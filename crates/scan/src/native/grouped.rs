@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 
+use super::partitioned::PackedKeys;
 use super::plan::{Aggregate, Output};
 use super::states::States;
 use super::values::ValueColumn;
@@ -22,16 +23,39 @@ pub(crate) struct Grouped {
     pub(super) output: Output,
     /// Each with the place of its states.
     pub(super) answers: Arc<Vec<(usize, Aggregate)>>,
-    /// Keys of the groups of each segment, column by column.
-    pub(super) keys: Vec<Vec<ValueColumn>>,
+    pub(super) keys: GroupKeys,
     pub(super) pieces: Vec<Piece>,
 }
 
 #[derive(Debug)]
+pub(super) enum GroupKeys {
+    /// Of the groups of each segment, column by column.
+    OfSegments(Vec<Vec<ValueColumn>>),
+    Packed(PackedKeys),
+}
+
+#[derive(Debug)]
 pub(super) struct Piece {
-    /// Where each group's keys are: in which of the segments, and where there.
-    pub(super) firsts: Vec<(u32, u32)>,
+    pub(super) groups: PieceGroups,
     pub(super) states: Vec<States>,
+}
+
+/// What tells each group's keys.
+#[derive(Debug)]
+pub(super) enum PieceGroups {
+    /// In which of the segments they are, and where there.
+    Firsts(Vec<(u32, u32)>),
+    /// The words of packed keys, as many groups, and how many they are.
+    Words(Vec<u64>, usize),
+}
+
+impl PieceGroups {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Firsts(firsts) => firsts.len(),
+            Self::Words(_, groups) => *groups,
+        }
+    }
 }
 
 impl Grouped {
@@ -41,7 +65,7 @@ impl Grouped {
 
     /// Groups of a piece.
     pub(crate) fn len(&self, piece: usize) -> usize {
-        self.pieces[piece].firsts.len()
+        self.pieces[piece].groups.len()
     }
 
     /// Key columns, which come first in the schema.
@@ -55,9 +79,14 @@ impl Grouped {
 
     /// The key at `key` of the groups of a piece; `None` = all.
     fn key(&self, piece: usize, key: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
-        let firsts = &self.pieces[piece].firsts;
-        let columns: Vec<&dyn Array> = self
-            .keys
+        let (firsts, keys) = match (&self.pieces[piece].groups, &self.keys) {
+            (PieceGroups::Firsts(firsts), GroupKeys::OfSegments(keys)) => (firsts, keys),
+            (PieceGroups::Words(words, _), GroupKeys::Packed(keys)) => {
+                return keys.array(key, words, groups);
+            }
+            _ => return internal_err!("groups of one kind with keys of another"),
+        };
+        let columns: Vec<&dyn Array> = keys
             .iter()
             .map(|columns| columns[key].array().as_ref())
             .collect();
@@ -71,7 +100,7 @@ impl Grouped {
             && places.len() == column.len()
         {
             // Nothing was joined: the groups of one segment are as they were.
-            return Ok(Arc::clone(self.keys[0][key].array()));
+            return Ok(Arc::clone(keys[0][key].array()));
         }
         if columns.is_empty() {
             return Ok(new_empty_array(self.schema.field(key).data_type()));

@@ -64,6 +64,8 @@ enum Kind<'a> {
         values: RawColumn<'a>,
         unit: i64,
         seen: Numbers,
+        /// Least and greatest value, if they are known.
+        ends: Option<(i64, i64)>,
     },
     /// The number is that of the branch that a condition chose.
     Choice(Choice<'a>),
@@ -174,6 +176,32 @@ impl<'a> Key<'a> {
             Kind::Codes(dictionary) if is_column(&self.inputs) => Some(dictionary),
             _ => None,
         }
+    }
+
+    /// The values of a plain column of whole numbers that has no dictionary, and their least and
+    /// greatest, as far as these are known.
+    pub(super) fn whole_numbers(&self) -> Option<(RawColumn<'a>, Option<Nulls<'a>>, (i64, i64))> {
+        if !is_column(&self.inputs) || self.is_float() {
+            return None;
+        }
+        match &self.kind {
+            Kind::Seen { values, ends, .. } => {
+                Some((*values, self.nulls, ends.unwrap_or((i64::MIN, i64::MAX))))
+            }
+            Kind::Direct { values, base, .. } => {
+                let numbers = self.domain - u64::from(self.nulls.is_some());
+                let last = base.wrapping_add(numbers.saturating_sub(1) as i64);
+                Some((*values, self.nulls, (*base, last)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The number of each row, where numbers are known beforehand.
+    pub(super) fn known_into(&self, rows: BlockRows<'_>, numbers: &mut Vec<u32>) -> Result<()> {
+        numbers.clear();
+        numbers.resize(rows.count(), 0);
+        self.join_known(rows, numbers)
     }
 
     /// This key's number of each row.
@@ -330,51 +358,20 @@ impl<'a> Key<'a> {
         groups: &mut [N],
     ) -> Result<()> {
         let domain = self.domain;
-        let range = rows.range();
-        let nulls = rows.nulls(self.nulls);
-        let row = |at: usize| rows.picked.map_or(at as u32, |picked| picked[at]);
-        let null = |at: usize| nulls.as_ref().is_some_and(|nulls| nulls.contains(row(at)));
         match &mut self.kind {
-            Kind::Constant(_) => {}
-            Kind::Entries(_) => {
-                let Some(codes) = rows.entries else {
-                    return internal_err!("rows without entries");
-                };
-                // That of null comes after the codes, as in the domain.
-                join_each(groups, domain, |at| u64::from(codes[at]));
-            }
-            Kind::Codes(dictionary) => {
-                let mut room = CodeRoom::default();
-                join_codes(
-                    dictionary.codes(range, &mut room),
-                    nulls.as_ref(),
-                    rows,
-                    domain,
-                    groups,
-                );
-            }
-            Kind::Direct { values, base, unit } if nulls.is_none() => {
-                join_direct(values.values(range), rows, (*base, *unit), domain, groups);
-            }
-            Kind::Direct { values, base, unit } => {
-                let values = longs(values.values(range), rows.picked);
-                let unit = Divider::new(*unit as u64, domain);
-                join_each(groups, domain, |at| match null(at) {
-                    true => domain - 1,
-                    false => unit.divide(values[at].wrapping_sub(*base) as u64),
-                });
-            }
-            Kind::Seen { values, unit, seen } => {
-                let mut values = bits_of(values.values(range), rows.picked);
+            Kind::Seen {
+                values, unit, seen, ..
+            } => {
+                let mut values = bits_of(values.values(rows.range()), rows.picked);
                 if *unit > 1 {
                     values.iter_mut().for_each(|v| *v = v.div_euclid(*unit));
                 }
-                match &nulls {
+                match rows.nulls(self.nulls) {
                     None => seen.number(&values, |at, number| {
                         groups[at] = groups[at].join(domain, u64::from(number));
                     }),
-                    Some(_) => {
-                        let places = (0..values.len()).filter(|at| !null(*at));
+                    Some(nulls) => {
+                        let places = (0..values.len()).filter(|at| !nulls.contains(rows.row(*at)));
                         let places: Vec<usize> = places.collect();
                         let left: Vec<i64> = places.iter().map(|at| values[*at]).collect();
                         // What is left out has the number of null.
@@ -385,6 +382,7 @@ impl<'a> Key<'a> {
                         });
                     }
                 }
+                Ok(())
             }
             Kind::Choice(choice) => {
                 let numbers = choice.numbers(rows)?;
@@ -397,6 +395,45 @@ impl<'a> Key<'a> {
                 let values = row_values(&self.inputs, sources, rows)?;
                 let numbers = seen.number(&[values])?;
                 join_each(groups, domain, |at| u64::from(numbers[at]));
+                Ok(())
+            }
+            _ => self.join_known(rows, groups),
+        }
+    }
+
+    fn join_known<N: Number>(&self, rows: BlockRows<'_>, groups: &mut [N]) -> Result<()> {
+        let domain = self.domain;
+        let range = rows.range();
+        let nulls = rows.nulls(self.nulls);
+        match &self.kind {
+            Kind::Constant(_) => {}
+            Kind::Entries(_) => {
+                let Some(codes) = rows.entries else {
+                    return internal_err!("rows without entries");
+                };
+                // That of null comes after the codes, as in the domain.
+                join_each(groups, domain, |at| u64::from(codes[at]));
+            }
+            Kind::Codes(dictionary) => {
+                let mut room = CodeRoom::default();
+                let codes = dictionary.codes(range, &mut room);
+                join_codes(codes, nulls.as_ref(), rows, domain, groups);
+            }
+            Kind::Direct { values, base, unit } => {
+                let values = values.values(range);
+                let Some(nulls) = nulls else {
+                    join_direct(values, rows, (*base, *unit), domain, groups);
+                    return Ok(());
+                };
+                let values = longs(values, rows.picked);
+                let unit = Divider::new(*unit as u64, domain);
+                join_each(groups, domain, |at| match nulls.contains(rows.row(at)) {
+                    true => domain - 1,
+                    false => unit.divide(values[at].wrapping_sub(*base) as u64),
+                });
+            }
+            Kind::Seen { .. } | Kind::Evaluated { .. } => {
+                return internal_err!("numbers that are given as values appear");
             }
         }
         Ok(())
@@ -500,7 +537,8 @@ fn numeric<'a>(
         return None;
     }
     let unit = bucket_ms(inputs.expr.as_ref(), own).unwrap_or(1);
-    if let Some((min, max)) = bounds(column, &values, rows) {
+    let ends = bounds(column, &values, rows);
+    if let Some((min, max)) = ends {
         let (first, last) = (min.div_euclid(unit), max.div_euclid(unit));
         let domain = last.abs_diff(first).saturating_add(1);
         if domain <= DIRECT_MAX {
@@ -512,6 +550,7 @@ fn numeric<'a>(
         values,
         unit,
         seen: Numbers::default(),
+        ends,
     };
     (is_column(inputs) || unit > 1).then_some((kind, u64::from(rows)))
 }

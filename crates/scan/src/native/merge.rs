@@ -8,7 +8,7 @@ use runtime::compute::Turn;
 
 use super::distinct;
 use super::exec::NativeAggregateExec;
-use super::grouped::{Grouped, Piece};
+use super::grouped::{GroupKeys, Grouped, Piece, PieceGroups};
 use super::plan::{Aggregate, Kind, Output};
 use super::states::States;
 use super::worker::Part;
@@ -34,10 +34,10 @@ pub(super) fn merge(
         // Without keys there is one group, also over no rows.
         let count = usize::from(operator.keys.is_empty());
         let piece = Piece {
-            firsts: vec![(0, 0); count],
+            groups: PieceGroups::Firsts(vec![(0, 0); count]),
             states: operator.empty(count),
         };
-        return Ok(operator.grouped_of(Vec::new(), vec![piece]));
+        return Ok(operator.grouped_of(GroupKeys::OfSegments(Vec::new()), vec![piece]));
     }
     let is_heavy = |aggregate: &Aggregate| {
         matches!(
@@ -59,7 +59,7 @@ pub(super) fn merge(
     join_distinct(operator, turn, workers, &parts, &mut joined)?;
     let pieces = joined.into_iter().map(|(piece, _)| piece).collect();
     let keys = parts.into_iter().map(|part| part.keys).collect();
-    Ok(operator.grouped_of(keys, pieces))
+    Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces))
 }
 
 /// The results of `work` for `0..count`, in that order, from several threads.
@@ -136,7 +136,8 @@ fn piece_of(
     if operator.output() == Output::Values {
         states.iter_mut().for_each(States::settle);
     }
-    Ok((Piece { firsts, states }, places))
+    let groups = PieceGroups::Firsts(firsts);
+    Ok((Piece { groups, states }, places))
 }
 
 /// Joins sets of distinct values, which is done by value and not by group.
@@ -153,7 +154,7 @@ fn join_distinct(
     if distinct.is_empty() {
         return Ok(());
     }
-    let sizes: Vec<usize> = joined.iter().map(|(piece, _)| piece.firsts.len()).collect();
+    let sizes: Vec<usize> = joined.iter().map(|(piece, _)| piece.groups.len()).collect();
     let groups: usize = sizes.iter().sum();
     let mut groups_of: Vec<Vec<u32>> = parts.iter().map(|part| vec![0; part.groups()]).collect();
     let mut first = 0;
@@ -163,7 +164,7 @@ fn join_distinct(
                 groups_of[*row as usize] = first + group;
             }
         }
-        first += piece.firsts.len() as u32;
+        first += piece.groups.len() as u32;
     }
     for at in distinct {
         let sets = parts.iter().filter_map(|part| match &part.states[at] {

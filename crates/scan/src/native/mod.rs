@@ -9,7 +9,8 @@
 //! into accumulators ([`accumulate`]), together for aggregates that read the same; what is known of
 //! a whole segment is not read ([`whole`]). The groups of a segment are joined with those of others
 //! by their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
-//! the groups with the most rows are wanted, most others are left out before ([`most`]).
+//! the groups with the most rows are wanted, most others are left out before ([`most`]). Very many
+//! groups are found in another way ([`partitioned`]).
 
 mod accumulate;
 mod choice;
@@ -30,6 +31,7 @@ mod merge;
 mod most;
 mod number;
 mod ordered;
+mod partitioned;
 mod plan;
 mod registers;
 mod rows;

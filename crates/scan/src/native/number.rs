@@ -43,6 +43,11 @@ impl<'r> BlockRows<'r> {
         self.picked.map_or(self.len as usize, <[u32]>::len)
     }
 
+    /// The row at this place among those picked, relative to the block.
+    pub(super) fn row(&self, at: usize) -> u32 {
+        self.picked.map_or(at as u32, |picked| picked[at])
+    }
+
     pub(super) fn range(&self) -> Range<u32> {
         self.start..self.start + self.len
     }

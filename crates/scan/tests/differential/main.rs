@@ -11,6 +11,7 @@ mod data;
 mod entries;
 mod groups;
 mod joins;
+mod many;
 mod questions;
 mod server;
 mod trees;

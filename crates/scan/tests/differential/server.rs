@@ -108,6 +108,26 @@ impl Server {
     }
 
     pub(crate) fn with(table: &Table, null_mode: NullMode, threads: usize, bytes: u64) -> Self {
+        let config = EngineConfig::new(bytes);
+        Self::with_config(table, null_mode, threads, config)
+    }
+
+    /// Whose groups go to partitions wherever they can.
+    pub(crate) fn partitioning(table: &Table, null_mode: NullMode) -> Self {
+        let config = EngineConfig {
+            partitioned_rows_min: 0,
+            ..EngineConfig::new(64 << 20)
+        };
+        Self::with_config(table, null_mode, 2, config)
+    }
+
+    fn with_config(
+        table: &Table,
+        null_mode: NullMode,
+        threads: usize,
+        config: EngineConfig,
+    ) -> Self {
+        let bytes = config.fragment_memory_bytes;
         let context = SessionContext::new_with_state(state());
         let provider = Described {
             spec: Arc::clone(&table.spec),
@@ -118,9 +138,6 @@ impl Server {
             .register_table("flights", Arc::new(provider))
             .unwrap();
         context.register_udf(query::AnyEntry::udf().as_ref().clone());
-        let config = EngineConfig {
-            fragment_memory_bytes: bytes,
-        };
         let memory = MemoryBudget::root("test", bytes * 4);
         Self {
             context,
@@ -152,6 +169,11 @@ impl Server {
         options: &ScanOptions,
     ) -> (Vec<RecordBatch>, ScanStats) {
         self.run_whole(self.plan(sql).await, options).await
+    }
+
+    /// Aggregates whose groups were partitioned.
+    pub(crate) fn partitioned(&self) -> u64 {
+        self.engine.partitioned()
     }
 
     pub(crate) async fn plan(&self, sql: &str) -> Plan {

@@ -1,0 +1,199 @@
+//! Very many groups: rows go to partitions by the hash of their keys, and each partition is grouped
+//! by itself, in a table that stays in the core's own cache.
+//!
+//! Invariants:
+//! - keys are bits that mean the same in all segments ([`keys`]), so no group is in two partitions,
+//!   and segments need not be joined afterwards;
+//! - rows that wait for their partition take no more than [`WAITING_BYTES_MAX`] a worker: then the
+//!   partitions take them up before more are read;
+//! - whoever cannot be answered so (other aggregates, few groups, few rows) is left to the workers
+//!   of [`super::worker`].
+//!
+//! The method is that of radix-partitioned aggregation: Manegold, Boncz and Kersten, "Optimizing
+//! Main-Memory Join on Modern Hardware" (2002), with the partitions aggregated as in Müller et al.,
+//! "Cache-Efficient Aggregation: Hashing Is Sorting" (2015).
+
+mod keys;
+mod rows;
+mod sample;
+mod table;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryReservation;
+use parking_lot::Mutex;
+use runtime::compute::Turn;
+use segment::{BLOCK_ROWS, SegmentView};
+
+pub(super) use self::keys::PackedKeys;
+use self::rows::{Arguments, Scatter};
+use self::table::Partition;
+use super::exec::NativeAggregateExec;
+use super::grouped::{GroupKeys, Grouped, Piece, PieceGroups};
+use super::plan::{Aggregate, Kind, Width};
+use super::star_tree::Trees;
+use crate::filter::Filters;
+use crate::morsels::Morsel;
+use crate::shared::checked;
+
+/// Blocks that a worker takes at once.
+const BLOCKS: u32 = 64;
+/// Of each worker.
+const WAITING_BYTES_MAX: usize = 256 << 20;
+/// Rows of a partition whose groups, if all differ, are still in the core's cache.
+const PARTITION_ROWS: u64 = 16 << 10;
+const PARTITIONS_MAX: u64 = 1024;
+
+/// What one query needs to know of rows that wait.
+#[derive(Debug)]
+struct Layout {
+    key_words: usize,
+    /// Words of a row: keys, arguments, and which arguments are there.
+    stride: usize,
+    partition_bits: u32,
+}
+
+/// The groups, if they are many and of a kind that can be found this way.
+pub(super) fn grouped(
+    operator: &NativeAggregateExec,
+    turn: &mut Turn,
+    memory: &MemoryReservation,
+    (filters, trees): (&Filters<'_>, &Trees<'_>),
+    (rows, most): (u64, bool),
+) -> Result<Option<Grouped>> {
+    let segments = operator.segments();
+    let fits = !operator.keys.is_empty() && operator.entries.is_none();
+    if !fits || !operator.aggregates.iter().all(is_total) {
+        return Ok(None);
+    }
+    for segment in 0..segments.len() {
+        if trees.of(segment)?.is_some() {
+            return Ok(None);
+        }
+    }
+    let Some(matching) = sample::many(operator, turn, filters, (rows, most))? else {
+        return Ok(None);
+    };
+    let workers = operator.shared.workers(rows);
+    let Some(keys) = keys::open(operator, turn, filters, workers)? else {
+        return Ok(None);
+    };
+    let arguments = Arguments::open(operator, filters)?;
+    let stride = keys.packed.words + arguments.words();
+    if !rows::STRIDES.contains(&stride) || !table::KEY_WORDS.contains(&keys.packed.words) {
+        return Ok(None);
+    }
+    let partitions = (matching / PARTITION_ROWS).clamp(8, PARTITIONS_MAX);
+    let layout = Layout {
+        key_words: keys.packed.words,
+        stride,
+        partition_bits: partitions.next_power_of_two().trailing_zeros(),
+    };
+    let pieces = in_phases(
+        operator,
+        turn,
+        memory,
+        (filters, &keys, &arguments),
+        &layout,
+        (workers, matching),
+    )?;
+    operator.shared.many_groups.count();
+    let keys = GroupKeys::Packed(keys.packed);
+    Ok(Some(operator.grouped_of(keys, pieces)))
+}
+
+/// Counts, sums and ends of numbers.
+fn is_total(aggregate: &Aggregate) -> bool {
+    let kind = match aggregate.kind {
+        Kind::Count => true,
+        Kind::Sum | Kind::Avg | Kind::Min | Kind::Max => aggregate.width != Width::Own,
+        _ => false,
+    };
+    kind && aggregate.filter.is_none()
+}
+
+/// Reads rows and takes them up, in turns, until there are none left.
+fn in_phases(
+    operator: &NativeAggregateExec,
+    turn: &mut Turn,
+    memory: &MemoryReservation,
+    (filters, keys, arguments): (&Filters<'_>, &keys::Keys<'_>, &Arguments<'_>),
+    layout: &Layout,
+    (workers, matching): (usize, u64),
+) -> Result<Vec<Piece>> {
+    let morsels = morsels(operator.segments());
+    let next = AtomicUsize::new(0);
+    let held = memory.new_empty();
+    let partitions = (0..1usize << layout.partition_bits)
+        .map(|_| Mutex::new(Partition::new(layout, &operator.aggregates, arguments)));
+    let partitions: Vec<Mutex<Partition>> = partitions.collect();
+    loop {
+        let read = turn.split(workers, |turn| {
+            let mut waiting = Scatter::new(layout, matching / workers as u64);
+            while waiting.bytes() < WAITING_BYTES_MAX {
+                let Some(Morsel { segment, blocks }) =
+                    morsels.get(next.fetch_add(1, Ordering::Relaxed)).cloned()
+                else {
+                    break;
+                };
+                let Some(filter) = filters.of(segment)? else {
+                    continue;
+                };
+                let mut matched = 0;
+                let mut blocks = filter.blocks(blocks);
+                while let Some((start, mask)) = blocks.next(turn)? {
+                    matched += waiting.add((keys, arguments), segment, (start, mask))?;
+                }
+                filter.count(matched, matched * operator.columns());
+            }
+            Ok::<_, DataFusionError>(waiting)
+        });
+        let read = read.into_iter().collect::<Result<Vec<_>>>()?;
+        let waiting: usize = read.iter().map(Scatter::bytes).sum();
+        held.try_grow(waiting)?;
+        let taken = AtomicUsize::new(0);
+        let done = turn.split(workers, |turn| {
+            loop {
+                let at = taken.fetch_add(1, Ordering::Relaxed);
+                let Some(partition) = partitions.get(at) else {
+                    return Ok::<_, DataFusionError>(());
+                };
+                checked(turn)?;
+                let mut partition = partition.lock();
+                let before = partition.memory_bytes();
+                for waiting in &read {
+                    partition.add(waiting.of(at));
+                }
+                held.try_grow(partition.memory_bytes() - before)?;
+            }
+        });
+        done.into_iter().collect::<Result<()>>()?;
+        held.shrink(waiting);
+        if next.load(Ordering::Relaxed) >= morsels.len() {
+            break;
+        }
+    }
+    memory.grow(held.size());
+    let pieces = partitions.into_iter().map(|partition| {
+        let (words, states) = partition.into_inner().finish();
+        let groups = words.len() / layout.key_words;
+        Piece {
+            groups: PieceGroups::Words(words, groups),
+            states,
+        }
+    });
+    Ok(pieces.filter(|piece| piece.groups.len() > 0).collect())
+}
+
+fn morsels(segments: &[SegmentView]) -> Vec<Morsel> {
+    let mut morsels = Vec::new();
+    for (segment, view) in segments.iter().enumerate() {
+        let end = view.row_count().div_ceil(BLOCK_ROWS);
+        for from in (0..end).step_by(BLOCKS as usize) {
+            let blocks = from..end.min(from + BLOCKS);
+            morsels.push(Morsel { segment, blocks });
+        }
+    }
+    morsels
+}
