@@ -32,6 +32,7 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
+use super::derived::{self, KeyColumn};
 use super::entries::{self, ByEntry};
 use super::grouped::{GroupKeys, Grouped, Piece};
 use super::merge::merge;
@@ -57,8 +58,10 @@ pub(crate) struct NativeAggregateExec {
     pub(super) spec: Arc<TableSpec>,
     segments: Arc<Vec<SegmentView>>,
     pub(super) shared: Arc<Shared>,
-    /// Over the columns of the table.
+    /// That make groups; over the columns of the table.
     pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// All that are given out.
+    key_columns: Arc<Vec<KeyColumn>>,
     /// Whose states are kept.
     pub(super) aggregates: Arc<Vec<Aggregate>>,
     /// What is answered, each with the place of its states among those that are kept.
@@ -77,7 +80,11 @@ impl NativeAggregateExec {
         aggregates: Vec<Aggregate>,
         output: Output,
         schema: SchemaRef,
-    ) -> Self {
+    ) -> Result<Self> {
+        let (keys, key_columns) = match entries {
+            None => derived::split(keys, &scan.description.table_schema)?,
+            Some(_) => derived::as_they_are(keys),
+        };
         let (kept, answers) = shared(aggregates);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&schema)),
@@ -85,19 +92,20 @@ impl NativeAggregateExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        Self {
+        Ok(Self {
             description: Arc::clone(&scan.description),
             spec: Arc::clone(&scan.spec),
             segments: Arc::clone(&scan.segments),
             shared: Arc::clone(&scan.shared),
             keys,
+            key_columns: Arc::new(key_columns),
             aggregates: Arc::new(kept),
             answers: Arc::new(answers),
             entries,
             output,
             schema,
             properties: Arc::new(properties),
-        }
+        })
     }
 
     /// The same for another run; `None`: its segments need another plan.
@@ -166,7 +174,7 @@ impl NativeAggregateExec {
 
     /// Whether the column of the answer counts all rows of each group.
     pub(crate) fn counts_rows(&self, column: usize) -> bool {
-        let aggregate = column.checked_sub(self.keys.len());
+        let aggregate = column.checked_sub(self.key_columns.len());
         let answer = aggregate.and_then(|at| self.answers.get(at));
         self.output == Output::Values && answer.is_some_and(|(_, own)| own.counts_rows())
     }
@@ -248,6 +256,7 @@ impl NativeAggregateExec {
             schema: Arc::clone(&self.schema),
             output: self.output,
             answers: Arc::clone(&self.answers),
+            key_columns: Arc::clone(&self.key_columns),
             keys,
             pieces,
         }
@@ -320,7 +329,8 @@ fn finished(
 
 impl DisplayAs for NativeAggregateExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        let keys = self.key_columns.iter().map(|key| key.expr.to_string());
+        let keys: Vec<String> = keys.collect();
         write!(f, "NativeAggregateExec: keys=[{}]", keys.join(", "))?;
         if let Some(entries) = self.entries {
             let name = self.description.table_schema.field(entries.column).name();
@@ -370,7 +380,10 @@ impl ExecutionPlan for NativeAggregateExec {
         _: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         let taken = learned::taken(&self.description, &offered, |filter| {
-            let key = |column: &Column| self.keys.get(column.index()).cloned();
+            let key = |column: &Column| {
+                let key = self.key_columns.get(column.index());
+                key.map(|key| Arc::clone(&key.expr))
+            };
             let is_of_keys = collect_columns(filter).iter().all(|c| key(c).is_some());
             let over_table = || replace_columns(Arc::clone(filter), key).ok();
             is_of_keys.then(over_table).flatten()

@@ -11,6 +11,7 @@ use arrow::compute::interleave;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{Result, internal_err};
 
+use super::derived::{KeyColumn, Whence};
 use super::partitioned::PackedKeys;
 use super::plan::{Aggregate, Output};
 use super::states::States;
@@ -23,6 +24,8 @@ pub(crate) struct Grouped {
     pub(super) output: Output,
     /// Each with the place of its states.
     pub(super) answers: Arc<Vec<(usize, Aggregate)>>,
+    pub(super) key_columns: Arc<Vec<KeyColumn>>,
+    /// Those that make groups.
     pub(super) keys: GroupKeys,
     pub(super) pieces: Vec<Piece>,
 }
@@ -68,16 +71,21 @@ impl Grouped {
         self.pieces[piece].groups.len()
     }
 
-    /// Key columns, which come first in the schema.
-    fn key_count(&self) -> usize {
-        let states: usize = match self.output {
-            Output::Values => self.answers.len(),
-            Output::States => self.answers.iter().map(|(_, a)| a.states.len()).sum(),
-        };
-        self.schema.fields().len() - states
+    /// The key column at `at`, which are the first, of the groups of a piece; `None` = all.
+    fn key_column(&self, piece: usize, at: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
+        match &self.key_columns[at].whence {
+            Whence::Own(key) => self.key(piece, *key, groups),
+            Whence::Derived { inputs, from } => {
+                let columns = from.iter().map(|key| self.key(piece, *key, groups));
+                let columns = columns.collect::<Result<Vec<_>>>()?;
+                let rows = groups.map_or(self.len(piece), <[u32]>::len);
+                let batch = batch(&inputs.schema, columns, rows)?;
+                inputs.expr.evaluate(&batch)?.into_array(rows)
+            }
+        }
     }
 
-    /// The key at `key` of the groups of a piece; `None` = all.
+    /// One of the keys that make groups, of the groups of a piece; `None` = all.
     fn key(&self, piece: usize, key: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
         let (firsts, keys) = match (&self.pieces[piece].groups, &self.keys) {
             (PieceGroups::Firsts(firsts), GroupKeys::OfSegments(keys)) => (firsts, keys),
@@ -103,9 +111,18 @@ impl Grouped {
             return Ok(Arc::clone(keys[0][key].array()));
         }
         if columns.is_empty() {
-            return Ok(new_empty_array(self.schema.field(key).data_type()));
+            return self.no_key(key);
         }
         Ok(interleave(&columns, &places)?)
+    }
+
+    /// A key of no groups.
+    fn no_key(&self, key: usize) -> Result<ArrayRef> {
+        let is_it = |column: &KeyColumn| matches!(column.whence, Whence::Own(own) if own == key);
+        match self.key_columns.iter().position(is_it) {
+            Some(at) => Ok(new_empty_array(self.schema.field(at).data_type())),
+            None => internal_err!("no column for key {key}"),
+        }
     }
 
     /// A column of the answer for the groups of a piece; `None` = all. Of states, which have
@@ -116,8 +133,8 @@ impl Grouped {
         column: usize,
         groups: Option<&[u32]>,
     ) -> Result<ArrayRef> {
-        let array = match column.checked_sub(self.key_count()) {
-            None => self.key(piece, column, groups)?,
+        let array = match column.checked_sub(self.key_columns.len()) {
+            None => self.key_column(piece, column, groups)?,
             Some(at) => {
                 let (states, aggregate) = &self.answers[at];
                 self.pieces[piece].states[*states].values(aggregate, groups)?
@@ -138,7 +155,7 @@ impl Grouped {
     pub(crate) fn rows(&self, piece: usize, groups: Option<&[u32]>) -> Result<RecordBatch> {
         let count = match self.output {
             Output::Values => self.schema.fields().len(),
-            Output::States => self.key_count(),
+            Output::States => self.key_columns.len(),
         };
         let columns = (0..count).map(|column| self.column(piece, column, groups));
         let mut columns = columns.collect::<Result<Vec<_>>>()?;

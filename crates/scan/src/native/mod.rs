@@ -15,6 +15,7 @@
 mod accumulate;
 mod choice;
 mod counted;
+mod derived;
 mod dictionary;
 mod distinct;
 mod divider;

@@ -217,8 +217,7 @@ fn native(
     if schema.fields().len() != keys.len() + columns {
         return Ok(None);
     }
-    let native = NativeAggregateExec::new(scan, (keys, entries), aggregates, output, schema);
-    Ok(Some(native))
+    NativeAggregateExec::new(scan, (keys, entries), aggregates, output, schema).map(Some)
 }
 
 /// A key is the column itself, and nothing else reads it.

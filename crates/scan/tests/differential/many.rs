@@ -96,6 +96,42 @@ async fn groups_of_partitions() {
             let (found, _) = server.ask(&sql, &general()).await;
             assert_equal(&sql, "general", &expected, rows_of(&found));
         }
-        assert!(partitioned > 20, "{partitioned}");
+        assert!(partitioned > 10, "{partitioned}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_follow_from_others() {
+    let keys = [
+        "code + 1, code",
+        "city, length(city), upper(city)",
+        "late, coalesce(late, 3) / 7, 1 + 1",
+        "code, carrier, concat(carrier, city), delay",
+        "ratio, 1 / ratio, 2 * code, code",
+        "at, date_trunc('day', at), at > TIMESTAMP '2013-01-04'",
+        "\"$partition\" + 1, \"$partition\"",
+    ];
+    for (null_mode, seed) in [(NullMode::Defaults, 43), (NullMode::ThreeValued, 44)] {
+        let table = Table::new(seed);
+        let oracle = table.oracle(null_mode);
+        let servers = [
+            Server::new(&table, null_mode),
+            Server::partitioning(&table, null_mode),
+        ];
+        for keys in keys {
+            for rest in ["", " HAVING count(*) < 4"] {
+                let sql = format!(
+                    "SELECT {keys}, count(*), min(delay) FROM flights GROUP BY {keys}{rest}"
+                );
+                let expected = rows_of(&ask(&oracle, &sql).await);
+                for server in &servers {
+                    let (found, stats) = server.ask(&sql, &ScanOptions::default()).await;
+                    assert_equal(&sql, "states", &expected, rows_of(&found));
+                    assert_eq!(stats.fallback_operators, 0, "{sql}");
+                    let (found, _) = server.ask_one(&sql, &ScanOptions::default()).await;
+                    assert_equal(&sql, "values", &expected, rows_of(&found));
+                }
+            }
+        }
     }
 }
