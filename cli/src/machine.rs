@@ -31,10 +31,14 @@ fn total_of(meminfo: &str) -> Option<u64> {
 /// `mi_option_purge_delay` of mimalloc's `mi_option_e`; the crate names only some of them.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
-/// Free pages go back to the system at once. To be called before anything is started.
+/// Longer than between two statements of a busy node, which would else give its pages back and
+/// have them zeroed again for each.
+const PURGE_AFTER_MS: std::ffi::c_long = 100;
+
+/// Free pages go back to the system soon. To be called before anything is started.
 pub(crate) fn keep_memory_small() {
     // SAFETY: options may be set at any time; this one exists in versions 2 and 3.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) };
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_AFTER_MS) };
 }
 
 /// Gives back what threads still keep that have nothing to do: by itself the allocator looks only

@@ -5,16 +5,18 @@
 //! other aggregates for the winners alone.
 
 use std::any::Any;
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering as Memory};
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array, make_comparator};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{
     SortColumn, SortOptions, concat, concat_batches, lexsort_to_indices, sort_to_indices, take,
     take_record_batch,
 };
+use arrow::datatypes::Int64Type;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -39,6 +41,8 @@ use crate::prepared::run_of;
 
 /// So few groups are ordered sooner than another thread would begin.
 const ORDERED_ALONE_MAX: usize = 50_000;
+/// So few of many are found without a list of all.
+const FIRST_FEW_MAX: usize = 1_000;
 
 /// An expression over the columns of the groups.
 #[derive(Clone, Debug)]
@@ -183,7 +187,10 @@ impl TopGroupsExec {
             });
         };
         let values = order.by.values(grouped, piece, passed)?;
-        let mut places = sort_to_indices(&values, Some(order.options), Some(self.fetch))?;
+        let mut places = match first_longs(&values, order.options, few) {
+            Some(places) => places,
+            None => sort_to_indices(&values, Some(order.options), Some(few))?,
+        };
         if !others.is_empty() && 0 < few && few < count {
             places = not_after(&values, order.options, places.value(few - 1) as usize)?;
         }
@@ -255,6 +262,39 @@ impl OverGroups {
         let passed = (0u32..).zip(passed).filter(|(_, passed)| *passed);
         Ok(passed.map(|(group, _)| group).collect())
     }
+}
+
+/// The places of the first `few` whole numbers, without a list of all; `None`: they are none, or
+/// too many are wanted.
+fn first_longs(values: &ArrayRef, options: SortOptions, few: usize) -> Option<UInt32Array> {
+    let values = values.as_primitive_opt::<Int64Type>()?;
+    if values.null_count() > 0 || few > FIRST_FEW_MAX {
+        return None;
+    }
+    // The greatest come first.
+    let rank = |value: i64| if options.descending { value } else { !value };
+    let mut first = BinaryHeap::with_capacity(few + 1);
+    let mut least = None;
+    for (at, value) in (0u32..).zip(values.values()) {
+        let own = rank(*value);
+        if least.is_some_and(|least| own <= least) {
+            continue;
+        }
+        first.push(Reverse((own, Reverse(at))));
+        if first.len() > few {
+            first.pop();
+        }
+        if first.len() == few {
+            least = first.peek().map(|Reverse((last, _))| *last);
+        }
+    }
+    let first = first.into_sorted_vec().into_iter();
+    Some(
+        first
+            .map(|Reverse((_, Reverse(at)))| at)
+            .collect::<Vec<_>>()
+            .into(),
+    )
 }
 
 /// The places of all values that are no later than the one at `last`.

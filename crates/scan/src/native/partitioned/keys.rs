@@ -35,7 +35,7 @@ pub(super) struct Keys<'a> {
 #[derive(Debug)]
 enum Source<'a> {
     /// By the number that the key has in the segment.
-    Listed { key: Key<'a>, bits: Vec<u64> },
+    Listed { key: Box<Key<'a>>, bits: Vec<u64> },
     Whole {
         values: RawColumn<'a>,
         nulls: Option<Nulls<'a>>,
@@ -76,7 +76,7 @@ enum PackedValues {
 #[derive(Debug)]
 enum Opened<'a> {
     /// The value of each number.
-    Listed { key: Key<'a>, values: ArrayRef },
+    Listed { key: Box<Key<'a>>, values: ArrayRef },
     Whole {
         values: RawColumn<'a>,
         nulls: Option<Nulls<'a>>,
@@ -170,6 +170,7 @@ fn opened_in(operator: &NativeAggregateExec, segment: usize) -> Result<Option<Ve
         let Ok(values) = key.values(&numbers) else {
             return Ok(None);
         };
+        let key = Box::new(key);
         opened.push(Opened::Listed { key, values });
     }
     Ok(Some(opened))

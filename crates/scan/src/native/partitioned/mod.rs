@@ -28,6 +28,7 @@ use segment::{BLOCK_ROWS, SegmentView};
 
 pub(super) use self::keys::PackedKeys;
 use self::rows::{Arguments, Scatter};
+use self::sample::Sample;
 use self::table::Partition;
 use super::exec::NativeAggregateExec;
 use super::grouped::{GroupKeys, Grouped, Piece, PieceGroups};
@@ -52,6 +53,8 @@ struct Layout {
     /// Words of a row: keys, arguments, and which arguments are there.
     stride: usize,
     partition_bits: u32,
+    /// About as many groups as one partition will have.
+    groups: usize,
 }
 
 /// The groups, if they are many and of a kind that can be found this way.
@@ -72,7 +75,8 @@ pub(super) fn grouped(
             return Ok(None);
         }
     }
-    let Some(matching) = sample::many(operator, turn, filters, (rows, most))? else {
+    let Some(Sample { matching, groups }) = sample::many(operator, turn, filters, (rows, most))?
+    else {
         return Ok(None);
     };
     let workers = operator.shared.workers(rows);
@@ -84,11 +88,14 @@ pub(super) fn grouped(
     if !rows::STRIDES.contains(&stride) || !table::KEY_WORDS.contains(&keys.packed.words) {
         return Ok(None);
     }
-    let partitions = (matching / PARTITION_ROWS).clamp(8, PARTITIONS_MAX);
+    let partitions = (matching / PARTITION_ROWS)
+        .clamp(8, PARTITIONS_MAX)
+        .next_power_of_two();
     let layout = Layout {
         key_words: keys.packed.words,
         stride,
-        partition_bits: partitions.next_power_of_two().trailing_zeros(),
+        partition_bits: partitions.trailing_zeros(),
+        groups: (groups / partitions) as usize,
     };
     let pieces = in_phases(
         operator,
@@ -125,9 +132,13 @@ fn in_phases(
     let morsels = morsels(operator.segments());
     let next = AtomicUsize::new(0);
     let held = memory.new_empty();
-    let partitions = (0..1usize << layout.partition_bits)
-        .map(|_| Mutex::new(Partition::new(layout, &operator.aggregates, arguments)));
-    let partitions: Vec<Mutex<Partition>> = partitions.collect();
+    let bins = (0..1usize << layout.partition_bits).map(|_| {
+        Mutex::new(Bin {
+            waiting: Vec::new(),
+            groups: Partition::new(layout, &operator.aggregates, arguments),
+        })
+    });
+    let mut bins: Vec<Mutex<Bin>> = bins.collect();
     loop {
         let read = turn.split(workers, |turn| {
             let mut waiting = Scatter::new(layout, matching / workers as u64);
@@ -149,34 +160,29 @@ fn in_phases(
             }
             Ok::<_, DataFusionError>(waiting)
         });
-        let read = read.into_iter().collect::<Result<Vec<_>>>()?;
-        let waiting: usize = read.iter().map(Scatter::bytes).sum();
-        held.try_grow(waiting)?;
+        for read in read {
+            let read = read?;
+            held.try_grow(read.bytes())?;
+            for (bin, rows) in bins.iter_mut().zip(read.partitions()) {
+                bin.get_mut().waiting.push(rows);
+            }
+        }
         let taken = AtomicUsize::new(0);
         let done = turn.split(workers, |turn| {
-            loop {
-                let at = taken.fetch_add(1, Ordering::Relaxed);
-                let Some(partition) = partitions.get(at) else {
-                    return Ok::<_, DataFusionError>(());
-                };
+            while let Some(bin) = bins.get(taken.fetch_add(1, Ordering::Relaxed)) {
                 checked(turn)?;
-                let mut partition = partition.lock();
-                let before = partition.memory_bytes();
-                for waiting in &read {
-                    partition.add(waiting.of(at));
-                }
-                held.try_grow(partition.memory_bytes() - before)?;
+                bin.lock().take_up(&held)?;
             }
+            Ok::<_, DataFusionError>(())
         });
         done.into_iter().collect::<Result<()>>()?;
-        held.shrink(waiting);
         if next.load(Ordering::Relaxed) >= morsels.len() {
             break;
         }
     }
     memory.grow(held.size());
-    let pieces = partitions.into_iter().map(|partition| {
-        let (words, states) = partition.into_inner().finish();
+    let pieces = bins.into_iter().map(|bin| {
+        let (words, states) = bin.into_inner().groups.finish();
         let groups = words.len() / layout.key_words;
         Piece {
             groups: PieceGroups::Words(words, groups),
@@ -184,6 +190,27 @@ fn in_phases(
         }
     });
     Ok(pieces.filter(|piece| piece.groups.len() > 0).collect())
+}
+
+/// A partition and the rows that wait for it.
+#[derive(Debug)]
+struct Bin {
+    waiting: Vec<Vec<u64>>,
+    groups: Partition,
+}
+
+impl Bin {
+    /// What was waiting is given back as soon as it is taken up, so that the groups come to lie
+    /// where rows were.
+    fn take_up(&mut self, held: &MemoryReservation) -> Result<()> {
+        for rows in self.waiting.drain(..) {
+            let before = self.groups.memory_bytes();
+            self.groups.add(&rows);
+            held.try_grow(self.groups.memory_bytes() - before)?;
+            held.shrink(rows.len() * size_of::<u64>());
+        }
+        Ok(())
+    }
 }
 
 fn morsels(segments: &[SegmentView]) -> Vec<Morsel> {

@@ -268,9 +268,9 @@ impl Scatter {
         self.rows * self.stride * size_of::<u64>()
     }
 
-    /// The rows of a partition, each as many words as the layout says.
-    pub(super) fn of(&self, partition: usize) -> &[u64] {
-        &self.partitions[partition]
+    /// The rows of each partition, as many words each as the layout says.
+    pub(super) fn partitions(self) -> Vec<Vec<u64>> {
+        self.partitions
     }
 
     /// Takes the rows of a block, and tells how many they were.

@@ -24,16 +24,27 @@ const SAMPLE_MIN: u64 = 500;
 /// There are many groups when of five rows three are of different ones.
 const ROWS_PER_GROUP: (u64, u64) = (5, 3);
 
+/// What is to be expected.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    /// Rows that match.
+    pub(super) matching: u64,
+    pub(super) groups: u64,
+}
+
 /// About how many rows match, where there are very many groups.
 pub(super) fn many(
     operator: &NativeAggregateExec,
     turn: &mut Turn,
     filters: &Filters<'_>,
     (rows, most): (u64, bool),
-) -> Result<Option<u64>> {
+) -> Result<Option<Sample>> {
     let rows_min = operator.shared.many_groups.rows_min;
     if rows_min == 0 {
-        return Ok(Some(rows));
+        return Ok(Some(Sample {
+            matching: rows,
+            groups: 0,
+        }));
     }
     if rows < rows_min {
         return Ok(None);
@@ -91,7 +102,10 @@ pub(super) fn many(
     let is_many = matching >= SAMPLE_MIN
         && groups * ROWS_PER_GROUP.0 >= matching * ROWS_PER_GROUP.1
         && in_all >= rows_min;
-    Ok(is_many.then_some(in_all))
+    Ok(is_many.then(|| Sample {
+        matching: in_all,
+        groups: in_all * groups / matching,
+    }))
 }
 
 /// Of the keys of each row.

@@ -28,6 +28,8 @@ pub(super) struct Partition {
     key_words: usize,
     stride: usize,
     partition_bits: u32,
+    /// About as many groups as there will be.
+    expected: usize,
     slots: Vec<u32>,
     /// Of group after group.
     keys: Vec<u64>,
@@ -76,6 +78,7 @@ impl Partition {
             key_words: layout.key_words,
             stride: layout.stride,
             partition_bits: layout.partition_bits,
+            expected: layout.groups,
             slots: Vec::new(),
             keys: Vec::new(),
             rows: Vec::new(),
@@ -158,7 +161,14 @@ impl Partition {
         if wanted <= self.slots.len() {
             return;
         }
-        let slots = wanted.max(self.slots.len() * 2).max(FEWEST);
+        if self.slots.is_empty() {
+            self.keys.reserve(self.expected * WORDS);
+            self.rows.reserve(self.expected);
+        }
+        let slots = wanted
+            .max(self.slots.len() * 2)
+            .max(self.expected * 2)
+            .max(FEWEST);
         self.slots = vec![EMPTY; slots.next_power_of_two()];
         let last = self.slots.len() - 1;
         let (keys, _) = self.keys.as_chunks::<WORDS>();
@@ -254,11 +264,13 @@ mod tests {
             key_words: 2,
             stride: 2,
             partition_bits: 3,
+            groups: 100,
         };
         let mut partition = Partition {
             key_words: layout.key_words,
             stride: layout.stride,
             partition_bits: layout.partition_bits,
+            expected: layout.groups,
             slots: Vec::new(),
             keys: Vec::new(),
             rows: Vec::new(),
