@@ -191,9 +191,13 @@ impl NativeAggregateExec {
     ) -> Result<Grouped> {
         let filters = self.filters(&self.shared.counters);
         let trees = Trees::new(self, &self.segments);
-        if let Some(grouped) =
-            partitioned::grouped(self, turn, memory, (&filters, &trees), (rows, most.is_some()))?
-        {
+        if let Some(grouped) = partitioned::grouped(
+            self,
+            turn,
+            memory,
+            (&filters, &trees),
+            (rows, most.is_some()),
+        )? {
             return Ok(grouped);
         }
         let wholes = Wholes::new(self, &self.segments);

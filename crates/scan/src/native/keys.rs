@@ -12,30 +12,28 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Schema};
-use datafusion::common::{Result, ScalarValue, internal_err};
-use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-use schemas::proto::IndexKind;
+use datafusion::common::{Result, internal_err};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use segment::BLOCK_ROWS;
 use segment::view::{
     CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues, Values, Zone,
 };
 
+use super::buckets::{bucket_ms, in_buckets};
 use super::choice::Choice;
 use super::divider::Divider;
 use super::input::weights;
 use super::number::{BlockRows, Number, bits_of, join_codes, join_direct, join_each, of_bits};
 use super::rows::RowNumbers;
-use super::star_tree::{is_begin_of, is_same_in};
 use super::table::Numbers;
-use crate::columns::{Source, Stored, batch, external, longs};
+use crate::columns::{Source, Stored, batch, longs};
 use crate::predicate::{Compiler, Inputs, constants};
 
 /// Whole numbers closer together than this are their own numbers.
 const DIRECT_MAX: u64 = 1 << 20;
 /// Larger dictionaries are not compared.
 const COMPARED_MAX: u32 = 1 << 12;
-const HOUR_MS: i64 = 3_600_000;
 
 #[derive(Debug)]
 pub(super) struct Key<'a> {
@@ -197,7 +195,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// The number of each row, where numbers are known beforehand.
+    /// The number of each row of a key that [`Self::is_steady`].
     pub(super) fn known_into(&self, rows: BlockRows<'_>, numbers: &mut Vec<u32>) -> Result<()> {
         numbers.clear();
         numbers.resize(rows.count(), 0);
@@ -290,6 +288,11 @@ impl<'a> Key<'a> {
             Kind::Direct { base, unit: 1, .. } if is_column(&self.inputs) => Some(*base),
             _ => None,
         }
+    }
+
+    /// Numbers are known beforehand, and told by rows alone: several workers may ask at once.
+    pub(super) fn is_steady(&self) -> bool {
+        self.is_known() && !matches!(self.kind, Kind::Choice(_))
     }
 
     /// Numbers are known before the rows are looked at.
@@ -387,6 +390,7 @@ impl<'a> Key<'a> {
             Kind::Choice(choice) => {
                 let numbers = choice.numbers(rows)?;
                 join_each(groups, domain, |at| numbers[at]);
+                Ok(())
             }
             Kind::Evaluated {
                 sources,
@@ -432,8 +436,8 @@ impl<'a> Key<'a> {
                     false => unit.divide(values[at].wrapping_sub(*base) as u64),
                 });
             }
-            Kind::Seen { .. } | Kind::Evaluated { .. } => {
-                return internal_err!("numbers that are given as values appear");
+            Kind::Seen { .. } | Kind::Choice(_) | Kind::Evaluated { .. } => {
+                return internal_err!("numbers that are told block by block");
             }
         }
         Ok(())
@@ -575,60 +579,4 @@ fn bounds(column: &ColumnView<'_>, values: &RawColumn<'_>, rows: u32) -> Option<
         RawValues::Bits { base, .. } => Some((base, base.checked_add(1)?)),
         _ => None,
     })
-}
-
-/// The index whose buckets have one value of the expression each, and the expression over the times
-/// at which they begin.
-fn in_buckets<'a>(
-    inputs: &Inputs,
-    stored: &Stored<'a>,
-    compiler: &Compiler<'a, '_>,
-) -> Result<Option<(Inputs, DictionaryColumn<'a>)>> {
-    let name = inputs.schema.field(0).name();
-    if is_column(inputs) || !compiler.options.uses(name, IndexKind::Timestamp) {
-        return Ok(None);
-    }
-    let mut granularities = stored.column.granularities().into_iter();
-    let Some(granularity) = granularities.find(|one| is_same_in(&inputs.expr, *one)) else {
-        return Ok(None);
-    };
-    let Some(buckets) = stored.column.buckets(granularity).map_err(external)? else {
-        return Ok(None);
-    };
-    compiler.counters.index(format!("timestamp({name})"));
-    let mut inputs = inputs.clone();
-    if is_begin_of(&inputs.expr, granularity) {
-        inputs.expr = Arc::new(Column::new(name, 0));
-    }
-    Ok(Some((inputs, buckets)))
-}
-
-/// For functions that cut time to something that is whole in this many milliseconds: all times
-/// between two multiples have the same value. Days and longer are whole in days, in UTC.
-fn bucket_ms(expr: &dyn PhysicalExpr, own: &DataType) -> Option<i64> {
-    if !matches!(own, DataType::Timestamp(_, None)) {
-        return None;
-    }
-    let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
-    let [unit, column] = call.args() else {
-        return None;
-    };
-    if !matches!(call.name(), "date_trunc" | "date_part") {
-        return None;
-    }
-    column.downcast_ref::<Column>()?;
-    let unit = match unit.downcast_ref::<Literal>()?.value() {
-        ScalarValue::Utf8(Some(unit))
-        | ScalarValue::Utf8View(Some(unit))
-        | ScalarValue::LargeUtf8(Some(unit)) => unit.to_ascii_lowercase(),
-        _ => return None,
-    };
-    match unit.as_str() {
-        // Parts of a second may come with a fraction.
-        "second" if call.name() == "date_trunc" => Some(1000),
-        "minute" => Some(60_000),
-        "hour" => Some(HOUR_MS),
-        "day" | "week" | "month" | "quarter" | "year" | "dow" | "doy" => Some(24 * HOUR_MS),
-        _ => None,
-    }
 }

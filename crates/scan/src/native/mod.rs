@@ -13,6 +13,7 @@
 //! groups are found in another way ([`partitioned`]).
 
 mod accumulate;
+mod buckets;
 mod choice;
 mod counted;
 mod derived;

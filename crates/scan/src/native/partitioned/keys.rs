@@ -162,7 +162,7 @@ fn opened_in(operator: &NativeAggregateExec, segment: usize) -> Result<Option<Ve
             });
             continue;
         }
-        if !key.is_known() {
+        if !key.is_steady() {
             return Ok(None);
         }
         let numbers: Vec<u64> = (0..key.domain).collect();

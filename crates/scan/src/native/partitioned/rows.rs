@@ -81,10 +81,11 @@ impl<'a> Arguments<'a> {
                 let inputs = Inputs::of(argument, table)?;
                 let mode = operator.description.null_mode;
                 let sources = inputs.sources(view, &operator.spec, mode)?;
-                let (input, nulls) = Input::new(inputs, sources, aggregate)?;
+                let (input, nulls) =
+                    Input::new(inputs, sources, aggregate, &operator.shared.options)?;
                 may_be_null |= nulls.is_some()
                     || match &input {
-                        Input::Rows | Input::Raw(_) => false,
+                        Input::Rows | Input::Raw(..) => false,
                         Input::Lookup(lookup) => lookup.may_be_null,
                         Input::Evaluated { .. } => true,
                     };
@@ -183,11 +184,11 @@ impl Argument<'_> {
         }
         match (&self.input, width) {
             (Input::Rows, _) => {}
-            (Input::Raw(raw), Some(Width::Double)) => {
+            (Input::Raw(raw, _), Some(Width::Double)) => {
                 let values = doubles(raw.values(rows.range()), rows.picked);
                 column.extend(values.into_iter().map(f64::to_bits));
             }
-            (Input::Raw(raw), _) => {
+            (Input::Raw(raw, _), _) => {
                 let values = longs(raw.values(rows.range()), rows.picked);
                 column.extend(values.into_iter().map(|value| value as u64));
             }

@@ -58,7 +58,7 @@ pub(super) fn many(
         let compiler = operator.compiler(view);
         let keys = operator.keys.iter().map(|key| Key::new(key, &compiler));
         let keys = keys.collect::<Result<Vec<_>>>()?;
-        let fit = |key: &Key<'_>| key.is_known() || key.whole_numbers().is_some();
+        let fit = |key: &Key<'_>| key.is_steady() || key.whole_numbers().is_some();
         let product = keys
             .iter()
             .fold(1u64, |all, key| all.saturating_mul(key.domain));

@@ -279,7 +279,7 @@ mod tests {
         let mut known: HashMap<[u64; 2], u64> = HashMap::new();
         for round in 0..3u64 {
             let rows: Vec<u64> = (0..5000u64)
-                .flat_map(|n| [n * n % 701, (n * 7 + round) % 5 << 60])
+                .flat_map(|n| [n * n % 701, ((n * 7 + round) % 5) << 60])
                 .collect();
             for row in rows.as_chunks::<2>().0 {
                 *known.entry(*row).or_default() += 1;
