@@ -33,7 +33,7 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// Longer than between two statements of a busy node, which would else give its pages back and
 /// have them zeroed again for each.
-const PURGE_AFTER_MS: std::ffi::c_long = 100;
+const PURGE_AFTER_MS: std::ffi::c_long = 1_000;
 
 /// Free pages go back to the system soon. To be called before anything is started.
 pub(crate) fn keep_memory_small() {

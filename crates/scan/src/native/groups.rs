@@ -42,7 +42,7 @@ impl<'a> Groups<'a> {
         let is_known = keys.iter().all(Key::is_known);
         let dense_max = match rows >= SPACIOUS_MAX / 8 {
             true => SPACIOUS_MAX,
-            false => DENSE_MAX.max(rows * 8),
+            false => DENSE_MAX.max(rows * 3),
         };
         let index = match product {
             Some(product) if is_known && product <= dense_max => Index::Dense(product as usize),
