@@ -16,13 +16,11 @@ use crate::filter::Filters;
 /// Fewer groups than these are found in one table.
 const GROUPS_MIN: u64 = 1 << 16;
 /// Segments that are looked at, and blocks and rows of each at most.
-const SEGMENTS: usize = 4;
-const BLOCKS: u32 = 16;
-const ROWS: usize = 12_000;
+const SEGMENTS: usize = 2;
+const BLOCKS: u32 = 8;
+const ROWS: usize = 24_000;
 /// With fewer rows than these nothing can be said.
 const SAMPLE_MIN: u64 = 500;
-/// There are many groups when of five rows three are of different ones.
-const ROWS_PER_GROUP: (u64, u64) = (5, 3);
 
 /// What is to be expected.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +50,8 @@ pub(super) fn many(
     let segments = operator.segments();
     let chosen = segments.len().min(SEGMENTS);
     let (mut looked_at, mut matching, mut groups) = (0, 0, 0);
+    // Of the last block of each segment: groups, and those that the blocks before did not have.
+    let (mut last, mut new) = (0, 0);
     for nth in 0..chosen {
         let at = nth * segments.len() / chosen;
         let view = &segments[at];
@@ -74,8 +74,8 @@ pub(super) fn many(
         };
         let blocks = view.row_count().div_ceil(BLOCK_ROWS);
         let step = blocks.div_ceil(BLOCKS).max(1) as usize;
-        let mut own = 0;
-        for block in (0..blocks).step_by(step) {
+        let (mut own, mut of_last) = (0, (0, 0));
+        for block in (0..blocks).step_by(step).take_while(|_| own < ROWS) {
             looked_at += u64::from(BLOCK_ROWS.min(view.row_count() - block * BLOCK_ROWS));
             let mut found = filter.blocks(block..block + 1);
             while let Some((start, mask)) = found.next(turn)? {
@@ -89,23 +89,28 @@ pub(super) fn many(
                     entries: None,
                 };
                 own += picked.len();
-                seen.extend(hashes(&keys, rows)?);
-            }
-            if own >= ROWS {
-                break;
+                let here: HashSet<u64> = hashes(&keys, rows)?.into_iter().collect();
+                let before = seen.len();
+                of_last.0 = here.len();
+                seen.extend(here);
+                of_last.1 = seen.len() - before;
             }
         }
         matching += own as u64;
         groups += seen.len() as u64;
+        (last, new) = (last + of_last.0, new + of_last.1);
     }
     let in_all = operator.rows() * matching / looked_at.max(1);
-    let is_many = matching >= SAMPLE_MIN
-        && groups * ROWS_PER_GROUP.0 >= matching * ROWS_PER_GROUP.1
-        && in_all >= rows_min;
-    Ok(is_many.then(|| Sample {
+    if matching < SAMPLE_MIN || in_all < rows_min {
+        return Ok(None);
+    }
+    // Rows that lie together may be of few groups: there are many if each block brings others.
+    let sample = Sample {
         matching: in_all,
         groups: in_all * groups / matching,
-    }))
+    };
+    let is_many = new * 2 >= last && sample.groups >= GROUPS_MIN;
+    Ok(is_many.then_some(sample))
 }
 
 /// Of the keys of each row.
