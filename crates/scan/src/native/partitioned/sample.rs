@@ -11,14 +11,14 @@ use super::super::keys::Key;
 use super::super::number::BlockRows;
 use super::table::hash;
 use crate::columns::longs;
-use crate::filter::Filters;
+use crate::filter::{Filters, SegmentFilter};
 
 /// Fewer groups than these are found in one table.
 const GROUPS_MIN: u64 = 1 << 16;
 /// Segments that are looked at, and blocks and rows of each at most.
 const SEGMENTS: usize = 2;
 const BLOCKS: u32 = 8;
-const ROWS: usize = 24_000;
+const ROWS: u64 = 24_000;
 /// With fewer rows than these nothing can be said.
 const SAMPLE_MIN: u64 = 500;
 
@@ -28,6 +28,17 @@ pub(super) struct Sample {
     /// Rows that match.
     pub(super) matching: u64,
     pub(super) groups: u64,
+}
+
+/// What some blocks of a segment have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    rows: u64,
+    matching: u64,
+    groups: u64,
+    /// Groups of the last block, and those of them that the blocks before did not have.
+    last: u64,
+    new: u64,
 }
 
 /// About how many rows match, where there are very many groups.
@@ -49,13 +60,10 @@ pub(super) fn many(
     }
     let segments = operator.segments();
     let chosen = segments.len().min(SEGMENTS);
-    let (mut looked_at, mut matching, mut groups) = (0, 0, 0);
-    // Of the last block of each segment: groups, and those that the blocks before did not have.
-    let (mut last, mut new) = (0, 0);
+    let mut all = Look::default();
     for nth in 0..chosen {
         let at = nth * segments.len() / chosen;
-        let view = &segments[at];
-        let compiler = operator.compiler(view);
+        let compiler = operator.compiler(&segments[at]);
         let keys = operator.keys.iter().map(|key| Key::new(key, &compiler));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let fit = |key: &Key<'_>| key.is_steady() || key.whole_numbers().is_some();
@@ -67,50 +75,64 @@ pub(super) fn many(
         if !keys.iter().all(fit) || product < GROUPS_MIN || by_dictionary {
             return Ok(None);
         }
-        let mut seen = HashSet::new();
-        let Some(filter) = filters.of(at)? else {
-            looked_at += u64::from(view.row_count());
-            continue;
+        let own = match filters.of(at)? {
+            Some(filter) => look(turn, filter, &keys, segments[at].row_count())?,
+            None => Look {
+                rows: segments[at].row_count().into(),
+                ..Look::default()
+            },
         };
-        let blocks = view.row_count().div_ceil(BLOCK_ROWS);
-        let step = blocks.div_ceil(BLOCKS).max(1) as usize;
-        let (mut own, mut of_last) = (0, (0, 0));
-        for block in (0..blocks).step_by(step).take_while(|_| own < ROWS) {
-            looked_at += u64::from(BLOCK_ROWS.min(view.row_count() - block * BLOCK_ROWS));
-            let mut found = filter.blocks(block..block + 1);
-            while let Some((start, mask)) = found.next(turn)? {
-                let mut picked = Vec::new();
-                mask.collect_into(&mut picked);
-                let rows = BlockRows {
-                    start,
-                    len: mask.len,
-                    picked: Some(&picked),
-                    mask,
-                    entries: None,
-                };
-                own += picked.len();
-                let here: HashSet<u64> = hashes(&keys, rows)?.into_iter().collect();
-                let before = seen.len();
-                of_last.0 = here.len();
-                seen.extend(here);
-                of_last.1 = seen.len() - before;
-            }
-        }
-        matching += own as u64;
-        groups += seen.len() as u64;
-        (last, new) = (last + of_last.0, new + of_last.1);
+        all.rows += own.rows;
+        all.matching += own.matching;
+        all.groups += own.groups;
+        all.last += own.last;
+        all.new += own.new;
     }
-    let in_all = operator.rows() * matching / looked_at.max(1);
-    if matching < SAMPLE_MIN || in_all < rows_min {
+    let matching = operator.rows() * all.matching / all.rows.max(1);
+    if all.matching < SAMPLE_MIN || matching < rows_min {
         return Ok(None);
     }
+    let groups = matching * all.groups / all.matching;
     // Rows that lie together may be of few groups: there are many if each block brings others.
-    let sample = Sample {
-        matching: in_all,
-        groups: in_all * groups / matching,
-    };
-    let is_many = new * 2 >= last && sample.groups >= GROUPS_MIN;
-    Ok(is_many.then_some(sample))
+    let is_many = all.new * 2 >= all.last && groups >= GROUPS_MIN;
+    Ok(is_many.then_some(Sample { matching, groups }))
+}
+
+fn look(
+    turn: &mut Turn,
+    filter: &SegmentFilter<'_>,
+    keys: &[Key<'_>],
+    row_count: u32,
+) -> Result<Look> {
+    let mut look = Look::default();
+    let mut seen = HashSet::new();
+    let blocks = row_count.div_ceil(BLOCK_ROWS);
+    let mut picked = Vec::new();
+    for block in (0..blocks).step_by(blocks.div_ceil(BLOCKS).max(1) as usize) {
+        if look.matching >= ROWS {
+            break;
+        }
+        look.rows += u64::from(BLOCK_ROWS.min(row_count - block * BLOCK_ROWS));
+        let mut found = filter.blocks(block..block + 1);
+        while let Some((start, mask)) = found.next(turn)? {
+            mask.collect_into(&mut picked);
+            let rows = BlockRows {
+                start,
+                len: mask.len,
+                picked: Some(&picked),
+                mask,
+                entries: None,
+            };
+            let here: HashSet<u64> = hashes(keys, rows)?.into_iter().collect();
+            let before = seen.len();
+            look.matching += picked.len() as u64;
+            look.last = here.len() as u64;
+            seen.extend(here);
+            look.new = (seen.len() - before) as u64;
+        }
+    }
+    look.groups = seen.len() as u64;
+    Ok(look)
 }
 
 /// Of the keys of each row.
