@@ -59,10 +59,12 @@ pub(super) fn many(
         return Ok(None);
     }
     let segments = operator.segments();
-    let chosen = segments.len().min(SEGMENTS);
-    let mut all = Look::default();
+    let filled = (0..segments.len()).filter(|at| segments[*at].row_count() > 0);
+    let filled: Vec<usize> = filled.collect();
+    let chosen = filled.len().min(SEGMENTS);
+    let mut keys_of = Vec::with_capacity(chosen);
     for nth in 0..chosen {
-        let at = nth * segments.len() / chosen;
+        let at = filled[nth * filled.len() / chosen];
         let compiler = operator.compiler(&segments[at]);
         let keys = operator.keys.iter().map(|key| Key::new(key, &compiler));
         let keys = keys.collect::<Result<Vec<_>>>()?;
@@ -70,11 +72,18 @@ pub(super) fn many(
         let product = keys
             .iter()
             .fold(1u64, |all, key| all.saturating_mul(key.domain));
-        // The groups of one dictionary with the most rows are found without the others.
-        let by_dictionary = most && keys.len() == 1 && keys[0].dictionary().is_some();
-        if !keys.iter().all(fit) || product < GROUPS_MIN || by_dictionary {
+        if !keys.iter().all(fit) || product < GROUPS_MIN {
             return Ok(None);
         }
+        keys_of.push((at, keys));
+    }
+    // The groups of one dictionary with the most rows are found without the others.
+    let is_dictionary = |keys: &[Key<'_>]| keys.len() == 1 && keys[0].dictionary().is_some();
+    if most && keys_of.iter().all(|(_, keys)| is_dictionary(keys)) {
+        return Ok(None);
+    }
+    let mut all = Look::default();
+    for (at, keys) in keys_of {
         let own = match filters.of(at)? {
             Some(filter) => look(turn, filter, &keys, segments[at].row_count())?,
             None => Look {
