@@ -105,6 +105,23 @@ impl BlockMask {
         self.words[row as usize / 64] >> (row % 64) & 1 == 1
     }
 
+    /// How many rows are kept before each word.
+    pub(crate) fn before(&self) -> [u16; WORDS] {
+        let mut count = 0;
+        self.words.map(|word| {
+            let before = count;
+            count += word.count_ones() as u16;
+            before
+        })
+    }
+
+    /// How many rows are kept before `row`; `before` is [`Self::before`].
+    pub(crate) fn rank(&self, row: u32, before: &[u16; WORDS]) -> u32 {
+        let word = row as usize / 64;
+        let below = self.words[word] & ((1 << (row % 64)) - 1);
+        u32::from(before[word]) + below.count_ones()
+    }
+
     /// Rows in the block, ascending.
     pub(crate) fn collect_into(&self, rows: &mut Vec<u32>) {
         set_bits(&self.words, rows);
@@ -140,5 +157,9 @@ mod tests {
         rest.and_not(&mask);
         assert_eq!((rest.count(), rest.contains(64)), (127, false));
         assert_eq!(BlockMask::all(BLOCK_ROWS).count(), BLOCK_ROWS);
+        rest.collect_into(&mut rows);
+        let before = rest.before();
+        let places = rows.iter().map(|row| rest.rank(*row, &before));
+        assert!(places.eq(0..rows.len() as u32));
     }
 }

@@ -314,6 +314,17 @@ fn add_sparse(
             indices.push(index);
             places.push(row - rows.start);
         }),
+        // Each row once: its place is told by how many are picked before it.
+        Some(picked) if picked.len() == rows.mask.count() as usize => {
+            let before = rows.mask.before();
+            for (index, row) in own {
+                let row = row - rows.start;
+                if rows.mask.contains(row) {
+                    indices.push(index);
+                    places.push(rows.mask.rank(row, &before));
+                }
+            }
+        }
         Some(picked) => {
             let mut at = 0;
             for (index, row) in own {

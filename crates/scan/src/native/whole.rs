@@ -6,18 +6,24 @@
 
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
 use parking_lot::Mutex;
 use schemas::proto::{Explain, IndexKind};
 use segment::SegmentView;
-
-use datafusion::physical_expr::utils::collect_columns;
+use segment::view::{DocCounts, Values};
 
 use super::accumulate::Accumulator;
 use super::exec::NativeAggregateExec;
-use super::plan::Aggregate;
-use super::states::States;
+use super::fold::Figures;
+use super::plan::{Aggregate, Kind, Width};
+use super::states::{Join, States};
+use crate::columns::{Source, Stored, source};
 use crate::filter::SegmentFilter;
+use crate::predicate::Compiler;
 
 /// Each segment is looked at by the first worker that comes there.
 pub(super) struct Wholes<'a> {
@@ -85,6 +91,10 @@ impl<'a> Wholes<'a> {
         }
         let rows = view.row_count();
         let compiler = operator.compiler(view);
+        if let Some(figures) = figures(first, &compiler)? {
+            let states = run.iter().map(|own| figures.states(own)).collect();
+            return Ok(Told::States(Mutex::new(states)));
+        }
         let most = (Some(1), u64::from(rows));
         let mut own = Accumulator::new(run, view, &operator.spec, &compiler, most)?;
         Ok(match own.add_whole(rows)? {
@@ -118,4 +128,114 @@ impl Whole {
         };
         Some(Accumulator::told(states))
     }
+}
+
+/// Of all numbers of a column.
+struct Numbers {
+    count: u64,
+    kind: NumbersOf,
+}
+
+enum NumbersOf {
+    /// The sum as it is, not wrapped.
+    Longs(i128, Figures<i64>),
+    Doubles(Figures<f64>),
+}
+
+impl Numbers {
+    fn states(&self, aggregate: &Aggregate) -> States {
+        let (join, counts) = (aggregate.kind.join(), vec![self.count]);
+        let long = |sum: i128, ends: &Figures<i64>| match join {
+            Join::Add => sum as i64,
+            join => ends.of(join),
+        };
+        let value = match &self.kind {
+            NumbersOf::Longs(sum, ends) if aggregate.width == Width::Long => {
+                return States::Longs {
+                    join,
+                    values: vec![long(*sum, ends)],
+                    counts,
+                };
+            }
+            NumbersOf::Longs(sum, _) if join == Join::Add => *sum as f64,
+            NumbersOf::Longs(_, ends) => ends.of(join) as f64,
+            NumbersOf::Doubles(figures) => figures.of(join),
+        };
+        States::Doubles {
+            join,
+            values: vec![value],
+            counts,
+        }
+    }
+}
+
+/// What the rows of each value of a dictionary give together, without nulls and for plain numbers:
+/// nothing is copied for it. `None`: it is not as simple as that.
+fn figures(aggregate: &Aggregate, compiler: &Compiler<'_, '_>) -> Result<Option<Numbers>> {
+    let is_total = matches!(
+        aggregate.kind,
+        Kind::Sum | Kind::Avg | Kind::Min | Kind::Max
+    );
+    let argument = aggregate.argument.as_ref().filter(|_| is_total);
+    let Some(column) = argument.and_then(|own| own.downcast_ref::<Column>()) else {
+        return Ok(None);
+    };
+    let field = compiler.table_schema.field(column.index());
+    let source = source(compiler.view, compiler.spec, field, compiler.null_mode)?;
+    let Source::Stored(Stored {
+        column,
+        nulls: None,
+    }) = source
+    else {
+        return Ok(None);
+    };
+    let Values::Dictionary(dictionary) = column.values() else {
+        return Ok(None);
+    };
+    let (Some(counts), array) = (dictionary.doc_counts(), dictionary.array()) else {
+        return Ok(None);
+    };
+    let kind = match array.data_type() {
+        DataType::Int32 => {
+            let values = array.as_primitive::<Int32Type>().values();
+            of_longs(counts, |code| i64::from(values[code]))
+        }
+        DataType::Int64 => {
+            let values = array.as_primitive::<Int64Type>().values();
+            of_longs(counts, |code| values[code])
+        }
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>().values();
+            of_doubles(counts, |code| values[code])
+        }
+        _ => return Ok(None),
+    };
+    let count = counts.sum(0..counts.len() as u32);
+    Ok(Some(Numbers { count, kind }))
+}
+
+fn of_longs(counts: DocCounts<'_>, value: impl Fn(usize) -> i64) -> NumbersOf {
+    let (mut sum, mut ends) = (0, Figures::<i64>::EMPTY);
+    counts.each(|code, rows| {
+        if rows > 0 {
+            let value = value(code as usize);
+            sum += i128::from(value) * i128::from(rows);
+            ends.least = ends.least.min(value);
+            ends.greatest = ends.greatest.max(value);
+        }
+    });
+    NumbersOf::Longs(sum, ends)
+}
+
+fn of_doubles(counts: DocCounts<'_>, value: impl Fn(usize) -> f64) -> NumbersOf {
+    let mut figures = Figures::<f64>::EMPTY;
+    counts.each(|code, rows| {
+        if rows > 0 {
+            let value = value(code as usize);
+            figures.sum += value * f64::from(rows);
+            figures.least = Join::Least.double(figures.least, value);
+            figures.greatest = Join::Greatest.double(figures.greatest, value);
+        }
+    });
+    NumbersOf::Doubles(figures)
 }
