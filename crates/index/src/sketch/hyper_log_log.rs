@@ -52,11 +52,8 @@ impl Raise {
     #[inline(always)]
     pub fn apply(self, registers: &mut [u8; REGISTERS]) {
         let register = &mut registers[(self.0 >> 8) as usize % REGISTERS];
-        let rank = self.0 as u8;
-        // Seldom: mostly the register was raised before.
-        if *register < rank {
-            *register = rank;
-        }
+        // Without a branch: whether it was raised before is hard to guess while there are few.
+        *register = (*register).max(self.0 as u8);
     }
 }
 
