@@ -132,11 +132,11 @@ impl<'a> ColumnView<'a> {
     }
 
     /// Least and greatest raw value of a block, the stored defaults of nulls among them. `None`
-    /// where it is not known: in dictionaries, in consuming segments, in blocks with a NaN.
+    /// where it is not known: in dictionaries, in blocks with a NaN.
     pub fn zone(&self, block: u32) -> Option<Zone> {
         match self.source {
             Source::Sealed(_, _, loaded) => loaded.zones.as_ref()?.get(block),
-            Source::Mutable(..) => None,
+            Source::Mutable(column, ..) => column.zones.of(&column.values, block, self.row_count),
         }
     }
 

@@ -13,6 +13,7 @@ use super::dictionary::{DictionaryReader, DictionaryWriter, dictionary};
 use super::multi::{Multi, MultiWriter, multi};
 use super::nulls::NullBits;
 use super::text::TextChunks;
+use super::zones::Zones;
 use crate::SegmentError;
 use crate::defaults::DefaultValue;
 use crate::prefix::{Prefix, PrefixWriter, prefix};
@@ -25,6 +26,7 @@ pub(crate) struct Column {
     pub(crate) values: Values,
     pub(crate) nulls: NullBits,
     pub(crate) text: Option<TextChunks>,
+    pub(crate) zones: Zones,
 }
 
 /// Strings are dictionary coded from the first row, numbers stay as they are until the seal.
@@ -152,6 +154,7 @@ pub(crate) fn multi_value(
         values: Values::Multi(values),
         nulls: NullBits::new(),
         text: None,
+        zones: Zones::default(),
     };
     (ColumnWriter::Multi(writer), column)
 }
@@ -188,6 +191,7 @@ pub(crate) fn column(
         values,
         nulls: NullBits::new(),
         text: None,
+        zones: Zones::default(),
     };
     (writer, column)
 }

@@ -18,6 +18,7 @@ pub(crate) mod dictionary;
 pub(crate) mod multi;
 pub(crate) mod nulls;
 pub(crate) mod text;
+mod zones;
 
 pub(crate) use column::{Column, Values};
 
