@@ -168,17 +168,32 @@ fn stored(column: &ColumnView<'_>, range: Range<u32>, rows: Option<&[u32]>) -> R
 }
 
 fn lists(dictionary: &ArrayRef, entries: &Entries<'_>, rows: Option<&[u32]>) -> Result<ArrayRef> {
-    let mut cursor = entries.cursor();
-    let held: Vec<Range<usize>> = match rows {
-        None => entries.rows().collect(),
-        Some(rows) => rows.iter().map(|row| cursor.row(*row as usize)).collect(),
-    };
-    let offsets = OffsetBuffer::<i32>::from_lengths(held.iter().map(Range::len));
-    let at = held.into_iter().flatten();
-    let codes: UInt32Array = match entries.codes() {
-        Codes::U8(codes) => at.map(|at| u32::from(codes[at])).collect(),
-        Codes::U16(codes) => at.map(|at| u32::from(codes[at])).collect(),
-        Codes::U32(codes) => at.map(|at| codes[at]).collect(),
+    let (offsets, codes) = match rows {
+        None => {
+            let mut room = Vec::new();
+            let starts = entries.offsets(&mut room);
+            let first = starts[0];
+            let offsets: Vec<i32> = starts.iter().map(|start| (start - first) as i32).collect();
+            let codes: UInt32Array = match entries.codes().slice(entries.range()) {
+                Codes::U8(codes) => pick(codes, None, u32::from).into(),
+                Codes::U16(codes) => pick(codes, None, u32::from).into(),
+                Codes::U32(codes) => pick(codes, None, |code| code).into(),
+            };
+            (OffsetBuffer::new(offsets.into()), codes)
+        }
+        Some(rows) => {
+            let mut cursor = entries.cursor();
+            let held = rows.iter().map(|row| cursor.row(*row as usize));
+            let held: Vec<Range<usize>> = held.collect();
+            let offsets = OffsetBuffer::<i32>::from_lengths(held.iter().map(Range::len));
+            let at = held.into_iter().flatten();
+            let codes: UInt32Array = match entries.codes() {
+                Codes::U8(codes) => at.map(|at| u32::from(codes[at])).collect(),
+                Codes::U16(codes) => at.map(|at| u32::from(codes[at])).collect(),
+                Codes::U32(codes) => at.map(|at| codes[at]).collect(),
+            };
+            (offsets, codes)
+        }
     };
     let values = take(dictionary, &codes, None)?;
     let field = entry_field(values.data_type().clone());

@@ -73,6 +73,8 @@ fn spec() -> TableSpec {
         column("long", DataType::Long),
         column("time", DataType::Timestamp),
         column("flag", DataType::Boolean),
+        column("bit", DataType::Boolean),
+        column("same", DataType::Long),
         column("double", DataType::Double),
         column("sparse", DataType::Double),
         column("money", DataType::Double),
@@ -142,6 +144,7 @@ fn array(column: &ColumnSpec) -> ArrayRef {
         ("sparse", _) => Arc::new(Float64Array::from_iter_values(
             rows.map(|row| if row % 40 == 0 { row as f64 } else { 0.0 }),
         )),
+        ("same", _) => Arc::new(Int64Array::from_value(1 << 40, ROWS)),
         (_, DataType::Int) => Arc::new(Int32Array::from_iter_values(
             rows.map(|row| row as i32 % 90),
         )),

@@ -29,14 +29,14 @@ impl Layout {
     /// `None`: there is none such.
     pub(super) fn new(width: u8, has_steps: bool) -> Option<Self> {
         let layout = Self { width, has_steps };
-        (layout == PLAIN || matches!(width, 2 | 4 | 8)).then_some(layout)
+        (layout == PLAIN || matches!(width, 2 | 3 | 4 | 8)).then_some(layout)
     }
 
     /// The best for these bytes.
     pub(super) fn of(bytes: &[u8]) -> io::Result<Self> {
         let sample = sample(bytes);
         let mut best = (PLAIN, zstd::bulk::compress(&sample, super::LEVEL)?.len());
-        for width in [2, 4, 8] {
+        for width in [2, 3, 4, 8] {
             for has_steps in [false, true] {
                 let layout = Self { width, has_steps };
                 let laid_out = layout.lay_out(&sample);
@@ -60,6 +60,7 @@ impl Layout {
     pub(super) fn lay_out(self, bytes: &[u8]) -> Cow<'_, [u8]> {
         match self.width {
             2 => Cow::Owned(lay_out::<2>(bytes, self.has_steps)),
+            3 => Cow::Owned(lay_out::<3>(bytes, self.has_steps)),
             4 => Cow::Owned(lay_out::<4>(bytes, self.has_steps)),
             8 => Cow::Owned(lay_out::<8>(bytes, self.has_steps)),
             _ => Cow::Borrowed(bytes),
@@ -69,6 +70,7 @@ impl Layout {
     pub(super) fn put_back(self, laid_out: &[u8]) -> Cow<'_, [u8]> {
         match self.width {
             2 => Cow::Owned(put_back::<2>(laid_out, self.has_steps)),
+            3 => Cow::Owned(put_back::<3>(laid_out, self.has_steps)),
             4 => Cow::Owned(put_back::<4>(laid_out, self.has_steps)),
             8 => Cow::Owned(put_back::<8>(laid_out, self.has_steps)),
             _ => Cow::Borrowed(laid_out),
@@ -81,7 +83,7 @@ fn sample(bytes: &[u8]) -> Cow<'_, [u8]> {
     if bytes.len() <= SAMPLES * SAMPLE_BYTES {
         return Cow::Borrowed(bytes);
     }
-    let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1) / 8 * 8;
+    let step = (bytes.len() - SAMPLE_BYTES) / (SAMPLES - 1) / 24 * 24;
     let pieces = (0..SAMPLES).map(|at| &bytes[at * step..][..SAMPLE_BYTES]);
     Cow::Owned(pieces.collect::<Vec<_>>().concat())
 }
@@ -143,7 +145,7 @@ mod tests {
         fn every_layout_is_put_back(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let plain = PLAIN.lay_out(&bytes).into_owned();
             prop_assert_eq!(PLAIN.put_back(&plain).into_owned(), bytes.clone());
-            for width in [2, 4, 8] {
+            for width in [2, 3, 4, 8] {
                 for has_steps in [false, true] {
                     let layout = Layout::new(width, has_steps).unwrap();
                     let laid_out = layout.lay_out(&bytes);
@@ -170,7 +172,7 @@ mod tests {
         assert!(of(&|at| noise(at) % 5000 * 11).width() > 1);
         assert!(of(&|at| at * 1000 + noise(at) % 900).has_steps());
         assert_eq!(Layout::of(b"").unwrap(), PLAIN);
-        assert_eq!(Layout::new(3, false), None);
+        assert_eq!(Layout::new(5, false), None);
         assert_eq!(Layout::new(1, true), None);
     }
 }

@@ -19,6 +19,10 @@ use crate::mutable::multi::Multi;
 use crate::sealed::forward::UUIDS_MAX;
 use crate::{BLOCK_ROWS, SegmentError};
 
+/// Codes of three bytes are widened a block at a time. Where values have fewer rows than these, they
+/// are looked up, and a block is read for one or two of its rows: such codes stay as they are read.
+const ROWS_PER_VALUE: usize = 4;
+
 /// Where the values of a dictionary were put.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DictionaryBuffers {
@@ -142,7 +146,9 @@ impl ColumnEncoder<'_, '_> {
         footer.code_zones = tell_apart.then(|| self.add_numbers(&zones));
         let stored = (!in_order).then_some(codes);
         let mut dictionary = self.dictionary(doc_counts, values);
-        let triples = stored.and_then(|codes| pack_triples(codes, dictionary.cardinality));
+        let triples = stored
+            .filter(|codes| doc_counts.len() * ROWS_PER_VALUE <= codes.len())
+            .and_then(|codes| pack_triples(codes, dictionary.cardinality));
         if let Some(triples) = triples {
             dictionary.width = TRIPLE;
             dictionary.codes = Some(self.writer.add(&triples));
