@@ -19,8 +19,9 @@ use crate::mutable::multi::Multi;
 use crate::sealed::forward::UUIDS_MAX;
 use crate::{BLOCK_ROWS, SegmentError};
 
-/// Codes of three bytes are widened a block at a time. Where values have fewer rows than these, they
-/// are looked up, and a block is read for one or two of its rows: such codes stay as they are read.
+/// Codes of three bytes are widened a block at a time. Where values have fewer rows than these,
+/// they are looked up, and a block is read for one or two of its rows: such codes stay as they
+/// are read.
 const ROWS_PER_VALUE: usize = 4;
 
 /// Where the values of a dictionary were put.
