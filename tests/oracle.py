@@ -3,14 +3,16 @@
     {"load": FILE, "columns": [[NAME, TYPE, DEFAULT], …]}   tables `t` and `t_defaults` from JSON lines
     {"sql": TEXT}                                           {"rows": [[…], …]} or {"error": TEXT}
 
-In `t_defaults` every null is its column's default.
+In `t_defaults` every null is its column's default. DuckDB has no literal of bytes: X'00ff' is one here.
 """
 
 import datetime
 import decimal
 import json
 import math
+import re
 import sys
+import uuid
 
 import duckdb
 
@@ -22,12 +24,20 @@ TYPES = {
     "DOUBLE": "DOUBLE",
     "TIMESTAMP": "TIMESTAMP",
     "STRING": "VARCHAR",
+    "BIG_DECIMAL": "DECIMAL(30, 2)",
+    "BYTES": "BLOB",
+    "UUID": "UUID",
 }
+
+
+BYTES = re.compile(r"\bX'([0-9a-f]*)'")
 
 
 def typed(name, data_type, is_list):
     if data_type == "TIMESTAMP":
         return f"epoch_ms(CAST({name} AS BIGINT))"
+    if data_type == "BYTES":
+        return f"unhex({name})"
     return f"CAST({name} AS {TYPES[data_type]}{'[]' if is_list else ''})"
 
 
@@ -61,6 +71,10 @@ def shown(value):
         return f"{value:%Y-%m-%d %H:%M:%S}.{fraction}"
     if isinstance(value, datetime.date):
         return f"{value:%Y-%m-%d} 00:00:00.0"
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, list):
         return [shown(one) for one in value]
     return value
@@ -71,7 +85,7 @@ def answer(connection, request):
         if "load" in request:
             load(connection, request["load"], request["columns"])
             return {"rows": []}
-        rows = connection.execute(request["sql"]).fetchall()
+        rows = connection.execute(re.sub(BYTES, r"unhex('\1')", request["sql"])).fetchall()
         return {"rows": [[shown(value) for value in row] for row in rows]}
     except duckdb.Error as error:
         return {"error": str(error)}

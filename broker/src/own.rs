@@ -132,6 +132,7 @@ struct Stats<'a> {
     newest_event_age_ms: Option<i64>,
     native_operators: u64,
     fallback_operators: u64,
+    threads: u32,
     servers: usize,
     /// The plan of an earlier statement of the shape was used.
     plan_template: bool,
@@ -154,6 +155,7 @@ impl<'a> Stats<'a> {
             newest_event_age_ms,
             native_operators: scan.native_operators,
             fallback_operators: scan.fallback_operators,
+            threads: scan.threads,
             servers: outcome.stats.servers_responded.len(),
             plan_template: outcome.stats.template_used,
         }

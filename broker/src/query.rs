@@ -127,7 +127,7 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "usemultistageengine",
     "timeoutms",
     "enablenullhandling",
@@ -137,6 +137,7 @@ const KNOWN: [&str; 10] = [
     "plantemplates",
     "maxthreads",
     "maxexecutionthreads",
+    "rowsperthread",
     "clientqueryid",
 ];
 

@@ -18,6 +18,7 @@ impl ScanStats {
         self.native_operators += more.native_operators;
         self.fallback_operators += more.fallback_operators;
         self.cpu_ns += more.cpu_ns;
+        self.threads = self.threads.max(more.threads);
         for index in &more.indexes {
             if !self.indexes.contains(index) {
                 self.indexes.push(index.clone());

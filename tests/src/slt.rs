@@ -1,6 +1,6 @@
 //! `.slt` files against a broker: statements and the answers they must have.
 //!
-//! A value is written as it comes over HTTP, but: a DOUBLE has four digits after the point, a null
+//! Each is asked with the options of a way to its answer. A value is written as it comes over HTTP, but: a DOUBLE has four digits after the point, a null
 //! is `NULL`, an empty string is `(empty)`.
 
 use std::path::{Path, PathBuf};
@@ -19,8 +19,11 @@ pub enum Door {
     Pinot,
 }
 
+/// An option of the query, and its value.
+pub type Way<'a> = Option<(&'a str, &'a str)>;
+
 /// Runs every file of a folder; the number of statements that had their answer.
-pub async fn run_folder(broker: &str, door: Door, folder: &Path) -> Result<usize> {
+pub async fn run_folder(broker: &str, door: Door, way: Way<'_>, folder: &Path) -> Result<usize> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .with_context(|| format!("reading {}", folder.display()))?
         .map(|entry| Ok(entry?.path()))
@@ -29,19 +32,21 @@ pub async fn run_folder(broker: &str, door: Door, folder: &Path) -> Result<usize
     files.sort();
     let mut asked = 0;
     for file in files {
-        asked += run_file(broker, door, &file).await?;
+        asked += run_file(broker, door, way, &file).await?;
     }
     ensure!(asked > 0, "{} holds no statement", folder.display());
     Ok(asked)
 }
 
-async fn run_file(broker: &str, door: Door, file: &Path) -> Result<usize> {
+async fn run_file(broker: &str, door: Door, way: Way<'_>, file: &Path) -> Result<usize> {
     let http = reqwest::Client::builder().no_proxy().build()?;
     let broker = broker.to_owned();
+    let option = way.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut runner = Runner::new(move || {
         let asker = Asker {
             http: http.clone(),
             broker: broker.clone(),
+            option: option.clone(),
             door,
         };
         async move { Ok(asker) }
@@ -56,7 +61,7 @@ async fn run_file(broker: &str, door: Door, file: &Path) -> Result<usize> {
         runner
             .run_async(record)
             .await
-            .map_err(|error| anyhow!("{}", error.display(false)))?;
+            .map_err(|error| anyhow!("with {way:?}: {}", error.display(false)))?;
         asked += usize::from(is_question);
     }
     Ok(asked)
@@ -66,6 +71,7 @@ async fn run_file(broker: &str, door: Door, file: &Path) -> Result<usize> {
 struct Asker {
     http: reqwest::Client,
     broker: String,
+    option: Option<(String, String)>,
     door: Door,
 }
 
@@ -93,7 +99,16 @@ impl AsyncDB for Asker {
         };
         let asked = async {
             let url = format!("http://{}{path}", self.broker);
-            let answer = self.http.post(url).json(&json!({ "sql": sql }));
+            let body = match (&self.option, self.door) {
+                (None, _) => json!({ "sql": sql }),
+                (Some((name, value)), Door::Standard) => {
+                    json!({ "sql": sql, "options": { name: value } })
+                }
+                (Some((name, value)), Door::Pinot) => {
+                    json!({ "sql": sql, "queryOptions": format!("{name}={value}") })
+                }
+            };
+            let answer = self.http.post(url).json(&body);
             answer.send().await?.json::<Value>().await
         };
         let body = asked.await.map_err(|error| Refused(error.to_string()))?;

@@ -64,7 +64,7 @@ async fn run_examples(cluster: &Cluster, page: &str) -> Result<()> {
     std::fs::write(folder.path().join("with.slt"), &examples)?;
     std::fs::write(folder.path().join("without.slt"), &without)?;
     let broker = &cluster.node(0).addresses.broker_http;
-    let asked = run_folder(broker, Door::Pinot, folder.path()).await?;
+    let asked = run_folder(broker, Door::Pinot, None, folder.path()).await?;
     ensure!(asked > 50, "only {asked} examples were run");
     Ok(())
 }

@@ -5,13 +5,22 @@ use std::path::Path;
 use anyhow::Result;
 use tests::cluster::{Cluster, Over, both};
 use tests::flights;
-use tests::slt::{Door, run_folder};
+use tests::slt::{Door, Way, run_folder};
 
-async fn ask_everything(cluster: &Cluster) -> Result<()> {
+/// Beside the usual way, which uses what there is.
+const WAYS: [Way<'_>; 5] = [
+    Some(("nativeOperators", "false")),
+    Some(("planTemplates", "false")),
+    Some(("maxThreads", "1")),
+    Some(("rowsPerThread", "1")),
+    Some(("skipIndexes", "*=*")),
+];
+
+async fn ask_everything(cluster: &Cluster, way: Way<'_>) -> Result<()> {
     let broker = &cluster.node(0).addresses.broker_http;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
-    run_folder(broker, Door::Standard, &folder.join("standard")).await?;
-    run_folder(broker, Door::Pinot, &folder.join("pinot")).await?;
+    run_folder(broker, Door::Standard, way, &folder.join("standard")).await?;
+    run_folder(broker, Door::Pinot, way, &folder.join("pinot")).await?;
     Ok(())
 }
 
@@ -19,7 +28,9 @@ async fn ask_everything(cluster: &Cluster) -> Result<()> {
 async fn statements_have_their_answers() -> Result<()> {
     both(|cluster| async move {
         flights::load(&cluster).await?;
-        ask_everything(&cluster).await?;
+        for way in WAYS.into_iter().chain([None]) {
+            ask_everything(&cluster, way).await?;
+        }
         cluster.stop().await;
         Ok(())
     })
@@ -31,8 +42,8 @@ async fn statements_have_their_answers() -> Result<()> {
 async fn one_server_gives_the_same_answers() -> Result<()> {
     let cluster = Cluster::start_of(Over::InProcess, 1).await?;
     flights::load(&cluster).await?;
-    for _ in 0..2 {
-        ask_everything(&cluster).await?;
+    for way in [None, None].into_iter().chain(WAYS) {
+        ask_everything(&cluster, way).await?;
     }
     cluster.stop().await;
     Ok(())

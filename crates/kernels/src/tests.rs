@@ -47,9 +47,11 @@ fn assert_finds_range<T: InRange + PartialOrd>(values: &[T], (a, b): (T, T)) {
     assert_finds(values, fill, |value| value >= low && value <= high);
 }
 
+const VALUES_MAX: usize = if cfg!(miri) { 140 } else { 400 };
+
 /// Values that lie close together as often as anywhere.
 fn numbers() -> impl Strategy<Value = Vec<u64>> {
-    vec(prop_oneof![any::<u64>(), 0..300_u64], 0..400)
+    vec(prop_oneof![any::<u64>(), 0..300_u64], 0..VALUES_MAX)
 }
 
 fn doubles() -> impl Strategy<Value = f64> {
@@ -70,7 +72,21 @@ fn doubles() -> impl Strategy<Value = f64> {
     ]
 }
 
+/// Miri is a thousand times slower, and lets nobody look for files.
+fn config() -> ProptestConfig {
+    match cfg!(miri) {
+        true => ProptestConfig {
+            cases: 2,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        },
+        false => ProptestConfig::default(),
+    }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn numbers_in_a_range_are_found(values in numbers(), ends: (u64, u64), near in 0..300_u64) {
         let narrow: Vec<u8> = values.iter().map(|v| *v as u8).collect();
@@ -103,7 +119,7 @@ proptest! {
 
     #[test]
     fn doubles_are_found_by_their_order(
-        values in vec(doubles(), 0..300),
+        values in vec(doubles(), 0..VALUES_MAX),
         ends in (doubles(), doubles()),
         shift in -1..=1_i64,
     ) {
@@ -128,7 +144,10 @@ proptest! {
     }
 
     #[test]
-    fn bits_that_are_set_are_counted_and_listed(mut words in vec(any::<u64>(), 0..70), sparse: bool) {
+    fn bits_that_are_set_are_counted_and_listed(
+        mut words in vec(any::<u64>(), 0..VALUES_MAX / 5),
+        sparse: bool,
+    ) {
         if sparse {
             words.iter_mut().for_each(|word| *word &= *word << 7 & *word >> 9);
         }

@@ -11,6 +11,7 @@ mod catalog;
 pub mod codec;
 mod context;
 mod cut;
+mod decimals;
 mod dialect;
 mod entries;
 mod explain;

@@ -13,7 +13,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::{Analyzer, Optimizer};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -29,6 +29,7 @@ use crate::any_entry::AnyEntry;
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::cut::cut;
+use crate::decimals::ExactDecimals;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
 use crate::entries::explode_groups;
 use crate::explain;
@@ -373,12 +374,15 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let mut analysis = Analyzer::new().rules;
+    analysis.insert(0, Arc::new(ExactDecimals));
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
         .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
         .with_default_features()
+        .with_analyzer_rules(analysis)
         .with_optimizer_rules(rules.collect())
         .build()
 }

@@ -31,7 +31,7 @@ use tokio::runtime::Handle;
 use crate::memory::{BudgetPool, bytes_of};
 use crate::prepared::{PreparedPlans, Run};
 use crate::scan_exec::ServerScanExec;
-use crate::shared::{ManyGroups, PARTITIONED_ROWS_MIN, ROWS_HERE_MAX, Shared};
+use crate::shared::{ManyGroups, PARTITIONED_ROWS_MIN, Shared};
 
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -264,7 +264,7 @@ fn is_general(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 fn reads_much(plan: &Arc<dyn ExecutionPlan>) -> bool {
     match plan.downcast_ref::<ServerScanExec>() {
-        Some(scan) => scan.rows() > ROWS_HERE_MAX,
+        Some(scan) => scan.rows() > scan.shared.rows_here_max(),
         None => plan.children().into_iter().any(reads_much),
     }
 }

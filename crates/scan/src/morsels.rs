@@ -9,11 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use segment::{BLOCK_ROWS, SegmentView};
 
-/// A quarter of a million rows: some tenths of a millisecond of work.
-const BLOCKS: u32 = 64;
-
-/// With less than this left in a segment, help costs more than it brings.
-const HELPED_BLOCKS_MIN: u32 = 2 * BLOCKS;
+/// With less than so many morsels left in a segment, help costs more than it brings.
+const HELPED_MIN: u32 = 2;
 
 #[derive(Debug)]
 pub(crate) struct Morsels {
@@ -37,19 +34,19 @@ pub(crate) struct Morsel {
 
 impl Morsels {
     /// Several workers may share a segment.
-    pub(crate) fn new(views: &[SegmentView]) -> Self {
-        Self::of(views.iter())
+    pub(crate) fn new(views: &[SegmentView], blocks: u32) -> Self {
+        Self::of(views.iter(), blocks)
     }
 
     /// Segments in the order in which they are best begun.
-    pub(crate) fn of<'v>(views: impl Iterator<Item = &'v SegmentView>) -> Self {
+    pub(crate) fn of<'v>(views: impl Iterator<Item = &'v SegmentView>, blocks: u32) -> Self {
         let supplies = views.map(|view| Supply {
             blocks: view.row_count().div_ceil(BLOCK_ROWS),
             next: AtomicU32::new(0),
         });
         Self {
             supplies: supplies.collect(),
-            blocks: BLOCKS,
+            blocks,
         }
     }
 
@@ -71,7 +68,7 @@ impl Morsels {
         loop {
             let supplies = self.supplies.iter().enumerate();
             let (segment, supply) = supplies.max_by_key(|(_, supply)| left(supply))?;
-            if left(supply) < HELPED_BLOCKS_MIN {
+            if left(supply) < self.blocks.saturating_mul(HELPED_MIN) {
                 return None;
             }
             if let Some(morsel) = self.more_of(segment) {
@@ -117,6 +114,8 @@ impl Supply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const BLOCKS: u32 = 64;
 
     fn supply(blocks: &[u32], at_once: u32) -> Morsels {
         let supplies = blocks.iter().map(|blocks| Supply {

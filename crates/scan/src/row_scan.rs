@@ -20,7 +20,6 @@ use crate::filter::{Filters, SegmentFilter};
 use crate::gather::gather;
 use crate::morsels::Morsels;
 use crate::scan_exec::ServerScanExec;
-use crate::shared::ROWS_HERE_MAX;
 use crate::stats::Counters;
 
 /// Blocks with fewer rows than this left are put together.
@@ -125,7 +124,7 @@ impl<'a> RowScan<'a> {
         Self {
             scan,
             filters: Filters::new(description, spec, segments, options, counters),
-            morsels: Morsels::new(&scan.segments),
+            morsels: Morsels::new(&scan.segments, scan.shared.morsel_blocks()),
             left: AtomicUsize::new(scan.description.fetch.unwrap_or(usize::MAX)),
             output,
         }
@@ -145,7 +144,8 @@ impl<'a> RowScan<'a> {
     }
 
     fn is_short(&self) -> Result<bool> {
-        let is_few = |rows: u64| rows <= ROWS_HERE_MAX;
+        let here_max = self.scan.shared.rows_here_max();
+        let is_few = |rows: u64| rows <= here_max;
         let description = &self.scan.description;
         if is_few(self.scan.rows()) {
             return Ok(true);
@@ -153,7 +153,7 @@ impl<'a> RowScan<'a> {
         if description.filters.is_empty() {
             return Ok(description.fetch.is_some_and(|fetch| is_few(fetch as u64)));
         }
-        self.filters.few_match(ROWS_HERE_MAX)
+        self.filters.few_match(here_max)
     }
 
     fn run(&self, turn: &mut Turn) -> Result<()> {

@@ -7,15 +7,17 @@ use datafusion::common::{DataFusionError, Result};
 use runtime::CancellationToken;
 use runtime::compute::{Turn, Turns};
 use schemas::proto::{ScanOptions, ScanStats};
+use segment::BLOCK_ROWS;
 
 use crate::columns::external;
 use crate::stats::Counters;
 
 /// Rows below which a second worker costs more than it brings.
-pub(crate) const ROWS_PER_WORKER: u64 = 200_000;
-
-/// So few rows are read sooner than another thread would begin.
-pub(crate) const ROWS_HERE_MAX: u64 = 20_000;
+const ROWS_PER_WORKER: u64 = 200_000;
+/// A tenth of these rows are read sooner than another thread would begin.
+const HERE: u64 = 10;
+/// A quarter of a million rows: some tenths of a millisecond of work.
+const MORSEL_BLOCKS: u32 = 64;
 
 /// Rows below which one table of all groups is as good as partitions.
 pub(crate) const PARTITIONED_ROWS_MIN: u64 = 250_000;
@@ -64,8 +66,28 @@ impl Shared {
 
     /// How many workers share the work of so many rows, for [`Turn::split`].
     pub(crate) fn workers(&self, rows: u64) -> usize {
-        let worth = (rows / ROWS_PER_WORKER + 1) as usize;
+        let worth = (rows / self.rows_per_worker() + 1) as usize;
         worth.min(self.threads())
+    }
+
+    pub(crate) fn rows_per_worker(&self) -> u64 {
+        match self.options.thread_rows {
+            0 => ROWS_PER_WORKER,
+            rows => u64::from(rows),
+        }
+    }
+
+    /// No more rows than these are read on the caller's thread.
+    pub(crate) fn rows_here_max(&self) -> u64 {
+        self.rows_per_worker() / HERE
+    }
+
+    /// Blocks that a worker takes at once.
+    pub(crate) fn morsel_blocks(&self) -> u32 {
+        match self.options.thread_rows {
+            0 => MORSEL_BLOCKS,
+            rows => (rows / BLOCK_ROWS).clamp(1, MORSEL_BLOCKS),
+        }
     }
 
     pub(crate) fn cancel(&self) -> &CancellationToken {
@@ -76,6 +98,7 @@ impl Shared {
     pub(crate) fn stats(&self) -> ScanStats {
         let mut stats = self.counters.snapshot();
         stats.cpu_ns = self.turns.used().as_nanos() as u64;
+        stats.threads = self.turns.workers() as u32;
         stats
     }
 
@@ -85,7 +108,7 @@ impl Shared {
         T: Send + 'static,
         F: FnOnce(&mut Turn) -> Result<T> + Send + 'static,
     {
-        if rows <= ROWS_HERE_MAX {
+        if rows <= self.rows_here_max() {
             return job(&mut self.turns.here());
         }
         self.turns.run(job).await.map_err(external)?

@@ -71,7 +71,13 @@ fn convert(data_type: DataType, value: &Value) -> Option<DefaultValue> {
     })
 }
 
+const DECIMAL_TEXT_MAX: usize = 200;
+
 fn decimal(text: &str) -> Option<DefaultValue> {
+    // Arrow counts digits in one byte.
+    if text.len() > DECIMAL_TEXT_MAX {
+        return None;
+    }
     parse_decimal::<Decimal256Type>(text, BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE)
         .ok()
         .map(DefaultValue::Decimal)

@@ -68,6 +68,9 @@ pub struct ScanOptions {
     pub skipped_indexes: ::prost::alloc::vec::Vec<SkippedIndexes>,
     #[prost(enumeration = "Explain", tag = "6")]
     pub explain: i32,
+    /// worth a thread of their own; 0 = the server knows
+    #[prost(uint32, tag = "7")]
+    pub thread_rows: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SkippedIndexes {
@@ -197,6 +200,9 @@ pub struct ScanStats {
     /// what ran here, an operator a line; only when asked for
     #[prost(string, tag = "17")]
     pub plan: ::prost::alloc::string::String,
+    /// that worked at once on one server, at most
+    #[prost(uint32, tag = "18")]
+    pub threads: u32,
 }
 /// Segments of a scan whose rows are found in the same way.
 #[derive(Clone, PartialEq, ::prost::Message)]

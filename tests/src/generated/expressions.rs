@@ -8,7 +8,8 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
-use super::table::{Column, SPOKEN, Table, Type};
+use super::table::{Column, Table, Type};
+use super::values::SPOKEN;
 
 /// The same expression for us and for DuckDB.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(super) fn literal(value: &Value, data_type: Type) -> String {
             format!("{:e}", number.as_f64().unwrap_or(0.0))
         }
         (Value::String(text), Type::Float | Type::Double) => format!("CAST('{text}' AS DOUBLE)"),
+        (Value::String(text), Type::Decimal) => text.clone(),
+        (Value::String(text), Type::Bytes) => format!("X'{text}'"),
         (Value::String(text), _) => format!("'{}'", text.replace('\'', "''")),
         (other, _) => other.to_string(),
     }
@@ -136,6 +139,7 @@ impl Draw<'_> {
             Type::Boolean => self.of_flag(name),
             Type::String => self.of_text(column, name),
             Type::Timestamp => self.of_time(column, name),
+            Type::Decimal | Type::Bytes | Type::Uuid => self.comparison(column, name),
             _ => self.of_number(column, name),
         }
     }
@@ -333,9 +337,9 @@ impl Draw<'_> {
 
     /// An expression to group by.
     pub(super) fn key(&mut self) -> Both {
-        let plain = |column: &Column| !column.is_multi() && column.groups;
+        let plain = |column: &Column| column.is_plain() && column.groups;
         let column = if self.chance(0.15) {
-            self.column(|column| !column.is_multi())
+            self.column(Column::is_plain)
         } else {
             self.column(plain)
         };
@@ -380,7 +384,7 @@ impl Draw<'_> {
     pub(super) fn aggregate(&mut self) -> Both {
         let any = |column: &Column| !column.is_multi();
         let one = self.column(any).map_or("id", |at| self.of(at).name);
-        let least = self.column(|column| any(column) && !column.has_nan());
+        let least = self.column(|column| column.is_plain() && !column.has_nan());
         let least = least.map_or("id", |at| self.of(at).name);
         let sum = self.column(|column| column.adds_up);
         let sum = sum.map_or("id", |at| self.of(at).name);

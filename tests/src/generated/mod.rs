@@ -10,4 +10,6 @@ mod expressions;
 pub mod oracle;
 pub mod questions;
 pub mod table;
+mod values;
+pub mod ways;
 pub mod world;

@@ -40,7 +40,8 @@ impl Question {
     }
 
     /// Ternary logic partitioning: rows where a predicate holds, where it does not and where it is
-    /// unknown are all rows. And the same rows counted without a filter. Both answers are one row.
+    /// unknown are all rows, also when they are grouped. Or the same rows counted without a filter.
+    /// Both statements have one answer.
     pub fn partitioned(table: &Table, seed: u64) -> [String; 2] {
         let mut draw = Draw {
             table,
@@ -48,6 +49,9 @@ impl Question {
             literals: &mut SmallRng::seed_from_u64(seed ^ 1),
         };
         let p = draw.predicate(2).ours;
+        if draw.chance(0.5) {
+            return partitioned_groups(&mut draw, &p);
+        }
         let filtered = format!(
             "SELECT (SELECT count(*) FROM {{t}} WHERE {p}) AS yes, \
              (SELECT count(*) FROM {{t}} WHERE NOT ({p})) AS no, \
@@ -69,6 +73,27 @@ impl Question {
             is_pinot: false,
         }
     }
+}
+
+fn partitioned_groups(draw: &mut Draw<'_>, p: &str) -> [String; 2] {
+    let key = draw.key().ours;
+    let sum = draw.column(|column| column.adds_up);
+    let sum = sum.map_or("id", |at| draw.table.columns[at].name);
+    let least = draw.column(|column| column.is_plain() && !column.has_nan());
+    let least = least.map_or("id", |at| draw.table.columns[at].name);
+    let of = |filter: &str| {
+        format!(
+            "SELECT {key} AS k, count(*) AS n, sum({sum}) AS s, min({least}) AS m \
+             FROM {{t}}{filter} GROUP BY 1"
+        )
+    };
+    let parts = [p.to_owned(), format!("NOT ({p})"), format!("({p}) IS NULL")];
+    let parts = parts.map(|part| of(&format!(" WHERE {part}")));
+    let joined = format!(
+        "SELECT k, sum(n), sum(s), min(m) FROM ({}) AS parts GROUP BY k",
+        parts.join(" UNION ALL ")
+    );
+    [of(""), joined]
 }
 
 /// Joins the parts of both texts alike.
@@ -210,7 +235,7 @@ fn direction(draw: &mut Draw<'_>, at: usize) -> String {
 fn rows(draw: &mut Draw<'_>) -> Question {
     let mut output = vec![Both::same("id")];
     for _ in 0..draw.shape.random_range(1..6) {
-        if let Some(column) = draw.column(|column| !column.is_multi()) {
+        if let Some(column) = draw.column(Column::is_plain) {
             output.push(Both::same(draw.table.columns[column].name));
         }
     }

@@ -7,9 +7,7 @@ use rand::Rng;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-/// Days of the time column, from 2024-01-01.
-const DAYS: i64 = 40;
-const FIRST_MS: i64 = 1_704_067_200_000;
+use super::values::Values;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -20,6 +18,9 @@ pub enum Type {
     Double,
     Timestamp,
     String,
+    Decimal,
+    Bytes,
+    Uuid,
     /// Several values a row.
     Strings,
     Ints,
@@ -38,34 +39,20 @@ pub struct Column {
     values: Values,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Values {
-    RowNumber,
-    Flag,
-    Words(&'static [&'static str]),
-    /// Of so many names, the first ones most often.
-    Named(&'static str, u64),
-    Long,
-    Between(i64, i64),
-    Skewed(i64),
-    Random,
-    Extreme32,
-    Extreme64,
-    Cents(f64),
-    Eighths(i64),
-    AnyDouble,
-    Time,
-    /// Of some of [`SPOKEN`], each a word for a text index.
-    Sentence,
-    /// With a word `k`, a number `n` and words `tags`, for a JSON index.
-    Document,
-    Tags(u64),
-    Numbers(i64),
-}
-
-const WORDS: &[&str] = &["", "a", "A", "äpfel", "日本", "null", "x y", "it's", "z%_"];
-/// No word is left out by analyzers, nor the begin of another.
-pub const SPOKEN: &[&str] = &["alpha", "beta", "gamma", "delta", "omega", "query", "rust"];
+const WORDS: &[&str] = &[
+    "",
+    "a",
+    "A",
+    "äpfel",
+    "a\u{308}pfel",
+    "日本",
+    "🦀🦀",
+    "\u{10ffff}",
+    "null",
+    "x y",
+    "it's",
+    "z%_",
+];
 const FEW: &[&str] = &["red", "green", "blue"];
 
 macro_rules! column {
@@ -107,6 +94,11 @@ const SOMETIMES: &[Column] = &[
     column!("doc", String, Values::Document, 0.0),
     column!("same", String, Values::Words(&["constant"]), 0.0, groups),
     column!("empty", String, Values::Words(&["never"]), 0.97, groups),
+    column!("none", String, Values::Never, 1.0, groups),
+    column!("memo", String, Values::Memo, 0.05),
+    column!("money", Decimal, Values::Quarters, 0.1),
+    column!("raw", Bytes, Values::Hex(40), 0.1, groups),
+    column!("uid", Uuid, Values::Uuid(500), 0.05, groups),
     column!("flag", Boolean, Values::Flag, 0.0, groups),
     column!("maybe", Boolean, Values::Flag, 0.3, groups),
     column!("code", Int, Values::Skewed(40), 0.0, adds_up, groups),
@@ -159,6 +151,9 @@ pub fn default_of(column: &Column) -> Value {
         Type::Float | Type::Double if column.is_metric => json!(0.0),
         Type::Float | Type::Double => json!(-1.0),
         Type::Timestamp => json!(0),
+        Type::Decimal => json!("0"),
+        Type::Bytes => json!(""),
+        Type::Uuid => json!("00000000-0000-0000-0000-000000000000"),
         Type::String | Type::Strings => json!("null"),
     }
 }
@@ -197,6 +192,15 @@ impl Table {
             .take(4)
     }
 
+    /// Some columns whose segments shall have no dictionary.
+    pub fn without_dictionary(&self, random: &mut SmallRng) -> Vec<&'static str> {
+        let dimensions: Vec<&str> = self.dimensions().map(|column| column.name).collect();
+        let fits = |column: &&Column| !column.is_multi() && !dimensions.contains(&column.name);
+        let columns = self.columns.iter().filter(fits);
+        let drawn = columns.filter(|_| random.random_bool(0.3));
+        drawn.map(|column| column.name).collect()
+    }
+
     /// Columns that star-trees sum up.
     pub fn summed(&self) -> impl Iterator<Item = &Column> {
         self.columns.iter().filter(|column| column.adds_up).take(4)
@@ -226,7 +230,7 @@ impl Table {
                 Some(row) => return one_of(&row[column], random),
             }
         }
-        one_of(&from.value(random, self.rows.len()), random)
+        one_of(&from.values.draw(random, self.rows.len()), random)
     }
 
     pub fn schema(&self, name: &str) -> Value {
@@ -271,6 +275,11 @@ impl Column {
         matches!(self.data_type, Type::Strings | Type::Ints)
     }
 
+    /// Its values look the same in both answers.
+    pub fn is_plain(&self) -> bool {
+        !self.is_multi() && self.data_type != Type::Decimal
+    }
+
     /// DataFusion's least and greatest of values with a NaN depend on the order of rows.
     pub fn has_nan(&self) -> bool {
         matches!(self.values, Values::AnyDouble)
@@ -288,6 +297,9 @@ impl Column {
             Type::Float => "FLOAT",
             Type::Double => "DOUBLE",
             Type::Timestamp => "TIMESTAMP",
+            Type::Decimal => "BIG_DECIMAL",
+            Type::Bytes => "BYTES",
+            Type::Uuid => "UUID",
             Type::String | Type::Strings => "STRING",
         }
     }
@@ -296,80 +308,6 @@ impl Column {
         if self.null_share > 0.0 && random.random_bool(self.null_share) {
             return Value::Null;
         }
-        self.value(random, row)
+        self.values.draw(random, row)
     }
-
-    fn value(&self, random: &mut SmallRng, row: usize) -> Value {
-        match self.values {
-            Values::RowNumber => json!(row),
-            Values::Flag => json!(random.random_bool(0.4)),
-            Values::Words(words) => json!(words[random.random_range(0..words.len())]),
-            Values::Named(of, count) => json!(format!("{of} {}", skewed(random, count))),
-            Values::Long => {
-                let (host, page) = (skewed(random, 9), random.random_range(0..100_000));
-                json!(format!(
-                    "https://host{host}.example.com/shop/item/{page:05}?ref=mail"
-                ))
-            }
-            Values::Between(low, high) => json!(random.random_range(low..=high)),
-            Values::Skewed(below) => json!(skewed(random, below as u64)),
-            Values::Random => json!(random.random_range(0..i64::MAX)),
-            Values::Extreme32 => {
-                let edges = [i64::from(i32::MIN), -1, 0, 1, i64::from(i32::MAX)];
-                json!(edges[random.random_range(0..edges.len())])
-            }
-            Values::Extreme64 => {
-                let edges = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX];
-                json!(edges[random.random_range(0..edges.len())])
-            }
-            Values::Cents(share) if random.random_bool(share) => {
-                json!(f64::from(random.random_range(1..100_000)) / 100.0)
-            }
-            Values::Cents(_) => json!(0.0),
-            Values::Eighths(below) => json!(random.random_range(0..below) as f64 / 8.0),
-            Values::AnyDouble => match random.random_range(0..20) {
-                0 => json!("NaN"),
-                1 => json!("Infinity"),
-                2 => json!("-Infinity"),
-                3 => json!(1e300),
-                4 => json!(5e-324),
-                _ => json!(random.random_range(-1e6..1e6)),
-            },
-            Values::Time => {
-                json!(FIRST_MS + random.random_range(0..DAYS * 86_400) * 1000)
-            }
-            Values::Sentence => {
-                let words = random.random_range(1..8);
-                let words = (0..words).map(|_| spoken(random)).collect::<Vec<_>>();
-                json!(words.join(" "))
-            }
-            Values::Document => {
-                let tags: Vec<&str> = (0..random.random_range(0..4))
-                    .map(|_| spoken(random))
-                    .collect();
-                let n = random.random_range(0..50);
-                json!(json!({ "k": spoken(random), "n": n, "tags": tags }).to_string())
-            }
-            Values::Tags(count) => {
-                let tags = 1 + random.random_range(0..3);
-                let tag = |_| format!("tag{}", skewed(random, count));
-                json!((0..tags).map(tag).collect::<Vec<String>>())
-            }
-            Values::Numbers(below) => {
-                let count = 1 + random.random_range(0..4);
-                let number = |_| random.random_range(0..below);
-                json!((0..count).map(number).collect::<Vec<i64>>())
-            }
-        }
-    }
-}
-
-/// Small numbers far more often than great ones.
-fn skewed(random: &mut SmallRng, below: u64) -> u64 {
-    let share: f64 = random.random();
-    ((below as f64) * share * share * share) as u64
-}
-
-fn spoken(random: &mut SmallRng) -> &'static str {
-    SPOKEN[skewed(random, SPOKEN.len() as u64) as usize]
 }

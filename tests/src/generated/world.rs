@@ -1,6 +1,6 @@
 //! One drawn table in every form, and the ways that a question can take.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -13,76 +13,25 @@ use super::answers::{Rows, difference};
 use super::oracle::Oracle;
 use super::questions::Question;
 use super::table::{Table, Type};
+use super::ways::{EVERY, Used, Way};
 use crate::cluster::{Cluster, Over};
 
-/// One sealed segment with every index, many with star-trees only, consuming rows, both at once.
+/// One sealed segment with every index, many with star-trees only and some columns without a
+/// dictionary, consuming rows, both at once.
 const FORMS: [&str; 4] = ["one", "many", "live", "both"];
 const PARTITIONS: u32 = 2;
 /// The least that seals a few segments of the table `both`.
 const ROWS_MIN: usize = 400;
 const ROWS_MAX: usize = 9_000;
 
-const WITHOUT_TREES: &[(&str, &str)] = &[("useStarTree", "false")];
-const STAR_TREE: &str = "star_tree";
-
-/// Ways that are tried beside the usual one.
-const OPTIONS: &[&[(&str, &str)]] = &[
-    &[("nativeOperators", "false")],
-    &[(
-        "skipIndexes",
-        "*=inverted,sorted,range,bloom,dictionary,timestamp,text,json",
-    )],
-    WITHOUT_TREES,
-    &[("planTemplates", "false")],
-    &[("maxThreads", "1")],
-    &[
-        ("nativeOperators", "false"),
-        ("skipIndexes", "*=inverted,sorted,range,bloom"),
-    ],
-];
-
 #[derive(Debug)]
 pub struct World {
     pub seed: u64,
     pub table: Table,
+    /// Columns of `many` that get no dictionary.
+    plain: Vec<&'static str>,
     cluster: Cluster,
     _folder: tempfile::TempDir,
-}
-
-/// What the questions used in all: a way that was never taken was not tested.
-#[derive(Debug, Default)]
-pub struct Used {
-    pub questions: u64,
-    pub answers: u64,
-    pub with_rows: u64,
-    pub refused_by_oracle: u64,
-    pub native: u64,
-    pub fallback: u64,
-    pub pruned: u64,
-    pub templates: u64,
-    /// Answers of star-trees that were compared with those of the rows.
-    pub without_trees: u64,
-    pub indexes: BTreeMap<String, u64>,
-}
-
-impl Used {
-    fn add(&mut self, stats: &Value) {
-        let number = |key: &str| stats[key].as_u64().unwrap_or(0);
-        self.native += number("nativeOperators");
-        self.fallback += number("fallbackOperators");
-        self.pruned += number("segmentsPruned");
-        self.templates += u64::from(stats["planTemplate"] == true);
-        let names = stats["indexes"].as_array().into_iter().flatten();
-        let kinds = names.filter_map(|name| name.as_str()?.split('(').next());
-        let kinds: BTreeSet<&str> = kinds.collect();
-        for kind in kinds {
-            *self.indexes.entry(kind.to_owned()).or_default() += 1;
-        }
-    }
-
-    fn trees(&self) -> u64 {
-        self.indexes.get(STAR_TREE).copied().unwrap_or(0)
-    }
 }
 
 impl World {
@@ -97,8 +46,10 @@ impl World {
         let file = folder.path().join("rows.json");
         std::fs::write(&file, lines.join("\n"))?;
         oracle.load(&table, &file).await?;
+        let plain = table.without_dictionary(&mut random);
         let world = Self {
             seed,
+            plain,
             table,
             cluster,
             _folder: folder,
@@ -226,7 +177,7 @@ impl World {
             fitting.map(|column| column.name).collect()
         };
         let mut indexes = match form {
-            "many" => json!({}),
+            "many" => json!({ "noDictionaryColumns": self.plain }),
             _ => json!({
                 "invertedIndexColumns":
                     names(|t| matches!(t, Type::String | Type::Int | Type::Boolean)),
@@ -262,7 +213,8 @@ impl World {
         indexes
     }
 
-    /// Asks in every form and some ways; what differed, told so that it can be repeated.
+    /// Asks in every form and in ways beside the usual one, among them one without each index that
+    /// was used; what differed, told so that it can be repeated.
     pub async fn check(
         &self,
         question: &Question,
@@ -282,34 +234,35 @@ impl World {
             }
         };
         used.with_rows += u64::from(!expected.is_empty());
-        let mut ways: Vec<(&str, &[(&str, &str)])> =
-            FORMS.iter().map(|form| (*form, &[][..])).collect();
-        for _ in 0..2 {
-            let form = FORMS.choose(random).unwrap_or(&"one");
-            let options = OPTIONS.choose(random).unwrap_or(&OPTIONS[0]);
-            ways.push((form, options));
+        let mut ways: Vec<(&str, Way)> = FORMS.iter().map(|form| (*form, Way::Usual)).collect();
+        for way in EVERY {
+            ways.push((FORMS.choose(random).unwrap_or(&"one"), way));
         }
         let mut failures = Vec::new();
-        let (mut at, mut by_rows) = (0, false);
-        while let Some((form, options)) = ways.get(at).copied() {
+        let mut at = 0;
+        while let Some((form, way)) = ways.get(at).copied() {
             at += 1;
             let sql = question.ours.replace("{t}", &format!("\"{form}\""));
-            let trees = used.trees();
-            let wrong = match self
-                .ask(&sql, question.is_pinot, with_nulls, options, used)
-                .await?
-            {
-                Ok(found) => difference(&expected, &found, question.ordered),
+            let asked = match question.is_pinot {
+                true => self.ask_pinot(&sql, way, used).await?,
+                false => self.ask(&sql, with_nulls, way, used).await?,
+            };
+            let wrong = match asked {
+                Ok((found, stats)) => {
+                    if way == Way::Usual {
+                        let others = Way::without_used(&stats).into_iter();
+                        let is_new = |way: &Way| !ways.iter().any(|(_, known)| known == way);
+                        let others: Vec<Way> = others.filter(is_new).collect();
+                        ways.extend(others.into_iter().map(|way| (form, way)));
+                    }
+                    let differs = difference(&expected, &found, question.ordered);
+                    differs.or_else(|| way.contradiction(&stats))
+                }
                 Err(error) => Some(error),
             };
-            if used.trees() > trees && !by_rows {
-                by_rows = true;
-                used.without_trees += 1;
-                ways.push((form, WITHOUT_TREES));
-            }
             if let Some(wrong) = wrong {
                 failures.push(format!(
-                    "{wrong}\n  table `{form}`, nulls {with_nulls}, options {options:?}\n  \
+                    "{wrong}\n  table `{form}`, nulls {with_nulls}, {way:?}\n  \
                      ours: {sql}\n  duck: {duck}"
                 ));
             }
@@ -318,71 +271,84 @@ impl World {
     }
 
     /// Two statements of ours that have the same answer, in every form.
-    pub async fn check_equal(&self, pair: &[String; 2], used: &mut Used) -> Result<Vec<String>> {
+    pub async fn check_equal(
+        &self,
+        pair: &[String; 2],
+        random: &mut SmallRng,
+        used: &mut Used,
+    ) -> Result<Vec<String>> {
         let mut failures = Vec::new();
+        let with_nulls = random.random_bool(0.6);
+        used.questions += 1;
         for form in FORMS {
             let [a, b] = pair
                 .each_ref()
                 .map(|sql| sql.replace("{t}", &format!("\"{form}\"")));
-            used.questions += 1;
-            let first = self.ask(&a, false, true, &[], used).await?;
-            let second = self.ask(&b, false, true, &[], used).await?;
+            let way = EVERY.choose(random).copied().unwrap_or(Way::Usual);
+            let first = self.ask(&a, with_nulls, Way::Usual, used).await?;
+            let second = self.ask(&b, with_nulls, way, used).await?;
             let wrong = match (first, second) {
-                (Ok(first), Ok(second)) => difference(&first, &second, true),
+                (Ok((first, _)), Ok((second, stats))) => {
+                    let differs = difference(&first, &second, false);
+                    differs.or_else(|| way.contradiction(&stats))
+                }
                 (Err(error), _) | (_, Err(error)) => Some(error),
             };
             if let Some(wrong) = wrong {
-                failures.push(format!("{wrong}\n  this: {a}\n  as that: {b}"));
+                failures.push(format!(
+                    "{wrong}\n  nulls {with_nulls}, {way:?}\n  this: {a}\n  as that: {b}"
+                ));
             }
         }
         Ok(failures)
     }
 
+    /// Rows and what was done for them, or why there are none.
     async fn ask(
         &self,
         sql: &str,
-        is_pinot: bool,
         with_nulls: bool,
-        options: &[(&str, &str)],
+        way: Way,
         used: &mut Used,
-    ) -> Result<Result<Rows, String>> {
-        if is_pinot {
-            let options = options
-                .iter()
-                .map(|(key, value)| format!("SET {key} = '{value}'; "));
-            let sql = options.collect::<String>() + sql;
-            let answer = self.cluster.pinot(&sql).await?;
-            used.answers += 1;
-            let errors = answer["exceptions"]
-                .as_array()
-                .filter(|errors| !errors.is_empty());
-            if let Some(errors) = errors {
-                return Ok(Err(errors[0]["message"].to_string()));
-            }
-            return Ok(Ok(serde_json::from_value(
-                answer["resultTable"]["rows"].clone(),
-            )?));
-        }
-        let mut all: BTreeMap<&str, &str> = options.iter().copied().collect();
-        all.insert(
-            "enableNullHandling",
-            if with_nulls { "true" } else { "false" },
-        );
+    ) -> Result<Result<(Rows, Value), String>> {
+        let nulls = ("enableNullHandling", with_nulls.to_string());
+        let options: BTreeMap<&str, String> = way.option().into_iter().chain([nulls]).collect();
         let address = &self.cluster.node(0).addresses.broker_http;
         let request = self.cluster.http.post(format!("http://{address}/v1/sql"));
         let answer = request
-            .json(&json!({ "sql": sql, "options": all }))
+            .json(&json!({ "sql": sql, "options": options }))
             .send()
             .await?;
         let status = answer.status();
-        let body: Value = answer.json().await?;
+        let mut body: Value = answer.json().await?;
         if !status.is_success() {
             return Ok(Err(body["error"]["message"].to_string()));
         }
         used.answers += 1;
-        used.add(&body["stats"]);
-        let rows = serde_json::from_value(body["rows"].clone());
-        Ok(Ok(rows.with_context(|| format!("no rows in {body}"))?))
+        used.add(way, &body["stats"]);
+        let rows = serde_json::from_value(body["rows"].take());
+        let rows = rows.with_context(|| format!("no rows in {body}"))?;
+        Ok(Ok((rows, body["stats"].take())))
+    }
+
+    /// As [`Self::ask`]; answers in Pinot's form tell less.
+    async fn ask_pinot(
+        &self,
+        sql: &str,
+        way: Way,
+        used: &mut Used,
+    ) -> Result<Result<(Rows, Value), String>> {
+        let option = way.option();
+        let option = option.map(|(key, value)| format!("SET {key} = '{value}'; "));
+        let sql = option.unwrap_or_default() + sql;
+        let mut answer = self.cluster.pinot(&sql).await?;
+        used.answers += 1;
+        let errors = answer["exceptions"].as_array();
+        if let Some(first) = errors.and_then(|errors| errors.first()) {
+            return Ok(Err(first["message"].to_string()));
+        }
+        let rows = serde_json::from_value(answer["resultTable"]["rows"].take())?;
+        Ok(Ok((rows, json!({ "nativeOperators": 0 }))))
     }
 
     pub async fn end(self) {

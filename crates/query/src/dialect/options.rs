@@ -65,11 +65,13 @@ impl Options {
             Some(threads) => Some(threads),
             None => self.number("maxExecutionThreads")?,
         };
+        let thread_rows = self.number("rowsPerThread")?.unwrap_or(0);
         let mut options = ScanOptions {
             without_native_operators: is_off("nativeOperators")?,
             without_star_trees: is_off("useStarTree")?,
             without_plan_templates: is_off("planTemplates")?,
             threads_max: threads_max.unwrap_or(0).try_into().unwrap_or(u32::MAX),
+            thread_rows: thread_rows.try_into().unwrap_or(u32::MAX),
             ..ScanOptions::default()
         };
         if let Some(list) = self.0.get("skipindexes") {
@@ -89,11 +91,11 @@ mod tests {
     fn servers_are_told_what_the_query_forbids() {
         let mut options = Options::default();
         assert_eq!(options.of_scan().unwrap(), ScanOptions::default());
-        options.set_all("skipIndexes=a=sorted;useStarTree=False;maxThreads=2");
+        options.set_all("skipIndexes=a=sorted;useStarTree=False;maxThreads=2;rowsPerThread=9");
         let scan = options.of_scan().unwrap();
         assert!(!scan.uses("a", IndexKind::Sorted) && scan.uses("b", IndexKind::Sorted));
         assert!(scan.without_star_trees && !scan.without_native_operators);
-        assert_eq!(scan.threads_max, 2);
+        assert_eq!((scan.threads_max, scan.thread_rows), (2, 9));
         for wrong in ["nativeOperators=1", "maxThreads=0", "skipIndexes=a=b"] {
             let mut options = Options::default();
             options.set_all(wrong);

@@ -49,6 +49,8 @@ struct Waiter {
 pub(super) struct Account {
     gate: Arc<Gate>,
     used_ns: AtomicU64,
+    /// Workers that shared some work, at most.
+    workers: AtomicUsize,
 }
 
 /// The right to keep a core busy.
@@ -73,6 +75,7 @@ impl Account {
         Ok(Arc::new(Self {
             gate,
             used_ns: AtomicU64::new(0),
+            workers: AtomicUsize::new(1),
         }))
     }
 
@@ -82,6 +85,7 @@ impl Account {
         Arc::new(Self {
             gate,
             used_ns: AtomicU64::new(0),
+            workers: AtomicUsize::new(1),
         })
     }
 
@@ -96,6 +100,14 @@ impl Account {
 
     pub(super) fn used(&self) -> Duration {
         Duration::from_nanos(self.used_ns.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn shared_by(&self, workers: usize) {
+        self.workers.fetch_max(workers, Ordering::Relaxed);
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
     }
 
     /// In whole slices: who has used none goes in order of arrival.

@@ -68,6 +68,11 @@ impl Turns {
         self.account.used()
     }
 
+    /// The most threads that shared a piece of work so far.
+    pub fn workers(&self) -> usize {
+        self.account.workers()
+    }
+
     /// Runs a job when it is the query's turn. The job calls [`Turn::check`] once a block.
     #[expect(clippy::disallowed_methods, reason = "this is the pool")]
     pub async fn run<T, F>(&self, job: F) -> Result<T, JobPanicked>
@@ -196,6 +201,7 @@ impl Turn {
                     let result = helper.join();
                     results.extend(result.unwrap_or_else(|panic| resume_unwind(panic)));
                 }
+                turns.account.shared_by(results.len());
                 results
             })
         })

@@ -49,7 +49,7 @@ use crate::morsels::Morsels;
 use crate::predicate::Compiler;
 use crate::prepared::{Bound, Run, run_of};
 use crate::scan_exec::{ServerScanExec, leaf};
-use crate::shared::{ROWS_HERE_MAX, ROWS_PER_WORKER, Shared};
+use crate::shared::Shared;
 use crate::stats::Counters;
 
 #[derive(Clone, Debug)]
@@ -146,14 +146,13 @@ impl NativeAggregateExec {
     /// takes a few microseconds, and a thread that is not needed many.
     pub(crate) fn rows_to_read(&self) -> Result<u64> {
         let rows = self.rows();
-        if rows <= ROWS_HERE_MAX || self.shared.options.explain() != Explain::None {
+        if rows <= self.shared.rows_here_max() || self.shared.options.explain() != Explain::None {
             return Ok(rows);
         }
         // Told by those who read.
         let counters = Counters::default();
-        let most = self
-            .filters(&counters)
-            .matches_at_most(ROWS_PER_WORKER - 1)?;
+        let alone_max = self.shared.rows_per_worker() - 1;
+        let most = self.filters(&counters).matches_at_most(alone_max)?;
         Ok(most.unwrap_or(rows))
     }
 
@@ -201,7 +200,7 @@ impl NativeAggregateExec {
             return Ok(grouped);
         }
         let wholes = Wholes::new(self, &self.segments);
-        let morsels = Morsels::new(&self.segments);
+        let morsels = Morsels::new(&self.segments, self.shared.morsel_blocks());
         // Rows with several keys are so much more work.
         let worth = rows.saturating_mul(self.keys.len().max(1) as u64);
         let workers = self.shared.workers(worth);

@@ -13,8 +13,6 @@ use super::plan::{Aggregate, Kind, Output};
 use super::states::States;
 use super::worker::Part;
 
-/// So few groups are joined sooner than another thread would begin.
-const JOINED_ALONE_MAX: usize = 20_000;
 /// Groups that a sketch or all values of a group are worth.
 const HEAVY: usize = 200;
 /// Pieces for each worker, so that they end together.
@@ -49,7 +47,8 @@ pub(super) fn merge(
         true => HEAVY,
         false => 1,
     };
-    let count = match groups * weight <= JOINED_ALONE_MAX {
+    let alone_max = operator.shared.rows_here_max() as usize;
+    let count = match groups * weight <= alone_max {
         true => 1,
         false => workers * PIECES_PER_WORKER,
     };
@@ -178,7 +177,7 @@ fn join_distinct(
             .map(|(own, other)| other.as_ref().unwrap_or(own))
             .collect();
         let members: usize = sets.iter().map(|sets| sets.members()).sum();
-        let shares = match members <= JOINED_ALONE_MAX {
+        let shares = match members <= operator.shared.rows_here_max() as usize {
             true => 1,
             false => workers * PIECES_PER_WORKER,
         };

@@ -151,9 +151,11 @@ impl TopGroupsExec {
 
     fn first_of_pieces(&self, turn: &mut Turn, grouped: &Grouped) -> Result<Vec<First>> {
         let groups: usize = (0..grouped.pieces()).map(|piece| grouped.len(piece)).sum();
-        let workers = match groups <= ORDERED_ALONE_MAX {
+        let shared = self.groups.shared();
+        let alone_max = ORDERED_ALONE_MAX.min(shared.rows_per_worker() as usize);
+        let workers = match groups <= alone_max {
             true => 1,
-            false => self.groups.shared().threads(),
+            false => shared.threads(),
         };
         let next = AtomicUsize::new(0);
         let done = turn.split(workers, |_| {

@@ -21,7 +21,6 @@ use crate::columns::{Source, source};
 use crate::filter::{Filters, SegmentFilter};
 use crate::gather::gather;
 use crate::morsels::Morsels;
-use crate::shared::ROWS_HERE_MAX;
 use crate::stats::Counters;
 
 /// So many blocks are looked at sooner than another thread would begin.
@@ -112,7 +111,7 @@ impl<'a> Search<'a> {
                 &scan.shared.options,
                 counters,
             ),
-            morsels: Morsels::of(views),
+            morsels: Morsels::of(views, scan.shared.morsel_blocks()),
             segments,
             worst: Mutex::new(None),
             blocks_left: None,
@@ -122,7 +121,7 @@ impl<'a> Search<'a> {
     /// All of it on the caller's thread, if that is short.
     pub(super) fn here(mut self) -> Result<End> {
         let rows = self.exec.scan.rows();
-        if rows > ROWS_HERE_MAX {
+        if rows > self.exec.scan.shared.rows_here_max() {
             if !self.filters.are_quick() {
                 return Ok(End::TooLong);
             }

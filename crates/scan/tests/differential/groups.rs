@@ -4,7 +4,7 @@ use schemas::proto::{Explain, NullMode, ScanOptions};
 
 use crate::data::{Random, Table};
 use crate::server::Server;
-use crate::{ask, assert_equal, general, rows_in_order, rows_of};
+use crate::{ask, assert_equal, general, on_threads, rows_in_order, rows_of};
 
 const KEYS: &[&str] = &[
     "carrier",
@@ -117,6 +117,8 @@ async fn the_first_groups_in_an_order() {
                     (1, 0),
                     "{sql}"
                 );
+                let (found, _) = server.ask_one(&sql, &on_threads()).await;
+                assert_equal(&sql, "on threads", &expected, rows_in_order(&found));
                 let (found, _) = server.ask_one(&sql, &general()).await;
                 assert_equal(&sql, "general", &expected, rows_in_order(&found));
             }

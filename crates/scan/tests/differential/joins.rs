@@ -5,7 +5,7 @@ use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 
 use crate::data::Table;
 use crate::server::Server;
-use crate::{ask, assert_same, general, rows_of};
+use crate::{ask, assert_same, general, on_threads, rows_of};
 
 /// Aggregates of `f`, grouped by `s`.
 const BEFORE: &[&str] = &[
@@ -82,6 +82,8 @@ async fn aggregates_come_before_a_join_where_they_may() {
             for sql in BEFORE {
                 let stats = world.check(sql, few, &ScanOptions::default()).await;
                 assert_eq!(stats.native_operators, 1, "{sql}");
+                let stats = world.check(sql, few, &on_threads()).await;
+                assert!(few == FEW[2] || stats.threads > 1, "{stats:?}: {sql}");
                 let stats = world.check(sql, few, &general()).await;
                 assert_eq!(stats.native_operators, 0, "{sql}");
             }

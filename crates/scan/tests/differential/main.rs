@@ -164,6 +164,24 @@ fn general() -> ScanOptions {
     }
 }
 
+/// As many threads as there are, for as few rows as there are.
+fn on_threads() -> ScanOptions {
+    ScanOptions {
+        thread_rows: 1,
+        ..ScanOptions::default()
+    }
+}
+
+/// On one thread, and planned anew.
+fn on_one_thread() -> ScanOptions {
+    ScanOptions {
+        threads_max: 1,
+        thread_rows: 1,
+        without_plan_templates: true,
+        ..ScanOptions::default()
+    }
+}
+
 /// Without an index that is drawn, and its name.
 fn skipping(random: &mut Random) -> (ScanOptions, &'static str) {
     let index = random.pick(&[
@@ -204,13 +222,44 @@ const INDEXES: [&str; 8] = [
     "timestamp",
 ];
 
+/// Ways beside the usual one, which must give the same rows.
+struct Beside<'a> {
+    rows: fn(&[RecordBatch]) -> Vec<Vec<Cell>>,
+    expected: &'a [Vec<Cell>],
+}
+
+impl Beside<'_> {
+    async fn way(&self, server: &Server, sql: &str, way: (&str, &ScanOptions)) -> ScanStats {
+        let (found, stats) = server.ask(sql, way.1).await;
+        assert_equal(sql, way.0, self.expected, (self.rows)(&found));
+        stats
+    }
+
+    /// What the general operators did, and whether several threads had work.
+    async fn ask(&self, server: &Server, sql: &str, random: &mut Random) -> (ScanStats, bool) {
+        let without = self.way(server, sql, ("general", &general())).await;
+        assert_eq!(without.native_operators, 0, "{sql}");
+        let (options, skipped) = skipping(random);
+        let way = format!("without {skipped}");
+        let stats = self.way(server, sql, (&way, &options)).await;
+        let is_skipped = |name: &String| name.split('(').next() == Some(skipped);
+        assert!(!stats.indexes.iter().any(is_skipped), "{stats:?}: {sql}");
+        let one = self
+            .way(server, sql, ("one thread", &on_one_thread()))
+            .await;
+        assert!(one.threads <= 1, "{sql}");
+        let all = self.way(server, sql, ("threads", &on_threads())).await;
+        (without, all.threads > 1)
+    }
+}
+
 async fn compare(null_mode: NullMode, seed: u64, count: usize) {
     let table = Table::new(seed);
     let oracle = table.oracle(null_mode);
     let server = Server::new(&table, null_mode);
     let mut random = Random(seed);
     let (mut with, mut without) = (Used::default(), Used::default());
-    let (mut aggregates, mut known, mut ordered, mut answered) = (0, 0, 0, 0);
+    let (mut aggregates, mut known, mut ordered, mut answered, mut threads) = (0, 0, 0, 0, 0);
     for _ in 0..count {
         let question = Question::draw(&mut random, null_mode);
         let sql = question.sql.as_str();
@@ -241,24 +290,26 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
             }
         }
         with.add(&stats);
-        let (general, stats) = server.ask(sql, &general()).await;
-        assert_equal(sql, "general", &expected, rows(&general));
-        assert_eq!(stats.native_operators, 0, "{sql}");
-        without.add(&stats);
-        let (options, skipped) = skipping(&mut random);
-        let (native, stats) = server.ask(sql, &options).await;
-        assert_equal(sql, &format!("without {skipped}"), &expected, rows(&native));
-        let is_skipped = |name: &String| name.split('(').next() == Some(skipped);
-        assert!(!stats.indexes.iter().any(is_skipped), "{stats:?}: {sql}");
+        let beside = Beside {
+            rows,
+            expected: &expected,
+        };
+        let (general, shared) = beside.ask(&server, sql, &mut random).await;
+        without.add(&general);
+        threads += u64::from(shared);
         aggregates += u64::from(question.is_aggregate);
         known += u64::from(question.is_aggregate && question.is_native);
         ordered += u64::from(question.is_ordered && scans);
         answered += u64::from(!expected.is_empty());
     }
     let count = count as u64;
-    // Five runs a question, each again.
+    // Six runs a question with plans that are kept, each again.
     let again = server.plans_used_again();
-    assert!(again > count * 4, "{again} of {}", count * 5);
+    assert!(again > count * 5, "{again} of {}", count * 6);
+    assert!(
+        threads * 2 > count,
+        "{threads} of {count} on several threads"
+    );
     assert!(answered * 2 > count, "{answered} of {count} have rows");
     // Both ways were taken often enough to be compared.
     assert!(known * 10 > aggregates * 7, "{known} of {aggregates}");

@@ -13,7 +13,8 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tests::generated::oracle::Oracle;
 use tests::generated::questions::Question;
-use tests::generated::world::{Used, World};
+use tests::generated::ways::Used;
+use tests::generated::world::World;
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -90,7 +91,11 @@ async fn ask(
         let mut random = SmallRng::seed_from_u64(literals);
         let mut wrong = if number % 16 == 15 {
             world
-                .check_equal(&Question::partitioned(&world.table, shape), used)
+                .check_equal(
+                    &Question::partitioned(&world.table, shape),
+                    &mut random,
+                    used,
+                )
                 .await?
         } else {
             let question = Question::draw(&world.table, shape, literals);
@@ -106,32 +111,10 @@ async fn ask(
 
 /// A test that never takes a way says nothing about it.
 fn all_was_used(used: &Used) -> Result<()> {
-    let mut missing = Vec::new();
-    for kind in [
-        "scan",
-        "dictionary",
-        "inverted",
-        "sorted",
-        "zone",
-        "star_tree",
-    ] {
-        if !used.indexes.contains_key(kind) {
-            missing.push(kind);
-        }
-    }
-    for (what, count) in [
-        ("native operators", used.native),
-        ("other operators", used.fallback),
-        ("pruning", used.pruned),
-        ("rows instead of star-trees", used.without_trees),
-    ] {
-        if count == 0 {
-            missing.push(what);
-        }
-    }
     if used.with_rows * 2 < used.questions || used.refused_by_oracle * 50 > used.questions {
         bail!("too many questions have no answer: {used:?}");
     }
+    let missing = used.missing();
     if !missing.is_empty() {
         bail!("never used: {}", missing.join(", "));
     }
