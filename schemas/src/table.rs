@@ -362,6 +362,25 @@ impl Default for FlushLimits {
 }
 
 impl TableSpec {
+    /// A table of its own with nothing but columns, held once.
+    pub fn new(name: TableName, table_type: TableType, columns: Vec<ColumnSpec>) -> Self {
+        Self {
+            id: TableId::random(),
+            name,
+            table_type,
+            columns,
+            primary_key: Vec::new(),
+            time_column: None,
+            is_dimension_table: false,
+            replication: 1,
+            sorted_column: None,
+            retention: Retention::default(),
+            stream: None,
+            flush: FlushLimits::default(),
+            star_trees: Vec::new(),
+        }
+    }
+
     pub fn column(&self, name: &str) -> Option<&ColumnSpec> {
         self.columns.iter().find(|column| column.name == name)
     }

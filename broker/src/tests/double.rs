@@ -28,8 +28,8 @@ use schemas::arrow::full_schema;
 use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
 use schemas::proto::*;
 use schemas::segment::{SegmentRecord, SegmentStatus};
-use schemas::table::{ColumnSpec, FlushLimits, Retention};
-use schemas::{DataType, Fault, FieldRole, InstanceId, SegmentId, TableId, TableSpec, TableType};
+use schemas::table::ColumnSpec;
+use schemas::{DataType, Fault, FieldRole, InstanceId, SegmentId, TableSpec, TableType};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,19 +51,12 @@ pub(super) fn spec() -> TableSpec {
     let columns =
         columns.map(|(name, data_type)| ColumnSpec::new(name, data_type, FieldRole::Dimension));
     TableSpec {
-        id: TableId::random(),
-        name: "things".parse().unwrap(),
-        table_type: TableType::Offline,
-        columns: columns.to_vec(),
-        primary_key: Vec::new(),
         time_column: Some("ts".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new(
+            "things".parse().unwrap(),
+            TableType::Offline,
+            columns.to_vec(),
+        )
     }
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ingest::{BATCH_ROWS_MAX, JsonDecoder, RawMessage};
-use schemas::table::{FlushLimits, Retention};
-use schemas::{ColumnSpec, DataType, FieldRole, TableId, TableSpec, TableType};
+use schemas::{ColumnSpec, DataType, FieldRole, TableSpec, TableType};
 
 const EVENTS: u64 = 200_000;
 const ROUNDS: usize = 5;
@@ -73,18 +72,11 @@ fn spec() -> Arc<TableSpec> {
     columns.extend(TEXTS.map(|name| column(name, DataType::String)));
     columns.push(column("ts", DataType::Timestamp));
     Arc::new(TableSpec {
-        id: TableId::random(),
-        name: "flights".parse().expect("a name"),
-        table_type: TableType::Realtime,
-        columns,
-        primary_key: vec![],
         time_column: Some("ts".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new(
+            "flights".parse().expect("a name"),
+            TableType::Realtime,
+            columns,
+        )
     })
 }

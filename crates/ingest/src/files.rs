@@ -313,25 +313,14 @@ fn canonical_uuids(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 mod tests {
     use super::*;
     use arrow::datatypes::{Float64Type, Int64Type};
-    use schemas::table::{FlushLimits, Retention};
-    use schemas::{TableId, TableType};
+    use schemas::TableType;
 
     fn spec(columns: Vec<ColumnSpec>) -> Arc<TableSpec> {
-        Arc::new(TableSpec {
-            id: TableId::random(),
-            name: "t".parse().unwrap(),
-            table_type: TableType::Offline,
+        Arc::new(TableSpec::new(
+            "t".parse().unwrap(),
+            TableType::Offline,
             columns,
-            primary_key: vec![],
-            time_column: None,
-            is_dimension_table: false,
-            replication: 1,
-            sorted_column: None,
-            retention: Retention::default(),
-            stream: None,
-            flush: FlushLimits::default(),
-            star_trees: Vec::new(),
-        })
+        ))
     }
 
     fn import(name: &str, content: &[u8]) -> Result<Vec<RecordBatch>, FileError> {

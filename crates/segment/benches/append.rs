@@ -12,8 +12,7 @@ use arrow::array::{
 };
 use runtime::OsFiles;
 use schemas::arrow::ingest_schema;
-use schemas::table::{FlushLimits, Retention};
-use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
+use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableSpec, TableType};
 use segment::{SealExtra, SegmentBuilder};
 
 const BATCHES: i64 = 83;
@@ -84,19 +83,8 @@ fn spec() -> Result<TableSpec, Box<dyn Error>> {
         FieldRole::DateTime,
     ));
     Ok(TableSpec {
-        id: TableId::random(),
-        name: "flights".parse()?,
-        table_type: TableType::Realtime,
-        columns,
-        primary_key: vec![],
         time_column: Some("ts".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("flights".parse()?, TableType::Realtime, columns)
     })
 }
 

@@ -16,8 +16,7 @@ use arrow::array::{
 };
 use runtime::OsFiles;
 use schemas::arrow::ingest_schema;
-use schemas::table::{FlushLimits, Retention};
-use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
+use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableSpec, TableType};
 use segment::{SealExtra, SealedSegment, SegmentBuilder, pack};
 
 /// Counts what is in use, and the most that ever was.
@@ -172,19 +171,9 @@ fn spec() -> Result<TableSpec, Box<dyn Error>> {
         column
     });
     Ok(TableSpec {
-        id: TableId::random(),
-        name: "events".parse()?,
-        table_type: TableType::Realtime,
-        columns: columns.collect(),
-        primary_key: vec![],
         time_column: Some("ts".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
         sorted_column: Some("tenant".to_owned()),
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("events".parse()?, TableType::Realtime, columns.collect())
     })
 }
 

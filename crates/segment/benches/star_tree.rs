@@ -15,10 +15,8 @@ use arrow::array::{
 use index::star_tree::Question;
 use runtime::files::OsFiles;
 use schemas::arrow::ingest_schema;
-use schemas::table::{
-    FlushLimits, Retention, StarTreeAggregate, StarTreeFunction as Function, StarTreeSpec,
-};
-use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
+use schemas::table::{StarTreeAggregate, StarTreeFunction as Function, StarTreeSpec};
+use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableSpec, TableType};
 use segment::view::{IndexKind, StarTree};
 use segment::{Extent, SealExtra, SealedSegment, SegmentBuilder};
 
@@ -133,29 +131,22 @@ fn trees() -> [(&'static str, StarTreeSpec); 2] {
 fn spec() -> TableSpec {
     use FieldRole::{Dimension, Metric};
     TableSpec {
-        id: TableId::random(),
-        name: "events".parse().expect("a name"),
-        table_type: TableType::Offline,
-        columns: vec![
-            ColumnSpec::new("tenant", DataType::String, Dimension),
-            ColumnSpec::new("country", DataType::String, Dimension),
-            ColumnSpec::new("device", DataType::String, Dimension),
-            ColumnSpec::new("os", DataType::String, Dimension),
-            ColumnSpec::new("app", DataType::String, Dimension),
-            ColumnSpec::new("user", DataType::Long, Dimension),
-            ColumnSpec::new("clicks", DataType::Long, Metric),
-            ColumnSpec::new("latency", DataType::Double, Metric),
-            ColumnSpec::new("ts", DataType::Timestamp, FieldRole::DateTime),
-        ],
-        primary_key: Vec::new(),
         time_column: Some("ts".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new(
+            "events".parse().expect("a name"),
+            TableType::Offline,
+            vec![
+                ColumnSpec::new("tenant", DataType::String, Dimension),
+                ColumnSpec::new("country", DataType::String, Dimension),
+                ColumnSpec::new("device", DataType::String, Dimension),
+                ColumnSpec::new("os", DataType::String, Dimension),
+                ColumnSpec::new("app", DataType::String, Dimension),
+                ColumnSpec::new("user", DataType::Long, Dimension),
+                ColumnSpec::new("clicks", DataType::Long, Metric),
+                ColumnSpec::new("latency", DataType::Double, Metric),
+                ColumnSpec::new("ts", DataType::Timestamp, FieldRole::DateTime),
+            ],
+        )
     }
 }
 

@@ -24,7 +24,7 @@ use index::range::RangeReader;
 use proptest::prelude::*;
 use runtime::files::OsFiles;
 use schemas::arrow::{arrow_type, entry_field, ingest_schema};
-use schemas::table::{BloomFilterSpec, FlushLimits, Retention};
+use schemas::table::BloomFilterSpec;
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::inspect::inspect;
@@ -103,18 +103,8 @@ fn spec() -> TableSpec {
     }
     TableSpec {
         id: TableId::from_bytes(&[7; 16]).unwrap(),
-        name: "events".parse().unwrap(),
-        table_type: TableType::Offline,
-        columns,
-        primary_key: vec![],
-        time_column: None,
-        is_dimension_table: false,
-        replication: 1,
         sorted_column: Some("sorted".to_owned()),
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("events".parse().unwrap(), TableType::Offline, columns)
     }
 }
 

@@ -20,7 +20,7 @@ use rpc::InProcessNetwork;
 use runtime::{Clock, ComputePool, Files, MemoryBudget, OsFiles, SystemClock, TaskGroup};
 use schemas::cluster::{SegmentState, TableState};
 use schemas::segment::{Ledger, SegmentRecord};
-use schemas::table::{FlushLimits, Retention, StreamSpec, StreamStart};
+use schemas::table::{FlushLimits, StreamSpec, StreamStart};
 use schemas::{
     ColumnSpec, DataType, FieldRole, InstanceId, SegmentId, TableId, TableSpec, TableType,
 };
@@ -52,18 +52,6 @@ struct World {
 fn spec(id: TableId) -> TableSpec {
     TableSpec {
         id,
-        name: "t".parse().unwrap(),
-        table_type: TableType::Realtime,
-        columns: vec![
-            ColumnSpec::new("n", DataType::Long, FieldRole::Dimension),
-            ColumnSpec::new("s", DataType::String, FieldRole::Dimension),
-        ],
-        primary_key: Vec::new(),
-        time_column: None,
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
         stream: Some(StreamSpec {
             brokers: "memory".to_owned(),
             topic: "t".to_owned(),
@@ -74,7 +62,14 @@ fn spec(id: TableId) -> TableSpec {
             rows_max: ROWS_MAX,
             ..FlushLimits::default()
         },
-        star_trees: Vec::new(),
+        ..TableSpec::new(
+            "t".parse().unwrap(),
+            TableType::Realtime,
+            vec![
+                ColumnSpec::new("n", DataType::Long, FieldRole::Dimension),
+                ColumnSpec::new("s", DataType::String, FieldRole::Dimension),
+            ],
+        )
     }
 }
 

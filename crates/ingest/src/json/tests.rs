@@ -4,8 +4,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
-use schemas::table::{FlushLimits, Retention};
-use schemas::{FieldRole, TableId, TableType};
+use schemas::{FieldRole, TableType};
 
 use super::*;
 
@@ -14,19 +13,8 @@ pub(crate) fn spec(columns: &[(&str, DataType)]) -> Arc<TableSpec> {
         .iter()
         .map(|(name, data_type)| ColumnSpec::new(*name, *data_type, FieldRole::Dimension));
     Arc::new(TableSpec {
-        id: TableId::random(),
-        name: "t".parse().unwrap(),
-        table_type: TableType::Realtime,
-        columns: columns.collect(),
-        primary_key: vec![],
         time_column: Some("ts".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("t".parse().unwrap(), TableType::Realtime, columns.collect())
     })
 }
 

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use schemas::segment::{SegmentRecord, SegmentStatus};
-use schemas::table::{FlushLimits, Retention};
-use schemas::{SegmentId, TableId, TableSpec};
+use schemas::{SegmentId, TableSpec};
 
 use super::*;
 
@@ -15,19 +14,8 @@ fn id(name: &str) -> InstanceId {
 
 pub(crate) fn spec() -> TableSpec {
     TableSpec {
-        id: TableId::random(),
-        name: "t".parse().unwrap(),
-        table_type: TableType::Realtime,
-        columns: Vec::new(),
-        primary_key: Vec::new(),
-        time_column: None,
-        is_dimension_table: false,
         replication: 2,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("t".parse().unwrap(), TableType::Realtime, Vec::new())
     }
 }
 

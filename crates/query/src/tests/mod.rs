@@ -15,8 +15,8 @@ use double::{Cluster, Laid};
 use schemas::arrow::full_schema;
 use schemas::proto::NullMode;
 use schemas::segment::SegmentStatus;
-use schemas::table::{ColumnSpec, FlushLimits, Retention};
-use schemas::{DataType, FieldRole, TableId, TableSpec, TableType};
+use schemas::table::ColumnSpec;
+use schemas::{DataType, FieldRole, TableSpec, TableType};
 
 const HOUR_MS: i64 = 3_600_000;
 const CARRIERS: [&str; 4] = ["AA", "B6", "DL", "UA"];
@@ -33,19 +33,8 @@ fn spec(name: &str, table_type: TableType, columns: &[(&str, DataType)]) -> Tabl
     let columns: Vec<ColumnSpec> = columns.collect();
     let time_column = columns.iter().find(|c| c.data_type == DataType::Timestamp);
     TableSpec {
-        id: TableId::random(),
-        name: name.parse().unwrap(),
-        table_type,
         time_column: time_column.map(|column| column.name.clone()),
-        columns,
-        primary_key: Vec::new(),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new(name.parse().unwrap(), table_type, columns)
     }
 }
 

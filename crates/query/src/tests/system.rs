@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow::array::Int64Array;
-use schemas::Fault;
+use schemas::{Fault, TableId};
 
 use super::double::Cluster;
 use super::*;

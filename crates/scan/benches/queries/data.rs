@@ -9,7 +9,6 @@ use arrow::array::{
 };
 use runtime::OsFiles;
 use schemas::arrow::ingest_schema;
-use schemas::table::{FlushLimits, Retention};
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::{MutableSegment, SealExtra, SealedSegment, SegmentView, seal};
 
@@ -67,18 +66,8 @@ fn spec() -> TableSpec {
     columns[9].inverted_index = true;
     TableSpec {
         id: TableId::from_bytes(&[5; 16]).unwrap(),
-        name: "flights".parse().unwrap(),
-        table_type: TableType::Realtime,
-        columns,
-        primary_key: vec![],
         time_column: Some("at".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("flights".parse().unwrap(), TableType::Realtime, columns)
     }
 }
 

@@ -14,7 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use runtime::OsFiles;
 use schemas::arrow::{arrow_type, full_schema, ingest_schema};
 use schemas::proto::NullMode;
-use schemas::table::{FlushLimits, Retention, TimeGranularity};
+use schemas::table::TimeGranularity;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 use segment::{MutableSegment, SealExtra, SealedSegment, SegmentView, seal};
 
@@ -88,18 +88,10 @@ pub(crate) fn spec() -> TableSpec {
     }
     TableSpec {
         id: TableId::from_bytes(&[3; 16]).unwrap(),
-        name: "flights".parse().unwrap(),
-        table_type: TableType::Realtime,
-        columns,
-        primary_key: vec![],
         time_column: Some("at".to_owned()),
-        is_dimension_table: false,
-        replication: 1,
         sorted_column: Some("carrier".to_owned()),
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
         star_trees: crate::trees::specs(),
+        ..TableSpec::new("flights".parse().unwrap(), TableType::Realtime, columns)
     }
 }
 
@@ -230,6 +222,11 @@ impl Table {
     }
 
     pub(crate) fn new(seed: u64) -> Self {
+        Self::times(seed, 1)
+    }
+
+    /// So many times as large.
+    pub(crate) fn times(seed: u64, factor: usize) -> Self {
         let whole = spec();
         // Older segments do not have the last two columns.
         let mut older = whole.clone();
@@ -259,6 +256,7 @@ impl Table {
             let spec = Arc::new(spec.clone());
             let mutable = MutableSegment::new(Arc::clone(&spec), id, name, first).unwrap();
             let mutable = Arc::new(mutable);
+            let count = count * factor;
             let mut left = count;
             while left > 0 {
                 let now = left.min(1000);

@@ -12,7 +12,6 @@ use arrow::datatypes::{
     Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType, i256,
 };
 use schemas::arrow::{arrow_type, entry_field, ingest_schema};
-use schemas::table::{FlushLimits, Retention};
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
 
@@ -92,18 +91,7 @@ fn every_column() -> TableSpec {
 fn spec_of(columns: Vec<ColumnSpec>) -> TableSpec {
     TableSpec {
         id: table_id(),
-        name: "events".parse().unwrap(),
-        table_type: TableType::Realtime,
-        columns,
-        primary_key: vec![],
-        time_column: None,
-        is_dimension_table: false,
-        replication: 1,
-        sorted_column: None,
-        retention: Retention::default(),
-        stream: None,
-        flush: FlushLimits::default(),
-        star_trees: Vec::new(),
+        ..TableSpec::new("events".parse().unwrap(), TableType::Realtime, columns)
     }
 }
 
