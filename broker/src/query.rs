@@ -71,12 +71,13 @@ pub(crate) struct Rows {
     pub(crate) batches: Vec<RecordBatch>,
 }
 
-/// When a query must have ended, and after how long that is.
-#[derive(Clone, Copy, Debug)]
+/// When a query must have ended, after how long that is, and what ends it before.
+#[derive(Clone, Debug)]
 struct TimeLimit {
     timeout_ms: u64,
     /// Epoch milliseconds.
     deadline_ms: i64,
+    stop: CancellationToken,
 }
 
 /// A query in the list of those that run, until it is dropped: also when its client goes away.
@@ -240,10 +241,11 @@ impl Queries {
         let limit = TimeLimit {
             timeout_ms,
             deadline_ms: self.clock.now_ms() + timeout_ms as i64,
+            stop: running.stop.clone(),
         };
         let work = async {
             let _place = self.admission.enter().await?;
-            self.with_fresh_state(&statement, limit, outcome).await
+            self.with_fresh_state(&statement, &limit, outcome).await
         };
         tokio::select! {
             result = tokio::time::timeout(timeout, work) => {
@@ -258,7 +260,7 @@ impl Queries {
     async fn with_fresh_state(
         &self,
         statement: &Statement,
-        limit: TimeLimit,
+        limit: &TimeLimit,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
         let mut cluster = self.cluster.clone();
@@ -288,7 +290,7 @@ impl Queries {
         &self,
         statement: &Statement,
         cluster: Arc<ClusterState>,
-        limit: TimeLimit,
+        limit: &TimeLimit,
     ) -> Result<QueryContext, Fault> {
         Ok(QueryContext {
             network: Arc::clone(&self.network),
@@ -297,6 +299,7 @@ impl Queries {
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
             deadline_ms: limit.deadline_ms,
             timeout_ms: limit.timeout_ms,
+            stop: limit.stop.clone(),
             null_mode: statement.null_mode,
             options: statement.scan_options()?,
             stats: Mutex::default(),

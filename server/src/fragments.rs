@@ -18,13 +18,13 @@ use query::system::{CONSUMING, INDEXES, REJECTED_ROWS};
 use query::timed_out;
 use rpc::{AnswerStream, FragmentApi};
 use runtime::CancellationToken;
-use scan::{Engine, Fragment, FragmentResult};
+use scan::{Engine, Fragment, FragmentResult, Suspects};
 use schemas::fault::pinot_code;
 use schemas::proto::{
     FragmentAnswer, FragmentRequest, MissingSegment, PartitionOffset, SegmentRef, SystemRowsReply,
     SystemRowsRequest, TableProgress, TableScan,
 };
-use schemas::{Fault, FaultKind, TableId, TableSpec};
+use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
 use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
@@ -107,13 +107,14 @@ impl Fragments {
         if self.replace_changed(&selection).await? {
             selection = self.select(request).await?;
         }
-        let mut outcome = self.run_on(request, &selection, cancel).await;
+        let suspects = Suspects::default();
+        let mut outcome = self.run_on(request, &selection, (cancel, &suspects)).await;
         if let Err(fault) = &outcome
             && may_be_damage(fault)
-            && self.mend(&selection).await?
+            && self.mend(&selection, &suspects.list()).await?
         {
             selection = self.select(request).await?;
-            outcome = self.run_on(request, &selection, cancel).await;
+            outcome = self.run_on(request, &selection, (cancel, &suspects)).await;
         }
         let result = outcome?;
         self.encode(result, selection).await
@@ -123,7 +124,7 @@ impl Fragments {
         &self,
         request: &FragmentRequest,
         selection: &Selection,
-        cancel: &CancellationToken,
+        (cancel, suspects): (&CancellationToken, &Suspects),
     ) -> Result<FragmentResult, Fault> {
         let fragment = Fragment {
             plan: request.plan.clone(),
@@ -134,6 +135,7 @@ impl Fragments {
             null_mode: request.null_mode(),
             options: request.options.clone().unwrap_or_default(),
             cancel: cancel.clone(),
+            suspects: suspects.clone(),
         };
         self.engine.run(fragment).await
     }
@@ -199,9 +201,13 @@ impl Fragments {
         Ok(any)
     }
 
-    /// Verifies what was read; sets damaged files aside and loads them again.
-    async fn mend(&self, selection: &Selection) -> Result<bool, Fault> {
-        let sealed: Vec<Arc<SealedSegment>> = selection.sealed().map(Arc::clone).collect();
+    /// Verifies what was read, only the `suspects` if there are some; sets damaged files aside and
+    /// loads them again.
+    async fn mend(&self, selection: &Selection, suspects: &[SegmentId]) -> Result<bool, Fault> {
+        let is_meant =
+            |segment: &&Arc<SealedSegment>| suspects.is_empty() || suspects.contains(&segment.id());
+        let sealed = selection.sealed().filter(is_meant).map(Arc::clone);
+        let sealed: Vec<Arc<SealedSegment>> = sealed.collect();
         let verify = move || {
             let corrupt = |found: Result<(), SegmentError>| {
                 let error = found.err().filter(SegmentError::is_corrupt)?;

@@ -3,13 +3,15 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::explain::Explained;
 use parking_lot::Mutex;
 use rpc::Network;
-use runtime::Clock;
+use runtime::{CancellationToken, Clock};
 use schemas::InstanceId;
 use schemas::cluster::ClusterState;
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
+
+use crate::explain::Explained;
+use crate::watched::{Deadline, Watch};
 
 /// Made by the broker for each query.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct QueryContext {
     pub deadline_ms: i64,
     /// After so long it comes: for people.
     pub timeout_ms: u64,
+    /// Cancelled when nobody waits for the answer any more.
+    pub stop: CancellationToken,
     pub null_mode: NullMode,
     pub options: ScanOptions,
     pub stats: Mutex<QueryStats>,
@@ -31,6 +35,17 @@ pub struct QueryContext {
 }
 
 impl QueryContext {
+    pub(crate) fn watch(&self) -> Watch {
+        Watch {
+            cancel: self.stop.clone(),
+            deadline: Some(Deadline {
+                clock: Arc::clone(&self.clock),
+                at_ms: self.deadline_ms,
+                timeout_ms: self.timeout_ms,
+            }),
+        }
+    }
+
     /// A plan for fewer servers than there are is not for other queries.
     pub(crate) fn wants_templates(&self) -> bool {
         !self.options.without_plan_templates && self.failed.lock().is_empty()

@@ -29,6 +29,7 @@ pub mod scan_exec;
 pub mod system;
 mod table;
 mod templates;
+pub mod watched;
 mod whole;
 
 pub use any_entry::AnyEntry;

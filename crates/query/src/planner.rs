@@ -39,6 +39,7 @@ use crate::operators::{Arithmetic, align_ranges, before};
 use crate::parameters::{Parameters, parameter};
 use crate::system::SystemTables;
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
+use crate::watched::watched;
 
 #[derive(Clone, Debug)]
 pub struct PlannerConfig {
@@ -117,6 +118,7 @@ impl Planner {
         loop {
             let failed_before = context.failed.lock().len();
             let plan = self.plan(statement, context).await.map_err(place)?;
+            let plan = watched(plan, &context.watch()).map_err(place)?;
             let schema = plan.schema();
             // The answer counts as memory of the query until it is whole.
             let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());

@@ -15,6 +15,7 @@ use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -32,6 +33,7 @@ use crate::memory::{BudgetPool, bytes_of};
 use crate::prepared::{PreparedPlans, Run};
 use crate::scan_exec::ServerScanExec;
 use crate::shared::{ManyGroups, PARTITIONED_ROWS_MIN, Shared};
+use crate::suspects::Suspects;
 
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -64,6 +66,8 @@ pub struct Fragment {
     pub null_mode: NullMode,
     pub options: ScanOptions,
     pub cancel: CancellationToken,
+    /// Told when the run fails.
+    pub suspects: Suspects,
 }
 
 #[derive(Debug)]
@@ -195,6 +199,7 @@ impl Engine {
             counters: Default::default(),
             options: fragment.options.clone(),
             many_groups: Arc::clone(&self.many_groups),
+            suspects: fragment.suspects.clone(),
         });
         let run = Arc::new(Run {
             tables: fragment.tables.clone(),
@@ -251,6 +256,10 @@ async fn collect(
 
 /// Whether an operator that works on many rows at once is over rows of a table that has many.
 fn is_general(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    // Of few rows there are many pairs.
+    if plan.is::<NestedLoopJoinExec>() || plan.is::<CrossJoinExec>() {
+        return true;
+    }
     let children = || plan.children().into_iter();
     let works = plan.is::<SortExec>()
         || plan.is::<AggregateExec>()

@@ -22,5 +22,7 @@ mod scan_exec;
 mod selection;
 mod shared;
 mod stats;
+mod suspects;
 
 pub use engine::{Engine, EngineConfig, Fragment, FragmentResult, FragmentStream};
+pub use suspects::Suspects;

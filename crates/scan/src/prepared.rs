@@ -32,6 +32,7 @@ use query::can_be_reset;
 use query::codec::{DecodedPlan, ScanFactory, decode_plan};
 use query::parameters::Parameters;
 use query::scan_exec::ScanDescription;
+use query::watched::{Watch, watched};
 use runtime::ComputePool;
 use runtime::compute::Turns;
 use schemas::proto::{Explain, ScanOptions, ScanStats};
@@ -190,6 +191,7 @@ impl PreparedPlans {
             counters: Default::default(),
             options: fragment.options.clone(),
             many_groups: Arc::clone(&run.shared.many_groups),
+            suspects: Default::default(),
         });
         let factory = Arc::new(Factory {
             tables: None,
@@ -254,8 +256,14 @@ fn optimized(plan: Plan, shared: &Arc<Shared>, decoding: &TaskContext) -> Result
     giving_way(rule.optimize(plan, options)?)
 }
 
-/// The plan of one run, whose operators may learn.
+/// The plan of one run, whose operators may learn and end with it.
 fn learning(plan: Plan, run: &Run) -> Result<Plan> {
+    let watch = Watch {
+        cancel: run.shared.cancel().clone(),
+        // The server cancels it.
+        deadline: None,
+    };
+    let plan = watched(plan, &watch)?;
     match run.shared.options.without_native_operators {
         true => Ok(plan),
         false => hand_down(plan, run.decoding.session_config().options()),

@@ -170,6 +170,8 @@ impl<'a> RowScan<'a> {
             let Some(morsel) = self.morsels.next(at) else {
                 break;
             };
+            let suspects = &self.scan.shared.suspects;
+            let _reading = suspects.reading(&self.scan.segments[morsel.segment]);
             if at != Some(morsel.segment) {
                 if let Some((_, Some(mut last))) = current.take()
                     && self.flush(turn, &mut last)? == Reader::Left

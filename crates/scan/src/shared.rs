@@ -11,6 +11,7 @@ use segment::BLOCK_ROWS;
 
 use crate::columns::external;
 use crate::stats::Counters;
+use crate::suspects::Suspects;
 
 /// Rows below which a second worker costs more than it brings.
 const ROWS_PER_WORKER: u64 = 200_000;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) options: ScanOptions,
     pub(crate) many_groups: Arc<ManyGroups>,
+    pub(crate) suspects: Suspects,
 }
 
 /// From when on groups are partitioned, and how often they were.

@@ -361,6 +361,7 @@ impl Cluster {
             turn: self.turn.load(Ordering::Relaxed),
             deadline_ms: now_ms + 10_000,
             timeout_ms: 10_000,
+            stop: Default::default(),
             null_mode: statement.null_mode,
             options: statement.scan_options()?,
             stats: Mutex::default(),

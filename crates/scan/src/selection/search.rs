@@ -147,6 +147,9 @@ impl<'a> Search<'a> {
         let mut found = Vec::new();
         let mut current: Option<(usize, Option<Worker<'_>>)> = None;
         while let Some(morsel) = self.morsels.next(current.as_ref().map(|(at, _)| *at)) {
+            let scan = &self.exec.scan;
+            let view = &scan.segments[self.segments[morsel.segment].segment];
+            let _reading = scan.shared.suspects.reading(view);
             if current.as_ref().is_none_or(|(at, _)| *at != morsel.segment) {
                 found.extend(self.leave(current.take())?);
                 current = Some((morsel.segment, self.enter(&self.segments[morsel.segment])?));

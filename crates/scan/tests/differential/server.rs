@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -27,7 +28,7 @@ use futures::future::BoxFuture;
 use query::codec::encode_plan;
 use query::scan_exec::{ScanDescription, SegmentScanExec};
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
-use scan::{Engine, EngineConfig, Fragment, FragmentResult};
+use scan::{Engine, EngineConfig, Fragment, FragmentResult, Suspects};
 use schemas::arrow::full_schema;
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, TableSpec};
@@ -159,6 +160,7 @@ impl Server {
             null_mode: self.null_mode,
             options: options.clone(),
             cancel: CancellationToken::new(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -241,6 +243,23 @@ impl Server {
         }
         let answer = self.engine.run(self.fragment(plan, options)).await?;
         Ok(answer.batches.iter().map(RecordBatch::num_rows).sum())
+    }
+
+    /// How a whole plan ends that is cancelled after `wait`. Until it has ended it is waited for.
+    pub(crate) async fn cancelled_after(
+        &self,
+        plan: Plan,
+        options: &ScanOptions,
+        wait: Duration,
+    ) -> Fault {
+        let fragment = self.fragment(plan, options);
+        let cancel = fragment.cancel.clone();
+        let end = async {
+            tokio::time::sleep(wait).await;
+            cancel.cancel();
+        };
+        let (outcome, ()) = tokio::join!(self.engine.run(fragment), end);
+        outcome.expect_err("it was cancelled")
     }
 
     /// The plan with the answers of the engine in the place of what it ran.
