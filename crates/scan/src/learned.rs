@@ -18,7 +18,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::filter_pushdown::ChildPushdownResult;
+use datafusion::physical_plan::filter_pushdown::{ChildPushdownResult, FilterPushdownPropagation};
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use query::scan_exec::ScanDescription;
@@ -54,9 +54,25 @@ fn reads_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.is::<ServerScanExec>() || plan.children().into_iter().any(reads_rows)
 }
 
+/// What an operator over a scan answers to filters from above: they stay where they are, and it
+/// becomes what `with` makes of a description that has those that are learnt as well.
+pub(crate) fn answered(
+    description: &ScanDescription,
+    offered: ChildPushdownResult,
+    over_table: impl Fn(&Expr) -> Option<Expr>,
+    with: impl FnOnce(Arc<ScanDescription>) -> Arc<dyn ExecutionPlan>,
+) -> FilterPushdownPropagation<Arc<dyn ExecutionPlan>> {
+    let taken = taken(description, &offered, over_table);
+    let kept = FilterPushdownPropagation::all_unsupported(offered);
+    match taken {
+        None => kept,
+        Some(description) => kept.with_updated_node(with(Arc::new(description))),
+    }
+}
+
 /// The description with those of the filters that are learnt, as `over_table` has them over the
 /// columns of the table. `None`: there are none.
-pub(crate) fn taken(
+fn taken(
     description: &ScanDescription,
     offered: &ChildPushdownResult,
     over_table: impl Fn(&Expr) -> Option<Expr>,

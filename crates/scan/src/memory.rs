@@ -33,7 +33,9 @@ impl BudgetPool {
 }
 
 fn exhausted(error: runtime::budget::OverBudget) -> DataFusionError {
-    DataFusionError::ResourcesExhausted(error.to_string())
+    DataFusionError::ResourcesExhausted(format!(
+        "{error}; ask for fewer rows, groups or columns, or raise `memory.query_bytes`"
+    ))
 }
 
 impl fmt::Display for BudgetPool {

@@ -177,17 +177,22 @@ impl ExecutionPlan for ServerScanExec {
                 let column: Arc<dyn PhysicalExpr> = Arc::new(column);
                 Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
             });
-            over_table.ok().map(|over_table| over_table.data)
+            over_table
+                .ok()
+                .map(|over_table| over_table.data)
+                .filter(|_| may_take)
         };
-        let taken = may_take.then(|| learned::taken(&self.description, &offered, over_table));
-        let kept = FilterPushdownPropagation::all_unsupported(offered);
-        Ok(match taken.flatten() {
-            None => kept,
-            Some(description) => kept.with_updated_node(Arc::new(Self {
-                description: Arc::new(description),
-                ..self.clone()
-            })),
-        })
+        Ok(learned::answered(
+            &self.description,
+            offered,
+            over_table,
+            |description| {
+                Arc::new(Self {
+                    description,
+                    ..self.clone()
+                })
+            },
+        ))
     }
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {

@@ -14,6 +14,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions,
 };
@@ -32,7 +33,9 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
+use super::chunks::{Chunks, is_short, share};
 use super::derived::{self, KeyColumn};
+use super::enough::Enough;
 use super::entries::{self, ByEntry};
 use super::grouped::{GroupKeys, Grouped, Piece};
 use super::merge::merge;
@@ -42,15 +45,27 @@ use super::plan::{Aggregate, Kind, Output, replace_columns};
 use super::star_tree::Trees;
 use super::states::States;
 use super::whole::Wholes;
-use super::worker::{Part, Running, Worker};
+use super::worker::{Common, Part, Running, Worker};
 use crate::filter::Filters;
 use crate::learned;
+use crate::memory::bytes_of;
 use crate::morsels::Morsels;
 use crate::predicate::Compiler;
 use crate::prepared::{Bound, Run, run_of};
 use crate::scan_exec::{ServerScanExec, leaf};
 use crate::shared::Shared;
 use crate::stats::Counters;
+
+/// Which groups somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    /// So many with the most rows and all that have as many as the last; there may be others, which
+    /// need not have all of their rows.
+    Most(usize),
+    /// Any so many.
+    Any(usize),
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct NativeAggregateExec {
@@ -68,6 +83,12 @@ pub(crate) struct NativeAggregateExec {
     answers: Arc<Vec<(usize, Aggregate)>>,
     pub(super) entries: Option<ByEntry>,
     output: Output,
+    /// What values are given out in the place of.
+    pub(super) whole: Option<Arc<AggregateExec>>,
+    /// The final aggregate over its states is on this server, and takes from the same memory.
+    is_joined_here: bool,
+    /// Any so many groups will do.
+    pub(super) few: Option<usize>,
     /// Exactly that of the aggregate that is replaced.
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -103,6 +124,9 @@ impl NativeAggregateExec {
             answers: Arc::new(answers),
             entries,
             output,
+            whole: None,
+            is_joined_here: false,
+            few: None,
             schema,
             properties: Arc::new(properties),
         })
@@ -129,6 +153,18 @@ impl NativeAggregateExec {
             shared,
             ..self.clone()
         })
+    }
+
+    /// Reads what the other reads, for a final aggregate here.
+    pub(super) fn joined_above(self, other: &Self) -> Self {
+        Self {
+            is_joined_here: true,
+            description: Arc::clone(&other.description),
+            spec: Arc::clone(&other.spec),
+            segments: Arc::clone(&other.segments),
+            shared: Arc::clone(&other.shared),
+            ..self
+        }
     }
 
     /// What the groups are given out as.
@@ -178,35 +214,60 @@ impl NativeAggregateExec {
         self.output == Output::Values && answer.is_some_and(|(_, own)| own.counts_rows())
     }
 
-    /// Reads about so many rows of the table and joins the groups of all segments. With `most` only
-    /// the groups with the most rows are wanted, so many of them and all that have as many rows as
-    /// the last; there may be others, which need not have all of their rows. To be called on a core
-    /// of the pool, or here for few rows.
+    /// Reads about so many rows of the table and joins the groups of all segments. To be called on
+    /// a core of the pool, or here for few rows.
     pub(crate) fn grouped(
         &self,
         turn: &mut Turn,
         memory: &MemoryReservation,
-        (rows, most): (u64, Option<usize>),
+        rows: u64,
+        wanted: Wanted,
+    ) -> Result<Grouped> {
+        self.grouped_or_given_out(turn, memory, (rows, wanted), None)
+    }
+
+    /// As [`Self::grouped`]; where memory is short, states go out as `chunks`.
+    fn grouped_or_given_out(
+        &self,
+        turn: &mut Turn,
+        memory: &MemoryReservation,
+        (rows, wanted): (u64, Wanted),
+        chunks: Option<&Chunks>,
     ) -> Result<Grouped> {
         let filters = self.filters(&self.shared.counters);
         let trees = Trees::new(self, &self.segments);
-        if let Some(grouped) = partitioned::grouped(
-            self,
-            turn,
-            memory,
-            (&filters, &trees),
-            (rows, most.is_some()),
-        )? {
-            return Ok(grouped);
+        let (most, few) = match wanted {
+            Wanted::All => (None, self.few),
+            Wanted::Most(most) => (Some(most), None),
+            Wanted::Any(few) => (None, Some(few)),
+        };
+        let few = few.filter(|_| self.aggregates.is_empty());
+        if !self.is_joined_here && few.is_none() {
+            let (whence, wanted) = ((&filters, &trees), (rows, most.is_some()));
+            match partitioned::grouped(self, turn, memory, whence, wanted) {
+                Ok(Some(grouped)) => return Ok(grouped),
+                Ok(None) => {}
+                Err(error) if is_short(&error) && chunks.is_some() => {}
+                Err(error) => return Err(error),
+            }
         }
         let wholes = Wholes::new(self, &self.segments);
         let morsels = Morsels::new(&self.segments, self.shared.morsel_blocks());
         // Rows with several keys are so much more work.
         let worth = rows.saturating_mul(self.keys.len().max(1) as u64);
         let workers = self.shared.workers(worth);
+        // Their keys are all that is asked of any few groups.
+        let enough = few.map(Enough::new);
+        let common = Common {
+            filters: &filters,
+            trees: &trees,
+            wholes: &wholes,
+            waits: most.is_some(),
+            enough: enough.as_ref(),
+            chunks,
+        };
         let parts = turn.split(workers, |turn| {
-            let (whence, waits) = ((&filters, &trees, &wholes), most.is_some());
-            let worker = Worker::new(self, &self.segments, whence, memory.new_empty(), waits);
+            let worker = Worker::new(self, &self.segments, common, memory.new_empty());
             worker.run(turn, &morsels)
         });
         let (mut own, mut waiting) = (Vec::new(), Vec::new());
@@ -218,6 +279,12 @@ impl NativeAggregateExec {
         }
         if let Some(few) = most.filter(|_| !waiting.is_empty()) {
             own.extend(finished(turn, workers, waiting, (own.is_empty(), few))?);
+        }
+        // What is joined is as large as its parts.
+        let bytes = own.iter().map(Part::memory_bytes).sum();
+        if let Err(error) = memory.try_grow(bytes) {
+            let chunks = chunks.filter(|_| is_short(&error)).ok_or(error)?;
+            chunks.put(turn, self, std::mem::take(&mut own))?;
         }
         merge(self, turn, workers, own)
     }
@@ -265,15 +332,75 @@ impl NativeAggregateExec {
         }
     }
 
-    async fn batches(self, memory: MemoryReservation) -> Result<Vec<RecordBatch>> {
-        let shared = Arc::clone(&self.shared);
+    /// Rows of all groups; those for which there is no memory go out as `chunks`.
+    fn all(
+        &self,
+        turn: &mut Turn,
+        memory: &MemoryReservation,
+        rows: u64,
+        chunks: Option<&Chunks>,
+    ) -> Result<Vec<RecordBatch>> {
+        let wanted = (rows, Wanted::All);
+        let grouped = self.grouped_or_given_out(turn, memory, wanted, chunks)?;
+        let mut all = Vec::with_capacity(grouped.pieces());
+        for piece in (0..grouped.pieces()).filter(|piece| grouped.len(*piece) > 0) {
+            let rows = grouped.rows(piece, None)?;
+            match (memory.try_grow(bytes_of(&rows) as usize), chunks) {
+                (Ok(()), _) => all.push(rows),
+                (Err(_), Some(chunks)) => chunks.send(turn, &rows)?,
+                (Err(error), None) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn stream(self: Arc<Self>, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.rows_to_read()?;
-        let job = move |turn: &mut Turn| {
-            let grouped = self.grouped(turn, &memory, (rows, None))?;
-            let pieces = (0..grouped.pieces()).filter(|piece| grouped.len(*piece) > 0);
-            pieces.map(|piece| grouped.rows(piece, None)).collect()
+        let memory = MemoryConsumer::new("native aggregate").register(task.memory_pool());
+        if self.output == Output::States && rows > self.shared.rows_here_max() {
+            let bytes_max = match self.is_joined_here {
+                true => share(task.memory_pool().as_ref(), self.shared.workers(rows)),
+                false => usize::MAX,
+            };
+            return Ok(self.in_turn(memory, rows, bytes_max));
+        }
+        let own = Arc::clone(&self);
+        let job = move |turn: &mut Turn| own.all(turn, &memory, rows, None);
+        match self.shared.run(rows, job).await {
+            Ok(batches) => {
+                let batches = stream::iter(batches).map(Ok);
+                let schema = Arc::clone(&self.schema);
+                Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+            }
+            Err(error) if is_short(&error) => match self.in_chunks()? {
+                Some(joined) => joined.execute(0, task),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Batches while rows are read, if memory is short.
+    fn in_turn(
+        self: Arc<Self>,
+        memory: MemoryReservation,
+        rows: u64,
+        bytes_max: usize,
+    ) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let (chunks, batches) = Chunks::new(bytes_max);
+        let job = async move {
+            let shared = Arc::clone(&self.shared);
+            let job = move |turn: &mut Turn| self.all(turn, &memory, rows, Some(&chunks));
+            let last = shared.run(rows, job).await?;
+            Ok::<_, DataFusionError>(stream::iter(last).map(Ok))
         };
-        shared.run(rows, job).await
+        let batches = stream::unfold(batches, |mut batches| async move {
+            let batch = batches.recv().await?;
+            Some((Ok(batch), batches))
+        });
+        let all = stream::select(batches, stream::once(job).try_flatten());
+        Box::pin(RecordBatchStreamAdapter::new(schema, all))
     }
 }
 
@@ -382,7 +509,7 @@ impl ExecutionPlan for NativeAggregateExec {
         offered: ChildPushdownResult,
         _: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        let taken = learned::taken(&self.description, &offered, |filter| {
+        let over_table = |filter: &Arc<dyn PhysicalExpr>| {
             let key = |column: &Column| {
                 let key = self.key_columns.get(column.index());
                 key.map(|key| Arc::clone(&key.expr))
@@ -390,15 +517,18 @@ impl ExecutionPlan for NativeAggregateExec {
             let is_of_keys = collect_columns(filter).iter().all(|c| key(c).is_some());
             let over_table = || replace_columns(Arc::clone(filter), key).ok();
             is_of_keys.then(over_table).flatten()
-        });
-        let kept = FilterPushdownPropagation::all_unsupported(offered);
-        Ok(match taken {
-            None => kept,
-            Some(description) => kept.with_updated_node(Arc::new(Self {
-                description: Arc::new(description),
-                ..self.clone()
-            })),
-        })
+        };
+        Ok(learned::answered(
+            &self.description,
+            offered,
+            over_table,
+            |description| {
+                Arc::new(Self {
+                    description,
+                    ..self.clone()
+                })
+            },
+        ))
     }
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
@@ -406,9 +536,7 @@ impl ExecutionPlan for NativeAggregateExec {
     }
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let memory = MemoryConsumer::new("native aggregate").register(task.memory_pool());
-        let batches = stream::once(self.clone().batches(memory));
-        let batches = batches.map_ok(|batches| stream::iter(batches).map(Ok));
+        let batches = stream::once(Arc::new(self.clone()).stream(task));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             Arc::clone(&self.schema),
             batches.try_flatten(),

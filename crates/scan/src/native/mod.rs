@@ -9,17 +9,21 @@
 //! into accumulators ([`accumulate`]), together for aggregates that read the same; what is known of
 //! a whole segment is not read ([`whole`]). The groups of a segment are joined with those of others
 //! by their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
-//! the groups with the most rows are wanted, most others are left out before ([`most`]). Very many
-//! groups are found in another way ([`partitioned`]).
+//! the groups with the most rows are wanted, most others are left out before ([`most`]); where any
+//! few keys are, workers stop when they have them ([`enough`]). Very many groups are found in
+//! another way ([`partitioned`]). Where memory is short, states go out before all are joined
+//! ([`chunks`]).
 
 mod accumulate;
 mod buckets;
 mod choice;
+mod chunks;
 mod counted;
 mod derived;
 mod dictionary;
 mod distinct;
 mod divider;
+mod enough;
 mod entries;
 mod exec;
 mod fold;
@@ -57,7 +61,8 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
-pub(crate) use self::exec::NativeAggregateExec;
+pub(crate) use self::chunks::is_short;
+pub(crate) use self::exec::{NativeAggregateExec, Wanted};
 pub(crate) use self::grouped::Grouped;
 pub(crate) use self::plan::{Output, replace_columns};
 

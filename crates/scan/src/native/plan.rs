@@ -173,7 +173,6 @@ fn native(
     last: &AggregateExec,
     output: Output,
 ) -> Result<Option<NativeAggregateExec>> {
-    // A limit only says that fewer groups would do; what needs no more has its own operator above.
     if aggregate.group_expr().has_grouping_set() {
         return Ok(None);
     }
@@ -217,7 +216,12 @@ fn native(
     if schema.fields().len() != keys.len() + columns {
         return Ok(None);
     }
-    NativeAggregateExec::new(scan, (keys, entries), aggregates, output, schema).map(Some)
+    let mut native = NativeAggregateExec::new(scan, (keys, entries), aggregates, output, schema)?;
+    native.whole = (output == Output::Values).then(|| Arc::new(aggregate.clone()));
+    let limit = last.limit_options();
+    let limit = limit.filter(|limit| limit.descending.is_none());
+    native.few = limit.map(|limit| limit.limit);
+    Ok(Some(native))
 }
 
 /// A key is the column itself, and nothing else reads it.

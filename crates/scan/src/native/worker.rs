@@ -11,6 +11,8 @@ use schemas::proto::IndexKind;
 use segment::SegmentView;
 
 use super::accumulate::Accumulator;
+use super::chunks::{Chunks, is_short};
+use super::enough::Enough;
 use super::entries::Exploded;
 use super::exec::NativeAggregateExec;
 use super::fold::{self, Slots};
@@ -40,7 +42,7 @@ impl Part {
         self.hashes.len()
     }
 
-    fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         let states = self.states.iter().map(States::memory_bytes);
         self.hashes.len() * (8 + 24 * self.keys.len()) + states.sum::<usize>()
     }
@@ -59,18 +61,26 @@ pub(super) struct Running<'a> {
     assigned: Vec<u32>,
 }
 
+/// What all workers have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Common<'a, 'f> {
+    pub(super) filters: &'f Filters<'a>,
+    pub(super) trees: &'f Trees<'a>,
+    pub(super) wholes: &'f Wholes<'a>,
+    /// Groups of a dictionary's codes are left to whoever can choose among them.
+    pub(super) waits: bool,
+    pub(super) enough: Option<&'f Enough>,
+    pub(super) chunks: Option<&'f Chunks>,
+}
+
 pub(super) struct Worker<'a, 'f> {
     operator: &'a NativeAggregateExec,
     segments: &'a [SegmentView],
-    filters: &'f Filters<'a>,
-    trees: &'f Trees<'a>,
-    wholes: &'f Wholes<'a>,
+    common: Common<'a, 'f>,
     memory: MemoryReservation,
     /// Bytes of the parts that are done.
     done_bytes: usize,
     parts: Vec<Part>,
-    /// Groups of a dictionary's codes are left to whoever can choose among them.
-    waits: bool,
     waiting: Vec<Running<'a>>,
 }
 
@@ -78,20 +88,16 @@ impl<'a, 'f> Worker<'a, 'f> {
     pub(super) fn new(
         operator: &'a NativeAggregateExec,
         segments: &'a [SegmentView],
-        (filters, trees, wholes): (&'f Filters<'a>, &'f Trees<'a>, &'f Wholes<'a>),
+        common: Common<'a, 'f>,
         memory: MemoryReservation,
-        waits: bool,
     ) -> Self {
         Self {
             operator,
             segments,
-            filters,
-            trees,
-            wholes,
+            common,
             memory,
             done_bytes: 0,
             parts: Vec::new(),
-            waits,
             waiting: Vec::new(),
         }
     }
@@ -107,23 +113,28 @@ impl<'a, 'f> Worker<'a, 'f> {
         let mut at = None;
         while let Some(Morsel { segment, blocks }) = morsels.next(at) {
             at = Some(segment);
-            if let Some(tree) = self.trees.of(segment)? {
+            if self.has_enough() {
+                break;
+            }
+            let suspects = &self.operator.shared.suspects;
+            let _reading = suspects.reading(&self.segments[segment]);
+            let Common { filters, trees, .. } = self.common;
+            if let Some(tree) = trees.of(segment)? {
                 // All that it tells comes with the first block.
                 if blocks.start == 0
                     && let Some(part) = tree.part(self.operator)?
                 {
-                    self.keep(part)?;
+                    self.keep(turn, part)?;
                 }
                 continue;
             }
-            let filters = self.filters;
             let Some(filter) = filters.of(segment)? else {
                 continue;
             };
             if counted.contains(&segment) {
                 continue;
             }
-            let whole = self.wholes.of(segment, filter)?;
+            let whole = self.common.wholes.of(segment, filter)?;
             let is_told = whole.is_some_and(Whole::is_all);
             if is_told && blocks.start > 0 {
                 continue;
@@ -139,7 +150,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                         if is_first {
                             filter.count(filter.exact_rows().unwrap_or(0), 0);
                             own.row_counts = counts;
-                            self.finish(own)?;
+                            self.finish(turn, own)?;
                         }
                         running = before;
                         continue;
@@ -147,7 +158,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                     if let Some(mut done) = before
                         && !own.resume(&mut done)
                     {
-                        self.finish(done)?;
+                        self.finish(turn, done)?;
                     }
                     own
                 }
@@ -156,7 +167,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             running = Some(own);
         }
         if let Some(done) = running {
-            self.finish(done)?;
+            self.finish(turn, done)?;
         }
         Ok((self.parts, self.waiting, self.memory))
     }
@@ -185,7 +196,12 @@ impl<'a, 'f> Worker<'a, 'f> {
                 None => Key::new(key, &compiler),
             }
         });
-        let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, filter.rows_at_most())?;
+        let rows = match self.common.chunks {
+            // Room for all groups that there could be is not to be had.
+            Some(chunks) if chunks.is_used() => 0,
+            _ => filter.rows_at_most(),
+        };
+        let groups = Groups::new(keys.collect::<Result<Vec<_>>>()?, rows)?;
         let most = (groups.known(), filter.rows_at_most());
         let accumulators = operator.runs().enumerate().map(|(at, run)| {
             let told = whole.and_then(|whole| whole.accumulator(at, run, is_first));
@@ -232,21 +248,121 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn read(
-        &self,
+        &mut self,
         turn: &mut Turn,
         running: &mut Running<'a>,
         filter: &SegmentFilter<'_>,
         blocks: std::ops::Range<u32>,
     ) -> Result<()> {
-        let Running {
+        let mut picked = std::mem::take(&mut running.picked);
+        let (mut matched, mut counted) = (0, 1);
+        let mut blocks = filter.blocks(blocks);
+        while let Some((start, mask)) = blocks.next(turn)? {
+            let is_full = mask.is_full();
+            if !is_full {
+                mask.collect_into(&mut picked);
+            }
+            let rows = BlockRows {
+                start,
+                len: mask.len,
+                picked: (!is_full).then_some(picked.as_slice()),
+                mask,
+                entries: None,
+            };
+            running.add(rows)?;
+            matched += rows.count() as u64;
+            self.hold(turn, running, filter)?;
+            if let Some(enough) = self.common.enough {
+                // Counted as often as is worth it.
+                if matched >= counted {
+                    counted = matched * 2;
+                    enough.found(running.row_counts.used().len());
+                }
+                if enough.is_reached() {
+                    break;
+                }
+            }
+        }
+        drop(blocks);
+        running.picked = picked;
+        filter.count(matched, matched * self.operator.columns());
+        Ok(())
+    }
+
+    fn has_enough(&self) -> bool {
+        self.common.enough.is_some_and(Enough::is_reached)
+    }
+
+    /// Memory for what is known by now. Where there is none, states go out, if they may.
+    fn hold(
+        &mut self,
+        turn: &mut Turn,
+        running: &mut Running<'a>,
+        filter: &SegmentFilter<'_>,
+    ) -> Result<()> {
+        let bytes = self.done_bytes + running.memory_bytes();
+        if bytes <= self.memory.size() {
+            return Ok(());
+        }
+        let chunks = self.common.chunks;
+        let is_much = chunks.is_some_and(|chunks| bytes > chunks.bytes_max());
+        let chunks = match (is_much, self.memory.try_resize(bytes)) {
+            (false, Ok(())) => return Ok(()),
+            (_, Err(error)) => chunks.filter(|_| is_short(&error)).ok_or(error)?,
+            (true, Ok(())) => match chunks {
+                Some(chunks) => chunks,
+                None => return Ok(()),
+            },
+        };
+        // What is known of the whole segment is told once.
+        let whole = self.common.wholes.of(running.segment, filter)?;
+        let fresh = self.start(running.segment, filter, (whole, false))?;
+        let done = std::mem::replace(running, fresh);
+        self.parts.extend(done.finish(None)?);
+        self.give_out(turn, chunks)
+    }
+
+    fn give_out(&mut self, turn: &mut Turn, chunks: &Chunks) -> Result<()> {
+        chunks.put(turn, self.operator, std::mem::take(&mut self.parts))?;
+        self.done_bytes = 0;
+        self.memory.free();
+        Ok(())
+    }
+
+    fn finish(&mut self, turn: &mut Turn, running: Running<'a>) -> Result<()> {
+        if self.common.waits && running.by_dictionary().is_some() {
+            self.done_bytes += running.memory_bytes();
+            self.waiting.push(running);
+        } else if let Some(part) = running.finish(None)? {
+            return self.keep(turn, part);
+        }
+        self.memory.try_resize(self.done_bytes)
+    }
+
+    fn keep(&mut self, turn: &mut Turn, part: Part) -> Result<()> {
+        if let Some(enough) = self.common.enough {
+            enough.found_all(&part.hashes);
+        }
+        self.done_bytes += part.memory_bytes();
+        self.parts.push(part);
+        let held = self.memory.try_resize(self.done_bytes);
+        match (held, self.common.chunks) {
+            (Err(error), Some(chunks)) if is_short(&error) => self.give_out(turn, chunks),
+            (held, _) => held,
+        }
+    }
+}
+
+impl Running<'_> {
+    fn add(&mut self, rows: BlockRows<'_>) -> Result<()> {
+        let Self {
             groups,
             accumulators,
             row_counts,
             entries,
-            picked,
             assigned,
             ..
-        } = running;
+        } = self;
         let RowCounts::Counted(row_counts) = row_counts else {
             return internal_err!("rows that are counted already");
         };
@@ -261,49 +377,12 @@ impl<'a, 'f> Worker<'a, 'f> {
             let mut accumulators = accumulators.iter_mut();
             accumulators.try_for_each(|accumulator| accumulator.add(rows, slots, count))
         };
-        let mut matched = 0;
-        let mut blocks = filter.blocks(blocks);
-        while let Some((start, mask)) = blocks.next(turn)? {
-            let is_full = mask.is_full();
-            if !is_full {
-                mask.collect_into(picked);
-            }
-            let rows = BlockRows {
-                start,
-                len: mask.len,
-                picked: (!is_full).then_some(picked.as_slice()),
-                mask,
-                entries: None,
-            };
-            match entries {
-                None => add(rows)?,
-                Some(entries) => entries.each(rows, &mut add)?,
-            }
-            matched += rows.count() as u64;
+        match entries {
+            None => add(rows),
+            Some(entries) => entries.each(rows, &mut add),
         }
-        filter.count(matched, matched * self.operator.columns());
-        self.memory
-            .try_resize(self.done_bytes + running.memory_bytes())
     }
 
-    fn finish(&mut self, running: Running<'a>) -> Result<()> {
-        if self.waits && running.by_dictionary().is_some() {
-            self.done_bytes += running.memory_bytes();
-            self.waiting.push(running);
-        } else if let Some(part) = running.finish(None)? {
-            return self.keep(part);
-        }
-        self.memory.try_resize(self.done_bytes)
-    }
-
-    fn keep(&mut self, part: Part) -> Result<()> {
-        self.done_bytes += part.memory_bytes();
-        self.parts.push(part);
-        self.memory.try_resize(self.done_bytes)
-    }
-}
-
-impl Running<'_> {
     /// Goes on with the groups of another segment, where they have the same numbers here.
     fn resume(&mut self, done: &mut Self) -> bool {
         let mut pairs = self.accumulators.iter().zip(&done.accumulators);

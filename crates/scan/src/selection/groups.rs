@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering as Memory};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{
-    SortColumn, SortOptions, concat, concat_batches, lexsort_to_indices, sort_to_indices, take,
-    take_record_batch,
+    SortColumn, SortOptions, concat, concat_batches, filter_record_batch, lexsort_to_indices,
+    sort_to_indices, take, take_record_batch,
 };
 use arrow::datatypes::Int64Type;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
@@ -31,11 +31,11 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
-use futures::stream;
+use futures::{StreamExt, stream};
 use runtime::compute::Turn;
 
 use crate::columns::batch;
-use crate::native::{Grouped, NativeAggregateExec};
+use crate::native::{Grouped, NativeAggregateExec, Wanted, is_short};
 use crate::predicate::{Inputs, evaluate};
 use crate::prepared::run_of;
 
@@ -103,20 +103,72 @@ impl TopGroupsExec {
         }
     }
 
-    async fn run(self, memory: MemoryReservation) -> Result<RecordBatch> {
-        let groups = Arc::clone(&self.groups);
-        let rows = groups.rows_to_read()?;
+    async fn run(self: Arc<Self>, task: Arc<TaskContext>) -> Result<RecordBatch> {
+        let memory = MemoryConsumer::new("first groups").register(task.memory_pool());
+        let rows = self.groups.rows_to_read()?;
+        let own = Arc::clone(&self);
         let job = move |turn: &mut Turn| {
-            let by_rows = self.order.first().is_some_and(|first| {
-                let column = first.by.expr.downcast_ref::<Column>();
-                let counts = |column: &Column| self.groups.counts_rows(column.index());
-                first.options.descending && column.is_some_and(counts)
-            });
-            let most = (by_rows && self.having.is_none()).then_some(self.fetch);
-            let grouped = self.groups.grouped(turn, &memory, (rows, most))?;
-            self.rows(turn, &grouped)
+            let grouped = own.groups.grouped(turn, &memory, rows, own.wanted())?;
+            own.rows(turn, &grouped)
         };
-        groups.shared().run(rows, job).await
+        match self.groups.shared().run(rows, job).await {
+            Err(error) if is_short(&error) => match self.groups.in_chunks()? {
+                Some(joined) => self.first_of_batches(joined.execute(0, task)?).await,
+                None => Err(error),
+            },
+            rows => rows,
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        if self.having.is_some() {
+            return Wanted::All;
+        }
+        let Some(first) = self.order.first() else {
+            return Wanted::Any(self.fetch);
+        };
+        let column = first.by.expr.downcast_ref::<Column>();
+        let counts = |column: &Column| self.groups.counts_rows(column.index());
+        match first.options.descending && column.is_some_and(counts) {
+            true => Wanted::Most(self.fetch),
+            false => Wanted::All,
+        }
+    }
+
+    /// The first of groups that come batch by batch, each once.
+    async fn first_of_batches(
+        &self,
+        mut batches: SendableRecordBatchStream,
+    ) -> Result<RecordBatch> {
+        let schema = self.groups.schema();
+        let mut first = RecordBatch::new_empty(Arc::clone(&schema));
+        while let Some(batch) = batches.next().await {
+            let mut batch = batch?;
+            if let Some(having) = &self.having {
+                let passed = having.expr.evaluate(&batch)?.into_array(batch.num_rows())?;
+                batch = filter_record_batch(&batch, passed.as_boolean())?;
+            }
+            let all = concat_batches(&schema, [&first, &batch])?;
+            let rows = all.num_rows();
+            let columns = self.order.iter().map(|order| {
+                Ok(SortColumn {
+                    values: order.by.expr.evaluate(&all)?.into_array(rows)?,
+                    options: Some(order.options),
+                })
+            });
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            if columns.is_empty() && rows >= self.fetch {
+                return Ok(all.slice(0, self.fetch));
+            }
+            first = match columns.is_empty() {
+                true => all,
+                false => {
+                    let places = lexsort_to_indices(&columns, Some(self.fetch))?;
+                    take_record_batch(&all, &places)?
+                }
+            };
+        }
+        Ok(first)
     }
 
     fn rows(&self, turn: &mut Turn, grouped: &Grouped) -> Result<RecordBatch> {
@@ -373,11 +425,10 @@ impl ExecutionPlan for TopGroupsExec {
     }
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let memory = MemoryConsumer::new("first groups").register(task.memory_pool());
-        let rows = self.clone().run(memory);
+        let rows = stream::once(Arc::new(self.clone()).run(task));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             self.groups.schema(),
-            stream::once(rows),
+            rows,
         )))
     }
 }

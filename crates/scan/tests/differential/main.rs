@@ -11,6 +11,7 @@ mod data;
 mod entries;
 mod groups;
 mod joins;
+mod limits;
 mod many;
 mod questions;
 mod server;
@@ -24,7 +25,6 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::prelude::SessionContext;
-use schemas::fault::pinot_code::SERVER_RESOURCE_LIMIT;
 use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use segment::SegmentView;
 use segment::view::{RawValues, Values};
@@ -369,30 +369,6 @@ async fn a_limit_without_an_order_takes_any_rows_that_match_and_reads_no_more() 
             if limit == 1 && condition.is_empty() {
                 assert_eq!(stats.segments_matched, 1, "{sql}");
             }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_query_beyond_its_memory_fails_alone_and_says_which_limit_it_was() {
-    let table = Table::new(15);
-    let server = Server::with_memory(&table, NullMode::Defaults, 100_000);
-    let greedy = [
-        "SELECT * FROM flights",
-        "SELECT \"$offset\", wide, count(*), sum(price) FROM flights GROUP BY 1, 2",
-    ];
-    let small = "SELECT carrier, count(*) FROM flights GROUP BY carrier";
-    for options in [ScanOptions::default(), general()] {
-        for sql in greedy {
-            let both = tokio::join!(
-                server.outcome(sql, &options),
-                server.outcome(small, &options)
-            );
-            let fault = both.0.expect_err(sql);
-            assert_eq!(fault.code, SERVER_RESOURCE_LIMIT, "{sql}: {fault}");
-            let limit = "`fragment` is limited to 100000 bytes";
-            assert!(fault.message.contains(limit), "{sql}: {fault}");
-            assert!(both.1.is_ok_and(|groups| groups >= 8), "{sql}");
         }
     }
 }
