@@ -72,7 +72,7 @@ async fn groups_that_do_not_fit_go_out_in_chunks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_few_distinct_values_need_few_rows() {
-    let table = Table::new(23);
+    let table = Table::times(23, 4);
     let server = Server::new(&table, NullMode::ThreeValued);
     for all in [
         "SELECT DISTINCT city, late FROM flights WHERE delay > 3",
