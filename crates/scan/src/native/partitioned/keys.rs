@@ -47,6 +47,8 @@ enum Source<'a> {
 pub(in super::super) struct PackedKeys {
     /// Of all keys of a group.
     pub(in super::super) words: usize,
+    /// Bits of the last word.
+    used: u32,
     keys: Vec<PackedKey>,
 }
 
@@ -414,6 +416,7 @@ impl Default for PackedKeys {
     fn default() -> Self {
         Self {
             words: 1,
+            used: 0,
             keys: Vec::new(),
         }
     }
@@ -423,24 +426,18 @@ impl PackedKeys {
     /// The next key, whose bits are `most` at most.
     fn push(&mut self, values: PackedValues, most: u64) {
         let bits = u64::BITS - most.leading_zeros();
-        let used = self
-            .keys
-            .last()
-            .map_or(0, |last| last.shift + last.mask.count_ones());
-        let shift = match used + bits <= u64::BITS {
-            true => used,
-            false => {
-                self.words += 1;
-                0
-            }
-        };
+        if self.used + bits > u64::BITS {
+            self.words += 1;
+            self.used = 0;
+        }
         self.keys.push(PackedKey {
             word: self.words - 1,
-            // Without bits nothing is shifted.
-            shift: if bits == 0 { 0 } else { shift },
+            // Without bits nothing is shifted, past the end neither.
+            shift: if bits == 0 { 0 } else { self.used },
             mask: most.checked_ilog2().map_or(0, |log| u64::MAX >> (63 - log)),
             values,
         });
+        self.used += bits;
     }
 
     /// The values of a key for the groups, whose words are given; `None` = all.
@@ -476,6 +473,41 @@ impl PackedKeys {
                     (array as usize, row as usize)
                 });
                 Ok(interleave(&arrays, &places.collect::<Vec<_>>())?)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn no_two_keys_share_bits_and_all_come_back() {
+        let most = [9, 0, 200, 1 << 40, 0, u64::MAX, 0, 3, 1 << 61, 1];
+        let mut packed = PackedKeys::default();
+        for most in most {
+            let values = PackedValues::Whole {
+                least: 5,
+                null: None,
+                data_type: DataType::Int64,
+            };
+            packed.push(values, most);
+        }
+        assert_eq!(packed.words, 4);
+        for all in [0, 1] {
+            let mut words = vec![0; packed.words];
+            for (key, most) in packed.keys.iter().zip(most) {
+                assert_eq!(words[key.word] & (key.mask << key.shift), 0);
+                words[key.word] |= (most * all) << key.shift;
+            }
+            for (at, most) in most.into_iter().enumerate() {
+                let expected = 5_i64.wrapping_add((most * all) as i64);
+                let found = packed.array(at, &words, None).unwrap();
+                let found = found.as_primitive::<Int64Type>();
+                assert_eq!(found, &Int64Array::from(vec![expected]), "{at}");
             }
         }
     }

@@ -85,7 +85,8 @@ pub(super) fn grouped(
     };
     let arguments = Arguments::open(operator, filters)?;
     let stride = keys.packed.words + arguments.words();
-    if !rows::STRIDES.contains(&stride) || !table::KEY_WORDS.contains(&keys.packed.words) {
+    let words = keys.packed.words;
+    if !arguments.fit(words) || !table::KEY_WORDS.contains(&words) {
         return Ok(None);
     }
     let partitions = (matching / PARTITION_ROWS)

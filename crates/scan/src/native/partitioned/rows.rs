@@ -18,7 +18,10 @@ use crate::predicate::Inputs;
 use crate::rows::BlockMask;
 
 /// Words of a row.
-pub(super) const STRIDES: RangeInclusive<usize> = 1..=8;
+const STRIDES: RangeInclusive<usize> = 1..=8;
+
+/// Bits of the word that tells which arguments are there.
+const ARGUMENTS_MAX: usize = u64::BITS as usize;
 
 /// The arguments of all aggregates, each once.
 #[derive(Debug)]
@@ -99,6 +102,11 @@ impl<'a> Arguments<'a> {
             may_be_null,
             segments,
         })
+    }
+
+    /// Whether a row can hold them beside so many words of keys.
+    pub(super) fn fit(&self, key_words: usize) -> bool {
+        self.widths.len() <= ARGUMENTS_MAX && STRIDES.contains(&(key_words + self.words()))
     }
 
     fn values(&self) -> usize {
