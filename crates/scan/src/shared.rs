@@ -1,7 +1,7 @@
 //! What all operators of a fragment share, and how they come to a core.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use datafusion::common::{DataFusionError, Result};
 use runtime::CancellationToken;
@@ -115,6 +115,36 @@ impl Shared {
         }
         self.turns.run(job).await.map_err(external)?
     }
+}
+
+/// The results of `work` for `0..count`, in that order, from several threads.
+pub(crate) fn in_turns<T: Send>(
+    turn: &mut Turn,
+    workers: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    if count == 1 {
+        return Ok(vec![work(0)?]);
+    }
+    let next = AtomicUsize::new(0);
+    let done = turn.split(workers, |turn| {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return Ok::<_, DataFusionError>(done);
+            }
+            checked(turn)?;
+            done.push((at, work(at)?));
+        }
+    });
+    let mut all = Vec::with_capacity(count);
+    for done in done {
+        all.extend(done?);
+    }
+    all.sort_unstable_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Ends a cancelled query, and holds the others while it is somebody else's turn.

@@ -192,7 +192,7 @@ impl NativeAggregateExec {
         Ok(most.unwrap_or(rows))
     }
 
-    fn filters<'a>(&'a self, counters: &'a Counters) -> Filters<'a> {
+    pub(super) fn filters<'a>(&'a self, counters: &'a Counters) -> Filters<'a> {
         let options = &self.shared.options;
         Filters::new(
             &self.description,

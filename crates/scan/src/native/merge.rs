@@ -2,7 +2,7 @@
 //!
 //! With many groups each thread joins those whose hash falls into its piece.
 
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use hashbrown::HashTable;
 use runtime::compute::Turn;
 
@@ -12,6 +12,7 @@ use super::grouped::{GroupKeys, Grouped, Piece, PieceGroups};
 use super::plan::{Aggregate, Kind, Output};
 use super::states::States;
 use super::worker::Part;
+use crate::shared::in_turns;
 
 /// Groups that a sketch or all values of a group are worth.
 const HEAVY: usize = 200;
@@ -59,35 +60,6 @@ pub(super) fn merge(
     let pieces = joined.into_iter().map(|(piece, _)| piece).collect();
     let keys = parts.into_iter().map(|part| part.keys).collect();
     Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces))
-}
-
-/// The results of `work` for `0..count`, in that order, from several threads.
-fn in_turns<T: Send>(
-    turn: &mut Turn,
-    workers: usize,
-    count: usize,
-    work: impl Fn(usize) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
-    if count == 1 {
-        return Ok(vec![work(0)?]);
-    }
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let done = turn.split(workers, |_| {
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if at >= count {
-                return Ok::<_, DataFusionError>(done);
-            }
-            done.push((at, work(at)?));
-        }
-    });
-    let mut all = Vec::with_capacity(count);
-    for done in done {
-        all.extend(done?);
-    }
-    all.sort_unstable_by_key(|(at, _)| *at);
-    Ok(all.into_iter().map(|(_, result)| result).collect())
 }
 
 /// The groups whose hash falls into the piece.

@@ -9,7 +9,6 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering as Memory};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{
@@ -38,6 +37,7 @@ use crate::columns::batch;
 use crate::native::{Grouped, NativeAggregateExec, Wanted, is_short};
 use crate::predicate::{Inputs, evaluate};
 use crate::prepared::run_of;
+use crate::shared::in_turns;
 
 /// So few groups are ordered sooner than another thread would begin.
 const ORDERED_ALONE_MAX: usize = 50_000;
@@ -172,8 +172,7 @@ impl TopGroupsExec {
     }
 
     fn rows(&self, turn: &mut Turn, grouped: &Grouped) -> Result<RecordBatch> {
-        let mut first = self.first_of_pieces(turn, grouped)?;
-        first.sort_by_key(|first| first.piece);
+        let first = self.first_of_pieces(turn, grouped)?;
         let rows = first
             .iter()
             .map(|first| grouped.rows(first.piece, Some(&first.groups)));
@@ -209,19 +208,9 @@ impl TopGroupsExec {
             true => 1,
             false => shared.threads(),
         };
-        let next = AtomicUsize::new(0);
-        let done = turn.split(workers, |_| {
-            let mut done = Vec::new();
-            loop {
-                let piece = next.fetch_add(1, Memory::Relaxed);
-                if piece >= grouped.pieces() {
-                    return Ok::<_, datafusion::error::DataFusionError>(done);
-                }
-                done.push(self.first_of(grouped, piece)?);
-            }
-        });
-        let done = done.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(done.into_iter().flatten().collect())
+        in_turns(turn, workers, grouped.pieces(), |piece| {
+            self.first_of(grouped, piece)
+        })
     }
 
     fn first_of(&self, grouped: &Grouped, piece: usize) -> Result<First> {

@@ -33,6 +33,8 @@ const AGGREGATES: &[&str] = &[
     "count(label)",
     "sum(delay)",
     "sum(code + delay)",
+    "sum(delay * 2 - 1)",
+    "min(3 - delay)",
     "sum(price)",
     "avg(price)",
     "avg(ratio)",

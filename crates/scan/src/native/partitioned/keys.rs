@@ -10,9 +10,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, interleave};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use hashbrown::HashTable;
-use parking_lot::Mutex;
 use runtime::compute::Turn;
 use segment::view::{Nulls, RawColumn};
 
@@ -22,6 +21,7 @@ use super::super::number::{BlockRows, of_bits};
 use super::super::values::ValueColumn;
 use crate::columns::longs;
 use crate::filter::Filters;
+use crate::shared::in_turns;
 
 /// The keys of all segments.
 #[derive(Debug)]
@@ -95,30 +95,15 @@ pub(super) fn open<'a>(
     workers: usize,
 ) -> Result<Option<Keys<'a>>> {
     let segments = operator.segments();
-    let opened: Vec<_> = segments.iter().map(|_| Mutex::new(None)).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = |_: &mut Turn| {
-        loop {
-            let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if at >= segments.len() {
-                return Ok::<_, DataFusionError>(true);
-            }
-            if segments[at].row_count() == 0 || filters.of(at)?.is_none() {
-                continue;
-            }
-            match opened_in(operator, at)? {
-                Some(keys) => *opened[at].lock() = Some(keys),
-                None => return Ok(false),
-            }
+    let opened = in_turns(turn, workers, segments.len(), |at| {
+        match segments[at].row_count() == 0 || filters.of(at)?.is_none() {
+            true => Ok(Some(None)),
+            false => Ok(opened_in(operator, at)?.map(Some)),
         }
+    })?;
+    let Some(mut opened) = opened.into_iter().collect::<Option<Vec<_>>>() else {
+        return Ok(None);
     };
-    for all in turn.split(workers, work) {
-        if !all? {
-            return Ok(None);
-        }
-    }
-    let mut opened: Vec<Option<Vec<Opened<'a>>>> =
-        opened.into_iter().map(Mutex::into_inner).collect();
     let mut sources: Vec<Option<Vec<Source<'a>>>> = opened
         .iter()
         .map(|own| {
@@ -289,20 +274,12 @@ fn numbered<'a>(
         columns.push((column, hashes));
     }
     let shares = workers.next_power_of_two();
-    let found: Vec<_> = (0..shares).map(|_| Mutex::new(None)).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    turn.split(workers, |_| {
-        loop {
-            let share = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            match found.get(share) {
-                Some(found) => *found.lock() = Some(distinct(&columns, (share, shares))),
-                None => return,
-            }
-        }
-    });
+    let found = in_turns(turn, workers, shares, |share| {
+        Ok(distinct(&columns, (share, shares)))
+    })?;
     let mut bits: Vec<Vec<u64>> = arrays.iter().map(|array| vec![0; array.len()]).collect();
     let mut places = Vec::new();
-    for share in found.into_iter().filter_map(Mutex::into_inner) {
+    for share in found {
         let first = places.len() as u64;
         for (own, numbers) in bits.iter_mut().zip(share.numbers) {
             for (row, number) in numbers {

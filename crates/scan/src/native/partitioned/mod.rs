@@ -36,7 +36,7 @@ use super::plan::{Aggregate, Kind, Width};
 use super::star_tree::Trees;
 use crate::filter::Filters;
 use crate::morsels::Morsel;
-use crate::shared::checked;
+use crate::shared::in_turns;
 
 /// Blocks that a worker takes at once.
 const BLOCKS: u32 = 64;
@@ -84,7 +84,6 @@ pub(super) fn grouped(
         return Ok(None);
     };
     let arguments = Arguments::open(operator, filters)?;
-    let stride = keys.packed.words + arguments.words();
     let words = keys.packed.words;
     if !arguments.fit(words) || !table::KEY_WORDS.contains(&words) {
         return Ok(None);
@@ -93,8 +92,8 @@ pub(super) fn grouped(
         .clamp(8, PARTITIONS_MAX)
         .next_power_of_two();
     let layout = Layout {
-        key_words: keys.packed.words,
-        stride,
+        key_words: words,
+        stride: words + arguments.words(),
         partition_bits: partitions.trailing_zeros(),
         groups: (groups / partitions) as usize,
     };
@@ -168,15 +167,9 @@ fn in_phases(
                 bin.get_mut().waiting.push(rows);
             }
         }
-        let taken = AtomicUsize::new(0);
-        let done = turn.split(workers, |turn| {
-            while let Some(bin) = bins.get(taken.fetch_add(1, Ordering::Relaxed)) {
-                checked(turn)?;
-                bin.lock().take_up(&held)?;
-            }
-            Ok::<_, DataFusionError>(())
-        });
-        done.into_iter().collect::<Result<()>>()?;
+        in_turns(turn, workers, bins.len(), |at| {
+            bins[at].lock().take_up(&held)
+        })?;
         if next.load(Ordering::Relaxed) >= morsels.len() {
             break;
         }

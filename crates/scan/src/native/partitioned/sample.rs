@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use datafusion::common::Result;
 use runtime::compute::Turn;
+use schemas::proto::Explain;
 use segment::BLOCK_ROWS;
 
 use super::super::exec::NativeAggregateExec;
@@ -11,7 +12,8 @@ use super::super::keys::Key;
 use super::super::number::BlockRows;
 use super::table::hash;
 use crate::columns::longs;
-use crate::filter::{Filters, SegmentFilter};
+use crate::filter::Filters;
+use crate::stats::Counters;
 
 /// Fewer groups than these are found in one table.
 const GROUPS_MIN: u64 = 1 << 16;
@@ -82,14 +84,16 @@ pub(super) fn many(
     if most && keys_of.iter().all(|(_, keys)| is_dictionary(keys)) {
         return Ok(None);
     }
+    // EXPLAIN tells what those did who read all, and nothing of this look.
+    let counters = Counters::default();
+    let explains = operator.shared.options.explain() != Explain::None;
+    let own = explains.then(|| operator.filters(&counters));
     let mut all = Look::default();
     for (at, keys) in keys_of {
-        let own = match filters.of(at)? {
-            Some(filter) => look(turn, filter, &keys, segments[at].row_count())?,
-            None => Look {
-                rows: segments[at].row_count().into(),
-                ..Look::default()
-            },
+        let rows = segments[at].row_count();
+        let own = match &own {
+            Some(filters) => look(turn, filters, (at, rows), &keys)?,
+            None => look(turn, filters, (at, rows), &keys)?,
         };
         all.rows += own.rows;
         all.matching += own.matching;
@@ -109,10 +113,16 @@ pub(super) fn many(
 
 fn look(
     turn: &mut Turn,
-    filter: &SegmentFilter<'_>,
+    filters: &Filters<'_>,
+    (segment, row_count): (usize, u32),
     keys: &[Key<'_>],
-    row_count: u32,
 ) -> Result<Look> {
+    let Some(filter) = filters.of(segment)? else {
+        return Ok(Look {
+            rows: row_count.into(),
+            ..Look::default()
+        });
+    };
     let mut look = Look::default();
     let mut seen = HashSet::new();
     let blocks = row_count.div_ceil(BLOCK_ROWS);

@@ -74,6 +74,10 @@ impl Partition {
                 counts: place.and_then(|place| place.bit).map(|_| Vec::new()),
             }
         });
+        Self::of(layout, totals.collect())
+    }
+
+    fn of(layout: &Layout, totals: Vec<Total>) -> Self {
         Self {
             key_words: layout.key_words,
             stride: layout.stride,
@@ -82,7 +86,7 @@ impl Partition {
             slots: Vec::new(),
             keys: Vec::new(),
             rows: Vec::new(),
-            totals: totals.collect(),
+            totals,
         }
     }
 
@@ -266,16 +270,7 @@ mod tests {
             partition_bits: 3,
             groups: 100,
         };
-        let mut partition = Partition {
-            key_words: layout.key_words,
-            stride: layout.stride,
-            partition_bits: layout.partition_bits,
-            expected: layout.groups,
-            slots: Vec::new(),
-            keys: Vec::new(),
-            rows: Vec::new(),
-            totals: Vec::new(),
-        };
+        let mut partition = Partition::of(&layout, Vec::new());
         let mut known: HashMap<[u64; 2], u64> = HashMap::new();
         for round in 0..3u64 {
             let rows: Vec<u64> = (0..5000u64)
