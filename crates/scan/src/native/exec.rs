@@ -33,6 +33,7 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
+use super::chosen::chosen;
 use super::chunks::{Chunks, is_short, share};
 use super::derived::{self, KeyColumn};
 use super::enough::Enough;
@@ -167,6 +168,14 @@ impl NativeAggregateExec {
         }
     }
 
+    /// The same over other rows of the table.
+    pub(super) fn reading(&self, description: Arc<ScanDescription>) -> Self {
+        Self {
+            description,
+            ..self.clone()
+        }
+    }
+
     /// What the groups are given out as.
     pub(crate) fn output(&self) -> Output {
         self.output
@@ -241,6 +250,12 @@ impl NativeAggregateExec {
             Wanted::Most(most) => (Some(most), None),
             Wanted::Any(few) => (None, Some(few)),
         };
+        if let Wanted::Any(few) = wanted
+            && !self.aggregates.is_empty()
+            && let Some(chosen) = chosen(self, turn, &trees, (rows, few))?
+        {
+            return chosen.grouped_or_given_out(turn, memory, (rows, Wanted::All), chunks);
+        }
         let few = few.filter(|_| self.aggregates.is_empty());
         if !self.is_joined_here && few.is_none() {
             let (whence, wanted) = ((&filters, &trees), (rows, most.is_some()));
@@ -522,12 +537,7 @@ impl ExecutionPlan for NativeAggregateExec {
             &self.description,
             offered,
             over_table,
-            |description| {
-                Arc::new(Self {
-                    description,
-                    ..self.clone()
-                })
-            },
+            |description| Arc::new(self.reading(description)),
         ))
     }
 

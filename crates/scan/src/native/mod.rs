@@ -10,13 +10,14 @@
 //! a whole segment is not read ([`whole`]). The groups of a segment are joined with those of others
 //! by their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
 //! the groups with the most rows are wanted, most others are left out before ([`most`]); where any
-//! few keys are, workers stop when they have them ([`enough`]). Very many groups are found in
-//! another way ([`partitioned`]). Where memory is short, states go out before all are joined
-//! ([`chunks`]).
+//! few keys are, workers stop when they have them ([`enough`]); where any few groups are, these are
+//! chosen before their rows are read ([`chosen`]). Very many groups are found in another way
+//! ([`partitioned`]). Where memory is short, states go out before all are joined ([`chunks`]).
 
 mod accumulate;
 mod buckets;
 mod choice;
+mod chosen;
 mod chunks;
 mod counted;
 mod derived;

@@ -1,10 +1,12 @@
 //! The first groups in an order, and any few of them, against plain arrays.
 
+use std::collections::{HashMap, HashSet};
+
 use schemas::proto::{Explain, NullMode, ScanOptions};
 
 use crate::data::{Random, Table};
 use crate::server::Server;
-use crate::{ask, assert_equal, general, on_threads, rows_in_order, rows_of};
+use crate::{ask, assert_equal, general, on_one_thread, on_threads, rows_in_order, rows_of, same};
 
 const KEYS: &[&str] = &[
     "carrier",
@@ -163,4 +165,68 @@ async fn any_few_groups() {
     options.set_explain(Explain::Plan);
     let (_, stats) = server.ask_one(&format!("{all} LIMIT 3"), &options).await;
     assert!(stats.plan.contains("TopGroupsExec"), "{}", stats.plan);
+}
+
+/// Keys that make many groups together.
+const MANY: &[&str] = &[
+    "city, late",
+    "late, wide",
+    "far, at",
+    "code, label, city",
+    "at, upper(city)",
+    "city, late, delay / 10",
+    "wide, ratio, flag",
+    "distance",
+    "date_trunc('hour', at), city, \"$partition\"",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_few_groups_with_aggregates() {
+    for (null_mode, seed) in [(NullMode::Defaults, 25), (NullMode::ThreeValued, 26)] {
+        let table = Table::times(seed, 4);
+        let oracle = table.oracle(null_mode);
+        let servers = [
+            (Server::new(&table, null_mode), on_threads()),
+            (Server::new(&table, null_mode), on_one_thread()),
+            (
+                Server::partitioning(&table, null_mode),
+                ScanOptions::default(),
+            ),
+        ];
+        let mut random = Random(seed);
+        let mut read_few = 0;
+        for keys in MANY {
+            let (by, other) = (random.pick(ORDERED_BY), random.pick(OTHERS));
+            let all = format!(
+                "SELECT {keys}, {by}, {other} FROM flights{} GROUP BY {keys}",
+                random.pick(CONDITIONS)
+            );
+            let expected = rows_in_order(&ask(&oracle, &all).await);
+            let key_columns = expected.first().map_or(0, Vec::len).saturating_sub(2);
+            let key = |row: &Vec<_>| format!("{:?}", &row[..key_columns]);
+            let expected: HashMap<String, _> =
+                expected.into_iter().map(|row| (key(&row), row)).collect();
+            let limit = [1, 10, 10, 100, 2_000][random.below(5) as usize];
+            let skipped = random.below(4) as usize;
+            let sql = format!("{all} LIMIT {limit} OFFSET {skipped}");
+            for (server, options) in &servers {
+                let (found, stats) = server.ask_one(&sql, options).await;
+                let found = rows_in_order(&found);
+                let left = expected.len().saturating_sub(skipped);
+                assert_eq!(found.len(), limit.min(left), "{sql}");
+                let mut once = HashSet::new();
+                for row in &found {
+                    let key = key(row);
+                    let own = &expected[&key];
+                    let equal = own.iter().zip(row).all(|(a, b)| same(a, b));
+                    assert!(equal, "{sql}\nexpected {own:?}\n   found {row:?}");
+                    assert!(once.insert(key), "each once: {sql}");
+                }
+                assert_eq!(stats.fallback_operators, 0, "{sql}");
+                let is_chosen = stats.docs_scanned * 5 < stats.docs_total;
+                read_few += u32::from(is_chosen && left > 0);
+            }
+        }
+        assert!(read_few > 8, "{read_few}");
+    }
 }
