@@ -1,27 +1,33 @@
-//! Pinot's broker endpoints, the page, and health.
+//! Pinot's doors for SQL, the page, and health.
+//!
+//! Invariant: `GET` reads. Every statement comes in here, by `POST` or `GET`, and goes out through
+//! [`answer`].
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use query::{Dialect, Options};
-use rest::{ApiError, health_routes};
+use rest::api::{Operation, delete, get, post};
+use rest::{Api, ApiError, Params, health_routes};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::pinot::{Part, response};
 use crate::place::message_with_place;
-use crate::query::{Queries, Request};
-use crate::{own, pinot};
+use crate::query::{Outcome, Queries, Request};
+use crate::{cursors, debug, own};
 
-pub(crate) fn router(queries: &Arc<Queries>) -> Router {
+pub(crate) type State = Shared<Arc<Queries>>;
+pub(crate) type Door = Result<Response, ApiError>;
+
+pub(crate) fn routes(queries: &Arc<Queries>) -> Api {
     let ready = {
         let queries = Arc::clone(queries);
         Arc::new(move || queries.ready())
@@ -31,26 +37,67 @@ pub(crate) fn router(queries: &Arc<Queries>) -> Router {
         ready,
         queries.metrics.registry.clone(),
     );
-    Router::new()
-        .route("/query/sql", post(post_sql).get(get_sql))
-        .route("/query", post(post_multi_stage).get(get_multi_stage))
-        .route("/query/sql/validateSyntax", post(validate))
-        .route("/queries", get(running))
-        .route("/query/{id}", delete(cancel))
-        .route("/debug/timeBoundary/{table}", get(time_boundary))
-        .route("/debug/routingTable/{table}", get(routing_table))
+    let validate = post("Whether a statement can be parsed", validate);
+    let cancel = delete("Cancels a query", cancel)
+        .query("client", "true: the id is the client's `clientQueryId`");
+    Api::default()
+        .route(
+            "/query/sql",
+            [
+                door(post("Runs a statement", post_sql)).body(example()),
+                door(get("Runs a query", get_sql)).query("sql", "the query"),
+            ],
+        )
+        .route(
+            "/query",
+            [
+                door(post("Runs it as the multi-stage engine", post_multi)).body(example()),
+                door(get("Runs it as the multi-stage engine", get_multi)).query("sql", "the query"),
+            ],
+        )
+        .route("/query/sql/validateSyntax", [validate.body(example())])
+        .route(
+            "/queries",
+            [get("Ids and texts of running queries", running)],
+        )
+        .route("/query/{id}", [cancel])
+        .merge(cursors::routes())
+        .merge(debug::routes())
         .merge(own::routes())
-        .route("/", get(|| page(INDEX, "text/html; charset=utf-8")))
-        .route(
-            "/assets/app.js",
-            get(|| page(SCRIPT, "text/javascript; charset=utf-8")),
-        )
-        .route(
-            "/assets/app.css",
-            get(|| page(STYLE, "text/css; charset=utf-8")),
-        )
+        .merge(page_routes())
         .with_state(Arc::clone(queries))
         .merge(health)
+}
+
+fn door<S>(operation: Operation<S>) -> Operation<S> {
+    operation
+        .query("queryOptions", "name=value;name=value")
+        .query(
+            "getCursor",
+            "true: the answer is kept, to be read in pieces",
+        )
+        .query("numRows", "rows of the first piece")
+        .header("Database", "database of unqualified tables")
+        .header(
+            "Pinot-Use-Http-Status-For-Errors",
+            "true: an error has its status, not 200",
+        )
+}
+
+fn example() -> Value {
+    json!({ "sql": "SELECT 1", "queryOptions": "timeoutMs=1000" })
+}
+
+fn page_routes() -> Api<Arc<Queries>> {
+    let html = get("The page", || page(INDEX, "text/html; charset=utf-8"));
+    let script = get("Its script", || {
+        page(SCRIPT, "text/javascript; charset=utf-8")
+    });
+    let style = get("Its style", || page(STYLE, "text/css; charset=utf-8"));
+    Api::default()
+        .route("/", [html])
+        .route("/assets/app.js", [script])
+        .route("/assets/app.css", [style])
 }
 
 const INDEX: &[u8] = include_bytes!("../../web/dist/index.html");
@@ -65,23 +112,39 @@ async fn page(content: &'static [u8], content_type: &'static str) -> impl IntoRe
 }
 
 const WANTS_STATUS: HeaderName = HeaderName::from_static("pinot-use-http-status-for-errors");
+const DATABASE: HeaderName = HeaderName::from_static("database");
 /// A query that was refused for want of a place takes longer to come again than one takes to run.
 pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-pinot-error-code");
 
 #[derive(Deserialize)]
-struct SqlBody {
+#[serde(rename_all = "camelCase")]
+struct Body {
     sql: String,
-    #[serde(rename = "queryOptions", default)]
+    #[serde(default)]
     query_options: Option<String>,
 }
 
+/// Behind the `?`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters {
+    sql: Option<String>,
+    query_options: Option<String>,
+    #[serde(default)]
+    get_cursor: bool,
+    num_rows: Option<usize>,
+}
+
 /// A body that is no JSON, or has no `sql`: 400, as Pinot's broker says it.
-fn parse_body(body: &[u8]) -> Result<SqlBody, Fault> {
+fn parse_body(body: &[u8]) -> Result<Body, Fault> {
     serde_json::from_slice(body).map_err(|error| {
-        let message = format!("the body must be JSON with a field `sql`: {error}");
-        Fault::new(FaultKind::Invalid, pinot_code::JSON_PARSING, message)
+        not_understood(format!("the body must be JSON with a field `sql`: {error}"))
     })
+}
+
+fn not_understood(message: String) -> Fault {
+    Fault::new(FaultKind::Invalid, pinot_code::JSON_PARSING, message)
 }
 
 /// Which of Pinot's engines a door stands for.
@@ -92,65 +155,91 @@ enum Engine {
     MultiStage,
 }
 
-type Door = Result<Response, ApiError>;
+type Url = Params<Parameters>;
 
-async fn post_sql(state: Shared<Arc<Queries>>, headers: HeaderMap, body: Bytes) -> Door {
-    Ok(answer(&state, &headers, parse_body(&body)?, Engine::Asked).await)
+async fn post_sql(state: State, headers: HeaderMap, url: Url, body: Bytes) -> Door {
+    run(&state, &headers, url.0, Some(&body), Engine::Asked).await
 }
 
-async fn post_multi_stage(state: Shared<Arc<Queries>>, headers: HeaderMap, body: Bytes) -> Door {
-    Ok(answer(&state, &headers, parse_body(&body)?, Engine::MultiStage).await)
+async fn post_multi(state: State, headers: HeaderMap, url: Url, body: Bytes) -> Door {
+    run(&state, &headers, url.0, Some(&body), Engine::MultiStage).await
 }
 
-async fn get_sql(state: Shared<Arc<Queries>>, headers: HeaderMap, parameters: Parameters) -> Door {
-    Ok(answer(&state, &headers, of_parameters(parameters)?, Engine::Asked).await)
+async fn get_sql(state: State, headers: HeaderMap, url: Url) -> Door {
+    run(&state, &headers, url.0, None, Engine::Asked).await
 }
 
-async fn get_multi_stage(
-    state: Shared<Arc<Queries>>,
-    headers: HeaderMap,
-    parameters: Parameters,
+async fn get_multi(state: State, headers: HeaderMap, url: Url) -> Door {
+    run(&state, &headers, url.0, None, Engine::MultiStage).await
+}
+
+/// `body`: of a `POST`.
+async fn run(
+    queries: &Queries,
+    headers: &HeaderMap,
+    url: Parameters,
+    body: Option<&[u8]>,
+    engine: Engine,
 ) -> Door {
-    Ok(answer(
-        &state,
-        &headers,
-        of_parameters(parameters)?,
-        Engine::MultiStage,
-    )
-    .await)
-}
-
-type Parameters = Result<Query<SqlBody>, QueryRejection>;
-
-fn of_parameters(parameters: Parameters) -> Result<SqlBody, Fault> {
-    let Query(body) = parameters.map_err(|error| {
-        let message = format!("the parameter `sql` is needed: {}", error.body_text());
-        Fault::new(FaultKind::Invalid, pinot_code::JSON_PARSING, message)
-    })?;
-    Ok(body)
-}
-
-async fn answer(queries: &Queries, headers: &HeaderMap, body: SqlBody, engine: Engine) -> Response {
-    let SqlBody { sql, query_options } = body;
+    let body = match body {
+        Some(body) => parse_body(body)?,
+        None => Body {
+            sql: url
+                .sql
+                .ok_or_else(|| not_understood("the parameter `sql` is needed".to_owned()))?,
+            query_options: None,
+        },
+    };
     let mut options = Options::default();
-    options.set_all(query_options.as_deref().unwrap_or_default());
+    if let Some(database) = headers.get(DATABASE).and_then(|name| name.to_str().ok()) {
+        options.set("database", database);
+    }
+    for list in [&url.query_options, &body.query_options] {
+        options.set_all(list.as_deref().unwrap_or_default());
+    }
     if engine == Engine::MultiStage {
         options.set("useMultistageEngine", "true");
     }
     let outcome = queries
         .run(Request {
-            sql,
+            sql: body.sql,
             dialect: Dialect::Pinot,
             options,
         })
         .await;
-    let (body, code) = pinot::response(queries, &outcome).await;
+    let options = outcome.statement.as_deref().map(|s| &s.options);
+    let asks_for_cursor = options.and_then(|options| options.flag("getCursor"));
+    if (url.get_cursor || asks_for_cursor == Some(true)) && outcome.result.is_ok() {
+        let rows = match options
+            .map(|options| options.number("cursorNumRows"))
+            .transpose()?
+        {
+            Some(Some(rows)) => Some(rows as usize),
+            _ => url.num_rows,
+        };
+        let kept = queries.cursors.keep(outcome, queries.clock.now_ms())?;
+        let page = kept.page(0, rows)?;
+        return Ok(answer(queries, headers, &kept.outcome, Part::Page(&kept, &page)).await);
+    }
+    Ok(answer(queries, headers, &outcome, Part::Whole).await)
+}
+
+/// What a query came to, or a part of it, with the headers that clients look at.
+pub(crate) async fn answer(
+    queries: &Queries,
+    headers: &HeaderMap,
+    outcome: &Outcome,
+    part: Part<'_>,
+) -> Response {
+    let (body, code) = response(queries, outcome, part).await;
     let wants_status = headers
         .get(WANTS_STATUS)
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true"));
     let is_refused = code == i64::from(pinot_code::TOO_MANY_REQUESTS);
     let status = match &outcome.result {
-        Err(fault) if wants_status || is_refused => StatusCode::from_u16(fault.kind.http_status()),
+        Err(fault) if wants_status || is_refused => {
+            StatusCode::from_u16(pinot_code::http_status(fault.code))
+        }
         _ => Ok(StatusCode::OK),
     };
     let status = status.unwrap_or(StatusCode::OK);
@@ -166,15 +255,12 @@ async fn answer(queries: &Queries, headers: &HeaderMap, body: SqlBody, engine: E
     response
 }
 
-async fn validate(
-    Shared(queries): Shared<Arc<Queries>>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+async fn validate(Shared(queries): State, body: Bytes) -> Result<Json<Value>, ApiError> {
     let body = parse_body(&body)?;
     let limit = queries.config.default_limit;
     let parsed = query::parse(&body.sql, Dialect::Pinot, Options::default(), limit);
     Ok(Json(match parsed {
-        Ok(_) => json!({ "valid": true }),
+        Ok(_) => json!({ "valid": true, "sqlType": "DQL" }),
         Err(fault) => {
             let message = message_with_place(&fault, &body.sql);
             json!({ "valid": false, "errorCode": fault.code, "errorMessage": message })
@@ -182,7 +268,7 @@ async fn validate(
     }))
 }
 
-async fn running(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {
+async fn running(Shared(queries): State) -> Json<Value> {
     Json(json!(queries.running()))
 }
 
@@ -193,42 +279,10 @@ struct CancelParameters {
 }
 
 async fn cancel(
-    Shared(queries): Shared<Arc<Queries>>,
+    Shared(queries): State,
     Path(id): Path<String>,
-    Query(parameters): Query<CancelParameters>,
+    Params(parameters): Params<CancelParameters>,
 ) -> Result<Json<Value>, ApiError> {
     queries.cancel(&id, parameters.client)?;
     Ok(Json(json!(format!("Cancelled query: {id}"))))
-}
-
-async fn time_boundary(
-    Shared(queries): Shared<Arc<Queries>>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let tables = queries.cluster().resolve(&name);
-    let found = tables
-        .iter()
-        .find_map(|table| Some((table.spec.time_column.clone()?, table.time_boundary_ms?)));
-    let (column, boundary_ms) =
-        found.ok_or_else(|| Fault::not_found(format!("table `{name}` has no time boundary")))?;
-    Ok(Json(
-        json!({ "timeColumn": column, "timeValue": boundary_ms.to_string() }),
-    ))
-}
-
-async fn routing_table(
-    Shared(queries): Shared<Arc<Queries>>,
-    Path(name): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let tables = queries.cluster().resolve(&name);
-    if tables.is_empty() {
-        return Err(Fault::not_found(format!("table `{name}` does not exist")).into());
-    }
-    let cluster = queries.cluster();
-    let mut body = Map::new();
-    for table in tables {
-        let servers = query::servers_of(&cluster, &table);
-        body.insert(table.spec.physical_name(), json!(servers));
-    }
-    Ok(Json(Value::Object(body)))
 }

@@ -4,6 +4,8 @@
 //! of them opens a segment.
 
 mod admission;
+mod cursors;
+mod debug;
 mod http;
 mod metrics;
 mod own;
@@ -77,7 +79,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
     let queries = Arc::new(queries);
     rest::serve(
         http,
-        http::router(&queries),
+        http::routes(&queries),
         config.hosts.clone(),
         "broker",
         &tasks,

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use futures::future::join_all;
 use query::{Dialect, Options};
+use rest::Api;
+use rest::api::{get, post};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 use serde::{Deserialize, Serialize};
@@ -22,11 +23,18 @@ use crate::query::{Outcome, Queries, Request, Rows};
 use crate::rows::write_rows;
 use crate::values::{Cells, type_name};
 
-pub(crate) fn routes() -> Router<Arc<Queries>> {
-    Router::new()
-        .route("/v1/sql", post(sql))
-        .route("/v1/tables", get(tables))
-        .route("/v1/examples", get(examples))
+pub(crate) fn routes() -> Api<Arc<Queries>> {
+    let run = post("Runs a statement of the standard dialect", sql);
+    Api::default()
+        .route("/v1/sql", [run.body(json!({ "sql": "SELECT 1" }))])
+        .route(
+            "/v1/tables",
+            [get("Tables, their columns and rows", tables)],
+        )
+        .route(
+            "/v1/examples",
+            [get("Questions that the page offers", examples)],
+        )
 }
 
 #[derive(Deserialize)]

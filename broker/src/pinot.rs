@@ -29,6 +29,9 @@
 //! | *MemAllocatedBytes: 0 | not measured |
 //! | explainPlanNum*Segments: 0 | unless the statement is an EXPLAIN |
 //! | traceInfo: {}, pools: [], rlsFiltersApplied: false | there is nothing of the kind |
+//! | of the multi-stage engine: maxRowsInJoinReached, -InWindowReached: false | nothing is cut |
+//! | its earlyTerminationReasons: [], stageStats: {} | nothing ends early; not measured |
+//! | of a cursor: cursorResultWriteTimeMs, cursorFetchTimeMs: 0 | rows stay in memory |
 //!
 //! `materializedViewQueried` and `serverStats`, which Pinot leaves out when they are empty, are.
 
@@ -36,18 +39,33 @@ use std::collections::BTreeSet;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
-use query::{OutputColumn, QueryStats, Shape};
+use query::{OutputColumn, QueryStats, Semantics, Shape};
 use schemas::fault::pinot_code;
 use schemas::{Fault, filter_outcome};
 use serde::Serialize;
 
+use crate::cursors::{Kept, Page};
 use crate::place::message_with_place;
 use crate::query::{Outcome, Queries, Rows};
 use crate::rows::write_rows;
 use crate::values::{Cells, type_name};
 
+/// What is told of a query that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    Whole,
+    /// Rows of a kept answer.
+    Page(&'a Kept, &'a Page),
+    /// All but the rows.
+    Nothing(&'a Kept),
+}
+
 /// The body, and the code of the first error: -1 = none.
-pub(crate) async fn response(queries: &Queries, outcome: &Outcome) -> (Vec<u8>, i64) {
+pub(crate) async fn response(
+    queries: &Queries,
+    outcome: &Outcome,
+    part: Part<'_>,
+) -> (Vec<u8>, i64) {
     let mut body = Vec::with_capacity(4096);
     let (exceptions, code) = match &outcome.result {
         Ok(_) => (Vec::new(), -1),
@@ -56,9 +74,16 @@ pub(crate) async fn response(queries: &Queries, outcome: &Outcome) -> (Vec<u8>, 
     body.push(b'{');
     let mut rows_count = 0;
     if let Ok(rows) = &outcome.result {
-        rows_count = rows.batches.iter().map(RecordBatch::num_rows).sum();
-        result_table(outcome, rows, &mut body).await;
-        body.push(b',');
+        rows_count = rows.count();
+        let shown = match part {
+            Part::Whole => Some(rows),
+            Part::Page(_, page) => Some(&page.rows),
+            Part::Nothing(_) => None,
+        };
+        if let Some(shown) = shown {
+            result_table(outcome, shown, &mut body).await;
+            body.push(b',');
+        }
     }
     let statement = outcome.statement.as_deref();
     let client_id = statement.and_then(|s| s.options.0.get("clientqueryid"));
@@ -88,6 +113,14 @@ pub(crate) async fn response(queries: &Queries, outcome: &Outcome) -> (Vec<u8>, 
         ..Rest::default()
     };
     fields(&rest, &mut body);
+    if statement.is_some_and(|s| s.semantics == Semantics::MultiStage) {
+        body.push(b',');
+        fields(&MultiStage::default(), &mut body);
+    }
+    if let Some(cursor) = Cursor::of(queries, part) {
+        body.push(b',');
+        fields(&cursor, &mut body);
+    }
     body.push(b'}');
     (body, code)
 }
@@ -200,6 +233,54 @@ struct Rest<'a> {
     warnings: &'a [String],
 }
 
+/// What the multi-stage engine has besides: nothing of it happens here.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MultiStage {
+    early_termination_reasons: [&'static str; 0],
+    max_rows_in_join_reached: bool,
+    max_rows_in_window_reached: bool,
+    stage_stats: Nothing,
+}
+
+/// Where rows of a kept answer are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cursor<'a> {
+    offset: usize,
+    num_rows: usize,
+    cursor_result_write_time_ms: u64,
+    cursor_fetch_time_ms: u64,
+    submission_time_ms: i64,
+    expiration_time_ms: i64,
+    broker_host: &'a str,
+    broker_port: u16,
+    bytes_written: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn of(queries: &'a Queries, part: Part<'_>) -> Option<Self> {
+        let (kept, offset, num_rows) = match part {
+            Part::Whole => return None,
+            Part::Page(kept, page) => (kept, page.offset, page.rows.count()),
+            Part::Nothing(kept) => (kept, 0, kept.rows),
+        };
+        let address = queries.config.address.as_str();
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        Some(Self {
+            offset,
+            num_rows,
+            cursor_result_write_time_ms: 0,
+            cursor_fetch_time_ms: 0,
+            submission_time_ms: kept.submitted_ms,
+            expiration_time_ms: kept.expires_ms,
+            broker_host: host,
+            broker_port: port.parse().unwrap_or_default(),
+            bytes_written: kept.bytes,
+        })
+    }
+}
+
 /// `{}`.
 #[derive(Default, Serialize)]
 struct Nothing {}
@@ -252,7 +333,7 @@ async fn result_table(outcome: &Outcome, rows: &Rows, to: &mut Vec<u8>) {
         .iter()
         .zip(&shapes)
         .map(|(field, shape)| match shape {
-            Shape::AsPlanned => type_name(field),
+            Shape::AsPlanned | Shape::End(_) => type_name(field),
             Shape::Double(_) => "DOUBLE",
             Shape::Int => "INT",
         });
@@ -280,6 +361,7 @@ fn cells(batch: &RecordBatch, column: usize, shape: Shape, nulls: Nulls) -> Cell
             let of_nothing = (nulls == Nulls::AreDefaults).then(|| aggregate.of_nothing());
             Cells::doubles(array, of_nothing)
         }
+        Shape::End(end) if nulls == Nulls::AreDefaults => Cells::with_end(array, end),
         _ => Cells::new(array),
     }
 }

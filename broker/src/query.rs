@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use parking_lot::Mutex;
 use query::{
     Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
-    timed_out,
+    is_settings_only, timed_out,
 };
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::admission::Admission;
+use crate::cursors::Cursors;
 use crate::metrics::BrokerMetrics;
 
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Queries {
     pub(crate) config: Config,
     pub(crate) metrics: BrokerMetrics,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) started_ms: i64,
+    pub(crate) cursors: Cursors,
     planner: Planner,
     admission: Admission,
     network: Arc<dyn Network>,
@@ -71,6 +74,20 @@ pub(crate) struct Rows {
     pub(crate) batches: Vec<RecordBatch>,
 }
 
+impl Rows {
+    pub(crate) fn count(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Of a request that only sets options: clients send them alone, for a session that is none.
+    fn none() -> Self {
+        Self {
+            schema: Arc::new(Schema::empty()),
+            batches: Vec::new(),
+        }
+    }
+}
+
 /// When a query must have ended, after how long that is, and what ends it before.
 #[derive(Clone, Debug)]
 struct TimeLimit {
@@ -97,6 +114,8 @@ impl Drop for Registered<'_> {
 const ATTEMPTS_MAX: u32 = 5;
 /// How long it then waits for news; servers are heard every second.
 const STATE_WAIT: Duration = Duration::from_millis(1500);
+/// Of the memory of queries, what kept answers may have.
+const CURSORS_SHARE: usize = 4;
 /// Longer time-outs are cut to a day.
 const TIMEOUT_MAX_MS: u64 = 24 * 3_600_000;
 
@@ -111,8 +130,8 @@ fn warnings_of(statement: &Statement) -> Vec<String> {
 /// Said only when rows may have been left out.
 fn cut(statement: &Statement, rows: &Rows) -> Option<String> {
     let limit = statement.parsed.limit_added?;
-    let found: usize = rows.batches.iter().map(|batch| batch.num_rows()).sum();
-    (found as u64 >= limit).then(|| format!("LIMIT {limit} was added; write a LIMIT to see more"))
+    (rows.count() as u64 >= limit)
+        .then(|| format!("LIMIT {limit} was added; write a LIMIT to see more"))
 }
 
 /// Options of Pinot that change nothing here: not warned about.
@@ -128,7 +147,10 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 14] = [
+    "database",
+    "getcursor",
+    "cursornumrows",
     "usemultistageengine",
     "timeoutms",
     "enablenullhandling",
@@ -157,8 +179,10 @@ impl Queries {
         let (waiting, rejected) = (metrics.waiting.clone(), metrics.rejected.clone());
         Ok(Self {
             admission: Admission::new(config.limits, waiting, rejected),
+            cursors: Cursors::new(config.memory_bytes as usize / CURSORS_SHARE),
             config: config.clone(),
             metrics,
+            started_ms: clock.now_ms(),
             clock,
             planner,
             network,
@@ -227,6 +251,9 @@ impl Queries {
     }
 
     async fn run_inner(&self, request: &Request, outcome: &mut Outcome) -> Result<Rows, Fault> {
+        if request.dialect == Dialect::Pinot && is_settings_only(&request.sql) {
+            return Ok(Rows::none());
+        }
         let limit = self.config.default_limit;
         let options = request.options.clone();
         let planner = &self.planner;

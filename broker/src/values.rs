@@ -19,6 +19,7 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
+use query::End;
 use schemas::arrow::TYPE_KEY;
 use serde::Serialize;
 
@@ -96,6 +97,24 @@ impl<'a> Cells<'a> {
             array,
             write: writer_of_doubles(array),
             null: String::from_utf8(null).unwrap_or_default(),
+        }
+    }
+
+    /// Of a column in which a null is the end of its type that an aggregate begins with.
+    pub(crate) fn with_end(array: &'a ArrayRef, end: End) -> Self {
+        let one_of = |least: &str, greatest: &str| match end {
+            End::Min => greatest.to_owned(),
+            End::Max => least.to_owned(),
+        };
+        let null = match array.data_type() {
+            DataType::Int32 => one_of("-2147483648", "2147483647"),
+            DataType::Int64 => one_of("-9223372036854775808", "9223372036854775807"),
+            DataType::Float32 | DataType::Float64 => one_of("\"-Infinity\"", "\"Infinity\""),
+            _ => "null".to_owned(),
+        };
+        Self {
+            null,
+            ..Self::new(array)
         }
     }
 

@@ -89,7 +89,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
     }
     rest::serve(
         http,
-        http::router(&state),
+        http::routes(&state),
         config.hosts,
         "controller",
         &tasks,

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::Config;
 use crate::completion::Completion;
+use crate::http::forward::Forwarder;
 use crate::metrics::ControllerMetrics;
 use crate::seen::Seen;
 
@@ -35,6 +36,7 @@ pub(crate) struct State {
     pub(crate) metrics: ControllerMetrics,
     pub(crate) completion: Mutex<Completion>,
     pub(crate) seen: Arc<Seen>,
+    pub(crate) forwarder: Forwarder,
     streams: Arc<dyn Streams>,
     sources: Mutex<HashMap<TableId, Arc<dyn StreamSource>>>,
     view: Mutex<View>,
@@ -107,6 +109,7 @@ impl State {
             metrics: ControllerMetrics::default(),
             completion: Mutex::default(),
             seen: Arc::default(),
+            forwarder: Forwarder::new()?,
             streams,
             sources: Mutex::default(),
             view: Mutex::default(),

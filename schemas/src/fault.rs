@@ -89,6 +89,7 @@ pub mod pinot_code {
     pub const EXECUTION_TIMEOUT: u32 = 250;
     pub const BROKER_SEGMENT_UNAVAILABLE: u32 = 305;
     pub const BROKER_TIMEOUT: u32 = 400;
+    pub const BROKER_RESOURCE_MISSING: u32 = 410;
     pub const SERVER_NOT_RESPONDING: u32 = 427;
     pub const TOO_MANY_REQUESTS: u32 = 429;
     pub const INTERNAL: u32 = 450;
@@ -96,6 +97,20 @@ pub mod pinot_code {
     pub const QUERY_VALIDATION: u32 = 700;
     pub const UNKNOWN_COLUMN: u32 = 710;
     pub const QUERY_PLANNING: u32 = 720;
+
+    /// Pinot's status of an answer with this code, for clients that ask for statuses.
+    pub const fn http_status(code: u32) -> u16 {
+        match code {
+            JSON_PARSING | SQL_PARSING | QUERY_VALIDATION | UNKNOWN_COLUMN | QUERY_PLANNING => 400,
+            ACCESS_DENIED => 403,
+            TABLE_DOES_NOT_EXIST => 404,
+            EXECUTION_TIMEOUT | BROKER_TIMEOUT => 408,
+            TOO_MANY_REQUESTS => 429,
+            SERVER_RESOURCE_LIMIT | BROKER_SEGMENT_UNAVAILABLE | BROKER_RESOURCE_MISSING => 503,
+            SERVER_NOT_RESPONDING | QUERY_CANCELLATION => 503,
+            _ => 500,
+        }
+    }
 
     /// The name that Pinot prints before the detail of a message.
     pub const fn name(code: u32) -> &'static str {
@@ -109,6 +124,7 @@ pub mod pinot_code {
             EXECUTION_TIMEOUT => "ExecutionTimeoutError",
             BROKER_SEGMENT_UNAVAILABLE => "BrokerSegmentUnavailableError",
             BROKER_TIMEOUT => "BrokerTimeoutError",
+            BROKER_RESOURCE_MISSING => "BrokerResourceMissingError",
             SERVER_NOT_RESPONDING => "ServerNotRespondingError",
             TOO_MANY_REQUESTS => "TooManyRequestsError",
             QUERY_CANCELLATION => "QueryCancellationError",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use runtime::settings::{Layers, Settings};
 use runtime::{Clock, SystemClock, files};
 use schemas::cluster::Role;
@@ -217,6 +217,18 @@ impl Cluster {
         path: &str,
         body: Option<String>,
     ) -> Result<(StatusCode, String)> {
+        let answer = self.request(role, method, path, body).send().await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+
+    /// A request that is not sent yet.
+    pub fn request(
+        &self,
+        role: Role,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> RequestBuilder {
         let addresses = &self.node(0).addresses;
         let address = match role {
             Role::Controller => &addresses.controller_http,
@@ -224,14 +236,13 @@ impl Cluster {
             Role::Server => &addresses.server_http,
             Role::Minion => &addresses.minion_http,
         };
-        let mut request = self.http.request(method, format!("http://{address}{path}"));
-        if let Some(body) = body {
-            request = request
+        let request = self.http.request(method, format!("http://{address}{path}"));
+        match body {
+            Some(body) => request
                 .header("content-type", "application/json")
-                .body(body);
+                .body(body),
+            None => request,
         }
-        let answer = request.send().await?;
-        Ok((answer.status(), answer.text().await?))
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {

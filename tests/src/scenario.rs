@@ -4,6 +4,7 @@
 //! many elements. `"*"` is any value, `"~text"` any string that contains the text. An answer that
 //! is no JSON is compared as a string.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -30,10 +31,16 @@ struct Step {
     request: String,
     #[serde(default = "controller")]
     role: Role,
+    /// Of the request.
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
     body: Option<String>,
     #[serde(default = "ok")]
     status: u16,
     answer: Option<String>,
+    /// The answer has these, among others.
+    #[serde(default)]
+    answer_headers: BTreeMap<String, String>,
     /// The answer comes in time, not at once.
     #[serde(default)]
     in_time: bool,
@@ -87,12 +94,22 @@ async fn try_step(cluster: &Cluster, step: &Step) -> Result<()> {
     // Addresses differ from run to run.
     let body = step.body.clone();
     let body = body.map(|body| body.replace("{log}", &cluster.log()));
-    let (status, text) = cluster.call(step.role, method, path, body).await?;
+    let mut request = cluster.request(step.role, method, path, body);
+    for (name, value) in &step.headers {
+        request = request.header(name, value);
+    }
+    let answer = request.send().await?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let text = answer.text().await?;
     ensure!(
         status.as_u16() == step.status,
         "status {status} instead of {}: {text}",
         step.status
     );
+    for (name, wanted) in &step.answer_headers {
+        let found = headers.get(name).map(|value| value.as_bytes());
+        ensure!(found == Some(wanted.as_bytes()), "{name} is {found:?}");
+    }
     let Some(wanted) = &step.answer else {
         return Ok(());
     };

@@ -76,6 +76,12 @@ async fn what_is_beyond_the_limits_is_refused_and_the_rest_is_right() -> Result<
     cluster.produce("flights", flights::events(4_000)?).await?;
     cluster.wait_for(SHORT, 4_000).await?;
 
+    // Said in the answer, because it may leave rows out.
+    let cut = ask(&cluster, "/query/sql", "SELECT flight FROM flights", "").await?;
+    ensure!(cut.body["numRowsResultSet"] == 10, "{}", cut.body);
+    let warnings = json!(["LIMIT 10 was added; write a LIMIT to see more"]);
+    ensure!(cut.body["warnings"] == warnings, "{}", cut.body);
+
     let long = ask(
         &cluster,
         "/query/sql",

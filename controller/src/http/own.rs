@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State as Shared};
+use axum::extract::{Path, State as Shared};
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
-use axum::{Json, Router};
+use rest::Api;
+use rest::api::{get, post};
 use schemas::cluster::SegmentState;
 use schemas::pinot::{
     UnknownKeys, Violations, parse_schema_with, parse_table, parse_table_config_with,
@@ -26,18 +27,31 @@ const RECORD_HEADER: &str = "x-tannin-segment";
 /// How long an upload waits until its servers hold the segment and the brokers know.
 const ONLINE_PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/v1/tables", post(create))
-        .route("/v1/tables/{table}/status", get(super::status::read))
-        .route("/v1/tables/{table}/spec", get(spec))
+pub(super) fn routes() -> Api<Arc<State>> {
+    let create = post("Adds a schema and its table", create);
+    let upload = post("Takes one packed segment of an OFFLINE table", upload)
+        .header(RECORD_HEADER, "the segment's record as JSON");
+    let segments = Api::default()
         .route(
             "/v1/segments/{table}",
-            get(ledger)
-                .post(upload)
-                .layer(DefaultBodyLimit::max(SEGMENT_BYTES_MAX)),
+            [get("Records of segments", ledger), upload],
         )
-        .route("/v1/cluster", get(cluster))
+        .body_limit(SEGMENT_BYTES_MAX);
+    Api::default()
+        .route(
+            "/v1/tables",
+            [create.body(json!({ "schema": {}, "tableConfig": {} }))],
+        )
+        .route(
+            "/v1/tables/{table}/status",
+            [get(
+                "What was consumed, and why nothing is",
+                super::status::read,
+            )],
+        )
+        .route("/v1/tables/{table}/spec", [get("What the table is", spec)])
+        .route("/v1/cluster", [get("Who lives", cluster)])
+        .merge(segments)
 }
 
 #[derive(Deserialize)]

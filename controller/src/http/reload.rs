@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, State as Shared};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use rest::Params;
+use rest::api::{Operation, get, post};
+use rest::{Api, Params};
 use schemas::cluster::TableState;
 use schemas::proto::SegmentIndex;
 use schemas::table::StarTreeSpec;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::tables::OfType;
+use super::tables::{OfType, of_type};
 use super::{Answer, App, segments};
 use crate::reloads::{Progress, Wanted, servers_of};
 use crate::state::State;
@@ -32,13 +32,39 @@ const NAMES: [(&str, &str); 6] = [
 ];
 const MS_PER_MINUTE: f64 = 60_000.0;
 
-pub(super) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/segments/{table}/reload", post(reload_all))
-        .route("/segments/{table}/{segment}/reload", post(reload_one))
-        .route("/segments/segmentReloadStatus/{job}", get(status))
-        .route("/segments/{table}/needReload", get(need_reload))
-        .route("/tables/{table}/indexes", get(indexes))
+pub(super) fn routes() -> Api<Arc<State>> {
+    let reload = |operation: Operation<Arc<State>>| {
+        operation
+            .query(
+                "forceDownload",
+                "true: the files are loaded from the deep store",
+            )
+            .query("targetInstance", "only on this server")
+    };
+    Api::default()
+        .route(
+            "/segments/{table}/reload",
+            [of_type(reload(post("Builds missing indexes", reload_all)))],
+        )
+        .route(
+            "/segments/{table}/{segment}/reload",
+            [reload(post(
+                "Builds missing indexes of a segment",
+                reload_one,
+            ))],
+        )
+        .route(
+            "/segments/segmentReloadStatus/{job}",
+            [get("How far a reload is", status)],
+        )
+        .route(
+            "/segments/{table}/needReload",
+            [get("Which servers lack indexes", need_reload)],
+        )
+        .route(
+            "/tables/{table}/indexes",
+            [get("Indexes by column", indexes)],
+        )
 }
 
 #[derive(Deserialize)]

@@ -1,9 +1,11 @@
 //! `/schemas`: Pinot's schemas, kept and given back as they were posted.
 
+use std::sync::Arc;
+
+use axum::Json;
 use axum::extract::{Path, State as Shared};
-use axum::routing::get;
-use axum::{Json, Router};
-use rest::{ApiError, Params};
+use rest::api::{delete, get, post, put};
+use rest::{Api, ApiError, Params};
 use schemas::Fault;
 use schemas::pinot::{Parsed, Schema, parse_schema};
 use serde::Deserialize;
@@ -14,10 +16,21 @@ use super::{Answer, App};
 use crate::state::State;
 use crate::tables::differences;
 
-pub(super) fn routes() -> Router<std::sync::Arc<State>> {
-    Router::new()
-        .route("/schemas", get(list).post(create))
-        .route("/schemas/{schema}", get(read).put(replace).delete(remove))
+pub(super) fn routes() -> Api<Arc<State>> {
+    let create = post("Adds a schema", create).query("override", "false: one that exists stays");
+    Api::default()
+        .route(
+            "/schemas",
+            [get("Names of schemas", list), create.body(json!({}))],
+        )
+        .route(
+            "/schemas/{schema}",
+            [
+                get("A schema as it was posted", read),
+                put("Replaces a schema", replace).body(json!({})),
+                delete("Removes a schema", remove),
+            ],
+        )
 }
 
 #[derive(Deserialize)]
@@ -47,7 +60,7 @@ async fn create(
     if known.is_some() && !options.replace {
         return Err(Fault::conflict(format!("schema `{name}` already exists")).into());
     }
-    put(&state, schema, &parsed).await
+    store(&state, schema, &parsed).await
 }
 
 async fn replace(
@@ -64,10 +77,10 @@ async fn replace(
         return Err(Fault::invalid(message).into());
     }
     existing(&state, &name).await?;
-    put(&state, schema, &parsed).await
+    store(&state, schema, &parsed).await
 }
 
-async fn put(state: &State, json: String, parsed: &Parsed<Schema>) -> Answer {
+async fn store(state: &State, json: String, parsed: &Parsed<Schema>) -> Answer {
     let name = parsed.value.name.as_str();
     for table in state.tables() {
         let Schema {

@@ -2,28 +2,40 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, State as Shared};
-use axum::routing::get;
-use axum::{Json, Router};
-use rest::Params;
+use rest::api::{delete, get};
+use rest::{Api, Params};
 use schemas::Fault;
 use schemas::partition::{ColumnPartitions, PartitionFunction};
 use schemas::segment::SegmentRecord;
 use serde_json::{Value, json};
 
-use super::tables::OfType;
+use super::tables::{OfType, of_type};
 use super::{Answer, App};
 use crate::state::State;
 use crate::tables::DROP_PATIENCE;
 
-pub(super) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/segments/{table}", get(list).delete(remove_all))
+pub(super) fn routes() -> Api<Arc<State>> {
+    Api::default()
+        .route(
+            "/segments/{table}",
+            [
+                of_type(get("Names of segments", list)),
+                of_type(delete("Removes all sealed segments", remove_all)),
+            ],
+        )
         .route(
             "/segments/{table}/{segment}",
-            axum::routing::delete(remove_one),
+            [delete("Removes a sealed segment", remove_one)],
         )
-        .route("/segments/{table}/{segment}/metadata", get(metadata))
+        .route(
+            "/segments/{table}/{segment}/metadata",
+            [get(
+                "Rows, times, offsets and indexes of a segment",
+                metadata,
+            )],
+        )
 }
 
 async fn list(

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{Path, State as Shared};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use rest::{ApiError, Params};
+use rest::api::{Operation, delete, get, post, put};
+use rest::{Api, ApiError, Params};
 use schemas::cluster::TableState;
 use schemas::pinot::{
     Parsed, Table, UnknownKeys, parse_schema, parse_table, parse_table_config, table_name,
@@ -15,25 +15,81 @@ use schemas::{Fault, TableId, TableType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::brokers::living;
 use super::document::Document;
-use super::{Answer, App, broker_addresses};
+use super::{Answer, App};
 use crate::state::State;
 use crate::tables::Consumption;
 
-pub(super) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/tables", get(list).post(create))
-        .route("/tables/{table}", get(read).put(replace).delete(remove))
-        .route("/tables/{table}/schema", get(schema))
-        .route("/tables/{table}/size", get(size))
-        .route("/tables/{table}/metadata", get(metadata))
-        .route("/tables/{table}/state", get(state_of).put(set_state))
-        .route("/tables/{table}/externalview", get(external_view))
-        .route("/tables/{table}/idealstate", get(ideal_state))
-        .route("/tables/{table}/instances", get(instances))
-        .route("/tables/{table}/pauseConsumption", post(pause))
-        .route("/tables/{table}/resumeConsumption", post(resume))
-        .route("/tables/{table}/pauseStatus", get(pause_status))
+pub(super) fn routes() -> Api<Arc<State>> {
+    Api::default()
+        .route(
+            "/tables",
+            [
+                of_type(get("Names of tables", list)),
+                post("Adds a table whose schema is there", create).body(json!({})),
+            ],
+        )
+        .route(
+            "/tables/{table}",
+            [
+                of_type(get("Configs of a table as they were posted", read)),
+                put("Replaces a config", replace).body(json!({})),
+                of_type(delete("Removes a table and its rows", remove)),
+            ],
+        )
+        .route("/tables/{table}/schema", [get("Its schema", schema)])
+        .route("/tables/{table}/size", [get("Its bytes by segment", size)])
+        .route(
+            "/tables/{table}/metadata",
+            [get("Its bytes, segments and rows", metadata)],
+        )
+        .route(
+            "/tables/{table}/state",
+            [
+                get("Whether it is enabled", state_of),
+                put("Enables it", set_state).query("state", "enable"),
+            ],
+        )
+        .merge(views())
+        .merge(consumption())
+}
+
+fn views() -> Api<Arc<State>> {
+    Api::default()
+        .route(
+            "/tables/{table}/externalview",
+            [of_type(get("Who serves which segment", external_view))],
+        )
+        .route(
+            "/tables/{table}/idealstate",
+            [of_type(get("Who shall serve which segment", ideal_state))],
+        )
+        .route(
+            "/tables/{table}/instances",
+            [get("Its brokers and servers", instances)],
+        )
+}
+
+fn consumption() -> Api<Arc<State>> {
+    Api::default()
+        .route(
+            "/tables/{table}/pauseConsumption",
+            [post("Stops consuming", pause)],
+        )
+        .route(
+            "/tables/{table}/resumeConsumption",
+            [post("Goes on consuming", resume)],
+        )
+        .route(
+            "/tables/{table}/pauseStatus",
+            [get("Whether it consumes", pause_status)],
+        )
+}
+
+/// An operation that takes [`OfType`].
+pub(super) fn of_type<S>(operation: Operation<S>) -> Operation<S> {
+    operation.query("type", "OFFLINE or REALTIME; both unless it is set")
 }
 
 /// Pinot has two names for the same.
@@ -328,10 +384,7 @@ async fn ideal_state(
 
 async fn instances(Shared(state): App, Path(name): Path<String>) -> Answer {
     let tables = state.resolve(&name)?;
-    let brokers: Vec<String> = broker_addresses(&state)
-        .into_iter()
-        .map(|(name, ..)| name)
-        .collect();
+    let brokers: Vec<String> = living(&state).into_iter().map(|one| one.name).collect();
     let parts = |names: &dyn Fn(&TableState) -> Vec<String>| -> Vec<Value> {
         tables
             .iter()

@@ -35,8 +35,9 @@ pub(crate) struct Catalog<'a> {
     tables: HashMap<(String, String), Arc<dyn TableSource>>,
 }
 
-fn key(reference: &TableReference) -> (String, String) {
-    let schema = reference.schema().unwrap_or(DEFAULT_SCHEMA);
+fn key(reference: &TableReference, statement: &Statement) -> (String, String) {
+    let database = statement.database().unwrap_or(DEFAULT_SCHEMA);
+    let schema = reference.schema().unwrap_or(database);
     (schema.to_owned(), reference.table().to_owned())
 }
 
@@ -57,7 +58,7 @@ impl<'a> Catalog<'a> {
         };
         let mut found = HashMap::new();
         for reference in &references {
-            let key = key(reference);
+            let key = key(reference, statement);
             if found.contains_key(&key) {
                 continue;
             }
@@ -80,7 +81,7 @@ impl<'a> Catalog<'a> {
     }
 
     fn unknown_table(&self, reference: &TableReference) -> Fault {
-        let (schema, name) = key(reference);
+        let (schema, name) = key(reference, self.statement);
         let shown = reference.to_string();
         let hint = match schema.as_str() {
             DEFAULT_SCHEMA => {
@@ -109,7 +110,7 @@ impl<'a> Catalog<'a> {
 
 impl ContextProvider for Catalog<'_> {
     fn get_table_source(&self, reference: TableReference) -> Result<Arc<dyn TableSource>> {
-        let table = self.tables.get(&key(&reference)).cloned();
+        let table = self.tables.get(&key(&reference, self.statement)).cloned();
         table.ok_or_else(|| from_fault(self.unknown_table(&reference)))
     }
 

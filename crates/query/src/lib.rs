@@ -35,7 +35,8 @@ mod whole;
 pub use any_entry::AnyEntry;
 pub use context::{QueryContext, QueryStats};
 pub use dialect::{
-    Aggregate, Dialect, Options, OutputColumn, Parsed, Semantics, Shape, Statement, parse,
+    Aggregate, Dialect, End, Options, OutputColumn, Parsed, Semantics, Shape, Statement,
+    is_settings_only, parse,
 };
 pub use fault::{timed_out, to_fault};
 pub use planner::{Answer, Planner, PlannerConfig};

@@ -97,7 +97,10 @@ impl Planner {
     ) -> Result<Statement, Fault> {
         let unparsed = Unparsed::new(sent, dialect, options, default_limit)?;
         let is_explained = unparsed.explain != Explain::None;
-        let may_use = !is_explained && unparsed.options.flag("planTemplates") != Some(false);
+        // Plans are kept by names of tables, which mean others in another database.
+        let elsewhere = unparsed.options.0.contains_key("database");
+        let unwanted = unparsed.options.flag("planTemplates") == Some(false);
+        let may_use = !is_explained && !elsewhere && !unwanted;
         let shape = may_use.then(|| Shape::of(unparsed.text)).flatten();
         if let Some(shape) = &shape
             && let Some((parsed, found)) = self.templates.find(&unparsed, shape)

@@ -165,7 +165,7 @@ impl Templates {
         }
         let key = Key {
             marked: shape.marked.clone(),
-            semantics: statement.semantics,
+            semantics: statement.asked,
             null_mode: statement.null_mode,
             default_limit: statement.default_limit,
         };

@@ -47,15 +47,15 @@ impl IntoResponse for ApiError {
                 "request refused"
             );
         }
-        let code = fault.kind.http_status();
-        let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (
-            status,
-            Json(Body {
-                code,
-                error: &fault.message,
-            }),
+        let status = StatusCode::from_u16(fault.kind.http_status());
+        refusal(
+            status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            &fault.message,
         )
-            .into_response()
     }
+}
+
+pub(crate) fn refusal(status: StatusCode, error: &str) -> Response {
+    let code = status.as_u16();
+    (status, Json(Body { code, error })).into_response()
 }

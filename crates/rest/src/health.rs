@@ -4,15 +4,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
 use serde_json::json;
 
 use crate::Metrics;
+use crate::api::{Api, get};
 
 /// `Ok` when the role serves; otherwise what it waits for, in words.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -26,19 +25,29 @@ struct Health {
 }
 
 /// The routes that every role has.
-pub fn health_routes(version: &'static str, ready: Readiness, metrics: Metrics) -> Router {
-    Router::new()
-        .route("/health", get(|| async { "OK" }))
-        .route("/health/liveness", get(|| async { "OK" }))
-        .route("/health/readiness", get(readiness))
-        .route("/ready", get(ready_now))
-        .route("/metrics", get(metrics_text))
-        .route("/version", get(version_json))
+pub fn health_routes(version: &'static str, ready: Readiness, metrics: Metrics) -> Api {
+    Api::default()
+        .route("/health", [get("OK: the process lives", || async { "OK" })])
+        .route("/health/liveness", [get("The same", || async { "OK" })])
+        .route(
+            "/health/readiness",
+            [get("OK: it serves; else what it waits for", readiness)],
+        )
+        .route(
+            "/ready",
+            [get("READY: it serves; else what it waits for", ready_now)],
+        )
+        .route(
+            "/metrics",
+            [get("Metrics in the text form of Prometheus", metrics_text)],
+        )
+        .route("/version", [get("The version", version_json)])
         .with_state(Health {
             ready,
             metrics,
             version,
         })
+        .with_version(version)
 }
 
 async fn ready_now(State(health): State<Health>) -> impl IntoResponse {

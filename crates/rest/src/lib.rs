@@ -1,7 +1,9 @@
-//! The HTTP edge: error table, listener, host and origin check, health, metrics.
+//! The HTTP edge: routes and their description, error table, listener, host and origin check,
+//! health, metrics.
 //!
 //! Every role serves HTTP through here, so that errors, refusals and health look the same on all.
 
+pub mod api;
 mod error;
 mod guard;
 mod health;
@@ -11,6 +13,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
+pub use api::Api;
 pub use error::ApiError;
 pub use guard::HostGuard;
 pub use health::{Readiness, health_routes};

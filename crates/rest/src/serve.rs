@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use axum::Router;
 use axum::extract::connect_info::Connected;
-use axum::http::Uri;
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::serve::IncomingStream;
@@ -12,21 +11,19 @@ use runtime::TaskGroup;
 use schemas::Fault;
 use tokio::net::TcpListener;
 
+use crate::error::refusal;
 use crate::guard::guard;
-use crate::{ApiError, HostGuard};
+use crate::{Api, ApiError, HostGuard};
 
 /// Answers on `listener` until `tasks` is cancelled, then finishes what is under way.
 ///
-/// Unknown paths get 404 in the shape of every other error. Each request passes `hosts` first.
-pub fn serve(
-    listener: TcpListener,
-    router: Router,
-    hosts: HostGuard,
-    name: &str,
-    tasks: &TaskGroup,
-) {
-    let app = router
+/// Unknown paths get 404 in the shape of every other error, and so do other methods 405.
+/// What there is, `/help` shows. Each request passes `hosts` first.
+pub fn serve(listener: TcpListener, api: Api, hosts: HostGuard, name: &str, tasks: &TaskGroup) {
+    let app = api
+        .into_router(name)
         .fallback(unknown_path)
+        .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(hosts, guard));
     tasks.spawn(format!("{name} HTTP"), |stop| async move {
         let listener = Nodelay(listener);
@@ -36,6 +33,11 @@ pub fn serve(
             tracing::error!(%error, "HTTP listener ended");
         }
     });
+}
+
+async fn other_method(method: Method, uri: Uri) -> impl IntoResponse {
+    let message = format!("`{}` does not take {method}; see /help", uri.path());
+    refusal(StatusCode::METHOD_NOT_ALLOWED, &message)
 }
 
 async fn unknown_path(uri: Uri) -> impl IntoResponse {

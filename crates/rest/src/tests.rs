@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use runtime::TaskGroup;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::api::{Api, get};
 use crate::{ApiError, HostGuard, Metrics, Params, health_routes, serve};
 
 struct Role {
@@ -49,9 +48,9 @@ async fn start() -> Role {
         }
     };
     let routes = health_routes("1.2.3", Arc::new(is_ready), metrics).merge(
-        Router::new()
-            .route("/count", get(count))
-            .route("/slow", get(slow)),
+        Api::default()
+            .route("/count", [get("Counts", count)])
+            .route("/slow", [get("Takes its time", slow)]),
     );
     let tasks = TaskGroup::new("role");
     let hosts = HostGuard::new(["olap.example".to_owned()]);

@@ -6,15 +6,21 @@
 //!
 //! Places in a statement ([`schemas::Span`]) always refer to the text as it was sent.
 
+mod fold;
+mod names;
 mod options;
 mod output;
 mod rewrite;
+mod stages;
 mod text;
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, LimitClause, SelectFlavor, SetExpr, Statement as SqlStatement, Value,
+    Expr, LimitClause, ObjectNamePart, SelectFlavor, SetExpr, Statement as SqlStatement, Value,
+    visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -28,7 +34,7 @@ use crate::literals;
 use crate::templates::Found;
 
 pub use options::Options;
-pub use output::{Aggregate, OutputColumn, Shape};
+pub use output::{Aggregate, End, OutputColumn, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -54,6 +60,9 @@ pub struct Statement {
     /// Where `text` begins in what was sent.
     pub starts_at: u32,
     pub semantics: Semantics,
+    /// What the request asks for; a statement that only the multi-stage engine can answer follows
+    /// the rules of that one.
+    pub(crate) asked: Semantics,
     pub null_mode: NullMode,
     pub options: Options,
     /// Told how it is answered instead of the answer.
@@ -71,6 +80,7 @@ pub struct Statement {
 #[derive(Debug)]
 pub struct Parsed {
     pub sql: SqlStatement,
+    pub semantics: Semantics,
     /// For each item of the outermost SELECT list; empty when the planner's names are right.
     pub output: Vec<OutputColumn>,
     /// A LIMIT that we added.
@@ -79,7 +89,27 @@ pub struct Parsed {
     pub virtual_columns: Vec<&'static str>,
 }
 
+impl Parsed {
+    /// The tables that are named, as they are named.
+    pub fn tables(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let _ = visit_relations(&self.sql, |name| {
+            if let Some(ObjectNamePart::Identifier(last)) = name.0.last() {
+                names.insert(last.value.clone());
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        names
+    }
+}
+
 impl Statement {
+    /// The database of tables that are named without one.
+    pub(crate) fn database(&self) -> Option<&str> {
+        let named = self.options.0.get("database").map(String::as_str);
+        named.filter(|name| !name.is_empty())
+    }
+
     /// What servers are told.
     pub fn scan_options(&self) -> Result<ScanOptions, Fault> {
         Ok(ScanOptions {
@@ -99,7 +129,7 @@ impl Statement {
             return Ok(self.parsed.sql.clone());
         }
         let limit = (self.explain == Explain::None).then_some(self.default_limit);
-        parse_text(&self.text, self.dialect, self.semantics, limit).map(|parsed| parsed.sql)
+        parse_text(&self.text, self.dialect, self.asked, limit).map(|parsed| parsed.sql)
     }
 }
 
@@ -182,7 +212,8 @@ impl<'a> Unparsed<'a> {
         Statement {
             text: self.text.to_owned(),
             starts_at: self.starts_at,
-            semantics: self.semantics,
+            semantics: parsed.semantics,
+            asked: self.semantics,
             null_mode: self.null_mode,
             options: self.options,
             explain: self.explain,
@@ -199,10 +230,14 @@ impl<'a> Unparsed<'a> {
 fn parse_text(
     text: &str,
     dialect: Dialect,
-    semantics: Semantics,
+    asked: Semantics,
     default_limit: Option<u64>,
 ) -> Result<Parsed, Fault> {
     let mut sql = parse_one(text)?;
+    let semantics = match asked {
+        Semantics::SingleStage if stages::needs_several(&sql) => Semantics::MultiStage,
+        asked => asked,
+    };
     let SqlStatement::Query(query) = &mut sql else {
         return Err(Fault::invalid(
             "only queries are answered here: SELECT, WITH, VALUES, EXPLAIN",
@@ -223,7 +258,12 @@ fn parse_text(
         query.limit_clause = Some(limit_clause(limit));
     }
     let output = match semantics {
-        Semantics::SingleStage => output::single_stage(query),
+        Semantics::SingleStage => {
+            if output::is_of_literals(query) {
+                stages::without_table(query);
+            }
+            output::single_stage(query)
+        }
         Semantics::MultiStage => output::multi_stage(query),
         Semantics::Standard => Vec::new(),
     };
@@ -231,10 +271,21 @@ fn parse_text(
     rewrite::rewrite(&mut sql, dialect, &virtual_columns);
     Ok(Parsed {
         sql,
+        semantics,
         output,
         limit_added,
         virtual_columns,
     })
+}
+
+/// A request that only sets options, as some clients send it for a session.
+pub fn is_settings_only(sent: &str) -> bool {
+    let pieces = text::split_statements(sent);
+    let is_setting = |piece: &&str| {
+        let setting = text::strip_word(piece, "SET");
+        setting.is_some_and(|setting| setting.contains('='))
+    };
+    !pieces.is_empty() && pieces.iter().all(is_setting)
 }
 
 /// The one statement in `sent`, and what SET and OPTION say.

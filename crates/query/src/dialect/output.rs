@@ -6,14 +6,18 @@
 //! | COUNT | `count(*)`, LONG | `EXPR$0`, LONG |
 //! | COUNT(DISTINCT x), DISTINCTCOUNT(x) | `distinctcount(x)`, INT | `EXPR$0`, LONG |
 //! | plain column | its name | its name |
+//! | whole number | `'1'`, INT | `EXPR$0`, INT |
 //!
 //! Without null handling an aggregate over no rows is SUM 0, MIN Infinity, MAX and AVG -Infinity
-//! in the single-stage engine.
+//! in the single-stage engine; in the multi-stage one MIN is the greatest value of its type and MAX
+//! the least, and SUM and AVG are null.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Query, SelectItem, SetExpr,
-    Value,
+    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArguments, Query, SelectItem,
+    SetExpr, UnaryOperator, Value,
 };
+
+use super::names::{canonical, name_of_literal};
 
 /// How a column of the answer is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +35,15 @@ pub enum Shape {
     /// DOUBLE of an aggregate.
     Double(Aggregate),
     Int,
+    /// As planned, but of no rows the greatest or least value of its type.
+    End(End),
+}
+
+/// An aggregate of the multi-stage engine that is no null over no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Min,
+    Max,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +67,14 @@ impl Aggregate {
 
 /// For each item of the outermost SELECT list; empty when the planner's names are right.
 pub(super) fn single_stage(query: &Query) -> Vec<OutputColumn> {
+    let items = items(query);
+    let literals_only = items.iter().all(|item| literal(item).is_some());
     let of_item = |item: &SelectItem| match item {
         SelectItem::UnnamedExpr(expr) => OutputColumn {
-            name: Some(canonical(expr)),
+            name: Some(match literal(item) {
+                Some(value) if literals_only => name_of_literal(value),
+                _ => canonical(expr),
+            }),
             shape: shape(expr),
         },
         SelectItem::ExprWithAlias { expr, .. } => OutputColumn {
@@ -65,7 +83,7 @@ pub(super) fn single_stage(query: &Query) -> Vec<OutputColumn> {
         },
         _ => OutputColumn::default(),
     };
-    items(query).iter().map(of_item).collect()
+    items.iter().map(of_item).collect()
 }
 
 pub(super) fn multi_stage(query: &Query) -> Vec<OutputColumn> {
@@ -73,13 +91,78 @@ pub(super) fn multi_stage(query: &Query) -> Vec<OutputColumn> {
         SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => {
             OutputColumn::default()
         }
-        SelectItem::UnnamedExpr(_) => OutputColumn {
+        SelectItem::UnnamedExpr(expr) => OutputColumn {
             name: Some(format!("EXPR${at}")),
-            shape: Shape::AsPlanned,
+            shape: multi_stage_shape(expr),
+        },
+        SelectItem::ExprWithAlias { expr, .. } => OutputColumn {
+            name: None,
+            shape: multi_stage_shape(expr),
         },
         _ => OutputColumn::default(),
     };
     items(query).iter().enumerate().map(of_item).collect()
+}
+
+/// A SELECT of nothing but literals has one row in the single-stage engine, whatever is in the
+/// table.
+pub(super) fn is_of_literals(query: &Query) -> bool {
+    let items = items(query);
+    !items.is_empty() && items.iter().all(|item| literal(item).is_some())
+}
+
+fn literal(item: &SelectItem) -> Option<&Value> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Value(value)) => Some(&value.value),
+        SelectItem::ExprWithAlias {
+            expr: Expr::Value(value),
+            ..
+        } => Some(&value.value),
+        _ => None,
+    }
+    .filter(|value| !matches!(value, Value::Placeholder(_)))
+}
+
+fn is_int(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.parse::<i32>().is_ok(),
+            _ => false,
+        },
+        Expr::Nested(inner) => is_int(inner),
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus | UnaryOperator::Plus,
+            expr,
+        } => is_int(expr),
+        _ => false,
+    }
+}
+
+fn multi_stage_shape(expr: &Expr) -> Shape {
+    match shape(expr) {
+        Shape::Double(Aggregate::Min) => Shape::End(End::Min),
+        Shape::Double(Aggregate::Max) => Shape::End(End::Max),
+        _ if is_int_arithmetic(expr) => Shape::Int,
+        _ => Shape::AsPlanned,
+    }
+}
+
+/// Whole numbers together are INT in the multi-stage engine.
+fn is_int_arithmetic(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_int_arithmetic(inner),
+        Expr::BinaryOp {
+            left,
+            op:
+                BinaryOperator::Plus
+                | BinaryOperator::Minus
+                | BinaryOperator::Multiply
+                | BinaryOperator::Divide
+                | BinaryOperator::Modulo,
+            right,
+        } => is_int_arithmetic(left) && is_int_arithmetic(right),
+        other => is_int(other),
+    }
 }
 
 /// None where `*` decides how many columns there are.
@@ -101,7 +184,10 @@ fn items(query: &Query) -> &[SelectItem] {
 
 fn shape(expr: &Expr) -> Shape {
     let Expr::Function(function) = expr else {
-        return Shape::AsPlanned;
+        return match is_int(expr) {
+            true => Shape::Int,
+            false => Shape::AsPlanned,
+        };
     };
     if function.over.is_some() {
         return Shape::AsPlanned;
@@ -117,73 +203,7 @@ fn shape(expr: &Expr) -> Shape {
     }
 }
 
-fn is_distinct(function: &Function) -> bool {
-    use datafusion::sql::sqlparser::ast::DuplicateTreatment;
+pub(super) fn is_distinct(function: &Function) -> bool {
     matches!(&function.args, FunctionArguments::List(list)
         if list.duplicate_treatment == Some(DuplicateTreatment::Distinct))
-}
-
-/// Pinot's canonical text: `sum(delay)`, `count(*)`, `distinctcount(x)`.
-fn canonical(expr: &Expr) -> String {
-    match expr {
-        Expr::Identifier(ident) => ident.value.clone(),
-        Expr::CompoundIdentifier(parts) => parts
-            .last()
-            .map(|ident| ident.value.clone())
-            .unwrap_or_default(),
-        Expr::Nested(inner) => canonical(inner),
-        Expr::Function(function) => canonical_call(function),
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => format!("'{text}'"),
-            other => format!("'{other}'"),
-        },
-        Expr::BinaryOp { left, op, right } => {
-            let op = op.to_string();
-            let name = match op.as_str() {
-                "+" => "plus",
-                "-" => "minus",
-                "*" => "times",
-                "/" => "divide",
-                "%" => "mod",
-                "=" => "equals",
-                "<>" | "!=" => "not_equals",
-                ">" => "greater_than",
-                ">=" => "greater_than_or_equal",
-                "<" => "less_than",
-                "<=" => "less_than_or_equal",
-                other => &other.to_lowercase(),
-            };
-            format!("{name}({},{})", canonical(left), canonical(right))
-        }
-        Expr::Cast {
-            expr, data_type, ..
-        } => {
-            let data_type = data_type.to_string().to_uppercase();
-            format!("cast({},'{data_type}')", canonical(expr))
-        }
-        other => other.to_string().to_lowercase(),
-    }
-}
-
-fn canonical_call(function: &Function) -> String {
-    let name = function.name.to_string().to_lowercase();
-    let FunctionArguments::List(list) = &function.args else {
-        return format!("{name}()");
-    };
-    if name == "count" {
-        return match (is_distinct(function), list.args.first()) {
-            (true, Some(argument)) => format!("distinctcount({})", canonical_argument(argument)),
-            _ => "count(*)".to_owned(),
-        };
-    }
-    let arguments: Vec<String> = list.args.iter().map(canonical_argument).collect();
-    format!("{name}({})", arguments.join(","))
-}
-
-fn canonical_argument(argument: &FunctionArg) -> String {
-    match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => canonical(expr),
-        FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => "*".to_owned(),
-        other => other.to_string().to_lowercase(),
-    }
 }

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DataType, DuplicateTreatment, ExcludeSelectItem, Expr, Function, FunctionArguments, Ident,
-    JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    DataType, DuplicateTreatment, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, Value,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use schemas::arrow::VIRTUAL_COLUMNS;
 
 use super::Dialect;
+use super::fold::folded;
 
 /// Virtual columns that the text names.
 pub(super) fn virtual_columns_in(text: &str) -> Vec<&'static str> {
@@ -64,8 +65,16 @@ impl VisitorMut for Rewriter<'_> {
                     *expr = Expr::Identifier(Ident::with_quote('"', name.clone()));
                 }
             }
-            Expr::Function(function) if self.dialect == Dialect::Pinot => distinct_count(function),
+            Expr::Function(function) if self.dialect == Dialect::Pinot => {
+                distinct_count(function);
+                count_of_star(function);
+            }
             Expr::Cast { data_type, .. } if self.dialect == Dialect::Pinot => pinot_type(data_type),
+            Expr::BinaryOp { .. } => {
+                if let Some(number) = folded(expr) {
+                    *expr = number;
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -192,6 +201,20 @@ fn distinct_count(function: &mut Function) {
     {
         *name = Ident::new("count");
         list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
+    }
+}
+
+/// COUNT("*") is COUNT(*): Grafana's plugin quotes every name.
+fn count_of_star(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    if let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice()
+        && name.value.eq_ignore_ascii_case("count")
+        && let [FunctionArg::Unnamed(argument)] = list.args.as_mut_slice()
+        && matches!(argument, FunctionArgExpr::Expr(Expr::Identifier(star)) if star.value == "*")
+    {
+        *argument = FunctionArgExpr::Wildcard;
     }
 }
 

@@ -1,0 +1,102 @@
+//! What Pinot's tools and connectors ask a broker about itself: where a table is read, where a
+//! hybrid table is divided, since when it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use chrono::DateTime;
+use query::{Dialect, Options};
+use rest::api::get;
+use rest::{Api, ApiError, Params};
+use schemas::{Fault, InstanceId};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::http::State;
+use crate::query::Queries;
+
+type Answer = Result<Json<Value>, ApiError>;
+
+pub(crate) fn routes() -> Api<Arc<Queries>> {
+    let of_query = get("Servers and segments of a query's table", routing_of_query)
+        .query("query", "a SELECT of one table");
+    Api::default()
+        .route(
+            "/debug/timeBoundary/{table}",
+            [get("Where a hybrid table is divided", time_boundary)],
+        )
+        .route(
+            "/debug/routingTable/{table}",
+            [get("Servers and segments of a table", routing_table)],
+        )
+        .route("/debug/routingTable/sql", [of_query])
+        .route("/uptime", [get("Seconds since the start", uptime)])
+        .route("/start-time", [get("When it started", start_time)])
+        .route("/instance/tags", [get("Tags of this broker", tags)])
+}
+
+async fn time_boundary(Shared(queries): State, Path(name): Path<String>) -> Answer {
+    let tables = queries.cluster().resolve(&name);
+    let found = tables
+        .iter()
+        .find_map(|table| Some((table.spec.time_column.clone()?, table.time_boundary_ms?)));
+    let (column, boundary_ms) =
+        found.ok_or_else(|| Fault::not_found(format!("table `{name}` has no time boundary")))?;
+    Ok(Json(
+        json!({ "timeColumn": column, "timeValue": boundary_ms.to_string() }),
+    ))
+}
+
+async fn routing_table(Shared(queries): State, Path(name): Path<String>) -> Answer {
+    let cluster = queries.cluster();
+    let tables = cluster.resolve(&name);
+    if tables.is_empty() {
+        return Err(Fault::not_found(format!("table `{name}` does not exist")).into());
+    }
+    let mut body = Map::new();
+    for table in tables {
+        let servers = query::servers_of(&cluster, &table);
+        body.insert(table.spec.physical_name(), json!(servers));
+    }
+    Ok(Json(Value::Object(body)))
+}
+
+#[derive(Deserialize)]
+struct OfQuery {
+    query: String,
+}
+
+async fn routing_of_query(Shared(queries): State, Params(asked): Params<OfQuery>) -> Answer {
+    let options = Options::default();
+    let parsed = query::parse(&asked.query, Dialect::Pinot, options, 1)?;
+    let cluster = queries.cluster();
+    let mut servers: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
+    for name in parsed.parsed.tables() {
+        let tables = cluster.resolve(&name);
+        if tables.is_empty() {
+            return Err(Fault::not_found(format!("table `{name}` does not exist")).into());
+        }
+        for table in tables {
+            for (server, segments) in query::servers_of(&cluster, &table) {
+                servers.entry(server).or_default().extend(segments);
+            }
+        }
+    }
+    Ok(Json(json!(servers)))
+}
+
+async fn uptime(Shared(queries): State) -> String {
+    let since_ms = queries.clock.now_ms() - queries.started_ms;
+    (since_ms.max(0) / 1000).to_string()
+}
+
+async fn start_time(Shared(queries): State) -> String {
+    let started = DateTime::from_timestamp_millis(queries.started_ms).unwrap_or_default();
+    started.to_rfc3339()
+}
+
+async fn tags() -> Json<Value> {
+    Json(json!(["DefaultTenant_BROKER"]))
+}
