@@ -127,6 +127,16 @@ const steps = {
     expect((await colour()) !== before, "the theme does not change");
     await page.click("#theme");
   },
+  async "the API shows its endpoints and tries them"(page) {
+    await page.goto(`${broker}/help`, { timeout: WAIT_MS });
+    const entry = page.locator("details", { hasText: "POST /query/sql" }).first();
+    await entry.locator("summary").click();
+    await entry.locator("textarea").fill(JSON.stringify({ sql: `SELECT COUNT(*) FROM ${table}` }));
+    await entry.locator("button").click();
+    const answered = () => entry.locator("pre").textContent();
+    const answer = await until("the answer", async () => ((await answered()) ?? "").length > 5 && answered());
+    expect(answer.startsWith("200 ") && answer.includes("resultTable"), `the answer is: ${answer}`);
+  },
 };
 
 const profile = mkdtempSync(join(tmpdir(), "tannin-page-"));

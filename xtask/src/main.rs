@@ -6,6 +6,7 @@
     reason = "a command line tool prints its results"
 )]
 
+mod clients;
 mod codegen;
 mod deps;
 mod drivers;
@@ -13,6 +14,7 @@ mod kafka;
 mod node;
 mod page;
 mod python;
+mod quickstart;
 mod steps;
 mod system;
 mod test;

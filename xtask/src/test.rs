@@ -9,7 +9,7 @@ use clap::Args;
 use crate::drivers::{self, CrashOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
-use crate::{kafka, page, workspace};
+use crate::{clients, kafka, page, workspace};
 
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
@@ -37,6 +37,7 @@ const STEPS: &[(&str, Work)] = &[
     ("page: dist is what web/ builds", page_dist),
     ("cargo test", cargo_tests),
     ("generated questions, against DuckDB", generated),
+    ("Pinot's Python client", pinot_client),
     ("page: in Chromium", page_browser),
     ("crash: built-in log", || crash(CRASH_ROUNDS, None, false)),
     ("crash: unsynced writes lost", || {
@@ -92,6 +93,11 @@ fn generated() -> Result<()> {
         only: None,
         debug: true,
     })
+}
+
+fn pinot_client() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    clients::pinotdb()
 }
 
 fn page_browser() -> Result<()> {

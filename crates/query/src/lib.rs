@@ -24,6 +24,7 @@ pub mod parameters;
 mod parts;
 mod planner;
 mod prune;
+mod repair;
 mod routing;
 pub mod scan_exec;
 pub mod system;

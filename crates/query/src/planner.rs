@@ -37,6 +37,7 @@ use crate::fault::{from_fault, to_fault};
 use crate::literals::{Candidate, Shape, value, with_placeholders};
 use crate::operators::{Arithmetic, align_ranges, before};
 use crate::parameters::{Parameters, parameter};
+use crate::repair::{mend, shown};
 use crate::system::SystemTables;
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
 use crate::watched::watched;
@@ -122,7 +123,7 @@ impl Planner {
             let failed_before = context.failed.lock().len();
             let plan = self.plan(statement, context).await.map_err(place)?;
             let plan = watched(plan, &context.watch()).map_err(place)?;
-            let schema = plan.schema();
+            let schema = shown(plan.schema());
             // The answer counts as memory of the query until it is whole.
             let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
             match run(Arc::clone(&plan), Arc::clone(&self.task), memory).await {
@@ -216,6 +217,9 @@ impl Planner {
     }
 }
 
+/// Each alias that a condition uses is one.
+const MENDED_MAX: u32 = 16;
+
 /// One statement on its way to a plan.
 struct Planning<'a> {
     session: &'a SessionState,
@@ -232,8 +236,19 @@ struct PlannedOnce {
 
 impl Planning<'_> {
     fn logical(&self, sql: SqlStatement) -> Result<LogicalPlan> {
-        let sql = DfStatement::Statement(Box::new(sql));
-        let logical = self.planner.statement_to_plan(sql)?;
+        let mut sql = sql;
+        let is_pinot = self.statement.semantics != Semantics::Standard;
+        let mut mended = 0;
+        let logical = loop {
+            let tried = DfStatement::Statement(Box::new(sql.clone()));
+            match self.planner.statement_to_plan(tried) {
+                Ok(logical) => break logical,
+                Err(error) if mended < MENDED_MAX && mend(&mut sql, &error, is_pinot) => {
+                    mended += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        };
         match self.statement.semantics {
             Semantics::Standard => Ok(logical),
             _ => explode_groups(align_ranges(logical)?),

@@ -120,7 +120,7 @@ impl Statement {
 
     /// The fault with its place in the text that was sent.
     pub(crate) fn place(&self, fault: Fault) -> Fault {
-        shifted(fault, self.starts_at)
+        with_code_of_engine(shifted(fault, self.starts_at), self.semantics)
     }
 
     /// What this very text says.
@@ -130,6 +130,20 @@ impl Statement {
         }
         let limit = (self.explain == Explain::None).then_some(self.default_limit);
         parse_text(&self.text, self.dialect, self.asked, limit).map(|parsed| parsed.sql)
+    }
+}
+
+/// Pinot's engines have other codes for two mistakes: a column that is not grouped by, which is a
+/// matter of syntax for one, and a column that is not there, which has no code of its own in the
+/// other.
+fn with_code_of_engine(fault: Fault, semantics: Semantics) -> Fault {
+    let is_not_grouped = fault.message.contains("must be in GROUP BY");
+    match (semantics, fault.code) {
+        (Semantics::SingleStage, code::QUERY_VALIDATION) if is_not_grouped => {
+            fault.with_code(code::SQL_PARSING)
+        }
+        (Semantics::MultiStage, code::UNKNOWN_COLUMN) => fault.with_code(code::QUERY_VALIDATION),
+        _ => fault,
     }
 }
 

@@ -1,0 +1,137 @@
+//! Statements that the planner refuses though they mean something: mended, and planned again.
+//!
+//! - Columns of one name: SQL allows them, the planner wants each to have its own. They get names
+//!   that differ behind [`MARK`], which is taken off again before anybody sees them.
+//! - Pinot's dialect: a condition may use an alias of the SELECT list that is no column.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+};
+
+/// No name of a user holds it.
+const MARK: char = '\u{0}';
+
+/// Whether something was mended, after which the statement is worth another try.
+pub(crate) fn mend(statement: &mut Statement, error: &DataFusionError, is_pinot: bool) -> bool {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema, _) if is_pinot => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } if field.relation.is_none() => {
+                spell_out(statement, &field.name)
+            }
+            _ => false,
+        },
+        DataFusionError::Plan(message) if message.contains("unique expression names") => {
+            let mut naming = Naming { renamed: false };
+            let _ = statement.visit(&mut naming);
+            naming.renamed
+        }
+        _ => false,
+    }
+}
+
+/// Without what [`mend`] put behind names.
+pub(crate) fn shown(schema: SchemaRef) -> SchemaRef {
+    if !schema
+        .fields()
+        .iter()
+        .any(|field| field.name().contains(MARK))
+    {
+        return schema;
+    }
+    let fields = schema.fields().iter().map(|field| {
+        let name = field.name().split(MARK).next().unwrap_or_default();
+        Field::clone(field).with_name(name)
+    });
+    let fields: Vec<Field> = fields.collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+struct Naming {
+    renamed: bool,
+}
+
+impl VisitorMut for Naming {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let is_named_by_star = select.projection.iter().any(|item| {
+            matches!(
+                item,
+                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _)
+            )
+        });
+        let mut seen = HashSet::new();
+        for (at, item) in select.projection.iter_mut().enumerate() {
+            let SelectItem::UnnamedExpr(expr) = item else {
+                continue;
+            };
+            let name = match &*expr {
+                Expr::Identifier(name) => name.value.clone(),
+                Expr::CompoundIdentifier(parts) => match parts.last() {
+                    Some(name) => name.value.clone(),
+                    None => continue,
+                },
+                other => other.to_string(),
+            };
+            let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            let is_new = seen.insert(name.clone());
+            if name.contains(MARK) || (is_column && is_new && !is_named_by_star) {
+                continue;
+            }
+            *item = SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias: Ident::with_quote('"', format!("{name}{MARK}{at}")),
+            };
+            self.renamed = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Puts what the alias stands for in its place in WHERE.
+fn spell_out(statement: &mut Statement, alias: &str) -> bool {
+    let Statement::Query(query) = statement else {
+        return false;
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return false;
+    };
+    let meant = select.projection.iter().find_map(|item| match item {
+        SelectItem::ExprWithAlias { expr, alias: named } if named.value == alias => Some(expr),
+        _ => None,
+    });
+    let (Some(meant), Some(condition)) = (meant, &mut select.selection) else {
+        return false;
+    };
+    let mut spelling = Spelling {
+        alias,
+        meant,
+        found: false,
+    };
+    let _ = condition.visit(&mut spelling);
+    spelling.found
+}
+
+struct Spelling<'a> {
+    alias: &'a str,
+    meant: &'a Expr,
+    found: bool,
+}
+
+impl VisitorMut for Spelling<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if matches!(expr, Expr::Identifier(name) if name.value == self.alias) {
+            *expr = Expr::Nested(Box::new(self.meant.clone()));
+            self.found = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
