@@ -187,6 +187,13 @@ pub struct JsonIndexSpec {
     /// Elements of different arrays are not combined with each other.
     #[serde(default)]
     pub separate_arrays: bool,
+    /// Patterns of paths: `a.b`, `a.*`, `a..b`, `a.**`; empty: all. Left out where there are none,
+    /// so that indexes built before are still those that are asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub index_paths: Vec<String>,
+    /// A text that is no JSON has the value `$SKIPPED$`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marks_invalid: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -342,7 +342,8 @@ fn text_and_json_indexes() {
     };
     let good = config(
         r#","jsonIndexColumns":["city","order_id"],"jsonIndexConfigs":{"city":{"maxLevels":2,"excludeArray":true,"disableCrossArrayUnnest":true,"excludePaths":["$.a[*].b"],"maxValueLength":9}}"#,
-        r#"{"name":"order_id","indexType":"TEXT","properties":{"stopWordInclude":"foo, bar","stopWordExclude":"the","luceneAnalyzerClass":"org.apache.lucene.analysis.en.EnglishAnalyzer","useANDForMultiTermTextIndexQueries":"true"}},
+        r#"{"name":"order_id","indexType":"TEXT","properties":{"stopWordInclude":"foo, bar","stopWordExclude":"the","luceneAnalyzerClass":"org.apache.lucene.analysis.en.EnglishAnalyzer","useANDForMultiTermTextIndexQueries":"true"},
+            "indexes":{"json":{"indexPaths":["a.*","b..c.**"],"skipInvalidJson":true}}},
            {"name":"city","indexes":{"text":{"luceneAnalyzerClass":"KeywordAnalyzer"}}}"#,
     )
     .unwrap();
@@ -361,7 +362,11 @@ fn text_and_json_indexes() {
         r#"{"levels_max":2,"exclude_array":true,"include_paths":[],"exclude_paths":["$.a[*].b"],"exclude_fields":[],"value_bytes_max":9,"separate_arrays":true}"#
     ]]
     .assert_eq(&serde_json::to_string(json).unwrap());
-    assert!(spec.column("order_id").unwrap().json_index.is_some());
+    let json = spec.column("order_id").unwrap().json_index.as_ref();
+    expect![[
+        r#"{"levels_max":null,"exclude_array":false,"include_paths":[],"exclude_paths":[],"exclude_fields":[],"value_bytes_max":0,"separate_arrays":false,"index_paths":["a.*","b..c.**"],"marks_invalid":true}"#
+    ]]
+    .assert_eq(&serde_json::to_string(json.unwrap()).unwrap());
     assert!(
         spec.column("city")
             .unwrap()
@@ -372,13 +377,14 @@ fn text_and_json_indexes() {
             .is_empty()
     );
     let bad = config(
-        r#","jsonIndexColumns":["amount","nowhere"],"jsonIndexConfigs":{"city":{"maxLevels":"many","includePaths":["a.b"]}}"#,
+        r#","jsonIndexColumns":["amount","nowhere"],"jsonIndexConfigs":{"city":{"maxLevels":"many","includePaths":["a.b"],"indexPaths":["$.a[*].b"]}}"#,
         r#"{"name":"qty","indexTypes":["TEXT"],"properties":{"luceneAnalyzerClass":"com.example.Mine"}}"#,
     );
     expect![[r#"
         fieldConfigList[0].properties.luceneAnalyzerClass: `com.example.Mine` is not supported: StandardAnalyzer, WhitespaceAnalyzer, KeywordAnalyzer or EnglishAnalyzer of Lucene
         tableIndexConfig.jsonIndexConfigs.city.maxLevels: a whole number was expected, not "many"
         tableIndexConfig.jsonIndexConfigs.city.includePaths: `a.b` is no path such as $.a.b or $.a[*].b
+        tableIndexConfig.jsonIndexConfigs.city.indexPaths: `$.a[*].b` is no pattern such as a.b, a.* or a.**; elements of an array are an empty step: a..b
         fieldConfigList[0].name: column `qty` is INT: no text index goes with it
         tableIndexConfig.jsonIndexColumns: column `amount` is DOUBLE: no JSON index goes with it
         tableIndexConfig.jsonIndexColumns: there is no column `nowhere`"#]]

@@ -4,11 +4,13 @@
 
 use serde_json::{Map, Value};
 
+use super::PathTree;
+
 /// More combinations of the elements of several arrays than these are not made: each array then
 /// has records of its own, as with `separate_arrays`.
 const COMBINATIONS_MAX: usize = 100_000;
 
-/// Stands for a value that is too long.
+/// Stands for a value that is too long, and for a text that is no JSON.
 pub(super) const SKIPPED: &str = "$SKIPPED$";
 
 /// Which parts of a document are in its records.
@@ -24,6 +26,9 @@ pub struct Flattening {
     pub exclude_paths: Vec<String>,
     /// Names of fields, on every level.
     pub exclude_fields: Vec<String>,
+    pub index_paths: PathTree,
+    /// A text that is no JSON has a record in which its whole is `$SKIPPED$`.
+    pub marks_invalid: bool,
     /// 0: no limit.
     pub value_bytes_max: u32,
 }
@@ -36,7 +41,7 @@ impl Flattening {
             number.and_then(|number| u32::try_from(number).ok())
         };
         let flag = |name: &str| parameters.get(name).and_then(Value::as_bool) == Some(true);
-        let texts = |name: &str| {
+        let texts = |name: &str| -> Vec<String> {
             let texts = parameters.get(name).and_then(Value::as_array);
             let texts = texts.into_iter().flatten().filter_map(Value::as_str);
             texts.map(str::to_owned).collect()
@@ -48,6 +53,8 @@ impl Flattening {
             include_paths: texts("include_paths"),
             exclude_paths: texts("exclude_paths"),
             exclude_fields: texts("exclude_fields"),
+            index_paths: PathTree::of(&texts("index_paths")),
+            marks_invalid: flag("marks_invalid"),
             value_bytes_max: number("value_bytes_max").unwrap_or(0),
         }
     }
@@ -59,14 +66,18 @@ pub(super) trait Entries {
     fn entry(&mut self, key: &str, value: &str, record: &mut Vec<u32>);
 }
 
-/// The records of a document; a text that is no JSON has one, and it is empty.
+/// The records of a document; a text that is no JSON has one, which is empty unless it is marked.
 pub(super) fn records(
     text: &str,
     flattening: &Flattening,
     entries: &mut impl Entries,
 ) -> Vec<Vec<u32>> {
     let Ok(document) = serde_json::from_str::<Value>(text) else {
-        return vec![Vec::new()];
+        let mut record = Vec::new();
+        if flattening.marks_invalid {
+            entries.entry("", SKIPPED, &mut record);
+        }
+        return vec![record];
     };
     let mut walk = Walk {
         flattening,
@@ -75,7 +86,12 @@ pub(super) fn records(
         place: "$".to_owned(),
         scratch: String::new(),
     };
-    let records = walk.value(&document, 0, false);
+    let above = Above {
+        level: 0,
+        included: false,
+        wanted: &flattening.index_paths,
+    };
+    let records = walk.value(&document, above);
     match records.is_empty() {
         true => vec![Vec::new()],
         false => records,
@@ -92,16 +108,24 @@ struct Walk<'a, E> {
     scratch: String,
 }
 
-impl<E: Entries> Walk<'_, E> {
-    /// `included`: a path above is in the list of those to include.
-    fn value(&mut self, value: &Value, level: u32, included: bool) -> Vec<Vec<u32>> {
+/// What the way to a value says of it.
+#[derive(Clone, Copy)]
+struct Above<'a> {
+    level: u32,
+    /// A path above is in the list of those to include.
+    included: bool,
+    /// Of what is below.
+    wanted: &'a PathTree,
+}
+
+impl<'a, E: Entries> Walk<'a, E> {
+    fn value(&mut self, value: &Value, above: Above<'a>) -> Vec<Vec<u32>> {
+        let is_deep = self.flattening.levels_max == Some(above.level);
         match value {
             Value::Null => Vec::new(),
-            Value::Array(_) | Value::Object(_) if self.flattening.levels_max == Some(level) => {
-                Vec::new()
-            }
-            Value::Array(elements) => self.array(elements, level, included),
-            Value::Object(fields) => self.object(fields, level, included),
+            Value::Array(_) | Value::Object(_) if is_deep => Vec::new(),
+            Value::Array(elements) => self.array(elements, above),
+            Value::Object(fields) => self.object(fields, above),
             scalar => {
                 let mut record = Vec::new();
                 self.scalar(scalar, &mut record);
@@ -132,18 +156,18 @@ impl<E: Entries> Walk<'_, E> {
         self.entries.entry(&self.key, text, record);
     }
 
-    fn array(&mut self, elements: &[Value], level: u32, included: bool) -> Vec<Vec<u32>> {
+    fn array(&mut self, elements: &[Value], above: Above<'a>) -> Vec<Vec<u32>> {
         if self.flattening.exclude_array {
             return Vec::new();
         }
         let (key, place) = (self.key.len(), self.place.len());
         self.place.push_str("[*]");
         let mut records = Vec::with_capacity(elements.len());
-        if let Some(included) = self.wanted(included) {
+        if let Some(below) = self.below(above, "") {
             let mut at = String::new();
             for (index, element) in elements.iter().enumerate() {
                 self.key.push('.');
-                let of_element = self.value(element, level + 1, included);
+                let of_element = self.value(element, below);
                 self.key.push_str("$index");
                 at.clear();
                 at.push_str(&index.to_string());
@@ -158,7 +182,7 @@ impl<E: Entries> Walk<'_, E> {
         records
     }
 
-    fn object(&mut self, fields: &Map<String, Value>, level: u32, included: bool) -> Vec<Vec<u32>> {
+    fn object(&mut self, fields: &Map<String, Value>, above: Above<'a>) -> Vec<Vec<u32>> {
         let mut common = Vec::new();
         let mut has_common = false;
         let mut arrays: Vec<Vec<Vec<u32>>> = Vec::new();
@@ -171,8 +195,8 @@ impl<E: Entries> Walk<'_, E> {
             self.place.push_str(name);
             self.key.push('.');
             self.key.push_str(name);
-            if let Some(included) = self.wanted(included) {
-                let mut records = self.value(value, level + 1, included);
+            if let Some(below) = self.below(above, name) {
+                let mut records = self.value(value, below);
                 match records.len() {
                     0 => {}
                     1 => {
@@ -221,8 +245,17 @@ impl<E: Entries> Walk<'_, E> {
         records
     }
 
-    /// Whether the place is wanted, and if so whether all below it is.
-    fn wanted(&self, included: bool) -> Option<bool> {
+    /// What is said of the value at the place, to which `step` leads; `None`: it is not wanted.
+    fn below(&self, above: Above<'a>, step: &str) -> Option<Above<'a>> {
+        Some(Above {
+            level: above.level + 1,
+            wanted: above.wanted.below(step)?,
+            included: self.included(above.included)?,
+        })
+    }
+
+    /// Whether the lists of paths let the place in, and if so whether with all below it.
+    fn included(&self, included: bool) -> Option<bool> {
         if included {
             return Some(true);
         }

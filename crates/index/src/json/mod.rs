@@ -20,6 +20,7 @@ mod evaluate;
 mod filter;
 mod flatten;
 mod path;
+mod path_tree;
 mod reader;
 mod writer;
 
@@ -27,6 +28,7 @@ pub use evaluate::{JsonExtractor, JsonMatcher};
 pub use filter::{FilterFault, JsonFilter};
 pub use flatten::Flattening;
 pub use path::{JsonPath, Step};
+pub use path_tree::PathTree;
 pub use reader::{Extracted, JsonIndexReader};
 pub use writer::JsonIndexWriter;
 

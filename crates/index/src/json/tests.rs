@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     Extracted, Flattening, JsonExtractor, JsonFilter, JsonIndexReader, JsonIndexWriter,
-    JsonMatcher, JsonPath,
+    JsonMatcher, JsonPath, PathTree,
 };
 
 fn parts(documents: &[String], flattening: &Flattening) -> Vec<Bytes> {
@@ -170,6 +170,72 @@ fn parts_can_be_left_out() {
 }
 
 #[test]
+fn patterns_say_which_paths_are_indexed() {
+    let of = |patterns: &[&str]| Flattening {
+        index_paths: PathTree::of(
+            &patterns
+                .iter()
+                .map(|one| (*one).to_owned())
+                .collect::<Vec<_>>(),
+        ),
+        ..Flattening::default()
+    };
+    let every = [
+        r#""$.name" IS NOT NULL"#,
+        r#""$.addresses[*].country" = 'ca'"#,
+        r#""$.addresses[1].street" = 'second'"#,
+        r#""$.address.city.zip" = '01'"#,
+        r#""$.skills[*]" = 'sql'"#,
+        r#""$[*][*]" = 3"#,
+        r#""$" = 'text'"#,
+    ];
+    let found = |patterns: &[&str], expected: [&[u32]; 7]| {
+        let cases: Vec<(&str, &[u32])> = every.into_iter().zip(expected).collect();
+        check(&of(patterns), &cases);
+    };
+    let all: [&[u32]; 7] = [&[0, 1, 2], &[0, 1], &[0], &[2], &[0], &[6], &[5]];
+    found(&[], all);
+    found(&["**"], all);
+    found(&["*"], [&[0, 1, 2], &[], &[], &[], &[], &[], &[5]]);
+    found(
+        &["name", "addresses..country"],
+        [&[0, 1, 2], &[0, 1], &[], &[], &[], &[], &[5]],
+    );
+    found(
+        &["addresses.**", "skills."],
+        [&[], &[0, 1], &[0], &[], &[0], &[], &[5]],
+    );
+    found(
+        &["*.*.*"],
+        [&[0, 1, 2], &[0, 1], &[0], &[2], &[0], &[6], &[5]],
+    );
+    found(&["*.*"], [&[0, 1, 2], &[], &[], &[], &[0], &[6], &[5]]);
+    // A name counts before `*`, and `**` before both, whatever stands first.
+    found(
+        &["*.**", "addresses.x"],
+        [&[0, 1, 2], &[], &[], &[2], &[0], &[6], &[5]],
+    );
+    found(
+        &["addresses.x", "addresses.**"],
+        [&[], &[0, 1], &[0], &[], &[], &[], &[5]],
+    );
+    found(&[".", "a.b"], [&[], &[], &[], &[], &[], &[6], &[5]]);
+}
+
+#[test]
+fn what_is_no_json_can_be_marked() {
+    let marked = Flattening {
+        marks_invalid: true,
+        ..Flattening::default()
+    };
+    check(
+        &marked,
+        &[(r#""$" = '$SKIPPED$'"#, &[4]), (r#""$" = 'text'"#, &[5])],
+    );
+    check(&Flattening::default(), &[(r#""$" IS NOT NULL"#, &[5])]);
+}
+
+#[test]
 fn wrong_filters_are_told_with_their_place() {
     use expect_test::expect;
     let check = |text: &str, expected: expect_test::Expect| {
@@ -270,20 +336,24 @@ fn filter() -> impl Strategy<Value = String> {
 
 fn flattening() -> impl Strategy<Value = Flattening> {
     let paths = || prop::collection::vec(path(), 0..2);
+    let patterns = prop::sample::select(&["a", "b", "", "*", "**"][..]);
+    let patterns = prop::collection::vec(patterns, 1..4).prop_map(|steps| steps.join("."));
     (
         prop::option::of(1_u32..4),
         prop::bool::weighted(0.2),
         any::<bool>(),
         paths(),
         paths(),
+        prop::collection::vec(patterns, 0..3),
     )
         .prop_map(
-            |(levels_max, exclude_array, separate_arrays, include, exclude)| Flattening {
+            |(levels_max, exclude_array, separate_arrays, include, exclude, index)| Flattening {
                 levels_max,
                 exclude_array,
                 separate_arrays,
                 include_paths: include,
                 exclude_paths: exclude,
+                index_paths: PathTree::of(&index),
                 ..Flattening::default()
             },
         )

@@ -200,10 +200,6 @@ fn json(config: Node<'_>, report: &mut Report) -> JsonIndexSpec {
     if limit("maxBytesSize").is_some() {
         report.warn_without_effect(&config.path("maxBytesSize"));
     }
-    if config.says_something("indexPaths") {
-        let what = "not supported yet: write includePaths, excludePaths or maxLevels";
-        report.fault(&config.path("indexPaths"), what);
-    }
     let mut paths = |key: &str| {
         let paths: Vec<String> = config
             .texts(key, report)
@@ -222,6 +218,17 @@ fn json(config: Node<'_>, report: &mut Report) -> JsonIndexSpec {
         report.fault(&config.path("excludePaths"), what);
     }
     let fields = config.texts("excludeFields", report);
+    let index_paths = config.texts("indexPaths", report);
+    if let Some(wrong) = index_paths
+        .iter()
+        .find(|path| path.starts_with('$') || path.contains('['))
+    {
+        let what = format!(
+            "`{wrong}` is no pattern such as a.b, a.* or a.**; elements of an array are an empty \
+             step: a..b"
+        );
+        report.fault(&config.path("indexPaths"), what);
+    }
     JsonIndexSpec {
         levels_max,
         exclude_array: config.flag("excludeArray", report) == Some(true),
@@ -230,6 +237,8 @@ fn json(config: Node<'_>, report: &mut Report) -> JsonIndexSpec {
         exclude_paths,
         exclude_fields: fields.into_iter().map(str::to_owned).collect(),
         value_bytes_max,
+        index_paths: index_paths.into_iter().map(str::to_owned).collect(),
+        marks_invalid: config.flag("skipInvalidJson", report) == Some(true),
     }
 }
 
