@@ -9,7 +9,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use index::json::{Flattening, JsonFilter, JsonIndexReader, JsonIndexWriter, JsonMatcher};
+use index::json::{
+    Flattening, JsonExtractor, JsonFilter, JsonIndexReader, JsonIndexWriter, JsonMatcher, JsonPath,
+};
 use index::text::{
     Analyzer, AnalyzerKind, DefaultOperator, TextIndexReader, TextIndexWriter, TextMatcher,
     TextQuery,
@@ -191,6 +193,21 @@ fn json(rows: u64) {
         let each = start.elapsed().as_nanos() as usize / some.len();
         black_box(judged);
         println!("{text}: {hits} hits in {took:?}; by parsing {each} ns a row");
+    }
+    for text in ["$.kind", "$.user.id", "$.price", "$.items[1].sku"] {
+        let path = JsonPath::parse(text).expect("a path");
+        let distinct = index.values(&path, None).expect("an answer").values.len();
+        let took = median(|| index.values(&path, None));
+        let some = &documents[..documents.len().min(50_000)];
+        let mut extractor = JsonExtractor::new(&path, None, &whole);
+        let start = Instant::now();
+        let found = some
+            .iter()
+            .filter_map(|document| extractor.value(document))
+            .count();
+        let each = start.elapsed().as_nanos() as usize / some.len();
+        black_box(found);
+        println!("values of {text}: {distinct} in {took:?}; by parsing {each} ns a row");
     }
 }
 

@@ -22,6 +22,8 @@ use schemas::{DataType, TableSpec};
 use segment::SegmentView;
 use segment::view::{CodeRoom, Codes, ColumnView, Entries, Nulls, RawValues, Values};
 
+use crate::extracted::ExtractedColumn;
+
 /// One column of one segment.
 #[derive(Clone, Debug)]
 pub(crate) enum Source<'a> {
@@ -29,6 +31,8 @@ pub(crate) enum Source<'a> {
     /// The same for every row: virtual columns, and columns that the segment does not have.
     Constant(ArrayRef),
     DocId,
+    /// What a call gives in the place of a column.
+    Extracted(ExtractedColumn<'a>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +97,7 @@ impl Source<'_> {
                 let ids = (0..count).map(|at| (start + rows.map_or(at as u32, |r| r[at])) as i32);
                 Ok(Arc::new(Int32Array::from_iter_values(ids)))
             }
+            Self::Extracted(extracted) => extracted.array(start, len, rows),
             Self::Stored(Stored { column, nulls }) => {
                 let array = stored(column, start..start + len, rows)?;
                 match nulls {

@@ -6,7 +6,9 @@
 //! segments go through the same code.
 
 mod columns;
+mod computed;
 mod engine;
+mod extracted;
 mod filter;
 mod gather;
 mod learned;

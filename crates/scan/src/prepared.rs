@@ -39,6 +39,7 @@ use schemas::proto::{Explain, ScanOptions, ScanStats};
 use schemas::{Fault, FaultKind, TableId, TableSpec};
 use segment::SegmentView;
 
+use crate::computed::computing;
 use crate::engine::Fragment;
 use crate::learned::hand_down;
 use crate::native::NativeAggregates;
@@ -253,7 +254,7 @@ fn optimized(plan: Plan, shared: &Arc<Shared>, decoding: &TaskContext) -> Result
     let rule = TopRows {
         shared: Arc::clone(shared),
     };
-    giving_way(rule.optimize(plan, options)?)
+    giving_way(computing(rule.optimize(plan, options)?)?)
 }
 
 /// The plan of one run, whose operators may learn and end with it.

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::physical_expr::PhysicalExpr;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use runtime::compute::Turn;
@@ -19,6 +20,7 @@ use crate::columns::{Source, batch, external, source};
 use crate::filter::{Filters, SegmentFilter};
 use crate::gather::gather;
 use crate::morsels::Morsels;
+use crate::predicate::{Compiler, Inputs};
 use crate::scan_exec::ServerScanExec;
 use crate::stats::Counters;
 
@@ -97,6 +99,7 @@ fn on_workers(scan: Arc<ServerScanExec>) -> impl Stream<Item = Result<RecordBatc
 
 struct RowScan<'a> {
     scan: &'a ServerScanExec,
+    counters: &'a Counters,
     filters: Filters<'a>,
     morsels: Morsels,
     /// Rows that are still wanted.
@@ -107,9 +110,27 @@ struct RowScan<'a> {
 /// A worker in one segment.
 struct Segment<'s> {
     filter: &'s SegmentFilter<'s>,
-    sources: Vec<Source<'s>>,
+    columns: Vec<OutputColumn<'s>>,
     /// Rows that were found and not yet put out.
     pending: Vec<u32>,
+}
+
+struct OutputColumn<'s> {
+    sources: Vec<Source<'s>>,
+    /// What is made of them; `None`: there is one, and it is the column.
+    computed: Option<Inputs>,
+}
+
+impl OutputColumn<'_> {
+    /// From the values that each source has for so many rows.
+    fn made(&self, rows: usize, of: impl Fn(&Source<'_>) -> Result<ArrayRef>) -> Result<ArrayRef> {
+        let Some(inputs) = &self.computed else {
+            return of(&self.sources[0]);
+        };
+        let columns = self.sources.iter().map(of).collect::<Result<_>>()?;
+        let batch = batch(&inputs.schema, columns, rows)?;
+        inputs.expr.evaluate(&batch)?.into_array(rows)
+    }
 }
 
 impl<'a> RowScan<'a> {
@@ -123,6 +144,7 @@ impl<'a> RowScan<'a> {
         } = scan;
         Self {
             scan,
+            counters,
             filters: Filters::new(description, spec, segments, options, counters),
             morsels: Morsels::new(&scan.segments, scan.shared.morsel_blocks()),
             left: AtomicUsize::new(scan.description.fetch.unwrap_or(usize::MAX)),
@@ -199,15 +221,57 @@ impl<'a> RowScan<'a> {
         let Some(filter) = self.filters.of(at)? else {
             return Ok(None);
         };
-        let schema = scan.schema();
-        let sources = schema.fields().iter();
-        let sources =
-            sources.map(|field| source(view, &scan.spec, field, scan.description.null_mode));
+        let columns = match scan.computed() {
+            None => self.plain_columns(view)?,
+            Some(computed) => self.computed_columns(view, computed)?,
+        };
         Ok(Some(Segment {
             filter,
-            sources: sources.collect::<Result<Vec<_>>>()?,
+            columns,
             pending: Vec::new(),
         }))
+    }
+
+    fn plain_columns<'s>(&self, view: &'s SegmentView) -> Result<Vec<OutputColumn<'s>>> {
+        let ServerScanExec {
+            description, spec, ..
+        } = self.scan;
+        let columns = self.scan.schema().fields().iter().map(|field| {
+            Ok(OutputColumn {
+                sources: vec![source(view, spec, field, description.null_mode)?],
+                computed: None,
+            })
+        });
+        columns.collect()
+    }
+
+    fn computed_columns<'s>(
+        &self,
+        view: &'s SegmentView,
+        computed: &[Arc<dyn PhysicalExpr>],
+    ) -> Result<Vec<OutputColumn<'s>>> {
+        let ServerScanExec {
+            description,
+            spec,
+            shared,
+            ..
+        } = self.scan;
+        let compiler = Compiler {
+            view,
+            spec,
+            table_schema: &description.table_schema,
+            null_mode: description.null_mode,
+            options: &shared.options,
+            counters: self.counters,
+        };
+        let columns = computed.iter().map(|output| {
+            let (inputs, sources) = compiler.inputs(output)?;
+            Ok(OutputColumn {
+                sources,
+                computed: Some(inputs),
+            })
+        });
+        columns.collect()
     }
 
     fn blocks(
@@ -233,8 +297,9 @@ impl<'a> RowScan<'a> {
                 continue;
             }
             let picked = (rows.len() < mask.len as usize).then_some(rows.as_slice());
-            let columns = segment.sources.iter();
-            let columns = columns.map(|source| source.array(start, mask.len, picked));
+            let columns = segment.columns.iter().map(|column| {
+                column.made(rows.len(), |source| source.array(start, mask.len, picked))
+            });
             let columns = columns.collect::<Result<Vec<_>>>()?;
             let made = batch(self.scan.schema(), columns, rows.len())?;
             if self.put(turn, segment.filter, made) == Reader::Left {
@@ -257,8 +322,10 @@ impl<'a> RowScan<'a> {
         if segment.pending.is_empty() {
             return Ok(Reader::Reads);
         }
-        let columns = segment.sources.iter();
-        let columns = columns.map(|source| gather(source, &segment.pending));
+        let pending = &segment.pending;
+        let columns = segment.columns.iter();
+        let columns =
+            columns.map(|column| column.made(pending.len(), |source| gather(source, pending)));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let made = batch(self.scan.schema(), columns, segment.pending.len())?;
         segment.pending.clear();

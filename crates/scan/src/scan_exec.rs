@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -27,6 +27,7 @@ use schemas::TableSpec;
 use segment::SegmentView;
 
 use crate::learned;
+use crate::native::replace_columns;
 use crate::prepared::{Bound, Run, run_of};
 use crate::row_scan::rows;
 use crate::shared::Shared;
@@ -37,6 +38,8 @@ pub(crate) struct ServerScanExec {
     pub(crate) spec: Arc<TableSpec>,
     pub(crate) segments: Arc<Vec<SegmentView>>,
     pub(crate) shared: Arc<Shared>,
+    /// What is given out in the place of the description's columns, over those of the table.
+    computed: Option<Arc<Vec<Arc<dyn PhysicalExpr>>>>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
 }
@@ -49,21 +52,46 @@ impl ServerScanExec {
         shared: Arc<Shared>,
     ) -> Result<Self> {
         let schema = description.output_schema()?;
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        let description = Arc::new(description);
         Ok(Self {
-            description,
+            description: Arc::new(description),
             spec,
             segments,
             shared,
+            computed: None,
+            properties: properties(&schema),
             schema,
-            properties: Arc::new(properties),
         })
+    }
+
+    /// The same with expressions over its columns in the place of these.
+    pub(crate) fn computing<'e>(
+        &self,
+        outputs: impl Iterator<Item = &'e Arc<dyn PhysicalExpr>>,
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        let outputs = outputs.map(|output| self.over_table(output));
+        Ok(Self {
+            computed: Some(Arc::new(outputs.collect::<Result<_>>()?)),
+            properties: properties(&schema),
+            schema,
+            ..self.clone()
+        })
+    }
+
+    /// An expression over the output as one over the columns of the table.
+    fn over_table(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        replace_columns(Arc::clone(expr), |column| match &self.computed {
+            Some(computed) => computed.get(column.index()).cloned(),
+            None => {
+                let index = *self.description.projection.get(column.index())?;
+                let name = self.description.table_schema.field(index).name();
+                Some(Arc::new(Column::new(name, index)))
+            }
+        })
+    }
+
+    pub(crate) fn computed(&self) -> Option<&[Arc<dyn PhysicalExpr>]> {
+        self.computed.as_ref().map(|computed| computed.as_slice())
     }
 
     /// The same for another run.
@@ -79,8 +107,7 @@ impl ServerScanExec {
             spec,
             segments,
             shared,
-            schema: Arc::clone(&self.schema),
-            properties: Arc::clone(&self.properties),
+            ..self.clone()
         })
     }
 
@@ -95,6 +122,15 @@ impl ServerScanExec {
     }
 }
 
+fn properties(schema: &SchemaRef) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new(Arc::clone(schema)),
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    ))
+}
+
 impl DisplayAs for ServerScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
@@ -102,7 +138,18 @@ impl DisplayAs for ServerScanExec {
             "ServerScanExec: {}, segments={}",
             self.description,
             self.segments.len()
-        )
+        )?;
+        match self.computed() {
+            None => Ok(()),
+            Some(computed) => {
+                let computed = computed.iter().map(ToString::to_string);
+                write!(
+                    f,
+                    ", computed=[{}]",
+                    computed.collect::<Vec<_>>().join(", ")
+                )
+            }
+        }
     }
 }
 
@@ -160,27 +207,11 @@ impl ExecutionPlan for ServerScanExec {
         offered: ChildPushdownResult,
         _: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        let ScanDescription {
-            projection,
-            table_schema,
-            ..
-        } = self.description.as_ref();
         // A limit counts rows that nothing else leaves out.
         let may_take = self.description.fetch.is_none();
         let over_table = |filter: &Arc<dyn PhysicalExpr>| {
-            let over_table = Arc::clone(filter).transform_down(|node| {
-                let Some(column) = node.downcast_ref::<Column>() else {
-                    return Ok(Transformed::no(node));
-                };
-                let index = projection[column.index()];
-                let column = Column::new(table_schema.field(index).name(), index);
-                let column: Arc<dyn PhysicalExpr> = Arc::new(column);
-                Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
-            });
-            over_table
-                .ok()
-                .map(|over_table| over_table.data)
-                .filter(|_| may_take)
+            let over_table = self.over_table(filter).ok();
+            over_table.filter(|_| may_take)
         };
         Ok(learned::answered(
             &self.description,

@@ -3,9 +3,12 @@
 //! [`JsonIndexReader::open`] checks the frame once: keys ascend and are UTF-8, there is a posting
 //! list for each, starts ascend and end at the last record.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use roaring::{MultiOps, RoaringBitmap};
 
 use super::filter::Check;
@@ -20,6 +23,8 @@ pub struct JsonIndexReader {
     postings: InvertedReader,
     starts: Option<Bytes>,
     docs: u32,
+    /// What was found for a question, while somebody holds it.
+    found: Arc<Mutex<HashMap<String, Weak<Extracted>>>>,
 }
 
 impl JsonIndexReader {
@@ -41,6 +46,7 @@ impl JsonIndexReader {
             keys,
             postings,
             starts,
+            found: Arc::default(),
         };
         reader.check_keys()?;
         reader.check_starts()?;
@@ -120,14 +126,33 @@ impl JsonIndexReader {
         }
     }
 
-    /// For each document the position of its value in the list that comes with it, or `NONE`.
+    /// As [`Self::values`], once for all who ask the same, which `asked` tells of path and filter.
+    /// Others wait meanwhile.
+    pub fn shared_values(
+        &self,
+        asked: &str,
+        path: &JsonPath,
+        filter: Option<&JsonFilter>,
+    ) -> Result<Arc<Extracted>, CorruptIndex> {
+        let mut found = self.found.lock();
+        if let Some(known) = found.get(asked).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        found.retain(|_, held| held.strong_count() > 0);
+        let values = Arc::new(self.values(path, filter)?);
+        found.insert(asked.to_owned(), Arc::downgrade(&values));
+        Ok(values)
+    }
+
+    /// What a path holds in each document: of the first record that has a value there and fulfils
+    /// the filter.
     pub fn values(
         &self,
         path: &JsonPath,
         filter: Option<&JsonFilter>,
     ) -> Result<Extracted, CorruptIndex> {
         let mut values = Vec::new();
-        let mut of_doc = vec![(Extracted::NONE, u32::MAX); self.docs as usize];
+        let mut of_doc = vec![(u32::MAX, u32::MAX); self.docs as usize];
         let places = self.places(path)?;
         let passes = filter.map(|filter| self.records(filter)).transpose()?;
         for code in self.codes_of(path.key()) {
@@ -151,8 +176,12 @@ impl JsonIndexReader {
                 }
             });
         }
-        let codes = of_doc.into_iter().map(|(number, _)| number).collect();
-        Ok(Extracted { values, codes })
+        let none = values.len() as u32;
+        let codes = of_doc.into_iter().map(|(number, _)| number.min(none));
+        Ok(Extracted {
+            codes: codes.collect(),
+            values,
+        })
     }
 
     fn records(&self, filter: &JsonFilter) -> Result<RoaringBitmap, CorruptIndex> {
@@ -314,12 +343,8 @@ impl JsonIndexReader {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Extracted {
     pub values: Vec<String>,
-    /// For each document the position in `values`, or `NONE`.
+    /// For each document the position in `values`; their number where there is no value.
     pub codes: Vec<u32>,
-}
-
-impl Extracted {
-    pub const NONE: u32 = u32::MAX;
 }
 
 /// The document of a record: searched in steps that double, as records mostly lie close.

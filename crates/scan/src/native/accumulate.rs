@@ -2,8 +2,6 @@
 //! kept of them.
 
 use datafusion::common::{Result, internal_err};
-use schemas::TableSpec;
-use segment::SegmentView;
 use segment::view::Nulls;
 
 use super::counted::{MATRIX_ALWAYS, MATRIX_MAX, Matrix, RowNumbers};
@@ -17,7 +15,7 @@ use super::sets::Sets;
 use super::sketches::Sketches;
 use super::states::{Moments, States, Texts};
 use super::totals::Totals;
-use crate::predicate::{Compiled, Compiler, Conjunct, Inputs};
+use crate::predicate::{Compiled, Compiler, Conjunct};
 use crate::rows::BlockMask;
 
 #[derive(Debug)]
@@ -132,8 +130,6 @@ impl<'a> Accumulator<'a> {
     /// can be, as far as it is known; no more than `rows` rows come.
     pub(super) fn new(
         aggregates: &[Aggregate],
-        view: &'a SegmentView,
-        spec: &TableSpec,
         compiler: &Compiler<'a, '_>,
         (groups, rows): (Option<usize>, u64),
     ) -> Result<Self> {
@@ -152,12 +148,9 @@ impl<'a> Accumulator<'a> {
                 None,
             ),
             Some(argument) => {
-                let table = compiler.table_schema;
-                let mode = compiler.null_mode;
                 let key = || Key::new(argument, compiler);
                 let input = || {
-                    let inputs = Inputs::of(argument, table)?;
-                    let sources = inputs.sources(view, spec, mode)?;
+                    let (inputs, sources) = compiler.inputs(argument)?;
                     Input::new(inputs, sources, aggregate, compiler.options)
                 };
                 let filtered = !matches!(filter, Filter::None);

@@ -22,6 +22,7 @@ use segment::view::{
 
 use super::buckets::{bucket_ms, in_buckets};
 use super::choice::Choice;
+use super::coded::Coded;
 use super::divider::Divider;
 use super::input::weights;
 use super::number::{BlockRows, Number, bits_of, join_codes, join_direct, join_each, of_bits};
@@ -48,7 +49,7 @@ pub(super) struct Key<'a> {
 enum Kind<'a> {
     Constant(ArrayRef),
     /// The number is the code.
-    Codes(DictionaryColumn<'a>),
+    Codes(Coded<'a>),
     /// The number is the code of the entry for which the row is picked.
     Entries(MultiColumn<'a>),
     /// The number is how often `unit` fits between `base` and the value.
@@ -76,15 +77,8 @@ enum Kind<'a> {
 
 impl<'a> Key<'a> {
     pub(super) fn new(expr: &Arc<dyn PhysicalExpr>, compiler: &Compiler<'a, '_>) -> Result<Self> {
-        let Compiler {
-            view,
-            spec,
-            table_schema,
-            null_mode,
-            ..
-        } = *compiler;
-        let inputs = Inputs::of(expr, table_schema)?;
-        let sources = inputs.sources(view, spec, null_mode)?;
+        let view = compiler.view;
+        let (inputs, sources) = compiler.inputs(expr)?;
         let rows = u64::from(view.row_count());
         if let Some(constants) = constants(&sources) {
             let one = evaluated(&inputs, constants, 1)?;
@@ -98,17 +92,12 @@ impl<'a> Key<'a> {
         if let [Source::Stored(stored)] = &sources[..] {
             let Stored { column, nulls } = *stored;
             if let Some((inputs, buckets)) = in_buckets(&inputs, stored, compiler)? {
-                return Ok(Self {
-                    inputs,
-                    kind: Kind::Codes(buckets),
-                    domain: (u64::from(buckets.cardinality()) + u64::from(nulls.is_some())).max(1),
-                    nulls,
-                });
+                return Ok(Self::coded(inputs, Coded::Dictionary(buckets), nulls));
             }
             let kind = match column.values() {
                 Values::Dictionary(dictionary) => {
                     let domain = u64::from(dictionary.cardinality());
-                    Some((Kind::Codes(dictionary), domain))
+                    Some((Kind::Codes(Coded::Dictionary(dictionary)), domain))
                 }
                 Values::Raw(values) => numeric(&inputs, &column, values, view.row_count()),
                 Values::Multi(_) | Values::Bytes(_) => None,
@@ -125,6 +114,14 @@ impl<'a> Key<'a> {
                     nulls,
                 });
             }
+        }
+        if let [Source::Extracted(extracted)] = &sources[..] {
+            let nulls = extracted.nulls();
+            return Ok(Self::coded(
+                inputs,
+                Coded::Extracted(extracted.clone()),
+                nulls,
+            ));
         }
         if let Some(choice) = Choice::new(expr, compiler)? {
             return Ok(Self {
@@ -146,6 +143,15 @@ impl<'a> Key<'a> {
             domain: rows.max(1),
             nulls: None,
         })
+    }
+
+    fn coded(inputs: Inputs, codes: Coded<'a>, nulls: Option<Nulls<'a>>) -> Self {
+        Self {
+            inputs,
+            domain: (u64::from(codes.cardinality()) + u64::from(nulls.is_some())).max(1),
+            kind: Kind::Codes(codes),
+            nulls,
+        }
     }
 
     /// The key that is each entry of a column, which is the expression.
@@ -171,7 +177,7 @@ impl<'a> Key<'a> {
     /// The dictionary whose codes are the numbers, when this key is its plain column.
     pub(super) fn dictionary(&self) -> Option<&DictionaryColumn<'a>> {
         match &self.kind {
-            Kind::Codes(dictionary) if is_column(&self.inputs) => Some(dictionary),
+            Kind::Codes(codes) if is_column(&self.inputs) => codes.dictionary(),
             _ => None,
         }
     }
@@ -310,7 +316,7 @@ impl<'a> Key<'a> {
     /// Numbers ascend with the values.
     pub(super) fn is_ordered(&self) -> bool {
         match &self.kind {
-            Kind::Codes(dictionary) => dictionary.is_ordered() && is_column(&self.inputs),
+            Kind::Codes(_) => self.dictionary().is_some_and(DictionaryColumn::is_ordered),
             Kind::Direct { .. } => is_column(&self.inputs),
             _ => false,
         }
@@ -338,8 +344,8 @@ impl<'a> Key<'a> {
     pub(super) fn weights(&self, rows: u32) -> Option<Vec<u32>> {
         match &self.kind {
             Kind::Constant(_) => Some(vec![rows]),
-            Kind::Codes(dictionary) => {
-                let mut weights = weights(dictionary, self.nulls)?;
+            Kind::Codes(codes) => {
+                let mut weights = weights(codes.dictionary()?, self.nulls)?;
                 weights.resize(self.domain as usize, 0);
                 Some(weights)
             }

@@ -19,6 +19,7 @@ mod buckets;
 mod choice;
 mod chosen;
 mod chunks;
+mod coded;
 mod counted;
 mod derived;
 mod dictionary;

@@ -96,7 +96,7 @@ impl<'a> Wholes<'a> {
             return Ok(Told::States(Mutex::new(states)));
         }
         let most = (Some(1), u64::from(rows));
-        let mut own = Accumulator::new(run, view, &operator.spec, &compiler, most)?;
+        let mut own = Accumulator::new(run, &compiler, most)?;
         Ok(match own.add_whole(rows)? {
             true => Told::States(Mutex::new(own.finish(&[0], &[u64::from(rows)])?)),
             false => Told::Nothing,

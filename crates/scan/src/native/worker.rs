@@ -207,7 +207,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             let told = whole.and_then(|whole| whole.accumulator(at, run, is_first));
             match told {
                 Some(told) => Ok(told),
-                None => Accumulator::new(run, view, &operator.spec, &compiler, most),
+                None => Accumulator::new(run, &compiler, most),
             }
         });
         Ok(Running {

@@ -11,6 +11,7 @@ mod candidate;
 mod codes;
 mod conjunct;
 mod entries;
+mod extract;
 mod note;
 mod plan;
 mod prune;
@@ -28,7 +29,6 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::utils::collect_columns;
 use index::range::RangeReader;
 use schemas::TableSpec;
 use schemas::proto::{Explain, IndexKind, NullMode, ScanOptions};
@@ -36,6 +36,7 @@ use segment::view::{ColumnView, DictionaryColumn, DocCounts, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
 pub(crate) use self::conjunct::{Conjunct, next_block};
+pub(crate) use self::extract::extracts;
 pub(crate) use self::note::{Story, classify};
 
 use self::candidate::{ByIndex, Candidate, Lists, Probe};
@@ -44,7 +45,7 @@ use self::conjunct::Access;
 use self::plan::Part;
 use self::raw::{Verdict, judge};
 use self::solve::{Distinct, Solved, Solver};
-use self::tree::Tree;
+use self::tree::{Tree, columns_of};
 use crate::columns::{Source, Stored, batch, external, project, source};
 use crate::ranges::RangeSet;
 use crate::stats::Counters;
@@ -204,7 +205,7 @@ impl<'a> Compiler<'a, '_> {
                 }
             }
             Source::DocId => Ok(self.by_document(tree, &solver)),
-            Source::Constant(_) => Ok(Decided::Parts),
+            Source::Constant(_) | Source::Extracted(_) => Ok(Decided::Parts),
         }
     }
 
@@ -528,9 +529,7 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// `expr` is over the columns of `schema`.
     pub(crate) fn of(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Self> {
-        let mut indices: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
-        indices.sort_unstable();
-        indices.dedup();
+        let indices = columns_of(expr);
         Ok(Self {
             expr: rebased(expr, &indices)?,
             schema: project(schema, &indices)?,

@@ -151,7 +151,7 @@ impl<'a> Compiler<'a, '_> {
         }))
     }
 
-    fn nulls_of(&self, field: &Field) -> Result<Option<Nulls<'a>>> {
+    pub(super) fn nulls_of(&self, field: &Field) -> Result<Option<Nulls<'a>>> {
         let source = source(self.view, self.spec, field, self.null_mode)?;
         Ok(match source {
             Source::Stored(Stored { nulls, .. }) => nulls,
@@ -187,7 +187,7 @@ impl<'a> Compiler<'a, '_> {
     }
 
     /// The index over a column, made as its field says.
-    fn index<R: IndexReader>(
+    pub(super) fn index<R: IndexReader>(
         &self,
         field: &Field,
         kind: IndexKind,
@@ -236,7 +236,7 @@ fn extracted(
     let extracted = extracted.map_err(external)?;
     let values: Vec<Option<String>> = extracted.values.into_iter().map(Some).collect();
     let count = values.len();
-    // What stands for documents without a value comes last.
+    // What stands for documents without a value comes last, as their code does.
     let absent = question.result.array(vec![question.default.clone()])?;
     let values = match count {
         0 => absent,
@@ -250,7 +250,7 @@ fn extracted(
     let expr = rebased(expr, &[usize::MAX])?;
     let matches = evaluate(&expr, &schema, vec![values], count + 1)?;
     let documents = (0u32..).zip(&extracted.codes);
-    let documents = documents.filter(|(_, code)| matches[(**code as usize).min(count)]);
+    let documents = documents.filter(|(_, code)| matches[**code as usize]);
     let documents = documents.map(|(document, _)| document);
     Ok(RoaringBitmap::from_sorted_iter(documents).expect("documents are counted up"))
 }

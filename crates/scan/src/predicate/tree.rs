@@ -20,6 +20,14 @@ pub(super) enum Tree {
     Leaf(Leaf),
 }
 
+/// Indices of the columns that the expression reads, ascending.
+pub(super) fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
+    let mut indices: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    indices
+}
+
 /// Something that is neither AND, nor OR, nor NOT of such.
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
@@ -55,9 +63,7 @@ impl Tree {
             true => not(Arc::clone(expr))?,
             false => Arc::clone(expr),
         };
-        let mut columns: Vec<usize> = collect_columns(&expr).iter().map(Column::index).collect();
-        columns.sort_unstable();
-        columns.dedup();
+        let columns = columns_of(&expr);
         Ok(Self::Leaf(Leaf { expr, columns }))
     }
 

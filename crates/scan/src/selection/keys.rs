@@ -108,7 +108,9 @@ impl<'a> Keys<'a> {
                 };
                 (kind, nulls)
             }
-            Source::DocId => return internal_err!("the number of a row has no key"),
+            Source::DocId | Source::Extracted(_) => {
+                return internal_err!("the number of a row has no key");
+            }
         };
         Ok(Self {
             kind,

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is a test")]
 
 mod data;
+mod documents;
 mod entries;
 mod groups;
 mod joins;

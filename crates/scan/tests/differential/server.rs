@@ -138,7 +138,10 @@ impl Server {
         context
             .register_table("flights", Arc::new(provider))
             .unwrap();
-        context.register_udf(query::AnyEntry::udf().as_ref().clone());
+        let own = functions::all().into_iter();
+        for function in own.chain([query::AnyEntry::udf()]) {
+            context.register_udf(function.as_ref().clone());
+        }
         let memory = MemoryBudget::root("test", bytes * 4);
         Self {
             context,

@@ -14,7 +14,6 @@ use super::keys::Keys;
 use super::{Layout, table};
 use crate::columns::{doubles, longs};
 use crate::filter::Filters;
-use crate::predicate::Inputs;
 use crate::rows::BlockMask;
 
 /// Words of a row.
@@ -80,10 +79,7 @@ impl<'a> Arguments<'a> {
                 let Some(argument) = &aggregate.argument else {
                     continue;
                 };
-                let table = &operator.description.table_schema;
-                let inputs = Inputs::of(argument, table)?;
-                let mode = operator.description.null_mode;
-                let sources = inputs.sources(view, &operator.spec, mode)?;
+                let (inputs, sources) = operator.compiler(view).inputs(argument)?;
                 let (input, nulls) =
                     Input::new(inputs, sources, aggregate, &operator.shared.options)?;
                 may_be_null |= nulls.is_some()
