@@ -10,11 +10,13 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use index::json::{JsonExtractor, JsonFilter, JsonPath};
 
 use crate::arguments::{Texts, check_column, literals, planned, wrong};
+use crate::docs::{Section, documentation};
 use crate::json_match::{flattening, parse};
 use crate::typed::ResultType;
 
@@ -24,6 +26,7 @@ const NAME: &str = "json_extract_index";
 pub struct JsonExtractIndex {
     signature: Signature,
     aliases: Vec<String>,
+    docs: Documentation,
 }
 
 impl Default for JsonExtractIndex {
@@ -31,6 +34,16 @@ impl Default for JsonExtractIndex {
         Self {
             signature: Signature::variadic_any(Volatility::Immutable),
             aliases: vec!["jsonextractindex".to_owned()],
+            docs: documentation(
+                Section::Json,
+                "JSONEXTRACTINDEX(column, 'path', 'type' [, default [, 'filter']])",
+                "The value at a path as the column's JSON index knows it; see [text and \
+                 JSON](text-and-json.md).",
+                &[(
+                    "JSONEXTRACTINDEX('{\"a\":[{\"b\":7}]}', '$.a[0].b', 'LONG')",
+                    "7",
+                )],
+            ),
         }
     }
 }
@@ -76,6 +89,10 @@ impl ScalarUDFImpl for JsonExtractIndex {
 
     fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.docs)
     }
 
     fn signature(&self) -> &Signature {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use index::json::{JsonPath, Step};
 use serde_json::Value;
 
 use crate::arguments::{Texts, check_column, literals, planned, wrong};
+use crate::docs::{Section, documentation};
 use crate::json_extract_index::ExtractQuestion;
 
 const NAME: &str = "json_extract_scalar";
@@ -22,6 +24,7 @@ const NAME: &str = "json_extract_scalar";
 pub struct JsonExtractScalar {
     signature: Signature,
     aliases: Vec<String>,
+    docs: Documentation,
 }
 
 impl Default for JsonExtractScalar {
@@ -29,6 +32,15 @@ impl Default for JsonExtractScalar {
         Self {
             signature: Signature::variadic_any(Volatility::Immutable),
             aliases: vec!["jsonextractscalar".to_owned()],
+            docs: documentation(
+                Section::Json,
+                "JSONEXTRACTSCALAR(column, 'path', 'type' [, default])",
+                "The value at a path of a document; see [text and JSON](text-and-json.md).",
+                &[(
+                    "JSONEXTRACTSCALAR('{\"a\":{\"b\":7}}', '$.a.b', 'INT')",
+                    "7",
+                )],
+            ),
         }
     }
 }
@@ -48,6 +60,10 @@ impl ScalarUDFImpl for JsonExtractScalar {
 
     fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.docs)
     }
 
     fn signature(&self) -> &Signature {

@@ -9,13 +9,15 @@ use arrow::array::BooleanArray;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use index::json::{Flattening, JsonFilter, JsonMatcher};
 use schemas::arrow::JSON_KEY;
 use serde_json::Value;
 
 use crate::arguments::{Texts, check_column, literals, planned, wrong};
+use crate::docs::{Section, documentation};
 
 const NAME: &str = "json_match";
 
@@ -23,6 +25,7 @@ const NAME: &str = "json_match";
 pub struct JsonMatch {
     signature: Signature,
     aliases: Vec<String>,
+    docs: Documentation,
 }
 
 impl Default for JsonMatch {
@@ -30,6 +33,13 @@ impl Default for JsonMatch {
         Self {
             signature: Signature::variadic_any(Volatility::Immutable),
             aliases: vec!["jsonmatch".to_owned()],
+            docs: documentation(
+                Section::Json,
+                "JSON_MATCH(column, 'filter')",
+                "Whether a document fulfils conditions on its paths; see [text and \
+                 JSON](text-and-json.md).",
+                &[("JSON_MATCH('{\"a\":1}', '\"$.a\" = 1')", "true")],
+            ),
         }
     }
 }
@@ -66,6 +76,10 @@ impl ScalarUDFImpl for JsonMatch {
 
     fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.docs)
     }
 
     fn signature(&self) -> &Signature {

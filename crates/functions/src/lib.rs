@@ -1,37 +1,69 @@
-//! SQL functions of our own, one in a file.
+//! SQL functions and aggregates of our own, one in a file or a family of one-liners.
 //!
 //! Broker and servers know the same ones ([`all`]). What a function needs to know of a column
 //! beside its type stands in the metadata of the column's field (`schemas::arrow`), so that it
 //! means the same wherever it is evaluated. Where a segment has an index that knows the answer,
 //! the scan asks the index; the functions themselves are the definition of the answer.
 
+mod aggregates;
 mod arguments;
+mod arrays;
+mod conversion;
+mod docs;
 mod json_extract_index;
 mod json_extract_scalar;
 mod json_match;
+mod logic;
+mod math;
+mod names;
+mod plain;
+mod rows;
+mod text;
 mod text_match;
+mod time;
 mod typed;
+mod url;
 
 use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 
+pub use aggregates::{all_aggregates, percentile_named};
 pub use arguments::Call;
 pub use json_extract_index::{ExtractQuestion, JsonExtractIndex};
 pub use json_extract_scalar::JsonExtractScalar;
 pub use json_match::{JsonMatch, flattening};
+pub use names::{canonical, in_pinot, is_same};
 pub use text_match::{TextMatch, TextQuestion, analyzer};
 pub use typed::ResultType;
 
 /// For sessions that plan, and for those that decode plans.
 pub fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![
-        Arc::new(ScalarUDF::from(TextMatch::default())),
-        Arc::new(ScalarUDF::from(JsonMatch::default())),
-        Arc::new(ScalarUDF::from(JsonExtractIndex::default())),
-        Arc::new(ScalarUDF::from(JsonExtractScalar::default())),
-    ]
+    let plain = plain_functions().into_iter().map(ScalarUDF::from);
+    let special = [
+        ScalarUDF::from(TextMatch::default()),
+        ScalarUDF::from(JsonMatch::default()),
+        ScalarUDF::from(JsonExtractIndex::default()),
+        ScalarUDF::from(JsonExtractScalar::default()),
+    ];
+    special.into_iter().chain(plain).map(Arc::new).collect()
 }
 
+fn plain_functions() -> Vec<plain::Plain> {
+    let all = [
+        time::all(),
+        text::all(),
+        url::all(),
+        math::all(),
+        logic::all(),
+        arrays::all(),
+        conversion::all(),
+    ];
+    let all = all.concat().into_iter();
+    all.map(plain::Plain::with_canonical_names).collect()
+}
+
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,8 @@ use arrow::array::BooleanArray;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
 };
 use index::text::{Analyzer, AnalyzerKind, DefaultOperator, TextMatcher, TextQuery};
 use schemas::arrow::TEXT_KEY;
@@ -19,6 +20,7 @@ use schemas::table::STOP_WORDS;
 use serde_json::Value;
 
 use crate::arguments::{Texts, check_column, literals, planned, wrong};
+use crate::docs::{Section, documentation};
 
 const NAME: &str = "text_match";
 
@@ -26,6 +28,7 @@ const NAME: &str = "text_match";
 pub struct TextMatch {
     signature: Signature,
     aliases: Vec<String>,
+    docs: Documentation,
 }
 
 impl Default for TextMatch {
@@ -33,6 +36,12 @@ impl Default for TextMatch {
         Self {
             signature: Signature::variadic_any(Volatility::Immutable),
             aliases: vec!["textmatch".to_owned()],
+            docs: documentation(
+                Section::Json,
+                "TEXT_MATCH(column, 'query' [, 'options'])",
+                "Whether the words of a text match a query; see [text and JSON](text-and-json.md).",
+                &[("TEXT_MATCH('The quick brown fox', 'quick AND fox')", "true")],
+            ),
         }
     }
 }
@@ -127,6 +136,10 @@ impl ScalarUDFImpl for TextMatch {
 
     fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.docs)
     }
 
     fn signature(&self) -> &Signature {

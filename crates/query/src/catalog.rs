@@ -41,6 +41,16 @@ fn key(reference: &TableReference, statement: &Statement) -> (String, String) {
     (schema.to_owned(), reference.table().to_owned())
 }
 
+/// Names count without their underscores.
+fn known<T>(functions: &HashMap<String, Arc<T>>, name: &str) -> Option<Arc<T>> {
+    let found = functions.get(name).or_else(|| {
+        let mut others = functions.iter();
+        let (_, function) = others.find(|(own, _)| functions::is_same(own, name))?;
+        Some(function)
+    });
+    found.cloned()
+}
+
 impl<'a> Catalog<'a> {
     /// Looks up the tables of the statement; those that do not exist fail when they are planned.
     pub(crate) async fn new(
@@ -131,7 +141,12 @@ impl ContextProvider for Catalog<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.session.scalar_functions().get(name).cloned()
+        let functions = self.session.scalar_functions();
+        let in_pinot = match self.statement.semantics {
+            Semantics::Standard => None,
+            _ => functions::in_pinot(name),
+        };
+        known(functions, in_pinot.unwrap_or(name))
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -139,7 +154,8 @@ impl ContextProvider for Catalog<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.session.aggregate_functions().get(name).cloned()
+        known(self.session.aggregate_functions(), name)
+            .or_else(|| functions::percentile_named(name))
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

@@ -26,6 +26,7 @@ mod planner;
 mod prune;
 mod repair;
 mod routing;
+mod same_time;
 pub mod scan_exec;
 pub mod system;
 mod table;

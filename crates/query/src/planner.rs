@@ -13,7 +13,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::{Analyzer, Optimizer};
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -38,6 +38,7 @@ use crate::literals::{Candidate, Shape, value, with_placeholders};
 use crate::operators::{Arithmetic, align_ranges, before};
 use crate::parameters::{Parameters, parameter};
 use crate::repair::{mend, shown};
+use crate::same_time::SameTime;
 use crate::system::SystemTables;
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
 use crate::watched::watched;
@@ -394,6 +395,8 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let same_time: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(SameTime);
+    let rules = rules.chain([same_time]);
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
     SessionStateBuilder::new()
@@ -401,6 +404,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
         .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
+        .with_aggregate_functions(functions::all_aggregates())
         .with_default_features()
         .with_analyzer_rules(analysis)
         .with_optimizer_rules(rules.collect())

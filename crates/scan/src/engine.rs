@@ -134,6 +134,7 @@ impl Engine {
             .with_config(session)
             // The defaults are added to what is there.
             .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
+            .with_aggregate_functions(functions::all_aggregates())
             .with_default_features()
             .build();
         Self {

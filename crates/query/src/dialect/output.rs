@@ -192,12 +192,16 @@ fn shape(expr: &Expr) -> Shape {
     if function.over.is_some() {
         return Shape::AsPlanned;
     }
-    match function.name.to_string().to_lowercase().as_str() {
+    let name = functions::canonical(&function.name.to_string());
+    match name.trim_end_matches(|c: char| c.is_ascii_digit()) {
         "sum" => Shape::Double(Aggregate::Sum),
         "min" => Shape::Double(Aggregate::Min),
         "max" => Shape::Double(Aggregate::Max),
         "avg" => Shape::Double(Aggregate::Avg),
-        "distinctcount" => Shape::Int,
+        "percentile" | "percentiletdigest" | "percentilekll" => Shape::Double(Aggregate::Avg),
+        "distinctsum" => Shape::Double(Aggregate::Sum),
+        "distinctavg" => Shape::Double(Aggregate::Avg),
+        "distinctcount" | "distinctcountbitmap" => Shape::Int,
         "count" if is_distinct(function) => Shape::Int,
         _ => Shape::AsPlanned,
     }

@@ -316,7 +316,7 @@ const IN_BOTH: &[&str] = &[
     "SELECT carrier, ts FROM flights WHERE carrier LIKE '%A' AND NOT (delay > 3 OR distance <= 100.5) ORDER BY ts LIMIT 20",
     "SELECT carrier, COUNT(*), COUNT(DISTINCT delay) FROM flights GROUP BY carrier HAVING MIN(delay) < -9 ORDER BY 2 DESC, carrier LIMIT 20",
     "SELECT DISTINCT carrier FROM flights WHERE carrier <> 'B6' ORDER BY carrier LIMIT 20",
-    "SELECT date_trunc('DAY', ts), SUM(distance) FROM flights GROUP BY date_trunc('DAY', ts) ORDER BY 1 LIMIT 20",
+    "SELECT EXTRACT(DAY FROM ts), SUM(distance) FROM flights GROUP BY EXTRACT(DAY FROM ts) ORDER BY 1 LIMIT 20",
     "SELECT CASE WHEN delay > 20 THEN 'late' ELSE 'fine' END, COUNT(*) FROM flights GROUP BY 1 ORDER BY 1 LIMIT 20",
     "SELECT COUNT(*) FILTER (WHERE carrier = 'AA'), MAX(delay) FILTER (WHERE delay < 30) FROM flights LIMIT 20",
     "SELECT CAST(distance AS BIGINT), MIN(delay), MAX(distance), AVG(distance) FROM flights GROUP BY 1 ORDER BY 1 LIMIT 20",

@@ -58,6 +58,8 @@ pub(super) enum Percentile {
     Median,
     /// Between two values, as DataFusion weighs them.
     Exact,
+    /// Of n values the one with `n * share` others before it: Pinot's.
+    Rank,
     /// As near as a digest of so many centroids; better is allowed.
     Digest(usize),
 }
@@ -398,6 +400,7 @@ fn kind_of(function: &AggregateFunctionExpr) -> Option<Kind> {
     }
     let percentile = |how| {
         let share = match arguments.get(1)?.downcast_ref::<Literal>()?.value() {
+            ScalarValue::Float64(Some(percent)) if how == Percentile::Rank => *percent / 100.0,
             ScalarValue::Float64(Some(share)) => *share,
             _ => return None,
         };
@@ -420,6 +423,7 @@ fn kind_of(function: &AggregateFunctionExpr) -> Option<Kind> {
             return percentile(Percentile::Digest(size));
         }
         ("percentile_cont", 2) => return percentile(Percentile::Exact),
+        ("percentile", 2) => return percentile(Percentile::Rank),
         (_, 1) if function.order_bys().is_empty() => {}
         _ => return None,
     }

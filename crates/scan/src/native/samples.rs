@@ -208,14 +208,15 @@ impl Sample {
 
     /// `None`: there are no values.
     fn percentile(&self, share: f64, how: Percentile) -> Option<f64> {
+        let rank_of = |count: u64| rank(share, how, count);
         let (rank, (low, high)) = match self {
             Self::Plain(values) => {
-                let rank = share * values.len().checked_sub(1)? as f64;
+                let rank = rank_of(values.len() as u64)?;
                 (rank, pair_of_all(values, rank))
             }
             Self::Counted(values) => {
                 let count: u64 = values.iter().map(|(_, count)| count).sum();
-                let rank = share * count.checked_sub(1)? as f64;
+                let rank = rank_of(count)?;
                 (rank, pair_of(values.iter().copied(), rank))
             }
             Self::Dense {
@@ -223,7 +224,7 @@ impl Sample {
                 counts,
                 count,
             } => {
-                let rank = share * count.checked_sub(1)? as f64;
+                let rank = rank_of(*count)?;
                 let value = |(at, count): (i64, &u32)| ((first + at) as f64, u64::from(*count));
                 (rank, pair_of((0i64..).zip(counts).map(value), rank))
             }
@@ -238,9 +239,22 @@ impl Sample {
                 let weight = (rank.fract() * STEPS).floor() / STEPS;
                 low + (high - low) * weight
             }
-            Percentile::Digest(_) => low + (high - low) * rank.fract(),
+            Percentile::Rank | Percentile::Digest(_) => low + (high - low) * rank.fract(),
         })
     }
+}
+
+/// How many values lie before, or how far it is between two; `None`: there are none.
+fn rank(share: f64, how: Percentile, count: u64) -> Option<f64> {
+    let last = count.checked_sub(1)? as f64;
+    Some(match how {
+        // A share comes from percents, and the error of that division must not cost a rank.
+        Percentile::Rank => {
+            let percent = (share * 1e11).round() / 1e9;
+            (count as f64 * percent / 100.0).floor().min(last)
+        }
+        _ => share * last,
+    })
 }
 
 /// The values at the ranks below and above, which are the same or neighbours.
@@ -353,6 +367,11 @@ mod tests {
             Sample::Plain(vec![]).percentile(0.5, Percentile::Median),
             None
         );
+        let hundred = Sample::Plain((0..100).rev().map(f64::from).collect());
+        for (percent, value) in [(0.0, 0.0), (29.0, 29.0), (57.5, 57.0), (100.0, 99.0)] {
+            let found = hundred.percentile(percent / 100.0, Percentile::Rank);
+            assert_eq!(found, Some(value), "{percent}");
+        }
         let two = Sample::Plain(vec![4.0, 1.0]);
         assert_eq!(two.percentile(0.5, Percentile::Median), Some(2.5));
     }

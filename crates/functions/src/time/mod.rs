@@ -1,0 +1,32 @@
+//! Dates and times: epoch milliseconds in UTC, seen from a time zone where the call names one.
+
+mod add;
+mod ago;
+mod convert;
+mod date_trunc;
+mod epoch;
+mod format;
+mod parts;
+mod pattern;
+mod round;
+mod text;
+mod unit;
+mod zone;
+
+use crate::plain::Plain;
+
+pub(crate) use round::to_digits;
+
+pub(super) fn all() -> Vec<Plain> {
+    [
+        date_trunc::all(),
+        convert::all(),
+        text::all(),
+        epoch::all(),
+        parts::all(),
+        add::all(),
+        ago::all(),
+        round::all(),
+    ]
+    .concat()
+}
