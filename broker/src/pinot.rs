@@ -309,6 +309,9 @@ async fn result_table(outcome: &Outcome, rows: &Rows, to: &mut Vec<u8>) {
     let handled = statement.and_then(|s| s.options.flag("enableNullHandling"));
     let nulls = match handled {
         Some(true) => Nulls::Stay,
+        // Whoever asks for system tables wants to see what is missing.
+        _ if outcome.stats.tables.is_empty() => Nulls::AreDefaults,
+        _ if statement.is_some_and(|s| !s.parsed.shows_nulls) => Nulls::AreNever,
         _ => Nulls::AreDefaults,
     };
     let fields = rows.schema.fields();
@@ -358,10 +361,11 @@ fn cells(batch: &RecordBatch, column: usize, shape: Shape, nulls: Nulls) -> Cell
     let array = batch.column(column);
     match shape {
         Shape::Double(aggregate) => {
-            let of_nothing = (nulls == Nulls::AreDefaults).then(|| aggregate.of_nothing());
+            let of_nothing = (nulls != Nulls::Stay).then(|| aggregate.of_nothing());
             Cells::doubles(array, of_nothing)
         }
-        Shape::End(end) if nulls == Nulls::AreDefaults => Cells::with_end(array, end),
+        Shape::End(end) if nulls != Nulls::Stay => Cells::with_end(array, end),
+        _ if nulls == Nulls::AreNever => Cells::without_nulls(array),
         _ => Cells::new(array),
     }
 }
@@ -376,9 +380,13 @@ fn becomes_double(data_type: &DataType) -> bool {
         || matches!(data_type, DataType::Timestamp(_, _) | DataType::Boolean)
 }
 
-/// Whether an aggregate over no rows is a number.
+/// What becomes of a null in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nulls {
+    /// Of an aggregate over no rows: a number.
     AreDefaults,
+    /// As that, and of anything else the single-stage engine's value for nothing: clients of it
+    /// expect no null.
+    AreNever,
     Stay,
 }

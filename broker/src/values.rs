@@ -118,6 +118,25 @@ impl<'a> Cells<'a> {
         }
     }
 
+    /// Of a column in which a null is what Pinot has for a value that is not there: 0, or an empty
+    /// text. NULL itself, which has no type, stays.
+    pub(crate) fn without_nulls(array: &'a ArrayRef) -> Self {
+        let null = match array.data_type() {
+            DataType::Null => "null",
+            DataType::Boolean => "false",
+            DataType::Float32 | DataType::Float64 => "0.0",
+            DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => "\"0\"",
+            DataType::Timestamp(_, _) | DataType::Date32 => "\"1970-01-01 00:00:00.0\"",
+            DataType::List(_) => "[]",
+            other if other.is_integer() => "0",
+            _ => "\"\"",
+        };
+        Self {
+            null: null.to_owned(),
+            ..Self::new(array)
+        }
+    }
+
     pub(crate) fn write(&self, row: usize, to: &mut Vec<u8>) {
         // The nulls of a column of nulls are not in a bitmap.
         match self.array.is_null(row) || *self.array.data_type() == DataType::Null {

@@ -54,6 +54,19 @@ pub const VIRTUAL_COLUMNS: [(&str, DataType); 6] = [
     (virtual_column::INGEST_TIME, DataType::Timestamp),
 ];
 
+/// Before the name of a column: a column that tells whether the other has no value. So IS NULL is
+/// answered also where nulls are defaults.
+const IS_NULL: &str = "$isNull:";
+
+pub fn null_test(column: &str) -> Field {
+    Field::new(format!("{IS_NULL}{column}"), ArrowType::Boolean, false)
+}
+
+/// The column that this one tells of, if it is such a one.
+pub fn tested_by(name: &str) -> Option<&str> {
+    name.strip_prefix(IS_NULL)
+}
+
 /// Columns of the spec, then [`VIRTUAL_COLUMNS`].
 pub fn full_schema(spec: &TableSpec, nulls: NullMode) -> SchemaRef {
     let own = spec.columns.iter().map(|column| field(column, nulls));

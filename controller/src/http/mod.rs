@@ -30,6 +30,8 @@ type Answer = Result<Json<Value>, ApiError>;
 pub(crate) fn routes(state: &Arc<State>) -> Api {
     let ready = Arc::new(|| Ok(()));
     let health = health_routes(state.config.version, ready, state.metrics.registry.clone());
+    // `Controller_127.0.0.1_9000`.
+    let host = state.config.instance.split('_').nth(1).unwrap_or_default();
     let info = || async { Json(json!({ "clusterName": "tannin" })) };
     Api::default()
         .merge(schemas::routes())
@@ -52,6 +54,8 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
             })],
         )
         .pass(database::only_default)
+        .answer_header("pinot-controller-host", host)
+        .answer_header("pinot-controller-version", state.config.version)
         .with_state(Arc::clone(state))
         .merge(health)
 }

@@ -65,6 +65,7 @@ impl<'a> Catalog<'a> {
             null_mode: context.null_mode,
             by_name: statement.semantics != Semantics::Standard,
             virtual_columns: &statement.parsed.virtual_columns,
+            null_tests: &statement.parsed.null_tests,
         };
         let mut found = HashMap::new();
         for reference in &references {

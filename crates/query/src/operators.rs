@@ -3,6 +3,7 @@
 //! - A TIMESTAMP compared with a number: the number is epoch milliseconds. Text is left to the
 //!   planner, which casts it.
 //! - A column of several values compared with one: any of them may match ([`AnyEntry`]).
+//! - IS NULL of a column whose nulls are defaults: a column beside it tells ([`null_test`]).
 //! - A BOOLEAN compared with a number or text: they are cast to BOOLEAN.
 //! - Single-stage engine only: `+ - * / %` of numbers are DOUBLE, except between two literals that
 //!   are whole numbers (those divide to DOUBLE all the same). BIG_DECIMAL stays exact.
@@ -11,12 +12,16 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, Expr, ExprSchemable, LogicalPlan, cast, not};
+use datafusion::logical_expr::{
+    Between, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, not,
+};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
+use schemas::arrow::{null_test, tested_by};
 
 use crate::any_entry::AnyEntry;
 
@@ -174,7 +179,13 @@ pub(crate) fn align_ranges(plan: LogicalPlan) -> Result<LogicalPlan> {
         if let LogicalPlan::TableScan(scan) = &node {
             schema = DFSchema::clone(&scan.projected_schema);
         }
-        node.map_expressions(|expr| expr.transform_up(|expr| align_range(expr, &schema)))
+        // What stands above refers to an expression by the name that it had.
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let aligned = expr.transform_up(|expr| align_range(expr, &schema))?;
+            Ok(aligned.update_data(|expr| name.restore(expr)))
+        })
     })?;
     Ok(aligned.data)
 }
@@ -186,6 +197,9 @@ fn align_range(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     };
     if let Some(any) = any_entry_of(&expr, schema)? {
         return Ok(Transformed::yes(any));
+    }
+    if let Some(missing) = is_missing(&expr, schema) {
+        return Ok(Transformed::yes(missing));
     }
     match expr {
         Expr::Between(between) if between.expr.get_type(schema).is_ok() => {
@@ -202,6 +216,37 @@ fn align_range(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// IS NULL of a column of a table whose nulls are defaults: another column tells.
+fn is_missing(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let (Expr::IsNull(tested) | Expr::IsNotNull(tested)) = expr else {
+        return None;
+    };
+    let Expr::Column(column) = &**tested else {
+        return None;
+    };
+    let telling = null_test(&column.name);
+    let telling = Column::new(column.relation.clone(), telling.name());
+    if !schema.has_column(&telling) {
+        return None;
+    }
+    Some(match expr {
+        Expr::IsNull(_) => Expr::Column(telling),
+        _ => not(Expr::Column(telling)),
+    })
+}
+
+/// `SELECT *` shows no column that only tells of nulls.
+pub(crate) fn without_null_tests(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let columns = plan.schema().columns();
+    let is_test = |column: &&Column| tested_by(&column.name).is_some();
+    if !columns.iter().any(|column| is_test(&column)) {
+        return Ok(plan);
+    }
+    let shown = columns.iter().filter(|column| !is_test(column));
+    let shown: Vec<Expr> = shown.cloned().map(Expr::Column).collect();
+    LogicalPlanBuilder::new(plan).project(shown)?.build()
 }
 
 /// The operators of a session before its own.

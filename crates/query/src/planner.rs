@@ -35,7 +35,7 @@ use crate::entries::explode_groups;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
 use crate::literals::{Candidate, Shape, value, with_placeholders};
-use crate::operators::{Arithmetic, align_ranges, before};
+use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
 use crate::parameters::{Parameters, parameter};
 use crate::repair::{mend, shown};
 use crate::same_time::SameTime;
@@ -252,7 +252,7 @@ impl Planning<'_> {
         };
         match self.statement.semantics {
             Semantics::Standard => Ok(logical),
-            _ => explode_groups(align_ranges(logical)?),
+            _ => explode_groups(without_null_tests(align_ranges(logical)?)?),
         }
     }
 

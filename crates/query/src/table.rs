@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
-use schemas::arrow::{VIRTUAL_COLUMNS, full_schema};
+use schemas::arrow::{VIRTUAL_COLUMNS, full_schema, null_test};
 use schemas::cluster::TableState;
 use schemas::proto::NullMode;
 use schemas::{DataType, Fault};
@@ -33,6 +33,8 @@ pub(crate) struct ColumnView<'a> {
     pub(crate) by_name: bool,
     /// Those that the statement names; the others are not there.
     pub(crate) virtual_columns: &'a [&'static str],
+    /// Columns that it asks of whether they are null.
+    pub(crate) null_tests: &'a [String],
 }
 
 /// The table behind a name: one physical table, or both parts of a hybrid one.
@@ -72,6 +74,11 @@ fn visible_schema(state: &TableState, view: ColumnView<'_>) -> SchemaRef {
         fields.sort_by(|a, b| {
             (is_virtual(a.name()), a.name()).cmp(&(is_virtual(b.name()), b.name()))
         });
+    }
+    if view.null_mode == NullMode::Defaults {
+        let columns = state.spec.columns.iter();
+        let tested = columns.filter(|own| !own.not_null && view.null_tests.contains(&own.name));
+        fields.extend(tested.map(|own| Arc::new(null_test(&own.name))));
     }
     Arc::new(Schema::new(fields))
 }

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value, json};
@@ -170,6 +171,19 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         F: Future<Output = Response> + Send + 'static,
     {
         self.router = self.router.layer(from_fn(through));
+        self
+    }
+
+    /// A header of every answer.
+    #[must_use]
+    pub fn answer_header(mut self, name: &'static str, value: &str) -> Self {
+        let (name, value) = (HeaderName::from_static(name), HeaderValue::from_str(value));
+        if let Ok(value) = value {
+            self.router = self.router.layer(map_response(move |mut answer: Response| {
+                answer.headers_mut().insert(name.clone(), value.clone());
+                std::future::ready(answer)
+            }));
+        }
         self
     }
 

@@ -11,11 +11,11 @@ use arrow::array::{
     Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, RecordBatchOptions,
     StringViewArray, TimestampMillisecondArray, UInt32Array, make_array, new_null_array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef, i256};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
-use schemas::arrow::{BIG_DECIMAL_SCALE, entry_field};
+use schemas::arrow::{BIG_DECIMAL_SCALE, entry_field, tested_by};
 use schemas::proto::NullMode;
 use schemas::table::virtual_column;
 use schemas::{DataType, TableSpec};
@@ -33,6 +33,8 @@ pub(crate) enum Source<'a> {
     DocId,
     /// What a call gives in the place of a column.
     Extracted(ExtractedColumn<'a>),
+    /// Whether another column has no value in the row.
+    IsNull(Option<Nulls<'a>>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +68,12 @@ pub(crate) fn source<'a>(
         }
         _ => {}
     }
+    if let Some(tested) = tested_by(name) {
+        return Ok(match view.column(tested).map_err(external)? {
+            Some(column) => Source::IsNull(column.nulls()),
+            None => Source::Constant(Arc::new(BooleanArray::from(vec![true]))),
+        });
+    }
     let has_nulls = null_mode == NullMode::ThreeValued && field.is_nullable();
     if let Some(column) = view.column(name).map_err(external)? {
         let nulls = if has_nulls { column.nulls() } else { None };
@@ -98,6 +106,14 @@ impl Source<'_> {
                 Ok(Arc::new(Int32Array::from_iter_values(ids)))
             }
             Self::Extracted(extracted) => extracted.array(start, len, rows),
+            Self::IsNull(nulls) => {
+                let is_null = |row| nulls.is_some_and(|nulls| nulls.is_null(start + row));
+                let missing: BooleanBuffer = match rows {
+                    Some(rows) => rows.iter().map(|row| is_null(*row)).collect(),
+                    None => (0..len).map(is_null).collect(),
+                };
+                Ok(Arc::new(BooleanArray::new(missing, None)))
+            }
             Self::Stored(Stored { column, nulls }) => {
                 let array = stored(column, start..start + len, rows)?;
                 match nulls {

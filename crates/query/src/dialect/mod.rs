@@ -83,8 +83,12 @@ pub struct Parsed {
     pub semantics: Semantics,
     /// For each item of the outermost SELECT list; empty when the planner's names are right.
     pub output: Vec<OutputColumn>,
+    /// A null in the answer is one, also where nulls are defaults.
+    pub shows_nulls: bool,
     /// A LIMIT that we added.
     pub limit_added: Option<u64>,
+    /// Columns of which the single-stage engine is asked whether they are null.
+    pub null_tests: Vec<String>,
     /// The `$` columns that it names.
     pub virtual_columns: Vec<&'static str>,
 }
@@ -281,13 +285,20 @@ fn parse_text(
         Semantics::MultiStage => output::multi_stage(query),
         Semantics::Standard => Vec::new(),
     };
+    let shows_nulls = semantics != Semantics::SingleStage || output::has_grouping_sets(query);
+    let null_tests = match semantics {
+        Semantics::SingleStage => rewrite::null_tests(query),
+        _ => Vec::new(),
+    };
     let virtual_columns = rewrite::virtual_columns_in(text);
     rewrite::rewrite(&mut sql, dialect, &virtual_columns);
     Ok(Parsed {
         sql,
         semantics,
         output,
+        shows_nulls,
         limit_added,
+        null_tests,
         virtual_columns,
     })
 }

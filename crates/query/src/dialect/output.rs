@@ -13,8 +13,8 @@
 //! the least, and SUM and AVG are null.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArguments, Query, SelectItem,
-    SetExpr, UnaryOperator, Value,
+    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArguments, GroupByExpr, Query,
+    SelectItem, SetExpr, UnaryOperator, Value,
 };
 
 use super::names::{canonical, name_of_literal};
@@ -101,7 +101,41 @@ pub(super) fn multi_stage(query: &Query) -> Vec<OutputColumn> {
         },
         _ => OutputColumn::default(),
     };
-    items(query).iter().enumerate().map(of_item).collect()
+    let items = items(query);
+    if !items.is_empty() {
+        return items.iter().enumerate().map(of_item).collect();
+    }
+    // The first part names the columns; what type they have, all parts decide.
+    let names = items_of(first_part(&query.body)).iter().enumerate();
+    let names = names.map(|(at, item)| OutputColumn {
+        shape: Shape::AsPlanned,
+        ..of_item((at, item))
+    });
+    names.collect()
+}
+
+/// Of a set operation.
+fn first_part(body: &SetExpr) -> &SetExpr {
+    match body {
+        SetExpr::SetOperation { left, .. } => first_part(left),
+        SetExpr::Query(query) => first_part(&query.body),
+        other => other,
+    }
+}
+
+/// Keys of GROUPING SETS, ROLLUP and CUBE are null in the rows that sum up others.
+pub(super) fn has_grouping_sets(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return false;
+    };
+    match &select.group_by {
+        GroupByExpr::Expressions(keys, modifiers) => {
+            let is_set =
+                |key: &Expr| matches!(key, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_));
+            !modifiers.is_empty() || keys.iter().any(is_set)
+        }
+        GroupByExpr::All(_) => false,
+    }
 }
 
 /// A SELECT of nothing but literals has one row in the single-stage engine, whatever is in the
@@ -167,7 +201,11 @@ fn is_int_arithmetic(expr: &Expr) -> bool {
 
 /// None where `*` decides how many columns there are.
 fn items(query: &Query) -> &[SelectItem] {
-    let SetExpr::Select(select) = query.body.as_ref() else {
+    items_of(&query.body)
+}
+
+fn items_of(body: &SetExpr) -> &[SelectItem] {
+    let SetExpr::Select(select) = body else {
         return &[];
     };
     let is_wildcard = |item: &SelectItem| {

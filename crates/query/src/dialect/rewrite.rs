@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, JoinConstraint, JoinOperator,
     ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
     SetExpr, Statement, TableFactor, TimezoneInfo, Value, VisitMut, VisitorMut,
-    WildcardAdditionalOptions,
+    WildcardAdditionalOptions, visit_expressions,
 };
 use schemas::arrow::VIRTUAL_COLUMNS;
 
@@ -25,6 +25,23 @@ pub(super) fn virtual_columns_in(text: &str) -> Vec<&'static str> {
         .map(|(name, _)| *name)
         .filter(|name| text.contains(name))
         .collect()
+}
+
+/// Columns of `x IS NULL` and `x IS NOT NULL`.
+pub(super) fn null_tests(query: &Query) -> Vec<String> {
+    let mut columns = Vec::new();
+    let _ = visit_expressions(query, |expr| {
+        if let Expr::IsNull(tested) | Expr::IsNotNull(tested) = expr {
+            let name = match &**tested {
+                Expr::Identifier(name) => Some(name),
+                Expr::CompoundIdentifier(parts) => parts.last(),
+                _ => None,
+            };
+            columns.extend(name.map(|name| name.value.clone()));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    columns
 }
 
 pub(super) fn rewrite(statement: &mut Statement, dialect: Dialect, virtual_columns: &[&str]) {
@@ -300,9 +317,9 @@ fn pinot_type(data_type: &mut DataType) {
     let name = data_type.to_string().to_uppercase();
     *data_type = match name.as_str() {
         "LONG" => DataType::BigInt(None),
-        // As columns have them.
-        "TIMESTAMP" => DataType::Timestamp(Some(3), TimezoneInfo::None),
         "BYTES" => DataType::Bytea,
+        // Of milliseconds: a number that becomes one counts them.
+        "TIMESTAMP" => DataType::Timestamp(Some(3), TimezoneInfo::None),
         "JSON" => DataType::String(None),
         "BIG_DECIMAL" => {
             use datafusion::sql::sqlparser::ast::ExactNumberInfo;

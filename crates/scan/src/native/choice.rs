@@ -215,6 +215,6 @@ fn branch_values<'a>(
             Values::Dictionary(codes) => Some(BranchValues::Codes(codes, nulls)),
             _ => None,
         },
-        Source::DocId | Source::Extracted(_) => None,
+        Source::DocId | Source::Extracted(_) | Source::IsNull(_) => None,
     })
 }

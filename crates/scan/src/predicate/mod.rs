@@ -205,7 +205,7 @@ impl<'a> Compiler<'a, '_> {
                 }
             }
             Source::DocId => Ok(self.by_document(tree, &solver)),
-            Source::Constant(_) | Source::Extracted(_) => Ok(Decided::Parts),
+            Source::Constant(_) | Source::Extracted(_) | Source::IsNull(_) => Ok(Decided::Parts),
         }
     }
 

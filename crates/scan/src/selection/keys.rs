@@ -108,8 +108,8 @@ impl<'a> Keys<'a> {
                 };
                 (kind, nulls)
             }
-            Source::DocId | Source::Extracted(_) => {
-                return internal_err!("the number of a row has no key");
+            Source::DocId | Source::Extracted(_) | Source::IsNull(_) => {
+                return internal_err!("a column that is not stored has no key");
             }
         };
         Ok(Self {

@@ -29,6 +29,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use schemas::arrow::tested_by;
 use schemas::table::virtual_column;
 use segment::view::Values;
 
@@ -247,6 +248,7 @@ fn column_of(expr: &Arc<dyn PhysicalExpr>, scan: &ServerScanExec) -> Option<usiz
             | DataType::Utf8View
             | DataType::BinaryView
     );
-    let varies = field.name() != virtual_column::DOC_ID;
-    (has_keys && varies).then_some(column)
+    let name = field.name();
+    let is_stored = name != virtual_column::DOC_ID && tested_by(name).is_none();
+    (has_keys && is_stored).then_some(column)
 }
