@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
-use query::system::{CONSUMING, INDEXES, REJECTED_ROWS};
+use query::system::{CONSUMERS, CONSUMING, INDEXES, REJECTED_ROWS};
 use query::timed_out;
 use rpc::{AnswerStream, FragmentApi};
 use runtime::CancellationToken;
@@ -435,6 +435,7 @@ impl FragmentApi for FragmentService {
                 core.compute.run(job).await.map_err(job_fault)??
             }
             CONSUMING => crate::system::consuming(&tables)?,
+            CONSUMERS => crate::system::consumers(&tables, &core.config.instance)?,
             INDEXES => crate::system::indexes(&tables, &core.config.instance)?,
             other => {
                 let message = format!("there is no system table `{other}` on servers");

@@ -1,5 +1,5 @@
 //! Rows of the system tables that only servers know: rejected rows, counts of what is consumed,
-//! indexes.
+//! consumers, indexes.
 //!
 //! The schemas are the broker's (`query::system`); replicas answer alike, the broker counts once.
 
@@ -7,10 +7,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
 };
 use arrow::error::ArrowError;
-use query::system::{CONSUMING_SCHEMA, INDEXES_SCHEMA, REJECTED_SCHEMA};
+use query::system::{CONSUMERS_SCHEMA, CONSUMING_SCHEMA, INDEXES_SCHEMA, REJECTED_SCHEMA};
+use schemas::proto::ConsumerState;
 use schemas::segment::Ledger;
 use schemas::{Fault, FaultKind, InstanceId, Offset, SegmentId};
 use segment::{MutableSegment, RejectedRow, SegmentView};
@@ -118,6 +120,46 @@ pub(crate) fn consuming(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault> {
         counts(|ledger| ledger.absent),
     ];
     RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).map_err(|e| arrow_fault(&e))
+}
+
+/// How far each partition is consumed here.
+pub(crate) fn consumers(tables: &[Arc<Table>], server: &InstanceId) -> Result<RecordBatch, Fault> {
+    let mut rows: Vec<(String, ConsumerState)> = Vec::new();
+    for table in tables {
+        let name = table.view().spec.name.to_string();
+        let consumers = table.consumers().into_values();
+        rows.extend(consumers.map(|status| (name.clone(), status.state)));
+    }
+    let texts = |of: fn(&ConsumerState) -> &str| {
+        let values = rows.iter().map(|(_, state)| of(state));
+        Arc::new(StringViewArray::from_iter_values(values)) as ArrayRef
+    };
+    let longs = |of: fn(&ConsumerState) -> Option<i64>| {
+        let values = rows.iter().map(|(_, state)| of(state));
+        Arc::new(values.collect::<Int64Array>()) as ArrayRef
+    };
+    let names = rows.iter().map(|(name, _)| name.as_str());
+    let partitions = rows.iter().map(|(_, state)| state.partition as i32);
+    let newest = rows.iter().map(|(_, state)| state.newest_event_ms);
+    let newest = newest.map(|newest_ms| (newest_ms > 0).then_some(newest_ms));
+    let rates = rows.iter().map(|(_, state)| state.rows_per_second);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringViewArray::from_iter_values(names)),
+        Arc::new(Int32Array::from_iter_values(partitions)),
+        Arc::new(StringViewArray::from_iter_values(
+            rows.iter().map(|_| server.0.as_str()),
+        )),
+        texts(|state| &state.state),
+        texts(|state| &state.detail),
+        longs(|state| Some(state.next_offset)),
+        longs(|state| (state.log_end_offset >= 0).then_some(state.log_end_offset)),
+        longs(|state| Some(state.rows as i64)),
+        longs(|state| Some(state.rejected as i64)),
+        texts(|state| &state.last_rejection),
+        Arc::new(newest.collect::<TimestampMillisecondArray>()),
+        Arc::new(Float64Array::from_iter_values(rates)),
+    ];
+    RecordBatch::try_new(Arc::clone(&CONSUMERS_SCHEMA), columns).map_err(|e| arrow_fault(&e))
 }
 
 /// The indexes of sealed segments that queries use here.

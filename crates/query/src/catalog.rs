@@ -7,31 +7,37 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
-use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF,
+};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 
 use crate::context::QueryContext;
 use crate::dialect::{Semantics, Statement};
 use crate::fault::{from_fault, nearest, place_of_word};
-use crate::system::SystemTables;
+use crate::relations::OwnJoins;
+use crate::system::{INFORMATION_SCHEMA, SYSTEM_SCHEMA, SystemTables};
 use crate::table::{ColumnView, tables};
 
 /// The schema of users' tables.
 pub(crate) const DEFAULT_SCHEMA: &str = "default";
-const SYSTEM_SCHEMA: &str = "sys";
 
 pub(crate) struct Catalog<'a> {
     session: &'a SessionState,
     statement: &'a Statement,
     context: &'a QueryContext,
     operators: &'a [Arc<dyn ExprPlanner>],
+    relations: [Arc<dyn RelationPlanner>; 1],
     tables: HashMap<(String, String), Arc<dyn TableSource>>,
 }
 
@@ -75,8 +81,7 @@ impl<'a> Catalog<'a> {
             }
             let table = match key.0.as_str() {
                 DEFAULT_SCHEMA => tables(context, &key.1, view)?,
-                SYSTEM_SCHEMA => system.table(&key.1, context).await?,
-                _ => None,
+                schema => system.table((schema, &key.1), context).await?,
             };
             if let Some(table) = table {
                 found.insert(key, provider_as_source(table));
@@ -87,6 +92,7 @@ impl<'a> Catalog<'a> {
             statement,
             context,
             operators,
+            relations: [Arc::new(OwnJoins)],
             tables: found,
         })
     }
@@ -100,10 +106,13 @@ impl<'a> Catalog<'a> {
                 let known = tables.map(|table| table.spec.name.as_str());
                 nearest(&name, known).map(|known| format!("; did you mean `{known}`?"))
             }
-            SYSTEM_SCHEMA => nearest(&name, SystemTables::NAMES)
-                .map(|known| format!("; did you mean `{SYSTEM_SCHEMA}.{known}`?")),
+            SYSTEM_SCHEMA | INFORMATION_SCHEMA => {
+                let known = SystemTables::names(&schema).iter().copied();
+                nearest(&name, known).map(|known| format!("; did you mean `{schema}.{known}`?"))
+            }
             _ => Some(format!(
-                "; tables are in the schemas `{DEFAULT_SCHEMA}` and `{SYSTEM_SCHEMA}`"
+                "; tables are in the schemas `{DEFAULT_SCHEMA}`, `{SYSTEM_SCHEMA}` and \
+                 `{INFORMATION_SCHEMA}`"
             )),
         };
         let message = format!("there is no table `{shown}`{}", hint.unwrap_or_default());
@@ -125,6 +134,23 @@ impl ContextProvider for Catalog<'_> {
         table.ok_or_else(|| from_fault(self.unknown_table(&reference)))
     }
 
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        arguments: Vec<Expr>,
+    ) -> Result<Arc<dyn TableSource>> {
+        let functions = self.session.table_functions();
+        let Some(function) = functions.get(&name.to_lowercase()) else {
+            let known = functions.keys().map(String::as_str);
+            let hint = nearest(name, known).map(|known| format!("; did you mean `{known}`?"));
+            let hint = hint.unwrap_or_default();
+            return plan_err!("there is no function `{name}` that gives rows{hint}");
+        };
+        let arguments = TableFunctionArgs::new(&arguments, self.session);
+        let table = function.create_table_provider_with_args(arguments)?;
+        Ok(provider_as_source(table))
+    }
+
     fn create_cte_work_table(
         &self,
         name: &str,
@@ -135,6 +161,10 @@ impl ContextProvider for Catalog<'_> {
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
         self.operators
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relations
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {

@@ -42,7 +42,7 @@ pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
         }
         DataFusionError::Plan(message) => plan_fault(message, sql, place),
         DataFusionError::NotImplemented(message) => {
-            let message = format!("not supported: {message}");
+            let message = format!("not supported: {}", without_trees(message));
             Fault::new(FaultKind::Invalid, code::QUERY_VALIDATION, message)
         }
         DataFusionError::Execution(message) => {
@@ -53,6 +53,21 @@ pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
         }
         other => Fault::new(FaultKind::Internal, code::INTERNAL, other.strip_backtrace()),
     }
+}
+
+/// Planners put whole syntax trees into their messages; what kind of tree it is says enough.
+fn without_trees(message: &str) -> String {
+    let is_tree = ["Span(", "Field {", "span: ", "quote_style"]
+        .iter()
+        .any(|part| message.contains(part));
+    let said = match message.find(['{', '(']).filter(|_| is_tree) {
+        Some(at) => message[..at].trim_end(),
+        None => message,
+    };
+    said.replace("Unsupported ast node", "the clause").replace(
+        "Physical plan does not support logical expression OuterReferenceColumn",
+        "a subquery that depends on the rows around it in this way",
+    )
 }
 
 /// Regular expressions are matched in time that grows with the text alone; what they are compiled

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use crate::any_entry::AnyEntry;
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
+use crate::correlated::{UnnestSubqueries, Which};
 use crate::cut::cut;
 use crate::decimals::ExactDecimals;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
@@ -82,7 +83,7 @@ impl Planner {
         Ok(Self {
             single_stage: before(Arithmetic::Double, session.expr_planners()),
             multi_stage: before(Arithmetic::OfSql, session.expr_planners()),
-            system: SystemTables::new(cluster),
+            system: SystemTables::new(cluster, &session).map_err(|error| to_fault(&error, ""))?,
             task: session.task_ctx(),
             templates: Templates::default(),
             session,
@@ -397,6 +398,14 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
     let same_time: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(SameTime);
     let rules = rules.chain([same_time]);
+    let mut rules: Vec<_> = rules.collect();
+    let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
+    rules.insert(0, misread);
+    let lateral = rules
+        .iter()
+        .position(|rule| rule.name() == "decorrelate_lateral_join");
+    let after = lateral.map_or(rules.len(), |at| at + 1);
+    rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
     SessionStateBuilder::new()
@@ -407,7 +416,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_aggregate_functions(functions::all_aggregates())
         .with_default_features()
         .with_analyzer_rules(analysis)
-        .with_optimizer_rules(rules.collect())
+        .with_optimizer_rules(rules)
         .build()
 }
 

@@ -11,8 +11,11 @@ mod names;
 mod options;
 mod output;
 mod rewrite;
+mod show;
 mod stages;
+mod standard;
 mod text;
+mod words;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -24,7 +27,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use schemas::fault::pinot_code as code;
 use schemas::proto::{Explain, NullMode, ScanOptions};
@@ -35,6 +38,7 @@ use crate::templates::Found;
 
 pub use options::Options;
 pub use output::{Aggregate, End, OutputColumn, Shape};
+pub(crate) use standard::is_own as is_own_join;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -252,13 +256,18 @@ fn parse_text(
     default_limit: Option<u64>,
 ) -> Result<Parsed, Fault> {
     let mut sql = parse_one(text)?;
+    let shown = show::as_query(&sql)?;
+    if let Some(query) = &shown {
+        sql = parse_one(query)?;
+    }
     let semantics = match asked {
         Semantics::SingleStage if stages::needs_several(&sql) => Semantics::MultiStage,
         asked => asked,
     };
     let SqlStatement::Query(query) = &mut sql else {
         return Err(Fault::invalid(
-            "only queries are answered here: SELECT, WITH, VALUES, EXPLAIN",
+            "only questions are answered here: SELECT, WITH, VALUES, TABLE, EXPLAIN, SHOW TABLES, \
+             SHOW COLUMNS, DESCRIBE",
         ));
     };
     if let SetExpr::Select(select) = query.body.as_ref()
@@ -271,11 +280,12 @@ fn parse_text(
     }
     let lacks_limit = query.limit_clause.is_none() && query.fetch.is_none();
     let is_single_stage = semantics == Semantics::SingleStage;
-    let limit_added = default_limit.filter(|_| is_single_stage && lacks_limit);
+    let limit_added = default_limit.filter(|_| is_single_stage && lacks_limit && shown.is_none());
     if let Some(limit) = limit_added {
         query.limit_clause = Some(limit_clause(limit));
     }
     let output = match semantics {
+        _ if shown.is_some() => Vec::new(),
         Semantics::SingleStage => {
             if output::is_of_literals(query) {
                 stages::without_table(query);
@@ -292,6 +302,7 @@ fn parse_text(
     };
     let virtual_columns = rewrite::virtual_columns_in(text);
     rewrite::rewrite(&mut sql, dialect, &virtual_columns);
+    standard::to_known(&mut sql)?;
     Ok(Parsed {
         sql,
         semantics,
@@ -389,7 +400,7 @@ fn is_operator(token: &Token) -> bool {
 
 fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
     check_depth(text)?;
-    let parsed = Parser::parse_sql(&GenericDialect {}, text).map_err(|error| {
+    let parsed = statements(text).map_err(|error| {
         let error = datafusion::common::DataFusionError::SQL(Box::new(error), None);
         crate::to_fault(&error, text)
     })?;
@@ -400,10 +411,20 @@ fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
     }
 }
 
+fn statements(text: &str) -> Result<Vec<SqlStatement>, ParserError> {
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location()?;
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(words::known(tokens));
+    parser.parse_statements()
+}
+
+fn number(value: u64) -> Expr {
+    Expr::Value(Value::Number(value.to_string(), false).into())
+}
+
 fn limit_clause(limit: u64) -> LimitClause {
-    let value = Value::Number(limit.to_string(), false).into();
     LimitClause::LimitOffset {
-        limit: Some(Expr::Value(value)),
+        limit: Some(number(limit)),
         offset: None,
         limit_by: vec![],
     }

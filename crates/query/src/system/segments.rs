@@ -1,92 +1,24 @@
-//! System tables: `sys.segments` (the ledger), `sys.rejected_rows`, `sys.tables`.
-//!
-//! Sealed segments come from the cluster's state. What only servers know (rows that are being
-//! consumed, rejected rows, indexes) is asked of all of them; replicas are counted once. Users read
-//! `docs/reference/system-tables.md`, which a test holds to the schemas here.
+//! `sys.segments`, the ledger: committed segments from the cluster's state, the others as the servers
+//! count them now.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
-use arrow::error::ArrowError;
-use datafusion::catalog::{MemTable, TableProvider};
+use arrow::datatypes::{Int32Type, Int64Type, Schema};
 use datafusion::common::Result;
-use futures::future::join_all;
-use schemas::Fault;
-use schemas::cluster::{ClusterState, InstanceState, Role};
-use schemas::proto::SystemRowsRequest;
+use schemas::cluster::ClusterState;
 use schemas::segment::SegmentRecord;
-use tokio::sync::watch;
 
+use super::{
+    CONSUMING, CONSUMING_SCHEMA, INDEXES, INDEXES_SCHEMA, SystemTables, from_servers, int, long,
+    text, time,
+};
 use crate::context::QueryContext;
-use crate::ipc::decode_batches;
-
-pub const REJECTED_ROWS: &str = "rejected_rows";
-pub const CONSUMING: &str = "consuming";
-pub const INDEXES: &str = "indexes";
-
-fn text(name: &str) -> Field {
-    Field::new(name, DataType::Utf8View, false)
-}
-
-fn long(name: &str) -> Field {
-    Field::new(name, DataType::Int64, true)
-}
-
-fn time(name: &str) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, None), true)
-}
-
-/// Rows that were not taken.
-pub static REJECTED_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        text("table"),
-        Field::new("partition", DataType::Int32, false),
-        Field::new("offset", DataType::Int64, false),
-        time("time"),
-        text("reason"),
-        text("payload"),
-    ]))
-});
-
-/// Counts of segments that are not committed, as a server has them.
-pub static CONSUMING_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let numbers = ["end_offset", "rows", "rejected", "filtered", "absent"];
-    let mut fields = vec![
-        text("table_id"),
-        Field::new("partition", DataType::Int32, false),
-        Field::new("sequence", DataType::Int32, false),
-    ];
-    fields.extend(
-        numbers
-            .iter()
-            .map(|name| Field::new(*name, DataType::Int64, false)),
-    );
-    Arc::new(Schema::new(fields))
-});
-
-/// Indexes of sealed segments that a server uses, a row for each.
-pub static INDEXES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        text("table_id"),
-        Field::new("partition", DataType::Int32, false),
-        Field::new("sequence", DataType::Int32, false),
-        text("server"),
-        text("index"),
-    ]))
-});
-
-/// Answers from the newest state that the broker has: what a server commits while it is asked must
-/// not be lost between its answer and an older state.
-#[derive(Debug)]
-pub(crate) struct SystemTables {
-    cluster: watch::Receiver<Arc<ClusterState>>,
-}
 
 /// Table, partition, sequence.
 type Key = (String, i32, i32);
@@ -99,28 +31,7 @@ type Indexes = BTreeMap<Key, BTreeMap<String, BTreeSet<String>>>;
 const STATE_WAIT: Duration = Duration::from_millis(500);
 
 impl SystemTables {
-    pub(crate) const NAMES: [&str; 3] = ["segments", REJECTED_ROWS, "tables"];
-
-    pub(crate) fn new(cluster: watch::Receiver<Arc<ClusterState>>) -> Self {
-        Self { cluster }
-    }
-
-    pub(crate) async fn table(
-        &self,
-        name: &str,
-        context: &QueryContext,
-    ) -> Result<Option<Arc<dyn TableProvider>>> {
-        let rows = match name {
-            "segments" => self.segments(context).await?,
-            REJECTED_ROWS => rejected_rows(context).await?,
-            "tables" => Self::tables(&context.cluster)?,
-            _ => return Ok(None),
-        };
-        let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
-        Ok(Some(Arc::new(table)))
-    }
-
-    async fn segments(&self, context: &QueryContext) -> Result<RecordBatch> {
+    pub(super) async fn segments(&self, context: &QueryContext) -> Result<RecordBatch> {
         let (live, indexes) = tokio::join!(
             from_servers(context, CONSUMING, &CONSUMING_SCHEMA),
             from_servers(context, INDEXES, &INDEXES_SCHEMA),
@@ -167,28 +78,6 @@ impl SystemTables {
         }
         Arc::clone(&self.cluster.borrow())
     }
-
-    fn tables(cluster: &ClusterState) -> Result<RecordBatch> {
-        let mut tables: Vec<_> = cluster.tables.values().collect();
-        tables.sort_by_key(|table| table.spec.physical_name());
-        let schema = Schema::new(vec![
-            text("table"),
-            text("type"),
-            text("id"),
-            long("segments"),
-        ]);
-        let names = tables.iter().map(|table| table.spec.name.to_string());
-        let types = tables.iter().map(|table| table.spec.table_type.to_string());
-        let ids = tables.iter().map(|table| table.spec.id.to_string());
-        let counts = tables.iter().map(|table| table.segments.len() as i64);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringViewArray::from_iter_values(names)),
-            Arc::new(StringViewArray::from_iter_values(types)),
-            Arc::new(StringViewArray::from_iter_values(ids)),
-            Arc::new(Int64Array::from_iter_values(counts)),
-        ];
-        Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-    }
 }
 
 /// Whether a partition is consumed behind the last segment that `state` knows of it.
@@ -207,78 +96,6 @@ fn is_behind(state: &ClusterState, live: &Live) -> bool {
         let before = (table.clone(), *partition, *sequence - 1);
         known.is_some_and(|known| known < sequence) && !live.contains_key(&before)
     })
-}
-
-/// The rows of all servers. Who does not answer is named in a warning.
-async fn from_servers(context: &QueryContext, table: &str, schema: &SchemaRef) -> Vec<RecordBatch> {
-    let request = SystemRowsRequest {
-        table: table.to_owned(),
-        deadline_ms: context.deadline_ms,
-    };
-    let servers = context
-        .cluster
-        .instances
-        .values()
-        .filter(|i| i.alive && i.role == Role::Server);
-    let left_ms = context.deadline_ms - context.clock.now_ms();
-    let timeout = Duration::from_millis(left_ms.max(0) as u64 / 2);
-    let answers = join_all(servers.map(async |server| {
-        let rows = rows_of(context, server, request.clone(), schema);
-        let rows = tokio::time::timeout(timeout, rows).await;
-        let late = || Fault::timeout("it did not answer in time");
-        rows.unwrap_or_else(|_| Err(late()))
-            .map_err(|fault| (&server.id, fault))
-    }))
-    .await;
-    let mut batches = Vec::new();
-    for answer in answers {
-        match answer {
-            Ok(answer) => batches.extend(answer),
-            Err((server, fault)) => {
-                let warning = format!("rows of `{server}` are not included: {fault}");
-                let mut stats = context.stats.lock();
-                if !stats.warnings.contains(&warning) {
-                    stats.warnings.push(warning);
-                }
-            }
-        }
-    }
-    batches
-}
-
-async fn rows_of(
-    context: &QueryContext,
-    server: &InstanceState,
-    request: SystemRowsRequest,
-    schema: &SchemaRef,
-) -> Result<Vec<RecordBatch>, Fault> {
-    let reply = context.network.server(server)?.system_rows(request).await?;
-    if let Some(fault) = reply.fault {
-        return Err(fault.into());
-    }
-    if reply.batches.is_empty() {
-        return Ok(Vec::new());
-    }
-    let damaged = |error: ArrowError| Fault::internal(format!("its answer is damaged: {error}"));
-    let batches = decode_batches(&reply.batches).map_err(damaged)?;
-    let batches = batches
-        .into_iter()
-        .map(|batch| RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()));
-    batches.collect::<Result<_, _>>().map_err(damaged)
-}
-
-async fn rejected_rows(context: &QueryContext) -> Result<RecordBatch> {
-    let batches = from_servers(context, REJECTED_ROWS, &REJECTED_SCHEMA).await;
-    let all = arrow::compute::concat_batches(&REJECTED_SCHEMA, &batches)?;
-    // Replicas reject the same rows.
-    let tables = all.column(0).as_string_view();
-    let partitions = all.column(1).as_primitive::<Int32Type>();
-    let offsets = all.column(2).as_primitive::<Int64Type>();
-    let mut seen = HashSet::new();
-    let first = (0..all.num_rows())
-        .map(|row| seen.insert((tables.value(row), partitions.value(row), offsets.value(row))));
-    let keep: BooleanArray = first.map(Some).collect();
-    Ok(arrow::compute::filter_record_batch(&all, &keep)?)
 }
 
 /// Of several replicas the one that is farthest.
@@ -330,7 +147,6 @@ struct SegmentRow<'a> {
 type Number = dyn Fn(&SegmentRecord, Option<[i64; 5]>) -> Option<i64>;
 
 fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
-    let int = |name: &str| Field::new(name, DataType::Int32, false);
     let schema = Schema::new(vec![
         text("table"),
         text("name"),

@@ -1,0 +1,425 @@
+//! Subqueries whose rows depend on those around them, where the planner's own rules give up, and
+//! where they would give wrong answers: below windows, LIMIT, set operations and outer joins.
+//!
+//! A subquery is computed for all values that it depends on at once: [`push`] joins the distinct
+//! ones, its domain, to what it reads, and what comes of it is joined to the rows around it.
+//! Follows T. Neumann and A. Kemper, "Unnesting Arbitrary Queries" (BTW 2015). The rows around are
+//! read twice for that.
+
+mod push;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ExprSchema, Result, ScalarValue, internal_err};
+use datafusion::functions_aggregate::count::count_all;
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::{
+    Expr, FetchType, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    SkipType, Subquery, SubqueryAlias, binary_expr, lit, when,
+};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use push::{Domain, Pushed, depends, is_single_row, push};
+
+#[derive(Debug)]
+pub(crate) struct UnnestSubqueries {
+    which: Which,
+    /// Columns that are made have names of their own.
+    made: AtomicUsize,
+}
+
+/// The rule stands before and behind the planner's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// That the planner's rules would take for others.
+    Misread,
+    /// That they left.
+    Left,
+}
+
+impl OptimizerRule for UnnestSubqueries {
+    fn name(&self) -> &str {
+        match self.which {
+            Which::Misread => "unnest_misread_subqueries",
+            Which::Left => "unnest_subqueries",
+        }
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let rewritten = match &plan {
+            LogicalPlan::Join(join) => self.lateral(join)?,
+            LogicalPlan::Filter(filter) => self.filter(filter)?,
+            LogicalPlan::Projection(projection) => self.projection(projection)?,
+            _ => None,
+        };
+        Ok(match rewritten {
+            Some(rewritten) => Transformed::yes(rewritten),
+            None => Transformed::no(plan),
+        })
+    }
+}
+
+impl UnnestSubqueries {
+    pub(crate) fn new(which: Which) -> Self {
+        Self {
+            which,
+            made: AtomicUsize::new(0),
+        }
+    }
+
+    fn wants(&self, subquery: &LogicalPlan) -> Result<bool> {
+        match self.which {
+            Which::Misread => is_misread(subquery),
+            Which::Left => Ok(true),
+        }
+    }
+
+    fn filter(&self, filter: &Filter) -> Result<Option<LogicalPlan>> {
+        let Some((input, [predicate])) =
+            self.without_subqueries(&filter.input, [&filter.predicate])?
+        else {
+            return Ok(None);
+        };
+        let columns = filter.input.schema().columns();
+        LogicalPlanBuilder::from(input)
+            .filter(predicate)?
+            .project(columns.into_iter().map(Expr::Column))?
+            .build()
+            .map(Some)
+    }
+
+    fn projection(&self, projection: &Projection) -> Result<Option<LogicalPlan>> {
+        let before: Vec<&Expr> = projection.expr.iter().collect();
+        let Some((input, exprs)) = self.without_subqueries_in(&projection.input, &before)? else {
+            return Ok(None);
+        };
+        let names = projection.schema.iter();
+        let named = exprs.into_iter().zip(names).map(|(expr, (table, field))| {
+            // Names may hold the text of a subquery.
+            expr.unalias().alias_qualified(table.cloned(), field.name())
+        });
+        LogicalPlanBuilder::from(input)
+            .project(named.collect::<Vec<_>>())?
+            .build()
+            .map(Some)
+    }
+
+    fn without_subqueries<const N: usize>(
+        &self,
+        input: &Arc<LogicalPlan>,
+        exprs: [&Expr; N],
+    ) -> Result<Option<(LogicalPlan, [Expr; N])>> {
+        let rewritten = self.without_subqueries_in(input, &exprs)?;
+        Ok(rewritten.and_then(|(input, exprs)| Some((input, exprs.try_into().ok()?))))
+    }
+
+    /// The expressions over `input` joined with what their subqueries give. `None`: they have none
+    /// that can be unnested.
+    fn without_subqueries_in(
+        &self,
+        input: &Arc<LogicalPlan>,
+        exprs: &[&Expr],
+    ) -> Result<Option<(LogicalPlan, Vec<Expr>)>> {
+        let mut plan = Arc::clone(input);
+        let mut changed = false;
+        let mut after = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            let rewritten = (*expr).clone().transform_down(|expr| {
+                let joined = match &expr {
+                    Expr::ScalarSubquery(subquery) if is_single_row(&subquery.subquery) => {
+                        self.with_value(&plan, subquery)?
+                    }
+                    Expr::Exists(exists) => self.with_mark(&plan, exists)?,
+                    Expr::InSubquery(within) if self.wants(&within.subquery.subquery)? => {
+                        let exists = within.clone();
+                        return Ok(Transformed::yes(as_exists(exists, &plan)?));
+                    }
+                    _ => None,
+                };
+                let Some((joined, value)) = joined else {
+                    return Ok(Transformed::no(expr));
+                };
+                plan = Arc::new(joined);
+                changed = true;
+                Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
+            })?;
+            after.push(rewritten.data);
+        }
+        Ok(changed.then(|| (Arc::unwrap_or_clone(plan), after)))
+    }
+
+    /// The value of a scalar subquery beside each row.
+    fn with_value(
+        &self,
+        plan: &Arc<LogicalPlan>,
+        subquery: &Subquery,
+    ) -> Result<Option<(LogicalPlan, Expr)>> {
+        let Some((domain, pushed)) = self.pushed(plan, subquery)? else {
+            return Ok(None);
+        };
+        if pushed.domain.is_empty() {
+            // The planner's own.
+            return Ok(None);
+        }
+        let value = self.name("value");
+        let columns = subquery.subquery.schema().columns();
+        let Some(of_subquery) = columns.into_iter().next() else {
+            return Ok(None);
+        };
+        let of_subquery = Expr::Column(of_subquery).alias(&value);
+        let joined = self.joined(plan, (&domain, pushed), of_subquery)?;
+        Ok(Some((joined, Expr::Column(Column::from_name(value)))))
+    }
+
+    /// Whether a subquery has rows, beside each row.
+    fn with_mark(
+        &self,
+        plan: &Arc<LogicalPlan>,
+        exists: &Exists,
+    ) -> Result<Option<(LogicalPlan, Expr)>> {
+        let subquery = Subquery {
+            subquery: rows_of(&exists.subquery.subquery)?,
+            ..exists.subquery.clone()
+        };
+        let Some((domain, pushed)) = self.pushed(plan, &subquery)? else {
+            return Ok(None);
+        };
+        let mark = self.name("mark");
+        if pushed.domain.is_empty() {
+            return self.with_count(plan, (pushed.plan, exists.negated), &mark);
+        }
+        let keys = pushed.domain.iter().cloned().map(Expr::Column);
+        let distinct = LogicalPlanBuilder::from(pushed.plan)
+            .project(keys.collect::<Vec<_>>())?
+            .distinct()?
+            .build()?;
+        let pushed = Pushed {
+            plan: distinct,
+            domain: pushed.domain,
+        };
+        let joined = self.joined(plan, (&domain, pushed), lit(true).alias(&mark))?;
+        let found = Expr::Column(Column::from_name(mark));
+        let found = match exists.negated {
+            true => found.is_null(),
+            false => found.is_not_null(),
+        };
+        Ok(Some((joined, found)))
+    }
+
+    /// The same of a subquery that depends on nothing.
+    fn with_count(
+        &self,
+        plan: &Arc<LogicalPlan>,
+        (subquery, negated): (LogicalPlan, bool),
+        mark: &str,
+    ) -> Result<Option<(LogicalPlan, Expr)>> {
+        let one = LogicalPlanBuilder::from(subquery)
+            .limit(0, Some(1))?
+            .aggregate(Vec::<Expr>::new(), vec![count_all().alias(mark)])?
+            .build()?;
+        let joined = LogicalPlanBuilder::from(plan.as_ref().clone())
+            .cross_join(one)?
+            .build()?;
+        let found = Expr::Column(Column::from_name(mark));
+        let found = match negated {
+            true => found.eq(lit(0_i64)),
+            false => found.gt(lit(0_i64)),
+        };
+        Ok(Some((joined, found)))
+    }
+
+    fn joined(
+        &self,
+        plan: &Arc<LogicalPlan>,
+        (domain, pushed): (&Domain, Pushed),
+        value: Expr,
+    ) -> Result<LogicalPlan> {
+        let keys: Vec<String> = pushed.domain.iter().map(|_| self.name("key")).collect();
+        let named = pushed.domain.into_iter().zip(&keys);
+        let mut columns: Vec<Expr> = named
+            .map(|(column, name)| Expr::Column(column).alias(name))
+            .collect();
+        columns.push(value);
+        let right = LogicalPlanBuilder::from(pushed.plan)
+            .project(columns)?
+            .build()?;
+        let keys = keys.into_iter().map(Column::from_name);
+        LogicalPlanBuilder::from(plan.as_ref().clone())
+            .join_on(right, JoinType::Left, same(&domain.outer, keys))?
+            .build()
+    }
+
+    /// `left JOIN LATERAL subquery`.
+    fn lateral(&self, join: &Join) -> Result<Option<LogicalPlan>> {
+        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+            return Ok(None);
+        }
+        let (subquery, alias) = match join.right.as_ref() {
+            LogicalPlan::Subquery(subquery) => (subquery, None),
+            LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
+                LogicalPlan::Subquery(subquery) => (subquery, Some(&alias.alias)),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let Some((domain, pushed)) = self.pushed(&join.left, subquery)? else {
+            return Ok(None);
+        };
+        if pushed.domain.is_empty() {
+            return Ok(None);
+        }
+        let Pushed { plan, domain: keys } = match alias {
+            None => pushed,
+            Some(alias) => pushed.under(alias)?,
+        };
+        let on = join.on.iter().cloned();
+        let on = on.map(|(left, right)| binary_expr(left, Operator::Eq, right));
+        let on = on
+            .chain(join.filter.clone())
+            .chain(same(&domain.outer, keys));
+        let columns = join.schema.columns();
+        LogicalPlanBuilder::from(join.left.as_ref().clone())
+            .join_on(plan, join.join_type, on.collect::<Vec<_>>())?
+            .project(columns.into_iter().map(Expr::Column))?
+            .build()
+            .map(Some)
+    }
+
+    /// `None`: it is not wanted, depends on more than the rows of `plan`, or cannot be unnested.
+    fn pushed(
+        &self,
+        plan: &Arc<LogicalPlan>,
+        subquery: &Subquery,
+    ) -> Result<Option<(Domain, Pushed)>> {
+        if !self.wants(&subquery.subquery)? {
+            return Ok(None);
+        }
+        let Some(mut domain) = Domain::new(plan, subquery) else {
+            return Ok(None);
+        };
+        let pushed = push(&subquery.subquery, &mut domain, &|what| self.name(what))?;
+        Ok(pushed.map(|pushed| (domain, pushed)))
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("__{what}_{}", self.made.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The planner's rules move the condition on the rows around out of the subquery, also past what
+/// must see the rows of one of them alone.
+fn is_misread(subquery: &LogicalPlan) -> Result<bool> {
+    let mut misread = false;
+    subquery.apply(|node| {
+        let sees_one = match node {
+            LogicalPlan::Window(_) | LogicalPlan::Limit(_) | LogicalPlan::Union(_) => true,
+            LogicalPlan::Sort(sort) => sort.fetch.is_some(),
+            LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
+            _ => false,
+        };
+        misread |= sees_one && depends(node)?;
+        Ok(match misread {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(misread)
+}
+
+/// What has rows whenever the subquery has.
+fn rows_of(subquery: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+    Ok(match subquery.as_ref() {
+        LogicalPlan::Limit(limit) => match (limit.get_skip_type()?, limit.get_fetch_type()?) {
+            (SkipType::Literal(0), FetchType::Literal(fetch)) if fetch != Some(0) => {
+                rows_of(&limit.input)?
+            }
+            _ => Arc::clone(subquery),
+        },
+        LogicalPlan::Sort(sort) if sort.fetch != Some(0) => rows_of(&sort.input)?,
+        LogicalPlan::Projection(projection) => rows_of(&projection.input)?,
+        _ => Arc::clone(subquery),
+    })
+}
+
+/// `x IN (…)`, null where it is not known.
+fn as_exists(within: InSubquery, plan: &LogicalPlan) -> Result<Expr> {
+    let InSubquery {
+        expr,
+        subquery,
+        negated,
+    } = within;
+    let Some(value) = subquery.subquery.schema().columns().into_iter().next() else {
+        return internal_err!("a subquery without columns");
+    };
+    let value = Expr::Column(value);
+    let with = |condition: Expr| -> Result<Expr> {
+        let filtered = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone())
+            .filter(condition)?
+            .build()?;
+        let filtered = Arc::new(filtered);
+        Ok(Expr::Exists(Exists {
+            subquery: Subquery {
+                outer_ref_columns: filtered.all_out_ref_exprs(),
+                subquery: filtered,
+                spans: subquery.spans.clone(),
+            },
+            negated: false,
+        }))
+    };
+    let outer = expr.as_ref().clone().transform_up(|expr| match expr {
+        Expr::Column(column) => {
+            let field = plan.schema().field_from_column(&column)?;
+            let field = Arc::clone(field);
+            Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    let found = with(value.clone().eq(outer.data))?;
+    let unknown = with(value.is_null())?;
+    let any = with(lit(true))?;
+    let unknown = unknown.or(expr.is_null().and(any));
+    let null = lit(ScalarValue::Boolean(None));
+    let within = when(found, lit(true))
+        .when(unknown, null)
+        .otherwise(lit(false))?;
+    Ok(match negated {
+        true => Expr::Not(Box::new(within)),
+        false => within,
+    })
+}
+
+/// Nulls are the same here.
+fn same(left: &[Column], right: impl IntoIterator<Item = Column>) -> Vec<Expr> {
+    let pairs = left.iter().cloned().zip(right);
+    let same = pairs.map(|(left, right)| {
+        let (left, right) = (Expr::Column(left), Expr::Column(right));
+        binary_expr(left, Operator::IsNotDistinctFrom, right)
+    });
+    same.collect()
+}
+
+impl Pushed {
+    fn under(self, alias: &datafusion::common::TableReference) -> Result<Self> {
+        let domain = self.domain.into_iter();
+        let domain = domain.map(|column| Column::new(Some(alias.clone()), column.name));
+        let alias = SubqueryAlias::try_new(Arc::new(self.plan), alias.clone())?;
+        Ok(Self {
+            domain: domain.collect(),
+            plan: LogicalPlan::SubqueryAlias(alias),
+        })
+    }
+}

@@ -1,0 +1,320 @@
+//! Standard SQL that the planner does not take, in a form that it takes.
+//!
+//! Nothing here changes what a statement means. Joins that [`crate::relations`] plans stand alone
+//! in parentheses afterwards, so that it finds them.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Fetch, Function, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
+    LimitClause, ObjectNamePart, Offset, Query, Select, SelectFlavor, SelectItem, SetExpr,
+    SetOperator, SetQuantifier, Statement, TableFactor, TableWithJoins, UnaryOperator, VisitMut,
+    VisitorMut, WildcardAdditionalOptions,
+};
+use schemas::Fault;
+
+use super::syntax;
+
+pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
+    match VisitMut::visit(statement, &mut ToKnown) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(fault) => Err(*fault),
+    }
+}
+
+struct ToKnown;
+
+impl VisitorMut for ToKnown {
+    type Break = Box<Fault>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Box<Fault>> {
+        if let Some(fetch) = query.fetch.take()
+            && let Err(fault) = limit_of(fetch, &mut query.limit_clause)
+        {
+            return ControlFlow::Break(Box::new(fault));
+        }
+        body(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Box<Fault>> {
+        if let TableFactor::NestedJoin {
+            table_with_joins, ..
+        } = table
+            && !is_alone(table_with_joins)
+        {
+            joins(table_with_joins);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Fault>> {
+        match expr {
+            Expr::Between {
+                expr: value,
+                negated,
+                low,
+                high,
+            } => {
+                if take_mark(low) {
+                    *expr = symmetric(value, *negated, low, high);
+                }
+            }
+            Expr::Function(function) => grouping_id(function),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn body(set: &mut SetExpr) {
+    match set {
+        SetExpr::Select(select) => {
+            join_unnested(&mut select.from);
+            select.from.iter_mut().for_each(joins);
+        }
+        SetExpr::SetOperation {
+            op,
+            set_quantifier,
+            left,
+            right,
+        } => {
+            body(left);
+            body(right);
+            let operator = match op {
+                SetOperator::Intersect => JoinOperator::LeftSemi,
+                SetOperator::Except | SetOperator::Minus => JoinOperator::LeftAnti,
+                SetOperator::Union => return,
+            };
+            if *set_quantifier == SetQuantifier::All {
+                let join = Join {
+                    relation: derived(right),
+                    global: OF_ROWS,
+                    join_operator: operator(JoinConstraint::None),
+                };
+                *set = all_of(nested(TableWithJoins {
+                    relation: derived(left),
+                    joins: vec![join],
+                }));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Marks a join of whole rows, which nobody can write.
+const OF_ROWS: bool = true;
+
+/// SELECT * FROM the table.
+fn all_of(table: TableFactor) -> SetExpr {
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
+        exclude: None,
+        into: None,
+        from: vec![TableWithJoins {
+            relation: table,
+            joins: Vec::new(),
+        }],
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    };
+    SetExpr::Select(Box::new(select))
+}
+
+fn as_query(set: SetExpr) -> Query {
+    Query {
+        with: None,
+        body: Box::new(set),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}
+
+fn derived(set: &SetExpr) -> TableFactor {
+    TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(as_query(set.clone())),
+        alias: None,
+        sample: None,
+    }
+}
+
+/// FETCH FIRST n ROWS ONLY is LIMIT n.
+fn limit_of(fetch: Fetch, clause: &mut Option<LimitClause>) -> Result<(), Fault> {
+    if fetch.percent || fetch.with_ties {
+        let what = if fetch.percent {
+            "PERCENT"
+        } else {
+            "WITH TIES"
+        };
+        return Err(syntax(&format!(
+            "FETCH … {what} is not supported; write FETCH FIRST n ROWS ONLY, or rank() in QUALIFY"
+        )));
+    }
+    let limit = fetch.quantity.unwrap_or_else(|| super::number(1));
+    match clause {
+        None => {
+            *clause = Some(LimitClause::LimitOffset {
+                limit: Some(limit),
+                offset: None::<Offset>,
+                limit_by: Vec::new(),
+            });
+        }
+        Some(LimitClause::LimitOffset { limit: none, .. }) if none.is_none() => *none = Some(limit),
+        Some(_) => return Err(syntax("LIMIT and FETCH say the same; write one of them")),
+    }
+    Ok(())
+}
+
+/// `FROM t, UNNEST(t.list)` is a join: what is unnested may come from the tables before.
+fn join_unnested(from: &mut Vec<TableWithJoins>) {
+    let mut at = 1;
+    while at < from.len() {
+        if !matches!(from[at].relation, TableFactor::UNNEST { .. }) {
+            at += 1;
+            continue;
+        }
+        let unnested = from.remove(at);
+        let before = &mut from[at - 1].joins;
+        before.push(Join {
+            relation: unnested.relation,
+            global: false,
+            join_operator: JoinOperator::CrossJoin(JoinConstraint::None),
+        });
+        before.extend(unnested.joins);
+    }
+}
+
+fn joins(tables: &mut TableWithJoins) {
+    for join in &mut tables.joins {
+        join.join_operator = match std::mem::replace(
+            &mut join.join_operator,
+            JoinOperator::CrossJoin(JoinConstraint::None),
+        ) {
+            JoinOperator::Semi(on) => JoinOperator::LeftSemi(on),
+            JoinOperator::Anti(on) => JoinOperator::LeftAnti(on),
+            other => other,
+        };
+    }
+    let Some(last) = tables.joins.iter().rposition(is_own) else {
+        return;
+    };
+    let rest = tables.joins.split_off(last + 1);
+    let own = tables.joins.split_off(last);
+    // Those before come into the parentheses, and are looked at there.
+    if !tables.joins.is_empty() {
+        let before = TableWithJoins {
+            relation: tables.relation.clone(),
+            joins: std::mem::take(&mut tables.joins),
+        };
+        tables.relation = nested(before);
+    }
+    let alone = TableWithJoins {
+        relation: tables.relation.clone(),
+        joins: own,
+    };
+    tables.relation = nested(alone);
+    tables.joins = rest;
+}
+
+fn nested(tables: TableWithJoins) -> TableFactor {
+    TableFactor::NestedJoin {
+        table_with_joins: Box::new(tables),
+        alias: None,
+    }
+}
+
+/// Planned by [`crate::relations`].
+pub(crate) fn is_own(join: &Join) -> bool {
+    let of_rows = matches!(
+        join.join_operator,
+        JoinOperator::LeftSemi(JoinConstraint::None) | JoinOperator::LeftAnti(JoinConstraint::None)
+    );
+    matches!(join.join_operator, JoinOperator::AsOf { .. })
+        || matches!(join.relation, TableFactor::UNNEST { .. })
+        || of_rows && join.global == OF_ROWS
+}
+
+fn is_alone(tables: &TableWithJoins) -> bool {
+    matches!(tables.joins.as_slice(), [join] if is_own(join))
+}
+
+/// Takes the mark of [`super::words`] off the lower end of a BETWEEN.
+fn take_mark(low: &mut Expr) -> bool {
+    match low {
+        Expr::BinaryOp { left, .. } => take_mark(left),
+        Expr::UnaryOp {
+            op: UnaryOperator::BitwiseNot,
+            expr: inner,
+        } => {
+            let Expr::UnaryOp {
+                op: UnaryOperator::BitwiseNot,
+                expr: marked,
+            } = inner.as_mut()
+            else {
+                return false;
+            };
+            *low = std::mem::replace(marked, super::number(0));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// `x BETWEEN SYMMETRIC a AND b`, where either may be the lower end.
+fn symmetric(value: &Expr, negated: bool, one: &Expr, other: &Expr) -> Expr {
+    let between = |low: &Expr, high: &Expr| {
+        Box::new(Expr::Between {
+            expr: Box::new(value.clone()),
+            negated,
+            low: Box::new(low.clone()),
+            high: Box::new(high.clone()),
+        })
+    };
+    let either = Expr::BinaryOp {
+        left: between(one, other),
+        op: match negated {
+            true => BinaryOperator::And,
+            false => BinaryOperator::Or,
+        },
+        right: between(other, one),
+    };
+    Expr::Nested(Box::new(either))
+}
+
+/// GROUPING_ID is GROUPING with any number of arguments.
+fn grouping_id(function: &mut Function) {
+    if let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice()
+        && name.value.eq_ignore_ascii_case("grouping_id")
+    {
+        *name = Ident {
+            value: "grouping".to_owned(),
+            ..name.clone()
+        };
+    }
+}

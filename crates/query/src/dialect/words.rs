@@ -1,0 +1,119 @@
+//! Clauses that the parser does not know, told to it in words that it knows.
+//!
+//! Done on tokens, which keep their places, so that whatever is wrong later is found where it was
+//! written. What stands here for something else is read back by [`super::standard`].
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let tokens = table(tokens);
+    let new = [Keyword::ASOF, Keyword::SYMMETRIC, Keyword::ASYMMETRIC];
+    let is_new = |token: &TokenWithSpan| new.iter().any(|word| is_word(token, *word));
+    if !tokens.iter().any(is_new) {
+        return tokens;
+    }
+    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    let tokens = tokens.into_iter().filter(|token| !is_space(token));
+    let mut tokens: Vec<TokenWithSpan> = tokens.collect();
+    symmetric(&mut tokens);
+    as_of(tokens)
+}
+
+fn is_word(token: &TokenWithSpan, keyword: Keyword) -> bool {
+    matches!(&token.token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
+}
+
+/// `TABLE t` is SELECT * FROM t.
+fn table(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if let Some(first) = tokens
+        .first()
+        .filter(|first| is_word(first, Keyword::TABLE))
+    {
+        let like = |token: Token| TokenWithSpan::new(token, first.span);
+        let words = [
+            of_keyword(Keyword::SELECT),
+            Token::Mul,
+            of_keyword(Keyword::FROM),
+        ];
+        tokens.splice(..1, words.map(like).to_vec());
+    }
+    tokens
+}
+
+fn symmetric(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 1;
+    while at < tokens.len() {
+        if is_word(&tokens[at - 1], Keyword::BETWEEN) {
+            if is_word(&tokens[at], Keyword::SYMMETRIC) {
+                // `~ ~` before the lower end: nobody writes that.
+                tokens[at].token = Token::Tilde;
+                tokens.insert(at, tokens[at].clone());
+            } else if is_word(&tokens[at], Keyword::ASYMMETRIC) {
+                tokens.remove(at);
+            }
+        }
+        at += 1;
+    }
+}
+
+/// `LEFT ASOF JOIN` and `ASOF LEFT JOIN` become `ASOF JOIN` with a condition that IS TRUE; a
+/// condition gets the parentheses that the parser wants.
+fn as_of(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut known = Vec::with_capacity(tokens.len() + 8);
+    let mut is_left = false;
+    let mut at = 0;
+    while at < tokens.len() {
+        let token = &tokens[at];
+        at += 1;
+        let next = tokens.get(at);
+        let followed_by = |word| next.is_some_and(|next| is_word(next, word));
+        if is_word(token, Keyword::LEFT) && followed_by(Keyword::ASOF) {
+            is_left = true;
+        } else if is_word(token, Keyword::ASOF) {
+            known.push(token.clone());
+            if followed_by(Keyword::LEFT) {
+                is_left = true;
+                at += 1;
+            }
+        } else if is_word(token, Keyword::MATCH_CONDITION) {
+            let like = |new: Token| TokenWithSpan::new(new, token.span);
+            let end = at + condition_length(&tokens[at..]);
+            known.extend([token.clone(), like(Token::LParen), like(Token::LParen)]);
+            known.extend_from_slice(&tokens[at..end]);
+            known.push(like(Token::RParen));
+            if std::mem::take(&mut is_left) {
+                known.extend([Keyword::IS, Keyword::TRUE].map(|word| like(of_keyword(word))));
+            }
+            known.push(like(Token::RParen));
+            at = end;
+        } else {
+            known.push(token.clone());
+        }
+    }
+    known
+}
+
+/// Up to the ON that belongs to the join.
+fn condition_length(tokens: &[TokenWithSpan]) -> usize {
+    let mut depth = 0i32;
+    for (at, token) in tokens.iter().enumerate() {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        if depth < 0 || depth == 0 && is_word(token, Keyword::ON) {
+            return at;
+        }
+    }
+    tokens.len()
+}
+
+fn of_keyword(keyword: Keyword) -> Token {
+    Token::Word(Word {
+        value: format!("{keyword:?}"),
+        quote_style: None,
+        keyword,
+    })
+}

@@ -1,0 +1,297 @@
+//! `a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k`: each row of `a` with the one row of
+//! `b` of its keys whose time is the nearest that the condition allows.
+//!
+//! The rows of both sides are put into the order of time together, and each row of `a` takes the
+//! last row of `b` before it: two sorts and windows over what came before, whatever the sizes. Of rows of `b` with the same
+//! time any may be taken.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
+use datafusion::functions_aggregate::min_max::max_udaf;
+use datafusion::functions_window::nth_value::first_value_udwf;
+use datafusion::functions_window::row_number::row_number_udwf;
+use datafusion::logical_expr::expr::{BinaryExpr, Sort, WindowFunction};
+use datafusion::logical_expr::planner::RelationPlannerContext;
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::utils::split_conjunction_owned;
+use datafusion::logical_expr::{
+    Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrame,
+    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF, cast, lit, when,
+};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, JoinConstraint};
+
+/// Whose row it is.
+const SIDE: &str = "__side";
+const RIGHT: i8 = 0;
+const LEFT: i8 = 1;
+const TIME: &str = "__time";
+/// From 1, in the order of time.
+const PLACE: &str = "__place";
+/// The place of the last row of the right side.
+const FOUND: &str = "__found";
+
+/// The value of each side.
+struct Pair {
+    left: Expr,
+    right: Expr,
+}
+
+pub(super) fn as_of(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    (condition, constraint): (SqlExpr, JoinConstraint),
+    context: &mut dyn RelationPlannerContext,
+) -> Result<LogicalPlan> {
+    let both = left.schema().join(right.schema())?;
+    // LEFT is read back from how `dialect/words.rs` writes it.
+    let (condition, keeps_all) = match condition {
+        SqlExpr::IsTrue(condition) => (*condition, true),
+        condition => (condition, false),
+    };
+    let condition = context.sql_to_expr(condition, &both)?;
+    let sides = Sides {
+        left: left.schema(),
+        right: right.schema(),
+    };
+    let Some((times, operator)) = sides.comparison(condition)? else {
+        return plan_err!(
+            "MATCH_CONDITION of an ASOF JOIN compares one value of each table with >=, >, <= or <"
+        );
+    };
+    let keys = sides.keys(constraint, &both, context)?;
+    let before = matches!(operator, Operator::GtEq | Operator::Gt);
+    let ties = matches!(operator, Operator::GtEq | Operator::LtEq);
+    let rows = LogicalPlanBuilder::from(rows_of(&left, (&times, &keys), Side::Left(&right))?)
+        .union(rows_of(&right, (&times, &keys), Side::Right(&left))?)?;
+    let by_key: Vec<Expr> = (0..keys.len()).map(|at| own(&key_name(at))).collect();
+    let in_time = vec![
+        own(TIME).sort(before, true),
+        // Where a row of the same time counts, it comes first.
+        own(SIDE).sort(ties, true),
+    ];
+    let place = over(row_number_udwf(), vec![], (&by_key, &in_time))?;
+    let place_of_right = when(own(SIDE).eq(lit(RIGHT)), own(PLACE)).end()?;
+    let found = Expr::from(WindowFunction::new(
+        WindowFunctionDefinition::AggregateUDF(max_udaf()),
+        vec![place_of_right],
+    ));
+    let found = found
+        .partition_by(by_key.clone())
+        .order_by(in_time)
+        .window_frame(so_far())
+        .build()?;
+    let rows = rows
+        .window(vec![place.alias(PLACE)])?
+        .window(vec![found.alias(FOUND)])?;
+    // The row of the right side is the first of those that found it.
+    let with_it: Vec<Expr> = by_key.into_iter().chain([own(FOUND)]).collect();
+    let in_place = vec![own(PLACE).sort(true, true)];
+    let of_right = right.schema().columns();
+    let first = (0..of_right.len()).map(|at| {
+        let value = vec![own(&right_name(at))];
+        let first = over(first_value_udwf(), value, (&with_it, &in_place))?;
+        Ok(first.alias(found_name(at)))
+    });
+    let mut wanted = own(SIDE).eq(lit(LEFT));
+    if !keeps_all {
+        wanted = wanted.and(own(FOUND).is_not_null());
+    }
+    let of_left = left.schema().columns();
+    let columns = of_left.into_iter().enumerate();
+    let columns = columns
+        .map(|(at, column)| own(&left_name(at)).alias_qualified(column.relation, column.name));
+    let columns =
+        columns.chain(of_right.into_iter().enumerate().map(|(at, column)| {
+            own(&found_name(at)).alias_qualified(column.relation, column.name)
+        }));
+    rows.window(first.collect::<Result<Vec<_>>>()?)?
+        .filter(wanted)?
+        .project(columns.collect::<Vec<_>>())?
+        .build()
+}
+
+fn over(
+    function: Arc<WindowUDF>,
+    arguments: Vec<Expr>,
+    (partition_by, order_by): (&[Expr], &[Sort]),
+) -> Result<Expr> {
+    let function = WindowFunctionDefinition::WindowUDF(function);
+    Expr::from(WindowFunction::new(function, arguments))
+        .partition_by(partition_by.to_vec())
+        .order_by(order_by.to_vec())
+        .window_frame(so_far())
+        .build()
+}
+
+fn so_far() -> WindowFrame {
+    WindowFrame::new_bounds(
+        WindowFrameUnits::Rows,
+        WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+        WindowFrameBound::CurrentRow,
+    )
+}
+
+fn own(name: &str) -> Expr {
+    Expr::Column(Column::from_name(name))
+}
+
+fn left_name(at: usize) -> String {
+    format!("__left_{at}")
+}
+
+fn key_name(at: usize) -> String {
+    format!("__key_{at}")
+}
+
+fn right_name(at: usize) -> String {
+    format!("__right_{at}")
+}
+
+fn found_name(at: usize) -> String {
+    format!("__found_{at}")
+}
+
+/// Whose rows they are, and the other side.
+enum Side<'a> {
+    Left(&'a LogicalPlan),
+    Right(&'a LogicalPlan),
+}
+
+/// The rows of one side, with nulls in the columns of the other.
+fn rows_of(
+    plan: &LogicalPlan,
+    (times, keys): (&Pair, &[Pair]),
+    side: Side<'_>,
+) -> Result<LogicalPlan> {
+    let columns = |of: fn(usize) -> String| {
+        let columns = plan.schema().columns().into_iter().enumerate();
+        columns.map(move |(at, column)| Ok(Expr::Column(column).alias(of(at))))
+    };
+    let nulls = |other: &LogicalPlan, of: fn(usize) -> String| {
+        let fields = other.schema().fields().iter().enumerate();
+        let nulls = fields.map(|(at, field)| {
+            let nothing = ScalarValue::try_from(field.data_type())?;
+            Ok(lit(nothing).alias(of(at)))
+        });
+        nulls.collect::<Vec<_>>()
+    };
+    let of_side = |pair: &Pair| match side {
+        Side::Left(_) => pair.left.clone(),
+        Side::Right(_) => pair.right.clone(),
+    };
+    let own = match side {
+        Side::Left(right) => columns(left_name).chain(nulls(right, right_name)),
+        Side::Right(left) => columns(right_name).chain(nulls(left, left_name)),
+    };
+    let mut all = own.collect::<Result<Vec<Expr>>>()?;
+    // A union goes by the order of columns.
+    if let Side::Right(_) = side {
+        all.rotate_left(plan.schema().fields().len());
+    }
+    let keys_named = keys.iter().enumerate();
+    all.extend(keys_named.map(|(at, key)| of_side(key).alias(key_name(at))));
+    all.push(of_side(times).alias(TIME));
+    let rows = LogicalPlanBuilder::from(plan.clone());
+    let rows = match side {
+        Side::Left(_) => {
+            all.push(lit(LEFT).alias(SIDE));
+            rows
+        }
+        Side::Right(_) => {
+            all.push(lit(RIGHT).alias(SIDE));
+            // What is null equals nothing and lies nowhere.
+            let known = keys.iter().map(|key| key.right.clone().is_not_null());
+            rows.filter(known.fold(times.right.clone().is_not_null(), Expr::and))?
+        }
+    };
+    rows.project(all)?.build()
+}
+
+struct Sides<'a> {
+    left: &'a DFSchema,
+    right: &'a DFSchema,
+}
+
+impl Sides<'_> {
+    /// With the left side's value on the left. `None`: it compares no values of both.
+    fn comparison(&self, condition: Expr) -> Result<Option<(Pair, Operator)>> {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else {
+            return Ok(None);
+        };
+        if !matches!(
+            op,
+            Operator::GtEq | Operator::Gt | Operator::LtEq | Operator::Lt
+        ) {
+            return Ok(None);
+        }
+        if let Some(pair) = self.pair(&left, &right)? {
+            return Ok(Some((pair, op)));
+        }
+        let swapped = op.swap().unwrap_or(op);
+        Ok(self.pair(&right, &left)?.map(|pair| (pair, swapped)))
+    }
+
+    /// As values of one type. `None`: they are not of the left and of the right side.
+    fn pair(&self, left: &Expr, right: &Expr) -> Result<Option<Pair>> {
+        let is_of = |expr: &Expr, schema: &DFSchema| {
+            let columns = expr.column_refs();
+            !columns.is_empty() && columns.iter().all(|column| schema.has_column(column))
+        };
+        if !is_of(left, self.left) || !is_of(right, self.right) {
+            return Ok(None);
+        }
+        let (of_left, of_right) = (left.get_type(self.left)?, right.get_type(self.right)?);
+        let Some(common) = comparison_coercion(&of_left, &of_right) else {
+            return plan_err!(
+                "`{left}` is {of_left} and `{right}` is {of_right}: nothing tells which is greater"
+            );
+        };
+        let as_common = |expr: &Expr, data_type: DataType| match data_type == common {
+            true => expr.clone(),
+            false => cast(expr.clone(), common.clone()),
+        };
+        Ok(Some(Pair {
+            left: as_common(left, of_left),
+            right: as_common(right, of_right),
+        }))
+    }
+
+    fn keys(
+        &self,
+        constraint: JoinConstraint,
+        both: &DFSchema,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Vec<Pair>> {
+        let JoinConstraint::On(on) = constraint else {
+            return plan_err!("an ASOF JOIN needs ON with the keys that are equal, or ON TRUE");
+        };
+        let on = context.sql_to_expr(on, both)?;
+        let mut keys = Vec::new();
+        for part in split_conjunction_owned(on) {
+            if matches!(&part, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
+                continue;
+            }
+            let pair = match &part {
+                Expr::BinaryExpr(BinaryExpr {
+                    left,
+                    op: Operator::Eq,
+                    right,
+                }) => match self.pair(left, right)? {
+                    None => self.pair(right, left)?,
+                    pair => pair,
+                },
+                _ => None,
+            };
+            let Some(pair) = pair else {
+                return plan_err!(
+                    "ON of an ASOF JOIN says which values of both tables are equal; `{part}` does \
+                     not, put it into WHERE"
+                );
+            };
+            keys.push(pair);
+        }
+        Ok(keys)
+    }
+}
