@@ -13,6 +13,7 @@ mod context;
 mod correlated;
 mod cut;
 mod decimals;
+mod default_like;
 mod dialect;
 mod entries;
 mod explain;
@@ -37,6 +38,11 @@ mod templates;
 pub mod watched;
 mod whole;
 
+use std::sync::Arc;
+
+use datafusion::logical_expr::ScalarUDF;
+use default_like::DefaultLike;
+
 pub use any_entry::AnyEntry;
 pub use context::{QueryContext, QueryStats};
 pub use dialect::{
@@ -47,6 +53,11 @@ pub use fault::{timed_out, to_fault};
 pub use planner::{Answer, Planner, PlannerConfig};
 pub use routing::servers_of;
 pub use templates::can_be_reset;
+
+/// Functions that stand for what dialects say in other words; brokers and servers know them.
+pub fn own_functions() -> Vec<Arc<ScalarUDF>> {
+    vec![AnyEntry::udf(), DefaultLike::udf()]
+}
 
 #[cfg(test)]
 mod tests;

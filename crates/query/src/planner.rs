@@ -25,7 +25,6 @@ use schemas::cluster::ClusterState;
 use schemas::proto::Explain;
 use tokio::sync::watch;
 
-use crate::any_entry::AnyEntry;
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::correlated::{UnnestSubqueries, Which};
@@ -412,7 +411,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
-        .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
+        .with_scalar_functions([functions::all(), crate::own_functions()].concat())
         .with_aggregate_functions(functions::all_aggregates())
         .with_default_features()
         .with_analyzer_rules(analysis)

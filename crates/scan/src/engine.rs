@@ -20,7 +20,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
-use query::AnyEntry;
+use query::own_functions;
 use query::parameters::Parameters;
 use query::to_fault;
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
@@ -133,7 +133,7 @@ impl Engine {
         let state = SessionStateBuilder::new()
             .with_config(session)
             // The defaults are added to what is there.
-            .with_scalar_functions([functions::all(), vec![AnyEntry::udf()]].concat())
+            .with_scalar_functions([functions::all(), own_functions()].concat())
             .with_aggregate_functions(functions::all_aggregates())
             .with_default_features()
             .build();

@@ -11,8 +11,8 @@ use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprFunctionExt, ExprSchemable, FetchType, Join, JoinType, Limit,
-    LogicalPlan, LogicalPlanBuilder, SkipType, Sort, Subquery, Union, WindowFunctionDefinition,
-    lit,
+    LogicalPlan, LogicalPlanBuilder, Projection, SkipType, Sort, Subquery, Union,
+    WindowFunctionDefinition, lit,
 };
 
 use super::same;
@@ -218,6 +218,19 @@ fn by_domain(window: Expr, keys: &[Column]) -> Result<Expr> {
 }
 
 fn push_limit(limit: &Limit, domain: &mut Domain, names: Names<'_>) -> Result<Option<Pushed>> {
+    // Below a projection, which may hide what the order is of.
+    if let LogicalPlan::Projection(projection) = limit.input.as_ref() {
+        let input = Limit {
+            input: Arc::clone(&projection.input),
+            ..limit.clone()
+        };
+        let projection = Projection::try_new_with_schema(
+            projection.expr.clone(),
+            Arc::new(LogicalPlan::Limit(input)),
+            Arc::clone(&projection.schema),
+        )?;
+        return push(&LogicalPlan::Projection(projection), domain, names);
+    }
     let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
         (limit.get_skip_type()?, limit.get_fetch_type()?)
     else {

@@ -7,6 +7,7 @@
 //! Places in a statement ([`schemas::Span`]) always refer to the text as it was sent.
 
 mod fold;
+mod gaps;
 mod names;
 mod options;
 mod output;
@@ -15,6 +16,7 @@ mod show;
 mod stages;
 mod standard;
 mod text;
+mod times;
 mod words;
 
 use std::collections::BTreeSet;
@@ -302,6 +304,7 @@ fn parse_text(
     };
     let virtual_columns = rewrite::virtual_columns_in(text);
     rewrite::rewrite(&mut sql, dialect, &virtual_columns);
+    gaps::fill(text, &mut sql)?;
     standard::to_known(&mut sql)?;
     Ok(Parsed {
         sql,

@@ -140,7 +140,7 @@ fn all_of(table: TableFactor) -> SetExpr {
     SetExpr::Select(Box::new(select))
 }
 
-fn as_query(set: SetExpr) -> Query {
+pub(super) fn as_query(set: SetExpr) -> Query {
     Query {
         with: None,
         body: Box::new(set),

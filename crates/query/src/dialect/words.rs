@@ -3,12 +3,19 @@
 //! Done on tokens, which keep their places, so that whatever is wrong later is found where it was
 //! written. What stands here for something else is read back by [`super::standard`].
 
+use std::ops::Range;
+
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = table(tokens);
-    let new = [Keyword::ASOF, Keyword::SYMMETRIC, Keyword::ASYMMETRIC];
+    let new = [
+        Keyword::ASOF,
+        Keyword::SYMMETRIC,
+        Keyword::ASYMMETRIC,
+        Keyword::SAMPLE,
+    ];
     let is_new = |token: &TokenWithSpan| new.iter().any(|word| is_word(token, *word));
     if !tokens.iter().any(is_new) {
         return tokens;
@@ -17,6 +24,7 @@ pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = tokens.into_iter().filter(|token| !is_space(token));
     let mut tokens: Vec<TokenWithSpan> = tokens.collect();
     symmetric(&mut tokens);
+    while sample_by(&mut tokens) {}
     as_of(tokens)
 }
 
@@ -55,6 +63,78 @@ fn symmetric(tokens: &mut Vec<TokenWithSpan>) {
         }
         at += 1;
     }
+}
+
+/// `SELECT ts, … SAMPLE BY 1h FILL(PREV)` becomes `SELECT sampled_by(ts, '1h', 'PREV'), … GROUP BY
+/// ALL`. `false`: there is none left.
+fn sample_by(tokens: &mut Vec<TokenWithSpan>) -> bool {
+    let by = |pair: &[TokenWithSpan]| {
+        is_word(&pair[0], Keyword::SAMPLE) && is_word(&pair[1], Keyword::BY)
+    };
+    let Some(at) = tokens.windows(2).position(by) else {
+        return false;
+    };
+    let mut end = at + 2;
+    let mut interval = String::new();
+    while let Some(Token::Number(..) | Token::Word(_)) = tokens.get(end).map(|t| &t.token) {
+        let is_unit = matches!(tokens[end].token, Token::Word(_));
+        interval.push_str(&tokens[end].token.to_string());
+        end += 1;
+        if is_unit {
+            break;
+        }
+    }
+    let mut fill = String::new();
+    if let [word, open, value, close, ..] = &tokens[end..]
+        && word.token.to_string().eq_ignore_ascii_case("FILL")
+        && (&open.token, &close.token) == (&Token::LParen, &Token::RParen)
+    {
+        fill = value.token.to_string();
+        end += 4;
+    }
+    let Some(first) = first_item(&tokens[..at]) else {
+        return false;
+    };
+    let like = |token: Token| TokenWithSpan::new(token, tokens[at].span);
+    let groups = [Keyword::GROUP, Keyword::BY, Keyword::ALL].map(|word| like(of_keyword(word)));
+    let called = Token::make_word(super::gaps::SAMPLED, None);
+    let opened = [called, Token::LParen].map(like);
+    let arguments = [
+        Token::Comma,
+        Token::SingleQuotedString(interval),
+        Token::Comma,
+        Token::SingleQuotedString(fill),
+        Token::RParen,
+    ];
+    let arguments = arguments.map(like);
+    tokens.splice(at..end, groups);
+    tokens.splice(first.end..first.end, arguments);
+    tokens.splice(first.start..first.start, opened);
+    true
+}
+
+/// The first item of the SELECT that is not closed, when it is a name.
+fn first_item(tokens: &[TokenWithSpan]) -> Option<Range<usize>> {
+    let mut depth = 0;
+    let select = (0..tokens.len()).rev().find(|at| {
+        match tokens[*at].token {
+            Token::RParen => depth += 1,
+            Token::LParen => depth -= 1,
+            _ => {}
+        }
+        depth == 0 && is_word(&tokens[*at], Keyword::SELECT)
+    })?;
+    let start = select + 1;
+    let part = |token: &TokenWithSpan| matches!(token.token, Token::Word(_) | Token::Period);
+    let length = tokens[start..]
+        .iter()
+        .take_while(|token| part(token))
+        .count();
+    // `ts AS t`: the name alone.
+    let length = (1..length)
+        .find(|at| tokens[start + at].token != Token::Period && at % 2 == 1)
+        .unwrap_or(length);
+    (length > 0).then_some(start..start + length)
 }
 
 /// `LEFT ASOF JOIN` and `ASOF LEFT JOIN` become `ASOF JOIN` with a condition that IS TRUE; a

@@ -29,7 +29,9 @@ const LEFT: i8 = 1;
 const TIME: &str = "__time";
 /// From 1, in the order of time.
 const PLACE: &str = "__place";
-/// The place of the last row of the right side.
+/// The place of the last row of the right side that counts.
+const LAST: &str = "__last";
+/// The same, of a row of the right side its own.
 const FOUND: &str = "__found";
 
 /// The value of each side.
@@ -61,55 +63,84 @@ pub(super) fn as_of(
         );
     };
     let keys = sides.keys(constraint, &both, context)?;
-    let before = matches!(operator, Operator::GtEq | Operator::Gt);
-    let ties = matches!(operator, Operator::GtEq | Operator::LtEq);
     let rows = LogicalPlanBuilder::from(rows_of(&left, (&times, &keys), Side::Left(&right))?)
         .union(rows_of(&right, (&times, &keys), Side::Right(&left))?)?;
     let by_key: Vec<Expr> = (0..keys.len()).map(|at| own(&key_name(at))).collect();
-    let in_time = vec![
-        own(TIME).sort(before, true),
-        // Where a row of the same time counts, it comes first.
-        own(SIDE).sort(ties, true),
-    ];
-    let place = over(row_number_udwf(), vec![], (&by_key, &in_time))?;
-    let place_of_right = when(own(SIDE).eq(lit(RIGHT)), own(PLACE)).end()?;
-    let found = Expr::from(WindowFunction::new(
-        WindowFunctionDefinition::AggregateUDF(max_udaf()),
-        vec![place_of_right],
-    ));
-    let found = found
-        .partition_by(by_key.clone())
-        .order_by(in_time)
-        .window_frame(so_far())
-        .build()?;
-    let rows = rows
-        .window(vec![place.alias(PLACE)])?
-        .window(vec![found.alias(FOUND)])?;
-    // The row of the right side is the first of those that found it.
-    let with_it: Vec<Expr> = by_key.into_iter().chain([own(FOUND)]).collect();
-    let in_place = vec![own(PLACE).sort(true, true)];
-    let of_right = right.schema().columns();
-    let first = (0..of_right.len()).map(|at| {
-        let value = vec![own(&right_name(at))];
-        let first = over(first_value_udwf(), value, (&with_it, &in_place))?;
-        Ok(first.alias(found_name(at)))
-    });
+    let rows = with_found(rows, &by_key, operator)?;
+    let found = found_values(&right, &by_key, (&times, &keys))?;
     let mut wanted = own(SIDE).eq(lit(LEFT));
     if !keeps_all {
         wanted = wanted.and(own(FOUND).is_not_null());
     }
-    let of_left = left.schema().columns();
-    let columns = of_left.into_iter().enumerate();
-    let columns = columns
-        .map(|(at, column)| own(&left_name(at)).alias_qualified(column.relation, column.name));
-    let columns =
-        columns.chain(of_right.into_iter().enumerate().map(|(at, column)| {
-            own(&found_name(at)).alias_qualified(column.relation, column.name)
-        }));
-    rows.window(first.collect::<Result<Vec<_>>>()?)?
+    let of_left = left.schema().columns().into_iter().enumerate();
+    let of_left = of_left.map(|(at, column)| {
+        let place = place_among(&column, (&times, &keys), |pair| pair.left.clone());
+        let value = own(&place.unwrap_or_else(|| left_name(at)));
+        value.alias_qualified(column.relation, column.name)
+    });
+    let of_right = right.schema().columns().into_iter().enumerate();
+    let of_right = of_right
+        .map(|(at, column)| own(&found_name(at)).alias_qualified(column.relation, column.name));
+    rows.window(found)?
         .filter(wanted)?
-        .project(columns.collect::<Vec<_>>())?
+        .project(of_left.chain(of_right).collect::<Vec<_>>())?
         .build()
+}
+
+/// The columns of the right side in the row that was found.
+fn found_values(
+    right: &LogicalPlan,
+    by_key: &[Expr],
+    (times, keys): (&Pair, &[Pair]),
+) -> Result<Vec<Expr>> {
+    // With those that found it, the row of the right side comes first.
+    let with_it: Vec<Expr> = by_key.iter().cloned().chain([own(FOUND)]).collect();
+    let in_place = vec![own(PLACE).not_eq(own(FOUND)).sort(true, true)];
+    let columns = right.schema().columns().into_iter().enumerate();
+    let found = columns.map(|(at, column)| {
+        let place = place_among(&column, (times, keys), |pair| pair.right.clone());
+        let value = own(&place.unwrap_or_else(|| right_name(at)));
+        // Rows that found nothing are by themselves.
+        let value = when(own(FOUND).is_not_null(), value).end()?;
+        let first = over(first_value_udwf(), vec![value], (&with_it, &in_place))?;
+        Ok(first.alias(found_name(at)))
+    });
+    found.collect()
+}
+
+/// The rows of both sides with the place of each and that of the row which it found.
+fn with_found(
+    rows: LogicalPlanBuilder,
+    by_key: &[Expr],
+    operator: Operator,
+) -> Result<LogicalPlanBuilder> {
+    let before = matches!(operator, Operator::GtEq | Operator::Gt);
+    let in_time = vec![own(TIME).sort(before, true)];
+    let place = over(row_number_udwf(), vec![], (by_key, &in_time))?;
+    let place_of_right = || when(own(SIDE).eq(lit(RIGHT)), own(PLACE));
+    let last = Expr::from(WindowFunction::new(
+        WindowFunctionDefinition::AggregateUDF(max_udaf()),
+        vec![place_of_right().end()?],
+    ));
+    let last = last
+        .partition_by(by_key.to_vec())
+        .order_by(in_time)
+        .window_frame(WindowFrame::new_bounds(
+            WindowFrameUnits::Groups,
+            WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+            match operator {
+                Operator::GtEq | Operator::LtEq => WindowFrameBound::CurrentRow,
+                _ => WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))),
+            },
+        ))
+        .build()?;
+    let columns = rows.schema().columns().into_iter().map(Expr::Column);
+    let mut columns: Vec<Expr> = columns.collect();
+    let found = place_of_right().otherwise(own(LAST))?;
+    columns.extend([own(PLACE), found.alias(FOUND)]);
+    rows.window(vec![place.alias(PLACE)])?
+        .window(vec![last.alias(LAST)])?
+        .project(columns)
 }
 
 fn over(
@@ -165,9 +196,22 @@ fn rows_of(
     (times, keys): (&Pair, &[Pair]),
     side: Side<'_>,
 ) -> Result<LogicalPlan> {
+    let of_side = |pair: &Pair| match side {
+        Side::Left(_) => pair.left.clone(),
+        Side::Right(_) => pair.right.clone(),
+    };
     let columns = |of: fn(usize) -> String| {
-        let columns = plan.schema().columns().into_iter().enumerate();
-        columns.map(move |(at, column)| Ok(Expr::Column(column).alias(of(at))))
+        let columns = plan.schema().iter().enumerate();
+        let columns = columns.map(|(at, (table, field))| {
+            let column = Column::from((table, field));
+            // Twice the same column, and a sort through the union loses its way.
+            let value = match place_among(&column, (times, keys), of_side) {
+                Some(_) => lit(ScalarValue::try_from(field.data_type())?),
+                None => Expr::Column(column),
+            };
+            Ok(value.alias(of(at)))
+        });
+        columns.collect::<Vec<_>>()
     };
     let nulls = |other: &LogicalPlan, of: fn(usize) -> String| {
         let fields = other.schema().fields().iter().enumerate();
@@ -177,19 +221,12 @@ fn rows_of(
         });
         nulls.collect::<Vec<_>>()
     };
-    let of_side = |pair: &Pair| match side {
-        Side::Left(_) => pair.left.clone(),
-        Side::Right(_) => pair.right.clone(),
-    };
-    let own = match side {
-        Side::Left(right) => columns(left_name).chain(nulls(right, right_name)),
-        Side::Right(left) => columns(right_name).chain(nulls(left, left_name)),
-    };
-    let mut all = own.collect::<Result<Vec<Expr>>>()?;
     // A union goes by the order of columns.
-    if let Side::Right(_) = side {
-        all.rotate_left(plan.schema().fields().len());
-    }
+    let own = match side {
+        Side::Left(right) => [columns(left_name), nulls(right, right_name)],
+        Side::Right(left) => [nulls(left, left_name), columns(right_name)],
+    };
+    let mut all = own.into_iter().flatten().collect::<Result<Vec<Expr>>>()?;
     let keys_named = keys.iter().enumerate();
     all.extend(keys_named.map(|(at, key)| of_side(key).alias(key_name(at))));
     all.push(of_side(times).alias(TIME));
@@ -207,6 +244,18 @@ fn rows_of(
         }
     };
     rows.project(all)?.build()
+}
+
+/// The key or time that the column is.
+fn place_among(
+    column: &Column,
+    (times, keys): (&Pair, &[Pair]),
+    of_side: impl Fn(&Pair) -> Expr,
+) -> Option<String> {
+    let column = Expr::Column(column.clone());
+    let key = keys.iter().position(|key| of_side(key) == column);
+    let is_time = || (of_side(times) == column).then(|| TIME.to_owned());
+    key.map(key_name).or_else(is_time)
 }
 
 struct Sides<'a> {
