@@ -269,7 +269,7 @@ async fn validate(Shared(queries): State, body: Bytes) -> Result<Json<Value>, Ap
 }
 
 async fn running(Shared(queries): State) -> Json<Value> {
-    Json(json!(queries.running()))
+    Json(json!(queries.log.running()))
 }
 
 #[derive(Deserialize)]
@@ -283,6 +283,6 @@ async fn cancel(
     Path(id): Path<String>,
     Params(parameters): Params<CancelParameters>,
 ) -> Result<Json<Value>, ApiError> {
-    queries.cancel(&id, parameters.client)?;
+    queries.log.cancel(&id, parameters.client)?;
     Ok(Json(json!(format!("Cancelled query: {id}"))))
 }

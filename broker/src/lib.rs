@@ -7,12 +7,14 @@ mod admission;
 mod cursors;
 mod debug;
 mod http;
+mod log;
 mod metrics;
 mod own;
 mod pinot;
 mod place;
 mod query;
 mod rows;
+mod system;
 mod values;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ pub use admission::Limits;
 use query::Queries;
 use rest::HostGuard;
 use rpc::{Network, follow_cluster};
+use runtime::settings::Setting;
 use runtime::{Clock, TaskGroup};
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
@@ -43,6 +46,8 @@ pub struct Config {
     pub hosts: HostGuard,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,
+    /// For `sys.settings`.
+    pub settings: Vec<Setting>,
 }
 
 #[derive(Debug)]

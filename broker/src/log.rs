@@ -156,7 +156,11 @@ impl QueryLog {
         all.extend(self.running.lock().iter().rev().map(of_running));
         let recent = self.recent.lock();
         all.extend(recent.queries.iter().rev().map(|ran| Row {
-            state: if ran.error.is_none() { "DONE" } else { "FAILED" },
+            state: if ran.error.is_none() {
+                "DONE"
+            } else {
+                "FAILED"
+            },
             ran: ran.clone(),
         }));
         batch(&all)
@@ -177,7 +181,10 @@ struct Row {
 fn batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> {
     let text = |name: &str, of: fn(&Row) -> Option<&str>| {
         let values: StringViewArray = rows.iter().map(of).collect();
-        (Field::new(name, DataType::Utf8View, true), Arc::new(values) as ArrayRef)
+        (
+            Field::new(name, DataType::Utf8View, true),
+            Arc::new(values) as ArrayRef,
+        )
     };
     let long = |name: &str, of: fn(&Ran) -> u64| {
         let values = rows.iter().map(|row| of(&row.ran) as i64);
@@ -204,7 +211,11 @@ fn batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> {
         long("docs_scanned", |ran| ran.docs_scanned),
         long("servers", |ran| ran.servers),
         text("plan", |row| {
-            Some(if row.ran.template_used { "template" } else { "anew" })
+            Some(if row.ran.template_used {
+                "template"
+            } else {
+                "anew"
+            })
         }),
         text("error", |row| row.ran.error.as_deref()),
     ];

@@ -1,6 +1,5 @@
-//! Running a query: parse, plan, execute, within its deadline; and the list of those that run.
+//! Running a query: parse, plan, execute, within its deadline.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,15 +13,17 @@ use query::{
 };
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
+use schemas::Fault;
 use schemas::cluster::ClusterState;
 use schemas::fault::pinot_code;
-use schemas::{Fault, FaultKind};
 use tokio::sync::watch;
 
 use crate::Config;
 use crate::admission::Admission;
 use crate::cursors::Cursors;
+use crate::log::{QueryLog, Ran};
 use crate::metrics::BrokerMetrics;
+use crate::system::OwnRows;
 
 #[derive(Debug)]
 pub(crate) struct Queries {
@@ -35,16 +36,9 @@ pub(crate) struct Queries {
     admission: Admission,
     network: Arc<dyn Network>,
     cluster: watch::Receiver<Arc<ClusterState>>,
-    running: Mutex<BTreeMap<u64, Running>>,
+    pub(crate) log: Arc<QueryLog>,
     next_id: AtomicU64,
     turn: AtomicUsize,
-}
-
-#[derive(Debug)]
-struct Running {
-    sql: String,
-    client_id: Option<String>,
-    stop: CancellationToken,
 }
 
 /// A query as a door hands it over.
@@ -66,6 +60,30 @@ pub(crate) struct Outcome {
     pub(crate) statement: Option<Arc<Statement>>,
     pub(crate) result: Result<Rows, Fault>,
     pub(crate) warnings: Vec<String>,
+}
+
+impl Outcome {
+    fn as_ran(&self, started_ms: i64) -> Ran {
+        let options = self
+            .statement
+            .as_ref()
+            .map(|statement| &statement.options.0);
+        let rows = self.result.as_ref().map(|rows| &rows.batches);
+        let rows = rows.map_or(0, |batches| batches.iter().map(RecordBatch::num_rows).sum());
+        Ran {
+            id: self.id,
+            sql: self.sql.clone(),
+            client_id: options.and_then(|options| options.get("clientqueryid").cloned()),
+            started_ms,
+            elapsed: self.elapsed,
+            cpu: Duration::from_nanos(self.stats.scan.cpu_ns),
+            rows: rows as u64,
+            docs_scanned: self.stats.scan.docs_scanned,
+            servers: self.stats.servers_queried.len() as u64,
+            template_used: self.stats.template_used,
+            error: self.result.as_ref().err().map(ToString::to_string),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -95,19 +113,6 @@ struct TimeLimit {
     /// Epoch milliseconds.
     deadline_ms: i64,
     stop: CancellationToken,
-}
-
-/// A query in the list of those that run, until it is dropped: also when its client goes away.
-struct Registered<'a> {
-    queries: &'a Queries,
-    id: u64,
-    stop: CancellationToken,
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.queries.running.lock().remove(&self.id);
-    }
 }
 
 /// How often a query is planned again because nobody had a segment.
@@ -174,8 +179,15 @@ impl Queries {
         let planner_config = PlannerConfig {
             memory_bytes: config.memory_bytes,
         };
-        let planner = Planner::new(&planner_config, cluster.clone())?;
         let metrics = BrokerMetrics::default();
+        let log = Arc::new(QueryLog::default());
+        let own = OwnRows {
+            log: Arc::clone(&log),
+            metrics: metrics.registry.clone(),
+            settings: config.settings.clone(),
+            clock: Arc::clone(&clock),
+        };
+        let planner = Planner::new(&planner_config, cluster.clone(), Arc::new(own))?;
         let (waiting, rejected) = (metrics.waiting.clone(), metrics.rejected.clone());
         Ok(Self {
             admission: Admission::new(config.limits, waiting, rejected),
@@ -187,7 +199,7 @@ impl Queries {
             planner,
             network,
             cluster,
-            running: Mutex::default(),
+            log,
             next_id: AtomicU64::new(1),
             turn: AtomicUsize::new(0),
         })
@@ -217,6 +229,7 @@ impl Queries {
 
     pub(crate) async fn run(&self, request: Request) -> Outcome {
         let started = self.clock.monotonic();
+        let started_ms = self.clock.now_ms();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut outcome = Outcome {
             id,
@@ -230,7 +243,8 @@ impl Queries {
         // A plan's future is large.
         outcome.result = Box::pin(self.run_inner(&request, &mut outcome)).await;
         let found = std::mem::take(&mut outcome.stats.warnings);
-        outcome.warnings.extend(found);
+        let of_servers = std::mem::take(&mut outcome.stats.scan.warnings);
+        outcome.warnings.extend(found.into_iter().chain(of_servers));
         if let (Some(statement), Ok(rows)) = (&outcome.statement, &outcome.result) {
             outcome.warnings.extend(cut(statement, rows));
         }
@@ -247,6 +261,7 @@ impl Queries {
         };
         self.metrics.templates.with_label_values(&[plan]).inc();
         self.metrics.latency.observe(outcome.elapsed.as_secs_f64());
+        self.log.ended(outcome.as_ran(started_ms));
         outcome
     }
 
@@ -263,11 +278,15 @@ impl Queries {
         let timeout_ms = statement.options.number("timeoutMs")?;
         let timeout_ms = timeout_ms.unwrap_or(self.config.query_timeout_ms);
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
-        let running = self.register(outcome.id, &statement, &request.sql);
+        let client_id = statement.options.0.get("clientqueryid").cloned();
+        let now_ms = self.clock.now_ms();
+        let running = self
+            .log
+            .started((outcome.id, &request.sql), client_id, now_ms);
         let timeout = Duration::from_millis(timeout_ms);
         let limit = TimeLimit {
             timeout_ms,
-            deadline_ms: self.clock.now_ms() + timeout_ms as i64,
+            deadline_ms: now_ms + timeout_ms as i64,
             stop: running.stop.clone(),
         };
         let work = async {
@@ -341,46 +360,5 @@ impl Queries {
     ) -> Result<Rows, Fault> {
         let Answer { schema, batches } = self.planner.answer(statement, context).await?;
         Ok(Rows { schema, batches })
-    }
-
-    fn register(&self, id: u64, statement: &Statement, sql: &str) -> Registered<'_> {
-        let stop = CancellationToken::new();
-        let running = Running {
-            sql: sql.to_owned(),
-            client_id: statement.options.0.get("clientqueryid").cloned(),
-            stop: stop.clone(),
-        };
-        self.running.lock().insert(id, running);
-        let queries = self;
-        Registered { queries, id, stop }
-    }
-
-    /// Id → statement of what runs now.
-    pub(crate) fn running(&self) -> BTreeMap<String, String> {
-        let running = self.running.lock();
-        running
-            .iter()
-            .map(|(id, query)| (id.to_string(), query.sql.clone()))
-            .collect()
-    }
-
-    /// By our id, or by the client's.
-    pub(crate) fn cancel(&self, id: &str, by_client: bool) -> Result<(), Fault> {
-        let running = self.running.lock();
-        let found = running.iter().find(|(own, query)| match by_client {
-            true => query.client_id.as_deref() == Some(id),
-            false => own.to_string() == id,
-        });
-        match found {
-            Some((_, query)) => {
-                query.stop.cancel();
-                Ok(())
-            }
-            None => Err(Fault::new(
-                FaultKind::NotFound,
-                pinot_code::QUERY_CANCELLATION,
-                format!("there is no running query `{id}`"),
-            )),
-        }
     }
 }

@@ -339,6 +339,7 @@ impl<'a> Builder<'a> {
             limits: query_limits(settings),
             hosts: self.hosts.clone(),
             examples: std::mem::take(&mut self.examples),
+            settings: self.settings.listed(),
         };
         let parts = broker::Parts {
             network: Arc::clone(&self.network),

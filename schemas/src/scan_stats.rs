@@ -19,6 +19,11 @@ impl ScanStats {
         self.fallback_operators += more.fallback_operators;
         self.cpu_ns += more.cpu_ns;
         self.threads = self.threads.max(more.threads);
+        for warning in &more.warnings {
+            if !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
+        }
         for index in &more.indexes {
             if !self.indexes.contains(index) {
                 self.indexes.push(index.clone());

@@ -24,7 +24,7 @@ use schemas::proto::{
     FragmentAnswer, FragmentRequest, MissingSegment, PartitionOffset, SegmentRef, SystemRowsReply,
     SystemRowsRequest, TableProgress, TableScan,
 };
-use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
+use schemas::{Fault, FaultKind, Partition, SegmentId, TableId, TableSpec};
 use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
@@ -60,6 +60,8 @@ struct Selection {
     specs: HashMap<TableId, Arc<TableSpec>>,
     missing: Vec<MissingSegment>,
     progress: Vec<TableProgress>,
+    /// Partitions that are not read to their end, for people.
+    behind: Vec<String>,
 }
 
 impl Selection {
@@ -151,6 +153,15 @@ impl Fragments {
             })?;
             reach(&table, scan).await;
             select_table(&table.view(), id, scan, &mut selection);
+            let consuming = selection
+                .tables
+                .get(&id)
+                .into_iter()
+                .flat_map(|views| views.iter());
+            let consuming = consuming.filter(|view| matches!(view.segment, Segment::Consuming(_)));
+            let partitions: Vec<Partition> = consuming.map(SegmentView::partition).collect();
+            let now_ms = self.core.clock.now_ms();
+            selection.behind.extend(table.behind(&partitions, now_ms));
         }
         Ok(selection)
     }
@@ -163,8 +174,9 @@ impl Fragments {
         let FragmentResult {
             schema,
             batches,
-            stats,
+            mut stats,
         } = result;
+        stats.warnings.extend(selection.behind);
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let encoded = if rows <= INLINE_ROWS_MAX {
             messages(&schema, batches)

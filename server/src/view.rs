@@ -194,9 +194,61 @@ impl Table {
         self.consumers.lock().remove(&partition);
     }
 
+    /// What answers lack of these partitions: those that are stopped, or read late.
+    pub(crate) fn behind(&self, partitions: &[Partition], now_ms: i64) -> Vec<String> {
+        if partitions.is_empty() {
+            return Vec::new();
+        }
+        let consumers = self.consumers.lock();
+        let named = partitions
+            .iter()
+            .filter_map(|partition| consumers.get(partition));
+        let behind = named.filter_map(|status| behind(&status.state, now_ms));
+        let mut behind: Vec<String> = behind.collect();
+        if !behind.is_empty() {
+            let name = self.view().spec.name.to_string();
+            behind
+                .iter_mut()
+                .for_each(|one| *one = format!("`{name}`: {one}"));
+        }
+        behind
+    }
+
     pub(crate) fn consumers(&self) -> BTreeMap<Partition, ConsumerStatus> {
         self.consumers.lock().clone()
     }
+}
+
+/// A partition whose newest row is older, with more behind it in the log, is late.
+const LATE_MS: i64 = 10_000;
+
+/// `None`: it is read as it should be.
+fn behind(state: &ConsumerState, now_ms: i64) -> Option<String> {
+    let is_stopped = matches!(state.state.as_str(), "PAUSED" | "ERROR");
+    let missing = (state.log_end_offset - state.next_offset).max(0);
+    let age_ms = (state.newest_event_ms > 0).then(|| now_ms - state.newest_event_ms);
+    let is_late = missing > 0 && age_ms.is_none_or(|age_ms| age_ms > LATE_MS);
+    if !is_stopped && !is_late {
+        return None;
+    }
+    let age = match age_ms {
+        Some(age_ms) => format!("the newest row is {} s old", age_ms.max(0) / 1000),
+        None => "no row was read since the start".to_owned(),
+    };
+    let cause = match state.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {detail}"),
+    };
+    Some(format!(
+        "partition {} is {}, read up to offset {} of {}, {age}{cause}",
+        state.partition,
+        state.state,
+        state.next_offset,
+        match state.log_end_offset {
+            -1 => "an unknown end".to_owned(),
+            end => end.to_string(),
+        }
+    ))
 }
 
 #[derive(Debug, Default)]

@@ -187,7 +187,13 @@ async fn a_paused_table_says_so_and_goes_on_later() -> Result<()> {
         .await?;
         cluster.produce("clicks", (10..20).map(click)).await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
-        ensure!(cluster.sql().numbers("SELECT COUNT(*) FROM clicks").await? == [10]);
+        let answer = cluster.pinot("SELECT COUNT(*) FROM clicks").await?;
+        ensure!(answer["resultTable"]["rows"][0][0] == 10, "{answer}");
+        let warning = answer["warnings"][0].as_str().unwrap_or_default();
+        ensure!(
+            warning.starts_with("`clicks`: partition 0 is PAUSED, read up to offset 10"),
+            "{answer}"
+        );
         let status = cluster.get("/v1/tables/clicks/status").await?;
         ensure!(
             status["verdict"]
@@ -200,6 +206,8 @@ async fn a_paused_table_says_so_and_goes_on_later() -> Result<()> {
             .post("/tables/clicks/resumeConsumption", &json!({}))
             .await?;
         cluster.wait_for("SELECT COUNT(*) FROM clicks", 20).await?;
+        let answer = cluster.pinot("SELECT COUNT(*) FROM clicks").await?;
+        ensure!(answer["warnings"] == json!([]), "{answer}");
         cluster.stop().await;
         Ok(())
     })

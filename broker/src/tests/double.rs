@@ -283,6 +283,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         },
         hosts: rest::HostGuard::default(),
         examples: vec![("All".to_owned(), "SELECT 1".to_owned())],
+        settings: Vec::new(),
     };
     let parts = Parts {
         network: Arc::new(network),

@@ -26,7 +26,6 @@ pub mod parameters;
 mod parts;
 mod planner;
 mod prune;
-mod prune;
 mod relations;
 mod repair;
 mod routing;

@@ -39,7 +39,7 @@ use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
 use crate::parameters::{Parameters, parameter};
 use crate::repair::{mend, shown};
 use crate::same_time::SameTime;
-use crate::system::SystemTables;
+use crate::system::{BrokerTables, SystemTables};
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
 use crate::watched::watched;
 
@@ -72,6 +72,7 @@ impl Planner {
     pub fn new(
         config: &PlannerConfig,
         cluster: watch::Receiver<Arc<ClusterState>>,
+        broker: Arc<dyn BrokerTables>,
     ) -> Result<Self, Fault> {
         let pool = GreedyMemoryPool::new(config.memory_bytes as usize);
         let runtime = RuntimeEnvBuilder::new()
@@ -82,7 +83,8 @@ impl Planner {
         Ok(Self {
             single_stage: before(Arithmetic::Double, session.expr_planners()),
             multi_stage: before(Arithmetic::OfSql, session.expr_planners()),
-            system: SystemTables::new(cluster, &session).map_err(|error| to_fault(&error, ""))?,
+            system: SystemTables::new(cluster, &session, broker)
+                .map_err(|error| to_fault(&error, ""))?,
             task: session.task_ctx(),
             templates: Templates::default(),
             session,

@@ -3,6 +3,7 @@
 //! Names are `tannin_<role>_<what>_<unit>`; a role registers its metrics once, when it starts.
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricType;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
@@ -10,6 +11,16 @@ use prometheus::{
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     registry: Registry,
+}
+
+/// One number.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub name: String,
+    /// `name=value`, separated by commas.
+    pub labels: String,
+    pub value: f64,
+    pub help: String,
 }
 
 /// Latency buckets in seconds, from 0.1 ms to 30 s.
@@ -45,6 +56,36 @@ impl Metrics {
             .register(Box::new(collector.clone()))
             .expect("each metric registers once");
         collector
+    }
+
+    /// What is shown as text, as rows: of a histogram its count and its sum.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                let labels = metric.get_label().iter();
+                let labels = labels.map(|label| format!("{}={}", label.name(), label.value()));
+                let labels = labels.collect::<Vec<_>>().join(",");
+                let mut add = |suffix: &str, value: f64| {
+                    samples.push(Sample {
+                        name: format!("{}{suffix}", family.name()),
+                        labels: labels.clone(),
+                        value,
+                        help: family.help().to_owned(),
+                    });
+                };
+                match family.get_field_type() {
+                    MetricType::COUNTER => add("", metric.get_counter().get_value()),
+                    MetricType::GAUGE => add("", metric.get_gauge().get_value()),
+                    _ => {
+                        let histogram = metric.get_histogram();
+                        add("_count", histogram.get_sample_count() as f64);
+                        add("_sum", histogram.get_sample_sum());
+                    }
+                }
+            }
+        }
+        samples
     }
 
     pub fn text(&self) -> String {

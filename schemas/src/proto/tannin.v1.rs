@@ -203,6 +203,9 @@ pub struct ScanStats {
     /// that worked at once on one server, at most
     #[prost(uint32, tag = "18")]
     pub threads: u32,
+    /// what the answer lacks, for people
+    #[prost(string, repeated, tag = "19")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Segments of a scan whose rows are found in the same way.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ExprSchema, Result, ScalarValue, internal_err};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, internal_err};
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::count::count_all;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::{
@@ -259,7 +260,11 @@ impl UnnestSubqueries {
             .build()?;
         let keys = keys.into_iter().map(Column::from_name);
         LogicalPlanBuilder::from(plan.as_ref().clone())
-            .join_on(right, JoinType::Left, same(&domain.outer, keys))?
+            .join_on(
+                right,
+                JoinType::Left,
+                same(&domain.outer, plan.schema(), keys)?,
+            )?
             .build()
     }
 
@@ -288,9 +293,8 @@ impl UnnestSubqueries {
         };
         let on = join.on.iter().cloned();
         let on = on.map(|(left, right)| binary_expr(left, Operator::Eq, right));
-        let on = on
-            .chain(join.filter.clone())
-            .chain(same(&domain.outer, keys));
+        let same = same(&domain.outer, join.left.schema(), keys)?;
+        let on = on.chain(join.filter.clone()).chain(same);
         let columns = join.schema.columns();
         LogicalPlanBuilder::from(join.left.as_ref().clone())
             .join_on(plan, join.join_type, on.collect::<Vec<_>>())?
@@ -402,14 +406,35 @@ fn as_exists(within: InSubquery, plan: &LogicalPlan) -> Result<Expr> {
     })
 }
 
-/// Nulls are the same here.
-fn same(left: &[Column], right: impl IntoIterator<Item = Column>) -> Vec<Expr> {
-    let pairs = left.iter().cloned().zip(right);
-    let same = pairs.map(|(left, right)| {
-        let (left, right) = (Expr::Column(left), Expr::Column(right));
-        binary_expr(left, Operator::IsNotDistinctFrom, right)
-    });
-    same.collect()
+/// That pairs of columns are the same; nulls are.
+///
+/// IS NOT DISTINCT FROM would say it, but a join by it takes nulls for equal in every condition that
+/// the planner moves into it later, also in `=`.
+fn same(
+    left: &[Column],
+    schema: &DFSchema,
+    right: impl IntoIterator<Item = Column>,
+) -> Result<Vec<Expr>> {
+    let mut same = Vec::with_capacity(left.len());
+    for (left, right) in left.iter().zip(right) {
+        let field = schema.field_from_column(left)?;
+        let (left, right) = (Expr::Column(left.clone()), Expr::Column(right));
+        if !field.is_nullable() {
+            same.push(left.eq(right));
+            continue;
+        }
+        let data_type = field.data_type();
+        let zero = ScalarValue::new_zero(data_type);
+        let Ok(filler) = zero.or_else(|_| ScalarValue::new_default(data_type)) else {
+            same.push(binary_expr(left, Operator::IsNotDistinctFrom, right));
+            continue;
+        };
+        let filled = |expr: &Expr| coalesce(vec![expr.clone(), lit(filler.clone())]);
+        let (of_left, of_right) = (filled(&left), filled(&right));
+        same.push(left.is_null().eq(right.is_null()));
+        same.push(of_left.eq(of_right));
+    }
+    Ok(same)
 }
 
 impl Pushed {

@@ -340,8 +340,9 @@ fn push_aggregate(
         }
     });
     let all: Vec<Expr> = columns(&values.domain).chain(filled).collect();
+    let same = same(&values.domain, values.plan.schema(), keys)?;
     let plan = LogicalPlanBuilder::from(values.plan)
-        .join_on(grouped, JoinType::Left, same(&values.domain, keys))?
+        .join_on(grouped, JoinType::Left, same)?
         .project(all)?
         .build()?;
     Ok(Some(Pushed {
@@ -393,7 +394,7 @@ fn push_join(join: &Join, domain: &mut Domain, names: Names<'_>) -> Result<Optio
             let Some(right) = push(&join.right, domain, names)? else {
                 return Ok(None);
             };
-            on.extend(same(&left.domain, right.domain));
+            on.extend(same(&left.domain, left.plan.schema(), right.domain)?);
             right.plan
         }
     };

@@ -222,38 +222,7 @@ fn gapfill(
         Some((shown, rest)) if literal(shown).is_some() => (Some(millis_of(&text(shown)?)?), rest),
         _ => (None, rest),
     };
-    let (mut keys, mut fills) = (Vec::new(), Vec::new());
-    for clause in rest {
-        let Expr::Function(clause) = clause else {
-            return Err(syntax(&format!(
-                "GAPFILL does not know `{clause}`; {USAGE}"
-            )));
-        };
-        let inner = arguments(clause);
-        match (
-            name_of(clause).map(str::to_lowercase).as_deref(),
-            inner.as_slice(),
-        ) {
-            (Some("timeserieson"), of) => keys.extend(of.iter().map(|key| shown(key, 0))),
-            (Some("fill"), [column, with]) => {
-                let with = match text(with)?.to_uppercase().as_str() {
-                    "FILL_PREVIOUS_VALUE" => With::Previous,
-                    "FILL_DEFAULT_VALUE" => With::Default,
-                    other => {
-                        return Err(syntax(&format!(
-                            "FILL takes FILL_PREVIOUS_VALUE or FILL_DEFAULT_VALUE, not `{other}`"
-                        )));
-                    }
-                };
-                fills.push((shown(column, 0), with));
-            }
-            _ => {
-                return Err(syntax(&format!(
-                    "GAPFILL does not know `{clause}`; {USAGE}"
-                )));
-            }
-        }
-    }
+    let Clauses { keys, fills } = clauses(rest)?;
     let mut columns = columns_of(select, at, alias, time)?;
     for column in &mut columns {
         let fill = fills.iter().find(|(name, _)| *name == column.name);
@@ -290,6 +259,44 @@ fn gapfill(
         shown_ms,
     };
     Ok(((*time).clone(), Some(times), columns))
+}
+
+/// What stands behind the granularity.
+#[derive(Default)]
+struct Clauses {
+    keys: Vec<String>,
+    fills: Vec<(String, With)>,
+}
+
+fn clauses(rest: &[&Expr]) -> Result<Clauses, Fault> {
+    let mut clauses = Clauses::default();
+    for clause in rest {
+        let unknown = || syntax(&format!("GAPFILL does not know `{clause}`; {USAGE}"));
+        let Expr::Function(function) = clause else {
+            return Err(unknown());
+        };
+        let inner = arguments(function);
+        let name = name_of(function).map(str::to_lowercase);
+        match (name.as_deref(), inner.as_slice()) {
+            (Some("timeserieson"), of) => {
+                clauses.keys.extend(of.iter().map(|key| shown(key, 0)));
+            }
+            (Some("fill"), [column, with]) => {
+                let with = match literal(with).unwrap_or_default().to_uppercase().as_str() {
+                    "FILL_PREVIOUS_VALUE" => With::Previous,
+                    "FILL_DEFAULT_VALUE" => With::Default,
+                    _ => {
+                        return Err(syntax(&format!(
+                            "FILL takes 'FILL_PREVIOUS_VALUE' or 'FILL_DEFAULT_VALUE', not {with}"
+                        )));
+                    }
+                };
+                clauses.fills.push((shown(column, 0), with));
+            }
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(clauses)
 }
 
 fn columns_of(

@@ -50,19 +50,17 @@ impl VisitorMut for ToKnown {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Fault>> {
-        match expr {
-            Expr::Between {
-                expr: value,
-                negated,
-                low,
-                high,
-            } => {
-                if take_mark(low) {
-                    *expr = symmetric(value, *negated, low, high);
-                }
-            }
-            Expr::Function(function) => grouping_id(function),
-            _ => {}
+        if let Expr::Between {
+            expr: value,
+            negated,
+            low,
+            high,
+        } = expr
+            && take_mark(low)
+        {
+            *expr = symmetric(value, *negated, low, high);
+        } else if let Expr::Function(function) = expr {
+            grouping_id(function);
         }
         ControlFlow::Continue(())
     }

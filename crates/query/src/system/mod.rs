@@ -11,6 +11,7 @@ mod partitions;
 mod segments;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -32,6 +33,17 @@ use crate::ipc::decode_batches;
 /// The schemas of tables that nobody made.
 pub(crate) const SYSTEM_SCHEMA: &str = "sys";
 pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Told by the broker that is asked.
+pub const QUERIES: &str = "queries";
+pub const METRICS: &str = "metrics";
+pub const SETTINGS: &str = "settings";
+
+/// What a broker knows by itself.
+pub trait BrokerTables: fmt::Debug + Send + Sync {
+    /// `None`: it has no such table.
+    fn rows(&self, table: &str) -> Option<Result<RecordBatch, ArrowError>>;
+}
 
 pub const REJECTED_ROWS: &str = "rejected_rows";
 pub const CONSUMING: &str = "consuming";
@@ -125,16 +137,20 @@ pub static CONSUMERS_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 pub(crate) struct SystemTables {
     cluster: watch::Receiver<Arc<ClusterState>>,
     functions: RecordBatch,
+    broker: Arc<dyn BrokerTables>,
 }
 
 impl SystemTables {
-    pub(crate) const NAMES: [&str; 7] = [
+    pub(crate) const NAMES: [&str; 10] = [
         "columns",
         "functions",
+        METRICS,
         "nodes",
         "partitions",
+        QUERIES,
         REJECTED_ROWS,
         "segments",
+        SETTINGS,
         "tables",
     ];
 
@@ -142,9 +158,11 @@ impl SystemTables {
     pub(crate) fn new(
         cluster: watch::Receiver<Arc<ClusterState>>,
         session: &SessionState,
+        broker: Arc<dyn BrokerTables>,
     ) -> Result<Self> {
         Ok(Self {
             cluster,
+            broker,
             functions: functions::functions(session)?,
         })
     }
@@ -166,6 +184,10 @@ impl SystemTables {
             (SYSTEM_SCHEMA, "tables") => described::tables(cluster)?,
             (INFORMATION_SCHEMA, name) => match information::table(name, cluster)? {
                 Some(rows) => rows,
+                None => return Ok(None),
+            },
+            (SYSTEM_SCHEMA, name) => match self.broker.rows(name) {
+                Some(rows) => rows?,
                 None => return Ok(None),
             },
             _ => return Ok(None),

@@ -8,7 +8,8 @@ use arrow::array::{
     Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
 };
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::common::{Result as DfResult, internal_datafusion_err};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -35,6 +36,7 @@ use crate::codec::{PLAN_FORMAT, ScanFactory, decode_plan};
 use crate::ipc::encode_batches;
 use crate::parameters::Parameters;
 use crate::scan_exec::ScanDescription;
+use crate::system::BrokerTables;
 use crate::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats};
 
 pub(super) const NOW_MS: i64 = 1_400_000_000_000;
@@ -327,7 +329,8 @@ impl Cluster {
             state.tables.insert(id, Arc::new(table.state.clone()));
         }
         let (state, watched) = watch::channel(Arc::new(state));
-        let planner = Planner::new(&PlannerConfig { memory_bytes }, watched).unwrap();
+        let config = PlannerConfig { memory_bytes };
+        let planner = Planner::new(&config, watched, Arc::new(OwnTables)).unwrap();
         Self {
             servers: running,
             state,
@@ -460,4 +463,42 @@ pub(super) fn shown(batches: &[RecordBatch]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// As a broker has them, without rows.
+#[derive(Debug)]
+struct OwnTables;
+
+impl BrokerTables for OwnTables {
+    fn rows(&self, table: &str) -> Option<Result<RecordBatch, ArrowError>> {
+        let text = |name: &str| Field::new(name, DataType::Utf8View, true);
+        let number = |name: &str| Field::new(name, DataType::Float64, true);
+        let long = |name: &str| Field::new(name, DataType::Int64, true);
+        let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+        let fields = match table {
+            "metrics" => vec![
+                text("metric"),
+                text("labels"),
+                number("value"),
+                text("description"),
+            ],
+            "settings" => vec![text("setting"), text("value"), text("default")],
+            "queries" => vec![
+                long("id"),
+                text("state"),
+                text("sql"),
+                text("client_id"),
+                Field::new("started", time, true),
+                number("elapsed_ms"),
+                number("cpu_ms"),
+                long("rows"),
+                long("docs_scanned"),
+                long("servers"),
+                text("plan"),
+                text("error"),
+            ],
+            _ => return None,
+        };
+        Some(Ok(RecordBatch::new_empty(Arc::new(Schema::new(fields)))))
+    }
 }

@@ -6,14 +6,14 @@
 
 mod layers;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use layers::{Layers, SettingsError};
 
 /// The documented defaults, as `tannin config print` writes them.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub node: Node,
@@ -30,7 +30,54 @@ pub struct Settings {
     pub telemetry: Telemetry,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// One setting as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// `section.key`.
+    pub name: String,
+    pub value: String,
+    pub default: String,
+}
+
+impl Settings {
+    /// All settings, in the order of their names.
+    pub fn listed(&self) -> Vec<Setting> {
+        let default: toml::Table = DEFAULT_TOML.parse().expect("the defaults are TOML");
+        let set = toml::Table::try_from(self).expect("settings are plain values");
+        let mut listed = Vec::new();
+        for (section, keys) in &set {
+            for (key, value) in keys.as_table().into_iter().flatten() {
+                let default = default.get(section).and_then(|keys| keys.get(key));
+                listed.push(Setting {
+                    name: format!("{section}.{key}"),
+                    value: shown(value),
+                    default: default.map_or_else(String::new, shown),
+                });
+            }
+        }
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        listed
+    }
+}
+
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => without_password(text),
+        other => other.to_string(),
+    }
+}
+
+/// Of `scheme://user:password@host`.
+fn without_password(text: &str) -> String {
+    let parts = text.split_once("://").and_then(|(scheme, rest)| {
+        let (login, host) = rest.split_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:…@{host}"))
+    });
+    parts.unwrap_or_else(|| text.to_owned())
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     pub data_dir: std::path::PathBuf,
@@ -50,7 +97,7 @@ impl Node {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Controller {
     pub http_port: u16,
@@ -60,7 +107,7 @@ pub struct Controller {
     pub reconcile_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     pub http_port: u16,
@@ -71,20 +118,20 @@ pub struct Broker {
     pub queries_wait_max_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     pub http_port: u16,
     pub grpc_port: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Minion {
     pub http_port: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub enabled: bool,
@@ -94,64 +141,64 @@ pub struct Log {
     pub sync_ms: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogSync {
     Ack,
     Interval,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metastore {
     pub kind: MetastoreKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetastoreKind {
     Sqlite,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deepstore {
     pub kind: DeepstoreKind,
     pub path: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeepstoreKind {
     Local,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
     pub allowed_hosts: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compute {
     pub threads: usize,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     pub query_bytes: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     pub log_level: String,
     pub log_format: LogFormat,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     Text,
