@@ -1,28 +1,57 @@
-//! Clients that users have, as they are published, against the real binary.
+//! Programs in Python against the real binary: clients as they are published, and TPC-H.
 
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::quickstart::Quickstart;
+use crate::quickstart::{Addresses, Quickstart};
 use crate::{python, steps, workspace};
 
 pub(crate) fn pinotdb() -> Result<()> {
     let folder = workspace::root().join("tests/clients");
     let python = python::with("clients", &folder.join("requirements.txt"))?;
-    let cache = workspace::cache("clients")?;
+    with_node("clients", &[], |addresses| {
+        let mut script = Command::new(python);
+        script
+            .arg(folder.join("pinotdb_client.py"))
+            .arg(format!("http://{}", addresses.broker))
+            .arg(format!("http://{}", addresses.controller));
+        script
+    })
+}
+
+/// TPC-H's and SSB's statements, with DuckDB's answers.
+pub(crate) fn tpch() -> Result<()> {
+    let folder = workspace::root().join("tests/tpch");
+    let python = python::with("tpch", &folder.join("requirements.txt"))?;
+    let rows = workspace::cache("tpch-rows")?;
+    let tannin = workspace::target()?.join("debug/tannin");
+    let empty = ["--empty", "--events-per-second=0"];
+    with_node("tpch", &empty, |addresses| {
+        let mut script = Command::new(python);
+        script
+            .arg(folder.join("tpch.py"))
+            .arg(format!("http://{}", addresses.broker))
+            .arg(format!("http://{}", addresses.controller))
+            .args([tannin, rows]);
+        script
+    })
+}
+
+/// Runs what `script` makes of the addresses of a node.
+fn with_node(
+    name: &str,
+    arguments: &[&str],
+    script: impl FnOnce(&Addresses) -> Command,
+) -> Result<()> {
+    let cache = workspace::cache(name)?;
     let data = cache.join("data");
     // A run that was interrupted may have left it.
     let _ = fs::remove_dir_all(&data);
-    let mut node = Quickstart::start(&data, &cache.join("quickstart.log"))?;
+    let mut node = Quickstart::start(&data, &cache.join("quickstart.log"), arguments)?;
     let addresses = node.wait_ready()?;
-    let mut script = Command::new(python);
-    script
-        .arg(folder.join("pinotdb_client.py"))
-        .arg(format!("http://{}", addresses.broker))
-        .arg(format!("http://{}", addresses.controller));
-    let asked = steps::exec(&mut script);
+    let asked = steps::exec(&mut script(&addresses));
     let ended = node.stop()?;
     asked?;
     ensure!(

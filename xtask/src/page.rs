@@ -30,7 +30,7 @@ pub(crate) fn browse(web: &Web) -> Result<()> {
     let folder = workspace::cache("page")?;
     let data = folder.join("data");
     let _ = fs::remove_dir_all(&data);
-    let mut node = Quickstart::start(&data, &folder.join("quickstart.log"))?;
+    let mut node = Quickstart::start(&data, &folder.join("quickstart.log"), &[])?;
     let broker = node.wait_ready()?.broker;
     let screenshot = folder.join("page.png");
     let mut script = web.command("node");

@@ -37,7 +37,7 @@ pub(crate) struct Quickstart {
 }
 
 impl Quickstart {
-    pub(crate) fn start(data: &Path, log: &Path) -> Result<Self> {
+    pub(crate) fn start(data: &Path, log: &Path, arguments: &[&str]) -> Result<Self> {
         let binary = workspace::target()?.join("debug/tannin");
         let out = fs::File::create(log)?;
         let settings = FREE_PORTS.iter().flat_map(|setting| ["--set", setting]);
@@ -45,6 +45,7 @@ impl Quickstart {
             .args(["quickstart", "--data-dir"])
             .arg(data)
             .args(settings)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)

@@ -38,6 +38,7 @@ const STEPS: &[(&str, Work)] = &[
     ("cargo test", cargo_tests),
     ("generated questions, against DuckDB", generated),
     ("Pinot's Python client", pinot_client),
+    ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
     ("crash: built-in log", || crash(CRASH_ROUNDS, None, false)),
     ("crash: unsynced writes lost", || {
@@ -98,6 +99,11 @@ fn generated() -> Result<()> {
 fn pinot_client() -> Result<()> {
     cargo(&["build", "-p", "tannin"], None)?;
     clients::pinotdb()
+}
+
+fn tpch() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    clients::tpch()
 }
 
 fn page_browser() -> Result<()> {

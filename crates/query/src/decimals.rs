@@ -3,6 +3,8 @@
 //! Such a number is read as a double, and what a double is multiplied by to become a decimal leaves
 //! noise in the last digits: a row that holds 74985.5 would not be found by `>= 74985.5`. So the
 //! digits become the decimal; a number that has too many of them is left alone.
+//!
+//! A quotient of BIG_DECIMAL is a DOUBLE.
 
 use arrow::compute::kernels::cast_utils::parse_decimal;
 use arrow::datatypes::{DataType, Decimal256Type};
@@ -12,7 +14,9 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, lit};
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, binary_expr, cast, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
 
@@ -60,6 +64,19 @@ fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Err(_) => own,
     };
     Ok(match expr {
+        // A quotient has no end of digits, and the decimals of sums no room for more.
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Divide,
+            right,
+        }) if [&left, &right].iter().any(|side| {
+            let data_type = side.get_type(schema);
+            data_type.is_ok_and(|data_type| is_decimal(&data_type))
+        }) =>
+        {
+            let double = |side: Box<Expr>| cast(*side, DataType::Float64);
+            Transformed::yes(binary_expr(double(left), Operator::Divide, double(right)))
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
             let (a, b) = (beside(*left.clone(), &right), beside(*right, &left));
             Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(a.into(), op, b.into())))

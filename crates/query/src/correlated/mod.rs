@@ -89,6 +89,12 @@ impl UnnestSubqueries {
         }
     }
 
+    /// NOT IN of what depends on the row is too much for the planner's own join.
+    fn wants_in(&self, within: &InSubquery) -> Result<bool> {
+        let subquery = &within.subquery.subquery;
+        Ok(self.wants(subquery)? || within.negated && depends(subquery)?)
+    }
+
     fn filter(&self, filter: &Filter) -> Result<Option<LogicalPlan>> {
         let Some((input, [predicate])) =
             self.without_subqueries(&filter.input, [&filter.predicate])?
@@ -145,7 +151,8 @@ impl UnnestSubqueries {
                         self.with_value(&plan, subquery)?
                     }
                     Expr::Exists(exists) => self.with_mark(&plan, exists)?,
-                    Expr::InSubquery(within) if self.wants(&within.subquery.subquery)? => {
+                    Expr::InSubquery(within) if self.wants_in(within)? => {
+                        changed = true;
                         let exists = within.clone();
                         return Ok(Transformed::yes(as_exists(exists, &plan)?));
                     }
@@ -408,8 +415,8 @@ fn as_exists(within: InSubquery, plan: &LogicalPlan) -> Result<Expr> {
 
 /// That pairs of columns are the same; nulls are.
 ///
-/// IS NOT DISTINCT FROM would say it, but a join by it takes nulls for equal in every condition that
-/// the planner moves into it later, also in `=`.
+/// IS NOT DISTINCT FROM would say it, but a join by it takes nulls for equal in every condition
+/// that the planner moves into it later, also in `=`.
 fn same(
     left: &[Column],
     schema: &DFSchema,

@@ -249,7 +249,8 @@ fn gapfill(
         && (end - first) / step_ms > TIMES_MAX
     {
         return Err(syntax(&format!(
-            "GAPFILL from {first} to {end} in steps of {step_ms} ms gives more than {TIMES_MAX} times"
+            "GAPFILL from {first} to {end} in steps of {step_ms} ms gives more than {TIMES_MAX} \
+             times"
         )));
     }
     let times = Times {
@@ -440,7 +441,7 @@ fn statement_of(columns: &[Column], times: &Times) -> String {
     let shown = shown.collect::<Vec<_>>().join(", ");
     let frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW";
     format!(
-        "SELECT {shown} FROM (\
+        "SELECT {all} FROM (SELECT {shown}, \"__t\" FROM (\
            SELECT *, \
              count(\"__real\") OVER ({p} ORDER BY \"__t\" {frame}) AS \"__run\", \
              count(\"__real\") OVER ({p} ORDER BY \"__t\" DESC {frame}) AS \"__next\" \
@@ -448,11 +449,12 @@ fn statement_of(columns: &[Column], times: &Times) -> String {
              SELECT *, max(\"__real\") OVER ({pt}) AS \"__has\" FROM (\
                SELECT {all}, {time_ms} AS \"__t\", 1 AS \"__real\" FROM {BASE} \
                UNION ALL \
-               SELECT {of_series}, \"__b\" AS \"__t\", NULL AS \"__real\" FROM ({distinct}) AS \"__s\" \
-               CROSS JOIN (SELECT unnest(generate_series({first}, {end}, {step})) AS \"__b\") AS \"__g\"\
+               SELECT {of_series}, \"__b\" AS \"__t\", NULL AS \"__real\" \
+               FROM ({distinct}) AS \"__s\" CROSS JOIN \
+                 (SELECT unnest(generate_series({first}, {end}, {step})) AS \"__b\") AS \"__g\"\
              ) AS \"__u\"\
            ) AS \"__h\" WHERE \"__real\" IS NOT NULL OR \"__has\" IS NULL\
-         ) AS \"__f\" {within} ORDER BY \"__t\"",
+         ) AS \"__f\") AS \"__w\" {within} ORDER BY \"__t\"",
         p = by(""),
         pt = by("\"__t\""),
     )

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
-use super::syntax;
+use super::{exact, syntax};
 
 pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
     match VisitMut::visit(statement, &mut ToKnown) {
@@ -59,8 +59,22 @@ impl VisitorMut for ToKnown {
             && take_mark(low)
         {
             *expr = symmetric(value, *negated, low, high);
+        } else if let Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Spaceship,
+            right,
+        } = expr
+        {
+            let differ = take_mark(right);
+            let (left, right) = (left.clone(), right.clone());
+            *expr = match differ {
+                true => Expr::IsDistinctFrom(left, right),
+                false => Expr::IsNotDistinctFrom(left, right),
+            };
         } else if let Expr::Function(function) = expr {
             grouping_id(function);
+        } else if let Some(value) = exact::folded(expr) {
+            *expr = value;
         }
         ControlFlow::Continue(())
     }
@@ -262,7 +276,7 @@ fn is_alone(tables: &TableWithJoins) -> bool {
     matches!(tables.joins.as_slice(), [join] if is_own(join))
 }
 
-/// Takes the mark of [`super::words`] off the lower end of a BETWEEN.
+/// Takes the mark of [`super::words`] off what stands behind it.
 fn take_mark(low: &mut Expr) -> bool {
     match low {
         Expr::BinaryOp { left, .. } => take_mark(left),

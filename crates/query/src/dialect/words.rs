@@ -17,19 +17,25 @@ pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         Keyword::SAMPLE,
     ];
     let is_new = |token: &TokenWithSpan| new.iter().any(|word| is_word(token, *word));
-    if !tokens.iter().any(is_new) {
+    let has = |word| tokens.iter().any(|token| is_word(token, word));
+    let may_compare = has(Keyword::IS) && has(Keyword::DISTINCT);
+    if !may_compare && !tokens.iter().any(is_new) {
         return tokens;
     }
     let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     let tokens = tokens.into_iter().filter(|token| !is_space(token));
     let mut tokens: Vec<TokenWithSpan> = tokens.collect();
     symmetric(&mut tokens);
+    distinct_from(&mut tokens);
     while sample_by(&mut tokens) {}
     as_of(tokens)
 }
 
 fn is_word(token: &TokenWithSpan, keyword: Keyword) -> bool {
-    matches!(&token.token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
+    match &token.token {
+        Token::Word(word) => word.keyword == keyword && word.quote_style.is_none(),
+        _ => false,
+    }
 }
 
 /// `TABLE t` is SELECT * FROM t.
@@ -60,6 +66,28 @@ fn symmetric(tokens: &mut Vec<TokenWithSpan>) {
             } else if is_word(&tokens[at], Keyword::ASYMMETRIC) {
                 tokens.remove(at);
             }
+        }
+        at += 1;
+    }
+}
+
+/// `a IS [NOT] DISTINCT FROM b AND c`: the parser takes all that follows for the other side. `<=>`
+/// binds as it should; `~ ~` behind it stands for the negation.
+fn distinct_from(tokens: &mut Vec<TokenWithSpan>) {
+    let is_at = |tokens: &[TokenWithSpan], at: usize, words: &[Keyword]| {
+        let mut pairs = tokens[at..].iter().zip(words);
+        tokens.len() - at >= words.len() && pairs.all(|(token, word)| is_word(token, *word))
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        let like = |token: Token| TokenWithSpan::new(token, tokens[at].span);
+        use Keyword as K;
+        if is_at(tokens, at, &[K::IS, K::NOT, K::DISTINCT, K::FROM]) {
+            let same = like(Token::Spaceship);
+            tokens.splice(at..at + 4, [same]);
+        } else if is_at(tokens, at, &[K::IS, K::DISTINCT, K::FROM]) {
+            let differ = [Token::Spaceship, Token::Tilde, Token::Tilde].map(like);
+            tokens.splice(at..at + 3, differ);
         }
         at += 1;
     }

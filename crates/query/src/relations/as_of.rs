@@ -2,8 +2,8 @@
 //! `b` of its keys whose time is the nearest that the condition allows.
 //!
 //! The rows of both sides are put into the order of time together, and each row of `a` takes the
-//! last row of `b` before it: two sorts and windows over what came before, whatever the sizes. Of rows of `b` with the same
-//! time any may be taken.
+//! last row of `b` before it: two sorts and windows over what came before, whatever the sizes. Of
+//! rows of `b` with the same time any may be taken.
 
 use std::sync::Arc;
 

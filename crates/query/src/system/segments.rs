@@ -1,5 +1,5 @@
-//! `sys.segments`, the ledger: committed segments from the cluster's state, the others as the servers
-//! count them now.
+//! `sys.segments`, the ledger: committed segments from the cluster's state, the others as the
+//! servers count them now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
