@@ -69,6 +69,10 @@ pub struct ColumnSpec {
     pub inverted_index: bool,
     /// Kept raw even when a dictionary would be smaller.
     pub no_dictionary: bool,
+    /// In a dictionary of texts only what a value has beyond the one before it is stored, where
+    /// that is smaller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_prefixes: bool,
     #[serde(default)]
     pub range_index: bool,
     #[serde(default)]
@@ -98,6 +102,7 @@ impl ColumnSpec {
             multi_value: false,
             inverted_index: false,
             no_dictionary: false,
+            shared_prefixes: false,
             range_index: false,
             bloom_filter: None,
             text_index: None,

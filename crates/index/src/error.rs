@@ -30,6 +30,8 @@ pub enum CorruptIndex {
         number: u32,
         limit: u32,
     },
+    #[error("value {index} of the dictionary cannot be unpacked")]
+    Prefix { index: u32 },
     #[error("value {index} of the dictionary is not UTF-8")]
     NotUtf8 { index: u32 },
     #[error("{what}")]

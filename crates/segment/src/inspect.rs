@@ -163,7 +163,10 @@ fn of_encoding(encoding: &Encoding, parts: &mut Vec<(&'static str, u64)>) {
                 .codes
                 .iter()
                 .for_each(|codes| add("codes", codes));
-            add("values", &dictionary.values);
+            match dictionary.prefixed {
+                None => add("values", &dictionary.values),
+                Some(_) => add("prefixed values", &dictionary.values),
+            }
             if let Some(offsets) = &dictionary.offsets {
                 add("offsets", offsets);
             }

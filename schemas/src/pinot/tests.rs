@@ -295,6 +295,7 @@ fn indexes_of_columns_come_from_lists_and_from_fields() {
         r#""rangeIndexColumns":["price"],"bloomFilterColumns":["city","id"],
            "bloomFilterConfigs":{"id":{"fpp":0.01,"maxSizeInBytes":4096}}"#,
         r#"{"name":"id","indexes":{"range":{},"bloom":{"disabled":true}}},
+           {"name":"city","indexes":{"dictionary":{"sharedPrefixes":true}}},
            {"name":"ts","indexTypes":["TIMESTAMP"],"timestampConfig":{"granularities":["DAY","month"]}}"#,
     )
     .unwrap();
@@ -310,17 +311,20 @@ fn indexes_of_columns_come_from_lists_and_from_fields() {
     assert_eq!(bloom("city"), Some((0.05, 1 << 20)));
     use crate::table::TimeGranularity::{Day, Month};
     assert_eq!(column("ts").timestamp_index, [Day, Month]);
+    assert!(column("city").shared_prefixes && !column("id").shared_prefixes);
     let faults = table(
         r#""rangeIndexColumns":["nobody"]"#,
         r#"{"name":"city","indexes":{"bloom":{"fpp":2}}},
-           {"name":"id","timestampConfig":{"granularities":["DAY","FORTNIGHT"]}}"#,
+           {"name":"id","timestampConfig":{"granularities":["DAY","FORTNIGHT"]},
+            "indexes":{"dictionary":{"sharedPrefixes":true}}}"#,
     )
     .unwrap_err();
     expect![[r#"
         fieldConfigList[0].indexes.bloom.fpp: a number between 0 and 1 was expected
         fieldConfigList[1].timestampConfig.granularities: `FORTNIGHT` is no granularity: MILLISECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER, YEAR
         tableIndexConfig.rangeIndexColumns: there is no column `nobody`
-        fieldConfigList[1].timestampConfig: column `id` is LONG, which has no time buckets"#]]
+        fieldConfigList[1].timestampConfig: column `id` is LONG, which has no time buckets
+        fieldConfigList[1].indexes.dictionary.sharedPrefixes: column `id` is LONG, which has no texts that share prefixes"#]]
     .assert_eq(&faults.0.join("\n"));
 }
 

@@ -6,8 +6,17 @@
 //! VALUES     := the values in ascending order of their bytes, each once
 //! ```
 //!
-//! A code is the position of its value, so codes ascend with values.
+//! A code is the position of its value, so codes ascend with values. Where it is asked for and
+//! smaller, the file has both in another form ([`prefixed`]), which is unpacked when the column is
+//! opened:
+//!
+//! ```text
+//! PREFIXED := VALUE*
+//! VALUE    := shared: u8 | length: 1 to 5 bytes, seven bits each, the least first | REST
+//! REST     := the value behind the first `shared` bytes, which are those of the value before it
+//! ```
 
+pub mod prefixed;
 mod reader;
 mod writer;
 

@@ -199,6 +199,10 @@ pub(crate) struct DictionaryFooter {
     pub(crate) offsets: Option<BufferRef>,
     /// Ascending; numbers as in `Plain`, BOOLEAN as u8, UUID as 16 bytes.
     pub(crate) values: BufferRef,
+    /// Of byte strings without offsets: values are packed as `index::dictionary::prefixed` says,
+    /// and are so many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prefixed: Option<u64>,
     /// Of whole numbers: value = base + stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) frame: Option<ValueFrame>,

@@ -38,8 +38,9 @@ use serde::de::DeserializeOwned;
 pub(crate) const ALIGNMENT: u64 = 64;
 /// 2 brought indexes that are named in one list, several values a row, sparse numbers, raw texts
 /// and UUIDs; 3 doubles that are decimal fractions; 4 short lists in inverted indexes, no codes of
-/// a sorted column, codes of three bytes, bits, steps, and narrow counts of rows and entries.
-pub(crate) const VERSION: u32 = 4;
+/// a sorted column, codes of three bytes, bits, steps, and narrow counts of rows and entries; 5
+/// dictionaries of texts by shared prefixes.
+pub(crate) const VERSION: u32 = 5;
 const HEADER_BYTES: usize = 64;
 
 /// What a footer tells of its file, and so what the file is.

@@ -1,6 +1,7 @@
 //! Columns with a dictionary: its values, how many rows hold each, and codes.
 
 use arrow::datatypes::i256;
+use index::dictionary::prefixed;
 use index::forward::counts::narrowed;
 use index::forward::entries::counted;
 use index::forward::{TRIPLE, Width, pack, pack_codes, pack_framed, pack_triples};
@@ -32,6 +33,8 @@ pub(super) struct DictionaryBuffers {
     offsets: Option<BufferRef>,
     /// Of whole numbers that are narrower than their type.
     frame: Option<ValueFrame>,
+    /// Bytes of strings that are packed.
+    prefixed: Option<u64>,
 }
 
 impl ColumnEncoder<'_, '_> {
@@ -52,13 +55,26 @@ impl ColumnEncoder<'_, '_> {
                 values,
                 offsets: None,
                 frame: None,
+                prefixed: None,
             });
         }
         let (offsets, bytes) = sorted.write()?;
+        let packed = self
+            .shares_prefixes
+            .then(|| prefixed::pack(&offsets, &bytes));
+        if let Some(packed) = packed.flatten() {
+            return Ok(DictionaryBuffers {
+                values: self.writer.add(&packed),
+                offsets: None,
+                frame: None,
+                prefixed: Some(bytes.len() as u64),
+            });
+        }
         Ok(DictionaryBuffers {
             offsets: Some(self.add_numbers(&offsets)),
             values: self.writer.add(&bytes),
             frame: None,
+            prefixed: None,
         })
     }
 
@@ -126,6 +142,7 @@ impl ColumnEncoder<'_, '_> {
             values: self.writer.add(&values),
             offsets: None,
             frame,
+            prefixed: None,
         }
     }
 
@@ -172,6 +189,7 @@ impl ColumnEncoder<'_, '_> {
             values,
             offsets,
             frame,
+            prefixed,
         }: DictionaryBuffers,
     ) -> DictionaryFooter {
         let cardinality = doc_counts.len() as u32;
@@ -186,6 +204,7 @@ impl ColumnEncoder<'_, '_> {
             codes: None,
             offsets,
             values,
+            prefixed,
             frame,
             doc_counts,
             more_counts,

@@ -38,11 +38,21 @@ const ROWS_PER_VALUE: usize = 16;
 pub(super) struct ColumnEncoder<'a, 'w> {
     pub(super) writer: &'a mut ContainerWriter<'w>,
     pub(super) choice: Choice,
+    /// Dictionaries of texts are packed where that is smaller.
+    pub(super) shares_prefixes: bool,
 }
 
 impl<'a, 'w> ColumnEncoder<'a, 'w> {
-    pub(super) fn new(writer: &'a mut ContainerWriter<'w>, choice: Choice) -> Self {
-        Self { writer, choice }
+    pub(super) fn new(
+        writer: &'a mut ContainerWriter<'w>,
+        choice: Choice,
+        shares_prefixes: bool,
+    ) -> Self {
+        Self {
+            writer,
+            choice,
+            shares_prefixes,
+        }
     }
 
     pub(super) fn encode(

@@ -113,7 +113,9 @@ fn encode_all<'a>(
         partitions: Vec::new(),
     };
     for column in segment.columns() {
-        let mut encoder = ColumnEncoder::new(writer, choice_of(spec, column));
+        let own = spec.column(&column.name);
+        let shares_prefixes = own.is_some_and(|own| own.shared_prefixes);
+        let mut encoder = ColumnEncoder::new(writer, choice_of(spec, column), shares_prefixes);
         let (footer, range) = encoder.encode(column, &rows)?;
         known.ranges.add(&column.name, range);
         let partitions = partitions::of_column(spec, column, &rows);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, RecordBatch};
+use arrow::array::{Float64Array, RecordBatch, StringViewArray};
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use super::sealed::{batches, build};
@@ -13,7 +13,13 @@ use crate::container::VERSION;
 use crate::inspect::inspect;
 
 /// Checksums of `testdata/v1.seg` and those after it.
-const GOLDEN: [u32; VERSION as usize] = [0xba41_fbe4, 0x07f0_181d, 0x1bba_91e2, 0x4417_9e54];
+const GOLDEN: [u32; VERSION as usize] = [
+    0xba41_fbe4,
+    0x07f0_181d,
+    0x1bba_91e2,
+    0x4417_9e54,
+    0xc9ee_b2ae,
+];
 
 fn path_of(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/v{version}.seg"))
@@ -23,15 +29,19 @@ fn spec() -> TableSpec {
     let mut spec = every_column();
     spec.sorted_column = Some("string_dimension".into());
     let money = ColumnSpec::new("money", DataType::Double, FieldRole::Metric);
-    spec.columns.push(money);
+    let mut page = ColumnSpec::new("page", DataType::String, FieldRole::Dimension);
+    page.shared_prefixes = true;
+    spec.columns.extend([money, page]);
     spec
 }
 
 fn rows(spec: &TableSpec) -> Vec<RecordBatch> {
     let mut batches = batches(spec, &[300], DRAW, 1);
-    let at = spec.columns.len() - 1;
+    let at = spec.columns.len() - 2;
     for batch in &mut batches {
         let mut columns = batch.columns().to_vec();
+        let pages = (0..batch.num_rows()).map(|n| format!("https://example.com/page/{}", n % 90));
+        columns[at + 1] = Arc::new(StringViewArray::from_iter_values(pages));
         let cents = 0..batch.num_rows() as i64;
         let money = cents.map(|cents| (cents * 37 - 4000) as f64 / 100.0);
         columns[at] = Arc::new(Float64Array::from_iter_values(money));
@@ -100,6 +110,7 @@ fn is_newer(version: u32, column: &str) -> bool {
     let newer = ["uuid_", "_multi", "_raw"];
     version < 2 && newer.iter().any(|part| column.contains(part))
         || version < 3 && column == "money"
+        || version < 5 && column == "page"
 }
 
 /// When this fails, either the format has changed: raise `VERSION`, keep reading the versions

@@ -84,6 +84,44 @@ fn numbers_that_are_nearly_all_the_same_are_sparse() {
     }
 }
 
+#[test]
+fn texts_that_share_prefixes_are_packed_where_it_is_asked_for() {
+    let pages = |row: i64| format!("https://example.com/page/{:05}?from=search", row % 3_000);
+    let unlike = |row: i64| {
+        format!(
+            "{:016x}",
+            (row as u64 % 3_000).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        )
+    };
+    let texts = |text: &dyn Fn(i64) -> String| {
+        Arc::new(StringViewArray::from_iter_values((0..ROWS).map(text))) as ArrayRef
+    };
+    let built = |array: &ArrayRef, shared_prefixes| {
+        let column = ColumnSpec {
+            shared_prefixes,
+            ..ColumnSpec::new("c", DataType::String, FieldRole::Dimension)
+        };
+        let found = built_of(column, Arc::clone(array));
+        check(&found);
+        found.2
+    };
+    let array = texts(&pages);
+    let (flat, packed) = (built(&array, false), built(&array, true));
+    let saved = bytes_of(&flat, "c") - bytes_of(&packed, "c");
+    assert!(saved > 90_000, "{saved}");
+    let bytes = |view: &SegmentView| {
+        let Values::Dictionary(dictionary) = view.column("c").unwrap().unwrap().values() else {
+            panic!("it has a dictionary")
+        };
+        let (offsets, bytes) = dictionary.bytes().unwrap().whole();
+        (offsets.to_vec(), bytes.to_vec())
+    };
+    assert!(bytes(&flat) == bytes(&packed));
+    let array = texts(&unlike);
+    let (flat, packed) = (built(&array, false), built(&array, true));
+    assert_eq!(bytes_of(&flat, "c"), bytes_of(&packed, "c"));
+}
+
 fn bytes_of(view: &SegmentView, name: &str) -> u64 {
     let Segment::Sealed(segment) = &view.segment else {
         panic!("it was sealed")

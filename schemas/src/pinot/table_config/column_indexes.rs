@@ -13,6 +13,8 @@ use crate::types::DataType;
 pub(super) struct ColumnIndexes {
     range: Vec<Marked>,
     bloom: Vec<(Marked, BloomFilterSpec)>,
+    /// Dictionaries that store what their values do not share.
+    prefixes: Vec<Marked>,
     timestamp: Vec<(Marked, Vec<TimeGranularity>)>,
 }
 
@@ -75,6 +77,14 @@ impl ColumnIndexes {
             let options = indexes.get(kind);
             options.filter(|options| options["disabled"] != Json::Bool(true))
         };
+        if let Some(options) = indexes.get("dictionary").and_then(Json::as_object) {
+            let path = field.path("indexes.dictionary");
+            let options = Node::new(options, &path);
+            if options.flag("sharedPrefixes", report) == Some(true) {
+                self.prefixes
+                    .push(mark("indexes.dictionary.sharedPrefixes"));
+            }
+        }
         if names("range") || of("range").is_some() {
             self.range.push(mark("name"));
         }
@@ -106,6 +116,8 @@ impl ColumnIndexes {
                 .iter()
                 .map(|(mark, _)| (mark, "time buckets")),
         );
+        let prefixes = self.prefixes.iter();
+        let all = all.chain(prefixes.map(|mark| (mark, "texts that share prefixes")));
         for (mark, what) in all {
             let column = schema
                 .columns
@@ -118,6 +130,12 @@ impl ColumnIndexes {
             let data_type = column.data_type;
             let goes = match what {
                 "time buckets" => data_type == DataType::Timestamp,
+                "texts that share prefixes" => {
+                    matches!(
+                        data_type,
+                        DataType::String | DataType::Json | DataType::Bytes
+                    )
+                }
                 "a bloom filter" => data_type != DataType::BigDecimal,
                 _ => !matches!(data_type, DataType::BigDecimal | DataType::Json),
             };
@@ -133,6 +151,7 @@ impl ColumnIndexes {
         for column in columns {
             let is_meant = |mark: &Marked| mark.column == column.name;
             column.range_index |= self.range.iter().any(is_meant);
+            column.shared_prefixes |= self.prefixes.iter().any(is_meant);
             let bloom = self.bloom.iter().find(|(mark, _)| is_meant(mark));
             let timestamp = self.timestamp.iter().find(|(mark, _)| is_meant(mark));
             if let Some((_, spec)) = bloom {

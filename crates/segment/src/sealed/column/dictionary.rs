@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use bytes::Bytes;
-use index::dictionary::BytesDictionary;
+use index::dictionary::{BytesDictionary, prefixed};
 use index::forward::{TRIPLE, check_codes};
 use schemas::DataType;
 use schemas::arrow::arrow_type;
@@ -240,13 +240,10 @@ impl Column {
     }
 
     fn read_strings(&self, footer: &DictionaryFooter) -> Result<DictionaryValues, SegmentError> {
-        let name = self.part("dictionary");
-        let Some(offsets) = &footer.offsets else {
-            return Err(self.container.corrupt(format!("{name} has no offsets")));
+        let (offsets, bytes) = match footer.prefixed {
+            None => self.flat_strings(footer)?,
+            Some(length) => self.unpacked_strings(footer, length)?,
         };
-        let count = footer.cardinality as usize + 1;
-        let offsets = self.numbers::<u32>(offsets, count, "dictionary offsets")?;
-        let bytes = Buffer::from(self.container.buffer(&footer.values, &name)?);
         let dictionary = BytesDictionary::new(&offsets, &bytes);
         self.checked("dictionary", || dictionary.check_frame(footer.cardinality))?;
         if self.footer.data_type == DataType::Bytes {
@@ -254,5 +251,35 @@ impl Column {
         }
         self.checked("dictionary", || dictionary.check_utf8())?;
         Ok(DictionaryValues::Strings(offsets, bytes))
+    }
+
+    fn flat_strings(
+        &self,
+        footer: &DictionaryFooter,
+    ) -> Result<(ScalarBuffer<u32>, Buffer), SegmentError> {
+        let name = self.part("dictionary");
+        let Some(offsets) = &footer.offsets else {
+            return Err(self.container.corrupt(format!("{name} has no offsets")));
+        };
+        let count = footer.cardinality as usize + 1;
+        let offsets = self.numbers::<u32>(offsets, count, "dictionary offsets")?;
+        let bytes = self.container.buffer(&footer.values, &name)?;
+        Ok((offsets, Buffer::from(bytes)))
+    }
+
+    fn unpacked_strings(
+        &self,
+        footer: &DictionaryFooter,
+        length: u64,
+    ) -> Result<(ScalarBuffer<u32>, Buffer), SegmentError> {
+        let part = "dictionary";
+        let packed = self.container.buffer(&footer.values, &self.part(part))?;
+        let mut unpacked = (Vec::new(), Vec::new());
+        self.checked(part, || {
+            unpacked = prefixed::unpack(&packed, footer.cardinality, length)?;
+            Ok(())
+        })?;
+        let (offsets, bytes) = unpacked;
+        Ok((offsets.into(), bytes.into()))
     }
 }
