@@ -27,6 +27,9 @@ use crate::{cursors, debug, own};
 pub(crate) type State = Shared<Arc<Queries>>;
 pub(crate) type Door = Result<Response, ApiError>;
 
+/// Statements with very many literals are long.
+const BODY_BYTES_MAX: usize = 32 << 20;
+
 pub(crate) fn routes(queries: &Arc<Queries>) -> Api {
     let ready = {
         let queries = Arc::clone(queries);
@@ -65,6 +68,7 @@ pub(crate) fn routes(queries: &Arc<Queries>) -> Api {
         .merge(debug::routes())
         .merge(own::routes())
         .merge(page_routes())
+        .body_limit(BODY_BYTES_MAX)
         .with_state(Arc::clone(queries))
         .merge(health)
 }

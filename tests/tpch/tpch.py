@@ -32,7 +32,7 @@ DERIVED = {
         CAST(weekofyear(d) AS INTEGER) AS d_weeknuminyear
         FROM (SELECT CAST(range AS DATE) AS d FROM range(DATE '1992-01-01', DATE '1999-01-01', INTERVAL 1 DAY))""",
     "ssb_part": """SELECT p_partkey, 'MFGR#' || m AS p_mfgr, 'MFGR#' || m || c AS p_category,
-        'MFGR#' || m || c || (p_partkey * 7 % 40 + 1) AS p_brand1
+        'MFGR#' || m || c || (p_partkey // 25 % 40 + 1) AS p_brand1
         FROM (SELECT p_partkey, p_partkey % 5 + 1 AS m, p_partkey // 5 % 5 + 1 AS c FROM part)""",
     "ssb_supplier": """SELECT s_suppkey, rpad(substr(n_name, 1, 9), 9, ' ') || (s_suppkey % 10) AS s_city, n_name AS s_nation, r_name AS s_region
         FROM supplier JOIN nation ON s_nationkey = n_nationkey JOIN region ON n_regionkey = r_regionkey""",

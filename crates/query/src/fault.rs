@@ -221,7 +221,13 @@ fn place_of_diagnostic(error: &DataFusionError, sql: &str) -> Option<Span> {
 /// The parser's messages end with ` at Line: 1, Column: 15`.
 fn syntax_fault(message: &str, sql: &str) -> Fault {
     let bare = message.strip_prefix("sql parser error: ");
-    let message = bare.unwrap_or(message);
+    let message = match bare.unwrap_or(message) {
+        "recursion limit exceeded" => {
+            "the statement is nested too deeply: about 50 parentheses, subqueries or calls within \
+             one another are parsed"
+        }
+        message => message,
+    };
     let (said, place) = match message.rsplit_once(" at Line: ") {
         Some((said, place)) => (said, place_from_text(place, sql)),
         None => (message, None),

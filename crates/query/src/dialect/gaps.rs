@@ -145,7 +145,7 @@ fn is_filling(item: &SelectItem) -> bool {
     name.is_some_and(|name| name.eq_ignore_ascii_case(GAPFILL) || name == SAMPLED)
 }
 
-fn name_of(function: &Function) -> Option<&str> {
+pub(super) fn name_of(function: &Function) -> Option<&str> {
     match function.name.0.as_slice() {
         [ObjectNamePart::Identifier(name)] => Some(&name.value),
         _ => None,
@@ -163,7 +163,7 @@ fn taken(item: &SelectItem) -> Result<(Function, Option<String>), Fault> {
     }
 }
 
-fn arguments(function: &Function) -> Vec<&Expr> {
+pub(super) fn arguments(function: &Function) -> Vec<&Expr> {
     let FunctionArguments::List(list) = &function.args else {
         return Vec::new();
     };
@@ -174,7 +174,7 @@ fn arguments(function: &Function) -> Vec<&Expr> {
     exprs.collect()
 }
 
-fn literal(expr: &Expr) -> Option<String> {
+pub(super) fn literal(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(text.clone()),
@@ -388,11 +388,11 @@ fn sampled(
     Ok((bucket, times, columns))
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn name(text: &str) -> String {
+pub(super) fn name(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
@@ -523,7 +523,7 @@ fn parse(sql: &str) -> Result<Query, Fault> {
     made.map(|query| *query).map_err(wrong)
 }
 
-fn expression(sql: &str) -> Result<Expr, Fault> {
+pub(super) fn expression(sql: &str) -> Result<Expr, Fault> {
     let query = parse(&format!("SELECT {sql}"))?;
     if let SetExpr::Select(select) = *query.body
         && let Some(SelectItem::UnnamedExpr(expr)) = select.projection.into_iter().next()

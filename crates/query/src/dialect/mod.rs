@@ -6,6 +6,7 @@
 //!
 //! Places in a statement ([`schemas::Span`]) always refer to the text as it was sent.
 
+mod calls;
 mod exact;
 mod fold;
 mod gaps;

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
-use super::{exact, syntax};
+use super::{calls, exact, syntax};
 
 pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
     match VisitMut::visit(statement, &mut ToKnown) {
@@ -73,6 +73,11 @@ impl VisitorMut for ToKnown {
             };
         } else if let Expr::Function(function) = expr {
             grouping_id(function);
+            match calls::meant(function) {
+                Ok(None) => {}
+                Ok(Some(meant)) => *expr = meant,
+                Err(fault) => return ControlFlow::Break(Box::new(fault)),
+            }
         } else if let Some(value) = exact::folded(expr) {
             *expr = value;
         }
