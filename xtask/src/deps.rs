@@ -15,6 +15,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("crates/index", &[]),
     // What functions mean is defined with the indexes that answer them.
     ("crates/functions", &["index", "schemas"]),
+    ("fuzz", &["index", "runtime", "schemas", "segment"]),
     ("crates/metastore", &["runtime", "schemas"]),
     ("crates/stream", &["runtime", "schemas"]),
     ("crates/deepstore", &["runtime", "schemas"]),

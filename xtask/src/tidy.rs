@@ -32,6 +32,7 @@ const ROOT: &[&str] = &[
     "crates",
     "deploy",
     "docs",
+    "fuzz",
     "minion",
     "rust-toolchain.toml",
     "rustfmt.toml",
