@@ -6,6 +6,8 @@
 
 mod hash;
 
+pub use hash::{murmur2, murmur3_x64, murmur3_x86};
+
 use serde::{Deserialize, Serialize};
 
 use crate::types::DataType;
@@ -90,10 +92,10 @@ impl Partitioning {
             PartitionFunction::Modulo => {
                 return text.parse().ok().map(|number| self.modulo(number));
             }
-            PartitionFunction::Murmur => without_sign(hash::murmur2(bytes)),
+            PartitionFunction::Murmur => without_sign(murmur2(bytes)),
             PartitionFunction::Murmur3 { seed, variant } => without_sign(match variant {
-                Murmur3::X86 => hash::murmur3_x86(bytes, seed),
-                Murmur3::X64 => hash::murmur3_x64(bytes, seed),
+                Murmur3::X86 => murmur3_x86(bytes, seed),
+                Murmur3::X64 => murmur3_x64(bytes, seed),
             }),
             PartitionFunction::HashCode => absolute(hash::java_string(text)),
             PartitionFunction::ByteArray => absolute(hash::java_bytes(bytes)),

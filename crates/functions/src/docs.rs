@@ -18,12 +18,14 @@ pub(crate) enum Section {
     Arrays,
     Json,
     Conversion,
+    Hash,
+    Ip,
     Aggregate,
 }
 
 impl Section {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Time,
         Self::Text,
         Self::Url,
@@ -33,6 +35,8 @@ impl Section {
         Self::Arrays,
         Self::Json,
         Self::Conversion,
+        Self::Hash,
+        Self::Ip,
         Self::Aggregate,
     ];
 
@@ -47,6 +51,8 @@ impl Section {
             Self::Arrays => "Arrays and columns of several values",
             Self::Json => "JSON and full text",
             Self::Conversion => "Conversion",
+            Self::Hash => "Hashes",
+            Self::Ip => "IP addresses",
             Self::Aggregate => "Aggregates",
         }
     }

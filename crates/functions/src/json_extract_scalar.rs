@@ -108,7 +108,7 @@ impl ScalarUDFImpl for JsonExtractScalar {
     }
 }
 
-fn scalar(document: &str, path: &JsonPath) -> Option<String> {
+pub(crate) fn scalar(document: &str, path: &JsonPath) -> Option<String> {
     let document: Value = serde_json::from_str(document).ok()?;
     let mut found = at(&document, path);
     if !path.is_single() && !found.is_empty() {
@@ -118,7 +118,7 @@ fn scalar(document: &str, path: &JsonPath) -> Option<String> {
     text(found.pop()?)
 }
 
-fn list(document: &str, path: &JsonPath) -> Option<Vec<String>> {
+pub(crate) fn list(document: &str, path: &JsonPath) -> Option<Vec<String>> {
     let document: Value = serde_json::from_str(document).ok()?;
     let found = at(&document, path);
     let elements = match found.as_slice() {

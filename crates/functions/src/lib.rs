@@ -10,9 +10,13 @@ mod arguments;
 mod arrays;
 mod conversion;
 mod docs;
+mod hash;
+mod ip;
 mod json_extract_index;
 mod json_extract_scalar;
 mod json_match;
+mod json_path;
+mod later;
 mod logic;
 mod math;
 mod names;
@@ -33,8 +37,10 @@ pub use arguments::Call;
 pub use json_extract_index::{ExtractQuestion, JsonExtractIndex};
 pub use json_extract_scalar::JsonExtractScalar;
 pub use json_match::{JsonMatch, flattening};
-pub use names::{canonical, in_pinot, is_same};
+pub use later::later;
+pub use names::{aggregate_in_pinot, canonical, in_pinot, is_same};
 pub use text_match::{TextMatch, TextQuestion, analyzer};
+pub use time::granularity_ms;
 pub use typed::ResultType;
 
 /// For sessions that plan, and for those that decode plans.
@@ -58,6 +64,9 @@ fn plain_functions() -> Vec<plain::Plain> {
         logic::all(),
         arrays::all(),
         conversion::all(),
+        json_path::all(),
+        hash::all(),
+        ip::all(),
     ];
     let all = all.concat().into_iter();
     all.map(plain::Plain::with_canonical_names).collect()

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use datafusion::logical_expr::ScalarUDFImpl;
+use datafusion::logical_expr::{AggregateUDFImpl, ScalarUDFImpl};
 
 /// As Pinot compares names.
 pub fn canonical(name: &str) -> String {
@@ -26,7 +26,7 @@ pub fn is_same(a: &str, b: &str) -> bool {
 }
 
 /// Pinot's names of functions that are here under other names, with those.
-const ELSEWHERE: &[(&str, &str)] = &[];
+const ELSEWHERE: &[(&str, &str)] = &[("rand", "random")];
 
 /// By canonical name in Pinot's dialect, where it is not the one that all dialects share.
 static IN_PINOT: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
@@ -41,6 +41,20 @@ static IN_PINOT: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     }
     names
 });
+
+/// As [`in_pinot`], of aggregates.
+pub fn aggregate_in_pinot(name: &str) -> Option<&'static str> {
+    static NAMES: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
+        let mut names = HashMap::new();
+        for function in crate::aggregates::renamed_aggregates() {
+            for name in &function.in_pinot {
+                names.insert(canonical(name), function.name().to_owned());
+            }
+        }
+        names
+    });
+    NAMES.get(&canonical(name)).map(String::as_str)
+}
 
 /// The registered name of what Pinot's dialect means by `name`, if it is not the plain one.
 pub fn in_pinot(name: &str) -> Option<&'static str> {

@@ -331,6 +331,13 @@ impl Plain {
         self
     }
 
+    /// Of columns that need no cast.
+    #[cfg(test)]
+    pub(crate) fn types_taken(&self) -> Vec<DataType> {
+        let of = |takes: &Takes| takes.coerced(&DataType::Null).unwrap_or(list_of(TIME));
+        self.takes[..self.required].iter().map(of).collect()
+    }
+
     fn taken(&self, at: usize) -> Takes {
         let last = self.takes.last().copied().unwrap_or(Takes::Any);
         self.takes.get(at).copied().unwrap_or(last)

@@ -185,7 +185,11 @@ impl ContextProvider for Catalog<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        known(self.session.aggregate_functions(), name)
+        let in_pinot = match self.statement.semantics {
+            Semantics::Standard => None,
+            _ => functions::aggregate_in_pinot(name),
+        };
+        known(self.session.aggregate_functions(), in_pinot.unwrap_or(name))
             .or_else(|| functions::percentile_named(name))
     }
 

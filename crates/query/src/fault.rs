@@ -163,7 +163,8 @@ fn plan_fault(message: &str, sql: &str, place: Option<Span>) -> Fault {
     let mut names = message.split('\'').skip(1).step_by(2);
     let (message, place) = match names.next() {
         Some(name) if message.starts_with("Invalid function") => {
-            let message = missing("function", name, names.next());
+            let message =
+                functions::later(name).unwrap_or_else(|| missing("function", name, names.next()));
             (message, place.or_else(|| place_of_word(name, sql)))
         }
         _ => (message.replace('\n', " "), place),

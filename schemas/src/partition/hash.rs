@@ -2,7 +2,7 @@
 //! brokers must agree on where a key goes.
 
 /// MurmurHash2 with the seed of Kafka's producers.
-pub(super) fn murmur2(bytes: &[u8]) -> i32 {
+pub fn murmur2(bytes: &[u8]) -> i32 {
     const M: u32 = 0x5bd1_e995;
     let mut hash = 0x9747_b28c ^ bytes.len() as u32;
     let (words, tail) = bytes.as_chunks::<4>();
@@ -20,7 +20,7 @@ pub(super) fn murmur2(bytes: &[u8]) -> i32 {
 }
 
 /// MurmurHash3, the 32-bit one.
-pub(super) fn murmur3_x86(bytes: &[u8], seed: i32) -> i32 {
+pub fn murmur3_x86(bytes: &[u8], seed: i32) -> i32 {
     let scrambled = |k: u32| {
         let k = k.wrapping_mul(0xcc9e_2d51).rotate_left(15);
         k.wrapping_mul(0x1b87_3593)
@@ -43,7 +43,7 @@ pub(super) fn murmur3_x86(bytes: &[u8], seed: i32) -> i32 {
 
 /// The upper half of what Infinispan and Debezium compute: an early draft of MurmurHash3, whose
 /// last bytes are taken with their sign.
-pub(super) fn murmur3_x64(bytes: &[u8], seed: i32) -> i32 {
+pub fn murmur3_x64(bytes: &[u8], seed: i32) -> i32 {
     let seed = i64::from(seed) as u64;
     let mut state = State {
         h1: 0x9368_e53c_2f6a_f274 ^ seed,

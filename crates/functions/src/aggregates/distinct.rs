@@ -37,11 +37,12 @@ fn sketched(name: &str, shown: &str) -> Renamed {
         Ok(Call::new(approx_distinct_udaf(), args[..1].to_vec()))
     })
     .optional(1)
+    .of_bytes(super::raw::joined_registers)
     .never_null(ScalarValue::UInt64(Some(0)))
     .says(
         &format!("{shown}(x [, precision])"),
         "How many distinct values there are, within 1 %, by a HyperLogLog sketch of 16,384 \
-         registers whatever precision is asked for.",
+         registers whatever precision is asked for; of BYTES, of the sketches joined.",
         &example(shown, "4"),
     )
 }

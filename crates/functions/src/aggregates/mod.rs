@@ -1,9 +1,21 @@
 //! Aggregates: those that are another one under Pinot's name ([`renamed`]), so that operators of
-//! the scan know them, and those of our own.
+//! the scan know them, and those that are computed here ([`own`]).
 
 mod distinct;
+mod each_entry;
+mod funnel_count;
+mod funnel_steps;
+mod histogram;
+mod min_max_range;
+mod mode;
+mod moments;
+mod ordered;
+mod own;
 mod percentile;
+mod plain_names;
+mod raw;
 mod renamed;
+mod states;
 
 use std::sync::Arc;
 
@@ -11,13 +23,37 @@ use datafusion::logical_expr::AggregateUDF;
 
 pub use percentile::percentile_named;
 
+use self::own::Own;
 use self::renamed::Renamed;
+
+pub(crate) fn renamed_aggregates() -> Vec<Renamed> {
+    let all = [
+        distinct::all(),
+        percentile::renamed(),
+        ordered::all(),
+        plain_names::all(),
+        each_entry::renamed(),
+    ];
+    let all = all.concat().into_iter();
+    all.map(Renamed::with_canonical_names).collect()
+}
+
+fn own() -> Vec<Own> {
+    let single = vec![
+        mode::mode(),
+        histogram::histogram(),
+        min_max_range::min_max_range(),
+        funnel_count::funnel_count(),
+    ];
+    [single, moments::all(), funnel_steps::all(), raw::all()].concat()
+}
 
 /// For sessions that plan, and for those that decode plans.
 pub fn all_aggregates() -> Vec<Arc<AggregateUDF>> {
-    let renamed = [distinct::all(), percentile::renamed()].concat();
-    let renamed = renamed.into_iter().map(Renamed::with_canonical_names);
-    let renamed = renamed.map(AggregateUDF::from);
-    let own = [AggregateUDF::from(percentile::Percentile::default())];
-    renamed.chain(own).map(Arc::new).collect()
+    let renamed = renamed_aggregates().into_iter().map(AggregateUDF::from);
+    let entries = each_entry::own().into_iter().map(AggregateUDF::from);
+    let own = own().into_iter().map(AggregateUDF::from);
+    let percentile = [AggregateUDF::from(percentile::Percentile::default())];
+    let all = renamed.chain(own).chain(percentile).chain(entries);
+    all.map(Arc::new).collect()
 }

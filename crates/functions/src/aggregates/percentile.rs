@@ -16,10 +16,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::expressions::Literal;
 
+use super::each_entry::EachEntry;
 use super::renamed::{Call, Renamed};
 use crate::arguments::wrong;
 use crate::docs::{Section, documentation};
-use crate::plain::Takes;
+use crate::plain::{Takes, list_of};
 
 /// What the digest keeps if nothing is said.
 const COMPRESSION: i64 = 100;
@@ -69,92 +70,146 @@ fn checked(name: &str, percent: f64) -> Result<f64> {
     }
 }
 
-/// `fixed`: the percent is in the name.
-fn planned(way: Way, shown: &str, fixed: Option<f64>, args: &[Expr]) -> Result<Call> {
-    let mut behind = args[1..].iter();
-    let percent = match fixed {
-        Some(percent) => percent,
-        None => percent_of(shown, behind.next())?,
-    };
-    let value = |data_type: DataType| cast(args[0].clone(), data_type);
-    if way == Way::Exact {
-        let percentile = Arc::new(AggregateUDF::from(Percentile::default()));
-        return Ok(Call::new(
-            percentile,
-            vec![value(DataType::Float64), lit(percent)],
-        ));
-    }
-    let of = match way {
-        Way::Whole => cast(value(DataType::Int64), DataType::Float64),
-        _ => value(DataType::Float64),
-    };
-    let mut planned = vec![of, lit(percent / 100.0)];
-    if let Some(Expr::Literal(compression, _)) = behind.next() {
-        let compression = compression.cast_to(&DataType::Int64)?;
-        // KLL counts another thing.
-        if shown.contains("DIGEST") && compression != ScalarValue::Int64(Some(COMPRESSION)) {
-            planned.push(lit(compression));
+/// One of the family.
+#[derive(Clone, Copy)]
+struct Member {
+    shown: &'static str,
+    way: Way,
+    /// The percent that is in the name.
+    fixed: Option<f64>,
+    /// Of a column of several values.
+    of_entries: bool,
+}
+
+impl Member {
+    fn planned(self, args: &[Expr]) -> Result<Call> {
+        let mut behind = args[1..].iter();
+        let percent = match self.fixed {
+            Some(percent) => percent,
+            None => percent_of(self.shown, behind.next())?,
+        };
+        let mut value = args[0].clone();
+        if self.way == Way::Whole {
+            value = cast(value, self.type_of(DataType::Int64));
         }
+        let value = cast(value, self.type_of(DataType::Float64));
+        if self.way == Way::Exact {
+            let percentile = Arc::new(AggregateUDF::from(Percentile::default()));
+            return Ok(self.call(percentile, vec![value, lit(percent)]));
+        }
+        let mut planned = vec![value, lit(percent / 100.0)];
+        if let Some(Expr::Literal(compression, _)) = behind.next() {
+            let compression = compression.cast_to(&DataType::Int64)?;
+            let is_other = compression != ScalarValue::Int64(Some(COMPRESSION));
+            // KLL counts another thing.
+            if self.shown.contains("DIGEST") && is_other && !self.of_entries {
+                planned.push(lit(compression));
+            }
+        }
+        Ok(self.call(approx_percentile_cont_udaf(), planned))
     }
-    Ok(Call::new(approx_percentile_cont_udaf(), planned))
+
+    fn type_of(self, one: DataType) -> DataType {
+        if self.of_entries { list_of(one) } else { one }
+    }
+
+    fn call(self, function: Arc<AggregateUDF>, args: Vec<Expr>) -> Call {
+        let function = match self.of_entries {
+            true => Arc::new(AggregateUDF::from(
+                EachEntry::new(function).with_arguments(2),
+            )),
+            false => function,
+        };
+        Call::new(function, args)
+    }
+
+    fn named(self, name: String) -> Renamed {
+        let of = if self.of_entries {
+            Takes::Doubles
+        } else {
+            Takes::Double
+        };
+        let takes = match self.fixed {
+            Some(_) => vec![of, Takes::Any],
+            None => vec![of, Takes::Double, Takes::Any],
+        };
+        let gives = DataType::Float64;
+        Renamed::new(name, &takes, gives, move |args| self.planned(args)).optional(1)
+    }
 }
 
-fn family(name: String, shown: &'static str, way: Way, fixed: Option<f64>) -> Renamed {
-    let takes = match fixed {
-        Some(_) => vec![Takes::Double, Takes::Any],
-        None => vec![Takes::Double, Takes::Double, Takes::Any],
-    };
-    Renamed::new(name, &takes, DataType::Float64, move |args| {
-        planned(way, shown, fixed, args)
-    })
-    .optional(1)
-}
-
-/// `percentile95`, `percentileTDigest99`, … as a function of its own.
+/// `percentile95`, `percentileTDigest99`, `percentile50MV`, … as a function of its own.
 pub fn percentile_named(name: &str) -> Option<Arc<AggregateUDF>> {
     let canonical = crate::canonical(name);
-    let letters = canonical.trim_end_matches(|c: char| c.is_ascii_digit());
-    let percent: u32 = canonical[letters.len()..].parse().ok()?;
+    let bare = canonical.strip_suffix("mv").unwrap_or(&canonical);
+    let letters = bare.trim_end_matches(|c: char| c.is_ascii_digit());
+    let percent: u32 = bare[letters.len()..].parse().ok()?;
     let mut families = FAMILIES.into_iter();
     let (_, shown, way) = families.find(|(own, ..)| crate::canonical(own) == letters)?;
-    let fixed = (percent <= 100).then_some(f64::from(percent))?;
-    Some(Arc::new(AggregateUDF::from(family(
-        canonical,
+    let member = Member {
         shown,
         way,
-        Some(fixed),
-    ))))
+        fixed: Some((percent <= 100).then_some(f64::from(percent))?),
+        of_entries: bare != canonical,
+    };
+    Some(Arc::new(AggregateUDF::from(
+        member.named(canonical.clone()),
+    )))
 }
 
 pub(super) fn renamed() -> Vec<Renamed> {
-    let approximate = FAMILIES.into_iter().filter(|(.., way)| *way != Way::Exact);
-    approximate
-        .map(|(name, shown, way)| {
-            let (syntax, more) = match way {
-                Way::Whole => (
-                    format!("{shown}(x, percent)"),
-                    " Values are cut to whole numbers, and the answer is a LONG in Pinot's \
-                     dialect.",
-                ),
-                _ => (
-                    format!("{shown}(x, percent [, compression])"),
-                    " The compression, 100 if nothing is said, is how many centroids are kept; of \
-                     KLL it is not heeded.",
-                ),
-            };
-            let value = "2.0";
-            let example: &'static str = format!("{shown}(x, 50) FROM numbers").leak();
-            let in_name: &'static str = format!("{shown}50(x) FROM numbers").leak();
-            family(name.to_owned(), shown, way, None).says(
-                &syntax,
-                &format!(
-                    "The value that so many percent of the values are not above, nearly, by a \
-                     t-digest; the percent may also stand in the name.{more}"
-                ),
-                &[(example, value), (in_name, value)],
-            )
-        })
-        .collect()
+    let single = FAMILIES.into_iter().filter(|(.., way)| *way != Way::Exact);
+    let single = single.map(|family| described(family, false));
+    let entries = FAMILIES.into_iter().map(|family| described(family, true));
+    single.chain(entries).collect()
+}
+
+fn described((name, shown, way): (&str, &'static str, Way), of_entries: bool) -> Renamed {
+    let (column, mv) = if of_entries { ("xs", "MV") } else { ("x", "") };
+    let (how, more) = match way {
+        Way::Exact => (", exactly", ""),
+        Way::Whole => (
+            ", nearly, by a t-digest",
+            " Values are cut to whole numbers, and the answer is a LONG in Pinot's dialect.",
+        ),
+        Way::Digest => (
+            ", nearly, by a t-digest",
+            " The compression, 100 if nothing is said, is how many centroids are kept; of KLL it \
+             is not heeded.",
+        ),
+    };
+    let compression = if way == Way::Digest {
+        " [, compression]"
+    } else {
+        ""
+    };
+    let what = if of_entries { "entries" } else { "values" };
+    let value = match (of_entries, way) {
+        (false, _) => "2.0",
+        (true, Way::Exact) => "4.0",
+        (true, _) => "3.75",
+    };
+    let example: &'static str = format!("{shown}{mv}({column}, 50) FROM numbers").leak();
+    let in_name: &'static str = format!("{shown}50{mv}({column}) FROM numbers").leak();
+    let member = Member {
+        shown,
+        way,
+        fixed: None,
+        of_entries,
+    };
+    let name = if of_entries {
+        format!("{name}_mv")
+    } else {
+        name.to_owned()
+    };
+    member.named(name).says(
+        &format!("{shown}{mv}({column}, percent{compression})"),
+        &format!(
+            "The value that so many percent of the {what} are not above{how}; the percent may \
+             also stand in the name.{more}"
+        ),
+        &[(example, value), (in_name, value)],
+    )
 }
 
 /// The exact one: of n ascending values the one with n * percent / 100 before it.
@@ -210,7 +265,7 @@ impl AggregateUDFImpl for Percentile {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let values = crate::plain::list_of(DataType::Float64);
+        let values = list_of(DataType::Float64);
         let name = format_state_name(args.name, "values");
         Ok(vec![Arc::new(Field::new(name, values, true))])
     }

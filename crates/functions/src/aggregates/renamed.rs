@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, Sort};
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Expr, Signature, Volatility,
@@ -21,6 +22,7 @@ pub(crate) struct Call {
     pub(crate) function: Arc<AggregateUDF>,
     pub(crate) args: Vec<Expr>,
     pub(crate) distinct: bool,
+    pub(crate) order_by: Vec<Sort>,
 }
 
 impl Call {
@@ -29,11 +31,13 @@ impl Call {
             function,
             args,
             distinct: false,
+            order_by: Vec::new(),
         }
     }
 }
 
 type To = Arc<dyn Fn(&[Expr]) -> Result<Call> + Send + Sync>;
+type Gives = Arc<dyn Fn(&[DataType]) -> DataType + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Renamed {
@@ -41,7 +45,12 @@ pub(crate) struct Renamed {
     aliases: Vec<String>,
     takes: Vec<Takes>,
     required: usize,
-    gives: DataType,
+    variadic: bool,
+    gives: Gives,
+    /// What Pinot's dialect calls it, where SQL means something else by it.
+    pub(crate) in_pinot: Vec<&'static str>,
+    /// What BYTES are planned as, if it is another one: sketches that are joined.
+    of_bytes: Option<fn() -> AggregateUDF>,
     /// Over no rows, if it is not null.
     of_nothing: Option<ScalarValue>,
     to: To,
@@ -82,7 +91,10 @@ impl Renamed {
             aliases: Vec::new(),
             takes: takes.to_vec(),
             required: takes.len(),
-            gives,
+            variadic: false,
+            gives: Arc::new(move |_| gives.clone()),
+            in_pinot: Vec::new(),
+            of_bytes: None,
             of_nothing: None,
             to: Arc::new(to),
             signature: Signature::user_defined(Volatility::Immutable),
@@ -110,6 +122,31 @@ impl Renamed {
         self
     }
 
+    /// Any number of the last argument.
+    pub(crate) fn variadic(mut self) -> Self {
+        self.variadic = true;
+        self
+    }
+
+    /// The type follows from those of the arguments.
+    pub(crate) fn gives(
+        mut self,
+        gives: impl Fn(&[DataType]) -> DataType + Send + Sync + 'static,
+    ) -> Self {
+        self.gives = Arc::new(gives);
+        self
+    }
+
+    pub(crate) fn in_pinot(mut self, names: &[&'static str]) -> Self {
+        self.in_pinot.extend(names);
+        self
+    }
+
+    pub(crate) fn of_bytes(mut self, joined: fn() -> AggregateUDF) -> Self {
+        self.of_bytes = Some(joined);
+        self
+    }
+
     /// What it is over no rows.
     pub(crate) fn never_null(mut self, of_nothing: ScalarValue) -> Self {
         self.of_nothing = Some(of_nothing);
@@ -125,6 +162,42 @@ impl Renamed {
         let syntax = self.docs.as_ref().map(|docs| docs.syntax_example.as_str());
         syntax.unwrap_or(&self.name)
     }
+}
+
+const fn is_bytes(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Binary | DataType::BinaryView | DataType::LargeBinary
+    )
+}
+
+/// What arguments are cast to, of a function by its name and how it is called, which takes so
+/// many.
+pub(super) fn coerced(
+    (name, shown): (&str, &str),
+    (takes, count): (&[Takes], RangeInclusive<usize>),
+    types: &[DataType],
+) -> Result<Vec<DataType>> {
+    let name = name.to_uppercase();
+    if !count.contains(&types.len()) {
+        let given = types.len();
+        return Err(wrong(format!(
+            "{name} was given {given} arguments; it is called as {shown}"
+        )));
+    }
+    let last = takes.last().copied().unwrap_or(Takes::Any);
+    let types = types.iter().enumerate();
+    let coerced = types.map(|(at, own)| {
+        let takes = takes.get(at).copied().unwrap_or(last);
+        takes.coerced(own).ok_or_else(|| {
+            let (number, taken) = (at + 1, takes.name());
+            wrong(format!(
+                "{name}: argument {number} is {own}, and {taken} is taken there; it is called as \
+                 {shown}"
+            ))
+        })
+    });
+    coerced.collect()
 }
 
 impl AggregateUDFImpl for Renamed {
@@ -145,28 +218,17 @@ impl AggregateUDFImpl for Renamed {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let name = self.name.to_uppercase();
-        if !(self.required..=self.takes.len()).contains(&types.len()) {
-            let (count, shown) = (types.len(), self.shown());
-            return Err(wrong(format!(
-                "{name} was given {count} arguments; it is called as {shown}"
-            )));
-        }
-        let types = types.iter().zip(&self.takes).enumerate();
-        let coerced = types.map(|(at, (own, takes))| {
-            takes.coerced(own).ok_or_else(|| {
-                let (number, taken, shown) = (at + 1, takes.name(), self.shown());
-                wrong(format!(
-                    "{name}: argument {number} is {own}, and {taken} is taken there; it is called \
-                     as {shown}"
-                ))
-            })
-        });
-        coerced.collect()
+        let most = if self.variadic {
+            usize::MAX
+        } else {
+            self.takes.len()
+        };
+        let count = self.required..=most;
+        coerced((&self.name, self.shown()), (&self.takes, count), types)
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(self.gives.clone())
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok((self.gives)(types))
     }
 
     fn is_nullable(&self) -> bool {
@@ -181,22 +243,28 @@ impl AggregateUDFImpl for Renamed {
     }
 
     fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-        let to = Arc::clone(&self.to);
-        Some(Box::new(move |call: AggregateFunction, _| {
+        let (to, of_bytes) = (Arc::clone(&self.to), self.of_bytes);
+        Some(Box::new(move |call: AggregateFunction, info| {
             let params = call.params;
             let Call {
                 function,
                 args,
                 distinct,
-            } = to(&params.args)?;
-            Ok(Expr::AggregateFunction(AggregateFunction {
-                func: function,
-                params: AggregateFunctionParams {
-                    args,
-                    distinct: distinct || params.distinct,
-                    ..params
-                },
-            }))
+                order_by,
+            } = match of_bytes {
+                Some(joined) if is_bytes(&info.get_data_type(&params.args[0])?) => {
+                    Call::new(Arc::new(joined()), params.args[..1].to_vec())
+                }
+                _ => to(&params.args)?,
+            };
+            let params = AggregateFunctionParams {
+                args,
+                distinct: distinct || params.distinct,
+                order_by: [order_by, params.order_by].concat(),
+                ..params
+            };
+            let func = function;
+            Ok(Expr::AggregateFunction(AggregateFunction { func, params }))
         }))
     }
 

@@ -117,6 +117,18 @@ fn collect<T: Out>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
     T::finish(builder)
 }
 
+/// For what is behind the column in a call of DATETIMECONVERT that reads TIMESTAMPs: all times
+/// between two multiples of so many milliseconds have the same value. `None`: they have not.
+pub fn granularity_ms(arguments: &[&str]) -> Option<i64> {
+    let [from, to, granularity] = arguments else {
+        return None;
+    };
+    let conversion = Conversion::of(from, to, granularity, None).ok()?;
+    let Granularity { size, unit } = conversion.granularity;
+    let length = unit.ms().checked_mul(size)?;
+    (conversion.zone.is_none() && unit.field().is_some() && length > 0).then_some(length)
+}
+
 /// Milliseconds cut to one unit are what operators and indexes know.
 fn as_standard(args: &[Expr], info: &SimplifyContext) -> Result<Option<Expr>> {
     let values: Vec<_> = args

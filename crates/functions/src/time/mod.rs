@@ -15,6 +15,7 @@ mod zone;
 
 use crate::plain::Plain;
 
+pub use convert::granularity_ms;
 pub(crate) use round::to_digits;
 
 pub(super) fn all() -> Vec<Plain> {

@@ -13,6 +13,7 @@ mod gaps;
 mod names;
 mod options;
 mod output;
+mod pinot_calls;
 mod rewrite;
 mod show;
 mod stages;

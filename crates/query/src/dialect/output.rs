@@ -236,10 +236,16 @@ fn shape(expr: &Expr) -> Shape {
         "min" => Shape::Double(Aggregate::Min),
         "max" => Shape::Double(Aggregate::Max),
         "avg" => Shape::Double(Aggregate::Avg),
-        "percentile" | "percentiletdigest" | "percentilekll" => Shape::Double(Aggregate::Avg),
-        "distinctsum" => Shape::Double(Aggregate::Sum),
-        "distinctavg" => Shape::Double(Aggregate::Avg),
-        "distinctcount" | "distinctcountbitmap" => Shape::Int,
+        "percentile" | "percentiletdigest" | "percentilekll" | "distinctavg" | "distinctavgmv"
+        | "avgmv" | "mode" | "minmaxrange" | "minmaxrangemv" => Shape::Double(Aggregate::Avg),
+        "distinctsum" | "distinctsummv" | "summv" => Shape::Double(Aggregate::Sum),
+        "minmv" => Shape::Double(Aggregate::Min),
+        "maxmv" => Shape::Double(Aggregate::Max),
+        "distinctcount"
+        | "distinctcountbitmap"
+        | "distinctcountmv"
+        | "distinctcountbitmapmv"
+        | "segmentpartitioneddistinctcount" => Shape::Int,
         "count" if is_distinct(function) => Shape::Int,
         _ => Shape::AsPlanned,
     }

@@ -4,16 +4,15 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, DuplicateTreatment, ExcludeSelectItem, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, JoinConstraint, JoinOperator,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, Statement, TableFactor, TimezoneInfo, Value, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, visit_expressions,
+    DataType, DuplicateTreatment, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor,
+    TimezoneInfo, Value, VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions,
 };
 use schemas::arrow::VIRTUAL_COLUMNS;
 
-use super::Dialect;
 use super::fold::folded;
+use super::{Dialect, pinot_calls};
 
 /// Virtual columns that the text names.
 pub(super) fn virtual_columns_in(text: &str) -> Vec<&'static str> {
@@ -86,15 +85,9 @@ impl VisitorMut for Rewriter<'_> {
             Expr::Function(function) if self.dialect == Dialect::Pinot => {
                 distinct_count(function);
                 count_of_star(function);
-                unit_of_time(function);
-                if is_whole_percentile(function) {
-                    to_long(expr);
-                }
+                pinot_calls::rewrite(expr);
             }
-            // SUBSTRING is SQL's.
-            Expr::Substring {
-                shorthand: true, ..
-            } if self.dialect == Dialect::Pinot => as_call(expr),
+            Expr::Substring { .. } if self.dialect == Dialect::Pinot => pinot_calls::rewrite(expr),
             Expr::Cast { data_type, .. } if self.dialect == Dialect::Pinot => pinot_type(data_type),
             Expr::BinaryOp { .. } => {
                 if let Some(number) = folded(expr) {
@@ -242,74 +235,6 @@ fn count_of_star(function: &mut Function) {
     {
         *argument = FunctionArgExpr::Wildcard;
     }
-}
-
-/// PERCENTILEEST, also with the percent in its name, is a LONG; the digest's answer is a double.
-fn is_whole_percentile(function: &Function) -> bool {
-    let name = functions::canonical(&function.name.to_string());
-    let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    matches!(name, "percentileest" | "percentileestmv")
-}
-
-fn to_long(expr: &mut Expr) {
-    let own = std::mem::replace(expr, Expr::value(Value::Null));
-    *expr = Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(own),
-        data_type: DataType::BigInt(None),
-        array: false,
-        format: None,
-    };
-}
-
-/// The unit that these take may stand there without quotes.
-fn unit_of_time(function: &mut Function) {
-    let FunctionArguments::List(list) = &mut function.args else {
-        return;
-    };
-    let name = function.name.to_string();
-    let takes = ["timestampadd", "timestampdiff", "dateadd", "datediff"]
-        .iter()
-        .any(|known| functions::is_same(known, &name));
-    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
-        && let Expr::Identifier(ident) = unit
-        && ident.quote_style.is_none()
-        && takes
-    {
-        *unit = Expr::Value(Value::SingleQuotedString(ident.value.clone()).into());
-    }
-}
-
-/// SUBSTR(text, begin, end) as any other function.
-fn as_call(expr: &mut Expr) {
-    let Expr::Substring {
-        expr: text,
-        substring_from,
-        substring_for,
-        ..
-    } = expr
-    else {
-        return;
-    };
-    let args = [Some(text), substring_from.as_mut(), substring_for.as_mut()];
-    let args = args.into_iter().flatten().map(|arg| {
-        let arg = std::mem::replace(arg.as_mut(), Expr::value(Value::Null));
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))
-    });
-    *expr = Expr::Function(Function {
-        name: Ident::new("substr").into(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    });
 }
 
 /// Pinot's names of types that SQL does not know.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use schemas::proto::IndexKind;
 use segment::view::DictionaryColumn;
@@ -44,26 +44,53 @@ pub(super) fn in_buckets<'a>(
 /// For functions that cut time to something that is whole in this many milliseconds: all times
 /// between two multiples have the same value. Days and longer are whole in days, in UTC.
 pub(super) fn bucket_ms(expr: &dyn PhysicalExpr, own: &DataType) -> Option<i64> {
-    if !matches!(own, DataType::Timestamp(_, None)) {
+    if !matches!(own, DataType::Timestamp(_, _)) {
         return None;
+    }
+    whole_in(expr).filter(|ms| *ms > 1)
+}
+
+/// 1 is the time itself, also as a number.
+fn whole_in(expr: &dyn PhysicalExpr) -> Option<i64> {
+    if expr.is::<Column>() {
+        return Some(1);
+    }
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        let keeps = matches!(
+            cast.cast_type(),
+            DataType::Int64 | DataType::Timestamp(TimeUnit::Millisecond, None)
+        );
+        return whole_in(cast.expr().as_ref()).filter(|_| keeps);
     }
     let call = expr.downcast_ref::<ScalarFunctionExpr>()?;
-    let [unit, column] = call.args() else {
-        return None;
-    };
-    if !matches!(call.name(), "date_trunc" | "date_part") {
-        return None;
+    match (call.name(), call.args()) {
+        ("date_trunc" | "date_part", [unit, column]) if column.is::<Column>() => {
+            unit_ms(call.name(), unit.as_ref())
+        }
+        ("pinot_round", [time, to]) => {
+            let inner = whole_in(time.as_ref())?;
+            let ScalarValue::Int64(Some(to @ 1..)) = to.downcast_ref::<Literal>()?.value() else {
+                return None;
+            };
+            // Down to a multiple of what is whole already, or of something else.
+            Some(if to % inner == 0 { *to } else { inner })
+        }
+        ("date_time_convert", [column, formats @ ..]) if column.is::<Column>() => {
+            let formats = formats.iter().map(|format| text(format.as_ref()));
+            functions::granularity_ms(&formats.collect::<Option<Vec<_>>>()?)
+        }
+        _ => None,
     }
-    column.downcast_ref::<Column>()?;
-    let unit = match unit.downcast_ref::<Literal>()?.value() {
-        ScalarValue::Utf8(Some(unit))
-        | ScalarValue::Utf8View(Some(unit))
-        | ScalarValue::LargeUtf8(Some(unit)) => unit.to_ascii_lowercase(),
-        _ => return None,
-    };
-    match unit.as_str() {
+}
+
+fn text(expr: &dyn PhysicalExpr) -> Option<&str> {
+    expr.downcast_ref::<Literal>()?.value().try_as_str()?
+}
+
+fn unit_ms(name: &str, unit: &dyn PhysicalExpr) -> Option<i64> {
+    match text(unit)?.to_ascii_lowercase().as_str() {
         // Parts of a second may come with a fraction.
-        "second" if call.name() == "date_trunc" => Some(1000),
+        "second" if name == "date_trunc" => Some(1000),
         "minute" => Some(60_000),
         "hour" => Some(HOUR_MS),
         "day" | "week" | "month" | "quarter" | "year" | "dow" | "doy" => Some(24 * HOUR_MS),

@@ -321,6 +321,7 @@ impl Table {
         let config = SessionConfig::new().with_target_partitions(1);
         let context = SessionContext::new_with_config(config);
         context.register_table("flights", Arc::new(table)).unwrap();
+        crate::server::register_own(&context);
         context
     }
 }

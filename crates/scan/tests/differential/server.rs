@@ -138,10 +138,8 @@ impl Server {
         context
             .register_table("flights", Arc::new(provider))
             .unwrap();
-        let own = functions::all().into_iter();
-        for function in own.chain([query::AnyEntry::udf()]) {
-            context.register_udf(function.as_ref().clone());
-        }
+        register_own(&context);
+        context.register_udf(query::AnyEntry::udf().as_ref().clone());
         let memory = MemoryBudget::root("test", bytes * 4);
         Self {
             context,
@@ -332,4 +330,14 @@ fn is_for_servers(plan: &Plan) -> bool {
             .downcast_ref::<AggregateExec>()
             .is_some_and(|aggregate| *aggregate.mode() == AggregateMode::Partial);
     passes && plan.children().iter().all(|child| is_for_servers(child))
+}
+
+/// Functions and aggregates of our own.
+pub(crate) fn register_own(context: &SessionContext) {
+    for function in functions::all() {
+        context.register_udf(function.as_ref().clone());
+    }
+    for function in functions::all_aggregates() {
+        context.register_udaf(function.as_ref().clone());
+    }
 }

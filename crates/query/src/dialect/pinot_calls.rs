@@ -1,0 +1,138 @@
+//! Calls of Pinot's dialect that its parser reads in another way, or that stand for others.
+
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArgumentList, FunctionArguments, Ident, Value,
+};
+
+/// What is planned instead of a call.
+pub(super) fn rewrite(expr: &mut Expr) {
+    // SUBSTRING is SQL's.
+    if matches!(
+        expr,
+        Expr::Substring {
+            shorthand: true,
+            ..
+        }
+    ) {
+        return as_call(expr);
+    }
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    unit_of_time(function);
+    funnel(function);
+    list_agg(function);
+    if is_whole_percentile(function) {
+        to_long(expr);
+    }
+}
+
+fn is_call_of(function: &Function, name: &str) -> bool {
+    functions::is_same(&function.name.to_string(), name)
+}
+
+/// FUNNELCOUNT(STEPS(a, b), CORRELATEBY(id), SETTINGS('…')) is FUNNELCOUNT(id, a, b).
+fn funnel(function: &mut Function) {
+    if !is_call_of(function, "funnelcount") {
+        return;
+    }
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    let parts = |name: &str| {
+        list.args.iter().find_map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(part)))
+                if is_call_of(part, name) =>
+            {
+                match &part.args {
+                    FunctionArguments::List(inner) => Some(inner.args.clone()),
+                    _ => None,
+                }
+            }
+            _ => None,
+        })
+    };
+    if let (Some(steps), Some(ids)) = (parts("steps"), parts("correlateby")) {
+        list.args = ids.into_iter().take(1).chain(steps).collect();
+    }
+}
+
+/// LISTAGG(x, '-') WITHIN GROUP (ORDER BY y) has its order among its arguments.
+fn list_agg(function: &mut Function) {
+    if function.within_group.is_empty() || !is_call_of(function, "listagg") {
+        return;
+    }
+    if let FunctionArguments::List(list) = &mut function.args {
+        let order = std::mem::take(&mut function.within_group);
+        list.clauses.push(FunctionArgumentClause::OrderBy(order));
+    }
+}
+
+/// PERCENTILEEST, also with the percent in its name, is a LONG; the digest's answer is a double.
+fn is_whole_percentile(function: &Function) -> bool {
+    let name = functions::canonical(&function.name.to_string());
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    matches!(name, "percentileest" | "percentileestmv")
+}
+
+fn to_long(expr: &mut Expr) {
+    let own = std::mem::replace(expr, Expr::value(Value::Null));
+    *expr = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(own),
+        data_type: DataType::BigInt(None),
+        array: false,
+        format: None,
+    };
+}
+
+/// The unit that these take may stand there without quotes.
+fn unit_of_time(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    let name = function.name.to_string();
+    let takes = ["timestampadd", "timestampdiff", "dateadd", "datediff"]
+        .iter()
+        .any(|known| functions::is_same(known, &name));
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(unit))) = list.args.first_mut()
+        && let Expr::Identifier(ident) = unit
+        && ident.quote_style.is_none()
+        && takes
+    {
+        *unit = Expr::Value(Value::SingleQuotedString(ident.value.clone()).into());
+    }
+}
+
+/// SUBSTR(text, begin, end) as any other function.
+fn as_call(expr: &mut Expr) {
+    let Expr::Substring {
+        expr: text,
+        substring_from,
+        substring_for,
+        ..
+    } = expr
+    else {
+        return;
+    };
+    let args = [Some(text), substring_from.as_mut(), substring_for.as_mut()];
+    let args = args.into_iter().flatten().map(|arg| {
+        let arg = std::mem::replace(arg.as_mut(), Expr::value(Value::Null));
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))
+    });
+    *expr = Expr::Function(Function {
+        name: Ident::new("substr").into(),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    });
+}
