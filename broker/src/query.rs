@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::Mutex;
 use query::{
     Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
@@ -98,9 +98,11 @@ impl Rows {
     }
 
     /// Of a request that only sets options: clients send them alone, for a session that is none.
+    /// Without a column pinotdb, and so Superset, takes the answer for a fault.
     fn none() -> Self {
+        let column = Field::new("set", DataType::Utf8, true);
         Self {
-            schema: Arc::new(Schema::empty()),
+            schema: Arc::new(Schema::new(vec![column])),
             batches: Vec::new(),
         }
     }
