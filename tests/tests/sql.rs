@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use tests::cluster::{Cluster, Over, both};
 use tests::flights;
 use tests::slt::{Door, Way, run_folder};
@@ -45,6 +46,63 @@ async fn one_server_gives_the_same_answers() -> Result<()> {
     for way in [None, None].into_iter().chain(WAYS) {
         ask_everything(&cluster, way).await?;
     }
+    ask_panels(&cluster).await?;
     cluster.stop().await;
+    Ok(())
+}
+
+/// What StarTree's plugin for Grafana, and Grafana for its variables, make of the dashboard's macros
+/// over the first days of the sample.
+const MACROS: [(&str, &str); 6] = [
+    ("$__timeGroup(\"event_time\")", BUCKET),
+    (
+        "$__timeFilter(\"event_time\")",
+        " \"event_time\" >= 1356998400000 AND \"event_time\" < 1357603200000 ",
+    ),
+    ("$__timeAlias()", " \"__time\" "),
+    ("$__metricAlias()", " \"__metric\" "),
+    ("$__table()", " \"flights\" "),
+    ("${carrier:singlequote}", "'AA','B6','UA'"),
+];
+const BUCKET: &str = "DATETIMECONVERT(\"event_time\", '1:MILLISECONDS:EPOCH', \
+                      '1:MILLISECONDS:EPOCH', '6:HOURS')";
+
+/// Every panel of Grafana's dashboard has rows, and the columns that the plugin looks for.
+async fn ask_panels(cluster: &Cluster) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let file = root.join("deploy/observability/grafana/flights.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(file)?)?;
+    let panels = dashboard["panels"].as_array().context("panels")?;
+    ensure!(panels.len() == 5);
+    for panel in panels {
+        let target = &panel["targets"][0];
+        let mut sql = target["pinotQlCode"].as_str().context("code")?.to_owned();
+        for (name, text) in MACROS {
+            sql = sql.replace(name, text);
+        }
+        for option in target["queryOptions"].as_array().into_iter().flatten() {
+            let text = |key: &str| option[key].as_str().unwrap_or_default().to_owned();
+            sql += &format!(";\n\nSET {}={}", text("name"), text("value"));
+        }
+        let broker = &cluster.node(0).addresses.broker_http;
+        let request = cluster.http.post(format!("http://{broker}/query/sql"));
+        let answer = request.json(&json!({ "sql": sql })).send().await?;
+        let answer: Value = answer.json().await?;
+        ensure!(answer["exceptions"] == json!([]), "{sql}: {answer}");
+        ensure!(answer["numRowsResultSet"].as_u64() > Some(0), "{sql}");
+        // The plugin ends at a null.
+        let rows = &answer["resultTable"]["rows"];
+        let cells = rows.as_array().into_iter().flatten();
+        let mut cells = cells.flat_map(|row| row.as_array().into_iter().flatten());
+        ensure!(cells.all(|cell| !cell.is_null()), "{sql}: {rows}");
+        if target["displayType"] == "TIMESERIES" {
+            let schema = &answer["resultTable"]["dataSchema"];
+            let names = schema["columnNames"].as_array().context("names")?;
+            let types = schema["columnDataTypes"].as_array().context("types")?;
+            let time = names.iter().position(|name| name == "__time");
+            ensure!(types[time.context("no __time")?] == "LONG", "{schema}");
+            ensure!(names.iter().any(|name| name == "__metric"), "{schema}");
+        }
+    }
     Ok(())
 }
