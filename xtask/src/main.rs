@@ -16,6 +16,7 @@ mod page;
 mod python;
 mod quickstart;
 mod steps;
+mod superset;
 mod system;
 mod test;
 mod tidy;

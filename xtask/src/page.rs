@@ -1,6 +1,7 @@
 //! The page in a real browser against the real binary: quickstart, Chromium, one script.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
@@ -25,8 +26,12 @@ pub(crate) fn check_dist(web: &Web) -> Result<()> {
     Ok(())
 }
 
+pub(crate) fn chromium() -> Result<PathBuf> {
+    system::program(CHROMIUM, "chromium")
+}
+
 pub(crate) fn browse(web: &Web) -> Result<()> {
-    let chromium = system::program(CHROMIUM, "chromium")?;
+    let chromium = chromium()?;
     let folder = workspace::cache("page")?;
     let data = folder.join("data");
     let _ = fs::remove_dir_all(&data);

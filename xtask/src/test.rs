@@ -9,7 +9,7 @@ use clap::Args;
 use crate::drivers::{self, CrashOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
-use crate::{clients, kafka, page, workspace};
+use crate::{clients, kafka, page, superset, workspace};
 
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
@@ -40,6 +40,7 @@ const STEPS: &[(&str, Work)] = &[
     ("Pinot's Python client", pinot_client),
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
+    ("Superset: a dashboard in Chromium", superset_dashboard),
     ("crash: built-in log", || crash(CRASH_ROUNDS, None, false)),
     ("crash: unsynced writes lost", || {
         crash(CRASH_ROUNDS, None, true)
@@ -109,6 +110,11 @@ fn tpch() -> Result<()> {
 fn page_browser() -> Result<()> {
     cargo(&["build", "-p", "tannin"], None)?;
     page::browse(&Web::prepare()?)
+}
+
+fn superset_dashboard() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    superset::dashboard()
 }
 
 fn crash(rounds: u32, kafka: Option<String>, lossy: bool) -> Result<()> {
