@@ -186,6 +186,8 @@ impl Filters<'_> {
 
     /// Whether filters are compiled without a look at every value of a dictionary.
     pub(crate) fn are_quick(&self) -> bool {
+        let has_consuming = self.segments.iter().any(SegmentView::is_consuming);
+        let is_quick = |filter| is_quick(filter, has_consuming);
         self.description.filters.iter().all(is_quick)
     }
 
@@ -211,10 +213,14 @@ impl Filters<'_> {
     }
 }
 
-/// Comparisons with literals.
-pub(crate) fn is_quick(filter: &Arc<dyn PhysicalExpr>) -> bool {
-    let is_literal = |expr: &Arc<dyn PhysicalExpr>| expr.is::<Literal>();
+/// Comparisons with literals. The texts of consuming segments have no order.
+pub(crate) fn is_quick(filter: &Arc<dyn PhysicalExpr>, has_consuming: bool) -> bool {
+    let literal = |expr: &Arc<dyn PhysicalExpr>| {
+        let literal = expr.downcast_ref::<Literal>()?;
+        Some(literal.value().data_type())
+    };
     if let Some(list) = filter.downcast_ref::<InListExpr>() {
+        let is_literal = |item| literal(item).is_some();
         return list.expr().is::<Column>() && list.list().iter().all(is_literal);
     }
     let Some(binary) = filter.downcast_ref::<BinaryExpr>() else {
@@ -222,8 +228,17 @@ pub(crate) fn is_quick(filter: &Arc<dyn PhysicalExpr>) -> bool {
     };
     let (left, right) = (binary.left(), binary.right());
     match binary.op() {
-        Operator::And | Operator::Or => is_quick(left) && is_quick(right),
-        op => op.supports_propagation() && (is_literal(left) || is_literal(right)),
+        Operator::And | Operator::Or => {
+            is_quick(left, has_consuming) && is_quick(right, has_consuming)
+        }
+        op if op.supports_propagation() => match literal(left).or(literal(right)) {
+            Some(compared) => {
+                let has_order = !has_consuming || compared.is_numeric() || compared.is_temporal();
+                has_order || *op == Operator::Eq
+            }
+            None => false,
+        },
+        _ => false,
     }
 }
 

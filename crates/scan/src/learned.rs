@@ -123,7 +123,7 @@ pub(crate) fn current<'f>(
 /// Comparisons do. A look into the table of a join costs what the join itself costs: it pays where
 /// it is done once for each distinct value.
 fn pays(expr: &Expr, table: &Schema, view: &SegmentView) -> Result<bool> {
-    if is_quick(expr) {
+    if is_quick(expr, view.is_consuming()) {
         return Ok(true);
     }
     let columns: Vec<Column> = collect_columns(expr).into_iter().collect();

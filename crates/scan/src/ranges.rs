@@ -55,6 +55,15 @@ impl RangeSet {
         Self { ranges: joined }
     }
 
+    /// Of ranges that ascend, with a gap between each two of them.
+    pub(crate) fn of_ascending(ranges: Vec<(i64, i64)>) -> Self {
+        debug_assert!(ranges.iter().all(|(low, high)| low <= high));
+        debug_assert!(
+            ranges.is_sorted_by(|a, b| a.1.checked_add(1).is_some_and(|next| next < b.0))
+        );
+        Self { ranges }
+    }
+
     pub(crate) fn union(mut self, other: Self) -> Self {
         self.ranges.extend(other.ranges);
         Self::of_any(self.ranges)
@@ -78,7 +87,28 @@ impl RangeSet {
     }
 
     pub(crate) fn intersection(self, other: Self) -> Self {
-        self.complement().union(other.complement()).complement()
+        let (mut own, mut others) = (&self.ranges[..], &other.ranges[..]);
+        let mut both = Vec::new();
+        while let ([a, own_rest @ ..], [b, others_rest @ ..]) = (own, others) {
+            let (low, high) = (a.0.max(b.0), a.1.min(b.1));
+            if low <= high {
+                both.push((low, high));
+            }
+            match a.1 < b.1 {
+                true => own = own_rest,
+                false => others = others_rest,
+            }
+        }
+        Self { ranges: both }
+    }
+
+    /// What of it lies between these ends.
+    pub(crate) fn within(mut self, low: i64, high: i64) -> Self {
+        self.ranges.retain_mut(|range| {
+            *range = (range.0.max(low), range.1.min(high));
+            range.0 <= range.1
+        });
+        self
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -318,6 +348,28 @@ mod tests {
         Operator::Gt,
         Operator::GtEq,
     ];
+
+    #[test]
+    fn sets_are_cut_with_each_other() {
+        let of = |seed: i64| {
+            let starts = (0..30).map(|at| at * 7 + at * at * seed % 5);
+            RangeSet::of_any(starts.map(|from| (from, from + from * seed % 4)).collect())
+        };
+        for (a, b) in (1..9).flat_map(|a| (1..9).map(move |b| (a, b))) {
+            let (a, b) = (of(a), of(b));
+            let both = a.clone().intersection(b.clone());
+            let within = a.clone().within(40, 90);
+            for value in -2..260 {
+                let is_in = a.contains(value) && b.contains(value);
+                assert_eq!(both.contains(value), is_in, "{value} in {a:?} and {b:?}");
+                let is_near = a.contains(value) && (40..=90).contains(&value);
+                assert_eq!(within.contains(value), is_near);
+            }
+        }
+        let all = RangeSet::all();
+        assert_eq!(all.clone().intersection(all.clone()), all);
+        assert_eq!(all.intersection(RangeSet::none()), RangeSet::none());
+    }
 
     #[test]
     fn truncated_times_are_ranges() {

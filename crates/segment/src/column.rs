@@ -5,6 +5,7 @@
 //! every code in its rows is below it.
 
 mod buckets;
+mod dictionary;
 mod entries;
 
 use std::ops::Range;
@@ -14,19 +15,22 @@ use arrow::array::ArrayRef;
 use index::dictionary::BytesDictionary;
 use index::forward::counts::DocCounts;
 use index::inverted::InvertedReader;
-use index::sketch::Raise;
 use schemas::DataType;
 use serde_json::Value;
 
 use crate::mutable::nulls::NullBits;
+use crate::mutable::search::SeenTexts;
+use crate::mutable::seen::{Seen, SeenCodes};
 use crate::mutable::text::TextChunk;
-use crate::mutable::{self, dictionary::DictionaryReader};
+use crate::mutable::{self, Derived};
 use crate::raw::{RawColumn, RawSource, Zone};
 use crate::sealed::index::IndexReader;
 use crate::sealed::texts::TextColumn;
 use crate::sealed::{column as sealed, forward};
 use crate::{BLOCK_ROWS, SealedSegment, SegmentError};
 
+pub use dictionary::DictionaryColumn;
+use dictionary::DictionarySource;
 pub use entries::{Entries, EntryCursor};
 pub(crate) use entries::{EntryCodes, EntryStarts, sum_of_entries};
 
@@ -40,7 +44,7 @@ pub struct ColumnView<'a> {
 #[derive(Clone, Copy, Debug)]
 enum Source<'a> {
     Sealed(&'a SealedSegment, &'a sealed::Column, &'a sealed::Loaded),
-    Mutable(&'a mutable::Column, u32),
+    Mutable(&'a mutable::Column, &'a Derived),
 }
 
 impl<'a> ColumnView<'a> {
@@ -56,11 +60,15 @@ impl<'a> ColumnView<'a> {
         })
     }
 
-    pub(crate) fn mutable(column: &'a mutable::Column, row_count: u32) -> Self {
+    pub(crate) fn mutable(
+        column: &'a mutable::Column,
+        row_count: u32,
+        derived: &'a Derived,
+    ) -> Self {
         Self {
             data_type: column.data_type,
             row_count,
-            source: Source::Mutable(column, column.cardinality()),
+            source: Source::Mutable(column, derived),
         }
     }
 
@@ -96,20 +104,40 @@ impl<'a> ColumnView<'a> {
                     source: RawSource::Sealed(values),
                 }),
             },
-            Source::Mutable(column, cardinality) => match &column.values {
-                mutable::Values::Dictionary { codes, dictionary } => {
-                    Values::Dictionary(DictionaryColumn {
-                        row_count,
-                        cardinality,
-                        source: DictionarySource::Mutable(codes, dictionary),
-                    })
-                }
-                mutable::Values::Multi(multi) => Values::Multi(MultiColumn {
-                    row_count,
+            Source::Mutable(column, derived) => self.of_consuming(column, derived),
+        }
+    }
+
+    fn of_consuming(&self, column: &'a mutable::Column, derived: &'a Derived) -> Values<'a> {
+        let row_count = self.row_count;
+        let cardinality = derived.cardinality(|| column.cardinality());
+        let seen = |codes, dictionary| {
+            Values::Dictionary(DictionaryColumn {
+                row_count,
+                cardinality,
+                source: DictionarySource::Consuming(Seen {
+                    codes,
+                    dictionary,
+                    kept: &column.kept,
+                    derived,
+                    rows: row_count,
                     cardinality,
-                    source: MultiSource::Mutable(multi),
+                    order: None,
                 }),
-                values => Values::Raw(RawColumn {
+            })
+        };
+        match &column.values {
+            mutable::Values::Dictionary { codes, dictionary } => {
+                seen(SeenCodes::Wide(codes), dictionary)
+            }
+            mutable::Values::Multi(multi) => Values::Multi(MultiColumn {
+                row_count,
+                cardinality,
+                source: MultiSource::Mutable(multi),
+            }),
+            values => match column.few(row_count) {
+                Some(few) => seen(SeenCodes::Narrow(&few.codes), &few.dictionary),
+                None => Values::Raw(RawColumn {
                     row_count,
                     source: RawSource::Mutable(values),
                 }),
@@ -175,8 +203,10 @@ impl<'a> ColumnView<'a> {
     /// The text of a code, in a consuming column of texts.
     pub fn consuming_text(&self, code: u32) -> Option<&'a str> {
         match self.source {
-            Source::Mutable(column, cardinality) => match &column.values {
-                mutable::Values::Dictionary { dictionary, .. } if code < cardinality => {
+            Source::Mutable(column, derived) => match &column.values {
+                mutable::Values::Dictionary { dictionary, .. }
+                    if code < derived.cardinality(|| column.cardinality()) =>
+                {
                     Some(dictionary.text(code))
                 }
                 _ => None,
@@ -212,84 +242,6 @@ pub enum Values<'a> {
     Multi(MultiColumn<'a>),
     /// Texts without a dictionary, in sealed segments.
     Bytes(BytesColumn<'a>),
-}
-
-/// STRING, JSON, BYTES and UUID of consuming segments always; in sealed segments all types where
-/// codes are worth it.
-#[derive(Clone, Copy, Debug)]
-pub struct DictionaryColumn<'a> {
-    row_count: u32,
-    cardinality: u32,
-    source: DictionarySource<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum DictionarySource<'a> {
-    Sealed(&'a forward::DictionaryColumn),
-    Mutable(&'a crate::prefix::Prefix<u32>, &'a DictionaryReader),
-}
-
-impl<'a> DictionaryColumn<'a> {
-    pub fn row_count(&self) -> u32 {
-        self.row_count
-    }
-
-    /// Every code in the rows of the view is below it.
-    pub fn cardinality(&self) -> u32 {
-        self.cardinality
-    }
-
-    /// All values in the order of their codes, in the Arrow type of the column. Made once and
-    /// kept; a consuming column makes it again when it has grown.
-    pub fn array(&self) -> ArrayRef {
-        match self.source {
-            DictionarySource::Sealed(column) => column.dictionary.array(),
-            DictionarySource::Mutable(_, dictionary) => dictionary.array(self.cardinality),
-        }
-    }
-
-    /// The values as they are stored: of sealed strings and bytes. Codes ascend with them.
-    pub fn bytes(&self) -> Option<BytesDictionary<'a>> {
-        match self.source {
-            DictionarySource::Sealed(column) => column.dictionary.bytes(),
-            DictionarySource::Mutable(..) => None,
-        }
-    }
-
-    /// What each value does to the registers of a sketch, in sealed segments and for values that
-    /// have hashes. Made once and kept.
-    pub fn raises(&self) -> Option<&'a [Raise]> {
-        match self.source {
-            DictionarySource::Sealed(column) => column.dictionary.raises(),
-            DictionarySource::Mutable(..) => None,
-        }
-    }
-
-    /// Codes ascend with values.
-    pub fn is_ordered(&self) -> bool {
-        matches!(self.source, DictionarySource::Sealed(_))
-    }
-
-    /// Codes of `rows`, which lie within one block. Those that are stored stay where they are,
-    /// others are put into `room`.
-    pub fn codes<'r>(&self, rows: Range<u32>, room: &'r mut CodeRoom) -> Codes<'r>
-    where
-        'a: 'r,
-    {
-        let rows = checked(rows, self.row_count);
-        match self.source {
-            DictionarySource::Sealed(column) => column.codes.slice(rows, room),
-            DictionarySource::Mutable(codes, _) => Codes::U32(codes.slice(rows)),
-        }
-    }
-
-    /// Rows of each code, in sealed segments. Not to be used where `valid` hides rows.
-    pub fn doc_counts(&self) -> Option<DocCounts<'a>> {
-        match self.source {
-            DictionarySource::Sealed(column) => Some(column.dictionary.doc_counts.all()),
-            DictionarySource::Mutable(..) => None,
-        }
-    }
 }
 
 /// Where codes are put that are not stored. Costs nothing until it is used.
@@ -373,6 +325,14 @@ impl<'a> MultiColumn<'a> {
         match self.source {
             MultiSource::Sealed(column) => column.dictionary.bytes(),
             MultiSource::Mutable(_) => None,
+        }
+    }
+
+    /// See [`DictionaryColumn::texts`].
+    pub fn texts(&self) -> Option<SeenTexts<'a>> {
+        match self.source {
+            MultiSource::Sealed(_) => None,
+            MultiSource::Mutable(column) => SeenTexts::new(&column.dictionary, self.cardinality),
         }
     }
 

@@ -137,10 +137,17 @@ impl<T: Copy> Prefix<T> {
 
     /// The first `len` elements, chunk by chunk.
     pub(crate) fn pieces(&self, len: usize) -> impl Iterator<Item = &[T]> {
-        (0..CHUNKS)
+        self.pieces_of(0..len)
+    }
+
+    /// Elements that may lie in several chunks.
+    pub(crate) fn pieces_of(&self, range: Range<usize>) -> impl Iterator<Item = &[T]> {
+        let Range { start, end } = range;
+        (place(start).chunk..CHUNKS)
             .map_while(move |chunk| {
-                let start = first_of(chunk);
-                (start < len).then(|| start..len.min(start + capacity_of(chunk)))
+                let first = first_of(chunk);
+                let start = first.max(start);
+                (start < end).then(|| start..end.min(first + capacity_of(chunk)))
             })
             .map(|range| self.slice(range))
     }

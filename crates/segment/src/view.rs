@@ -16,6 +16,8 @@ pub use crate::column::{
     Nulls, Values,
 };
 pub use crate::container::{IndexKey, IndexKind};
+use crate::mutable::Derived;
+pub use crate::mutable::search::{Head, SeenTexts};
 pub use crate::mutable::text::TextChunk;
 pub use crate::raw::{Bits, RawColumn, RawValues, SparseValues, Zone};
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
@@ -38,6 +40,8 @@ pub struct SegmentView {
     pub row_count: u32,
     /// Rows that count, where an upsert hides others; `None` = all.
     pub valid: Option<Arc<RoaringBitmap>>,
+    /// Of each column of a consuming segment.
+    pub(crate) derived: Arc<[Derived]>,
 }
 
 impl SegmentView {
@@ -101,9 +105,10 @@ impl SegmentView {
                 Some(column) => ColumnView::sealed(segment, column, self.row_count).map(Some),
                 None => Ok(None),
             },
-            Segment::Consuming(segment) => Ok(segment
-                .find(name)
-                .map(|column| ColumnView::mutable(column, self.row_count))),
+            Segment::Consuming(segment) => Ok(segment.position(name).map(|at| {
+                let column = &segment.columns()[at];
+                ColumnView::mutable(column, self.row_count, &self.derived[at])
+            })),
         }
     }
 

@@ -176,9 +176,9 @@ impl<'a> Accumulator<'a> {
         let aggregate = &aggregates[0];
         let least = aggregate.kind == Kind::Min;
         let kept = match (aggregate.kind, aggregate.width) {
-            (Kind::Distinct, _) => Kept::Distinct(Sets::new(key()?, groups)),
+            (Kind::Distinct, _) => Kept::Distinct(Sets::new(key()?.in_order(rows), groups)),
             (Kind::Min | Kind::Max, Width::Own) => {
-                let key = key()?;
+                let key = key()?.in_order(rows);
                 match key.is_ordered() {
                     true => Kept::Ends {
                         key,
@@ -416,11 +416,10 @@ impl Kept<'_> {
                 input: Input::Lookup(lookup),
                 sums,
             } => {
-                let (Some(weights), Numbers::Double(values)) = (lookup.weights(), &lookup.values)
-                else {
+                let Numbers::Double(values) = &lookup.values else {
                     return Ok(false);
                 };
-                let weighted = values.iter().zip(&lookup.valid).zip(weights);
+                let weighted = values.iter().zip(&lookup.valid).zip(lookup.weights());
                 for ((value, _), weight) in weighted.filter(|((_, valid), _)| **valid) {
                     sums[0].add_times(*value, weight);
                 }

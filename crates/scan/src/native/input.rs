@@ -133,8 +133,8 @@ impl<'a> Input<'a> {
 }
 
 impl Lookup<'_> {
-    /// How many rows have each value; `None`: it is not known without a look at them.
-    pub(super) fn weights(&self) -> Option<Vec<u32>> {
+    /// How many rows have each value.
+    pub(super) fn weights(&self) -> Vec<u32> {
         weights(&self.codes, self.nulls)
     }
 
@@ -168,14 +168,14 @@ impl Lookup<'_> {
     }
 }
 
-/// Rows of each code of a sealed segment, and behind them those that are null.
-pub(super) fn weights(codes: &DictionaryColumn<'_>, nulls: Option<Nulls<'_>>) -> Option<Vec<u32>> {
-    let counts = codes.doc_counts()?;
+/// Rows of each code, and behind them those that are null.
+pub(super) fn weights(codes: &DictionaryColumn<'_>, nulls: Option<Nulls<'_>>) -> Vec<u32> {
+    let counts = codes.doc_counts();
     let mut weights = vec![0; counts.len() + 1];
     counts.each(|code, rows| weights[code as usize] = rows);
     let null = weights.len() - 1;
     let Some(nulls) = nulls else {
-        return Some(weights);
+        return weights;
     };
     // They are stored as some value.
     let (mut rows, mut room) = (Vec::new(), CodeRoom::default());
@@ -188,7 +188,7 @@ pub(super) fn weights(codes: &DictionaryColumn<'_>, nulls: Option<Nulls<'_>>) ->
         }
         weights[null] += rows.len() as u32;
     }
-    Some(weights)
+    weights
 }
 
 impl Input<'_> {

@@ -33,6 +33,8 @@ use crate::predicate::{Compiler, Inputs, constants};
 
 /// Whole numbers closer together than this are their own numbers.
 const DIRECT_MAX: u64 = 1 << 20;
+/// With fewer rows than one for so many values of a dictionary these are not put in order.
+const VALUES_PER_ROW: u64 = 8;
 /// Larger dictionaries are not compared.
 const COMPARED_MAX: u32 = 1 << 12;
 
@@ -115,13 +117,9 @@ impl<'a> Key<'a> {
                 });
             }
         }
-        if let [Source::Extracted(extracted)] = &sources[..] {
-            let nulls = extracted.nulls();
-            return Ok(Self::coded(
-                inputs,
-                Coded::Extracted(extracted.clone()),
-                nulls,
-            ));
+        if let [Source::Extracted(own)] = &sources[..] {
+            let nulls = own.nulls();
+            return Ok(Self::coded(inputs, Coded::Extracted(own.clone()), nulls));
         }
         if let Some(choice) = Choice::new(expr, compiler)? {
             return Ok(Self {
@@ -167,6 +165,18 @@ impl<'a> Key<'a> {
             domain: domain.max(1),
             nulls,
         })
+    }
+
+    /// With numbers that ascend with the values, where a dictionary can give them and so many rows
+    /// are worth it.
+    pub(super) fn in_order(mut self, rows: u64) -> Self {
+        if let Kind::Codes(Coded::Dictionary(own)) = &mut self.kind
+            && is_column(&self.inputs)
+            && u64::from(own.cardinality()) <= rows.saturating_mul(VALUES_PER_ROW)
+        {
+            *own = own.in_order();
+        }
+        self
     }
 
     /// The dictionary, when this key is its plain column and no row is null.
@@ -345,7 +355,7 @@ impl<'a> Key<'a> {
         match &self.kind {
             Kind::Constant(_) => Some(vec![rows]),
             Kind::Codes(codes) => {
-                let mut weights = weights(codes.dictionary()?, self.nulls)?;
+                let mut weights = weights(codes.dictionary()?, self.nulls);
                 weights.resize(self.domain as usize, 0);
                 Some(weights)
             }

@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use segment::view::{DictionaryColumn, DocCounts};
+use segment::view::{DictionaryColumn, DocCounts, SeenTexts};
 
 use super::dictionary::{OrderedValues, Value};
 use super::table::Numbers;
@@ -69,6 +69,16 @@ impl RowCounts<'_> {
     }
 }
 
+/// How the code of a value is found.
+#[derive(Debug)]
+enum Search<'p> {
+    /// Codes ascend with the values.
+    Ordered,
+    Hashed(SeenTexts<'p>),
+    /// There are few.
+    Each,
+}
+
 /// A segment whose groups are codes of a dictionary, or have one each.
 #[derive(Debug)]
 pub(super) struct Counts<'p> {
@@ -76,7 +86,7 @@ pub(super) struct Counts<'p> {
     /// Of each group its code; `None`: they are the same.
     codes: Option<&'p Numbers>,
     values: OrderedValues,
-    is_ordered: bool,
+    search: Search<'p>,
     /// The code behind those of values.
     null: Option<u32>,
 }
@@ -86,14 +96,19 @@ impl<'p> Counts<'p> {
     pub(super) fn new(
         rows: &'p RowCounts<'p>,
         codes: Option<&'p Numbers>,
-        dictionary: &DictionaryColumn<'_>,
+        dictionary: &DictionaryColumn<'p>,
         null: Option<u32>,
     ) -> Option<Self> {
+        let search = match (dictionary.is_ordered(), dictionary.texts()) {
+            (true, _) => Search::Ordered,
+            (false, Some(texts)) => Search::Hashed(texts),
+            (false, None) => Search::Each,
+        };
         Some(Self {
             rows,
             codes,
             values: OrderedValues::of(&dictionary.array())?,
-            is_ordered: dictionary.is_ordered(),
+            search,
             null,
         })
     }
@@ -111,6 +126,22 @@ impl<'p> Counts<'p> {
             Some(codes) => self.rows.each(least, |group, rows| {
                 each(codes.values[group as usize] as u32, rows)
             }),
+        }
+    }
+
+    /// The code of a value. Those before `from` are less, which is told where codes ascend.
+    fn find(&self, value: Value<'_>, from: &mut u32) -> Option<u32> {
+        match (&self.search, value) {
+            (Search::Ordered, _) => {
+                let found = self.values.find(value, *from);
+                *from = found.map_or_else(|next| next, |code| code + 1);
+                found.ok()
+            }
+            (Search::Hashed(texts), Value::Bytes(bytes)) => texts.find(bytes),
+            _ => {
+                let mut codes = 0..self.values.len() as u32;
+                codes.find(|code| self.values.at(*code) == value)
+            }
         }
     }
 
@@ -185,9 +216,6 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
     }
     let codes = joined(segments, &reach);
     let kept = segments.iter().zip(codes).map(|(own, codes)| {
-        if !own.is_ordered {
-            return own.rows.used();
-        }
         let codes = codes.into_iter().chain(own.null);
         let known = codes.filter(|code| *code != NOWHERE);
         let groups = known.filter_map(|code| own.group(code));
@@ -196,8 +224,7 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
     Some(kept.collect())
 }
 
-/// The codes of all picked values in each segment, value by value in their order. Where a
-/// dictionary has no order only what was picked there is known.
+/// The codes of all picked values in each segment, value by value in their order.
 fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let mut all: Vec<(Value<'_>, usize, u32)> = Vec::new();
     for (at, (own, codes)) in segments.iter().zip(picked).enumerate() {
@@ -215,18 +242,11 @@ fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
     }
     for (own, codes) in segments.iter().zip(&mut codes) {
         let mut from = 0;
-        for (value, code) in values.iter().zip(codes).filter(|_| own.is_ordered) {
-            let found = match *code {
-                NOWHERE => own.values.find(*value, from),
-                known => Ok(known),
-            };
-            from = match found {
-                Ok(found) => {
-                    *code = found;
-                    found + 1
-                }
-                Err(next) => next,
-            };
+        for (value, code) in values.iter().zip(codes) {
+            match *code {
+                NOWHERE => *code = own.find(*value, &mut from).unwrap_or(NOWHERE),
+                known => from = known + 1,
+            }
         }
     }
     codes
@@ -301,7 +321,11 @@ mod tests {
                     rows,
                     codes: codes[at].as_ref(),
                     values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
-                    is_ordered: at != 2,
+                    search: if at == 2 {
+                        Search::Each
+                    } else {
+                        Search::Ordered
+                    },
                     null: None,
                 })
                 .collect();
@@ -333,7 +357,7 @@ mod tests {
             rows,
             codes: None,
             values: OrderedValues::Longs((0..2_000).collect()),
-            is_ordered: true,
+            search: Search::Ordered,
             null: Some(2_000),
         };
         assert_eq!(left(&[of(&rows)], 3), None);

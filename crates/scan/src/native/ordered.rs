@@ -248,6 +248,15 @@ impl Joined<'_> {
         value: impl Fn(usize, u32) -> V,
     ) {
         let parts = self.parts;
+        if let [only] = parts {
+            let mut code = only.next_used(at[0], ends[0]);
+            while code < ends[0] {
+                self.number += 1;
+                self.count(0, code);
+                code = only.next_used(code + 1, ends[0]);
+            }
+            return;
+        }
         // The value of the next code that occurs.
         let head = |part: usize, code: &mut u32| {
             *code = parts[part].next_used(*code, ends[part]);

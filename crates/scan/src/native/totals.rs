@@ -214,10 +214,7 @@ impl<'a> Totals<'a> {
                 rows
             }
             Input::Lookup(lookup) => {
-                let Some(weights) = lookup.weights() else {
-                    return Ok(false);
-                };
-                let valid = lookup.valid.iter().zip(weights).enumerate();
+                let valid = lookup.valid.iter().zip(lookup.weights()).enumerate();
                 let some = valid.filter(|(_, (valid, weight))| **valid && *weight > 0);
                 let mut counted = 0;
                 for (at, (_, weight)) in some {

@@ -1,8 +1,8 @@
 //! What is known of all rows of a segment without a look at them, for aggregates without keys and
 //! filters: from how many rows hold each value of a dictionary, and from the zones of numbers.
 //!
-//! Invariant: it is what the rows would have given. Nothing is told where rows may be hidden, or
-//! may yet come.
+//! Invariant: it is what the rows of the view would have given. Nothing is told where some of them
+//! may be hidden.
 
 use std::sync::{Arc, OnceLock};
 
@@ -62,7 +62,7 @@ impl<'a> Wholes<'a> {
         let Some(told) = self.told.get(segment) else {
             return Ok(None);
         };
-        if !filter.is_unfiltered() || view.is_consuming() {
+        if !filter.is_unfiltered() {
             return Ok(None);
         }
         let told = told.get_or_init(|| self.look(view).map_err(Arc::new));
@@ -192,9 +192,7 @@ fn figures(aggregate: &Aggregate, compiler: &Compiler<'_, '_>) -> Result<Option<
     let Values::Dictionary(dictionary) = column.values() else {
         return Ok(None);
     };
-    let (Some(counts), array) = (dictionary.doc_counts(), dictionary.array()) else {
-        return Ok(None);
-    };
+    let (counts, array) = (dictionary.doc_counts(), dictionary.array());
     let kind = match array.data_type() {
         DataType::Int32 => {
             let values = array.as_primitive::<Int32Type>().values();

@@ -240,7 +240,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 {
                     return None;
                 }
-                let counts = key.plain_dictionary()?.doc_counts()?;
+                let counts = key.plain_dictionary()?.doc_counts();
                 (counts.len() <= running.groups.count()).then_some(RowCounts::Stored(counts))
             }
             _ => None,

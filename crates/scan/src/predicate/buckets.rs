@@ -8,11 +8,12 @@ use schemas::proto::IndexKind;
 use segment::calendar::Unit;
 use segment::view::DictionaryColumn;
 
+use super::Compiler;
 use super::candidate::Candidate;
 use super::codes::CodeSet;
 use super::conjunct::Access;
+use super::counted::counted;
 use super::tree::Tree;
-use super::{Compiler, counted};
 use crate::columns::{Stored, external};
 use crate::ranges::RangeSet;
 
@@ -28,13 +29,12 @@ impl<'a> Compiler<'a, '_> {
             return Ok(None);
         };
         let nulls = stored.nulls;
+        let held = counted(&codes, buckets.doc_counts());
         Ok(Some(Candidate {
             told: format!("timestamp({name})"),
             text: self.text(tree),
-            estimate: buckets
-                .doc_counts()
-                .map_or(0.0, |counts| counted(&codes, counts)),
-            is_exact: nulls.is_none() && self.view.valid.is_none(),
+            estimate: held.documents,
+            is_exact: held.is_exact && nulls.is_none() && self.view.valid.is_none(),
             row_ns: codes.cost(buckets.cardinality()),
             scan: Access::Codes {
                 codes: Some(codes),

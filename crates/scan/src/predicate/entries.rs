@@ -16,9 +16,10 @@ use segment::view::{MultiColumn, Nulls};
 use super::candidate::{ByIndex, Candidate, Lists};
 use super::codes::CodeSet;
 use super::conjunct::Access;
+use super::counted::counted;
 use super::solve::{Distinct, Solver};
 use super::tree::Tree;
-use super::{Compiler, Decided, counted};
+use super::{Compiler, Decided};
 use crate::columns::{Stored, external};
 use crate::rows::BlockMask;
 
@@ -70,7 +71,7 @@ impl<'a> Compiler<'a, '_> {
         let total = f64::from(self.view.row_count());
         let held = match multi.doc_counts() {
             // A row with several of the codes is counted for each.
-            Some(counts) => counted(&codes, counts).min(total),
+            Some(counts) => counted(&codes, counts).documents.min(total),
             None => total / 2.0,
         };
         let by_index = match negated {

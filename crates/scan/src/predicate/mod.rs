@@ -10,6 +10,7 @@ mod buckets;
 mod candidate;
 mod codes;
 mod conjunct;
+mod counted;
 mod entries;
 mod extract;
 mod note;
@@ -32,7 +33,7 @@ use datafusion::physical_expr::expressions::Column;
 use index::range::RangeReader;
 use schemas::TableSpec;
 use schemas::proto::{Explain, IndexKind, NullMode, ScanOptions};
-use segment::view::{ColumnView, DictionaryColumn, DocCounts, RawColumn, Values};
+use segment::view::{ColumnView, DictionaryColumn, RawColumn, Values};
 use segment::{BLOCK_ROWS, SegmentView};
 
 pub(crate) use self::conjunct::{Conjunct, next_block};
@@ -42,6 +43,7 @@ pub(crate) use self::note::{Story, classify};
 use self::candidate::{ByIndex, Candidate, Lists, Probe};
 use self::codes::CodeSet;
 use self::conjunct::Access;
+use self::counted::{Counted, counted};
 use self::plan::Part;
 use self::raw::{Verdict, judge};
 use self::solve::{Distinct, Solved, Solver};
@@ -417,12 +419,10 @@ impl<'a> Compiler<'a, '_> {
             self.counters.index(format!("dictionary({name})"));
             return Ok(decided);
         }
-        let total = f64::from(self.view.row_count());
-        let counts = dictionary.doc_counts();
-        let of_codes = codes.as_ref().map_or(0.0, |codes| match counts {
-            Some(counts) => counted(codes, counts),
-            None => total * codes.iter().count() as f64 / f64::from(cardinality.max(1)),
-        });
+        let held = codes
+            .as_ref()
+            .map(|codes| counted(codes, dictionary.doc_counts()));
+        let held = held.unwrap_or(Counted::NONE);
         let by_index = match &codes {
             Some(codes) if !null_matches => self.index_of(codes, &dictionary, stored, name)?,
             _ => None,
@@ -431,11 +431,11 @@ impl<'a> Compiler<'a, '_> {
             .options
             .uses(name, IndexKind::Zone)
             .then_some(stored.column);
-        let is_exact = counts.is_some() && nulls.is_none() && self.view.valid.is_none();
+        let is_exact = held.is_exact && nulls.is_none() && self.view.valid.is_none();
         Ok(Decided::Rows(Box::new(Candidate {
             told: format!("dictionary({name})"),
             text: self.text(tree),
-            estimate: of_codes,
+            estimate: held.documents,
             is_exact,
             row_ns: codes.as_ref().map_or(0.02, |codes| codes.cost(cardinality)),
             scan: Access::Codes {
@@ -468,7 +468,7 @@ impl<'a> Compiler<'a, '_> {
                 nulls,
             }));
         }
-        if dictionary.doc_counts().is_some() && self.options.uses(name, IndexKind::Inverted) {
+        if self.options.uses(name, IndexKind::Inverted) {
             let inverted = column.inverted().map_err(external)?;
             if let Some(reader) = inverted {
                 return Ok(Some(ByIndex {
@@ -500,23 +500,6 @@ fn judged(set: &RangeSet, column: &ColumnView<'_>, zones: bool, blocks: u32) -> 
         }
     }
     (none, all, estimate)
-}
-
-/// Codes whose documents are counted one by one; of more, the average is taken.
-const COUNTED_MAX: usize = 100_000;
-
-fn counted(codes: &CodeSet, counts: DocCounts<'_>) -> f64 {
-    let mut left = COUNTED_MAX;
-    let (mut documents, mut uncounted) = (0, 0);
-    for (low, high) in codes.ranges() {
-        let held = (high - low) as usize + 1;
-        let now = held.min(left);
-        documents += counts.sum(*low..low + now as u32);
-        left -= now;
-        uncounted += held - now;
-    }
-    let counted = (COUNTED_MAX - left).max(1);
-    documents as f64 * (1.0 + uncounted as f64 / counted as f64)
 }
 
 /// An expression with the columns that it reads, and no others.

@@ -11,11 +11,10 @@ use arrow::datatypes::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{IsNotNullExpr, IsNullExpr};
-use index::dictionary::BytesDictionary;
 use segment::view::{ColumnView, DictionaryColumn, MultiColumn};
 
 use super::search::by_chunks;
-use super::text;
+use super::text::{self, Texts};
 use super::tree::Tree;
 use super::{evaluate, rebased};
 use crate::ranges::{RangeSet, of_expr, order_key};
@@ -48,11 +47,12 @@ pub(super) enum Distinct<'a> {
 }
 
 impl<'a> Distinct<'a> {
-    fn bytes(self) -> Option<BytesDictionary<'a>> {
-        match self {
-            Self::Single(column) => column.bytes(),
-            Self::Multi(column) => column.bytes(),
-        }
+    fn texts(self) -> Option<Texts<'a>> {
+        let (bytes, seen) = match self {
+            Self::Single(column) => (column.bytes(), column.texts()),
+            Self::Multi(column) => (column.bytes(), column.texts()),
+        };
+        bytes.map(Texts::Sorted).or(seen.map(Texts::Seen))
     }
 
     fn array(self) -> ArrayRef {
@@ -134,9 +134,9 @@ impl Solver<'_, '_> {
         dictionary: Distinct<'_>,
     ) -> Option<RangeSet> {
         let last = i64::from(dictionary.cardinality()) - 1;
-        let within = |set: RangeSet| set.intersection(RangeSet::of(0, last));
-        if let Some(bytes) = dictionary.bytes() {
-            if let Some(found) = text::find(expr.as_ref(), bytes) {
+        let within = |set: RangeSet| set.within(0, last);
+        if let Some(texts) = dictionary.texts() {
+            if let Some(found) = text::find(expr.as_ref(), texts) {
                 return Some(within(found.yes));
             }
         } else if let Some(set) = of_expr(expr.as_ref(), own)
@@ -148,10 +148,10 @@ impl Solver<'_, '_> {
         let count = dictionary.cardinality();
         let chunks = self.chunks.as_ref();
         if let Some(matches) = chunks.and_then(|chunks| by_chunks(expr, field, chunks, count)) {
-            return Some(runs(&matches));
+            return Some(runs(bits(&matches)));
         }
         let matches = self.evaluated(expr, dictionary.array())?;
-        Some(runs(&matches))
+        Some(runs(bits(&matches)))
     }
 
     fn evaluated(&self, expr: &Arc<dyn PhysicalExpr>, values: ArrayRef) -> Option<Vec<bool>> {
@@ -161,17 +161,33 @@ impl Solver<'_, '_> {
     }
 }
 
-/// The runs of what is true.
-fn runs(matches: &[bool]) -> RangeSet {
+/// The runs of ones among bits.
+pub(super) fn runs(words: Vec<u64>) -> RangeSet {
     let mut ranges: Vec<(i64, i64)> = Vec::new();
-    let hits = (0i64..).zip(matches).filter(|(_, hit)| **hit);
-    for (at, _) in hits {
-        match ranges.last_mut() {
-            Some(last) if last.1 + 1 == at => last.1 = at,
-            _ => ranges.push((at, at)),
+    for (first, word) in (0i64..).step_by(64).zip(words) {
+        let mut left = word;
+        while left != 0 {
+            let zeros = left.trailing_zeros();
+            let ones = (left >> zeros).trailing_ones();
+            let low = first + i64::from(zeros);
+            let high = low + i64::from(ones) - 1;
+            match ranges.last_mut() {
+                Some(last) if last.1 + 1 == low => last.1 = high,
+                _ => ranges.push((low, high)),
+            }
+            left &= u64::MAX.checked_shl(zeros + ones).unwrap_or(0);
         }
     }
-    RangeSet::of_any(ranges)
+    RangeSet::of_ascending(ranges)
+}
+
+/// One bit for each flag.
+fn bits(flags: &[bool]) -> Vec<u64> {
+    let word = |flags: &[bool]| {
+        let flags = flags.iter().enumerate();
+        flags.fold(0, |word, (at, flag)| word | u64::from(*flag) << at)
+    };
+    flags.chunks(64).map(word).collect()
 }
 
 /// The codes of numbers that lie in `set`.
@@ -202,7 +218,7 @@ fn of_numbers(set: &RangeSet, dictionary: Distinct<'_>) -> Option<RangeSet> {
 fn codes_in(set: &RangeSet, count: usize, ordered: bool, key: impl Fn(usize) -> i64) -> RangeSet {
     if !ordered || set.ranges().len() > count {
         let matches: Vec<bool> = (0..count).map(|at| set.contains(key(at))).collect();
-        return runs(&matches);
+        return runs(bits(&matches));
     }
     let mut codes = Vec::with_capacity(set.ranges().len());
     let mut from = 0;
@@ -248,6 +264,17 @@ mod tests {
                     assert_eq!(first_from(from, count, |at| at >= first), first);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn runs_are_those_of_the_flags() {
+        for seed in 1..60u64 {
+            let flag = |at: u64| (at / (seed % 9 + 1)).wrapping_mul(seed * 77) % 5 < seed % 6;
+            let flags: Vec<bool> = (0..200 + seed).map(flag).collect();
+            let found = runs(bits(&flags));
+            let contains = |at: usize| found.contains(at as i64);
+            assert!((0..300).all(|at| contains(at) == flags.get(at).copied().unwrap_or(false)));
         }
     }
 

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::{SortOptions, cast, sort_to_indices};
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{Result, internal_err};
 use segment::view::{ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, Zone};
@@ -67,7 +67,7 @@ pub(super) enum Cut<'a> {
     /// They must be looked at one by one.
     Look,
     Nothing,
-    Rows(Conjunct<'a>),
+    Rows(Box<Conjunct<'a>>),
 }
 
 #[derive(Debug)]
@@ -88,10 +88,8 @@ enum Kind<'a> {
 struct Codes<'a> {
     column: ColumnView<'a>,
     dictionary: DictionaryColumn<'a>,
+    /// In their order, as the codes are.
     values: ArrayRef,
-    /// Where codes do not ascend with values: the place of each code among all, and the code of
-    /// each place.
-    ranks: Option<(Vec<u32>, Vec<u32>)>,
 }
 
 impl<'a> Keys<'a> {
@@ -101,7 +99,7 @@ impl<'a> Keys<'a> {
             Source::Stored(Stored { column, nulls }) => {
                 let kind = match column.values() {
                     Values::Raw(values) => Kind::Raw(column, values),
-                    Values::Dictionary(dictionary) => Kind::Codes(Codes::new(column, dictionary)?),
+                    Values::Dictionary(dictionary) => Kind::Codes(Codes::new(column, dictionary)),
                     Values::Multi(_) | Values::Bytes(_) => {
                         return internal_err!("a column without keys");
                     }
@@ -145,7 +143,7 @@ impl<'a> Keys<'a> {
             }
             Kind::Codes(own) => {
                 let codes = codes(&own.dictionary, documents).into_iter();
-                codes.map(|code| turn(own.rank(code))).collect()
+                codes.map(|code| turn(i64::from(code))).collect()
             }
         };
         if let Some(nulls) = self.nulls {
@@ -172,7 +170,7 @@ impl<'a> Keys<'a> {
         Ok(Place::Value(match &self.kind {
             Kind::Constant(value) => cell(value, 0)?,
             Kind::Raw(..) => Cell::Number(number),
-            Kind::Codes(own) => cell(&own.values, own.code(number) as usize)?,
+            Kind::Codes(own) => cell(&own.values, number as usize)?,
         }))
     }
 
@@ -224,22 +222,22 @@ impl<'a> Keys<'a> {
         match &self.kind {
             _ if low > i128::from(i64::MAX) || high < i128::from(i64::MIN) => Cut::Nothing,
             _ if limit == NULL_LAST => Cut::Look,
-            Kind::Raw(column, values) => Cut::Rows(Conjunct::within(
-                (end(low), end(high)),
-                *column,
-                *values,
-                self.nulls,
-            )),
-            Kind::Codes(own) if own.ranks.is_none() => {
+            Kind::Raw(column, values) => {
+                let ends = (end(low), end(high));
+                let conjunct = Conjunct::within(ends, *column, *values, self.nulls);
+                Cut::Rows(Box::new(conjunct))
+            }
+            Kind::Codes(own) => {
                 let last = i128::from(own.dictionary.cardinality()) - 1;
                 let (low, high) = (low.max(0), high.min(last));
                 if low > high {
                     return Cut::Nothing;
                 }
                 let range = low as u32..=high as u32;
-                Cut::Rows(Conjunct::among(range, own.dictionary, self.nulls))
+                let conjunct = Conjunct::among(range, own.dictionary, self.nulls);
+                Cut::Rows(Box::new(conjunct))
             }
-            _ => Cut::Look,
+            Kind::Constant(_) => Cut::Look,
         }
     }
 
@@ -262,7 +260,7 @@ impl<'a> Keys<'a> {
                 })),
             Kind::Codes(own) if own.column.is_sorted() => {
                 let code = codes(&own.dictionary, &[row])[0];
-                self.turned(own.rank(code))
+                self.turned(i64::from(code))
             }
             _ => self.best(),
         }
@@ -313,35 +311,13 @@ impl<'a> Keys<'a> {
 }
 
 impl<'a> Codes<'a> {
-    fn new(column: ColumnView<'a>, dictionary: DictionaryColumn<'a>) -> Result<Self> {
-        let values = dictionary.array();
-        let ranks = match dictionary.is_ordered() {
-            true => None,
-            false => {
-                let codes = sort_to_indices(&values, None, None)?.values().to_vec();
-                let mut ranks = vec![0; codes.len()];
-                for (rank, code) in (0..).zip(&codes) {
-                    ranks[*code as usize] = rank;
-                }
-                Some((ranks, codes))
-            }
-        };
-        Ok(Self {
+    fn new(column: ColumnView<'a>, dictionary: DictionaryColumn<'a>) -> Self {
+        let dictionary = dictionary.in_order();
+        Self {
             column,
+            values: dictionary.array(),
             dictionary,
-            values,
-            ranks,
-        })
-    }
-
-    fn rank(&self, code: u32) -> i64 {
-        let rank = |(ranks, _): &(Vec<u32>, _)| ranks[code as usize];
-        i64::from(self.ranks.as_ref().map_or(code, rank))
-    }
-
-    fn code(&self, rank: i64) -> u32 {
-        let code = |(_, codes): &(_, Vec<u32>)| codes[rank as usize];
-        self.ranks.as_ref().map_or(rank as u32, code)
+        }
     }
 
     /// Values below `wanted`, or with `and_equal` also at it.
@@ -349,8 +325,7 @@ impl<'a> Codes<'a> {
         let (mut low, mut high) = (0, self.dictionary.cardinality());
         while low < high {
             let middle = low.midpoint(high);
-            let code = self.code(i64::from(middle));
-            let is_below = match cell(&self.values, code as usize)?.cmp(wanted) {
+            let is_below = match cell(&self.values, middle as usize)?.cmp(wanted) {
                 Ordering::Less => true,
                 Ordering::Equal => and_equal,
                 Ordering::Greater => false,

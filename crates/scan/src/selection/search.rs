@@ -390,11 +390,18 @@ impl TopRowsExec {
         let description = &self.scan.description;
         let field = description.table_schema.field(by.column);
         let source = source(view, &self.scan.spec, field, description.null_mode)?;
-        match &source {
-            Source::Stored(stored) if matches!(stored.column.values(), Values::Bytes(_)) => {
-                ranks(&gather(&source, documents)?, by.options)
-            }
-            _ => Ok(Keys::new(source, by.options)?.keys(documents)),
+        // Few values are sooner sorted than all of a dictionary.
+        let are_sorted = match &source {
+            Source::Stored(stored) => match stored.column.values() {
+                Values::Dictionary(dictionary) => !dictionary.is_ordered(),
+                Values::Bytes(_) => true,
+                Values::Raw(_) | Values::Multi(_) => false,
+            },
+            _ => false,
+        };
+        match are_sorted {
+            true => ranks(&gather(&source, documents)?, by.options),
+            false => Ok(Keys::new(source, by.options)?.keys(documents)),
         }
     }
 }

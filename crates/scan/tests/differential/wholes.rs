@@ -1,4 +1,4 @@
-//! Aggregates of all rows, which sealed segments answer without a look at them where they can.
+//! Aggregates of all rows, which segments answer without a look at them where they can.
 
 use schemas::proto::{NullMode, ScanOptions};
 use segment::view::Values;
@@ -8,7 +8,7 @@ use crate::questions::{AGGREGATES, EXPRESSION_AGGREGATES, FURTHER_AGGREGATES, WH
 use crate::server::Server;
 use crate::{ask, assert_same, rows_of};
 
-/// Sealed segments know them, nulls or not.
+/// Segments know them, sealed and consuming, nulls or not.
 const TOLD: &[&str] = &[
     "count(late)",
     "sum(code)",
@@ -71,8 +71,9 @@ async fn compare(null_mode: NullMode) {
         let (found, stats) = server.ask(&sql, &ways[0].1).await;
         let expected = rows_of(&ask(&oracle, &sql).await);
         assert_same(&sql, "states", &expected, &found);
+        // The numbers of `code` are too many for codes while they are consuming.
         let columns = stats.entries_scanned_post_filter / consuming;
-        assert!((1..=3).contains(&columns), "{sql}: {stats:?}");
+        assert!(columns == 0 || list.contains("code"), "{sql}: {stats:?}");
         let without = usize::from(list.contains("distance")) + 1;
         let (_, stats) = server.ask(&sql, &ways[without].1).await;
         let is_more = stats.entries_scanned_post_filter > columns * consuming;

@@ -9,7 +9,9 @@ use arrow::datatypes::{
 use schemas::arrow::{arrow_type, entry_field};
 use schemas::{ColumnSpec, DataType};
 
+use super::derived::Kept;
 use super::dictionary::{DictionaryReader, DictionaryWriter, dictionary};
+use super::few::{FewValues, FewWriter, few};
 use super::multi::{Multi, MultiWriter, multi};
 use super::nulls::NullBits;
 use super::text::TextChunks;
@@ -27,6 +29,9 @@ pub(crate) struct Column {
     pub(crate) nulls: NullBits,
     pub(crate) text: Option<TextChunks>,
     pub(crate) zones: Zones,
+    /// Beside whole numbers.
+    pub(crate) few: Option<FewValues>,
+    pub(crate) kept: Kept,
 }
 
 /// Strings are dictionary coded from the first row, numbers stay as they are until the seal.
@@ -84,8 +89,16 @@ impl Column {
         match &self.values {
             Values::Dictionary { dictionary, .. } => dictionary.cardinality(),
             Values::Multi(multi) => multi.dictionary.cardinality(),
-            _ => 0,
+            _ => self
+                .few
+                .as_ref()
+                .map_or(0, |few| few.dictionary.cardinality()),
         }
+    }
+
+    /// Codes of the first `rows` rows, where numbers have some.
+    pub(crate) fn few(&self, rows: u32) -> Option<&FewValues> {
+        self.few.as_ref().filter(|few| few.cover(rows))
     }
 
     pub(crate) fn arrow_type(&self) -> ArrowType {
@@ -98,7 +111,14 @@ impl Column {
 
     pub(crate) fn bytes(&self) -> usize {
         let text = self.text.as_ref().map_or(0, TextChunks::bytes);
-        self.values.bytes() + self.nulls.bytes() + text
+        let few = self.few.as_ref().map_or(0, FewValues::bytes);
+        self.values.bytes() + self.nulls.bytes() + text + few
+    }
+
+    /// Only its values are wanted, for which nobody asks.
+    pub(crate) fn unasked(&mut self) {
+        self.text = None;
+        self.few = None;
     }
 
     /// With the text index that the table asks for.
@@ -140,6 +160,8 @@ pub(crate) struct Plain<T> {
     values: PrefixWriter<T>,
     default: T,
     scratch: Vec<T>,
+    /// Until there are too many.
+    few: Option<FewWriter>,
 }
 
 pub(crate) fn multi_value(
@@ -155,6 +177,8 @@ pub(crate) fn multi_value(
         nulls: NullBits::new(),
         text: None,
         zones: Zones::default(),
+        few: None,
+        kept: Kept::default(),
     };
     (ColumnWriter::Multi(writer), column)
 }
@@ -192,7 +216,22 @@ pub(crate) fn column(
         nulls: NullBits::new(),
         text: None,
         zones: Zones::default(),
+        few: None,
+        kept: Kept::default(),
     };
+    (writer, column)
+}
+
+/// With codes of its whole numbers, as long as these are few.
+pub(crate) fn with_few((mut writer, mut column): (ColumnWriter, Column)) -> (ColumnWriter, Column) {
+    let place = match (&mut writer, column.data_type) {
+        (ColumnWriter::I32(plain), DataType::Int) => &mut plain.few,
+        (ColumnWriter::I64(plain), DataType::Long) => &mut plain.few,
+        _ => return (writer, column),
+    };
+    let (few_writer, values) = few(column.data_type);
+    *place = Some(few_writer);
+    column.few = Some(values);
     (writer, column)
 }
 
@@ -206,6 +245,7 @@ fn plain<T: Copy>(
         values,
         default,
         scratch: Vec::new(),
+        few: None,
     };
     (writer(plain), reader(published))
 }
@@ -248,9 +288,9 @@ impl ColumnWriter {
                 plain.append(&values, null_buffer);
             }
             Self::I32(plain) => {
-                plain.append(array.as_primitive::<Int32Type>().values(), null_buffer);
+                plain.append_whole(array.as_primitive::<Int32Type>().values(), null_buffer);
             }
-            Self::I64(plain) => plain.append(longs_of(array), null_buffer),
+            Self::I64(plain) => plain.append_whole(longs_of(array), null_buffer),
             Self::F32(plain) => {
                 plain.append(array.as_primitive::<Float32Type>().values(), null_buffer);
             }
@@ -261,6 +301,29 @@ impl ColumnWriter {
                 plain.append(array.as_primitive::<Decimal256Type>().values(), null_buffer);
             }
             Self::Multi(_) => unreachable!("appended above"),
+        }
+    }
+
+    /// Only values are wanted.
+    pub(crate) fn unasked(&mut self) {
+        match self {
+            Self::I32(plain) => plain.few = None,
+            Self::I64(plain) => plain.few = None,
+            _ => {}
+        }
+    }
+}
+
+impl<T: Copy + Into<i64>> Plain<T> {
+    fn append_whole(&mut self, values: &[T], nulls: Option<&NullBuffer>) {
+        self.append(values, nulls);
+        let held = match nulls {
+            None => values,
+            Some(_) => &self.scratch,
+        };
+        let held = held.iter().map(|value| (*value).into());
+        if self.few.as_mut().is_some_and(|few| !few.append(held)) {
+            self.few = None;
         }
     }
 }

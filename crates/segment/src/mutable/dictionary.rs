@@ -1,9 +1,9 @@
 //! The growing dictionary of a consuming column: values in the order of their first row.
 //!
 //! Invariants: a value never moves and never changes its code; values are published before the
-//! codes of the rows that hold them, so whoever sees a code sees its value. Only the writer has
-//! the hash table. Values are kept as Arrow views; those of more than 12 bytes point into an
-//! arena, and no value straddles two of its chunks.
+//! codes of the rows that hold them, so whoever sees a code sees its value. Values are kept as
+//! Arrow views; those of more than 12 bytes point into an arena, one behind the other, and none
+//! straddles two of its chunks.
 
 use std::sync::Arc;
 
@@ -15,16 +15,15 @@ use arrow::array::{
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::i256;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use schemas::DataType;
 use schemas::arrow::arrow_type;
 use std::hash::BuildHasher;
 
+use super::lookup::{Lookup, LookupWriter, lookup};
 use crate::prefix::{Place, Prefix, PrefixWriter, capacity_of, first_of, place, prefix};
 
 /// Longest value that a view holds itself.
-const INLINE_MAX: usize = 12;
+pub(super) const INLINE_MAX: usize = 12;
 /// The arena takes no batch past this; then a batch of as much still fits below the 2 GiB that
 /// views can address.
 pub(crate) const ARENA_MAX: usize = 512 << 20;
@@ -33,7 +32,19 @@ pub(crate) struct DictionaryReader {
     data_type: DataType,
     views: Prefix<u128>,
     arena: Prefix<u8>,
+    lookup: Lookup,
+    hasher: RandomState,
     cached: ArcSwapOption<ArrayRef>,
+}
+
+/// The chunks of an arena, as far as they are published.
+pub(super) struct Arena<'a>(pub(super) Vec<&'a [u8]>);
+
+impl Arena<'_> {
+    #[inline(always)]
+    pub(super) fn value<'v>(&'v self, view: &'v u128) -> &'v [u8] {
+        bytes_of(view, |chunk, at, length| &self.0[chunk][at..at + length])
+    }
 }
 
 impl DictionaryReader {
@@ -47,6 +58,34 @@ impl DictionaryReader {
             let start = first_of(chunk) + at;
             self.arena.slice(start..start + length)
         })
+    }
+
+    /// Values are texts or bytes.
+    pub(super) fn holds_bytes(&self) -> bool {
+        use DataType::{Bytes, Json, String, Uuid};
+        matches!(self.data_type, String | Json | Uuid | Bytes)
+    }
+
+    /// The code of a text or of bytes, below `cardinality`.
+    pub(super) fn find(&self, value: &[u8], cardinality: u32) -> Option<u32> {
+        let view = make_view(value, 0, 0);
+        let known = |code: u32| code < cardinality;
+        if value.len() <= INLINE_MAX {
+            let is_it = |code| known(code) && self.views.get(code as usize) == view;
+            return self.lookup.find(self.hasher.hash_one(view), is_it);
+        }
+        let is_it = |code| known(code) && self.value(code) == value;
+        self.lookup.find(self.hasher.hash_one(value), is_it)
+    }
+
+    /// All values that are published hold bytes of it.
+    pub(super) fn arena(&self) -> Arena<'_> {
+        Arena(self.arena.pieces(self.arena.len()).collect())
+    }
+
+    /// Of the first `cardinality` values.
+    pub(super) fn views(&self, cardinality: u32) -> impl Iterator<Item = &[u128]> {
+        self.views.pieces(cardinality as usize)
     }
 
     /// A value of a STRING or JSON column.
@@ -165,7 +204,7 @@ impl AsRef<[u8]> for ArenaSlice {
 pub(crate) struct DictionaryWriter {
     views: PrefixWriter<u128>,
     arena: PrefixWriter<u8>,
-    table: HashTable<(u64, u32)>,
+    lookup: LookupWriter,
     hasher: RandomState,
     /// For comparisons with values that are already there.
     known: Prefix<u128>,
@@ -177,11 +216,13 @@ pub(crate) struct DictionaryWriter {
 pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryReader) {
     let (view_writer, views) = prefix();
     let (arena_writer, arena) = prefix();
+    let (lookup_writer, lookup) = lookup();
+    let hasher = RandomState::default();
     let writer = DictionaryWriter {
         views: view_writer,
         arena: arena_writer,
-        table: HashTable::new(),
-        hasher: RandomState::default(),
+        lookup: lookup_writer,
+        hasher: hasher.clone(),
         known: views.clone(),
         known_arena: arena.clone(),
         last: None,
@@ -190,6 +231,8 @@ pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryRe
         data_type,
         views,
         arena,
+        lookup,
+        hasher,
         cached: ArcSwapOption::empty(),
     };
     (writer, reader)
@@ -229,45 +272,39 @@ impl DictionaryWriter {
 
     fn intern_inline(&mut self, view: u128) -> u32 {
         let hash = self.hasher.hash_one(view);
-        let known = &self.known;
-        let is_it =
-            |(other, code): &(u64, u32)| *other == hash && known.get(*code as usize) == view;
-        match self.table.entry(hash, is_it, |(hash, _)| *hash) {
-            Entry::Occupied(entry) => entry.get().1,
-            Entry::Vacant(entry) => {
-                let code = self.views.len() as u32;
-                self.views.push(view);
-                entry.insert((hash, code));
-                code
-            }
+        let is_it = |code: u32| self.known.get(code as usize) == view;
+        match self.lookup.find(hash, is_it) {
+            Ok(code) => code,
+            Err(at) => self.add(at, hash, view),
         }
     }
 
     /// `head` is the length and the first four bytes, as views begin with them.
     fn intern_long(&mut self, head: u64, bytes: &[u8]) -> u32 {
         let hash = self.hasher.hash_one(bytes);
-        let (known, known_arena) = (&self.known, &self.known_arena);
-        let is_it = |(other, code): &(u64, u32)| {
-            if *other != hash {
-                return false;
-            }
-            let view = known.get(*code as usize);
+        let is_it = |code: u32| {
+            let view = self.known.get(code as usize);
             let of_arena = |chunk: usize, at: usize, length: usize| {
                 let start = first_of(chunk) + at;
-                known_arena.slice(start..start + length)
+                self.known_arena.slice(start..start + length)
             };
             view as u64 == head && bytes_of(&view, of_arena) == bytes
         };
-        match self.table.entry(hash, is_it, |(hash, _)| *hash) {
-            Entry::Occupied(entry) => entry.get().1,
-            Entry::Vacant(entry) => {
-                let Place { chunk, at } = push_whole(&mut self.arena, bytes);
-                let code = self.views.len() as u32;
-                self.views.push(make_view(bytes, chunk as u32, at as u32));
-                entry.insert((hash, code));
-                code
+        match self.lookup.find(hash, is_it) {
+            Ok(code) => code,
+            Err(at) => {
+                let place = push_whole(&mut self.arena, bytes);
+                let view = make_view(bytes, place.chunk as u32, place.at as u32);
+                self.add(at, hash, view)
             }
         }
+    }
+
+    fn add(&mut self, at: usize, hash: u64, view: u128) -> u32 {
+        let code = self.views.len() as u32;
+        self.lookup.insert(at, hash, code);
+        self.views.push(view);
+        code
     }
 }
 

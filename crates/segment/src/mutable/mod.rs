@@ -1,8 +1,9 @@
 //! The consuming segment: rows are appended while queries read.
 //!
-//! Invariants: one writer at a time; readers never lock and never wait. Rows become visible
-//! together, by one store of the row count after all their columns are written. What a view has
-//! seen never changes. Codes are published after their values and before the row count.
+//! Invariants: one writer at a time; readers never wait for it, nor it for them. Rows become
+//! visible together, by one store of the row count after all their columns are written. What a
+//! view has seen never changes. Codes are published after their values and before the row count.
+//! What readers make of the rows they keep for the next ones, under locks of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -14,13 +15,20 @@ use schemas::segment::Ledger;
 use schemas::{DataType, Offset, SegmentId, TableSpec};
 
 mod column;
+pub(crate) mod derived;
 pub(crate) mod dictionary;
+mod few;
+mod lookup;
 pub(crate) mod multi;
 pub(crate) mod nulls;
+mod order;
+pub(crate) mod search;
+pub(crate) mod seen;
 pub(crate) mod text;
 mod zones;
 
 pub(crate) use column::{Column, Values};
+pub(crate) use derived::Derived;
 
 use crate::SegmentError;
 use crate::defaults::DefaultValue;
@@ -57,7 +65,8 @@ impl MutableSegment {
                 true => column::multi_value,
                 false => column::column,
             };
-            let (writer, column) = make(&stored.name, stored.data_type, default);
+            let made = make(&stored.name, stored.data_type, default);
+            let (writer, column) = column::with_few(made);
             writers.push(writer);
             columns.push(column.with_text(stored));
         }
@@ -82,9 +91,9 @@ impl MutableSegment {
 
     /// Without the indexes that only queries need.
     pub(crate) fn unasked(mut self) -> Self {
-        self.columns
-            .iter_mut()
-            .for_each(|column| column.text = None);
+        self.columns.iter_mut().for_each(Column::unasked);
+        let writers = self.writer.get_mut().iter_mut();
+        writers.for_each(column::ColumnWriter::unasked);
         self
     }
 
@@ -185,6 +194,7 @@ impl MutableSegment {
             segment: Segment::Consuming(Arc::clone(self)),
             row_count: self.row_count(),
             valid: None,
+            derived: self.columns.iter().map(|_| Derived::default()).collect(),
         }
     }
 
@@ -227,8 +237,13 @@ impl MutableSegment {
         &self.columns
     }
 
+    /// Where the column is among all.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
+        self.position(name).map(|at| &self.columns[at])
     }
 
     /// Next offset as of a view of `row_count` rows. Offsets that gave no row count as passed

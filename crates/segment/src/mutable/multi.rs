@@ -56,11 +56,8 @@ impl Multi {
     /// Codes that lie in more than one chunk.
     fn gather(&self, range: Range<usize>) -> Vec<u32> {
         let mut all = Vec::with_capacity(range.len());
-        let mut skip = range.start;
-        for piece in self.codes.pieces(range.end) {
-            let from = skip.min(piece.len());
-            all.extend_from_slice(&piece[from..]);
-            skip -= from;
+        for piece in self.codes.pieces_of(range) {
+            all.extend_from_slice(piece);
         }
         all
     }

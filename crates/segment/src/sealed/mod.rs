@@ -150,6 +150,7 @@ impl SealedSegment {
             segment: Segment::Sealed(Arc::clone(self)),
             row_count: self.row_count(),
             valid: None,
+            derived: Arc::default(),
         }
     }
 

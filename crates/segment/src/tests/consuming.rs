@@ -14,7 +14,6 @@ use super::sealed::{batches, build};
 use super::{Cell, Draw, every_column, expected, extra, plain_cells, read, segment_id, spec_of};
 use super::{blocks, stored_names};
 use crate::column::{CodeRoom, Codes, Values};
-use crate::raw::RawValues;
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError, SegmentView, seal};
 
 fn consuming(spec: &TableSpec, start: i64) -> Arc<MutableSegment> {
@@ -175,25 +174,22 @@ fn text_of(key: i64) -> String {
 /// Rows `from ..` of the view agree with each other: text, number, offset and null bit.
 fn check_rows(view: &SegmentView, from: u32) {
     let text = view.column("text").unwrap().unwrap();
-    let number = view.column("number").unwrap().unwrap();
-    let (Values::Dictionary(texts), Values::Raw(numbers)) = (text.values(), number.values()) else {
-        panic!("unexpected forms");
+    let Values::Dictionary(texts) = text.values() else {
+        panic!("texts have codes");
     };
+    let numbers = read(view, "number").0;
     let values = texts.array();
     assert_eq!(values.len() as u32, texts.cardinality());
     let values = values.as_string_view();
     let nulls = text.nulls();
     for rows in blocks(view.row_count()).filter(|rows| rows.end > from) {
         let mut room = CodeRoom::default();
-        let (Codes::U32(codes), RawValues::I64(numbers)) = (
-            texts.codes(rows.clone(), &mut room),
-            numbers.values(rows.clone()),
-        ) else {
-            panic!("unexpected forms");
+        let Codes::U32(codes) = texts.codes(rows.clone(), &mut room) else {
+            panic!("unexpected form");
         };
-        for (row, (code, number)) in rows.zip(codes.iter().zip(numbers)) {
+        for (row, code) in rows.zip(codes) {
             let key = i64::from(row);
-            assert_eq!(*number, key * 3);
+            assert_eq!(numbers[row as usize], Cell::Long(key * 3));
             let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
             assert_eq!(is_null, key % 7 == 0, "null bit of row {row}");
             let wanted = if is_null {

@@ -22,6 +22,7 @@ use crate::{SealExtra, SegmentView};
 
 mod consuming;
 mod damage;
+mod derived;
 mod golden;
 mod layouts;
 mod sealed;
