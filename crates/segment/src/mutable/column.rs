@@ -89,10 +89,7 @@ impl Column {
         match &self.values {
             Values::Dictionary { dictionary, .. } => dictionary.cardinality(),
             Values::Multi(multi) => multi.dictionary.cardinality(),
-            _ => self
-                .few
-                .as_ref()
-                .map_or(0, |few| few.dictionary.cardinality()),
+            _ => self.few.as_ref().map_or(0, FewValues::cardinality),
         }
     }
 

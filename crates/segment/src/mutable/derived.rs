@@ -62,6 +62,8 @@ impl Kept {
             // The view is older than what was counted last.
             let mut of = Vec::clone(&kept.of);
             codes.each(rows..kept.rows, |code| of[code as usize] -= 1);
+            // Asked only now, it may know values that came after that.
+            of.resize(cardinality.max(of.len()), 0);
             return Arc::new(of);
         }
         let Counts { rows: counted, of } = &mut *kept;

@@ -70,6 +70,11 @@ impl FewWriter {
 }
 
 impl FewValues {
+    /// Of values with codes: the one that was too many has none.
+    pub(crate) fn cardinality(&self) -> u32 {
+        self.dictionary.cardinality().min(VALUES_MAX)
+    }
+
     /// Whether the first `rows` rows have codes.
     pub(crate) fn cover(&self, rows: u32) -> bool {
         self.codes.len() >= rows as usize

@@ -169,3 +169,29 @@ fn few_numbers_have_codes_until_they_are_many() {
     assert_eq!(of_few.0, of_many.0[..3_000]);
     assert_eq!(of_few.1, of_many.1[..3_000]);
 }
+
+#[test]
+fn views_that_are_asked_late_know_more_values_than_their_rows_have() {
+    let spec = two_columns();
+    for seed in 1..6 {
+        let drawn = |values, rows, seed| {
+            let draw = Draw {
+                values,
+                null_in: 9,
+                wide: true,
+            };
+            batches(&spec, &[rows], draw, seed).remove(0)
+        };
+        let segment = consuming(&spec);
+        segment.append(&drawn(230, 4_000, seed)).unwrap();
+        let old = segment.view();
+        segment.append(&drawn(230, 500, seed)).unwrap();
+        let newer = segment.view();
+        check_view(&newer);
+        // More values of both columns than codes of a byte tell apart.
+        segment.append(&drawn(5_000, 9_000, seed + 10)).unwrap();
+        check_view(&old);
+        check_view(&segment.view());
+        check_view(&newer);
+    }
+}
