@@ -8,7 +8,6 @@
 
 mod calls;
 mod exact;
-mod fold;
 mod gaps;
 mod names;
 mod options;

@@ -11,7 +11,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::arrow::VIRTUAL_COLUMNS;
 
-use super::fold::folded;
 use super::{Dialect, pinot_calls};
 
 /// Virtual columns that the text names.
@@ -89,11 +88,6 @@ impl VisitorMut for Rewriter<'_> {
             }
             Expr::Substring { .. } if self.dialect == Dialect::Pinot => pinot_calls::rewrite(expr),
             Expr::Cast { data_type, .. } if self.dialect == Dialect::Pinot => pinot_type(data_type),
-            Expr::BinaryOp { .. } => {
-                if let Some(number) = folded(expr) {
-                    *expr = number;
-                }
-            }
             _ => {}
         }
         ControlFlow::Continue(())

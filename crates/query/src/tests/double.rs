@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use arrow::array::{
-    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::compute::is_null;
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::common::{Result as DfResult, internal_datafusion_err};
@@ -23,6 +24,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use rpc::{AnswerStream, FragmentApi, InProcessNetwork};
 use runtime::ManualClock;
+use schemas::arrow::tested_by;
 use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
 use schemas::proto::{
     FragmentAnswer, FragmentRequest, MissingSegment, ScanStats, SegmentRef, SystemRowsReply,
@@ -65,16 +67,29 @@ pub(super) struct FakeServer {
 #[derive(Debug)]
 struct MemoryScan(HashMap<TableId, Vec<RecordBatch>>);
 
+/// A column as a server gives it: with defaults in the place of nulls where none may be.
+fn seen(batch: &RecordBatch, field: &Field) -> ArrayRef {
+    let column = |name: &str| batch.column_by_name(name).expect("a column of the spec");
+    if let Some(tested) = tested_by(field.name()) {
+        return Arc::new(is_null(column(tested)).unwrap());
+    }
+    let own = column(field.name());
+    match own.as_primitive_opt::<Int32Type>() {
+        Some(numbers) if !field.is_nullable() => {
+            let filled = numbers.iter().map(|number| number.unwrap_or(i32::MIN));
+            Arc::new(Int32Array::from_iter_values(filled))
+        }
+        _ => Arc::clone(own),
+    }
+}
+
 impl ScanFactory for MemoryScan {
     fn scan(&self, description: ScanDescription) -> DfResult<Arc<dyn ExecutionPlan>> {
         let rows = self.0.get(&description.table);
         let rows = rows.ok_or_else(|| internal_datafusion_err!("a table that was not given"))?;
         let schema = &description.table_schema;
         let in_order = |batch: &RecordBatch| {
-            let columns = schema.fields().iter().map(|field| {
-                let column = batch.column_by_name(field.name());
-                Arc::clone(column.expect("a column of the spec"))
-            });
+            let columns = schema.fields().iter().map(|field| seen(batch, field));
             RecordBatch::try_new(Arc::clone(schema), columns.collect())
         };
         let rows: Result<Vec<_>, _> = rows.iter().map(in_order).collect();

@@ -9,7 +9,7 @@ use schemas::cluster::{ClusterState, TableState};
 
 use super::double::{Cluster, Given, Laid, NOW_MS};
 use super::queries::on_one_server;
-use super::{DONE, HOUR_MS, cluster, flights, flights_spec, replicated, without_nulls};
+use super::{DONE, HOUR_MS, cluster, flights, flights_spec, replicated};
 
 async fn given(cluster: &Cluster, sql: &str) -> Given {
     let given = cluster.standard(sql).await;
@@ -152,7 +152,7 @@ async fn what_asks_for_the_time_is_planned_each_time() {
 
 #[tokio::test]
 async fn each_dialect_has_its_own_plan() {
-    let rows = without_nulls(&flights(0, 50));
+    let rows = flights(0, 50);
     let laid = Laid::new(flights_spec(TableType::Offline)).segment((0, 0), DONE, &["s1"], rows);
     let cluster = Cluster::new(&["s1"], vec![laid]);
     let sql = "SELECT carrier FROM flights";
@@ -291,7 +291,7 @@ impl Random {
 
 /// In Pinot's dialect there are defaults in the place of nulls.
 fn clusters() -> [Cluster; 3] {
-    let rows = |from, to| without_nulls(&flights(from, to));
+    let rows = flights;
     let laid = Laid::new(flights_spec(TableType::Offline))
         .segment((0, 0), DONE, &["s1"], rows(0, 120))
         .segment((0, 1), DONE, &["s2"], rows(120, 333));
