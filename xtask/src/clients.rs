@@ -11,7 +11,7 @@ use crate::{python, steps, workspace};
 pub(crate) fn pinotdb() -> Result<()> {
     let folder = workspace::root().join("tests/clients");
     let python = python::with("clients", &folder.join("requirements.txt"))?;
-    with_node("clients", &[], |addresses| {
+    with_node("clients", &["--events-per-second=0"], |addresses| {
         let mut script = Command::new(python);
         script
             .arg(folder.join("pinotdb_client.py"))
