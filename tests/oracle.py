@@ -1,9 +1,10 @@
 """DuckDB as an oracle: requests and answers are lines of JSON on stdin and stdout.
 
-    {"load": FILE, "columns": [[NAME, TYPE, DEFAULT], …]}   tables `t` and `t_defaults` from JSON lines
+    {"load": FILE, "columns": [[NAME, TYPE, DEFAULT], …]}   tables `t`, `t_defaults` and `t_pinot` from JSON lines
     {"sql": TEXT}                                           {"rows": [[…], …]} or {"error": TEXT}
 
-In `t_defaults` every null is its column's default. DuckDB has no literal of bytes: X'00ff' is one here.
+`NAME__missing` tells what IS NULL finds. In `t_defaults` every null is its column's default; in `t_pinot` too, where IS NULL
+finds them all the same. DuckDB has no literal of bytes: X'00ff' is one here.
 """
 
 import datetime
@@ -53,12 +54,16 @@ def load(connection, file, columns):
     read = ", ".join(f"{name}: 'VARCHAR{'[]' if is_list else ''}'" for name, _, _, is_list in columns)
     source = f"read_json('{file}', columns={{{read}}}, format='newline_delimited')"
     plain = ", ".join(f"{typed(name, kind, is_list)} AS {name}" for name, kind, _, is_list in columns)
+    told = ", ".join(f"{name}__missing" for name, _, _, _ in columns)
     filled = ", ".join(
         f"coalesce({name}, {literal(default, kind, is_list)}) AS {name}"
         for name, kind, default, is_list in columns
     )
-    connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT {plain} FROM {source}")
-    connection.execute(f"CREATE OR REPLACE TABLE t_defaults AS SELECT {filled} FROM t")
+    missing = ", ".join(f"{name} IS NULL AS {name}__missing" for name, _, _, _ in columns)
+    connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT *, {missing} FROM (SELECT {plain} FROM {source})")
+    connection.execute(f"CREATE OR REPLACE TABLE t_pinot AS SELECT {filled}, {told} FROM t")
+    untold = ", ".join(f"false AS {name}__missing" for name, _, _, _ in columns)
+    connection.execute(f"CREATE OR REPLACE TABLE t_defaults AS SELECT * REPLACE ({untold}) FROM t_pinot")
 
 
 def shown(value):

@@ -124,8 +124,12 @@ impl Draw<'_> {
     pub(super) fn leaf(&mut self, column: usize) -> Both {
         let name = self.of(column).name;
         if self.chance(0.08) {
-            let is = *self.pick(&["IS NULL", "IS NOT NULL"]);
-            return Both::same(format!("{name} {is}"));
+            // Where nulls are defaults, only Pinot's dialect tells all the same what is missing.
+            let (is, missing) = *self.pick(&[("IS NULL", ""), ("IS NOT NULL", "NOT ")]);
+            return Both {
+                ours: format!("{name} {is}"),
+                duck: format!("{missing}{name}__missing"),
+            };
         }
         if self.chance(0.06) {
             let data_type = self.of(column).data_type;
@@ -375,10 +379,16 @@ impl Draw<'_> {
 
     fn case(&mut self, column: usize, name: &str) -> Both {
         let (a, b) = (self.literal(column), self.literal(column));
-        Both::same(format!(
-            "CASE WHEN {name} < {a} THEN 'low' WHEN {name} IS NULL THEN 'none' \
-             WHEN {name} = {b} THEN 'one' ELSE 'high' END"
-        ))
+        let with = |missing: &str| {
+            format!(
+                "CASE WHEN {name} < {a} THEN 'low' WHEN {missing} THEN 'none' \
+                 WHEN {name} = {b} THEN 'one' ELSE 'high' END"
+            )
+        };
+        Both {
+            ours: with(&format!("{name} IS NULL")),
+            duck: with(&format!("{name}__missing")),
+        }
     }
 
     pub(super) fn aggregate(&mut self) -> Both {

@@ -55,12 +55,12 @@ impl Question {
         let filtered = format!(
             "SELECT (SELECT count(*) FROM {{t}} WHERE {p}) AS yes, \
              (SELECT count(*) FROM {{t}} WHERE NOT ({p})) AS no, \
-             (SELECT count(*) FROM {{t}} WHERE ({p}) IS NULL) AS unknown"
+             (SELECT count(*) FROM {{t}} WHERE (({p}) AND true) IS NULL) AS unknown"
         );
         let counted = format!(
             "SELECT sum(CASE WHEN {p} THEN 1 ELSE 0 END), \
              sum(CASE WHEN NOT ({p}) THEN 1 ELSE 0 END), \
-             sum(CASE WHEN ({p}) IS NULL THEN 1 ELSE 0 END) FROM {{t}}"
+             sum(CASE WHEN (({p}) AND true) IS NULL THEN 1 ELSE 0 END) FROM {{t}}"
         );
         [filtered, counted]
     }
@@ -87,7 +87,11 @@ fn partitioned_groups(draw: &mut Draw<'_>, p: &str) -> [String; 2] {
              FROM {{t}}{filter} GROUP BY 1"
         )
     };
-    let parts = [p.to_owned(), format!("NOT ({p})"), format!("({p}) IS NULL")];
+    let parts = [
+        p.to_owned(),
+        format!("NOT ({p})"),
+        format!("(({p}) AND true) IS NULL"),
+    ];
     let parts = parts.map(|part| of(&format!(" WHERE {part}")));
     let joined = format!(
         "SELECT k, sum(n), sum(s), min(m) FROM ({}) AS parts GROUP BY k",

@@ -223,7 +223,11 @@ impl World {
         used: &mut Used,
     ) -> Result<Vec<String>> {
         let with_nulls = random.random_bool(0.6) && !question.is_pinot;
-        let table = if with_nulls { "t" } else { "t_defaults" };
+        let table = match (with_nulls, question.is_pinot) {
+            (true, _) => "t",
+            (false, true) => "t_pinot",
+            (false, false) => "t_defaults",
+        };
         let duck = question.duck.replace("{t}", table);
         used.questions += 1;
         let expected = match oracle.rows(&duck).await? {
