@@ -40,7 +40,7 @@ pub use json_match::{JsonMatch, flattening};
 pub use later::later;
 pub use names::{aggregate_in_pinot, canonical, in_pinot, is_same};
 pub use text_match::{TextMatch, TextQuestion, analyzer};
-pub use time::granularity_ms;
+pub use time::{granularity_ms, granularity_of, time_in};
 pub use typed::ResultType;
 
 /// For sessions that plan, and for those that decode plans.

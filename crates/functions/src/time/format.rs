@@ -113,6 +113,18 @@ impl Format {
     }
 }
 
+/// Epoch milliseconds of a literal in a format.
+pub fn time_in(text: &str, format: &str, function: &str) -> Result<i64> {
+    let read = Format::parse(format, function)?.read(text);
+    read.ok_or_else(|| wrong(format!("{function}: `{text}` is no time as `{format}`")))
+}
+
+/// Milliseconds of a granularity, `15:MINUTES`.
+pub fn granularity_of(text: &str, function: &str) -> Result<i64> {
+    let Granularity { size, unit } = Granularity::parse(text, function)?;
+    Ok(unit.to_ms(size))
+}
+
 /// What times are cut to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Granularity {

@@ -16,6 +16,7 @@ mod zone;
 use crate::plain::Plain;
 
 pub use convert::granularity_ms;
+pub use format::{granularity_of, time_in};
 pub(crate) use round::to_digits;
 
 pub(super) fn all() -> Vec<Plain> {

@@ -7,6 +7,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Query,
     Select, SelectItem, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
@@ -14,10 +15,12 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Tokenizer;
+use functions::{granularity_of, time_in};
 use schemas::Fault;
 
 use super::syntax;
-use super::times::{Format, millis_of};
+use super::times::Format;
+use crate::to_fault;
 
 /// What the parser is given for SAMPLE BY, see [`super::words`].
 pub(super) const SAMPLED: &str = "sampled_by";
@@ -81,8 +84,8 @@ enum Role {
 #[derive(Debug)]
 struct Times {
     format: Format,
-    /// First, and behind the last, as expressions; `None`: those that there are.
-    range: Option<(String, String)>,
+    /// First, and behind the last; `None`: those that there are.
+    range: Option<(i64, i64)>,
     step_ms: i64,
     /// Times are then told in steps of these.
     shown_ms: Option<i64>,
@@ -216,10 +219,12 @@ fn gapfill(
         let wrong = || syntax(&format!("`{expr}` in GAPFILL must be a literal; {USAGE}"));
         literal(expr).ok_or_else(wrong)
     };
-    let format = Format::parse(&text(format)?)?;
-    let step_ms = millis_of(&text(step)?)?;
+    let told = |time: Result<i64, DataFusionError>| time.map_err(|error| to_fault(&error, ""));
+    let step_of = |expr: &Expr| told(granularity_of(&text(expr)?, "GAPFILL"));
+    let format = text(format)?;
+    let step_ms = step_of(step)?;
     let (shown_ms, rest) = match rest.split_first() {
-        Some((shown, rest)) if literal(shown).is_some() => (Some(millis_of(&text(shown)?)?), rest),
+        Some((shown, rest)) if literal(shown).is_some() => (Some(step_of(shown)?), rest),
         _ => (None, rest),
     };
     let Clauses { keys, fills } = clauses(rest)?;
@@ -241,21 +246,17 @@ fn gapfill(
             "TIMESERIESON names `{missing}`, which is not in the list of SELECT"
         )));
     }
-    let range = (
-        format.to_millis(&quoted(&text(first)?)),
-        format.to_millis(&quoted(&text(end)?)),
-    );
-    if let (Some(first), Some(end)) = (format.millis(&text(first)?), format.millis(&text(end)?))
-        && (end - first) / step_ms > TIMES_MAX
-    {
+    let time_of = |expr: &Expr| told(time_in(&text(expr)?, &format, "GAPFILL"));
+    let (first, end) = (time_of(first)?, time_of(end)?);
+    if end.saturating_sub(first) / step_ms > TIMES_MAX {
         return Err(syntax(&format!(
             "GAPFILL from {first} to {end} in steps of {step_ms} ms gives more than {TIMES_MAX} \
              times"
         )));
     }
     let times = Times {
-        format,
-        range: Some(range),
+        format: Format::of(&format),
+        range: Some((first, end)),
         step_ms,
         shown_ms,
     };
@@ -427,7 +428,7 @@ fn statement_of(columns: &[Column], times: &Times) -> String {
     };
     let step = times.step_ms;
     let (first, end) = match &times.range {
-        Some((first, end)) => (first.clone(), format!("{end} - 1")),
+        Some((first, end)) => (first.to_string(), format!("{end} - 1")),
         None => {
             let of = |which: &str| format!("(SELECT {which}({time_ms}) FROM {BASE})");
             (of("min"), of("max"))

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
+use super::gaps::quoted;
 use super::syntax;
 
 /// The query behind the statement; `None`: it is none of these.
@@ -86,8 +87,4 @@ fn condition(column: &str, filter: &ShowStatementFilter) -> Result<String, Fault
             "SHOW takes LIKE 'pattern'; for more ask the tables in `sys` and `information_schema`",
         )),
     }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
