@@ -5,6 +5,32 @@
 //! means the same wherever it is evaluated. Where a segment has an index that knows the answer,
 //! the scan asks the index; the functions themselves are the definition of the answer.
 
+/// What has a `name` is shown and compared by it: functions hold closures, which cannot be.
+macro_rules! known_by_name {
+    ($type:ident) => {
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_tuple(stringify!($type)).field(&self.name).finish()
+            }
+        }
+
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.name == other.name
+            }
+        }
+
+        impl Eq for $type {}
+
+        impl std::hash::Hash for $type {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.name.hash(state);
+            }
+        }
+    };
+}
+pub(crate) use known_by_name;
+
 mod aggregates;
 mod arguments;
 mod arrays;

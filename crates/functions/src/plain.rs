@@ -7,8 +7,6 @@
 //! - arguments are cast to what the function takes, numbers to texts and texts to numbers too;
 //! - a function [`Plain::of_entries`] that meets a column of several values gives several values.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array};
@@ -189,25 +187,7 @@ pub(crate) struct Plain {
     docs: Option<Documentation>,
 }
 
-impl fmt::Debug for Plain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Plain").field(&self.name).finish()
-    }
-}
-
-impl PartialEq for Plain {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Plain {}
-
-impl Hash for Plain {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
+crate::known_by_name!(Plain);
 
 impl Plain {
     pub(crate) fn new(

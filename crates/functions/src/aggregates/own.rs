@@ -1,7 +1,5 @@
 //! An aggregate that is computed here: what it takes, what it gives, and an accumulator.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -32,25 +30,7 @@ pub(crate) struct Own {
     docs: Option<Documentation>,
 }
 
-impl fmt::Debug for Own {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Own").field(&self.name).finish()
-    }
-}
-
-impl PartialEq for Own {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Own {}
-
-impl Hash for Own {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
+crate::known_by_name!(Own);
 
 impl Own {
     pub(crate) fn new(

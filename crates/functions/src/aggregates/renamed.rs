@@ -1,7 +1,5 @@
 //! An aggregate of Pinot's that is planned as another one.
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -58,25 +56,7 @@ pub(crate) struct Renamed {
     docs: Option<Documentation>,
 }
 
-impl fmt::Debug for Renamed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Renamed").field(&self.name).finish()
-    }
-}
-
-impl PartialEq for Renamed {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Renamed {}
-
-impl Hash for Renamed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
+crate::known_by_name!(Renamed);
 
 impl Renamed {
     /// `gives` is the type of what is called instead.
