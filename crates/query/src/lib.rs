@@ -20,6 +20,7 @@ mod explain;
 mod fault;
 mod gather;
 pub mod ipc;
+mod lists;
 mod literals;
 mod operators;
 pub mod parameters;

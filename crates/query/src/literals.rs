@@ -3,6 +3,9 @@
 //! Statements of one shape differ in nothing but literals. A literal becomes a parameter where the
 //! plan cannot depend on its value: compared with a column in WHERE. All others are part of what a
 //! plan is kept by. In doubt a text has no shape: it is planned as it is.
+//!
+//! The planner takes parameters that differ for values that differ where it joins two IN lists of
+//! one column: lists that may meet keep their literals.
 
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
@@ -10,8 +13,8 @@ use std::ops::{ControlFlow, Range};
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Select, Statement, UnaryOperator, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    BinaryOperator, Expr, Select, Statement, TableFactor, UnaryOperator, Value, ValueWithSpan,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 
@@ -181,10 +184,13 @@ pub(crate) fn with_placeholders(
     shape: &Shape,
     wanted: impl Fn(Candidate) -> bool,
 ) -> Vec<Candidate> {
+    let mut lists = Lists::default();
+    let _ = Visit::visit(statement, &mut lists);
     let mut marking = Marking {
         places: shape.places(text),
         wanted,
         found: Vec::new(),
+        lists_may_meet: lists.may_meet(),
         has_others: false,
     };
     let _ = VisitMut::visit(statement, &mut marking);
@@ -194,10 +200,55 @@ pub(crate) fn with_placeholders(
     }
 }
 
+/// The IN lists of a statement.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Last part of the name of the column before each.
+    columns: Vec<String>,
+    tables: usize,
+    selects: usize,
+}
+
+impl Lists {
+    /// Whether two of them may come to stand before one column: by its name, by another name that
+    /// a subquery gives it, or by a join that makes two columns equal.
+    fn may_meet(&self) -> bool {
+        let mut names: Vec<String> = self.columns.iter().map(|c| c.to_lowercase()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let are_of_one_table = self.tables <= 1 && self.selects <= 1;
+        self.columns.len() > 1 && !(are_of_one_table && names.len() == self.columns.len())
+    }
+}
+
+impl Visitor for Lists {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, _: &Select) -> ControlFlow<()> {
+        self.selects += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
+        self.tables += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::InList { expr, .. } = expr
+            && let Some(name) = name_of(expr)
+        {
+            self.columns.push(name.to_owned());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 struct Marking<F> {
     places: HashMap<Location, usize>,
     wanted: F,
     found: Vec<Candidate>,
+    lists_may_meet: bool,
     /// The statement has placeholders of its own.
     has_others: bool,
 }
@@ -255,7 +306,7 @@ impl<F: Fn(Candidate) -> bool> Marking<F> {
                 self.literal(low);
                 self.literal(high);
             }
-            Expr::InList { expr, list, .. } if is_column(expr) => {
+            Expr::InList { expr, list, .. } if is_column(expr) && !self.lists_may_meet => {
                 list.iter_mut().for_each(|value| self.literal(value));
             }
             _ => {}
@@ -293,10 +344,16 @@ impl<F: Fn(Candidate) -> bool> Marking<F> {
 }
 
 fn is_column(expr: &Expr) -> bool {
+    name_of(expr).is_some()
+}
+
+/// Of a column, its table left out.
+fn name_of(expr: &Expr) -> Option<&str> {
     match expr {
-        Expr::Nested(inner) => is_column(inner),
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
-        _ => false,
+        Expr::Nested(inner) => name_of(inner),
+        Expr::Identifier(name) => Some(&name.value),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|name| name.value.as_str()),
+        _ => None,
     }
 }
 
@@ -392,6 +449,20 @@ mod tests {
             "{sql}"
         );
         assert!(sql.contains("k > $7 LIMIT 11) LIMIT 12"), "{sql}");
+
+        let kept = |text: &str| {
+            let mut parsed = Parser::parse_sql(&GenericDialect {}, text).unwrap();
+            let shape = Shape::of(text).unwrap();
+            with_placeholders(&mut parsed[0], text, &shape, |_| true).len()
+        };
+        assert_eq!(kept("SELECT 1 FROM t WHERE a IN (3) AND b IN (4)"), 2);
+        for meets in [
+            "SELECT 1 FROM t WHERE a IN (3) AND t.A NOT IN (4)",
+            "SELECT 1 FROM (SELECT a AS b FROM t WHERE a IN (3)) WHERE b IN (4)",
+            "SELECT 1 FROM t JOIN u ON a = b WHERE a IN (3) AND b IN (4)",
+        ] {
+            assert_eq!(kept(meets), 0, "{meets}");
+        }
 
         let own = "SELECT a FROM t WHERE a = 3 AND b = $1";
         let mut parsed = Parser::parse_sql(&GenericDialect {}, own).unwrap();

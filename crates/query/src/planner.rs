@@ -34,6 +34,7 @@ use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
 use crate::entries::explode_groups;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
+use crate::lists::ListsOfLiterals;
 use crate::literals::{Candidate, Shape, value, with_placeholders};
 use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
 use crate::parameters::{Parameters, parameter};
@@ -409,6 +410,7 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
+    analysis.insert(0, Arc::new(ListsOfLiterals));
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)

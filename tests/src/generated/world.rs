@@ -274,6 +274,21 @@ impl World {
         Ok(failures)
     }
 
+    /// Answers to one statement in every form, with nulls and without, to find what differs.
+    pub async fn show(&self, sql: &str) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for form in FORMS {
+            let sql = sql.replace("{t}", &format!("\"{form}\""));
+            for nulls in [true, false] {
+                let mut used = Used::default();
+                let answer = self.ask(&sql, nulls, Way::Usual, &mut used).await?;
+                let answer = answer.map(|(rows, _)| rows);
+                lines.push(format!("`{form}`, nulls {nulls}: {answer:?}"));
+            }
+        }
+        Ok(lines)
+    }
+
     /// Two statements of ours that have the same answer, in every form.
     pub async fn check_equal(
         &self,

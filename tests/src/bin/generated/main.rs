@@ -29,6 +29,9 @@ struct Args {
     /// Only this question of the first table
     #[arg(long)]
     only: Option<u64>,
+    /// Asks this statement of the first table in every form, where `{t}` stands for it
+    #[arg(long)]
+    ask: Option<String>,
     /// A python with the package `duckdb`
     #[arg(long, default_value = "python3")]
     python: PathBuf,
@@ -46,6 +49,13 @@ async fn main() -> Result<ExitCode> {
     let mut seed = args.seed;
     while used.questions < args.questions {
         let world = World::make(seed, &mut oracle).await?;
+        if let Some(sql) = &args.ask {
+            for line in world.show(sql).await? {
+                println!("{line}");
+            }
+            world.end().await;
+            return Ok(ExitCode::SUCCESS);
+        }
         let wanted = args.per_table.min(args.questions - used.questions);
         let failures = ask(&world, wanted, args.only, &mut oracle, &mut used).await?;
         world.end().await;
