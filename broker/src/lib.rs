@@ -6,6 +6,7 @@
 mod admission;
 mod cursors;
 mod debug;
+pub mod forms;
 mod http;
 mod log;
 mod metrics;

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use query::{Dialect, Options};
-use rest::Api;
 use rest::api::{get, post};
+use rest::{Api, Params};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::forms::{Form, encode};
 use crate::http::RETRY_AFTER_SECONDS;
 use crate::place::Place;
 use crate::query::{Outcome, Queries, Request, Rows};
@@ -24,7 +25,9 @@ use crate::rows::write_rows;
 use crate::values::{Cells, type_name};
 
 pub(crate) fn routes() -> Api<Arc<Queries>> {
-    let run = post("Runs a statement of the standard dialect", sql);
+    let run = post("Runs a statement of the standard dialect", sql)
+        .query("format", "json, ndjson, csv, arrow or parquet")
+        .header("Accept", "the media type of one of these");
     Api::default()
         .route("/v1/sql", [run.body(json!({ "sql": "SELECT 1" }))])
         .route(
@@ -44,7 +47,28 @@ struct SqlRequest {
     options: std::collections::BTreeMap<String, Value>,
 }
 
-async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
+/// Behind the `?`.
+#[derive(Deserialize)]
+struct Parameters {
+    format: Option<String>,
+}
+
+const STATS: HeaderName = HeaderName::from_static("tannin-stats");
+const WARNINGS: HeaderName = HeaderName::from_static("tannin-warnings");
+
+async fn sql(
+    Shared(queries): Shared<Arc<Queries>>,
+    headers: HeaderMap,
+    Params(parameters): Params<Parameters>,
+    body: Bytes,
+) -> Response {
+    let form = match Form::wanted(parameters.format.as_deref(), &headers) {
+        Ok(form) => form,
+        Err(fault) => {
+            let refusal = Json(refusal(&fault, ""));
+            return (StatusCode::NOT_ACCEPTABLE, refusal).into_response();
+        }
+    };
     let body: SqlRequest = match serde_json::from_slice(&body) {
         Ok(body) => body,
         Err(error) => {
@@ -69,12 +93,32 @@ async fn sql(Shared(queries): Shared<Arc<Queries>>, body: Bytes) -> Response {
     };
     let outcome = queries.run(request).await;
     match &outcome.result {
-        Ok(rows) => {
+        Ok(rows) if form == Form::Json => {
             let body = answer(&queries, &outcome, rows).await;
-            ([(CONTENT_TYPE, "application/json")], body).into_response()
+            ([(CONTENT_TYPE, form.media_type())], body).into_response()
         }
+        Ok(rows) => match encode(form, &rows.schema, &rows.batches).await {
+            Ok(body) => {
+                let stats = header(&stats(&queries, &outcome));
+                let warnings = header(&outcome.warnings);
+                let content_type = HeaderValue::from_static(form.media_type());
+                let headers = [
+                    (CONTENT_TYPE, content_type),
+                    (STATS, stats),
+                    (WARNINGS, warnings),
+                ];
+                (headers, body).into_response()
+            }
+            Err(fault) => refused(&fault, &outcome.sql),
+        },
         Err(fault) => refused(fault, &outcome.sql),
     }
+}
+
+/// JSON; what is not of ASCII comes as UTF-8.
+fn header(value: &impl Serialize) -> HeaderValue {
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    HeaderValue::from_bytes(&json).unwrap_or(HeaderValue::from_static("null"))
 }
 
 fn refused(fault: &Fault, sql: &str) -> Response {
@@ -96,9 +140,7 @@ async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
         data_type: type_name(field),
     });
     let columns: Vec<Column<'_>> = columns.collect();
-    let newest_ms = outcome.stats.newest_ingest_ms;
-    let age_ms = (newest_ms > 0).then(|| (queries.clock.now_ms() - newest_ms).max(0));
-    let stats = Stats::of(outcome, age_ms);
+    let stats = stats(queries, outcome);
     let mut body = Vec::with_capacity(4096);
     // Writing to memory does not fail.
     body.extend_from_slice(b"{\"columns\":");
@@ -116,6 +158,12 @@ async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
     let _written = serde_json::to_writer(&mut body, &outcome.warnings);
     body.push(b'}');
     body
+}
+
+fn stats<'a>(queries: &Queries, outcome: &'a Outcome) -> Stats<'a> {
+    let newest_ms = outcome.stats.newest_ingest_ms;
+    let age_ms = (newest_ms > 0).then(|| (queries.clock.now_ms() - newest_ms).max(0));
+    Stats::of(outcome, age_ms)
 }
 
 #[derive(Serialize)]

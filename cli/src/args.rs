@@ -165,15 +165,60 @@ pub enum OutputFormat {
     #[default]
     Table,
     Csv,
+    /// An object a line
     Json,
+    /// An Arrow IPC stream
+    Arrow,
+    Parquet,
+}
+
+impl OutputFormat {
+    /// What a file of this ending holds.
+    pub(crate) fn of(path: &std::path::Path) -> Option<Self> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        Some(match ending.as_str() {
+            "csv" => Self::Csv,
+            "json" | "ndjson" | "jsonl" => Self::Json,
+            "arrow" | "arrows" | "ipc" => Self::Arrow,
+            "parquet" => Self::Parquet,
+            _ => return None,
+        })
+    }
+
+    /// As the broker gives it; `None`: a table is for people.
+    pub(crate) const fn form(self) -> Option<broker::forms::Form> {
+        use broker::forms::Form;
+        match self {
+            Self::Table => None,
+            Self::Csv => Some(Form::Csv),
+            Self::Json => Some(Form::Ndjson),
+            Self::Arrow => Some(Form::Arrow),
+            Self::Parquet => Some(Form::Parquet),
+        }
+    }
+
+    /// Not for a terminal.
+    pub(crate) const fn is_binary(self) -> bool {
+        matches!(self, Self::Arrow | Self::Parquet)
+    }
 }
 
 #[derive(Debug, Args)]
 pub struct SqlArgs {
     /// The statement; without one a prompt opens
     pub statement: Option<String>,
-    #[arg(long, value_enum, default_value_t)]
-    pub format: OutputFormat,
+    /// table, or what the ending of --output says
+    #[arg(long, value_enum)]
+    pub format: Option<OutputFormat>,
+    /// Write the answer to this file, for example trips.parquet, .csv, .json or .arrow
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        requires = "statement",
+        conflicts_with = "watch"
+    )]
+    pub output: Option<PathBuf>,
     /// Ask again at this interval and redraw in place, for example 1s or 500ms
     #[arg(long, value_name = "INTERVAL", value_parser = crate::units::parse_duration)]
     pub watch: Option<std::time::Duration>,

@@ -1,6 +1,7 @@
 //! The HTTP client of a running node, and its answers as types.
 
 use anyhow::{Context, Result, anyhow, bail};
+use broker::forms::Form;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -94,14 +95,22 @@ impl Client {
 
     /// In the standard dialect.
     pub(crate) async fn sql(&self, statement: &str) -> Result<Answer> {
+        let response = self.answered(statement, Form::Json).await?;
+        let text = response.text().await.context("the answer broke off")?;
+        serde_json::from_str(&text).context("the broker's answer is not understood")
+    }
+
+    /// The answer in a form, not yet read.
+    pub(crate) async fn answered(&self, statement: &str, form: Form) -> Result<reqwest::Response> {
         let url = format!("http://{}/v1/sql", self.broker);
         let request = self.http.post(url).json(&json!({ "sql": statement }));
+        let request = request.header(reqwest::header::ACCEPT, form.media_type());
         let response = send(request, "broker", &self.broker).await?;
         let status = response.status();
-        let text = response.text().await.context("the answer broke off")?;
         if status.is_success() {
-            return serde_json::from_str(&text).context("the broker's answer is not understood");
+            return Ok(response);
         }
+        let text = response.text().await.context("the answer broke off")?;
         #[derive(Deserialize)]
         struct Failed {
             error: Refusal,

@@ -3,9 +3,12 @@
 //! A quoted name after FROM or JOIN that ends in `.parquet`, `.csv` or `.json` is a file. The
 //! statement runs in DataFusion in this process.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::prelude::{
     CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext,
 };
@@ -50,8 +53,35 @@ fn extension(name: &str) -> Option<&'static str> {
         .find(|known| found.eq_ignore_ascii_case(known))
 }
 
+/// Rows as a terminal shows them.
 pub(crate) async fn query(statement: &str, files: &[String]) -> Result<Answer> {
     let started = Instant::now();
+    let (schema, batches) = batches(statement, files).await?;
+    let columns = schema.fields().iter().map(|field| Column {
+        name: field.name().clone(),
+        data_type: type_name(field.data_type()).to_owned(),
+    });
+    let columns = columns.collect();
+    let mut rows = Vec::new();
+    for batch in &batches {
+        rows.extend(json_rows(batch)?);
+    }
+    let stats = Stats {
+        time_used_ms: started.elapsed().as_secs_f64() * 1000.0,
+        ..Stats::default()
+    };
+    Ok(Answer {
+        columns,
+        rows,
+        stats,
+        warnings: Vec::new(),
+    })
+}
+
+pub(crate) async fn batches(
+    statement: &str,
+    files: &[String],
+) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let session = SessionContext::new_with_config(SessionConfig::new());
     let mut sql = statement.to_owned();
     for (index, file) in files.iter().enumerate() {
@@ -72,30 +102,8 @@ pub(crate) async fn query(statement: &str, files: &[String]) -> Result<Answer> {
         sql = format!("SELECT * {sql}");
     }
     let frame = session.sql(&sql).await?;
-    let schema = std::sync::Arc::clone(frame.schema().inner());
-    let batches = frame.collect().await?;
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| Column {
-            name: field.name().clone(),
-            data_type: type_name(field.data_type()).to_owned(),
-        })
-        .collect();
-    let mut rows = Vec::new();
-    for batch in &batches {
-        rows.extend(json_rows(batch)?);
-    }
-    let stats = Stats {
-        time_used_ms: started.elapsed().as_secs_f64() * 1000.0,
-        ..Stats::default()
-    };
-    Ok(Answer {
-        columns,
-        rows,
-        stats,
-        warnings: Vec::new(),
-    })
+    let schema = Arc::clone(frame.schema().inner());
+    Ok((schema, frame.collect().await?))
 }
 
 async fn register(session: &SessionContext, table: &str, file: &str) -> Result<()> {
@@ -135,7 +143,7 @@ fn type_name(data_type: &arrow::datatypes::DataType) -> &'static str {
 }
 
 /// Numbers and booleans as JSON has them, everything else in Arrow's text form.
-fn json_rows(batch: &arrow::record_batch::RecordBatch) -> Result<Vec<Vec<serde_json::Value>>> {
+fn json_rows(batch: &RecordBatch) -> Result<Vec<Vec<serde_json::Value>>> {
     use arrow::util::display::{ArrayFormatter, FormatOptions};
     let options = FormatOptions::default();
     let columns = batch.columns();

@@ -14,7 +14,8 @@ pub(crate) fn answer(answer: &Answer, format: OutputFormat) -> String {
     match format {
         OutputFormat::Table => table(answer),
         OutputFormat::Csv => csv(answer),
-        OutputFormat::Json => json(answer),
+        // Those of bytes are never put on a terminal.
+        OutputFormat::Json | OutputFormat::Arrow | OutputFormat::Parquet => json(answer),
     }
 }
 

@@ -261,6 +261,19 @@ fn a_file_becomes_a_table() {
     assert!(node.run(&["import", file]).status.success());
     let count = node.run(&["sql", "--format=csv", "SELECT COUNT(*) AS n FROM trips"]);
     assert_eq!(out(&count), "n\n6\n");
+    // And a table becomes a file.
+    let sql = "SELECT * FROM trips WHERE id < 3 ORDER BY id, fare";
+    for ending in ["parquet", "csv", "json"] {
+        let file = folder.path().join(format!("some.{ending}"));
+        let exported = node.run(&["sql", sql, "--output", file.to_str().unwrap()]);
+        assert!(exported.status.success(), "{}", err(&exported));
+        let statement = format!("SELECT city, fare FROM '{}'", file.display());
+        let read = tannin(&["sql", "--format=csv", &statement]);
+        let rows = "city,fare\nZürich,10.5\nZürich,10.5\n,7.0\n,7.0\n";
+        assert_eq!(out(&read), rows, "{ending}: {}", err(&read));
+    }
+    let refused = node.run(&["sql", sql, "--output", "trips.xyz"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
     // A column that the table lacks would be lost.
     std::fs::write(&csv, "id,colour\n4,red\n").unwrap();
     let refused = node.run(&["import", file]);

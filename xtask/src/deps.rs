@@ -131,7 +131,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ),
     ("tantivy", &["crates/index"]),
     ("memmap2", &["crates/segment", "crates/stream"]),
-    ("parquet", &["crates/ingest", "cli"]),
+    ("parquet", &["crates/ingest", "broker", "cli"]),
     ("clap", &["cli", "xtask", "tests", "benchmarks"]),
     ("anyhow", &["cli", "xtask", "tests", "benchmarks"]),
     // The controller hands SQL on to brokers, as Pinot's does.

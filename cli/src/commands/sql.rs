@@ -1,30 +1,94 @@
 //! `tannin sql`: one statement, a watched statement, or a prompt.
 
 use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use broker::forms::Form;
 
 use crate::args::{OutputFormat, SqlArgs};
 use crate::client::{Client, Refusal};
 use crate::exit::Exit;
 use crate::local;
-use crate::render;
+use crate::{render, units};
 
 pub(crate) async fn run(args: SqlArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
+    let of_file = args.output.as_deref().and_then(OutputFormat::of);
+    let format = args.format.or(of_file).unwrap_or_default();
     match (args.statement, args.watch) {
         (Some(statement), Some(every)) => watch(&client, &statement, every).await,
         (Some(statement), None) => {
-            let outcome = once(&client, &statement, args.format).await;
+            let outcome = match (format.form(), args.output) {
+                (Some(form), Some(path)) => export(&client, &statement, form, &path).await,
+                (None, Some(path)) => Err(Exit::usage(format!(
+                    "--format csv, json, arrow or parquet is needed: the ending of `{}` does not \
+                     tell",
+                    path.display()
+                ))),
+                (Some(form), None) if format.is_binary() => stream(&client, &statement, form).await,
+                _ => once(&client, &statement, format).await,
+            };
             outcome.map_err(|error| explain(&statement, error))
         }
         (None, Some(_)) => Err(Exit::usage("--watch needs a statement")),
-        (None, None) if std::io::stdin().is_terminal() => {
-            super::prompt::run(&client, args.format).await
+        (None, None) if format.is_binary() => {
+            Err(Exit::usage("an answer in this format needs a statement"))
         }
-        (None, None) => script(&client, args.format).await,
+        (None, None) if std::io::stdin().is_terminal() => super::prompt::run(&client, format).await,
+        (None, None) => script(&client, format).await,
     }
+}
+
+/// The answer as a file, whole or not at all.
+async fn export(client: &Client, statement: &str, form: Form, path: &Path) -> Result<()> {
+    let cannot = || format!("cannot write `{}`", path.display());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
+    let written = write_answer(client, statement, form, file.as_file_mut()).await?;
+    file.as_file().sync_all().with_context(cannot)?;
+    file.persist(path).with_context(cannot)?;
+    eprintln!("{}: {}", path.display(), units::bytes(written));
+    Ok(())
+}
+
+async fn stream(client: &Client, statement: &str, form: Form) -> Result<()> {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        return Err(Exit::usage(
+            "this format is not for a terminal: give it a file with --output",
+        ));
+    }
+    write_answer(client, statement, form, &mut out).await?;
+    Ok(())
+}
+
+/// How many bytes there were.
+async fn write_answer(
+    client: &Client,
+    statement: &str,
+    form: Form,
+    to: &mut impl Write,
+) -> Result<u64> {
+    let statement = statement.trim().trim_end_matches(';');
+    if let Some(files) = local::files_of(statement) {
+        let (schema, batches) = local::batches(statement, &files).await?;
+        let body = broker::forms::encode(form, &schema, &batches).await?;
+        to.write_all(&body)?;
+        return Ok(body.len() as u64);
+    }
+    let mut response = client.answered(statement, form).await?;
+    let mut written = 0;
+    while let Some(piece) = response.chunk().await.context("the answer broke off")? {
+        to.write_all(&piece)?;
+        written += piece.len() as u64;
+    }
+    to.flush()?;
+    Ok(written)
 }
 
 /// Statements from stdin, separated by `;` at the end of a line.
