@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::Mutex;
+use query::after::After;
 use query::{
     Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
     is_settings_only, timed_out,
@@ -154,7 +155,8 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
+    "after",
     "database",
     "getcursor",
     "cursornumrows",
@@ -340,6 +342,8 @@ impl Queries {
         cluster: Arc<ClusterState>,
         limit: &TimeLimit,
     ) -> Result<QueryContext, Fault> {
+        let tokens = statement.options.0.get("after").map(String::as_str);
+        let after = After::parse(tokens.unwrap_or_default(), &cluster)?;
         Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
@@ -350,6 +354,7 @@ impl Queries {
             stop: limit.stop.clone(),
             null_mode: statement.null_mode,
             options: statement.scan_options()?,
+            after,
             stats: Mutex::default(),
             failed: Mutex::default(),
         })

@@ -265,12 +265,17 @@ impl QueryContext {
     }
 
     fn request(&self, plan: &FragmentPlan, part: &FragmentPart) -> FragmentRequest {
+        let scans = part.shared_out.iter().chain(&part.whole).cloned();
+        let tables = scans.map(|mut scan| {
+            self.after.require(&mut scan);
+            scan
+        });
         FragmentRequest {
             plan_format: PLAN_FORMAT,
             template_hash: plan.hash,
             plan: plan.bytes.clone(),
             parameters: plan.parameters.clone(),
-            tables: part.shared_out.iter().chain(&part.whole).cloned().collect(),
+            tables: tables.collect(),
             deadline_ms: self.deadline_ms,
             timeout_ms: self.timeout_ms,
             memory_bytes: 0,

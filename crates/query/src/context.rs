@@ -10,6 +10,7 @@ use schemas::InstanceId;
 use schemas::cluster::ClusterState;
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
 
+use crate::after::After;
 use crate::explain::Explained;
 use crate::watched::{Deadline, Watch};
 
@@ -29,6 +30,8 @@ pub struct QueryContext {
     pub stop: CancellationToken,
     pub null_mode: NullMode,
     pub options: ScanOptions,
+    /// Rows that must be seen.
+    pub after: After,
     pub stats: Mutex<QueryStats>,
     /// Servers that could not answer alone what they were asked for: not asked again.
     pub failed: Mutex<HashSet<InstanceId>>,

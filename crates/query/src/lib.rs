@@ -5,6 +5,7 @@
 //! What was planned is kept for statements that differ in literals alone (`templates`). Nothing
 //! here opens a segment.
 
+pub mod after;
 mod any_entry;
 mod ask;
 mod catalog;

@@ -382,6 +382,7 @@ impl Cluster {
             stop: Default::default(),
             null_mode: statement.null_mode,
             options: statement.scan_options()?,
+            after: Default::default(),
             stats: Mutex::default(),
             failed: Mutex::default(),
         });
