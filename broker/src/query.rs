@@ -33,7 +33,7 @@ pub(crate) struct Queries {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) cursors: Cursors,
-    planner: Planner,
+    planner: Arc<Planner>,
     admission: Admission,
     network: Arc<dyn Network>,
     cluster: watch::Receiver<Arc<ClusterState>>,
@@ -200,7 +200,7 @@ impl Queries {
             metrics,
             started_ms: clock.now_ms(),
             clock,
-            planner,
+            planner: Arc::new(planner),
             network,
             cluster,
             log,
@@ -276,21 +276,25 @@ impl Queries {
         let limit = self.config.default_limit;
         let options = request.options.clone();
         let planner = &self.planner;
-        let statement = planner.parse(&request.sql, request.dialect, options, limit)?;
+        let now_ms = self.clock.now_ms();
+        let statement = planner
+            .parse(&request.sql, request.dialect, options, limit)
+            .await?;
         let statement = Arc::clone(outcome.statement.insert(Arc::new(statement)));
         outcome.warnings.extend(warnings_of(&statement));
         let timeout_ms = statement.options.number("timeoutMs")?;
         let timeout_ms = timeout_ms.unwrap_or(self.config.query_timeout_ms);
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let client_id = statement.options.0.get("clientqueryid").cloned();
-        let now_ms = self.clock.now_ms();
         let running = self
             .log
             .started((outcome.id, &request.sql), client_id, now_ms);
-        let timeout = Duration::from_millis(timeout_ms);
+        let deadline_ms = now_ms + timeout_ms as i64;
+        let left_ms = (deadline_ms - self.clock.now_ms()).max(0);
+        let timeout = Duration::from_millis(left_ms as u64);
         let limit = TimeLimit {
             timeout_ms,
-            deadline_ms: now_ms + timeout_ms as i64,
+            deadline_ms,
             stop: running.stop.clone(),
         };
         let work = async {
@@ -309,7 +313,7 @@ impl Queries {
     /// segment runs again when the state has changed.
     async fn with_fresh_state(
         &self,
-        statement: &Statement,
+        statement: &Arc<Statement>,
         limit: &TimeLimit,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
@@ -362,7 +366,7 @@ impl Queries {
 
     async fn execute(
         &self,
-        statement: &Statement,
+        statement: &Arc<Statement>,
         context: &Arc<QueryContext>,
     ) -> Result<Rows, Fault> {
         let Answer { schema, batches } = self.planner.answer(statement, context).await?;

@@ -32,10 +32,41 @@ async fn statements_have_their_answers() -> Result<()> {
         for way in WAYS.into_iter().chain([None]) {
             ask_everything(&cluster, way).await?;
         }
+        ask_for_times(&cluster).await?;
         cluster.stop().await;
         Ok(())
     })
     .await
+}
+
+/// EXPLAIN ANALYZE tells of each operator, here and on every server, what it gave and how long it
+/// took.
+async fn ask_for_times(cluster: &Cluster) -> Result<()> {
+    let broker = &cluster.node(0).addresses.broker_http;
+    let sql = "EXPLAIN ANALYZE SELECT a.name, COUNT(*) FROM flights f JOIN airlines a ON f.carrier \
+               = a.carrier WHERE f.dep_delay > 60 GROUP BY a.name ORDER BY 2 DESC, 1 LIMIT 3";
+    let request = cluster.http.post(format!("http://{broker}/v1/sql"));
+    let answer = request.json(&json!({ "sql": sql })).send().await?;
+    let answer: Value = answer.json().await?;
+    let rows = answer["rows"].as_array().context("rows")?;
+    let lines: Vec<&str> = rows.iter().filter_map(|row| row[0].as_str()).collect();
+    let told = lines.join("\n");
+    let operators = lines.iter().filter(|line| {
+        let word = line.trim_start().split([':', ';']).next();
+        word.is_some_and(|word| word.ends_with("Exec"))
+    });
+    let operators: Vec<&&str> = operators.collect();
+    ensure!(operators.len() > 3, "{told}");
+    ensure!(operators[0].contains("; gave 3 rows in "), "{told}");
+    for line in &operators {
+        ensure!(line.contains(" ms its own"), "{line} in\n{told}");
+    }
+    let of_servers = lines
+        .iter()
+        .filter(|line| line.contains("ms of CPU"))
+        .count();
+    ensure!(of_servers > 0, "{told}");
+    Ok(())
 }
 
 /// There it runs whole plans; the second time with the plans of the first.
@@ -47,6 +78,7 @@ async fn one_server_gives_the_same_answers() -> Result<()> {
         ask_everything(&cluster, way).await?;
     }
     ask_panels(&cluster).await?;
+    ask_for_times(&cluster).await?;
     cluster.stop().await;
     Ok(())
 }

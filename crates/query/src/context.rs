@@ -49,6 +49,14 @@ impl QueryContext {
         }
     }
 
+    /// The same, of work that may be given up alone.
+    pub(crate) fn watch_child(&self) -> Watch {
+        Watch {
+            cancel: self.stop.child_token(),
+            ..self.watch()
+        }
+    }
+
     /// A plan for fewer servers than there are is not for other queries.
     pub(crate) fn wants_templates(&self) -> bool {
         !self.options.without_plan_templates && self.failed.lock().is_empty()

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
-use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion::physical_plan::ExecutionPlan;
 use schemas::proto::{Explain, PredicateStep, ScanStats, SegmentClass};
 use schemas::{InstanceId, filter_outcome};
 
 use crate::context::QueryStats;
 use crate::dialect::{Semantics, Statement};
 use crate::gather::RemoteExec;
+use crate::measured::{line, unmeasured};
 
 /// What a server told of its part.
 #[derive(Clone, Debug)]
@@ -90,9 +91,8 @@ impl Lines<'_> {
     }
 
     fn plan(&mut self, plan: &Arc<dyn ExecutionPlan>, depth: usize) {
-        let shown = displayable(plan.as_ref()).one_line().to_string();
-        self.add(depth, shown.trim_end());
-        if let Some(remote) = plan.downcast_ref::<RemoteExec>() {
+        self.add(depth, line(plan));
+        if let Some(remote) = unmeasured(plan).downcast_ref::<RemoteExec>() {
             self.remote(remote, depth + 1);
         }
         for child in plan.children() {
@@ -122,10 +122,12 @@ impl Lines<'_> {
             .filter(|told| told.plan_hash == remote.hash());
         let told: Vec<&Explained> = told.collect();
         let first = told.first().map(|told| told.stats.plan.as_str());
-        // What a server made of it, where it told that.
-        let plan = first
-            .filter(|plan| !plan.is_empty())
-            .unwrap_or(remote.shown());
+        // What a server made of it, where it told that; each has times of its own.
+        let first = first.filter(|plan| !plan.is_empty());
+        let plan = match self.analyzed && first.is_some() {
+            true => "",
+            false => first.unwrap_or(remote.shown()),
+        };
         self.nested(plan, depth);
         for server in told {
             let ScanStats {
@@ -178,6 +180,10 @@ impl Lines<'_> {
             let ms = stats.cpu_ns as f64 / 1e6;
             let matched = grouped(stats.docs_scanned);
             line.push_str(&format!("; {matched} rows passed, {ms:.2} ms of CPU"));
+            if stats.segments_pruned > 0 {
+                let pruned = counted(stats.segments_pruned, "segment");
+                line.push_str(&format!(", {pruned} pruned"));
+            }
         }
         if !stats.indexes.is_empty() {
             line.push_str(&format!("; indexes: {}", stats.indexes.join(", ")));
@@ -237,7 +243,7 @@ fn counted(count: u64, what: &str) -> String {
 }
 
 /// With a comma for every thousand.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {

@@ -4,45 +4,44 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::config::{ConfigOptions, Dialect as SqlDialect};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::planner::{ParserOptions, SqlToRel};
+use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::StreamExt;
+use runtime::ComputePool;
 use schemas::Fault;
 use schemas::cluster::ClusterState;
 use schemas::proto::Explain;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
-use crate::correlated::{UnnestSubqueries, Which};
 use crate::cut::cut;
-use crate::decimals::ExactDecimals;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
 use crate::entries::explode_groups;
+use crate::excluding::Exclusions;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
-use crate::lists::ListsOfLiterals;
+use crate::given_up::{self, WatchedOperators};
 use crate::literals::{Candidate, Shape, value, with_placeholders};
+use crate::measured::measured;
 use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
 use crate::parameters::{Parameters, parameter};
 use crate::repair::{mend, shown};
-use crate::same_time::SameTime;
+use crate::session::{parser_options, session};
 use crate::system::{BrokerTables, SystemTables};
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
-use crate::watched::watched;
+use crate::watched::{Watch, watched};
 
 #[derive(Clone, Debug)]
 pub struct PlannerConfig {
@@ -56,11 +55,18 @@ pub struct Planner {
     session: SessionState,
     /// Where queries run.
     task: Arc<TaskContext>,
+    /// Where statements are parsed and planned that may take long.
+    aside: ComputePool,
     templates: Templates,
     system: SystemTables,
     single_stage: Vec<Arc<dyn ExprPlanner>>,
     multi_stage: Vec<Arc<dyn ExprPlanner>>,
 }
+
+/// The operating system shares the cores among them: a long one holds up no short one.
+const PLANNED_AT_ONCE_MAX: usize = 64;
+/// Bytes of statements that are parsed where they come in.
+const SHORT_BYTES_MAX: usize = 32 << 10;
 
 /// The rows of a query.
 #[derive(Debug)]
@@ -87,13 +93,30 @@ impl Planner {
             system: SystemTables::new(cluster, &session, broker)
                 .map_err(|error| to_fault(&error, ""))?,
             task: session.task_ctx(),
+            aside: ComputePool::new(PLANNED_AT_ONCE_MAX),
             templates: Templates::default(),
             session,
         })
     }
 
     /// Parses, unless a statement of the shape is known.
-    pub fn parse(
+    pub async fn parse(
+        self: &Arc<Self>,
+        sent: &str,
+        dialect: Dialect,
+        options: Options,
+        default_limit: u64,
+    ) -> Result<Statement, Fault> {
+        if sent.len() <= SHORT_BYTES_MAX {
+            return self.parse_here(sent, dialect, options, default_limit);
+        }
+        let (planner, sent) = (Arc::clone(self), sent.to_owned());
+        let job = move || planner.parse_here(&sent, dialect, options, default_limit);
+        let parsed = self.aside.run(job).await;
+        parsed.unwrap_or_else(|panicked| Err(Fault::internal(panicked.to_string())))
+    }
+
+    fn parse_here(
         &self,
         sent: &str,
         dialect: Dialect,
@@ -118,15 +141,18 @@ impl Planner {
 
     /// Plans and runs. When a server fails that was asked to answer alone, others are asked.
     pub async fn answer(
-        &self,
-        statement: &Statement,
+        self: &Arc<Self>,
+        statement: &Arc<Statement>,
         context: &Arc<QueryContext>,
     ) -> Result<Answer, Fault> {
         let place = |error| statement.place(to_fault(&error, &statement.text));
         loop {
             let failed_before = context.failed.lock().len();
             let plan = self.plan(statement, context).await.map_err(place)?;
-            let plan = watched(plan, &context.watch()).map_err(place)?;
+            let mut plan = watched(plan, &context.watch()).map_err(place)?;
+            if statement.explain == Explain::Analyze {
+                plan = measured(plan).map_err(place)?;
+            }
             let schema = shown(plan.schema());
             // The answer counts as memory of the query until it is whole.
             let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
@@ -149,8 +175,8 @@ impl Planner {
     }
 
     async fn plan(
-        &self,
-        statement: &Statement,
+        self: &Arc<Self>,
+        statement: &Arc<Statement>,
         context: &Arc<QueryContext>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if let Some(found) = &statement.found
@@ -160,8 +186,15 @@ impl Planner {
             context.stats.lock().template_used = true;
             return Ok(plan);
         }
-        // Planning is a large future.
-        Box::pin(self.plan_anew(statement, context)).await
+        let watch = context.watch_child();
+        // Whoever waits for the plan may stop to wait: then nobody needs it.
+        let _given_up = watch.cancel.clone().drop_guard();
+        let here = Handle::current();
+        let (planner, statement) = (Arc::clone(self), Arc::clone(statement));
+        let context = Arc::clone(context);
+        let job = move || here.block_on(planner.plan_anew(&statement, &context, &watch));
+        let planned = self.aside.run(job).await;
+        planned.unwrap_or_else(|panicked| Err(from_fault(Fault::internal(panicked.to_string()))))
     }
 
     #[cfg(test)]
@@ -173,9 +206,12 @@ impl Planner {
         &self,
         statement: &Statement,
         context: &Arc<QueryContext>,
+        watch: &Watch,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        watch.check()?;
         let mut session = self.session.clone();
         session.mark_start_execution();
+        given_up::watch(session.config_mut().options_mut(), watch.clone());
         // `now()` is what the clock says, as everywhere.
         let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
         session.execution_props_mut().query_execution_start_time = now;
@@ -187,9 +223,14 @@ impl Planner {
             Semantics::MultiStage => &self.multi_stage,
             Semantics::Standard => session.expr_planners(),
         };
+        let own: [Arc<dyn ExprPlanner>; 2] = [
+            Arc::new(WatchedOperators(watch.clone())),
+            Arc::new(Exclusions(context.watch())),
+        ];
+        let operators: Vec<_> = own.into_iter().chain(operators.iter().cloned()).collect();
         let catalog = Catalog::new(
             &session,
-            operators,
+            &operators,
             statement,
             context,
             &self.system,
@@ -213,6 +254,7 @@ impl Planner {
         let logical = planning.logical(sql)?;
         let is_timeless = is_timeless(&logical)?;
         let plan = session.create_physical_plan(&logical).await?;
+        watch.check()?;
         let plan = cut(plan, context, &Parameters::default())?;
         if may_keep && is_timeless {
             self.templates.keep(statement, context, Vec::new(), &plan);
@@ -378,55 +420,4 @@ fn slice_bytes(batch: &RecordBatch) -> usize {
         bytes.unwrap_or_else(|_| column.get_array_memory_size())
     };
     batch.columns().iter().map(of_column).sum()
-}
-
-fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
-    let mut options = ConfigOptions::new();
-    options.sql_parser.dialect = SqlDialect::Generic;
-    options.sql_parser.enable_ident_normalization = false;
-    options.sql_parser.map_string_types_to_utf8view = true;
-    options.execution.collect_statistics = false;
-    // What a join learns is of use to a scan alone: servers look for that themselves.
-    options.optimizer.enable_join_dynamic_filter_pushdown = false;
-    // Each sort sets this aside at once, also the many that sort ten rows.
-    options.execution.sort_spill_reservation_bytes = 64 << 10;
-    // One partition: the only exchange is the one between servers and broker.
-    let config = SessionConfig::from(options)
-        .with_target_partitions(1)
-        .with_create_default_catalog_and_schema(false);
-    // Servers count distinct values themselves; the rule would have them send every one.
-    let distinct_by_groups = "single_distinct_aggregation_to_group_by";
-    let rules = Optimizer::new().rules.into_iter();
-    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
-    let same_time: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(SameTime);
-    let rules = rules.chain([same_time]);
-    let mut rules: Vec<_> = rules.collect();
-    let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
-    rules.insert(0, misread);
-    let lateral = rules
-        .iter()
-        .position(|rule| rule.name() == "decorrelate_lateral_join");
-    let after = lateral.map_or(rules.len(), |at| at + 1);
-    rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
-    let mut analysis = Analyzer::new().rules;
-    analysis.insert(0, Arc::new(ExactDecimals));
-    analysis.insert(0, Arc::new(ListsOfLiterals));
-    SessionStateBuilder::new()
-        .with_config(config)
-        .with_runtime_env(runtime)
-        // The defaults are added to what is there.
-        .with_scalar_functions([functions::all(), crate::own_functions()].concat())
-        .with_aggregate_functions(functions::all_aggregates())
-        .with_default_features()
-        .with_analyzer_rules(analysis)
-        .with_optimizer_rules(rules)
-        .build()
-}
-
-fn parser_options(session: &SessionState) -> ParserOptions {
-    let options = &session.config_options().sql_parser;
-    ParserOptions::new()
-        .with_collect_spans(true)
-        .with_enable_ident_normalization(options.enable_ident_normalization)
-        .with_map_string_types_to_utf8view(options.map_string_types_to_utf8view)
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility, WindowFunctionDefinition};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -316,8 +316,15 @@ pub(crate) fn is_timeless(logical: &LogicalPlan) -> Result<bool> {
 }
 
 fn is_of_the_moment(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call)
-        if call.func.signature().volatility != Volatility::Immutable)
+    let volatility = match expr {
+        Expr::ScalarFunction(call) => call.func.signature().volatility,
+        Expr::WindowFunction(call) => match &call.fun {
+            WindowFunctionDefinition::WindowUDF(function) => function.signature().volatility,
+            WindowFunctionDefinition::AggregateUDF(_) => Volatility::Immutable,
+        },
+        _ => Volatility::Immutable,
+    };
+    volatility != Volatility::Immutable
 }
 
 /// Operators without state between runs, or with state that [`ExecutionPlan::reset_state`] resets;

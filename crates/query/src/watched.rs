@@ -42,7 +42,7 @@ pub struct Deadline {
 }
 
 impl Watch {
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.is_cancelled() {
             return Err(from_fault(Fault::cancelled("the query was cancelled")));
         }

@@ -32,6 +32,7 @@ use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use crate::ask::FragmentPart;
 use crate::context::QueryContext;
 use crate::cut::{routed, scans_of, waits_for_subquery};
+use crate::excluding::excludes;
 use crate::parts::{RoutedScan, for_one_server};
 use crate::scan_exec::SegmentScanExec;
 
@@ -94,7 +95,9 @@ fn is_known(node: &Plan) -> bool {
         || node.is::<SortMergeJoinExec>()
         || node.is::<NestedLoopJoinExec>()
         || node.is::<CrossJoinExec>()
-        || node.is::<WindowAggExec>()
+        || node
+            .downcast_ref::<WindowAggExec>()
+            .is_some_and(|window| !excludes(window))
         || node.is::<BoundedWindowAggExec>()
         || node.is::<UnnestExec>()
         || node.is::<ScalarSubqueryExec>()

@@ -20,9 +20,9 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
-use query::own_functions;
 use query::parameters::Parameters;
 use query::to_fault;
+use query::{measured, own_functions};
 use runtime::{CancellationToken, ComputePool, MemoryBudget};
 use schemas::proto::{Explain, NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, FaultKind, TableId, TableSpec};
@@ -84,6 +84,8 @@ pub struct FragmentStream {
     shared: Arc<Shared>,
     /// General operators work on rows of the table.
     is_general: bool,
+    /// The plan, where it is asked what its operators did.
+    measured: Option<Arc<dyn ExecutionPlan>>,
 }
 
 impl fmt::Debug for FragmentStream {
@@ -106,7 +108,11 @@ impl FragmentStream {
 
     /// Complete once [`Self::next`] has returned `None`.
     pub fn stats(&self) -> ScanStats {
-        self.shared.stats()
+        let mut stats = self.shared.stats();
+        if let Some(plan) = &self.measured {
+            stats.plan = measured::lines(plan);
+        }
+        stats
     }
 }
 
@@ -209,8 +215,13 @@ impl Engine {
             parameters: Parameters::from_bytes(&fragment.parameters)?,
             decoding: Arc::clone(&self.decoding),
         });
-        let plan = self.prepared.plan(fragment, &run)?;
-        if shared.options.explain() != Explain::None {
+        let mut plan = self.prepared.plan(fragment, &run)?;
+        let is_general = is_general(&plan);
+        let mut measured = None;
+        if shared.options.explain() == Explain::Analyze {
+            plan = measured::measured(plan)?;
+            measured = Some(Arc::clone(&plan));
+        } else if shared.options.explain() != Explain::None {
             let shown = displayable(plan.as_ref()).indent(false).to_string();
             shared.counters.update(|stats| stats.plan = shown);
         }
@@ -229,7 +240,8 @@ impl Engine {
             }),
         );
         Ok(FragmentStream {
-            is_general: is_general(&plan),
+            is_general,
+            measured,
             schema: plan.schema(),
             batches: execute_stream(plan, Arc::new(task))?,
             shared,

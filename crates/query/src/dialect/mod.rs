@@ -7,6 +7,7 @@
 //! Places in a statement ([`schemas::Span`]) always refer to the text as it was sent.
 
 mod calls;
+mod depth;
 mod exact;
 mod gaps;
 mod names;
@@ -30,9 +31,8 @@ use datafusion::sql::sqlparser::ast::{
     visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 use schemas::fault::pinot_code as code;
 use schemas::proto::{Explain, NullMode, ScanOptions};
 use schemas::{Fault, FaultKind, Span};
@@ -362,65 +362,24 @@ fn syntax(message: &str) -> Fault {
     Fault::new(FaultKind::Invalid, code::SQL_PARSING, message)
 }
 
-/// Planning follows the tree of a statement by recursion, and chains of operators make it as deep
-/// as they are long: more than these do not fit on the stack that threads have.
-const OPERATORS_MAX: usize = 2_000;
-
-fn check_depth(text: &str) -> Result<(), Fault> {
-    // Each operator has an operand.
-    if text.len() < 2 * OPERATORS_MAX {
-        return Ok(());
-    }
-    // A text that is no SQL is refused by the parser, with its place.
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize() else {
-        return Ok(());
-    };
-    let operators = tokens.iter().filter(|token| is_operator(token)).count();
-    if operators > OPERATORS_MAX {
-        return Err(syntax(&format!(
-            "the statement has {operators} operators and at most {OPERATORS_MAX} are planned; \
-             write `x IN (…)` for many comparisons of one column"
-        )));
-    }
-    Ok(())
-}
-
-fn is_operator(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => matches!(
-            word.keyword,
-            Keyword::AND
-                | Keyword::OR
-                | Keyword::NOT
-                | Keyword::UNION
-                | Keyword::INTERSECT
-                | Keyword::EXCEPT
-                | Keyword::JOIN
-        ),
-        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod => true,
-        Token::StringConcat | Token::DoubleColon => true,
-        _ => false,
-    }
-}
-
 fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
-    check_depth(text)?;
-    let parsed = statements(text).map_err(|error| {
+    let dialect = GenericDialect {};
+    let not_sql = |error: ParserError| {
         let error = datafusion::common::DataFusionError::SQL(Box::new(error), None);
         crate::to_fault(&error, text)
-    })?;
-    let mut statements = parsed.into_iter();
+    };
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
+    let tokens = tokens.map_err(|error| not_sql(error.into()))?;
+    depth::check(&tokens)?;
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(words::known(tokens));
+    let mut statements = parser.parse_statements().map_err(not_sql)?.into_iter();
     match (statements.next(), statements.next()) {
-        (Some(statement), None) => Ok(statement),
+        (Some(mut statement), None) => {
+            depth::balance(&mut statement);
+            Ok(statement)
+        }
         _ => Err(syntax("one statement at a time")),
     }
-}
-
-fn statements(text: &str) -> Result<Vec<SqlStatement>, ParserError> {
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location()?;
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(words::known(tokens));
-    parser.parse_statements()
 }
 
 fn number(value: u64) -> Expr {

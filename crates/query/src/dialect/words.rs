@@ -8,6 +8,8 @@ use std::ops::Range;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use crate::excluding::Exclusion;
+
 pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let tokens = table(tokens);
     let new = [
@@ -15,6 +17,7 @@ pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         Keyword::SYMMETRIC,
         Keyword::ASYMMETRIC,
         Keyword::SAMPLE,
+        Keyword::EXCLUDE,
     ];
     let is_new = |token: &TokenWithSpan| new.iter().any(|word| is_word(token, *word));
     let has = |word| tokens.iter().any(|token| is_word(token, word));
@@ -27,6 +30,7 @@ pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let mut tokens: Vec<TokenWithSpan> = tokens.collect();
     symmetric(&mut tokens);
     distinct_from(&mut tokens);
+    exclude(&mut tokens);
     while sample_by(&mut tokens) {}
     as_of(tokens)
 }
@@ -36,6 +40,16 @@ fn is_word(token: &TokenWithSpan, keyword: Keyword) -> bool {
         Token::Word(word) => word.keyword == keyword && word.quote_style.is_none(),
         _ => false,
     }
+}
+
+fn is_at(tokens: &[TokenWithSpan], at: usize, words: &[Keyword]) -> bool {
+    let Some(tokens) = tokens.get(at..at + words.len()) else {
+        return false;
+    };
+    tokens
+        .iter()
+        .zip(words)
+        .all(|(token, word)| is_word(token, *word))
 }
 
 /// `TABLE t` is SELECT * FROM t.
@@ -74,10 +88,6 @@ fn symmetric(tokens: &mut Vec<TokenWithSpan>) {
 /// `a IS [NOT] DISTINCT FROM b AND c`: the parser takes all that follows for the other side. `<=>`
 /// binds as it should; `~ ~` behind it stands for the negation.
 fn distinct_from(tokens: &mut Vec<TokenWithSpan>) {
-    let is_at = |tokens: &[TokenWithSpan], at: usize, words: &[Keyword]| {
-        let mut pairs = tokens[at..].iter().zip(words);
-        tokens.len() - at >= words.len() && pairs.all(|(token, word)| is_word(token, *word))
-    };
     let mut at = 0;
     while at < tokens.len() {
         let like = |token: Token| TokenWithSpan::new(token, tokens[at].span);
@@ -91,6 +101,65 @@ fn distinct_from(tokens: &mut Vec<TokenWithSpan>) {
         }
         at += 1;
     }
+}
+
+/// `(… EXCLUDE TIES)` at the end of a window becomes a mark that the window is divided by.
+fn exclude(tokens: &mut Vec<TokenWithSpan>) {
+    use Keyword as K;
+    let known: [(&[&str], Option<Exclusion>); 4] = [
+        (&["EXCLUDE", "CURRENT", "ROW"], Some(Exclusion::CurrentRow)),
+        (&["EXCLUDE", "GROUP"], Some(Exclusion::Group)),
+        (&["EXCLUDE", "TIES"], Some(Exclusion::Ties)),
+        (&["EXCLUDE", "NO", "OTHERS"], None),
+    ];
+    let says = |token: &TokenWithSpan, text: &str| match &token.token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text),
+        _ => false,
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        let found = known.iter().find(|(words, _)| {
+            let end = tokens.get(at + words.len());
+            let mut pairs = tokens[at..].iter().zip(*words);
+            pairs.all(|(token, text)| says(token, text))
+                && end.is_some_and(|end| end.token == Token::RParen)
+        });
+        if let Some((words, exclusion)) = found
+            && let Some(open) = opening(&tokens[..at])
+        {
+            let span = tokens[at].span;
+            let like = |token: Token| TokenWithSpan::new(token, span);
+            tokens.drain(at..at + words.len());
+            if let Some(exclusion) = exclusion {
+                let mark = Token::SingleQuotedString(exclusion.mark().to_owned());
+                // The planner leaves out what is plainly a literal.
+                let mark = [Token::LParen, mark, Token::RParen].map(like).into_iter();
+                let (place, words): (usize, Vec<TokenWithSpan>) =
+                    match is_at(tokens, open + 1, &[K::PARTITION, K::BY]) {
+                        true => (open + 3, mark.chain([like(Token::Comma)]).collect()),
+                        false => {
+                            let by = [K::PARTITION, K::BY].map(|word| like(of_keyword(word)));
+                            (open + 1, by.into_iter().chain(mark).collect())
+                        }
+                    };
+                tokens.splice(place..place, words);
+            }
+        }
+        at += 1;
+    }
+}
+
+/// Of the parenthesis that is open at the end.
+fn opening(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let mut depth = 0;
+    tokens.iter().rposition(|token| {
+        match token.token {
+            Token::RParen => depth += 1,
+            Token::LParen => depth -= 1,
+            _ => {}
+        }
+        depth < 0
+    })
 }
 
 /// `SELECT ts, … SAMPLE BY 1h FILL(PREV)` becomes `SELECT sampled_by(ts, '1h', 'PREV'), … GROUP BY
@@ -182,18 +251,25 @@ fn as_of(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             known.push(token.clone());
             if followed_by(Keyword::LEFT) {
                 is_left = true;
+                at += 1 + usize::from(is_at(&tokens, at + 1, &[Keyword::OUTER]));
+            } else if followed_by(Keyword::INNER) {
                 at += 1;
             }
-        } else if is_word(token, Keyword::MATCH_CONDITION) {
-            let like = |new: Token| TokenWithSpan::new(new, token.span);
-            let end = at + condition_length(&tokens[at..]);
-            known.extend([token.clone(), like(Token::LParen), like(Token::LParen)]);
-            known.extend_from_slice(&tokens[at..end]);
-            known.push(like(Token::RParen));
-            if std::mem::take(&mut is_left) {
-                known.extend([Keyword::IS, Keyword::TRUE].map(|word| like(of_keyword(word))));
+            let end = at + table_length(&tokens[at..]);
+            let ends_with = |word| tokens.get(end).is_some_and(|next| is_word(next, word));
+            if ends_with(Keyword::ON) || ends_with(Keyword::USING) {
+                // As DuckDB writes it the condition is among the others: NULL stands for it.
+                known.extend(as_of(tokens[at..end].to_vec()));
+                let like = |new: Token| TokenWithSpan::new(new, token.span);
+                known.push(like(of_keyword(Keyword::MATCH_CONDITION)));
+                let none = [like(of_keyword(Keyword::NULL))];
+                known.extend(condition(&none, std::mem::take(&mut is_left)));
+                at = end;
             }
-            known.push(like(Token::RParen));
+        } else if is_word(token, Keyword::MATCH_CONDITION) {
+            let end = at + condition_length(&tokens[at..]);
+            known.push(token.clone());
+            known.extend(condition(&tokens[at..end], std::mem::take(&mut is_left)));
             at = end;
         } else {
             known.push(token.clone());
@@ -202,8 +278,35 @@ fn as_of(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     known
 }
 
+/// In parentheses, as a condition that IS TRUE where all rows of the left side stay.
+fn condition(tokens: &[TokenWithSpan], is_left: bool) -> Vec<TokenWithSpan> {
+    let Some(first) = tokens.first() else {
+        return Vec::new();
+    };
+    let like = |new: Token| TokenWithSpan::new(new, first.span);
+    let mut known = vec![like(Token::LParen), like(Token::LParen)];
+    known.extend_from_slice(tokens);
+    known.push(like(Token::RParen));
+    if is_left {
+        known.extend([Keyword::IS, Keyword::TRUE].map(|word| like(of_keyword(word))));
+    }
+    known.push(like(Token::RParen));
+    known
+}
+
+/// Up to what the join goes by.
+fn table_length(tokens: &[TokenWithSpan]) -> usize {
+    let ends = [Keyword::ON, Keyword::USING, Keyword::MATCH_CONDITION];
+    length_up_to(tokens, |token| ends.iter().any(|end| is_word(token, *end)))
+}
+
 /// Up to the ON that belongs to the join.
 fn condition_length(tokens: &[TokenWithSpan]) -> usize {
+    length_up_to(tokens, |token| is_word(token, Keyword::ON))
+}
+
+/// Outside of parentheses.
+fn length_up_to(tokens: &[TokenWithSpan], is_end: impl Fn(&TokenWithSpan) -> bool) -> usize {
     let mut depth = 0i32;
     for (at, token) in tokens.iter().enumerate() {
         match token.token {
@@ -211,7 +314,7 @@ fn condition_length(tokens: &[TokenWithSpan]) -> usize {
             Token::RParen => depth -= 1,
             _ => {}
         }
-        if depth < 0 || depth == 0 && is_word(token, Keyword::ON) {
+        if depth < 0 || depth == 0 && is_end(token) {
             return at;
         }
     }

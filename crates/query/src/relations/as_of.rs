@@ -1,5 +1,6 @@
 //! `a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k`: each row of `a` with the one row of
-//! `b` of its keys whose time is the nearest that the condition allows.
+//! `b` of its keys whose time is the nearest that the condition allows. The condition may also
+//! stand among those of ON.
 //!
 //! The rows of both sides are put into the order of time together, and each row of `a` takes the
 //! last row of `b` before it: two sorts and windows over what came before, whatever the sizes. Of
@@ -20,7 +21,7 @@ use datafusion::logical_expr::{
     Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, WindowFrame,
     WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, WindowUDF, cast, lit, when,
 };
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, JoinConstraint};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, JoinConstraint, Value};
 
 /// Whose row it is.
 const SIDE: &str = "__side";
@@ -52,17 +53,23 @@ pub(super) fn as_of(
         SqlExpr::IsTrue(condition) => (*condition, true),
         condition => (condition, false),
     };
-    let condition = context.sql_to_expr(condition, &both)?;
     let sides = Sides {
         left: left.schema(),
         right: right.schema(),
     };
-    let Some((times, operator)) = sides.comparison(condition)? else {
+    let mut parts = parts_of(constraint, &both, context)?;
+    let condition = match is_none(&condition) {
+        true => sides.take_comparison(&mut parts)?,
+        false => Some(context.sql_to_expr(condition, &both)?),
+    };
+    let found = condition.map(|condition| sides.comparison(&condition));
+    let Some((times, operator)) = found.transpose()?.flatten() else {
         return plan_err!(
-            "MATCH_CONDITION of an ASOF JOIN compares one value of each table with >=, >, <= or <"
+            "an ASOF JOIN compares one value of each table with >=, >, <= or <, in MATCH_CONDITION \
+             or in ON"
         );
     };
-    let keys = sides.keys(constraint, &both, context)?;
+    let keys = sides.keys(parts)?;
     let rows = LogicalPlanBuilder::from(rows_of(&left, (&times, &keys), Side::Left(&right))?)
         .union(rows_of(&right, (&times, &keys), Side::Right(&left))?)?;
     let by_key: Vec<Expr> = (0..keys.len()).map(|at| own(&key_name(at))).collect();
@@ -265,21 +272,22 @@ struct Sides<'a> {
 
 impl Sides<'_> {
     /// With the left side's value on the left. `None`: it compares no values of both.
-    fn comparison(&self, condition: Expr) -> Result<Option<(Pair, Operator)>> {
+    fn comparison(&self, condition: &Expr) -> Result<Option<(Pair, Operator)>> {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = condition else {
             return Ok(None);
         };
+        let op = *op;
         if !matches!(
             op,
             Operator::GtEq | Operator::Gt | Operator::LtEq | Operator::Lt
         ) {
             return Ok(None);
         }
-        if let Some(pair) = self.pair(&left, &right)? {
+        if let Some(pair) = self.pair(left, right)? {
             return Ok(Some((pair, op)));
         }
         let swapped = op.swap().unwrap_or(op);
-        Ok(self.pair(&right, &left)?.map(|pair| (pair, swapped)))
+        Ok(self.pair(right, left)?.map(|pair| (pair, swapped)))
     }
 
     /// As values of one type. `None`: they are not of the left and of the right side.
@@ -307,21 +315,19 @@ impl Sides<'_> {
         }))
     }
 
-    fn keys(
-        &self,
-        constraint: JoinConstraint,
-        both: &DFSchema,
-        context: &mut dyn RelationPlannerContext,
-    ) -> Result<Vec<Pair>> {
-        let JoinConstraint::On(on) = constraint else {
-            return plan_err!("an ASOF JOIN needs ON with the keys that are equal, or ON TRUE");
-        };
-        let on = context.sql_to_expr(on, both)?;
-        let mut keys = Vec::new();
-        for part in split_conjunction_owned(on) {
-            if matches!(&part, Expr::Literal(ScalarValue::Boolean(Some(true)), _)) {
-                continue;
+    /// The one among the conditions that tells what is near.
+    fn take_comparison(&self, parts: &mut Vec<Expr>) -> Result<Option<Expr>> {
+        for at in 0..parts.len() {
+            if self.comparison(&parts[at])?.is_some() {
+                return Ok(Some(parts.remove(at)));
             }
+        }
+        Ok(None)
+    }
+
+    fn keys(&self, parts: Vec<Expr>) -> Result<Vec<Pair>> {
+        let mut keys = Vec::with_capacity(parts.len());
+        for part in parts {
             let pair = match &part {
                 Expr::BinaryExpr(BinaryExpr {
                     left,
@@ -343,4 +349,27 @@ impl Sides<'_> {
         }
         Ok(keys)
     }
+}
+
+/// What `dialect/words.rs` writes where there is no MATCH_CONDITION.
+fn is_none(condition: &SqlExpr) -> bool {
+    match condition {
+        SqlExpr::Nested(inner) => is_none(inner),
+        SqlExpr::Value(value) => value.value == Value::Null,
+        _ => false,
+    }
+}
+
+/// Of ON, without those that always hold.
+fn parts_of(
+    constraint: JoinConstraint,
+    both: &DFSchema,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<Vec<Expr>> {
+    let JoinConstraint::On(on) = constraint else {
+        return plan_err!("an ASOF JOIN needs ON with the keys that are equal, or ON TRUE");
+    };
+    let parts = split_conjunction_owned(context.sql_to_expr(on, both)?).into_iter();
+    let always = |part: &Expr| matches!(part, Expr::Literal(ScalarValue::Boolean(Some(true)), _));
+    Ok(parts.filter(|part| !always(part)).collect())
 }

@@ -39,7 +39,9 @@ use crate::ipc::encode_batches;
 use crate::parameters::Parameters;
 use crate::scan_exec::ScanDescription;
 use crate::system::BrokerTables;
-use crate::{Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats};
+use crate::{
+    Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
+};
 
 pub(super) const NOW_MS: i64 = 1_400_000_000_000;
 
@@ -290,7 +292,7 @@ pub(super) struct Cluster {
     /// What the clock says, and whose turn it is.
     pub(super) now_ms: AtomicI64,
     pub(super) turn: AtomicUsize,
-    pub(super) planner: Planner,
+    pub(super) planner: Arc<Planner>,
     network: Arc<InProcessNetwork>,
     tables: Vec<Laid>,
 }
@@ -345,7 +347,7 @@ impl Cluster {
         }
         let (state, watched) = watch::channel(Arc::new(state));
         let config = PlannerConfig { memory_bytes };
-        let planner = Planner::new(&config, watched, Arc::new(OwnTables)).unwrap();
+        let planner = Arc::new(Planner::new(&config, watched, Arc::new(OwnTables)).unwrap());
         Self {
             servers: running,
             state,
@@ -370,9 +372,27 @@ impl Cluster {
     }
 
     async fn run(&self, sql: &str, dialect: Dialect) -> Result<Given, Fault> {
-        let statement = self.planner.parse(sql, dialect, Options::default(), 10)?;
+        let options = Options::default();
+        let statement = Arc::new(self.planner.parse(sql, dialect, options, 10).await?);
+        let context = Arc::new(self.context(&statement)?);
+        let Answer { schema, batches } = self.planner.answer(&statement, &context).await?;
+        let columns = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        let stats = context.stats.lock().clone();
+        Ok(Given {
+            batches,
+            stats,
+            columns,
+        })
+    }
+
+    /// Of a query that begins now.
+    pub(super) fn context(&self, statement: &Statement) -> Result<QueryContext, Fault> {
         let now_ms = self.now_ms.load(Ordering::Relaxed);
-        let context = Arc::new(QueryContext {
+        Ok(QueryContext {
             network: Arc::clone(&self.network) as Arc<dyn rpc::Network>,
             clock: ManualClock::at_ms(now_ms),
             cluster: Arc::clone(&self.state.borrow()),
@@ -385,18 +405,6 @@ impl Cluster {
             after: Default::default(),
             stats: Mutex::default(),
             failed: Mutex::default(),
-        });
-        let Answer { schema, batches } = self.planner.answer(&statement, &context).await?;
-        let columns = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
-        let stats = context.stats.lock().clone();
-        Ok(Given {
-            batches,
-            stats,
-            columns,
         })
     }
 

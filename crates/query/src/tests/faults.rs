@@ -1,6 +1,7 @@
 //! What goes wrong is repaired where it can be, and told where not.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use schemas::fault::pinot_code as code;
 use schemas::{Fault, FaultKind};
@@ -28,6 +29,50 @@ async fn a_server_that_is_gone_is_replaced() {
     }
     let fault = cluster.standard(COUNT).await.unwrap_err();
     assert!(fault.retryable, "{fault:?}");
+}
+
+/// As a tree it has 65,536 leaves.
+fn endless_to_plan() -> String {
+    let doubled = |at| format!(", c{} AS (SELECT a.x FROM c{at} a, c{at} b)", at + 1);
+    let doubled: String = (0..16).map(doubled).collect();
+    format!("WITH c0 AS (SELECT distance AS x FROM flights){doubled} SELECT COUNT(*) FROM c16")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planning_ends_with_its_query() {
+    let cluster = replicated();
+    let sql = endless_to_plan();
+    let options = crate::Options::default();
+    let dialect = crate::Dialect::Standard;
+    let statement = cluster.planner.parse(&sql, dialect, options, 10).await;
+    let statement = Arc::new(statement.unwrap());
+    let context = |change: &dyn Fn(&mut crate::QueryContext)| {
+        let mut context = cluster.context(&statement).unwrap();
+        change(&mut context);
+        Arc::new(context)
+    };
+    let late = context(&|context| context.deadline_ms -= 10_000);
+    let fault = cluster.planner.answer(&statement, &late).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Timeout, "{fault:?}");
+
+    let cancelled = context(&|_| {});
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cancelled.stop.cancel();
+    };
+    let (answer, ()) = tokio::join!(cluster.planner.answer(&statement, &cancelled), stop);
+    assert_eq!(answer.unwrap_err().kind, FaultKind::Cancelled);
+
+    // Nobody waits any more: the thread that plans notices.
+    let left = context(&|_| {});
+    let answer = cluster.planner.answer(&statement, &left);
+    let answer = tokio::time::timeout(Duration::from_millis(100), answer).await;
+    assert!(answer.is_err(), "this is planned too fast for the test");
+    let begun = Instant::now();
+    while Arc::strong_count(&statement) > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,72 @@
+//! What planning works with: functions, rules in their order, and options.
+
+use std::sync::Arc;
+
+use datafusion::common::config::{ConfigOptions, Dialect as SqlDialect};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionState;
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::ParserOptions;
+
+use crate::correlated::{UnnestSubqueries, Which};
+use crate::decimals::ExactDecimals;
+use crate::given_up::Watched;
+use crate::lists::ListsOfLiterals;
+use crate::same_time::SameTime;
+
+pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
+    let mut options = ConfigOptions::new();
+    options.sql_parser.dialect = SqlDialect::Generic;
+    options.sql_parser.enable_ident_normalization = false;
+    options.sql_parser.map_string_types_to_utf8view = true;
+    options.execution.collect_statistics = false;
+    // What a join learns is of use to a scan alone: servers look for that themselves.
+    options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    // Each sort sets this aside at once, also the many that sort ten rows.
+    options.execution.sort_spill_reservation_bytes = 64 << 10;
+    // One partition: the only exchange is the one between servers and broker.
+    let config = SessionConfig::from(options)
+        .with_target_partitions(1)
+        .with_create_default_catalog_and_schema(false);
+    // Servers count distinct values themselves; the rule would have them send every one.
+    let distinct_by_groups = "single_distinct_aggregation_to_group_by";
+    let rules = Optimizer::new().rules.into_iter();
+    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let same_time: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(SameTime);
+    let rules = rules.chain([same_time]);
+    let mut rules: Vec<_> = rules.collect();
+    let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
+    rules.insert(0, misread);
+    let lateral = rules
+        .iter()
+        .position(|rule| rule.name() == "decorrelate_lateral_join");
+    let after = lateral.map_or(rules.len(), |at| at + 1);
+    rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
+    let mut analysis = Analyzer::new().rules;
+    analysis.insert(0, Arc::new(ExactDecimals));
+    analysis.insert(0, Arc::new(ListsOfLiterals));
+    let physical = PhysicalOptimizer::new().rules.into_iter();
+    let (analysis, rules) = (analysis.into_iter(), rules.into_iter());
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        // The defaults are added to what is there.
+        .with_scalar_functions([functions::all(), crate::own_functions()].concat())
+        .with_aggregate_functions(functions::all_aggregates())
+        .with_default_features()
+        .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .build()
+}
+
+pub(crate) fn parser_options(session: &SessionState) -> ParserOptions {
+    let options = &session.config_options().sql_parser;
+    ParserOptions::new()
+        .with_collect_spans(true)
+        .with_enable_ident_normalization(options.enable_ident_normalization)
+        .with_map_string_types_to_utf8view(options.map_string_types_to_utf8view)
+}
