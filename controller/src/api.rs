@@ -13,7 +13,7 @@ use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
     FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
     LeaseTaskRequest, SeenReply, SeenRequest, SegmentConsumedReply, SegmentConsumedRequest,
-    WatchRequest,
+    TasksReply, TasksRequest, WatchRequest,
 };
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, InstanceId, Offset, SegmentId, TableId, TableSpec};
@@ -173,7 +173,11 @@ impl ControlApi for Api {
     async fn lease_task(&self, request: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault> {
         let now_ms = self.0.clock.now_ms();
         let until_ms = now_ms + TASK_LEASE.as_millis() as i64;
-        let leasing = self.0.catalog.lease_task(&request.kinds, now_ms, until_ms);
+        let LeaseTaskRequest { kinds, instance } = request;
+        let leasing = self
+            .0
+            .catalog
+            .lease_task(&kinds, &instance, (now_ms, until_ms));
         let task = leasing.await?;
         let json = task.map(|task| serde_json::to_vec(&task).unwrap_or_default());
         Ok(LeaseTaskReply {
@@ -185,14 +189,22 @@ impl ControlApi for Api {
         let id = uuid::Uuid::from_slice(&request.task_id)
             .map_err(|error| Fault::invalid(format!("a task id has 16 bytes: {error}")))?;
         match request.fault {
-            // It stays leased until its time is over, then somebody tries again.
             Some(fault) => {
                 tracing::warn!(task = %id, instance = request.instance, cause = fault.message,
                     "task failed, will be tried again");
+                self.0.catalog.task_failed(id, &fault.message).await?;
             }
             None => self.0.catalog.finish_task(id).await?,
         }
         Ok(FinishTaskReply {})
+    }
+
+    async fn tasks(&self, _: TasksRequest) -> Result<TasksReply, Fault> {
+        let tasks = self.0.catalog.tasks().await?.into_iter();
+        let json = tasks.map(|task| serde_json::to_vec(&task).unwrap_or_default().into());
+        Ok(TasksReply {
+            tasks: json.collect(),
+        })
     }
 }
 

@@ -11,6 +11,28 @@ pub struct Task {
     pub kind: TaskKind,
     /// After this moment, by the controller's clock, another minion may lease it.
     pub leased_until_ms: i64,
+    /// Who works on it; empty: nobody.
+    #[serde(default)]
+    pub leased_by: String,
+    /// How often it was leased.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Why the last attempt failed; empty: none did.
+    #[serde(default)]
+    pub last_error: String,
+}
+
+impl Task {
+    pub fn new(kind: TaskKind) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            kind,
+            leased_until_ms: 0,
+            leased_by: String::new(),
+            attempts: 0,
+            last_error: String::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +53,14 @@ pub enum TaskKind {
 
 impl TaskKind {
     pub const NAMES: [&'static str; 2] = ["remove_objects", "remove_orphans"];
+
+    /// How many objects of the deep store it is about.
+    pub const fn objects(&self) -> usize {
+        match self {
+            Self::RemoveObjects { keys, .. } => keys.len(),
+            Self::RemoveOrphans { known, .. } => known.len(),
+        }
+    }
 
     pub const fn name(&self) -> &'static str {
         match self {

@@ -144,4 +144,8 @@ impl ControlApi for GrpcControl {
     ) -> Result<proto::FinishTaskReply, Fault> {
         call!(self.finish_task(request))
     }
+
+    async fn tasks(&self, request: proto::TasksRequest) -> Result<proto::TasksReply, Fault> {
+        call!(self.tasks(request))
+    }
 }

@@ -7,7 +7,7 @@ use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
     FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
     LeaseTaskRequest, SeenReply, SeenRequest, SegmentConsumedReply, SegmentConsumedRequest,
-    WatchRequest,
+    TasksReply, TasksRequest, WatchRequest,
 };
 
 /// Ends when the controller goes away; the watcher then connects again.
@@ -30,4 +30,8 @@ pub trait ControlApi: Send + Sync + 'static {
     async fn add_segment(&self, request: AddSegmentRequest) -> Result<CommitReply, Fault>;
     async fn lease_task(&self, request: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault>;
     async fn finish_task(&self, request: FinishTaskRequest) -> Result<FinishTaskReply, Fault>;
+    /// All that are not done.
+    async fn tasks(&self, _: TasksRequest) -> Result<TasksReply, Fault> {
+        Ok(TasksReply::default())
+    }
 }

@@ -154,6 +154,13 @@ impl Control for ControlService {
     ) -> Result<Response<proto::FinishTaskReply>, Status> {
         reply(self.api.finish_task(request.into_inner()).await)
     }
+
+    async fn tasks(
+        &self,
+        request: Request<proto::TasksRequest>,
+    ) -> Result<Response<proto::TasksReply>, Status> {
+        reply(self.api.tasks(request.into_inner()).await)
+    }
 }
 
 struct FragmentService {

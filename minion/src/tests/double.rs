@@ -22,13 +22,8 @@ pub(super) struct FakeControl {
 
 impl FakeControl {
     pub(super) fn add(&self, kind: TaskKind) -> Uuid {
-        let id = Uuid::new_v4();
-        let leased_until_ms = 0;
-        let task = Task {
-            id,
-            kind,
-            leased_until_ms,
-        };
+        let task = Task::new(kind);
+        let id = task.id;
         self.tasks.lock().insert(id, task);
         id
     }

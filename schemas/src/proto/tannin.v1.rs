@@ -690,3 +690,11 @@ pub struct FinishTaskRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FinishTaskReply {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TasksRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TasksReply {
+    /// JSON of schemas::task::Task
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub tasks: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}

@@ -10,7 +10,6 @@ use schemas::segment::{SegmentRecord, display_name};
 use schemas::task::{Task, TaskKind};
 use schemas::{Offset, Partition, SegmentId, Sequence, TableId, TableSpec};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::tasks::task_key;
 use super::{
@@ -253,14 +252,10 @@ impl Catalog {
         if done().next().is_none() {
             return Ok(());
         }
-        let task = Task {
-            id: Uuid::new_v4(),
-            kind: TaskKind::RemoveObjects {
-                keys: done().filter_map(|record| record.uri.clone()).collect(),
-                segments: done().map(|record| record.id).collect(),
-            },
-            leased_until_ms: 0,
-        };
+        let task = Task::new(TaskKind::RemoveObjects {
+            keys: done().filter_map(|record| record.uri.clone()).collect(),
+            segments: done().map(|record| record.id).collect(),
+        });
         let mut txn = Txn::default().put(task_key(task.id), encode(&task));
         for record in done() {
             let SegmentId {

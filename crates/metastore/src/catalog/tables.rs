@@ -3,7 +3,6 @@
 use schemas::cluster::ReloadJob;
 use schemas::{TableId, TableSpec};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::tasks::task_key;
 use super::{
@@ -106,11 +105,7 @@ impl Catalog {
             keys.extend(segment.record.uri);
             segments.push(segment.record.id);
         }
-        let task = Task {
-            id: Uuid::new_v4(),
-            kind: TaskKind::RemoveObjects { keys, segments },
-            leased_until_ms: 0,
-        };
+        let task = Task::new(TaskKind::RemoveObjects { keys, segments });
         let unmoved = heads.into_iter().fold(
             Txn::default().if_revision(table_key(id), stored.revision),
             |txn, head| txn.if_revision(head.key, head.revision),

@@ -14,11 +14,7 @@ pub(super) fn task_key(id: Uuid) -> String {
 
 impl Catalog {
     pub async fn add_task(&self, kind: TaskKind) -> Result<(), MetaError> {
-        let task = Task {
-            id: Uuid::new_v4(),
-            kind,
-            leased_until_ms: 0,
-        };
+        let task = Task::new(kind);
         self.commit(Txn::default().put(task_key(task.id), encode(&task)))
             .await
     }
@@ -31,8 +27,8 @@ impl Catalog {
     pub async fn lease_task(
         &self,
         kinds: &[String],
-        now_ms: i64,
-        until_ms: i64,
+        minion: &str,
+        (now_ms, until_ms): (i64, i64),
     ) -> Result<Option<Task>, MetaError> {
         let (entries, _) = self.store.range(TASKS).await?;
         for entry in entries {
@@ -46,6 +42,8 @@ impl Catalog {
             }
             let leased = Task {
                 leased_until_ms: until_ms,
+                leased_by: minion.to_owned(),
+                attempts: task.attempts + 1,
                 ..task
             };
             let txn = Txn::default()
@@ -56,6 +54,26 @@ impl Catalog {
             }
         }
         Ok(None)
+    }
+
+    /// It stays leased until its time is over, then somebody tries again.
+    pub async fn task_failed(&self, id: Uuid, error: &str) -> Result<(), MetaError> {
+        let key = task_key(id);
+        let Some(entry) = self.store.get(&key).await? else {
+            return Ok(());
+        };
+        let Versioned { value, revision } = decode::<Task>(&entry)?;
+        let failed = Task {
+            leased_by: String::new(),
+            last_error: error.to_owned(),
+            ..value
+        };
+        let txn = Txn::default()
+            .if_revision(&key, revision)
+            .put(&key, encode(&failed));
+        // Whoever changed it meanwhile has leased it anew.
+        self.store.txn(txn).await?;
+        Ok(())
     }
 
     /// Finishing twice is fine.

@@ -308,12 +308,20 @@ async fn tasks_are_leased_by_kind_and_time(world: World) {
     catalog.add_task(kind.clone()).await.unwrap();
     let orphans = [kind.name().to_owned()];
     let other = ["remove_objects".to_owned()];
-    assert_eq!(catalog.lease_task(&other, 0, 60).await.unwrap(), None);
-    let task = catalog.lease_task(&orphans, 0, 60).await.unwrap().unwrap();
+    let lease = async |kinds: &[String], now_ms, until_ms| {
+        let leased = catalog.lease_task(kinds, "Minion_a", (now_ms, until_ms));
+        leased.await.unwrap()
+    };
+    assert_eq!(lease(&other, 0, 60).await, None);
+    let task = lease(&orphans, 0, 60).await.unwrap();
     assert_eq!((&task.kind, task.leased_until_ms), (&kind, 60));
-    assert_eq!(catalog.lease_task(&[], 59, 120).await.unwrap(), None);
-    let again = catalog.lease_task(&[], 60, 120).await.unwrap().unwrap();
+    assert_eq!(lease(&[], 59, 120).await, None);
+    let again = lease(&[], 60, 120).await.unwrap();
     assert_eq!(again.id, task.id, "its time was over");
+    assert_eq!((&*again.leased_by, again.attempts), ("Minion_a", 2));
+    catalog.task_failed(task.id, "no room").await.unwrap();
+    let failed = catalog.tasks().await.unwrap().remove(0);
+    assert_eq!((&*failed.leased_by, &*failed.last_error), ("", "no room"));
     catalog.finish_task(task.id).await.unwrap();
     catalog.finish_task(task.id).await.unwrap();
     assert!(catalog.tasks().await.unwrap().is_empty());

@@ -9,6 +9,7 @@ mod functions;
 mod information;
 mod partitions;
 mod segments;
+mod tasks;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -141,7 +142,7 @@ pub(crate) struct SystemTables {
 }
 
 impl SystemTables {
-    pub(crate) const NAMES: [&str; 10] = [
+    pub(crate) const NAMES: [&str; 11] = [
         "columns",
         "functions",
         METRICS,
@@ -152,6 +153,7 @@ impl SystemTables {
         "segments",
         SETTINGS,
         "tables",
+        "tasks",
     ];
 
     /// The functions are those of `session`.
@@ -182,6 +184,7 @@ impl SystemTables {
             (SYSTEM_SCHEMA, "segments") => self.segments(context).await?,
             (SYSTEM_SCHEMA, REJECTED_ROWS) => rejected_rows(context).await?,
             (SYSTEM_SCHEMA, "tables") => described::tables(cluster)?,
+            (SYSTEM_SCHEMA, "tasks") => tasks::tasks(context).await?,
             (INFORMATION_SCHEMA, name) => match information::table(name, cluster)? {
                 Some(rows) => rows,
                 None => return Ok(None),

@@ -293,7 +293,7 @@ pub(super) struct Cluster {
     pub(super) now_ms: AtomicI64,
     pub(super) turn: AtomicUsize,
     pub(super) planner: Arc<Planner>,
-    network: Arc<InProcessNetwork>,
+    pub(super) network: Arc<InProcessNetwork>,
     tables: Vec<Laid>,
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use arrow::array::Int64Array;
-use schemas::{Fault, TableId};
+use async_trait::async_trait;
+use schemas::task::{Task, TaskKind};
+use schemas::{Fault, TableId, proto};
 
 use super::double::Cluster;
 use super::*;
@@ -65,6 +67,73 @@ fn rejected(offsets: &[i64]) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&REJECTED_SCHEMA), columns).unwrap()
 }
 
+/// Knows one task, and is asked for nothing else.
+struct OneTask;
+
+fn no<T>() -> Result<T, Fault> {
+    Err(Fault::unavailable("not asked for in these tests"))
+}
+
+#[async_trait]
+impl rpc::ControlApi for OneTask {
+    async fn watch(&self, _: proto::WatchRequest) -> Result<rpc::UpdateStream, Fault> {
+        no()
+    }
+    async fn heartbeat(&self, _: proto::HeartbeatRequest) -> Result<proto::HeartbeatReply, Fault> {
+        no()
+    }
+    async fn segment_consumed(
+        &self,
+        _: proto::SegmentConsumedRequest,
+    ) -> Result<proto::SegmentConsumedReply, Fault> {
+        no()
+    }
+    async fn commit_start(
+        &self,
+        _: proto::CommitStartRequest,
+    ) -> Result<proto::CommitReply, Fault> {
+        no()
+    }
+    async fn commit_end(&self, _: proto::CommitEndRequest) -> Result<proto::CommitReply, Fault> {
+        no()
+    }
+    async fn add_segment(&self, _: proto::AddSegmentRequest) -> Result<proto::CommitReply, Fault> {
+        no()
+    }
+    async fn lease_task(&self, _: proto::LeaseTaskRequest) -> Result<proto::LeaseTaskReply, Fault> {
+        no()
+    }
+    async fn finish_task(
+        &self,
+        _: proto::FinishTaskRequest,
+    ) -> Result<proto::FinishTaskReply, Fault> {
+        no()
+    }
+    async fn tasks(&self, _: proto::TasksRequest) -> Result<proto::TasksReply, Fault> {
+        let keys = vec!["a".to_owned(), "b".to_owned()];
+        let segments = Vec::new();
+        let task = Task {
+            leased_until_ms: i64::MAX,
+            leased_by: "Minion_a".to_owned(),
+            attempts: 2,
+            last_error: "no room".to_owned(),
+            ..Task::new(TaskKind::RemoveObjects { keys, segments })
+        };
+        Ok(proto::TasksReply {
+            tasks: vec![serde_json::to_vec(&task).unwrap().into()],
+        })
+    }
+}
+
+#[tokio::test]
+async fn tasks_are_those_of_the_controller() {
+    let cluster = with_rows();
+    let sql = "SELECT kind, state, objects, attempts, leased_by, last_error FROM sys.tasks";
+    let given = cluster.standard(sql).await.unwrap();
+    let wanted = "remove_objects|RUNNING|2|2|Minion_a|no room";
+    assert_eq!(given.rows(), [wanted]);
+}
+
 fn with_rows() -> Cluster {
     let flights = laid_flights();
     let table = flights.state.spec.id;
@@ -96,7 +165,10 @@ fn with_rows() -> Cluster {
             ),
         ),
     ]);
-    Cluster::with_system(&["s1", "s2"], vec![flights, laid_airlines()], rows, 1 << 20)
+    let tables = vec![flights, laid_airlines()];
+    let cluster = Cluster::with_system(&["s1", "s2"], tables, rows, 1 << 20);
+    cluster.network.register_controller(Arc::new(OneTask));
+    cluster
 }
 
 #[tokio::test]

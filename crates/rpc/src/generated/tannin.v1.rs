@@ -697,6 +697,28 @@ pub mod control_client {
                 .insert(GrpcMethod::new("tannin.v1.Control", "FinishTask"));
             self.inner.unary(req, path, codec).await
         }
+        /// All tasks that are not done, for people.
+        pub async fn tasks(
+            &mut self,
+            request: impl tonic::IntoRequest<::schemas::proto::TasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::TasksReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tannin.v1.Control/Tasks");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tannin.v1.Control", "Tasks"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -786,6 +808,14 @@ pub mod control_server {
             request: tonic::Request<::schemas::proto::FinishTaskRequest>,
         ) -> std::result::Result<
             tonic::Response<::schemas::proto::FinishTaskReply>,
+            tonic::Status,
+        >;
+        /// All tasks that are not done, for people.
+        async fn tasks(
+            &self,
+            request: tonic::Request<::schemas::proto::TasksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::TasksReply>,
             tonic::Status,
         >;
     }
@@ -1260,6 +1290,51 @@ pub mod control_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tannin.v1.Control/Tasks" => {
+                    #[allow(non_camel_case_types)]
+                    struct TasksSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<::schemas::proto::TasksRequest>
+                    for TasksSvc<T> {
+                        type Response = ::schemas::proto::TasksReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::schemas::proto::TasksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::tasks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TasksSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
