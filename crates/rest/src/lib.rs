@@ -8,6 +8,7 @@ mod error;
 mod guard;
 mod health;
 mod metrics;
+mod packed;
 mod params;
 mod serve;
 #[cfg(test)]

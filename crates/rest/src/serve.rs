@@ -7,13 +7,17 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::serve::IncomingStream;
-use runtime::TaskGroup;
+use runtime::{ComputePool, TaskGroup};
 use schemas::Fault;
 use tokio::net::TcpListener;
 
 use crate::error::refusal;
 use crate::guard::guard;
+use crate::packed::pack;
 use crate::{Api, ApiError, HostGuard};
+
+/// Long answers.
+const PACKED_AT_ONCE_MAX: usize = 4;
 
 /// Answers on `listener` until `tasks` is cancelled, then finishes what is under way.
 ///
@@ -24,7 +28,11 @@ pub fn serve(listener: TcpListener, api: Api, hosts: HostGuard, name: &str, task
         .into_router(name)
         .fallback(unknown_path)
         .method_not_allowed_fallback(other_method)
-        .layer(from_fn_with_state(hosts, guard));
+        .layer(from_fn_with_state(hosts, guard))
+        .layer(from_fn_with_state(
+            ComputePool::new(PACKED_AT_ONCE_MAX),
+            pack,
+        ));
     tasks.spawn(format!("{name} HTTP"), |stop| async move {
         let listener = Nodelay(listener);
         let app = app.into_make_service_with_connect_info::<LocalAddress>();
