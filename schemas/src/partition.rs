@@ -6,7 +6,7 @@
 
 mod hash;
 
-pub use hash::{murmur2, murmur3_x64, murmur3_x86};
+pub use hash::{murmur2, murmur2_64, murmur3_128, murmur3_draft, murmur3_x64, murmur3_x86};
 
 use serde::{Deserialize, Serialize};
 

@@ -44,6 +44,11 @@ pub fn murmur3_x86(bytes: &[u8], seed: i32) -> i32 {
 /// The upper half of what Infinispan and Debezium compute: an early draft of MurmurHash3, whose
 /// last bytes are taken with their sign.
 pub fn murmur3_x64(bytes: &[u8], seed: i32) -> i32 {
+    (murmur3_draft(bytes, seed)[0] >> 32) as i32
+}
+
+/// All of it.
+pub fn murmur3_draft(bytes: &[u8], seed: i32) -> [u64; 2] {
     let seed = i64::from(seed) as u64;
     let mut state = State {
         h1: 0x9368_e53c_2f6a_f274 ^ seed,
@@ -65,7 +70,56 @@ pub fn murmur3_x64(bytes: &[u8], seed: i32) -> i32 {
     h1 = h1.wrapping_add(h2);
     h2 = h2.wrapping_add(h1);
     (h1, h2) = (finished(h1), finished(h2));
-    (h1.wrapping_add(h2) >> 32) as i32
+    h1 = h1.wrapping_add(h2);
+    [h1, h2.wrapping_add(h1)]
+}
+
+/// MurmurHash2 of 64 bits, form A.
+pub fn murmur2_64(bytes: &[u8], seed: i32) -> i64 {
+    const M: u64 = 0xc6a4_a793_5bd1_e995;
+    let mut hash = u64::from(seed as u32) ^ (bytes.len() as u64).wrapping_mul(M);
+    let (words, tail) = bytes.as_chunks::<8>();
+    for word in words {
+        let mut k = u64::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> 47;
+        hash = (hash ^ k.wrapping_mul(M)).wrapping_mul(M);
+    }
+    if !tail.is_empty() {
+        hash = (hash ^ little_endian(tail)).wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 47)).wrapping_mul(M);
+    (hash ^ (hash >> 47)) as i64
+}
+
+/// MurmurHash3 of 128 bits for machines of 64.
+pub fn murmur3_128(bytes: &[u8], seed: i32) -> [u64; 2] {
+    const C1: u64 = 0x87c3_7b91_1142_53d5;
+    const C2: u64 = 0x4cf5_ad43_2745_937f;
+    let of_first = |k: u64| k.wrapping_mul(C1).rotate_left(31).wrapping_mul(C2);
+    let of_second = |k: u64| k.wrapping_mul(C2).rotate_left(33).wrapping_mul(C1);
+    let (mut h1, mut h2) = (u64::from(seed as u32), u64::from(seed as u32));
+    let (pairs, tail) = bytes.as_chunks::<16>();
+    for pair in pairs {
+        let (k1, k2) = pair.split_at(8);
+        h1 = (h1 ^ of_first(little_endian(k1))).rotate_left(27);
+        h1 = h1
+            .wrapping_add(h2)
+            .wrapping_mul(5)
+            .wrapping_add(0x52dc_e729);
+        h2 = (h2 ^ of_second(little_endian(k2))).rotate_left(31);
+        h2 = h2
+            .wrapping_add(h1)
+            .wrapping_mul(5)
+            .wrapping_add(0x3849_5ab5);
+    }
+    let (k1, k2) = tail.split_at(tail.len().min(8));
+    h1 ^= of_first(little_endian(k1)) ^ bytes.len() as u64;
+    h2 ^= of_second(little_endian(k2)) ^ bytes.len() as u64;
+    h1 = h1.wrapping_add(h2);
+    h2 = h2.wrapping_add(h1);
+    (h1, h2) = (finished(h1), finished(h2));
+    h1 = h1.wrapping_add(h2);
+    [h1, h2.wrapping_add(h1)]
 }
 
 struct State {
@@ -232,6 +286,13 @@ mod tests {
             757512622,
         ];
         assert_eq!(hashes(|bytes| murmur3_x64(bytes, 9001)), wanted);
+    }
+
+    /// Values of the authors' own code, as the packages `mmh3` and `murmurhash2` of Python have it.
+    #[test]
+    fn wide_hashes_are_those_of_their_authors() {
+        let of_foo = [-2129773440516405919_i64, 9128664383759220103].map(|half| half as u64);
+        assert_eq!(murmur3_128(b"foo", 0), of_foo);
     }
 
     /// The partitions that Pinot's tests want of the same bytes as texts.
