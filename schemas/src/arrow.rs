@@ -45,9 +45,10 @@ pub fn entry_field(entry: ArrowType) -> FieldRef {
 }
 
 /// Virtual columns in their order in the full schema.
-pub const VIRTUAL_COLUMNS: [(&str, DataType); 6] = [
+pub const VIRTUAL_COLUMNS: [(&str, DataType); 7] = [
     (virtual_column::SEGMENT_NAME, DataType::String),
     (virtual_column::DOC_ID, DataType::Int),
+    (virtual_column::HOST_NAME, DataType::String),
     (virtual_column::PARTITION, DataType::Int),
     (virtual_column::PARTITION_ID, DataType::Int),
     (virtual_column::OFFSET, DataType::Long),

@@ -20,6 +20,8 @@ pub mod virtual_column {
     pub const SEGMENT_NAME: &str = "$segmentName";
     /// Position of the row in its segment (INT).
     pub const DOC_ID: &str = "$docId";
+    /// Host of the server that reads the row.
+    pub const HOST_NAME: &str = "$hostName";
     /// Partition of the stream (INT), constant in a segment.
     pub const PARTITION: &str = "$partition";
     /// Another name of `$partition`, which Pinot's users know.

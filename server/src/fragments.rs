@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
+use memchr::memmem;
 use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
 use query::system::{CONSUMERS, CONSUMING, INDEXES, REJECTED_ROWS};
@@ -24,7 +25,11 @@ use schemas::proto::{
     FragmentAnswer, FragmentRequest, MissingSegment, PartitionOffset, SegmentRef, SystemRowsReply,
     SystemRowsRequest, TableProgress, TableScan,
 };
-use schemas::{Fault, FaultKind, Partition, SegmentId, TableId, TableSpec};
+use schemas::table::{ColumnSpec, virtual_column};
+use schemas::{
+    DataType, Fault, FaultKind, FieldRole, InstanceId, Partition, SegmentId, TableId, TableSpec,
+    Value,
+};
 use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
@@ -162,6 +167,13 @@ impl Fragments {
             let partitions: Vec<Partition> = consuming.map(SegmentView::partition).collect();
             let now_ms = self.core.clock.now_ms();
             selection.behind.extend(table.behind(&partitions, now_ms));
+        }
+        let names_host = memmem::find(&request.plan, virtual_column::HOST_NAME.as_bytes());
+        if names_host.is_some() {
+            let host = host_column(&self.core.config.instance);
+            for spec in selection.specs.values_mut() {
+                Arc::make_mut(spec).columns.push(host.clone());
+            }
         }
         Ok(selection)
     }
@@ -367,6 +379,23 @@ fn select_table(view: &TableView, id: TableId, scan: &TableScan, to: &mut Select
     match known.is_empty() {
         true => *known = Arc::new(views),
         false => Arc::make_mut(known).extend(views),
+    }
+}
+
+/// No segment has it: its default is everywhere.
+fn host_column(server: &InstanceId) -> ColumnSpec {
+    let name = server.0.as_str();
+    let host = name
+        .split_once('_')
+        .and_then(|(_, rest)| rest.rsplit_once('_'));
+    let host = host.map_or(name, |(host, _)| host);
+    ColumnSpec {
+        default: Value::String(host.to_owned()),
+        ..ColumnSpec::new(
+            virtual_column::HOST_NAME,
+            DataType::String,
+            FieldRole::Dimension,
+        )
     }
 }
 

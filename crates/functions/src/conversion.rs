@@ -1,6 +1,9 @@
 //! BYTES, texts and numbers as each other.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
+use datafusion::logical_expr::ScalarUDF;
 use uuid::Uuid;
 
 use crate::arguments::wrong;
@@ -55,6 +58,15 @@ fn bytes_to_hex() -> Plain {
         "Bytes as hexadecimal digits.",
         &[("BYTESTOHEX(TOUTF8('az'))", "617a")],
     )
+}
+
+/// The functions of casts between texts and BYTES in Pinot's dialect.
+pub fn bytes_of_hex() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(hex_to_bytes().with_canonical_names()))
+}
+
+pub fn hex_of_bytes() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(bytes_to_hex().with_canonical_names()))
 }
 
 fn hex_decimal_to_long() -> Plain {

@@ -60,6 +60,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 pub use aggregates::{all_aggregates, percentile_named};
 pub use arguments::Call;
+pub use conversion::{bytes_of_hex, hex_of_bytes};
 pub use json_extract_index::{ExtractQuestion, JsonExtractIndex};
 pub use json_extract_scalar::JsonExtractScalar;
 pub use json_match::{JsonMatch, flattening};

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableFunctionArgs;
 use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, plan_err};
+use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{
@@ -151,12 +152,10 @@ impl ContextProvider for Catalog<'_> {
         Ok(provider_as_source(table))
     }
 
-    fn create_cte_work_table(
-        &self,
-        name: &str,
-        _: arrow::datatypes::SchemaRef,
-    ) -> Result<Arc<dyn TableSource>> {
-        plan_err!("the query `{name}` refers to itself; WITH RECURSIVE is not supported")
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name, schema,
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

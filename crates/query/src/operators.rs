@@ -4,6 +4,7 @@
 //!   planner, which casts it.
 //! - A column of several values compared with one: any of them may match ([`AnyEntry`]).
 //! - IS NULL of a column whose nulls are defaults: a column beside it tells ([`null_test`]).
+//! - BYTES cast to STRING, and back: hexadecimal digits.
 //! - A BOOLEAN compared with a number or text: they are cast to BOOLEAN.
 //! - Single-stage engine only: `+ - * / %` of numbers are DOUBLE, except between two literals that
 //!   are whole numbers (those divide to DOUBLE all the same). BIG_DECIMAL stays exact.
@@ -154,10 +155,7 @@ fn as_double(expr: Expr, data_type: &DataType) -> Expr {
 
 /// `expr` in a form that can be compared with something of type `with`.
 fn comparable(expr: Expr, own: &DataType, with: &DataType) -> Expr {
-    let text = matches!(
-        own,
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8
-    );
+    let text = is_text(own);
     match with {
         DataType::Timestamp(_, _) if own.is_numeric() => epoch_ms(expr, own),
         DataType::Boolean if own.is_numeric() || text => cast(expr, DataType::Boolean),
@@ -214,8 +212,31 @@ fn align_range(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let list = InList::new(list.expr, values, list.negated);
             Ok(Transformed::yes(Expr::InList(list)))
         }
+        Expr::Cast(cast) => {
+            let own = cast.expr.get_type(schema);
+            let function = match own.ok().zip(Some(cast.field.data_type())) {
+                Some((own, to)) if is_text(&own) && is_bytes(to) => functions::bytes_of_hex(),
+                Some((own, to)) if is_bytes(&own) && is_text(to) => functions::hex_of_bytes(),
+                _ => return Ok(Transformed::no(Expr::Cast(cast))),
+            };
+            Ok(Transformed::yes(function.call(vec![*cast.expr])))
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+const fn is_text(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8
+    )
+}
+
+const fn is_bytes(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Binary | DataType::BinaryView | DataType::LargeBinary
+    )
 }
 
 /// IS NULL of a column of a table whose nulls are defaults: another column tells.

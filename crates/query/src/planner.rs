@@ -10,11 +10,11 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::planner::SqlToRel;
+use datafusion::sql::planner::{SqlToRel, object_name_to_table_reference};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use futures::StreamExt;
 use runtime::ComputePool;
@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
+use crate::correlated::hoisted;
 use crate::cut::cut;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
 use crate::entries::explode_groups;
@@ -37,7 +38,7 @@ use crate::literals::{Candidate, Shape, value, with_placeholders};
 use crate::measured::measured;
 use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
 use crate::parameters::{Parameters, parameter};
-use crate::repair::{mend, shown};
+use crate::repair::{NamedCasts, mend, shown};
 use crate::session::{parser_options, session};
 use crate::system::{BrokerTables, SystemTables};
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
@@ -217,15 +218,20 @@ impl Planner {
         session.execution_props_mut().query_execution_start_time = now;
         let sql = statement.sql().map_err(from_fault)?;
         let to_sql = |sql: SqlStatement| DfStatement::Statement(Box::new(sql));
-        let references = session.resolve_table_references(&to_sql(sql.clone()))?;
+        let mut references = session.resolve_table_references(&to_sql(sql.clone()))?;
+        let unread = statement.parsed.unread.iter();
+        let unread = unread.map(|name| object_name_to_table_reference(name.clone(), false));
+        let unread = unread.collect::<Result<Vec<_>>>()?;
+        references.extend(unread.iter().cloned());
         let operators = match statement.semantics {
             Semantics::SingleStage => &self.single_stage,
             Semantics::MultiStage => &self.multi_stage,
             Semantics::Standard => session.expr_planners(),
         };
-        let own: [Arc<dyn ExprPlanner>; 2] = [
+        let own: [Arc<dyn ExprPlanner>; 3] = [
             Arc::new(WatchedOperators(watch.clone())),
             Arc::new(Exclusions(context.watch())),
+            Arc::new(NamedCasts),
         ];
         let operators: Vec<_> = own.into_iter().chain(operators.iter().cloned()).collect();
         let catalog = Catalog::new(
@@ -237,6 +243,9 @@ impl Planner {
             references,
         )
         .await?;
+        for table in unread {
+            catalog.get_table_source(table)?;
+        }
         let planning = Planning {
             session: &session,
             planner: SqlToRel::new_with_options(&catalog, parser_options(&session)),
@@ -295,6 +304,7 @@ impl Planning<'_> {
                 Err(error) => return Err(error),
             }
         };
+        let logical = hoisted(logical)?;
         match self.statement.semantics {
             Semantics::Standard => Ok(logical),
             _ => explode_groups(without_null_tests(align_ranges(logical)?)?),

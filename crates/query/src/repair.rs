@@ -2,6 +2,7 @@
 //!
 //! - Columns of one name: SQL allows them, the planner wants each to have its own. They get names
 //!   that differ behind [`MARK`], which is taken off again before anybody sees them.
+//! - Aggregates over different casts of one value ([`NamedCasts`]).
 //! - Pinot's dialect: a condition may use an alias of the SELECT list that is no column.
 
 use std::collections::HashSet;
@@ -9,10 +10,31 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::common::{DataFusionError, Result, SchemaError};
+use datafusion::logical_expr::Expr as LogicalExpr;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
 };
+
+/// The name of an aggregate does not tell what its argument is cast to: two that differ in nothing
+/// else would have one name.
+#[derive(Debug)]
+pub(crate) struct NamedCasts;
+
+impl ExprPlanner for NamedCasts {
+    fn plan_aggregate(&self, mut raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        for argument in &mut raw.args {
+            if let LogicalExpr::Cast(cast) = argument
+                && !cast.expr.column_refs().is_empty()
+            {
+                let name = argument.to_string();
+                *argument = argument.clone().alias(name);
+            }
+        }
+        Ok(PlannerResult::Original(raw))
+    }
+}
 
 /// No name of a user holds it.
 const MARK: char = '\u{0}';

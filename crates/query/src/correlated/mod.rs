@@ -6,6 +6,7 @@
 //! Follows T. Neumann and A. Kemper, "Unnesting Arbitrary Queries" (BTW 2015). The rows around are
 //! read twice for that.
 
+mod hoist;
 mod push;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+pub(crate) use hoist::hoisted;
 use push::{Domain, Pushed, depends, is_single_row, push};
 
 #[derive(Debug)]

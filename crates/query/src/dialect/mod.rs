@@ -27,8 +27,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, LimitClause, ObjectNamePart, SelectFlavor, SetExpr, Statement as SqlStatement, Value,
-    visit_relations,
+    Expr, LimitClause, ObjectName, ObjectNamePart, SelectFlavor, SetExpr,
+    Statement as SqlStatement, Value, visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -99,6 +99,8 @@ pub struct Parsed {
     pub null_tests: Vec<String>,
     /// The `$` columns that it names.
     pub virtual_columns: Vec<&'static str>,
+    /// Tables that it names and reads nothing of; they must be there.
+    pub unread: Vec<ObjectName>,
 }
 
 impl Parsed {
@@ -282,17 +284,20 @@ fn parse_text(
             "the list of SELECT is empty; name columns, or write *",
         ));
     }
+    let virtual_columns = rewrite::virtual_columns_in(text);
+    rewrite::name_virtual_columns(query, &virtual_columns);
     let lacks_limit = query.limit_clause.is_none() && query.fetch.is_none();
     let is_single_stage = semantics == Semantics::SingleStage;
     let limit_added = default_limit.filter(|_| is_single_stage && lacks_limit && shown.is_none());
     if let Some(limit) = limit_added {
         query.limit_clause = Some(limit_clause(limit));
     }
+    let mut unread = Vec::new();
     let output = match semantics {
         _ if shown.is_some() => Vec::new(),
         Semantics::SingleStage => {
             if output::is_of_literals(query) {
-                stages::without_table(query);
+                unread = stages::without_table(query);
             }
             output::single_stage(query)
         }
@@ -304,7 +309,9 @@ fn parse_text(
         Semantics::SingleStage => rewrite::null_tests(query),
         _ => Vec::new(),
     };
-    let virtual_columns = rewrite::virtual_columns_in(text);
+    if semantics == Semantics::MultiStage {
+        stages::with_ints(&mut sql);
+    }
     rewrite::rewrite(&mut sql, dialect, &virtual_columns);
     gaps::fill(text, &mut sql)?;
     standard::to_known(&mut sql)?;
@@ -316,6 +323,7 @@ fn parse_text(
         limit_added,
         null_tests,
         virtual_columns,
+        unread,
     })
 }
 

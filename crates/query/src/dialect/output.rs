@@ -157,7 +157,7 @@ fn literal(item: &SelectItem) -> Option<&Value> {
     .filter(|value| !matches!(value, Value::Placeholder(_)))
 }
 
-fn is_int(expr: &Expr) -> bool {
+pub(super) fn is_int(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(digits, _) => digits.parse::<i32>().is_ok(),

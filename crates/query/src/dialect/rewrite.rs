@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, Query,
     Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor,
     TimezoneInfo, Value, VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions,
+    visit_expressions_mut,
 };
 use schemas::arrow::VIRTUAL_COLUMNS;
 
@@ -42,6 +43,22 @@ pub(super) fn null_tests(query: &Query) -> Vec<String> {
     columns
 }
 
+/// The parser takes a bare `$offset` for a placeholder.
+pub(super) fn name_virtual_columns(query: &mut Query, known: &[&str]) {
+    if known.is_empty() {
+        return;
+    }
+    let _ = visit_expressions_mut(query, |expr| {
+        if let Expr::Value(value) = expr
+            && let Value::Placeholder(name) = &value.value
+            && known.contains(&name.as_str())
+        {
+            *expr = Expr::Identifier(Ident::with_quote('"', name.clone()));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
 pub(super) fn rewrite(statement: &mut Statement, dialect: Dialect, virtual_columns: &[&str]) {
     let mut rewriter = Rewriter {
         dialect,
@@ -73,14 +90,6 @@ impl VisitorMut for Rewriter<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
-            // The parser takes a bare `$offset` for a placeholder.
-            Expr::Value(value) => {
-                if let Value::Placeholder(name) = &value.value
-                    && self.virtual_columns.contains(&name.as_str())
-                {
-                    *expr = Expr::Identifier(Ident::with_quote('"', name.clone()));
-                }
-            }
             Expr::Function(function) if self.dialect == Dialect::Pinot => {
                 distinct_count(function);
                 count_of_star(function);

@@ -1,0 +1,210 @@
+//! Subqueries that depend on the rows around them, where the planner takes none: in ORDER BY, in
+//! keys and arguments of aggregates and windows, in conditions of joins.
+//!
+//! They become columns of a projection below, where it takes them, or of a filter above an inner
+//! join. What depends on both sides of an outer join stays where it is, and is refused.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{
+    Aggregate, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Sort, Window,
+};
+
+pub(crate) fn hoisted(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut made = 0;
+    let hoisted = plan.transform_up_with_subqueries(|node| {
+        let hoisted = match &node {
+            LogicalPlan::Sort(sort) => of_sort(sort, &mut made)?,
+            LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate, &mut made)?,
+            LogicalPlan::Window(window) => of_window(window, &mut made)?,
+            LogicalPlan::Join(join) => of_join(join, &mut made)?,
+            _ => None,
+        };
+        Ok(match hoisted {
+            Some(hoisted) => Transformed::yes(hoisted),
+            None => Transformed::no(node),
+        })
+    })?;
+    Ok(hoisted.data)
+}
+
+fn of_sort(sort: &Sort, made: &mut usize) -> Result<Option<LogicalPlan>> {
+    let mut columns = Columns::beside(&sort.input, made);
+    let mut after = Vec::with_capacity(sort.expr.len());
+    for by in &sort.expr {
+        after.push(by.with_expr(columns.instead_of(by.expr.clone())?));
+    }
+    let Some(input) = columns.plan()? else {
+        return Ok(None);
+    };
+    let sorted = LogicalPlan::Sort(Sort {
+        expr: after,
+        input: Arc::new(input),
+        fetch: sort.fetch,
+    });
+    only(sorted, sort.input.schema()).map(Some)
+}
+
+fn of_aggregate(aggregate: &Aggregate, made: &mut usize) -> Result<Option<LogicalPlan>> {
+    let names = NamePreserver::new_for_projection();
+    let mut columns = Columns::beside(&aggregate.input, made);
+    let mut named = |exprs: &[Expr]| {
+        let exprs = exprs.iter().map(|expr| {
+            let name = names.save(expr);
+            Ok(name.restore(columns.instead_of(expr.clone())?))
+        });
+        exprs.collect::<Result<Vec<_>>>()
+    };
+    let (keys, values) = (named(&aggregate.group_expr)?, named(&aggregate.aggr_expr)?);
+    let Some(input) = columns.plan()? else {
+        return Ok(None);
+    };
+    let aggregate = Aggregate::try_new(Arc::new(input), keys, values)?;
+    Ok(Some(LogicalPlan::Aggregate(aggregate)))
+}
+
+fn of_window(window: &Window, made: &mut usize) -> Result<Option<LogicalPlan>> {
+    let names = NamePreserver::new_for_projection();
+    let mut columns = Columns::beside(&window.input, made);
+    let mut exprs = Vec::with_capacity(window.window_expr.len());
+    for expr in &window.window_expr {
+        let name = names.save(expr);
+        exprs.push(name.restore(columns.instead_of(expr.clone())?));
+    }
+    let Some(input) = columns.plan()? else {
+        return Ok(None);
+    };
+    let windows = LogicalPlan::Window(Window::try_new(exprs, Arc::new(input))?);
+    only(windows, &window.schema).map(Some)
+}
+
+fn of_join(join: &Join, made: &mut usize) -> Result<Option<LogicalPlan>> {
+    let Some(condition) = &join.filter else {
+        return Ok(None);
+    };
+    if !has_dependent(condition)? {
+        return Ok(None);
+    }
+    let (mut conditions, mut above) = (Vec::new(), Vec::new());
+    let mut left = Columns::beside(&join.left, made);
+    let parts = split_conjunction(condition).into_iter();
+    let parts = parts.map(|part| left.instead_of(part.clone()));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let left = left.plan()?;
+    let mut right = Columns::beside(&join.right, made);
+    for part in parts {
+        let part = right.instead_of(part)?;
+        match join.join_type == JoinType::Inner && has_dependent(&part)? {
+            true => above.push(part),
+            false => conditions.push(part),
+        }
+    }
+    let right = right.plan()?;
+    let on = join.on.iter().cloned().map(|(left, right)| left.eq(right));
+    let conditions: Vec<Expr> = on.chain(conditions).collect();
+    let side = |changed: Option<LogicalPlan>, before: &Arc<LogicalPlan>| {
+        changed.unwrap_or_else(|| before.as_ref().clone())
+    };
+    let right = side(right, &join.right);
+    let joined = LogicalPlanBuilder::from(side(left, &join.left));
+    let joined = joined.join_on(right, join.join_type, conditions)?;
+    let joined = match conjunction(above) {
+        Some(above) => joined.filter(above)?,
+        None => joined,
+    };
+    only(joined.build()?, &join.schema).map(Some)
+}
+
+/// The columns of `schema`.
+fn only(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
+    let columns = schema.columns().into_iter().map(Expr::Column);
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// What subqueries give, beside the rows of `input`.
+struct Columns<'a> {
+    input: &'a Arc<LogicalPlan>,
+    found: Vec<(Expr, String)>,
+    made: &'a mut usize,
+}
+
+impl<'a> Columns<'a> {
+    const fn beside(input: &'a Arc<LogicalPlan>, made: &'a mut usize) -> Self {
+        Self {
+            input,
+            found: Vec::new(),
+            made,
+        }
+    }
+
+    /// With columns in the place of subqueries that depend on the rows of `input` and no others.
+    fn instead_of(&mut self, expr: Expr) -> Result<Expr> {
+        let schema = self.input.schema();
+        let replaced = expr.transform_down(|expr| {
+            let Some(needed) = needed_by(&expr) else {
+                return Ok(Transformed::no(expr));
+            };
+            if !needed.iter().all(|column| schema.has_column(column)) {
+                return Ok(Transformed::no(expr));
+            }
+            let known = self.found.iter().find(|(own, _)| *own == expr);
+            let name = match known {
+                Some((_, name)) => name.clone(),
+                None => {
+                    *self.made += 1;
+                    let name = format!("__hoisted_{}", self.made);
+                    self.found.push((expr, name.clone()));
+                    name
+                }
+            };
+            let column = Expr::Column(Column::from_name(name));
+            Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
+        })?;
+        Ok(replaced.data)
+    }
+
+    /// `None`: there were none.
+    fn plan(self) -> Result<Option<LogicalPlan>> {
+        if self.found.is_empty() {
+            return Ok(None);
+        }
+        let own = self.input.schema().columns().into_iter().map(Expr::Column);
+        let found = self.found.into_iter();
+        let found = found.map(|(subquery, name)| subquery.alias(name));
+        LogicalPlanBuilder::from(self.input.as_ref().clone())
+            .project(own.chain(found))?
+            .build()
+            .map(Some)
+    }
+}
+
+fn has_dependent(expr: &Expr) -> Result<bool> {
+    expr.exists(|expr| Ok(needed_by(expr).is_some()))
+}
+
+/// The columns around a subquery that it depends on. `None`: it depends on none, or is no subquery.
+fn needed_by(expr: &Expr) -> Option<Vec<Column>> {
+    let (subquery, tested) = match expr {
+        Expr::ScalarSubquery(subquery) => (subquery, None),
+        Expr::Exists(exists) => (&exists.subquery, None),
+        Expr::InSubquery(within) => (&within.subquery, Some(&within.expr)),
+        _ => return None,
+    };
+    let outer = subquery.outer_ref_columns.iter();
+    let mut needed: Vec<Column> = outer
+        .filter_map(|outer| match outer {
+            Expr::OuterReferenceColumn(_, column) => Some(column.clone()),
+            _ => None,
+        })
+        .collect();
+    if needed.is_empty() {
+        return None;
+    }
+    let tested = tested.into_iter().flat_map(|tested| tested.column_refs());
+    needed.extend(tested.cloned());
+    Some(needed)
+}
