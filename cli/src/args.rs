@@ -32,6 +32,12 @@ pub enum Command {
                       tannin sql \"SELECT carrier, COUNT(*) FROM flights GROUP BY 1\"\n  \
                       tannin sql \"FROM 'trips.parquet' LIMIT 5\"     (needs no server)")]
     Sql(SqlArgs),
+    /// Ask about a topic's messages as a table would have them, before there is one
+    #[command(after_help = "Examples:\n  \
+                      tannin preview --kafka localhost:9092 --topic clicks\n  \
+                      tannin preview --kafka localhost:9092 --topic clicks --config t.json \
+                      \"SELECT page, COUNT(*) FROM clicks GROUP BY 1\"")]
+    Preview(PreviewArgs),
     /// Create, list, watch and drop tables
     #[command(
         after_help = "Example:\n  tannin table create clicks --kafka localhost:9092 --topic clicks"
@@ -224,6 +230,25 @@ pub struct SqlArgs {
     pub watch: Option<std::time::Duration>,
     #[command(flatten)]
     pub node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// The statement, over a table with the name of the topic; without one the first rows
+    pub statement: Option<String>,
+    /// Kafka's bootstrap servers
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: String,
+    #[arg(long)]
+    pub topic: String,
+    /// Schema and table config, as `POST /v1/tables` takes them; without it they are inferred
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How many of the newest messages are read
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub messages: usize,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
 }
 
 #[derive(Debug, Args)]

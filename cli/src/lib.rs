@@ -54,6 +54,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Quickstart(args) => quickstart::run(args).await,
             Command::Start(args) => commands::start::run(args).await,
             Command::Sql(args) => commands::sql::run(args).await,
+            Command::Preview(args) => commands::preview::run(args).await,
             Command::Table(args) => commands::table::run(args).await,
             Command::Import(args) => commands::import::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,

@@ -96,6 +96,17 @@ pub(crate) async fn load(
     if target.spec.stream.is_some() {
         bail!("table `{table}` consumes a stream; import takes OFFLINE tables");
     }
+    if let Some(column) = target
+        .spec
+        .columns
+        .iter()
+        .find(|column| column.transform.is_some())
+    {
+        bail!(
+            "column `{}` of table `{table}` has a transformFunction, which import does not run yet",
+            column.name
+        );
+    }
     fits(&rows.columns, &target.spec)?;
     let (clock, files) = (Arc::clone(&workshop.clock), Arc::clone(&workshop.files));
     let folder = workshop.folder.clone();

@@ -9,6 +9,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
+use datafusion::common::config::ConfigOptions;
+use datafusion::datasource::MemTable;
 use datafusion::prelude::{
     CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext,
 };
@@ -57,13 +60,31 @@ fn extension(name: &str) -> Option<&'static str> {
 pub(crate) async fn query(statement: &str, files: &[String]) -> Result<Answer> {
     let started = Instant::now();
     let (schema, batches) = batches(statement, files).await?;
+    shown(&schema, &batches, started)
+}
+
+/// Asks of one table with these rows.
+pub(crate) async fn query_rows(statement: &str, name: &str, rows: RecordBatch) -> Result<Answer> {
+    let started = Instant::now();
+    let mut options = ConfigOptions::new();
+    options.sql_parser.enable_ident_normalization = false;
+    let session = SessionContext::new_with_config(SessionConfig::from(options));
+    let table = TableReference::bare(name);
+    let rows = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+    session.register_table(table, Arc::new(rows))?;
+    let frame = session.sql(statement).await?;
+    let schema = Arc::clone(frame.schema().inner());
+    shown(&schema, &frame.collect().await?, started)
+}
+
+fn shown(schema: &SchemaRef, batches: &[RecordBatch], started: Instant) -> Result<Answer> {
     let columns = schema.fields().iter().map(|field| Column {
         name: field.name().clone(),
         data_type: type_name(field.data_type()).to_owned(),
     });
     let columns = columns.collect();
     let mut rows = Vec::new();
-    for batch in &batches {
+    for batch in batches {
         rows.extend(json_rows(batch)?);
     }
     let stats = Stats {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use deepstore::DeepStore;
+use ingest::Decoder;
 use metastore::SqliteStore;
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
 use runtime::settings::{LogSync, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, SystemClock, TaskGroup, files};
-use schemas::InstanceId;
 use schemas::cluster::Role;
+use schemas::{Fault, InstanceId, TableSpec};
 use stream::KafkaStreams;
 use stream::embedded::{EmbeddedLog, LogConfig, SyncPolicy};
 use tokio::net::TcpListener;
@@ -84,6 +85,16 @@ pub struct Node {
     /// The built-in log, and the connections to other roles.
     base: TaskGroup,
     drain: Duration,
+}
+
+/// Makes the decoder that servers would make: what they refuse is refused when a table is created.
+#[derive(Debug)]
+struct DecoderCheck;
+
+impl controller::CheckTable for DecoderCheck {
+    fn check(&self, spec: &TableSpec) -> Result<(), Fault> {
+        Decoder::check(spec, &server::EngineExpressions).map_err(Fault::invalid)
+    }
 }
 
 impl Node {
@@ -278,6 +289,7 @@ impl<'a> Builder<'a> {
             store: Arc::new(store),
             deep: self.deep.clone(),
             streams: Arc::new(KafkaStreams),
+            check: Arc::new(DecoderCheck),
             clock: Arc::clone(&self.node.clock),
             tasks: TaskGroup::new("controller"),
             http,

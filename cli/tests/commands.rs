@@ -182,6 +182,49 @@ fn flights_arrive_stop_and_go_on_where_they_were() {
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
 }
 
+/// Of fifty clicks in two partitions, before there is a table.
+fn previews(log: &str, folder: &Path) {
+    let base = [
+        "preview", "--format", "csv", "--kafka", log, "--topic", "clicks",
+    ];
+    let inferred = tannin(&[&base[..], &["SELECT COUNT(*), MAX(ms) FROM clicks"]].concat());
+    assert!(inferred.status.success(), "{}", err(&inferred));
+    assert!(out(&inferred).contains("50,49.5"), "{}", out(&inferred));
+    assert!(
+        err(&inferred).contains("50 messages of `clicks`: 50 rows"),
+        "{}",
+        err(&inferred)
+    );
+
+    let config = serde_json::json!({
+        "schema": { "schemaName": "clicks",
+            "dimensionFieldSpecs": [{ "name": "path", "dataType": "STRING" },
+                                    { "name": "ms", "dataType": "INT" }],
+            "dateTimeFieldSpecs": [{ "name": "ts", "dataType": "TIMESTAMP", "format": "TIMESTAMP",
+                                     "granularity": "1:MILLISECONDS" }] },
+        "tableConfig": { "tableName": "clicks", "tableType": "REALTIME",
+            "segmentsConfig": { "timeColumnName": "ts" },
+            "ingestionConfig": {
+                "filterConfig": { "filterFunction": "page = '/p7'" },
+                "transformConfigs": [{ "columnName": "path",
+                                       "transformFunction": "upper(page)" }],
+                "sourceFieldConfigs": [{ "name": "ms", "dataType": "DOUBLE" }],
+                "streamIngestionConfig": { "streamConfigMaps": [{
+                    "streamType": "kafka", "stream.kafka.topic.name": "clicks",
+                    "stream.kafka.broker.list": log }] } } },
+    });
+    let path = folder.join("clicks.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    let configured = tannin(&[&base[..], &["--config", path]].concat());
+    assert!(configured.status.success(), "{}", err(&configured));
+    let told = err(&configured);
+    assert!(told.contains("0 rows, 49 rejected, 1 left out"), "{told}");
+    assert!(told.contains("`ms` is INT and cannot take 0.5"), "{told}");
+    let other = tannin(&["preview", "--kafka", log, "--topic", "clacks"]);
+    assert!(err(&other).contains("clacks"), "{}", err(&other));
+}
+
 #[test]
 fn an_own_topic_in_one_command() {
     let mut node = Quickstart::start(&["--empty"]);
@@ -212,6 +255,7 @@ fn an_own_topic_in_one_command() {
         }
         producer.flush(PATIENCE).await.unwrap();
     });
+    previews(&log, node.folder.path());
     let created = node.run(&create);
     assert!(created.status.success(), "{}", err(&created));
     let printed = out(&created);

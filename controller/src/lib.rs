@@ -27,7 +27,7 @@ use metastore::catalog::Catalog;
 use rest::HostGuard;
 use rpc::ControlApi;
 use runtime::{Clock, TaskGroup};
-use schemas::Fault;
+use schemas::{Fault, TableSpec};
 use stream::Streams;
 use tokio::net::TcpListener;
 
@@ -44,10 +44,16 @@ pub struct Config {
     pub hosts: HostGuard,
 }
 
+/// Whether a table's messages can be read as its config wants: only the roles that read them know.
+pub trait CheckTable: std::fmt::Debug + Send + Sync {
+    fn check(&self, spec: &TableSpec) -> Result<(), Fault>;
+}
+
 pub struct Parts {
     pub store: Arc<dyn MetaStore>,
     pub deep: DeepStore,
     pub streams: Arc<dyn Streams>,
+    pub check: Arc<dyn CheckTable>,
     pub clock: Arc<dyn Clock>,
     pub tasks: TaskGroup,
     pub http: TcpListener,
@@ -75,6 +81,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
         store,
         deep,
         streams,
+        check,
         clock,
         tasks,
         http,
@@ -82,7 +89,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
     } = parts;
     let catalog = Catalog::new(store);
     let changes = catalog.watch().await?;
-    let state = Arc::new(State::load(config.clone(), catalog, deep, streams, clock).await?);
+    let state = Arc::new(State::load(config.clone(), catalog, deep, streams, check, clock).await?);
     if let Some(listener) = grpc {
         let api: Arc<dyn ControlApi> = Arc::new(api::Api(Arc::clone(&state)));
         rpc::serve_control(listener, api, &tasks);

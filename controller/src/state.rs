@@ -15,15 +15,15 @@ use parking_lot::Mutex;
 use runtime::Clock;
 use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
 use schemas::proto::{ConsumerState, HeartbeatRequest, IndexList, ReloadProgress};
-use schemas::{Fault, InstanceId, SegmentId, TableId};
+use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
 use stream::{StreamSource, Streams};
 use tokio::sync::watch;
 
-use crate::Config;
 use crate::completion::Completion;
 use crate::http::forward::Forwarder;
 use crate::metrics::ControllerMetrics;
 use crate::seen::Seen;
+use crate::{CheckTable, Config};
 
 /// Objects may wait so long for a commit of somebody who could not reach this process before.
 const ORPHANS_AFTER_START: Duration = Duration::from_secs(300);
@@ -38,6 +38,7 @@ pub(crate) struct State {
     pub(crate) seen: Arc<Seen>,
     pub(crate) forwarder: Forwarder,
     streams: Arc<dyn Streams>,
+    check: Arc<dyn CheckTable>,
     sources: Mutex<HashMap<TableId, Arc<dyn StreamSource>>>,
     view: Mutex<View>,
     /// When orphans are looked for next, by the monotonic clock.
@@ -98,6 +99,7 @@ impl State {
         catalog: Catalog,
         deep: DeepStore,
         streams: Arc<dyn Streams>,
+        check: Arc<dyn CheckTable>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
         let orphans_due = clock.monotonic() + ORPHANS_AFTER_START;
@@ -111,6 +113,7 @@ impl State {
             seen: Arc::default(),
             forwarder: Forwarder::new()?,
             streams,
+            check,
             sources: Mutex::default(),
             view: Mutex::default(),
             orphans_due: Mutex::new(orphans_due),
@@ -120,6 +123,11 @@ impl State {
             state.publish(table.spec.id).await?;
         }
         Ok(state)
+    }
+
+    /// Whether the messages of the table can be read as its config wants.
+    pub(crate) fn check(&self, spec: &TableSpec) -> Result<(), Fault> {
+        self.check.check(spec)
     }
 
     /// Reads the table from the catalog and publishes what is new about it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metastore::catalog::{CreateOutcome, StoredTable};
 use schemas::cluster::TableState;
-use schemas::pinot::{Parsed, Table, UnknownKeys, parse_schema, parse_table};
+use schemas::pinot::{Parsed, Schema, Table, UnknownKeys, parse_schema, parse_table};
 use schemas::{ColumnSpec, Fault, TableName, TableSpec, TableType};
 
 use crate::reconcile::open_partitions;
@@ -47,6 +47,7 @@ impl State {
                 return Err(Fault::invalid(message));
             }
         }
+        self.check(&spec)?;
         let stored = StoredTable {
             spec,
             config_json,
@@ -84,6 +85,7 @@ impl State {
         let schema = parse_schema(&stored.schema_json)?.value;
         let mut parsed = parse_table(&config_json, Some(&schema), id, UnknownKeys::Collect)?;
         let spec = parsed.value.spec.clone();
+        self.check(&spec)?;
         let kept = unchangeable(&table.spec, &spec);
         if !kept.is_empty() {
             return Err(Fault::invalid(kept.join("; ")));
@@ -98,6 +100,31 @@ impl State {
         let kept = only_for_new_segments(&table.spec, &parsed.value.spec);
         parsed.warnings.extend(kept);
         Ok(parsed)
+    }
+
+    /// Gives a table the columns that its schema has more now. Segments that are there answer with
+    /// defaults; those that consume are sealed and go on with the new columns.
+    pub(crate) async fn change_schema(
+        &self,
+        table: &TableState,
+        schema_json: &str,
+        schema: &Schema,
+    ) -> Result<(), Fault> {
+        let (id, name) = (table.spec.id, table.spec.physical_name());
+        let gone = || Fault::not_found(format!("table `{name}` does not exist"));
+        let stored = self.catalog.table(id).await?.ok_or_else(gone)?.value;
+        let config = &stored.config_json;
+        let parsed = parse_table(config, Some(schema), id, UnknownKeys::Collect)?;
+        let spec = parsed.value.spec;
+        self.check(&spec)?;
+        let schema_json = schema_json.to_owned();
+        let change = |stored: &mut StoredTable| {
+            stored.spec = spec;
+            stored.schema_json = schema_json;
+        };
+        self.catalog.change_table(id, change).await?;
+        self.publish(id).await?;
+        Ok(())
     }
 
     /// Returns when no broker answers from it and no living server holds anything of it any more.
@@ -194,6 +221,41 @@ fn only_for_new_segments(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     kept
 }
 
+/// What a schema says otherwise of the columns of a table that is there, and why it cannot: their
+/// values are stored. New columns are fine.
+pub(crate) fn unchangeable_columns(schema: &Schema, table: &TableSpec) -> Vec<String> {
+    let mut refused = Vec::new();
+    for old in &table.columns {
+        let name = &old.name;
+        let Some(new) = schema.columns.iter().find(|column| column.name == *name) else {
+            refused.push(format!("`{name}` is missing, and columns are not removed"));
+            continue;
+        };
+        let shape = |column: &ColumnSpec| {
+            let several = if column.multi_value {
+                " of several values"
+            } else {
+                ""
+            };
+            format!("{}{several}", column.data_type)
+        };
+        if shape(old) != shape(new) {
+            let (old, new) = (shape(old), shape(new));
+            refused.push(format!("`{name}` is {old} and cannot become {new}"));
+        } else if (&old.default, old.role) != (&new.default, new.role) {
+            refused.push(format!(
+                "`{name}` differs in its kind of field or its default"
+            ));
+        } else if old.not_null != new.not_null {
+            refused.push(format!("`{name}` differs in `notNull`"));
+        }
+    }
+    if schema.primary_key != table.primary_key {
+        refused.push("the primary key differs".to_owned());
+    }
+    refused
+}
+
 /// What a schema says of columns otherwise than `table`, which was made from an older one.
 pub(crate) fn differences(
     columns: &[ColumnSpec],
@@ -210,6 +272,7 @@ pub(crate) fn differences(
         json_index: None,
         timestamp_index: Vec::new(),
         partitioning: None,
+        transform: None,
         ..column.clone()
     };
     let mut differ = Vec::new();

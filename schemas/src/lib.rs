@@ -7,6 +7,7 @@
 
 pub mod arrow;
 pub mod cluster;
+pub mod decoding;
 pub mod fault;
 pub mod ids;
 pub mod partition;

@@ -46,7 +46,7 @@ pub struct SegmentRecord {
 }
 
 /// Where every offset of [start, end) went:
-/// `rows + rejected + filtered + absent = end - start`, the same after any kill.
+/// `rows + rejected + filtered + absent + merged - unnested = end - start`, the same after any kill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     pub rows: u64,
@@ -54,11 +54,23 @@ pub struct Ledger {
     pub filtered: u64,
     /// Offsets that the log did not hand out: control records, aborted transactions, compaction.
     pub absent: u64,
+    /// What messages gave beyond one row each: rows, rejections, what was filtered out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unnested: u64,
+    /// Rows that were rolled up into others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub merged: u64,
+}
+
+/// What most segments have is not written.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Ledger {
     pub const fn total(&self) -> u64 {
-        self.rows + self.rejected + self.filtered + self.absent
+        let told = self.rows + self.rejected + self.filtered + self.absent + self.merged;
+        told.saturating_sub(self.unnested)
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decoding::{DecoderSpec, PipelineSpec, TooLong};
 use crate::ids::{TableId, TableName, TableType};
 use crate::partition::Partitioning;
 use crate::types::{DataType, FieldRole, Value};
@@ -50,6 +51,9 @@ pub struct TableSpec {
     pub flush: FlushLimits,
     #[serde(default)]
     pub star_trees: Vec<StarTreeSpec>,
+    /// Between the decoder and the columns.
+    #[serde(default, skip_serializing_if = "PipelineSpec::is_plain")]
+    pub pipeline: PipelineSpec,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,9 +64,13 @@ pub struct ColumnSpec {
     /// Stands for a null wherever null handling is off.
     pub default: Value,
     pub not_null: bool,
-    /// STRING only: longer values are cut to this many bytes on a character boundary, as Pinot
-    /// does.
+    /// Bytes of a text, from which on `too_long` says what happens.
     pub length_max: u32,
+    #[serde(default, skip_serializing_if = "TooLong::is_usual")]
+    pub too_long: TooLong,
+    /// An expression over fields of the record: the value where the record has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
     /// Format of a TIMESTAMP or date-time column in the events, when it is not epoch or ISO 8601.
     pub time_format: Option<String>,
     /// Several values a row: `List` in Arrow, any of them matches a predicate.
@@ -100,6 +108,8 @@ impl ColumnSpec {
             default: data_type.default_value(role),
             not_null: false,
             length_max: 512,
+            too_long: TooLong::default(),
+            transform: None,
             time_format: None,
             multi_value: false,
             inverted_index: false,
@@ -348,6 +358,8 @@ pub struct StreamSpec {
     /// Options for the Kafka client, as `stream.kafka.consumer.prop.*` or `stream.kafka.*` gave
     /// them.
     pub client_options: Vec<(String, String)>,
+    #[serde(default)]
+    pub decoder: DecoderSpec,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -392,6 +404,7 @@ impl TableSpec {
             stream: None,
             flush: FlushLimits::default(),
             star_trees: Vec::new(),
+            pipeline: PipelineSpec::default(),
         }
     }
 

@@ -32,6 +32,7 @@ use stream::Streams;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use consume::EngineExpressions;
 use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
 use indexes::Indexer;

@@ -8,6 +8,8 @@ pub(crate) struct ServerMetrics {
     pub(crate) all: Metrics,
     pub(crate) rows: IntCounter,
     pub(crate) rejected: IntCounter,
+    pub(crate) filtered: IntCounter,
+    pub(crate) incomplete: IntCounter,
     pub(crate) stream_errors: IntCounter,
     pub(crate) sealed: IntCounter,
     pub(crate) downloads: IntCounter,
@@ -28,6 +30,14 @@ impl ServerMetrics {
             rejected: counter(
                 "tannin_server_rejected_rows_total",
                 "messages that were no row",
+            ),
+            filtered: counter(
+                "tannin_server_filtered_rows_total",
+                "records that a table's filter left out",
+            ),
+            incomplete: counter(
+                "tannin_server_incomplete_rows_total",
+                "rows of which a wrong value was made null",
             ),
             stream_errors: counter(
                 "tannin_server_stream_errors_total",

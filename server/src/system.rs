@@ -118,6 +118,8 @@ pub(crate) fn consuming(tables: &[Arc<Table>]) -> Result<RecordBatch, Fault> {
         counts(|ledger| ledger.rejected),
         counts(|ledger| ledger.filtered),
         counts(|ledger| ledger.absent),
+        counts(|ledger| ledger.unnested),
+        counts(|ledger| ledger.merged),
     ];
     RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).map_err(|e| arrow_fault(&e))
 }

@@ -108,6 +108,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         &[
             "schemas",
             "crates/rpc",
+            "crates/ingest",
             "crates/query",
             "crates/scan",
             "xtask",
@@ -134,8 +135,11 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("parquet", &["crates/ingest", "broker", "cli"]),
     ("clap", &["cli", "xtask", "tests", "benchmarks"]),
     ("anyhow", &["cli", "xtask", "tests", "benchmarks"]),
-    // The controller hands SQL on to brokers, as Pinot's does.
-    ("reqwest", &["cli", "controller", "tests", "benchmarks"]),
+    // The controller hands SQL on to brokers, as Pinot's does; schemas come from a registry.
+    (
+        "reqwest",
+        &["cli", "controller", "crates/ingest", "tests", "benchmarks"],
+    ),
 ];
 
 pub(crate) fn run() -> Result<()> {

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 mod create;
 pub(crate) mod import;
+pub(crate) mod preview;
 mod prompt;
 pub(crate) mod prove;
 pub(crate) mod segment;

@@ -12,8 +12,9 @@ pub(crate) async fn run(args: ProveArgs) -> Result<()> {
     let ledger = client
         .sql(&format!(
             "SELECT \"partition\", sequence, status, start_offset, end_offset, \"rows\", rejected, \
-             filtered, absent, \
-             end_offset - start_offset - \"rows\" - rejected - filtered - absent AS unaccounted \
+             filtered, absent, merged, unnested, \
+             end_offset - start_offset - \"rows\" - rejected - filtered - absent \
+             - merged + unnested AS unaccounted \
              FROM sys.segments WHERE \"table\" = '{table}' ORDER BY 1, 2"
         ))
         .await?;

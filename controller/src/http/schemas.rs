@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::{Answer, App};
 use crate::state::State;
-use crate::tables::differences;
+use crate::tables::unchangeable_columns;
 
 pub(super) fn routes() -> Api<Arc<State>> {
     let create = post("Adds a schema", create).query("override", "false: one that exists stays");
@@ -82,18 +82,20 @@ async fn replace(
 
 async fn store(state: &State, json: String, parsed: &Parsed<Schema>) -> Answer {
     let name = parsed.value.name.as_str();
-    for table in state.tables() {
-        let Schema {
-            columns,
-            primary_key,
-            ..
-        } = &parsed.value;
-        let changes = differences(columns, primary_key, &table.spec);
-        if table.spec.name == parsed.value.name && !changes.is_empty() {
-            let (table, changes) = (table.spec.physical_name(), changes.join(", "));
-            let message = format!("columns of table `{table}` cannot change yet: {changes}");
+    let tables = state.tables().into_iter();
+    let tables: Vec<_> = tables
+        .filter(|table| table.spec.name == parsed.value.name)
+        .collect();
+    for table in &tables {
+        let refused = unchangeable_columns(&parsed.value, &table.spec);
+        if !refused.is_empty() {
+            let (table, refused) = (table.spec.physical_name(), refused.join("; "));
+            let message = format!("the schema of table `{table}` cannot become this: {refused}");
             return Err(Fault::invalid(message).into());
         }
+    }
+    for table in &tables {
+        state.change_schema(table, &json, &parsed.value).await?;
     }
     let putting = state.catalog.put_schema(name, json);
     putting.await.map_err(Fault::from)?;

@@ -43,6 +43,7 @@ impl Bare {
             Catalog::new(Arc::clone(&store)),
             deep.clone(),
             Arc::new(FakeStreams::default()),
+            Arc::new(NoCheck),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
         let state = Arc::new(state.await.unwrap());

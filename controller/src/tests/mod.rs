@@ -45,7 +45,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Config, Controller, Parts, start};
-use double::{FakeServer, FakeStreams};
+use double::{FakeServer, FakeStreams, NoCheck};
 
 pub(crate) const SCHEMA: &str = r#"{"schemaName":"orders","enableColumnBasedNullHandling":true,
  "dimensionFieldSpecs":[{"name":"order_id","dataType":"STRING"},{"name":"city","dataType":"STRING"}],
@@ -135,6 +135,7 @@ impl World {
             store,
             deep: deep.clone(),
             streams: Arc::new(streams.clone()),
+            check: Arc::new(NoCheck),
             clock,
             tasks: TaskGroup::new("controller"),
             http,

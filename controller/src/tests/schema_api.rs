@@ -113,14 +113,24 @@ async fn a_schema_in_use_stays(world: &World) {
     let other = SCHEMA
         .replace("\"city\"", "\"town\"")
         .replace("\"DOUBLE\"", "\"FLOAT\"");
-    let refusal = "columns of table `orders_OFFLINE` cannot change yet: \
-                   `town` is new, `amount` differs, `city` is missing";
+    let refusal = "the schema of table `orders_OFFLINE` cannot become this: `city` is missing, and \
+                   columns are not removed; `amount` is DOUBLE and cannot become FLOAT";
     let put = world.put("/schemas/orders", &other).await;
     assert_eq!(put.refused(400), refusal);
     let posted = world.post("/schemas", &other).await;
     assert_eq!(posted.refused(400), refusal);
     let read = world.get("/schemas/orders").await.ok();
     assert_eq!(read["description"], "of them");
+
+    let more = SCHEMA.replace(
+        "{\"name\":\"city\"",
+        "{\"name\":\"street\",\"dataType\":\"STRING\"},{\"name\":\"city\"",
+    );
+    assert_ne!(more, SCHEMA);
+    world.put("/schemas/orders", &more).await.ok();
+    let tables = world.controller.state.tables();
+    assert!(tables[0].spec.column("street").is_some());
+    world.put("/schemas/orders", SCHEMA).await.refused(400);
 
     world.delete("/tables/orders").await.ok();
     world.put("/schemas/orders", &other).await.ok();

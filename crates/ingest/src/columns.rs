@@ -15,7 +15,7 @@ use schemas::{ColumnSpec, DataType, Offset, TableSpec};
 use crate::coerce::Cell;
 
 #[derive(Debug)]
-enum Column {
+pub(crate) enum Column {
     Int(Int32Builder),
     Long(Int64Builder),
     Float(Float32Builder),
@@ -30,7 +30,7 @@ enum Column {
 
 /// Several values a row.
 #[derive(Debug)]
-struct List {
+pub(crate) struct List {
     lengths: Vec<usize>,
     validity: NullBufferBuilder,
     entries: Column,
@@ -54,7 +54,7 @@ pub(crate) struct BatchBuilder {
 }
 
 impl Column {
-    fn of(column: &ColumnSpec) -> Self {
+    pub(crate) fn of(column: &ColumnSpec) -> Self {
         let one = Self::new(column.data_type);
         match column.multi_value {
             false => one,
@@ -87,7 +87,7 @@ impl Column {
     }
 
     /// `cell` has the kind that the decoder makes for this type; text is UTF-8.
-    fn push(&mut self, cell: Cell, row: RowData<'_>) {
+    pub(crate) fn push(&mut self, cell: Cell, row: RowData<'_>) {
         let long = || match cell {
             Cell::Long(value) => Some(value),
             _ => None,
@@ -129,7 +129,7 @@ impl Column {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Int(builder) => Arc::new(builder.finish()),
             Self::Long(builder) => Arc::new(builder.finish()),

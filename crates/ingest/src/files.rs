@@ -18,7 +18,7 @@ use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use crate::infer::infer_schema;
 use crate::text_files::{Fields, Payloads, TextFormat, payloads};
-use crate::{BATCH_ROWS_MAX, JsonDecoder, RawMessage};
+use crate::{BATCH_ROWS_MAX, Decoder, RawMessage};
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -167,7 +167,7 @@ impl FileRows {
         now_ms: i64,
         mut take: impl FnMut(RecordBatch) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let mut decoder = JsonDecoder::new(Arc::clone(spec));
+        let mut decoder = Decoder::json(Arc::clone(spec));
         let mut row = 0u64;
         loop {
             let chunk = payloads.by_ref().take(BATCH_ROWS_MAX);
@@ -178,6 +178,7 @@ impl FileRows {
             let messages = chunk.iter().enumerate().map(|(at, payload)| RawMessage {
                 offset: row as i64 + at as i64,
                 payload: Some(payload),
+                ..RawMessage::default()
             });
             let decoded = decoder.decode(messages, now_ms);
             if let Some(bad) = decoded.rejected.first() {

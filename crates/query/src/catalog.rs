@@ -49,7 +49,7 @@ fn key(reference: &TableReference, statement: &Statement) -> (String, String) {
 }
 
 /// Names count without their underscores.
-fn known<T>(functions: &HashMap<String, Arc<T>>, name: &str) -> Option<Arc<T>> {
+pub(crate) fn known<T>(functions: &HashMap<String, Arc<T>>, name: &str) -> Option<Arc<T>> {
     let found = functions.get(name).or_else(|| {
         let mut others = functions.iter();
         let (_, function) = others.find(|(own, _)| functions::is_same(own, name))?;

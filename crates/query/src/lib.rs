@@ -19,6 +19,7 @@ mod dialect;
 mod entries;
 mod excluding;
 mod explain;
+pub mod expressions;
 mod fault;
 mod gather;
 mod given_up;

@@ -37,6 +37,9 @@ pub enum StreamError {
     Option { option: String, detail: String },
     #[error("{0}")]
     Client(String),
+    /// What is needed to read messages is not there.
+    #[error("{0}")]
+    Registry(String),
     #[error("the reader was closed")]
     Closed,
 }
@@ -47,7 +50,8 @@ impl StreamError {
             Self::Unreachable { .. }
             | Self::TopicMissing { .. }
             | Self::PartitionMissing { .. }
-            | Self::Client(_) => FaultKind::Unavailable,
+            | Self::Client(_)
+            | Self::Registry(_) => FaultKind::Unavailable,
             Self::OffsetOutOfRange { .. } => FaultKind::Conflict,
             Self::Option { .. } => FaultKind::Invalid,
             Self::Closed => FaultKind::Cancelled,

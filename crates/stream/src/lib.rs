@@ -20,7 +20,7 @@ use schemas::Offset;
 
 pub use error::StreamError;
 pub use kafka::{Acks, KafkaProducer, KafkaSource};
-pub use sample::{SampleFrom, sample};
+pub use sample::{SampleFrom, sample, sample_partitions};
 
 /// Key and payload share one buffer with the other messages of their fetch.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct Message {
     pub key: Option<Bytes>,
     /// `None` is a tombstone.
     pub payload: Option<Bytes>,
+    /// Only where the stream's columns are filled from them.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// What one fetch brought: at most 4096 messages, about 4 MiB. Offsets ascend; they may have gaps.
@@ -100,6 +102,7 @@ impl Streams for KafkaStreams {
         name: &str,
     ) -> Result<std::sync::Arc<dyn StreamSource>, StreamError> {
         let source = KafkaSource::new(&spec.brokers, &spec.client_options, name)?;
+        let source = source.with_headers(spec.decoder.metadata);
         Ok(std::sync::Arc::new(source))
     }
 }

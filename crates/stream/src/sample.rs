@@ -40,6 +40,21 @@ pub async fn sample(
     from: SampleFrom,
     within: Duration,
 ) -> Result<Vec<Message>, StreamError> {
+    let parts = sample_partitions(source, topic, count, from, within).await?;
+    Ok(parts
+        .into_iter()
+        .flat_map(|(_, messages)| messages)
+        .collect())
+}
+
+/// The same, with the partition of each.
+pub async fn sample_partitions(
+    source: &dyn StreamSource,
+    topic: &str,
+    count: usize,
+    from: SampleFrom,
+    within: Duration,
+) -> Result<Vec<(u32, Vec<Message>)>, StreamError> {
     let deadline = Instant::now() + within;
     let mut held = Vec::new();
     for partition in 0..source.partitions(topic).await? {
@@ -55,10 +70,7 @@ pub async fn sample(
         .try_collect()
         .await?;
     parts.sort_by_key(|(partition, _)| *partition);
-    Ok(parts
-        .into_iter()
-        .flat_map(|(_, messages)| messages)
-        .collect())
+    Ok(parts)
 }
 
 /// Splits `count` evenly; what a small partition cannot give, the larger ones do.

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::reader::{Node, Report, parse};
-use super::{Parsed, Schema, UnknownKeys, Violations};
+use super::{Parsed, Schema, UnknownKeys, Violations, table_config};
+use crate::decoding::TooLong;
 use crate::ids::TableName;
 use crate::table::ColumnSpec;
 use crate::types::{DataType, FieldRole, Value, uuid_bytes, uuid_text};
@@ -143,11 +144,14 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
     let length_max = node.number("maxLength", report);
     let not_null = node.flag("notNull", report).unwrap_or(false);
     let format = node.text("format", report).map(str::to_owned);
+    let transform = table_config::expression(node, "transformFunction", report);
     let (name, data_type) = (name?, data_type?);
     let mut spec = ColumnSpec::new(name, data_type, role);
     spec.multi_value = multi_value;
     spec.not_null = not_null;
     spec.time_format = format;
+    spec.transform = transform;
+    spec.too_long = too_long(node, data_type, report);
     if let Some(length) = length_max {
         match u32::try_from(length) {
             Ok(length @ 1..) => spec.length_max = length,
@@ -168,21 +172,32 @@ fn column(node: Node<'_>, role: FieldRole, report: &mut Report) -> Option<Column
 
 /// They change what is stored, and we do not have them yet.
 fn refuse_unsupported(node: Node<'_>, report: &mut Report) {
-    if node.says_something("transformFunction") {
-        let path = node.path("transformFunction");
-        report.fault(&path, "transforms are not supported yet");
-    }
     for key in ["virtualColumnProvider", "allowTrailingZeros"] {
         if node.says_something(key) {
             report.fault(&node.path(key), "not supported yet");
         }
     }
-    if let Some(strategy) = node.text("maxLengthExceedStrategy", report)
-        && strategy != "TRIM_LENGTH"
-    {
-        let path = node.path("maxLengthExceedStrategy");
-        let what = format!("`{strategy}` is not supported yet, only TRIM_LENGTH");
-        report.fault(&path, what);
+}
+
+fn too_long(node: Node<'_>, data_type: DataType, report: &mut Report) -> TooLong {
+    let key = "maxLengthExceedStrategy";
+    match (node.text(key, report), data_type) {
+        (None, _) | (Some("TRIM_LENGTH"), DataType::String) => TooLong::Usual,
+        (Some("ERROR"), _) => TooLong::Error,
+        (Some("SUBSTITUTE_DEFAULT_VALUE"), _) => TooLong::Default,
+        (Some("NO_ACTION"), _) => TooLong::Keep,
+        (Some("TRIM_LENGTH"), _) => {
+            let what = format!("only a STRING is cut, not {data_type}");
+            report.fault(&node.path(key), what);
+            TooLong::Usual
+        }
+        (Some(other), _) => {
+            let what = format!(
+                "`{other}` is not one of TRIM_LENGTH, ERROR, SUBSTITUTE_DEFAULT_VALUE, NO_ACTION"
+            );
+            report.fault(&node.path(key), what);
+            TooLong::Usual
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::*;
+use crate::decoding::{Compression, Envelope, FormatSpec};
 use crate::ids::TableId;
 use crate::table::StarTreeSpec;
 
@@ -84,7 +85,7 @@ fn every_fault_of_a_schema_is_named() {
 fn what_would_change_data_is_refused() {
     let bad = r#"{"tableName":"t","tableType":"REALTIME","upsertConfig":{"mode":"FULL"},
       "segmentsConfig":{"replication":"many","retentionTimeUnit":"MOONS","retentionTimeValue":"3"},
-      "ingestionConfig":{"filterConfig":{"filterFunction":"x"},"streamIngestionConfig":{"streamConfigMaps":[
+      "ingestionConfig":{"filterConfig":{"filterFunction":"Groovy({a.toUpperCase() == b}, a, b)"},"streamIngestionConfig":{"streamConfigMaps":[
         {"streamType":"kinesis","stream.kafka.broker.list":"b","realtime.segment.flush.threshold.time":"soon"}]}}}"#;
     expect![[r#"
         upsertConfig: upserts are not supported yet
@@ -188,7 +189,8 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
       "segmentsConfig":{"crypterClassName":"x","replication":"0","retentionTimeValue":"-1","retentionTimeUnit":"DAYS"},
       "tableIndexConfig":{"aggregateMetrics":"true","sortedColumn":["a","b"]},
       "fieldConfigList":[{"encodingType":"RAW"},{"name":"a","encodingType":"ZSTD"}],
-      "ingestionConfig":{"transformConfigs":[{"columnName":"a"}],"rowTimeValueCheck":true,"continueOnError":true},
+      "ingestionConfig":{"transformConfigs":[{"columnName":"a"}],"enrichmentConfigs":[{}],
+      "aggregationConfigs":[{"columnName":"n","aggregationFunction":"AVG(x)"}],"complexTypeConfig":{"collectionNotUnnestedToJson":"SOME"}},
       "task":{"taskTypeConfigsMap":{"PurgeTask":{},"MergeRollupTask":{"1day.mergeType":"rollup"}}},
       "metadata":{"customConfigs":{"tannin.retention.rows":"all"}}}"#;
     expect![[r#"
@@ -261,8 +263,8 @@ fn faults_of_the_config_and_of_how_it_fits_come_together() {
 
 #[test]
 fn a_schema_that_would_store_other_data_is_refused() {
-    let bad = r#"{"dimensionFieldSpecs":[{"name":"a","dataType":"STRING","maxLengthExceedStrategy":"ERROR","maxLength":-1},
-      {"name":"b","dataType":"BIG_DECIMAL","allowTrailingZeros":true},{"name":"c","dataType":"INT","transformFunction":"f(a)"},
+    let bad = r#"{"dimensionFieldSpecs":[{"name":"a","dataType":"STRING","maxLengthExceedStrategy":"CUT","maxLength":-1},
+      {"name":"b","dataType":"BIG_DECIMAL","allowTrailingZeros":true},{"name":"c","dataType":"JSON","maxLengthExceedStrategy":"TRIM_LENGTH","transformFunction":"groovy({a ? b : c}, a)"},
       {"name":"d","dataType":"INT","virtualColumnProvider":"x"},{"name":"a","dataType":"INT"}],
       "complexFieldSpecs":[{"name":"m"}],"timeFieldSpec":null}"#;
     expect![[r#"
@@ -530,4 +532,72 @@ fn columns_that_a_table_is_partitioned_by() {
         tableIndexConfig.segmentPartitionConfig.columnPartitionMap.qty.numPartitions: 0 is no number of partitions
         tableIndexConfig.segmentPartitionConfig.columnPartitionMap.ts.functionName: missing
         tableIndexConfig.segmentPartitionConfig.columnPartitionMap.town: there is no column `town`"#]].assert_eq(&bad.unwrap_err().0.join("\n"));
+}
+
+#[test]
+fn decoders_are_known_by_pinots_classes() {
+    let read = |properties: &str| {
+        let config = format!(
+            r#"{{"tableName":"t","tableType":"REALTIME","ingestionConfig":{{"streamIngestionConfig":
+               {{"streamConfigMaps":[{{"stream.kafka.topic.name":"t","stream.kafka.broker.list":"b",
+               {properties}}}]}}}}}}"#
+        );
+        let parsed = parse_table_config(&config).map_err(|faults| faults.to_string())?;
+        let schema = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","dataType":"INT"}],
+          "dateTimeFieldSpecs":[{"name":"ts","dataType":"TIMESTAMP","format":"TIMESTAMP","granularity":"1:DAYS"}]}"#;
+        let schema = parse_schema(schema).unwrap().value;
+        let text = config.replacen(
+            "\"ingestionConfig\"",
+            "\"segmentsConfig\":{\"timeColumnName\":\"ts\"},\"ingestionConfig\"",
+            1,
+        );
+        let table = parse_table(&text, Some(&schema), TableId::random(), UnknownKeys::Refuse);
+        let stream = table
+            .map_err(|faults| faults.to_string())?
+            .value
+            .spec
+            .stream;
+        assert!(parsed.warnings.is_empty());
+        Ok::<_, String>(stream.unwrap().decoder)
+    };
+    let class = |name: &str, more: &str| {
+        read(&format!(
+            r#""stream.kafka.decoder.class.name":"{name}"{more}"#
+        ))
+    };
+    let prop = |key: &str, value: &str| format!(r#","stream.kafka.decoder.prop.{key}":"{value}""#);
+    let url = prop("schema.registry.rest.url", "http://r:8081/");
+    let avro = class(
+        "org.apache.pinot.plugin.inputformat.avro.confluent.KafkaConfluentSchemaRegistryAvroMessageDecoder",
+        &(url.clone() + &prop("schema.registry.basic.auth.user.info", "u:p")),
+    );
+    let avro = avro.unwrap();
+    assert!(avro.framed && avro.format == FormatSpec::Avro { schema: None });
+    let registry = avro.registry.unwrap();
+    assert_eq!(
+        (registry.url.as_str(), registry.user_info.as_deref()),
+        ("http://r:8081", Some("u:p"))
+    );
+    let csv = class(
+        "org.apache.pinot.plugin.inputformat.csv.CSVMessageDecoder",
+        &(prop("header", "a|b") + &prop("delimiter", "|")),
+    )
+    .unwrap();
+    assert!(matches!(csv.format, FormatSpec::Csv(csv) if csv.names == ["a", "b"]));
+    let debezium = class("debezium-avro", &url).unwrap();
+    assert!(debezium.framed && debezium.envelope == Envelope::Debezium);
+    let arrow = class("arrow", &prop("compression", "zstd")).unwrap();
+    assert_eq!(
+        (arrow.format, arrow.compression),
+        (FormatSpec::Arrow, Compression::Zstd)
+    );
+    let missing = class("SimpleAvroMessageDecoder", "").unwrap_err();
+    assert!(missing.contains("prop.schema: missing"), "{missing}");
+    let missing = class("ProtoBufMessageDecoder", "").unwrap_err();
+    assert!(
+        missing.contains("protoClassName: missing") && missing.contains("descriptorFile"),
+        "{missing}"
+    );
+    let no_header = class("csv", "").unwrap_err();
+    assert!(no_header.contains("header: missing"), "{no_header}");
 }

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
-use ingest::{JsonDecoder, RawMessage};
+use ingest::registry::Registry;
+use ingest::{Decoder, RawMessage};
 use schemas::TableSpec;
 use segment::{MutableSegment, RejectedRow, SegmentError};
 use stream::Message;
 
+use super::expressions::EngineExpressions;
 use crate::Core;
 use crate::store::job_fault;
 use schemas::Fault;
@@ -21,13 +23,17 @@ const INLINE_MESSAGES_MAX: usize = 64;
 pub(crate) struct Feeder {
     spec: Arc<TableSpec>,
     /// Away while it works on the pool.
-    decoder: Option<JsonDecoder>,
+    decoder: Option<Decoder>,
+    /// Where the schemas of its messages are.
+    registry: Option<Registry>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Fed {
     pub(crate) rows: u64,
     pub(crate) rejected: u64,
+    pub(crate) filtered: u64,
+    pub(crate) incomplete: u64,
     pub(crate) last_rejection: Option<String>,
 }
 
@@ -36,6 +42,8 @@ pub(crate) enum Feeding {
     Taken(Fed),
     /// The segment must be sealed first; nothing was taken.
     Full(Vec<Message>),
+    /// What is needed to read them cannot be reached; nothing was taken.
+    Waiting(Vec<Message>, Fault),
 }
 
 impl Feeder {
@@ -43,11 +51,38 @@ impl Feeder {
         Self {
             spec,
             decoder: None,
+            registry: None,
         }
     }
 
     pub(crate) fn spec(&self) -> &Arc<TableSpec> {
         &self.spec
+    }
+
+    /// Asks the registry for the schemas that the messages name. What it does not have is told
+    /// to the decoder; an error means that it could not be asked.
+    async fn learn_schemas(
+        &mut self,
+        decoder: &mut Decoder,
+        messages: &[Message],
+    ) -> Result<(), Fault> {
+        let unknown = decoder.unknown_schemas(raw(messages, 0));
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let stream = self.spec.stream.as_ref();
+        let Some(spec) = stream.and_then(|stream| stream.decoder.registry.as_ref()) else {
+            return Ok(());
+        };
+        let registry = match &mut self.registry {
+            Some(registry) => registry,
+            None => self.registry.insert(Registry::new(spec)?),
+        };
+        for id in unknown {
+            let schema = registry.schema(id).await?;
+            decoder.learn_schema(id, schema);
+        }
+        Ok(())
     }
 
     pub(crate) async fn feed(
@@ -58,8 +93,12 @@ impl Feeder {
     ) -> Result<Feeding, Fault> {
         let mut decoder = match self.decoder.take() {
             Some(decoder) => decoder,
-            None => JsonDecoder::new(Arc::clone(&self.spec)),
+            None => decoder(&self.spec)?,
         };
+        if let Err(fault) = self.learn_schemas(&mut decoder, &messages).await {
+            self.decoder = Some(decoder);
+            return Ok(Feeding::Waiting(messages, fault));
+        }
         let now_ms = core.clock.now_ms();
         if messages.len() <= INLINE_MESSAGES_MAX {
             let feeding = feed(&mut decoder, segment, messages, now_ms);
@@ -77,8 +116,26 @@ impl Feeder {
     }
 }
 
+fn decoder(spec: &Arc<TableSpec>) -> Result<Decoder, Fault> {
+    Decoder::new(spec, &EngineExpressions).map_err(|reason| {
+        let name = spec.physical_name();
+        Fault::invalid(format!("messages of `{name}` cannot be read: {reason}"))
+    })
+}
+
+fn raw(messages: &[Message], partition: u32) -> impl Iterator<Item = RawMessage<'_>> + Clone {
+    messages.iter().map(move |message| RawMessage {
+        partition,
+        offset: message.offset,
+        timestamp_ms: message.timestamp_ms,
+        key: message.key.as_deref(),
+        headers: &message.headers,
+        payload: message.payload.as_deref(),
+    })
+}
+
 fn feed(
-    decoder: &mut JsonDecoder,
+    decoder: &mut Decoder,
     segment: &MutableSegment,
     messages: Vec<Message>,
     now_ms: i64,
@@ -86,17 +143,17 @@ fn feed(
     let Some(last) = messages.last().map(|message| message.offset) else {
         return Ok(Feeding::Taken(Fed::default()));
     };
-    let raw = messages.iter().map(|message| RawMessage {
-        offset: message.offset,
-        payload: message.payload.as_deref(),
-    });
-    let decoded = decoder.decode(raw, now_ms);
+    let partition = segment.id().partition;
+    let decoded = decoder.decode(raw(&messages, partition), now_ms);
     let mut fed = Fed {
         rejected: decoded.rejected.len() as u64,
+        filtered: decoded.filtered,
+        incomplete: decoded.incomplete,
         last_rejection: decoded.rejected.last().map(|row| row.reason.clone()),
         ..Fed::default()
     };
-    // At most one batch, because no more messages are given than a batch has rows.
+    // At most one batch: no more messages are given than a batch has rows, and messages of several
+    // rows give one.
     for batch in decoded.batches {
         match segment.append(&batch) {
             Ok(()) => fed.rows += batch.num_rows() as u64,
@@ -106,7 +163,8 @@ fn feed(
             Err(error) => return Err(crate::store::segment_fault(&error)),
         }
     }
-    let partition = segment.id().partition;
+    segment.count_filtered(decoded.filtered);
+    segment.count_reshaped(decoded.unnested, decoded.merged);
     for row in decoded.rejected {
         segment.reject(RejectedRow {
             partition,

@@ -9,6 +9,7 @@
 
 mod completion;
 mod ending;
+mod expressions;
 mod feeder;
 mod limits;
 mod status;
@@ -32,6 +33,7 @@ use crate::Core;
 use crate::store::segment_fault;
 use crate::view::Table;
 use completion::{Finished, Trouble};
+pub use expressions::EngineExpressions;
 use feeder::Feeder;
 use status::Status;
 
@@ -132,7 +134,7 @@ struct Runner {
     report_backoff: Backoff,
     /// Since when it has as many rows as it shall have.
     complete_since: Option<Duration>,
-    /// Not before this moment is the stream asked again.
+    /// Not before this moment is the stream asked again, or what was fetched read.
     fetch_at: Duration,
     fetch_backoff: Backoff,
     status: Status,

@@ -1,10 +1,11 @@
 //! The steps of a consumer. Each is either without an await or leaves nothing half done.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::MemoryPermit;
 use schemas::table::StreamSpec;
-use schemas::{Fault, FaultKind, Offset, Partition};
+use schemas::{Fault, FaultKind, Offset, Partition, TableSpec};
 use stream::{Message, Messages, PartitionReader, StreamError};
 
 use super::feeder::Feeding;
@@ -20,6 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// After a fault that only an operator can mend.
 const LONG_RETRY: Duration = Duration::from_secs(30);
+
+/// Whether the same message can become another row.
+fn reads_otherwise(new: &TableSpec, old: &TableSpec) -> bool {
+    let decoder = |spec: &TableSpec| spec.stream.as_ref().map(|stream| stream.decoder.clone());
+    let transforms = |spec: &TableSpec| {
+        let columns = spec.columns.iter();
+        columns
+            .map(|column| (column.name.clone(), column.transform.clone()))
+            .collect::<Vec<_>>()
+    };
+    new.pipeline != old.pipeline
+        || transforms(new) != transforms(old)
+        || decoder(new) != decoder(old)
+}
 
 /// Opens the reader if there is none and waits for messages. Cancel-safe.
 pub(super) async fn fetch(
@@ -76,11 +91,11 @@ impl Runner {
         if let Some(left) = self.patience(now) {
             return Step::Wait(left);
         }
-        if !self.pending.is_empty() {
-            return Step::Feed;
-        }
         if now < self.fetch_at {
             return Step::Wait(self.fetch_at - now);
+        }
+        if !self.pending.is_empty() {
+            return Step::Feed;
         }
         Step::Fetch
     }
@@ -102,6 +117,17 @@ impl Runner {
         let mut reason = limits::reached(&limits, &self.current, age);
         if self.memory_pressed && limits::holds_anything(&self.current) {
             reason = reason.or(Some("SIZE"));
+        }
+        // Messages are read as the table's new config says from the next segment on.
+        let is_outdated = || {
+            let view = self.table.view();
+            let (new, old) = (&view.spec, self.current.spec());
+            !Arc::ptr_eq(new, old)
+                && reads_otherwise(new, old)
+                && limits::holds_anything(&self.current)
+        };
+        if reason.is_none() && is_outdated() {
+            reason = Some("CONFIG");
         }
         reason.map(Step::Report)
     }
@@ -174,11 +200,25 @@ impl Runner {
             Feeding::Taken(fed) => {
                 self.core.metrics.rows.inc_by(fed.rows);
                 self.core.metrics.rejected.inc_by(fed.rejected);
+                self.core.metrics.filtered.inc_by(fed.filtered);
+                self.core.metrics.incomplete.inc_by(fed.incomplete);
                 self.status.fed(&fed, self.core.clock.monotonic());
+                self.fetch_backoff.reset();
+                self.status.works();
             }
             Feeding::Full(chunk) => {
                 self.put_back(chunk);
                 self.memory_pressed = true;
+                return Ok(Flow::GoOn);
+            }
+            Feeding::Waiting(chunk, fault) => {
+                self.put_back(chunk);
+                let delay = self.fetch_backoff.next_delay();
+                let now = self.core.clock.monotonic();
+                self.fetch_at = now + delay;
+                self.status
+                    .failed(&StreamError::Registry(fault.message), now);
+                self.settle();
                 return Ok(Flow::GoOn);
             }
         }

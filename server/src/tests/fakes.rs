@@ -113,6 +113,7 @@ impl PartitionReader for MemoryReader {
                 timestamp_ms: -1,
                 key: None,
                 payload: Some(payload),
+                headers: Vec::new(),
             })
         });
         let messages = handed_out.collect();

@@ -19,6 +19,7 @@ use rest::HostGuard;
 use rpc::InProcessNetwork;
 use runtime::{Clock, ComputePool, Files, MemoryBudget, OsFiles, SystemClock, TaskGroup};
 use schemas::cluster::{SegmentState, TableState};
+use schemas::decoding::DecoderSpec;
 use schemas::segment::{Ledger, SegmentRecord};
 use schemas::table::{FlushLimits, StreamSpec, StreamStart};
 use schemas::{
@@ -57,6 +58,7 @@ fn spec(id: TableId) -> TableSpec {
             topic: "t".to_owned(),
             start: StreamStart::Earliest,
             client_options: Vec::new(),
+            decoder: DecoderSpec::default(),
         }),
         flush: FlushLimits {
             rows_max: ROWS_MAX,

@@ -8,8 +8,9 @@ use schemas::DataType;
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Field;
+use super::One;
 use crate::coerce::Cell;
+use crate::field::Field;
 
 pub(super) struct Several<'a> {
     pub(super) field: Field<'a>,
@@ -33,14 +34,14 @@ impl<'de> DeserializeSeed<'de> for Several<'_> {
 impl Several<'_> {
     fn raw<E: Error>(self, text: &str) -> Result<Cell, E> {
         if !text.starts_with('[') {
-            let cell = self.field.raw(text)?;
+            let cell = self.field.json(text).map_err(E::custom)?;
             return Ok(one(self.entries, cell));
         }
         let entries: Vec<&RawValue> = serde_json::from_str(text).map_err(E::custom)?;
         let from = self.entries.len();
         let mut field = self.field;
         for entry in entries {
-            let cell = field.again().raw(entry.get())?;
+            let cell = field.again().json(entry.get()).map_err(E::custom)?;
             push(self.entries, cell);
         }
         Ok(list(self.entries, from))
@@ -59,48 +60,37 @@ impl<'de> Visitor<'de> for Several<'_> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Cell, E> {
-        let cell = self.field.visit_bool(value)?;
+        let cell = One(self.field).visit_bool(value)?;
         Ok(one(self.entries, cell))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Cell, E> {
-        let cell = self.field.visit_i64(value)?;
+        let cell = One(self.field).visit_i64(value)?;
         Ok(one(self.entries, cell))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Cell, E> {
-        let cell = self.field.visit_u64(value)?;
+        let cell = One(self.field).visit_u64(value)?;
         Ok(one(self.entries, cell))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Cell, E> {
-        let cell = self.field.visit_f64(value)?;
+        let cell = One(self.field).visit_f64(value)?;
         Ok(one(self.entries, cell))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Cell, E> {
-        let cell = self.field.visit_str(value)?;
+        let cell = One(self.field).visit_str(value)?;
         Ok(one(self.entries, cell))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Cell, A::Error> {
         let Self { mut field, entries } = self;
         let from = entries.len();
-        while let Some(cell) = array.next_element_seed(field.again())? {
+        while let Some(cell) = array.next_element_seed(One(field.again()))? {
             push(entries, cell);
         }
         Ok(list(entries, from))
-    }
-}
-
-impl Field<'_> {
-    /// For one more value of the same column.
-    fn again(&mut self) -> Field<'_> {
-        Field {
-            column: self.column,
-            time: self.time,
-            buffer: self.buffer,
-        }
     }
 }
 

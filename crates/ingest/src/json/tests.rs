@@ -1,12 +1,17 @@
 //! Each message is a row or a rejection with a reason.
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use schemas::{FieldRole, TableType};
 
+use std::sync::Arc;
+
+use schemas::{ColumnSpec, TableSpec};
+
 use super::*;
+use crate::{Decoded, Decoder, REJECTED_PAYLOAD_BYTES_MAX, RawMessage};
 
 pub(crate) fn spec(columns: &[(&str, DataType)]) -> Arc<TableSpec> {
     let columns = columns
@@ -18,8 +23,8 @@ pub(crate) fn spec(columns: &[(&str, DataType)]) -> Arc<TableSpec> {
     })
 }
 
-fn decoder() -> JsonDecoder {
-    JsonDecoder::new(spec(&[
+fn decoder() -> Decoder {
+    Decoder::json(spec(&[
         ("ts", DataType::Timestamp),
         ("n", DataType::Int),
         ("x", DataType::Double),
@@ -35,6 +40,7 @@ fn decode(payloads: &[&str]) -> Decoded {
     let messages = payloads.iter().enumerate().map(|(at, payload)| RawMessage {
         offset: at as i64,
         payload: Some(payload.as_bytes()),
+        ..RawMessage::default()
     });
     decoder().decode(messages, 77)
 }
@@ -103,10 +109,11 @@ fn taken(column: ColumnSpec, json: &str) -> Option<String> {
     let message = RawMessage {
         offset: 0,
         payload: Some(payload.as_bytes()),
+        ..RawMessage::default()
     };
     let mut spec = spec(&[("ts", DataType::Timestamp)]);
     Arc::make_mut(&mut spec).columns.push(column);
-    let decoded = JsonDecoder::new(spec).decode([message].into_iter(), 0);
+    let decoded = Decoder::json(spec).decode([message].into_iter(), 0);
     let column = decoded.batches.first()?.column(1);
     if column.is_null(0) {
         return Some("null".to_owned());
@@ -268,6 +275,7 @@ fn bytes_that_are_no_text_are_rejected() {
         .map(|(payload, offset)| RawMessage {
             offset,
             payload: Some(payload),
+            ..RawMessage::default()
         });
     let decoded = decoder().decode(messages, 0);
     assert!(decoded.batches.is_empty());
@@ -310,6 +318,7 @@ fn batches_are_bounded() {
     let messages = (0..10_000).map(|offset| RawMessage {
         offset,
         payload: Some(br#"{"ts":1}"#),
+        ..RawMessage::default()
     });
     let decoded = decoder().decode(messages, 0);
     let rows: Vec<usize> = decoded.batches.iter().map(RecordBatch::num_rows).collect();
@@ -326,7 +335,7 @@ proptest! {
         let messages = payloads
             .iter()
             .enumerate()
-            .map(|(at, bytes)| RawMessage { offset: at as i64, payload: Some(bytes) });
+            .map(|(at, bytes)| RawMessage { offset: at as i64, payload: Some(bytes), ..RawMessage::default() });
         let decoded = decoder().decode(messages, 0);
         let rows: usize = decoded.batches.iter().map(RecordBatch::num_rows).sum();
         prop_assert_eq!(rows + decoded.rejected.len(), payloads.len());

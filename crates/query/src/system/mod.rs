@@ -89,7 +89,15 @@ pub static REJECTED_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// Counts of segments that are not committed, as a server has them.
 pub static CONSUMING_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let numbers = ["end_offset", "rows", "rejected", "filtered", "absent"];
+    let numbers = [
+        "end_offset",
+        "rows",
+        "rejected",
+        "filtered",
+        "absent",
+        "unnested",
+        "merged",
+    ];
     let mut fields = vec![
         text("table_id"),
         Field::new("partition", DataType::Int32, false),

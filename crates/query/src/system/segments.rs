@@ -22,8 +22,10 @@ use crate::context::QueryContext;
 
 /// Table, partition, sequence.
 type Key = (String, i32, i32);
-/// Live numbers of a segment that is not committed: end, rows, rejected, filtered, absent.
-type Live = BTreeMap<Key, [i64; 5]>;
+/// Live numbers of a segment that is not committed: end, rows, rejected, filtered, absent,
+/// unnested, merged.
+type Numbers = [i64; 7];
+type Live = BTreeMap<Key, Numbers>;
 /// Index → the servers that have it.
 type Indexes = BTreeMap<Key, BTreeMap<String, BTreeSet<String>>>;
 
@@ -106,7 +108,7 @@ fn live_numbers(batches: &[RecordBatch]) -> Live {
             |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
         for row in 0..batch.num_rows() {
             let key = key_at(batch, row);
-            let numbers = [3, 4, 5, 6, 7].map(|column| number(column, row));
+            let numbers = [3, 4, 5, 6, 7, 8, 9].map(|column| number(column, row));
             let known = live.entry(key).or_insert(numbers);
             if known[0] < numbers[0] {
                 *known = numbers;
@@ -138,16 +140,16 @@ fn indexes_of(batches: &[RecordBatch]) -> Indexes {
 struct SegmentRow<'a> {
     table: &'a str,
     record: &'a SegmentRecord,
-    live: Option<[i64; 5]>,
+    live: Option<Numbers>,
     servers: String,
     indexes: String,
 }
 
 /// A number of a segment: from its record, or as servers count now.
-type Number = dyn Fn(&SegmentRecord, Option<[i64; 5]>) -> Option<i64>;
+type Number = dyn Fn(&SegmentRecord, Option<Numbers>) -> Option<i64>;
 
-fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
-    let schema = Schema::new(vec![
+fn segments_schema() -> Schema {
+    Schema::new(vec![
         text("table"),
         text("name"),
         int("partition"),
@@ -159,13 +161,19 @@ fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
         long("rejected"),
         long("filtered"),
         long("absent"),
+        long("unnested"),
+        long("merged"),
         long("bytes"),
         long("crc"),
         time("created"),
         time("sealed"),
         text("servers"),
         text("indexes"),
-    ]);
+    ])
+}
+
+fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
+    let schema = segments_schema();
     let texts = |of: &dyn Fn(&SegmentRecord) -> &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(
             rows.iter().map(|row| of(row.record)),
@@ -208,6 +216,8 @@ fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
         longs(&|record, live| Some(live.map_or(record.ledger.rejected as i64, |l| l[2]))),
         longs(&|record, live| Some(live.map_or(record.ledger.filtered as i64, |l| l[3]))),
         longs(&|record, live| Some(live.map_or(record.ledger.absent as i64, |l| l[4]))),
+        longs(&|record, live| Some(live.map_or(record.ledger.unnested as i64, |l| l[5]))),
+        longs(&|record, live| Some(live.map_or(record.ledger.merged as i64, |l| l[6]))),
         longs(&|record, _| Some(record.bytes as i64)),
         longs(&|record, _| Some(i64::from(record.crc))),
         times(&|record| Some(record.created_ms)),

@@ -26,6 +26,8 @@ fn consuming(table: TableId, partition: i32, end: i64, rows: i64) -> RecordBatch
         long(1),
         long(0),
         long(0),
+        long(0),
+        long(0),
     ];
     RecordBatch::try_new(Arc::clone(&CONSUMING_SCHEMA), columns).unwrap()
 }

@@ -46,6 +46,8 @@ pub struct MutableSegment {
     row_count: AtomicU32,
     next_offset: AtomicI64,
     filtered: AtomicU64,
+    unnested: AtomicU64,
+    merged: AtomicU64,
     rejected: Mutex<RejectedLog>,
     writer: Mutex<Vec<column::ColumnWriter>>,
 }
@@ -84,6 +86,8 @@ impl MutableSegment {
             row_count: AtomicU32::new(0),
             next_offset: AtomicI64::new(start),
             filtered: AtomicU64::new(0),
+            unnested: AtomicU64::new(0),
+            merged: AtomicU64::new(0),
             rejected: Mutex::default(),
             writer: Mutex::new(writers),
         })
@@ -174,17 +178,27 @@ impl MutableSegment {
         self.filtered.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Counts what messages gave beyond one row each, and rows that went into others.
+    pub fn count_reshaped(&self, unnested: u64, merged: u64) {
+        self.unnested.fetch_add(unnested, Ordering::Relaxed);
+        self.merged.fetch_add(merged, Ordering::Relaxed);
+    }
+
     /// Where the offsets [start, next) went. Whole between calls of the writer.
     pub fn ledger(&self) -> Ledger {
         let rows = u64::from(self.row_count());
         let rejected = self.rejected.lock().count();
         let filtered = self.filtered.load(Ordering::Relaxed);
-        let passed = (self.next_offset() - self.start).max(0) as u64;
+        let unnested = self.unnested.load(Ordering::Relaxed);
+        let merged = self.merged.load(Ordering::Relaxed);
+        let passed = (self.next_offset() - self.start).max(0) as u64 + unnested;
         Ledger {
             rows,
             rejected,
             filtered,
-            absent: passed.saturating_sub(rows + rejected + filtered),
+            absent: passed.saturating_sub(rows + rejected + filtered + merged),
+            unnested,
+            merged,
         }
     }
 

@@ -118,6 +118,7 @@ fn offsets_pass_over_gaps_and_the_ledger_adds_up() {
         rejected: 1,
         filtered: 3,
         absent: 11,
+        ..Ledger::default()
     };
     assert_eq!(ledger, wanted);
     assert_eq!(

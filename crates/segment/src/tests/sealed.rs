@@ -293,6 +293,7 @@ fn records_tell_ranges_ledger_and_offsets() {
         rejected: 1,
         filtered: 0,
         absent: 9,
+        ..Ledger::default()
     };
     let extra = SealExtra {
         start: 100,

@@ -114,7 +114,7 @@ impl Bench {
         let now_ms = SystemClock::shared().now_ms();
         Ok(Self {
             brokers: brokers.to_owned(),
-            source: KafkaSource::new(brokers, &[], "conformance")?,
+            source: KafkaSource::new(brokers, &[], "conformance")?.with_headers(true),
             prefix: format!("conformance-{now_ms}"),
         })
     }

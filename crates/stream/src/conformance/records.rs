@@ -78,7 +78,8 @@ pub(super) async fn codecs_keep_offsets_times_and_keys(bench: &Bench) -> Outcome
             );
             let (key, text) = (number.to_string(), payload(number));
             let same = message.key.as_deref() == Some(key.as_bytes())
-                && message.payload.as_deref() == Some(text.as_bytes());
+                && message.payload.as_deref() == Some(text.as_bytes())
+                && message.headers == [(b"h".to_vec(), Some(b"v".to_vec()))];
             ensure!(
                 same,
                 "{codec}: another message at offset {offset}: {message:?}"

@@ -202,14 +202,45 @@ fn message(event: &Taken, into: &mut Gathered) -> Event {
         let timestamp_ms = native::rd_kafka_message_timestamp(message, &mut kind);
         let key = into.copy(bytes_at(message.key, message.key_len));
         let payload = into.copy(bytes_at(message.payload, message.len));
+        let headers = match into.headers {
+            true => headers(message),
+            false => Vec::new(),
+        };
         into.rows.push(Row {
             offset,
             timestamp_ms,
             key,
             payload,
+            headers,
         });
         Event::Message(offset)
     }
+}
+
+/// # Safety
+/// `message` is alive.
+unsafe fn headers(message: &native::rd_kafka_message_t) -> Headers {
+    let mut list = std::ptr::null_mut();
+    let mut headers = Vec::new();
+    // SAFETY: the headers and what they point to live as long as the message; the pointers are
+    // valid during the calls.
+    unsafe {
+        let found = native::rd_kafka_message_headers(message, &mut list);
+        if found != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return headers;
+        }
+        for at in 0.. {
+            let (mut name, mut value, mut bytes) = (std::ptr::null(), std::ptr::null(), 0);
+            let code = native::rd_kafka_header_get_all(list, at, &mut name, &mut value, &mut bytes);
+            if code != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                break;
+            }
+            let name = CStr::from_ptr(name).to_bytes().to_vec();
+            let value = bytes_at(value.cast_mut(), bytes).map(<[u8]>::to_vec);
+            headers.push((name, value));
+        }
+    }
+    headers
 }
 
 /// # Safety
@@ -220,10 +251,14 @@ unsafe fn bytes_at<'a>(at: *mut std::ffi::c_void, len: usize) -> Option<&'a [u8]
 }
 
 /// Messages on their way to the reader: all bytes in one buffer.
-#[derive(Debug, Default)]
+type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+#[derive(Debug)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
     rows: Vec<Row>,
+    /// Whether headers are wanted, too.
+    headers: bool,
 }
 
 #[derive(Debug)]
@@ -232,9 +267,18 @@ struct Row {
     timestamp_ms: i64,
     key: Option<Range<usize>>,
     payload: Option<Range<usize>>,
+    headers: Headers,
 }
 
 impl Gathered {
+    pub(super) fn new(headers: bool) -> Self {
+        Self {
+            bytes: Vec::new(),
+            rows: Vec::new(),
+            headers,
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -256,6 +300,7 @@ impl Gathered {
             timestamp_ms: row.timestamp_ms,
             key: row.key.map(|range| bytes.slice(range)),
             payload: row.payload.map(|range| bytes.slice(range)),
+            headers: row.headers,
         });
         rows.collect()
     }

@@ -65,6 +65,7 @@ impl KafkaReader {
         topic: &str,
         partition: u32,
         from: Offset,
+        headers: bool,
     ) -> Result<Self, StreamError> {
         let native_topic = CString::new(topic)
             .map_err(|_| StreamError::Client(format!("`{topic:?}` is no topic name")))?;
@@ -86,6 +87,7 @@ impl KafkaReader {
             topic: topic.to_owned(),
             native_topic,
             partition: native_partition,
+            headers,
             next: from,
             sent: (from, None),
             pending: None,
@@ -164,6 +166,7 @@ struct Poller {
     topic: String,
     native_topic: CString,
     partition: i32,
+    headers: bool,
     next: Offset,
     /// `next` and the log's end as the reader knows them.
     sent: (Offset, Option<Offset>),
@@ -193,7 +196,7 @@ impl Poller {
 
     /// Waits for one event, then takes what is there already. `None`: nothing new.
     fn gather(&mut self) -> Option<Messages> {
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::new(self.headers);
         let mut wait = POLL;
         while gathered.len() < BATCH_MESSAGES_MAX && gathered.bytes() < BATCH_BYTES_MAX {
             match self.queue.take(wait, &mut gathered) {

@@ -42,6 +42,7 @@ pub struct KafkaSource {
     context: Context,
     /// Metadata calls block; they run here.
     pool: ComputePool,
+    headers: bool,
 }
 
 impl std::fmt::Debug for KafkaSource {
@@ -95,9 +96,16 @@ impl KafkaSource {
             config,
             context: Context::default(),
             pool: ComputePool::new(2),
+            headers: false,
         };
         source.asker()?;
         Ok(source)
+    }
+
+    /// Whether readers hand out the headers of messages.
+    #[must_use]
+    pub fn with_headers(self, headers: bool) -> Self {
+        Self { headers, ..self }
     }
 
     fn consumer(&self) -> Result<BaseConsumer<Context>, StreamError> {
@@ -194,7 +202,8 @@ impl StreamSource for KafkaSource {
         partition: u32,
         from: Offset,
     ) -> Result<Box<dyn PartitionReader>, StreamError> {
-        let reader = KafkaReader::start(self.consumer()?, &self.brokers, topic, partition, from)?;
+        let (consumer, headers) = (self.consumer()?, self.headers);
+        let reader = KafkaReader::start(consumer, &self.brokers, topic, partition, from, headers)?;
         Ok(Box::new(reader))
     }
 

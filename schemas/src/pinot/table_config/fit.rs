@@ -62,6 +62,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
     config.column_indexes.check(schema, report);
     config.partitionings.check(schema, report);
     config.search.check(schema, report);
+    config.pipeline.check(schema, config.table_type, report);
     star_tree::check(schema, has_none(config), &config.star_trees, report);
     match config.time_column.as_deref().map(column) {
         None if config.table_type == TableType::Realtime => {
@@ -107,6 +108,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
     config.column_indexes.set(&mut columns);
     config.partitionings.set(&mut columns);
     config.search.apply(&mut columns);
+    let pipeline = config.pipeline.apply(&mut columns);
     let mut star_trees = config.star_trees.clone();
     let time_column = config.time_column.as_deref();
     for tree in &mut star_trees {
@@ -126,5 +128,6 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         stream: config.stream.clone(),
         flush: config.flush,
         star_trees,
+        pipeline,
     }
 }

@@ -90,6 +90,12 @@ pub(super) const INGESTION: [&str; 13] = [
     "sourceFieldConfigs",
     "retryOnSegmentBuildPrecheckFailure",
 ];
+pub(super) const COMPLEX_TYPE: [&str; 4] = [
+    "fieldsToUnnest",
+    "delimiter",
+    "collectionNotUnnestedToJson",
+    "prefixesToRename",
+];
 pub(super) const STREAM_INGESTION: [&str; 7] = [
     "streamConfigMaps",
     "columnMajorSegmentBuilderEnabled",

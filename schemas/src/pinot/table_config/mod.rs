@@ -1,9 +1,11 @@
 //! Pinot's table config, and the [`TableSpec`] that it makes together with a schema.
 
 mod column_indexes;
+mod decoder;
 mod fit;
 mod keys;
 mod partitioning;
+mod pipeline;
 mod search;
 mod star_tree;
 mod stream;
@@ -20,6 +22,7 @@ use column_indexes::ColumnIndexes;
 use partitioning::ColumnPartitionings;
 
 pub use fit::table_spec;
+pub(super) use pipeline::expression;
 
 /// A table config as it was posted, without its schema.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,7 @@ pub struct TableConfig {
     retention: Retention,
     stream: Option<StreamSpec>,
     flush: FlushLimits,
+    pipeline: pipeline::Pipeline,
 }
 
 /// A column that the config names, and where.
@@ -152,6 +156,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         let path = "tableIndexConfig.sortedColumn";
         report.fault(path, "a table has one sorted column");
     }
+    let pipeline = pipeline::read(ingestion, report);
     let time_column = segments.text("timeColumnName", report);
     let time_column = time_column.map(str::to_owned);
     let is_dimension_table = node.flag("isDimTable", report).unwrap_or(false);
@@ -177,6 +182,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         retention,
         stream,
         flush,
+        pipeline,
     })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::super::reader::{Node, Report};
-use super::keys;
+use super::{decoder, keys};
 use crate::table::{FlushLimits, StreamSpec, StreamStart};
 
 /// A stream's config and its path.
@@ -75,12 +75,14 @@ pub(super) fn stream_spec(
         }
     };
     let client_options = client_options(node, report);
+    let decoder = decoder::read(node, report);
     let flush = flush_limits(node, report);
     let spec = topic.zip(brokers).map(|(topic, brokers)| StreamSpec {
         brokers,
         topic,
         start,
         client_options,
+        decoder,
     });
     (spec, flush)
 }
@@ -92,12 +94,6 @@ fn refuse_unsupported(node: Node<'_>, report: &mut Report) {
     {
         let what = format!("`{kind}` is not supported, only kafka");
         report.fault(&node.path("streamType"), what);
-    }
-    if let Some(class) = node.text("stream.kafka.decoder.class.name", report)
-        && !class.to_lowercase().contains("jsonmessagedecoder")
-    {
-        let path = node.path("stream.kafka.decoder.class.name");
-        report.fault(&path, format!("`{class}` is not supported yet, only JSON"));
     }
     if let Some(kind) = node.text("stream.kafka.consumer.type", report)
         && kind.eq_ignore_ascii_case("highlevel")
@@ -115,13 +111,6 @@ fn refuse_unsupported(node: Node<'_>, report: &mut Report) {
             let what = format!("`{level}` is not supported, only read_committed");
             report.fault(&node.path(key), what);
         }
-    }
-    if node.flag("stream.kafka.metadata.populate", report) == Some(true) {
-        let path = node.path("stream.kafka.metadata.populate");
-        report.fault(
-            &path,
-            "columns of the message's metadata are not supported yet",
-        );
     }
     if node.says_something("topic.consumption.rate.limit") {
         report.warn_without_effect(&node.path("topic.consumption.rate.limit"));

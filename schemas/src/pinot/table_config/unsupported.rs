@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use super::super::reader::{Node, Report};
 
 /// Section and key of what would change data or answers, and why.
-const REFUSED: [(&str, &str, &str); 12] = [
+const REFUSED: [(&str, &str, &str); 6] = [
     (
         "",
         "isMaterializedView",
@@ -27,18 +27,12 @@ const REFUSED: [(&str, &str, &str); 12] = [
         "errorOnDuplicatePrimaryKey",
         "not supported yet",
     ),
-    ("ingestionConfig", "transformConfigs", CHANGES_DATA),
-    ("ingestionConfig", "filterConfig", CHANGES_DATA),
-    ("ingestionConfig", "complexTypeConfig", CHANGES_DATA),
-    ("ingestionConfig", "aggregationConfigs", CHANGES_DATA),
     ("ingestionConfig", "enrichmentConfigs", CHANGES_DATA),
     (
         "ingestionConfig",
         "schemaConformingTransformerConfig",
         CHANGES_DATA,
     ),
-    ("ingestionConfig", "sourceFieldConfigs", CHANGES_DATA),
-    ("ingestionConfig", "rowTimeValueCheck", CHANGES_DATA),
 ];
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
@@ -89,13 +83,6 @@ pub(super) fn check(table: Node<'_>, report: &mut Report) {
         {
             report.fault(&node.path(key), reason);
         }
-    }
-    // Pinot would then keep a row with a value that is none, as null.
-    if let Some(ingestion) = part(table, "ingestionConfig")
-        && ingestion.flag("continueOnError", report) == Some(true)
-    {
-        let what = "not supported yet: rows with a wrong value are rejected and counted";
-        report.fault("ingestionConfig.continueOnError", what);
     }
     for (section, key) in WITHOUT_EFFECT {
         if let Some(node) = part(table, section)

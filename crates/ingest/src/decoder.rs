@@ -1,0 +1,353 @@
+//! From messages to batches of a table, whatever the format.
+//!
+//! Every message is accounted for in [`Decoded`]. Formats fill one scratch row; a table that does
+//! nothing but decode gets its columns from it at once, others get those of their source first,
+//! which the [`Pipeline`] makes into the table's.
+
+use std::sync::Arc;
+
+use schemas::TableSpec;
+use schemas::decoding::{DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec};
+
+use crate::arrow_ipc;
+use crate::avro::Avro;
+use crate::columns::BatchBuilder;
+use crate::compression::Unpacker;
+use crate::framing::{self, Framing};
+use crate::message::{Decoded, RawMessage, Rejection};
+use crate::metadata::{Metadata, metadata_columns};
+use crate::pipeline::{Expressions, Pipeline};
+use crate::protobuf::Protobuf;
+use crate::registry::Schemas;
+use crate::row::{Row, Target};
+use crate::separated::Csv;
+use crate::{BATCH_ROWS_MAX, debezium, json, nested};
+
+/// A format with what it needs to know beside the table.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    Json,
+    DebeziumJson,
+    Avro(Box<Avro>),
+    Protobuf(Box<Protobuf>),
+    Csv(Box<Csv>),
+    Arrow,
+}
+
+/// What a message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in the scratch row.
+    Row,
+    /// There is nothing in it to keep.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub struct Decoder {
+    target: Target,
+    reader: Reader,
+    framing: Framing,
+    unpacker: Unpacker,
+    metadata: Vec<(usize, Metadata)>,
+    pipeline: Option<Pipeline>,
+    builder: BatchBuilder,
+    row: Row,
+}
+
+impl Decoder {
+    /// JSON objects without a pipeline: what files of text become.
+    pub fn json(spec: Arc<TableSpec>) -> Self {
+        Self::with_reader(
+            Target::new(spec),
+            Reader::Json,
+            &DecoderSpec::default(),
+            None,
+        )
+    }
+
+    /// As the table's stream and pipeline want it. The error tells what is wrong with them.
+    pub fn new(spec: &Arc<TableSpec>, expressions: &dyn Expressions) -> Result<Self, String> {
+        let decoder = spec.stream.as_ref().map(|stream| stream.decoder.clone());
+        let decoder = decoder.unwrap_or_default();
+        let pipeline = Pipeline::new(spec, expressions)?;
+        let target = match &pipeline {
+            None => Target::new(Arc::clone(spec)),
+            Some(pipeline) => Target::unchecked(Arc::clone(pipeline.source())),
+        };
+        let reader = reader(&decoder, &target)?;
+        Ok(Self::with_reader(target, reader, &decoder, pipeline))
+    }
+
+    /// What is wrong with the stream and the pipeline of a table, as far as it can be told on
+    /// another machine than the one that reads.
+    pub fn check(spec: &TableSpec, expressions: &dyn Expressions) -> Result<(), String> {
+        let mut spec = spec.clone();
+        if let Some(stream) = &mut spec.stream
+            && let FormatSpec::Protobuf {
+                descriptor: Descriptor::File(_),
+                ..
+            } = stream.decoder.format
+        {
+            stream.decoder.format = FormatSpec::Json;
+        }
+        Self::new(&Arc::new(spec), expressions).map(drop)
+    }
+
+    fn with_reader(
+        target: Target,
+        reader: Reader,
+        decoder: &DecoderSpec,
+        pipeline: Option<Pipeline>,
+    ) -> Self {
+        let is_text = matches!(decoder.format, FormatSpec::Json | FormatSpec::Csv(_));
+        let metadata = match decoder.metadata {
+            true => metadata_columns(&target.spec),
+            false => Vec::new(),
+        };
+        let mut row = Row::default();
+        row.texts.lenient = target.spec.pipeline.continue_on_error;
+        Self {
+            builder: BatchBuilder::new(&target.spec),
+            framing: Framing::new(decoder),
+            unpacker: Unpacker::new(decoder.compression, is_text && !decoder.framed),
+            metadata,
+            pipeline,
+            reader,
+            target,
+            row,
+        }
+    }
+
+    /// Ids of schemas that the messages name and nobody has told yet.
+    pub fn unknown_schemas<'a>(&self, messages: impl Iterator<Item = RawMessage<'a>>) -> Vec<u32> {
+        match &self.reader {
+            Reader::Avro(avro) if self.framing.is_on() => {
+                let payloads = messages.filter_map(|message| message.payload);
+                let ids = payloads.filter_map(framing::schema_id);
+                let mut unknown: Vec<u32> = ids.filter(|id| !avro.knows(*id)).collect();
+                unknown.sort_unstable();
+                unknown.dedup();
+                unknown
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Tells the schema of an id, or why there is none: its messages are then rejected with it.
+    pub fn learn_schema(&mut self, id: u32, schema: Result<Schemas, String>) {
+        if let Reader::Avro(avro) = &mut self.reader {
+            avro.learn(id, schema, &self.target);
+        }
+    }
+
+    pub fn decode<'a>(
+        &mut self,
+        messages: impl Iterator<Item = RawMessage<'a>> + Clone,
+        ingest_ms: i64,
+    ) -> Decoded {
+        let mut decoded = Decoded::default();
+        let wanted = match self.pipeline {
+            Some(_) => usize::MAX,
+            None => BATCH_ROWS_MAX,
+        };
+        let nested = self.target.spec.pipeline.nested.clone();
+        let gives_several = nested.is_some() || matches!(self.reader, Reader::Arrow);
+        for message in messages.clone() {
+            if gives_several {
+                self.take_several(&message, nested.as_ref(), ingest_ms, &mut decoded);
+                continue;
+            }
+            match self.read(&message) {
+                Ok(Taken::Row) => {
+                    self.push(&message, ingest_ms, &mut decoded);
+                    if self.builder.rows() == wanted {
+                        decoded.batches.push(self.builder.finish());
+                    }
+                }
+                Ok(Taken::Nothing) => decoded.filtered += 1,
+                Err(reason) => decoded.rejected.push(Rejection::of(&message, reason)),
+            }
+        }
+        if self.builder.rows() > 0 {
+            decoded.batches.push(self.builder.finish());
+        }
+        match &mut self.pipeline {
+            Some(pipeline) => pipeline.run(decoded, messages),
+            None => decoded,
+        }
+    }
+
+    fn push(&mut self, message: &RawMessage<'_>, ingest_ms: i64, decoded: &mut Decoded) {
+        decoded.incomplete += u64::from(self.row.texts.wrong > 0);
+        let data = self.row.data();
+        self.builder
+            .push(&self.row.cells, data, message.offset, ingest_ms);
+    }
+
+    /// Reads one message into `self.row`; the error is the reason of the rejection.
+    fn read(&mut self, message: &RawMessage<'_>) -> Result<Taken, String> {
+        let Self {
+            target,
+            row,
+            unpacker,
+            ..
+        } = self;
+        row.clear(target.spec.columns.len());
+        let Some(payload) = message.payload else {
+            return self.tombstone();
+        };
+        let payload = unpacker.unpack(payload)?;
+        let (schema, payload) = self.framing.split(payload)?;
+        let taken = match &mut self.reader {
+            Reader::Json => json::read(target, row, payload).map(|()| Taken::Row),
+            Reader::DebeziumJson => debezium::read_json(target, row, payload),
+            Reader::Avro(avro) => avro.read(schema, target, row, payload),
+            Reader::Protobuf(reader) => reader.read(target, row, payload).map(|()| Taken::Row),
+            Reader::Csv(reader) => reader.read(target, row, payload).map(|()| Taken::Row),
+            Reader::Arrow => Ok(Taken::Nothing),
+        }?;
+        if taken == Taken::Row {
+            finish(&self.metadata, target, row, message)?;
+        }
+        Ok(taken)
+    }
+
+    fn tombstone(&self) -> Result<Taken, String> {
+        let is_envelope = match &self.reader {
+            Reader::DebeziumJson => true,
+            Reader::Avro(avro) => avro.is_envelope(),
+            _ => false,
+        };
+        match is_envelope {
+            // The change that it follows has told of the delete.
+            true => Ok(Taken::Nothing),
+            false => Err("the message has no payload (a tombstone)".to_owned()),
+        }
+    }
+
+    /// Takes whatever rows are in a message; each is a row or a rejection of its own.
+    fn take_several(
+        &mut self,
+        message: &RawMessage<'_>,
+        nested: Option<&NestedSpec>,
+        ingest_ms: i64,
+        decoded: &mut Decoded,
+    ) {
+        let outcomes = |decoded: &Decoded, rows: usize| rows + decoded.rejected.len();
+        let before = outcomes(decoded, self.builder.rows());
+        let taken = match nested {
+            Some(nested) => self.unnest(message, nested, ingest_ms, decoded),
+            None => self.take_arrow(message, ingest_ms, decoded),
+        };
+        if let Err(reason) = taken {
+            decoded.rejected.push(Rejection::of(message, reason));
+        }
+        match outcomes(decoded, self.builder.rows()) - before {
+            0 => decoded.filtered += 1,
+            several => decoded.unnested += several as u64 - 1,
+        }
+    }
+
+    fn unnest(
+        &mut self,
+        message: &RawMessage<'_>,
+        nested: &NestedSpec,
+        ingest_ms: i64,
+        decoded: &mut Decoded,
+    ) -> Result<(), String> {
+        let Some(payload) = message.payload else {
+            return self.tombstone().map(drop);
+        };
+        let payload = self.unpacker.unpack(payload)?;
+        let (schema, payload) = self.framing.split(payload)?;
+        let mut document = Vec::new();
+        let payload = match &self.reader {
+            Reader::Json => payload,
+            Reader::Avro(avro) => {
+                avro.json(schema, payload, &mut document)?;
+                &document
+            }
+            Reader::Protobuf(reader) => {
+                reader.json(payload, &mut document)?;
+                &document
+            }
+            Reader::DebeziumJson | Reader::Csv(_) | Reader::Arrow => {
+                return Err("records of this format are not unnested".to_owned());
+            }
+        };
+        for record in nested::records(nested, payload)? {
+            let text = serde_json::Value::Object(record).to_string();
+            let Self { target, row, .. } = self;
+            row.clear(target.spec.columns.len());
+            let read = json::read(target, row, text.as_bytes())
+                .and_then(|()| finish(&self.metadata, target, row, message));
+            match read {
+                Ok(()) => self.push(message, ingest_ms, decoded),
+                Err(reason) => decoded.rejected.push(Rejection::of(message, reason)),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_arrow(
+        &mut self,
+        message: &RawMessage<'_>,
+        ingest_ms: i64,
+        decoded: &mut Decoded,
+    ) -> Result<(), String> {
+        let Some(payload) = message.payload else {
+            return self.tombstone().map(drop);
+        };
+        let payload = self.unpacker.unpack(payload)?;
+        let (_, payload) = self.framing.split(payload)?;
+        for batch in arrow_ipc::batches(payload)? {
+            let columns = arrow_ipc::columns(&batch, &self.target);
+            for index in 0..batch.num_rows() {
+                let Self { target, row, .. } = self;
+                row.clear(target.spec.columns.len());
+                let read = arrow_ipc::read(&columns, index, target, row)
+                    .and_then(|()| finish(&self.metadata, target, row, message));
+                match read {
+                    Ok(()) => self.push(message, ingest_ms, decoded),
+                    Err(reason) => decoded.rejected.push(Rejection::of(message, reason)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fills what the message around the record tells, and looks at the whole.
+fn finish(
+    metadata: &[(usize, Metadata)],
+    target: &Target,
+    row: &mut Row,
+    message: &RawMessage<'_>,
+) -> Result<(), String> {
+    for (at, metadata) in metadata {
+        row.cells[*at] = metadata.value(message, target.field(*at, &mut row.texts))?;
+    }
+    target.check(row)
+}
+
+fn reader(decoder: &DecoderSpec, target: &Target) -> Result<Reader, String> {
+    let is_envelope = decoder.envelope == Envelope::Debezium;
+    Ok(match &decoder.format {
+        FormatSpec::Json if is_envelope => Reader::DebeziumJson,
+        FormatSpec::Json => Reader::Json,
+        FormatSpec::Avro { schema } => {
+            let avro = Avro::new(schema.as_deref(), is_envelope, target)?;
+            Reader::Avro(Box::new(avro))
+        }
+        FormatSpec::Protobuf {
+            descriptor,
+            message,
+        } => Reader::Protobuf(Box::new(Protobuf::new(descriptor, message, target)?)),
+        FormatSpec::Csv(spec) => Reader::Csv(Box::new(Csv::new(spec, target))),
+        FormatSpec::Arrow => Reader::Arrow,
+    })
+}
+
+#[cfg(test)]
+mod tests;

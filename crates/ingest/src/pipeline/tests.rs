@@ -1,0 +1,263 @@
+//! What happens to rows between decoder and table, under an engine of three functions: `negative(x)`,
+//! `twice(x)`, and `lucky(x)`, which fails for 13 and for any batch that has one.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
+use arrow::datatypes::{DataType as ArrowType, Float64Type, Int64Type, SchemaRef};
+use proptest::prelude::*;
+use schemas::decoding::{DecoderSpec, RollUp, RollUpFunction, SourceField};
+use schemas::{DataType, FieldRole, TableSpec};
+
+use super::*;
+use crate::Decoder;
+use crate::testing::{decode, shown, spec};
+
+#[derive(Debug)]
+struct Three;
+
+#[derive(Debug)]
+struct Call {
+    function: String,
+    column: usize,
+    gives: ArrowType,
+}
+
+fn parts(text: &str) -> Result<(&str, &str), String> {
+    let (function, rest) = text.split_once('(').ok_or("no call")?;
+    Ok((function, rest.trim_end_matches(')')))
+}
+
+impl Expressions for Three {
+    fn fields(&self, text: &str) -> Result<Vec<FieldUse>, String> {
+        let (_, name) = parts(text)?;
+        Ok(vec![FieldUse {
+            name: name.to_owned(),
+            as_number: true,
+        }])
+    }
+
+    fn compile(&self, text: &str, schema: &SchemaRef) -> Result<Box<dyn Expression>, String> {
+        let (function, name) = parts(text)?;
+        let column = schema.index_of(name).map_err(|error| error.to_string())?;
+        Ok(Box::new(Call {
+            function: function.to_owned(),
+            column,
+            gives: match function {
+                "negative" => ArrowType::Boolean,
+                _ => ArrowType::Float64,
+            },
+        }))
+    }
+}
+
+impl Expression for Call {
+    fn data_type(&self) -> &ArrowType {
+        &self.gives
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ArrayRef, String> {
+        let values = batch.column(self.column).as_primitive::<Float64Type>();
+        if self.function == "lucky" && values.iter().flatten().any(|value| value == 13.0) {
+            return Err("13 is not lucky".to_owned());
+        }
+        Ok(match self.function.as_str() {
+            "negative" => Arc::new(
+                values
+                    .iter()
+                    .map(|v| v.map(|v| v < 0.0))
+                    .collect::<BooleanArray>(),
+            ),
+            _ => Arc::new(
+                values
+                    .iter()
+                    .map(|v| v.map(|v| v * 2.0))
+                    .collect::<Float64Array>(),
+            ),
+        })
+    }
+}
+
+fn table(columns: &[(&str, DataType)], change: impl Fn(&mut TableSpec)) -> Arc<TableSpec> {
+    let mut spec = spec(columns, DecoderSpec::default());
+    change(Arc::make_mut(&mut spec));
+    spec
+}
+
+fn payloads(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn filter_transforms_and_conversion_in_their_order() {
+    let columns = [
+        ("id", DataType::Int),
+        ("b", DataType::Int),
+        ("a", DataType::Double),
+    ];
+    let spec = table(&columns, |spec| {
+        spec.pipeline.filter = Some("negative(x)".to_owned());
+        // The second is needed first.
+        spec.columns[1].transform = Some("twice(a)".to_owned());
+        spec.columns[2].transform = Some("lucky(x)".to_owned());
+    });
+    let mut decoder = Decoder::new(&spec, &Three).unwrap();
+    let decoded = decode(
+        &mut decoder,
+        &payloads(&[
+            r#"{"id": 0, "x": 1.5}"#,
+            r#"{"id": 1, "x": -1}"#,
+            r#"{"id": 2, "x": 13}"#,
+            r#"{"id": 3, "x": 0.3}"#,
+            r#"{"id": 4, "x": 5, "a": 1}"#,
+            r#"{"id": 5, "x": "word"}"#,
+            r#"{"id": 6}"#,
+        ]),
+    );
+    assert_eq!(
+        shown(&decoded.batches, 3),
+        [["0", "6", "3.0"], ["4", "2", "1.0"], ["6", "-", "-"],]
+    );
+    let told: Vec<_> = decoded
+        .rejected
+        .iter()
+        .map(|row| (row.offset, row.reason.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (2, "13 is not lucky"),
+            (3, "`b` is INT and cannot take 1.2"),
+            (5, "`x` is DOUBLE and cannot take \"word\""),
+        ]
+    );
+    assert_eq!(decoded.rejected[0].payload, br#"{"id": 2, "x": 13}"#);
+    assert_eq!(decoded.filtered, 1);
+}
+
+#[test]
+fn errors_become_nulls_where_the_table_goes_on() {
+    let spec = table(&[("id", DataType::Int), ("a", DataType::Double)], |spec| {
+        spec.pipeline.continue_on_error = true;
+        spec.columns[1].transform = Some("lucky(x)".to_owned());
+    });
+    let mut decoder = Decoder::new(&spec, &Three).unwrap();
+    let texts = [r#"{"id": 0, "x": 13}"#, r#"{"id": 1, "x": 2}"#];
+    let decoded = decode(&mut decoder, &payloads(&texts));
+    assert_eq!(shown(&decoded.batches, 2), [["0", "-"], ["1", "4.0"]]);
+    assert_eq!((decoded.rejected.len(), decoded.incomplete), (0, 1));
+}
+
+#[test]
+fn what_cannot_run_is_told() {
+    let columns = [("a", DataType::Double), ("b", DataType::Double)];
+    let told = |a: &str, b: &str| {
+        let spec = table(&columns, |spec| {
+            spec.columns[0].transform = Some(a.to_owned());
+            spec.columns[1].transform = Some(b.to_owned());
+        });
+        Decoder::new(&spec, &Three).unwrap_err()
+    };
+    assert!(told("twice(b)", "twice(a)").contains("in a circle"));
+    assert!(told("twice(a)", "twice(x)").contains("`a` itself"));
+    assert!(told("words", "twice(x)").contains("transform of `a`: no call"));
+    let spec = table(&columns, |spec| {
+        spec.pipeline.filter = Some("twice(x)".to_owned())
+    });
+    assert!(
+        Decoder::new(&spec, &Three)
+            .unwrap_err()
+            .contains("no condition")
+    );
+}
+
+#[test]
+fn sources_have_the_types_that_the_config_says() {
+    let spec = table(
+        &[("ts", DataType::Timestamp), ("n", DataType::Long)],
+        |spec| {
+            spec.time_column = Some("ts".to_owned());
+            spec.pipeline.check_time = true;
+            spec.pipeline.sources = vec![SourceField {
+                name: "n".to_owned(),
+                data_type: DataType::String,
+                multi_value: false,
+            }];
+        },
+    );
+    let mut decoder = Decoder::new(&spec, &Three).unwrap();
+    let decoded = decode(
+        &mut decoder,
+        &payloads(&[
+            r#"{"ts": 1700000000000, "n": 7}"#,
+            r#"{"ts": 5, "n": "8"}"#,
+            r#"{"n": 8}"#,
+            r#"{"ts": 1700000000000, "n": "x"}"#,
+        ]),
+    );
+    assert_eq!(shown(&decoded.batches, 2).len(), 1);
+    let told: Vec<&str> = decoded
+        .rejected
+        .iter()
+        .map(|row| row.reason.as_str())
+        .collect();
+    assert!(
+        told[0].contains("1971 and 2071") && told[1].contains("missing or null"),
+        "{told:?}"
+    );
+    assert!(told[2].contains("cannot take \"x\""), "{told:?}");
+}
+
+fn rolled() -> Arc<TableSpec> {
+    let columns = [
+        ("k", DataType::String),
+        ("n", DataType::Long),
+        ("s", DataType::Int),
+        ("low", DataType::Double),
+    ];
+    table(&columns, |spec| {
+        let rule = |column: &str, function, source: Option<&str>| RollUp {
+            column: column.to_owned(),
+            function,
+            source: source.map(str::to_owned),
+        };
+        spec.pipeline.roll_up = vec![
+            rule("n", RollUpFunction::Count, None),
+            rule("s", RollUpFunction::Sum, Some("v")),
+            rule("low", RollUpFunction::Min, Some("v")),
+        ];
+        for column in &mut spec.columns[1..] {
+            column.role = FieldRole::Metric;
+        }
+    })
+}
+
+proptest! {
+    /// Counts and sums over the groups are those of the messages, and none is lost.
+    #[test]
+    fn rolled_up_rows_hold_what_their_messages_held(
+        messages in prop::collection::vec((0..4u8, proptest::option::of(-2_000_000_000..2_000_000_000i64)), 1..60),
+    ) {
+        let texts: Vec<Vec<u8>> = messages.iter().map(|(key, value)| {
+            let value = value.map_or("null".to_owned(), |value| value.to_string());
+            format!(r#"{{"k": "{key}", "v": {value}}}"#).into_bytes()
+        }).collect();
+        let mut decoder = Decoder::new(&rolled(), &Three).unwrap();
+        let decoded = decode(&mut decoder, &texts);
+        prop_assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+        let rows = shown(&decoded.batches, 4);
+        prop_assert_eq!(rows.len() as u64 + decoded.merged, messages.len() as u64);
+        for key in 0..4u8 {
+            let of_key = || rows.iter().filter(|row| row[0] == key.to_string());
+            let sum = |at: usize| of_key().filter_map(|row| row[at].parse::<i64>().ok()).sum::<i64>();
+            let wanted = || messages.iter().filter(|(k, _)| *k == key);
+            prop_assert_eq!(sum(1), wanted().count() as i64);
+            prop_assert_eq!(sum(2), wanted().filter_map(|(_, v)| *v).sum::<i64>());
+            let low = of_key().filter_map(|row| row[3].parse::<f64>().ok()).fold(f64::MAX, f64::min);
+            let least = wanted().filter_map(|(_, v)| *v).min().map_or(f64::MAX, |v| v as f64);
+            prop_assert_eq!(low, least);
+        }
+        let offsets = decoded.batches[0].column(4).as_primitive::<Int64Type>();
+        prop_assert!(offsets.values().is_sorted(), "the last row passes all before it");
+    }
+}

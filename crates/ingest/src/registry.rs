@@ -1,0 +1,130 @@
+//! A client of Confluent's schema registry: schemas by their ids.
+//!
+//! What the registry does not have is an answer, and its messages are rejected; a registry that
+//! does not answer, or not us, is a fault that stops consumption until it is over.
+
+use std::time::Duration;
+
+use schemas::Fault;
+use schemas::decoding::RegistrySpec;
+use serde::Deserialize;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Schemas that a schema refers to, and they in turn.
+const REFERENCES_MAX: usize = 100;
+
+#[derive(Debug)]
+pub struct Registry {
+    client: reqwest::Client,
+    spec: RegistrySpec,
+}
+
+/// A schema after those that it refers to.
+pub type Schemas = Vec<String>;
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    schema: String,
+    #[serde(default, rename = "schemaType")]
+    kind: Option<String>,
+    #[serde(default)]
+    references: Vec<Reference>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Reference {
+    subject: String,
+    version: u32,
+}
+
+impl Registry {
+    pub fn new(spec: &RegistrySpec) -> Result<Self, Fault> {
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build();
+        Ok(Self {
+            client: client.map_err(|error| Fault::internal(error.to_string()))?,
+            spec: spec.clone(),
+        })
+    }
+
+    /// The inner error is why there is none.
+    pub async fn schema(&self, id: u32) -> Result<Result<Schemas, String>, Fault> {
+        let first = match self.ask(&format!("schemas/ids/{id}")).await? {
+            Ok(answer) => answer,
+            Err(reason) => return Ok(Err(format!("the schema {id} is unknown: {reason}"))),
+        };
+        if let Some(kind) = first.kind.as_deref().filter(|kind| *kind != "AVRO") {
+            return Ok(Err(format!("the schema {id} is {kind} and not AVRO")));
+        }
+        let mut schemas = vec![first.schema];
+        let mut waiting = first.references;
+        let mut asked = Vec::new();
+        while let Some(reference) = waiting.pop() {
+            let Reference { subject, version } = reference;
+            if asked.len() == REFERENCES_MAX {
+                return Ok(Err(format!("the schema {id} refers to too many others")));
+            }
+            if asked.contains(&(subject.clone(), version)) {
+                continue;
+            }
+            let found = self
+                .ask(&format!("subjects/{subject}/versions/{version}"))
+                .await?;
+            asked.push((subject.clone(), version));
+            match found {
+                Ok(answer) => {
+                    schemas.push(answer.schema);
+                    waiting.extend(answer.references);
+                }
+                Err(reason) => {
+                    let what = format!(
+                        "the schema {id} refers to `{subject}` version {version}, which is \
+                         unknown: {reason}"
+                    );
+                    return Ok(Err(what));
+                }
+            }
+        }
+        schemas.reverse();
+        Ok(Ok(schemas))
+    }
+
+    async fn ask(&self, path: &str) -> Result<Result<Answer, String>, Fault> {
+        let url = format!("{}/{path}", self.spec.url);
+        let mut request = self.client.get(&url);
+        if let Some((user, password)) = self.spec.user_info.as_deref().and_then(split) {
+            request = request.basic_auth(user, Some(password));
+        }
+        if let Some(token) = &self.spec.token {
+            request = request.bearer_auth(token);
+        }
+        let away = |what: String| {
+            let message = format!("the schema registry at `{}` {what}", self.spec.url);
+            Fault::unavailable(message)
+        };
+        let response = request.send().await;
+        let response = response.map_err(|error| {
+            away(format!(
+                "does not answer: {}",
+                schemas::fault::chain(&error)
+            ))
+        })?;
+        let status = response.status();
+        let body = response.text().await;
+        let body = body.map_err(|error| away(format!("broke off: {error}")))?;
+        if status.as_u16() == 404 {
+            return Ok(Err(format!("the registry answers 404 for `{url}`")));
+        }
+        if !status.is_success() {
+            let shown: String = body.chars().take(200).collect();
+            return Err(away(format!("answers {status}: {shown}")));
+        }
+        match serde_json::from_str(&body) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(error) => Err(away(format!("answers with what is no schema: {error}"))),
+        }
+    }
+}
+
+fn split(user_info: &str) -> Option<(&str, &str)> {
+    user_info.split_once(':')
+}

@@ -1,0 +1,158 @@
+//! The row that is being read, and what the table wants of it.
+//!
+//! A row is made in a scratch row first and appended to the columns when all of it is good.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType as ArrowType, Int64Type};
+use hashbrown::HashMap;
+use schemas::{DataType, TableSpec};
+
+use crate::coerce::{Cell, Offer};
+use crate::columns::RowData;
+use crate::convert::Wrong;
+use crate::field::{Field, Texts};
+use crate::time::TimeFormat;
+
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) texts: Texts,
+    /// Values of its arrays.
+    pub(crate) entries: Vec<Cell>,
+    /// Keys mostly come in the same order: where the next one is expected.
+    pub(crate) expected: usize,
+}
+
+impl Row {
+    pub(crate) fn clear(&mut self, columns: usize) {
+        self.cells.clear();
+        self.cells.resize(columns, Cell::Null);
+        self.texts.bytes.clear();
+        self.texts.wrong = 0;
+        self.entries.clear();
+        self.expected = 0;
+    }
+
+    pub(crate) fn data(&self) -> RowData<'_> {
+        RowData {
+            texts: &self.texts.bytes,
+            entries: &self.entries,
+        }
+    }
+
+    /// The entries from `from` on as one cell; none of them is null.
+    pub(crate) fn list(&self, from: usize) -> Cell {
+        match self.entries.len() {
+            end if end == from => Cell::Null,
+            end => Cell::List(from, end),
+        }
+    }
+
+    pub(crate) fn push_entry(&mut self, cell: Cell) {
+        if !matches!(cell, Cell::Null) {
+            self.entries.push(cell);
+        }
+    }
+}
+
+/// The columns of a table as readers fill them.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) spec: Arc<TableSpec>,
+    positions: HashMap<String, usize>,
+    /// Of each column.
+    pub(crate) times: Vec<TimeFormat>,
+    /// It must have a value; `None` where transforms are still to come.
+    time_column: Option<usize>,
+    check_time: bool,
+}
+
+/// 1971-01-01 and 2071-01-01, as Pinot has it.
+const TIMES: std::ops::Range<i64> = 31_536_000_000..3_187_296_000_000;
+
+impl Target {
+    pub(crate) fn new(spec: Arc<TableSpec>) -> Self {
+        let columns = spec.columns.iter().enumerate();
+        let positions = columns.map(|(at, column)| (column.name.clone(), at));
+        let positions = positions.collect::<HashMap<_, _>>();
+        let time_column = spec.time_column.as_ref();
+        let formats = spec.columns.iter();
+        let times = formats.map(|column| TimeFormat::of(column.time_format.as_deref()));
+        Self {
+            time_column: time_column.and_then(|name| positions.get(name).copied()),
+            times: times.collect(),
+            positions,
+            check_time: spec.pipeline.check_time,
+            spec,
+        }
+    }
+
+    /// Without a look at the time: it is not there yet.
+    pub(crate) fn unchecked(spec: Arc<TableSpec>) -> Self {
+        Self {
+            time_column: None,
+            ..Self::new(spec)
+        }
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.positions.get(name).copied()
+    }
+
+    pub(crate) fn field<'a>(&'a self, at: usize, texts: &'a mut Texts) -> Field<'a> {
+        Field {
+            column: &self.spec.columns[at],
+            time: &self.times[at],
+            texts,
+        }
+    }
+
+    pub(crate) fn is_multi_value(&self, at: usize) -> bool {
+        self.spec.columns[at].multi_value
+    }
+
+    /// What must hold of a whole row.
+    pub(crate) fn check(&self, row: &Row) -> Result<(), String> {
+        match self.time_column.map(|at| (at, row.cells[at])) {
+            None => Ok(()),
+            Some((at, Cell::Long(value))) => self.check_time(at, Some(value)),
+            Some((at, _)) => self.check_time(at, None),
+        }
+    }
+
+    /// The same of the rows of a batch of the table; those that are wrong already stay so.
+    pub(crate) fn check_times(&self, batch: &RecordBatch, wrong: &mut Wrong) {
+        let Some(at) = self.time_column else {
+            return;
+        };
+        // INT, LONG or TIMESTAMP.
+        let times = cast(batch.column(at), &ArrowType::Int64).expect("a time is a number");
+        for (time, wrong) in times.as_primitive::<Int64Type>().iter().zip(wrong) {
+            if wrong.is_none() {
+                *wrong = self.check_time(at, time).err();
+            }
+        }
+    }
+
+    fn check_time(&self, at: usize, value: Option<i64>) -> Result<(), String> {
+        let column = &self.spec.columns[at];
+        let name = &column.name;
+        let value = value.ok_or_else(|| format!("the time column `{name}` is missing or null"))?;
+        if !self.check_time {
+            return Ok(());
+        }
+        let ms = match column.data_type {
+            DataType::Timestamp => Some(value),
+            _ => self.times[at].read(Offer::Integer(value)),
+        };
+        match ms.is_some_and(|ms| TIMES.contains(&ms)) {
+            true => Ok(()),
+            false => Err(format!(
+                "the time column `{name}` is {value}, which is not between 1971 and 2071"
+            )),
+        }
+    }
+}
