@@ -246,7 +246,10 @@ impl Rows {
         }
     }
 
-    fn collect<R: Out>(&self, of_row: impl Fn(usize) -> Result<Option<R>>) -> Result<ArrayRef> {
+    fn collect<R: Out>(
+        &self,
+        mut of_row: impl FnMut(usize) -> Result<Option<R>>,
+    ) -> Result<ArrayRef> {
         let mut builder = R::builder(self.count);
         for row in 0..self.count {
             R::push(of_row(row)?, &mut builder);
@@ -267,10 +270,10 @@ impl Rows {
 
     pub(crate) fn try_map<'a, A: In<'a>, R: Out>(
         &'a self,
-        f: impl Fn(A) -> Result<Option<R>>,
+        mut f: impl FnMut(A) -> Result<Option<R>>,
     ) -> Result<ArrayRef> {
         let a = self.argument::<A>(0)?;
-        self.collect(|row| a.at(row).map_or(Ok(None), &f))
+        self.collect(|row| a.at(row).map_or(Ok(None), &mut f))
     }
 
     /// Of the second argument; the first is one for all rows.
@@ -291,7 +294,7 @@ impl Rows {
 
     pub(crate) fn try_map2<'a, A: In<'a>, B: In<'a>, R: Out>(
         &'a self,
-        f: impl Fn(A, B) -> Result<Option<R>>,
+        mut f: impl FnMut(A, B) -> Result<Option<R>>,
     ) -> Result<ArrayRef> {
         let (a, b) = (self.argument::<A>(0)?, self.argument::<B>(1)?);
         self.collect(|row| match (a.at(row), b.at(row)) {
@@ -309,7 +312,7 @@ impl Rows {
 
     pub(crate) fn try_map3<'a, A: In<'a>, B: In<'a>, C: In<'a>, R: Out>(
         &'a self,
-        f: impl Fn(A, B, C) -> Result<Option<R>>,
+        mut f: impl FnMut(A, B, C) -> Result<Option<R>>,
     ) -> Result<ArrayRef> {
         let (a, b) = (self.argument::<A>(0)?, self.argument::<B>(1)?);
         let c = self.argument::<C>(2)?;
@@ -317,6 +320,27 @@ impl Rows {
             (Some(a), Some(b), Some(c)) => f(a, b, c),
             _ => Ok(None),
         })
+    }
+
+    /// Texts that `write` makes in a room for all of them, which is empty each time.
+    pub(crate) fn write3<'a, A: In<'a>, B: In<'a>, C: In<'a>>(
+        &'a self,
+        mut write: impl FnMut(A, B, C, &mut String) -> Result<()>,
+    ) -> Result<ArrayRef> {
+        let (a, b) = (self.argument::<A>(0)?, self.argument::<B>(1)?);
+        let c = self.argument::<C>(2)?;
+        let mut texts = StringViewBuilder::with_capacity(self.count);
+        let mut room = String::new();
+        for row in 0..self.count {
+            let (Some(a), Some(b), Some(c)) = (a.at(row), b.at(row), c.at(row)) else {
+                texts.append_null();
+                continue;
+            };
+            room.clear();
+            write(a, b, c, &mut room)?;
+            texts.append_value(&room);
+        }
+        Ok(Arc::new(texts.finish()))
     }
 
     pub(crate) fn try_map4<'a, A: In<'a>, B: In<'a>, C: In<'a>, D: In<'a>, R: Out>(

@@ -3,6 +3,7 @@
 mod affix;
 mod bytes;
 mod compare;
+mod expression;
 mod parts;
 mod place;
 mod regexp;
@@ -27,7 +28,7 @@ pub(super) fn all() -> Vec<Plain> {
 
 /// Where the character with this number begins; the end of the text if it has no such one.
 pub(crate) fn byte_at(text: &str, number: usize) -> usize {
-    if text.is_ascii() {
+    if number == 0 || text.is_ascii() {
         return number.min(text.len());
     }
     text.char_indices()

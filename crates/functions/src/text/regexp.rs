@@ -6,33 +6,32 @@ use std::collections::HashMap;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
-use regex::{Captures, Regex, RegexBuilder};
-use std::cell::RefCell;
 
+use super::expression::{Expression, Found};
 use crate::arguments::wrong;
 use crate::docs::Section;
 use crate::plain::{Plain, Takes, literal};
 use crate::rows::{Rows, TEXT};
 
-fn compiled(name: &str, pattern: &str, ignores_case: bool) -> Result<Regex> {
-    let mut builder = RegexBuilder::new(pattern);
-    builder
-        .case_insensitive(ignores_case)
-        .build()
-        .map_err(|error| {
-            let last = error.to_string();
-            let last = last.lines().last().unwrap_or_default().to_owned();
-            wrong(format!(
-                "{name}: `{pattern}` is no regular expression that can be used here: {last}"
-            ))
-        })
+/// As many are kept where expressions differ from row to row.
+const KEPT_MAX: usize = 64;
+
+fn compiled(name: &str, pattern: &str, ignores_case: bool) -> Result<Expression> {
+    Expression::new(pattern, ignores_case).map_err(|reason| {
+        wrong(format!(
+            "{name}: `{pattern}` is no regular expression that can be used here: {reason}"
+        ))
+    })
 }
 
 /// Expressions of one call, each compiled once.
 struct Compiled<'a> {
     name: &'a str,
     ignores_case: bool,
-    known: RefCell<HashMap<String, Regex>>,
+    kept: Vec<(String, Expression)>,
+    places: HashMap<String, usize>,
+    /// The place of the one that was asked for last.
+    last: usize,
 }
 
 impl<'a> Compiled<'a> {
@@ -40,18 +39,33 @@ impl<'a> Compiled<'a> {
         Self {
             name,
             ignores_case: false,
-            known: RefCell::default(),
+            kept: Vec::new(),
+            places: HashMap::new(),
+            last: 0,
         }
     }
 
-    fn with<T>(&self, pattern: &str, use_it: impl FnOnce(&Regex) -> T) -> Result<T> {
-        if let Some(known) = self.known.borrow().get(pattern) {
-            return Ok(use_it(known));
+    fn of(&mut self, pattern: &str) -> Result<&mut Expression> {
+        let last = self.kept.get(self.last);
+        if last.is_none_or(|(last, _)| last != pattern) {
+            self.last = match self.places.get(pattern) {
+                Some(place) => *place,
+                None => self.compile(pattern)?,
+            };
         }
-        let regex = compiled(self.name, pattern, self.ignores_case)?;
-        let result = use_it(&regex);
-        self.known.borrow_mut().insert(pattern.to_owned(), regex);
-        Ok(result)
+        Ok(&mut self.kept[self.last].1)
+    }
+
+    fn compile(&mut self, pattern: &str) -> Result<usize> {
+        let expression = compiled(self.name, pattern, self.ignores_case)?;
+        if self.kept.len() == KEPT_MAX {
+            self.kept.clear();
+            self.places.clear();
+        }
+        let place = self.kept.len();
+        self.kept.push((pattern.to_owned(), expression));
+        self.places.insert(pattern.to_owned(), place);
+        Ok(place)
     }
 }
 
@@ -61,62 +75,109 @@ fn check(name: &'static str) -> impl Fn(&[Option<&ScalarValue>]) -> Result<()> {
 
 fn extract(rows: &Rows) -> Result<ArrayRef> {
     let otherwise = match rows.has(3) {
-        true => rows.literal(3)?.map(str::to_owned),
-        false => Some(String::new()),
+        true => rows.literal(3)?,
+        false => Some(""),
     };
-    let compiled = Compiled::new(rows.name());
-    let of = |text: &str, pattern: &str, group: usize| {
-        compiled.with(pattern, |regex| {
-            let found = regex.captures(text).and_then(|found| found.get(group));
-            found
-                .map(|found| found.as_str().to_owned())
-                .or(otherwise.clone())
-        })
-    };
+    let mut compiled = Compiled::new(rows.name());
     match rows.has(2) {
         true => rows.try_map3(|text: &str, pattern: &str, group: i64| {
-            of(text, pattern, usize::try_from(group).unwrap_or(usize::MAX))
+            let group = usize::try_from(group).unwrap_or(usize::MAX);
+            Ok(group_of(compiled.of(pattern)?, text, group).or(otherwise))
         }),
-        false => rows.try_map2(|text: &str, pattern: &str| of(text, pattern, 0)),
+        false => rows.try_map2(|text: &str, pattern: &str| {
+            Ok(group_of(compiled.of(pattern)?, text, 0).or(otherwise))
+        }),
     }
 }
 
-/// `$1` is a group, `\$` a dollar.
-fn expanded(by: &str, found: &Captures<'_>, to: &mut String) {
-    let mut letters = by.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => to.extend(letters.next()),
-            '$' => {
-                let mut group = 0;
-                while let Some(digit) = letters.peek().and_then(|c| c.to_digit(10)) {
-                    group = group * 10 + digit as usize;
-                    letters.next();
+fn group_of<'t>(expression: &mut Expression, text: &'t str, group: usize) -> Option<&'t str> {
+    expression.tell(group);
+    let group = expression.first(text)?.group(group)?;
+    Some(&text[group])
+}
+
+/// What comes in the place of what is found.
+#[derive(Debug, Default)]
+struct Template {
+    by: String,
+    group_count: usize,
+    /// Texts, each with the group behind it.
+    pieces: Vec<(String, usize)>,
+    last: String,
+}
+
+impl Template {
+    /// `$1` is a group, of as many digits as there are groups; `\$` is a dollar.
+    fn new(by: &str, group_count: usize) -> Self {
+        let mut template = Self {
+            by: by.to_owned(),
+            group_count,
+            ..Self::default()
+        };
+        let mut letters = by.chars().peekable();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '\\' => template.last.extend(letters.next()),
+                '$' => {
+                    let digit = |c: &char| Some(c.to_digit(10)? as usize);
+                    let mut group = letters.peek().and_then(digit);
+                    if group.is_some() {
+                        letters.next();
+                    }
+                    while let Some(longer) = letters.peek().and_then(digit)
+                        && let Some(longer) = group.map(|group| group * 10 + longer)
+                        && longer < group_count
+                    {
+                        group = Some(longer);
+                        letters.next();
+                    }
+                    let text = std::mem::take(&mut template.last);
+                    template.pieces.push((text, group.unwrap_or(0)));
                 }
-                to.push_str(found.get(group).map_or("", |group| group.as_str()));
+                other => template.last.push(other),
             }
-            other => to.push(other),
         }
+        template
+    }
+
+    fn greatest_group(&self) -> usize {
+        let groups = self.pieces.iter().map(|(_, group)| *group);
+        groups.max().unwrap_or(0)
+    }
+
+    fn write(&self, text: &str, found: &Found<'_>, to: &mut String) {
+        for (before, group) in &self.pieces {
+            to.push_str(before);
+            to.push_str(found.group(*group).map_or("", |group| &text[group]));
+        }
+        to.push_str(&self.last);
     }
 }
 
 /// `from`: the character from which on it is looked; `nth`: the only one that is replaced, from 0
 /// on, or all.
-fn replaced(regex: &Regex, text: &str, by: &str, from: usize, nth: Option<usize>) -> String {
-    let from = super::byte_at(text, from);
-    let mut result = text[..from].to_owned();
-    let mut done = from;
-    for (number, found) in regex.captures_iter(&text[from..]).enumerate() {
-        let Some(whole) = found.get(0) else { continue };
-        result.push_str(&text[done..from + whole.start()]);
-        match nth.is_none_or(|nth| nth == number) {
-            true => expanded(by, &found, &mut result),
-            false => result.push_str(whole.as_str()),
-        }
-        done = from + whole.end();
+struct Replace {
+    from: usize,
+    nth: Option<usize>,
+}
+
+impl Replace {
+    fn write(&self, expression: &mut Expression, text: &str, by: &Template, to: &mut String) {
+        let (before, text) = text.split_at(super::byte_at(text, self.from));
+        to.push_str(before);
+        let (mut done, mut number) = (0, 0);
+        expression.all(text, |found| {
+            let Some(whole) = found.group(0) else { return };
+            to.push_str(&text[done..whole.start]);
+            match self.nth.is_none_or(|nth| nth == number) {
+                true => by.write(text, found, to),
+                false => to.push_str(&text[whole.clone()]),
+            }
+            done = whole.end;
+            number += 1;
+        });
+        to.push_str(&text[done..]);
     }
-    result.push_str(&text[done..]);
-    result
 }
 
 fn replace(rows: &Rows) -> Result<ArrayRef> {
@@ -129,21 +190,29 @@ fn replace(rows: &Rows) -> Result<ArrayRef> {
             None => Ok(None),
         }
     };
-    let from = usize::try_from(number(3)?.unwrap_or(0)).unwrap_or(0);
-    let nth = number(4)?.and_then(|nth| usize::try_from(nth).ok());
+    let replace = Replace {
+        from: usize::try_from(number(3)?.unwrap_or(0)).unwrap_or(0),
+        nth: number(4)?.and_then(|nth| usize::try_from(nth).ok()),
+    };
     let mut compiled = Compiled::new(rows.name());
     compiled.ignores_case = rows.literal(5)?.is_some_and(|flags| flags.contains('i'));
-    rows.try_map3(|text: &str, pattern: &str, by: &str| {
-        compiled.with(pattern, |regex| Some(replaced(regex, text, by, from, nth)))
+    let mut template = Template::default();
+    rows.write3(|text: &str, pattern: &str, by: &str, to| {
+        let expression = compiled.of(pattern)?;
+        let group_count = expression.group_count();
+        if template.by != by || template.group_count != group_count {
+            template = Template::new(by, group_count);
+        }
+        expression.tell(template.greatest_group());
+        replace.write(expression, text, &template, to);
+        Ok(())
     })
 }
 
 fn like(rows: &Rows) -> Result<ArrayRef> {
     let mut compiled = Compiled::new(rows.name());
     compiled.ignores_case = rows.literal(2)?.is_some_and(|flags| flags.contains('i'));
-    rows.try_map2(|text: &str, pattern: &str| {
-        compiled.with(pattern, |regex| Some(regex.is_match(text)))
-    })
+    rows.try_map2(|text: &str, pattern: &str| Ok(Some(compiled.of(pattern)?.is_in(text))))
 }
 
 fn regexp_extract() -> Plain {
@@ -216,9 +285,9 @@ fn regexp_count() -> Plain {
         &[Text, Text],
         DataType::Int32,
         |rows| {
-            let compiled = Compiled::new(rows.name());
+            let mut compiled = Compiled::new(rows.name());
             rows.try_map2(|text: &str, pattern: &str| {
-                compiled.with(pattern, |regex| Some(regex.find_iter(text).count() as i32))
+                Ok(Some(compiled.of(pattern)?.count(text) as i32))
             })
         },
     )
@@ -236,12 +305,8 @@ fn regexp_count() -> Plain {
 fn regexp_substr() -> Plain {
     use Takes::Text;
     Plain::new("regexp_substr", &[Text, Text], TEXT, |rows| {
-        let compiled = Compiled::new(rows.name());
-        rows.try_map2(|text: &str, pattern: &str| {
-            compiled.with(pattern, |regex| {
-                regex.find(text).map(|found| found.as_str().to_owned())
-            })
-        })
+        let mut compiled = Compiled::new(rows.name());
+        rows.try_map2(|text: &str, pattern: &str| Ok(group_of(compiled.of(pattern)?, text, 0)))
     })
     .of_entries()
     .checks(check("REGEXPSUBSTR"))
