@@ -13,6 +13,7 @@ mod conjunct;
 mod counted;
 mod entries;
 mod extract;
+mod missing;
 mod note;
 mod plan;
 mod prune;
@@ -202,12 +203,16 @@ impl<'a> Compiler<'a, '_> {
                         self.by_code(tree, &solver, dictionary, stored)
                     }
                     Values::Raw(values) => self.by_value(tree, &solver, values, stored),
-                    Values::Multi(multi) => self.by_entry(tree, &schema, multi, stored),
-                    Values::Bytes(_) => Ok(Decided::Parts),
+                    values => match (self.by_null_test(tree, (stored.nulls, name)), values) {
+                        (Some(decided), _) => Ok(decided),
+                        (None, Values::Multi(multi)) => self.by_entry(tree, &schema, multi, stored),
+                        (None, _) => Ok(Decided::Parts),
+                    },
                 }
             }
             Source::DocId => Ok(self.by_document(tree, &solver)),
-            Source::Constant(_) | Source::Extracted(_) | Source::IsNull(_) => Ok(Decided::Parts),
+            Source::IsNull(nulls) => self.by_missing(tree, &schema, *index, *nulls),
+            Source::Constant(_) | Source::Extracted(_) => Ok(Decided::Parts),
         }
     }
 
@@ -278,7 +283,7 @@ impl<'a> Compiler<'a, '_> {
         let rows = self.view.row_count();
         let blocks = rows.div_ceil(BLOCK_ROWS);
         let name = solver.schema.field(0).name();
-        if let Some(decided) = self.by_nulls(tree, &set, null_matches, (stored, name)) {
+        if let Some(decided) = self.by_nulls(tree, &set, null_matches, (stored.nulls, name)) {
             return Ok(decided);
         }
         let zones = self.options.uses(name, IndexKind::Zone);
@@ -349,50 +354,6 @@ impl<'a> Compiler<'a, '_> {
         }))
     }
 
-    /// Where only null matters.
-    fn by_nulls(
-        &self,
-        tree: &Tree,
-        set: &RangeSet,
-        null_matches: bool,
-        (stored, name): (&Stored<'a>, &str),
-    ) -> Option<Decided<'a>> {
-        let is_whole = *set == RangeSet::all();
-        let nulls = match (stored.nulls, set.is_empty(), is_whole) {
-            (None, true, _) => return Some(Decided::Never),
-            (None, _, true) => return Some(Decided::Always),
-            (Some(nulls), true, _) | (Some(nulls), _, true) => nulls,
-            _ => return None,
-        };
-        if is_whole == null_matches {
-            return Some(if is_whole {
-                Decided::Always
-            } else {
-                Decided::Never
-            });
-        }
-        if !self.options.uses(name, IndexKind::Null) {
-            return Some(Decided::Parts);
-        }
-        let count = f64::from(nulls.count());
-        let estimate = match null_matches {
-            true => count,
-            false => f64::from(self.view.row_count()) - count,
-        };
-        Some(Decided::Rows(Box::new(Candidate {
-            told: format!("null({name})"),
-            text: self.text(tree),
-            scan: Access::Nulls {
-                nulls,
-                are_wanted: null_matches,
-            },
-            estimate,
-            is_exact: self.view.valid.is_none(),
-            row_ns: 0.01,
-            by_index: None,
-        })))
-    }
-
     fn by_code(
         &self,
         tree: &Tree,
@@ -415,7 +376,7 @@ impl<'a> Compiler<'a, '_> {
             Some(codes) if codes.covers(cardinality) => RangeSet::all(),
             Some(_) => set,
         };
-        if let Some(decided) = self.by_nulls(tree, &whole, null_matches, (stored, name)) {
+        if let Some(decided) = self.by_nulls(tree, &whole, null_matches, (nulls, name)) {
             self.counters.index(format!("dictionary({name})"));
             return Ok(decided);
         }

@@ -122,6 +122,15 @@ fn table() -> (Table, Vec<Row>) {
     (Table::of(spec, segments, folder), all)
 }
 
+/// Ways that the conditions below must have taken.
+const USED: [&str; 5] = [
+    "inverted(tags)",
+    "dictionary(tags)",
+    "dictionary(scores)",
+    "scan(scores)",
+    "null(tags)",
+];
+
 #[tokio::test]
 async fn a_row_matches_by_any_of_its_entries() {
     let (table, rows) = table();
@@ -140,6 +149,11 @@ async fn a_row_matches_by_any_of_its_entries() {
             Box::new(|r| known(r) && !tag(r, |t| t == "tag 7")),
         ),
         ("NOT any_entry(tags, '=', 'nothing')", Box::new(known)),
+        ("tags IS NOT NULL", Box::new(known)),
+        (
+            "tags IS NULL AND any_entry(scores, '=', 3)",
+            Box::new(|r| !known(r) && score(r, |s| s == 3)),
+        ),
         (
             "any_entry(tags, 'in', 'tag 1', 'no', 'tag 44')",
             Box::new(|r| tag(r, |t| ["tag 1", "tag 44"].contains(&t))),
@@ -182,12 +196,7 @@ async fn a_row_matches_by_any_of_its_entries() {
             used.extend(stats.indexes);
         }
     }
-    for index in [
-        "inverted(tags)",
-        "dictionary(tags)",
-        "dictionary(scores)",
-        "scan(scores)",
-    ] {
+    for index in USED {
         assert!(used.iter().any(|name| name == index), "{index} of {used:?}");
     }
 }
