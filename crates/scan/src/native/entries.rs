@@ -24,15 +24,20 @@ pub(super) struct Exploded<'a> {
     keeps_null: bool,
     column: MultiColumn<'a>,
     nulls: Option<Nulls<'a>>,
-    /// Of each entry its row, and its code; kept from block to block.
+    /// Of each of `count` entries its row, and its code; kept from block to block.
     rows: Vec<u32>,
     codes: Vec<u32>,
+    count: usize,
     offsets: Vec<u32>,
 }
 
 /// Where no more than one row in so many is picked, it is not worth it to know where the entries of
 /// all of them begin.
 const ROWS_PER_PICKED: usize = 64;
+
+/// Most rows have no more entries: as many are always written, and the next row's over those that
+/// are too many, so that nothing depends on their number.
+const FEW: usize = 4;
 
 /// Whether all segments hold the column as entries.
 pub(super) fn are_in(segments: &[SegmentView], name: &str) -> Result<bool> {
@@ -64,6 +69,7 @@ impl<'a> Exploded<'a> {
             nulls: nulls.filter(|_| null_mode == NullMode::ThreeValued),
             rows: Vec::new(),
             codes: Vec::new(),
+            count: 0,
             offsets: Vec::new(),
         })
     }
@@ -81,7 +87,8 @@ impl<'a> Exploded<'a> {
     ) -> Result<()> {
         self.fill(rows);
         let most = BLOCK_ROWS as usize;
-        for (picked, entries) in self.rows.chunks(most).zip(self.codes.chunks(most)) {
+        let (rows_of, codes) = (&self.rows[..self.count], &self.codes[..self.count]);
+        for (picked, entries) in rows_of.chunks(most).zip(codes.chunks(most)) {
             each(BlockRows {
                 picked: Some(picked),
                 entries: Some(entries),
@@ -130,25 +137,45 @@ impl<'a> Exploded<'a> {
     ) {
         let nulls = rows.nulls(self.nulls);
         let null = self.column.cardinality();
-        let (into_rows, into_codes) = (&mut self.rows, &mut self.codes);
-        into_rows.clear();
-        into_codes.clear();
+        let room = codes.len() + rows.count() + FEW;
+        if self.rows.len() < room {
+            self.rows.resize(room, 0);
+            self.codes.resize(room, 0);
+        }
+        let (into_rows, into_codes) = (&mut self.rows[..], &mut self.codes[..]);
+        let mut count = 0;
         let mut add = |row: u32| {
             if nulls.as_ref().is_some_and(|nulls| nulls.contains(row)) {
-                if self.keeps_null {
-                    into_codes.push(null);
-                    into_rows.push(row);
-                }
+                into_codes[count] = null;
+                into_rows[count] = row;
+                count += usize::from(self.keeps_null);
                 return;
             }
-            for code in &codes[own(row as usize)] {
-                into_codes.push((*code).into());
-                into_rows.push(row);
+            let own = own(row as usize);
+            let entries = own.len();
+            let (to_rows, to_codes) = (&mut into_rows[count..], &mut into_codes[count..]);
+            let few = codes[own.start..].first_chunk::<FEW>();
+            let to = to_rows
+                .first_chunk_mut::<FEW>()
+                .zip(to_codes.first_chunk_mut());
+            match (few.zip(to), entries) {
+                (Some((few, (to_rows, to_codes))), 0..=FEW) => {
+                    *to_rows = [row; FEW];
+                    *to_codes = few.map(Into::into);
+                }
+                _ => {
+                    to_rows[..entries].fill(row);
+                    for (to, code) in to_codes.iter_mut().zip(&codes[own]) {
+                        *to = (*code).into();
+                    }
+                }
             }
+            count += entries;
         };
         match rows.picked {
             None => (0..rows.len).for_each(&mut add),
             Some(picked) => picked.iter().copied().for_each(&mut add),
         }
+        self.count = count;
     }
 }
