@@ -103,11 +103,12 @@ fn main() {
         "AVX2",
         "less by",
         "ns a row: scalar",
+        "NEON",
         "AVX2",
         "AVX-512",
     ];
     println!("| kernel | instructions a row: {} |", columns.join(" | "));
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for (at, (name, mut kernel)) in kernels().into_iter().enumerate() {
         let counted = |level: Level| match has_valgrind {
             true => instructions(at, level),

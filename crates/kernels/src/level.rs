@@ -4,10 +4,12 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Instruction sets, each with all of the one before it.
+/// Instruction sets; of those that a kind of CPU has, each with all of the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Scalar,
+    /// 64-bit ARM, every one.
+    Neon,
     /// AVX2 and POPCNT: Haswell, Zen.
     Avx2,
     /// AVX-512 F, BW and VBMI: Ice Lake, Zen 4.
@@ -15,7 +17,7 @@ pub enum Level {
 }
 
 impl Level {
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
 
     /// The best of this CPU.
     pub fn of_cpu() -> Self {
@@ -32,6 +34,9 @@ impl Level {
                 return Self::Avx2;
             }
         }
+        if cfg!(target_arch = "aarch64") {
+            return Self::Neon;
+        }
         Self::Scalar
     }
 
@@ -39,7 +44,10 @@ impl Level {
     ///
     /// For comparing levels: they differ in speed, not in results.
     pub fn limit(self) -> Self {
-        let level = self.min(Self::of_cpu());
+        let level = match self.min(Self::of_cpu()) {
+            Self::Neon if !cfg!(target_arch = "aarch64") => Self::Scalar,
+            level => level,
+        };
         CURRENT.store(level as u8, Ordering::Relaxed);
         level
     }
@@ -48,8 +56,9 @@ impl Level {
     pub(crate) fn current() -> Self {
         match CURRENT.load(Ordering::Relaxed) {
             0 => Self::Scalar,
-            1 => Self::Avx2,
-            2 => Self::Avx512,
+            1 => Self::Neon,
+            2 => Self::Avx2,
+            3 => Self::Avx512,
             _ => Self::Avx512.limit(),
         }
     }

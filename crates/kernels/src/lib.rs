@@ -4,6 +4,16 @@
 //! The entry points are safe: they check lengths and choose the instruction set that [`Level`]
 //! vouches for. All forms are unsigned: a range of signed numbers is the same range of their
 //! distances from its lower end. Every kernel has a portable twin with the same result.
+//!
+//! The tests run the forms of the CPU that runs them. Those for ARM on another one (on Debian, with
+//! `gcc-aarch64-linux-gnu`, `libc6-dev-arm64-cross` and `qemu-user-static`):
+//!
+//! ```sh
+//! rustup target add aarch64-unknown-linux-gnu
+//! export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+//! export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu'
+//! cargo test -p kernels --lib --target aarch64-unknown-linux-gnu
+//! ```
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -11,6 +21,8 @@ mod avx2;
 mod avx512;
 mod bits;
 mod level;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,7 +66,7 @@ fn packed(bytes: &[u8; 64]) -> u64 {
 /// Runs the kernel of the current level over the whole chunks of 64 values, where there is one;
 /// the portable form does the rest.
 macro_rules! dispatch {
-    ($values:ident, $words:ident, $test:expr, $avx512:expr, $avx2:expr) => {{
+    ($values:ident, $words:ident, $test:expr, $avx512:expr, $avx2:expr, $neon:expr) => {{
         assert!($words.len() * 64 >= $values.len(), "the mask is too short");
         let whole = $values.len() / 64 * 64;
         let (chunks, rest) = $values.split_at(whole);
@@ -66,6 +78,9 @@ macro_rules! dispatch {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             $crate::Level::Avx2 => unsafe { $avx2(chunks, &mut $words[..]) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            $crate::Level::Neon => unsafe { $neon(chunks, &mut $words[..]) },
             _ => test_all(chunks, $words, $test),
         }
         test_all(rest, &mut $words[whole / 64..], $test);
@@ -85,7 +100,8 @@ macro_rules! in_range {
                     words,
                     test,
                     |v: &[Self], w: &mut [u64]| avx512::$name(v, low, width, w),
-                    |v: &[Self], w: &mut [u64]| avx2::$name(v, low, width, w)
+                    |v: &[Self], w: &mut [u64]| avx2::$name(v, low, width, w),
+                    |v: &[Self], w: &mut [u64]| neon::$name(v, low, width, w)
                 );
             }
         }
@@ -113,7 +129,8 @@ pub fn double_in_range(values: &[f64], low: i64, high: i64, words: &mut [u64]) {
         words,
         test,
         |v: &[f64], w: &mut [u64]| avx512::f64_in_range(v, low, width, w),
-        |v: &[f64], w: &mut [u64]| avx2::f64_in_range(v, low, width, w)
+        |v: &[f64], w: &mut [u64]| avx2::f64_in_range(v, low, width, w),
+        |v: &[f64], w: &mut [u64]| neon::f64_in_range(v, low, width, w)
     );
 }
 

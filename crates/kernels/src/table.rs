@@ -2,6 +2,8 @@
 //!
 //! A code past the end of the bitmap is in no set: the entry points are safe for any codes.
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use super::{dispatch, test_all};
@@ -14,7 +16,8 @@ pub fn in_table(codes: &[u8], set: &[u64; 4], words: &mut [u64]) {
         words,
         test,
         |c: &[u8], w: &mut [u64]| avx512::in_table(c, set, w),
-        |c: &[u8], w: &mut [u64]| avx2::in_table(c, set, w)
+        |c: &[u8], w: &mut [u64]| avx2::in_table(c, set, w),
+        |c: &[u8], w: &mut [u64]| neon::in_table(c, set, w)
     );
 }
 

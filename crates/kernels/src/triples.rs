@@ -24,6 +24,13 @@ pub fn widen_triples(bytes: &[u8], into: &mut Vec<u32>) {
             unsafe { super::avx2::widen_triples(chunks, into) };
             rest
         }
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => {
+            let (chunks, rest) = triples.as_chunks::<8>();
+            // SAFETY: as above.
+            unsafe { super::neon::widen_triples(chunks, into) };
+            rest
+        }
         _ => triples,
     };
     let widened = rest
