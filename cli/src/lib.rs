@@ -47,6 +47,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
+        .on_thread_park(machine::give_back_own_memory)
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {

@@ -1,6 +1,8 @@
 //! What the machine has, for sizes that settings leave to us, and what it gets back.
 
+use std::cell::Cell;
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Without /proc: enough for a laptop, too little to hurt one.
 const FALLBACK_BYTES: u64 = 4 << 30;
@@ -41,11 +43,34 @@ pub(crate) fn keep_memory_small() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_AFTER_MS) };
 }
 
-/// Gives back what threads still keep that have nothing to do: by itself the allocator looks only
-/// while it is used, and a node that fell silent after a load would keep it.
+/// How often memory was to be given back.
+static ROUNDS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Of them, those of which the thread has given back what it keeps.
+    static ROUNDS_SEEN: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Lets free pages go that would else stay: by themselves allocators look only while they are used,
+/// and a node that fell silent after a load would keep them. Threads give back their own when they
+/// are done ([`give_back_own_memory`]), libraries in C have theirs of the system.
 pub(crate) fn give_back_memory() {
+    ROUNDS.fetch_add(1, Ordering::Relaxed);
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: may be called at any time from any thread.
-    unsafe { libmimalloc_sys::mi_collect(true) };
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Gives back what this thread keeps, which no other can, once for each time that memory is given
+/// back. To be called when it has nothing to do.
+pub(crate) fn give_back_own_memory() {
+    let rounds = ROUNDS.load(Ordering::Relaxed);
+    if ROUNDS_SEEN.replace(rounds) != rounds {
+        // SAFETY: may be called at any time from any thread.
+        unsafe { libmimalloc_sys::mi_collect(true) };
+    }
 }
 
 #[cfg(test)]
