@@ -11,7 +11,8 @@
 //! ```sh
 //! rustup target add aarch64-unknown-linux-gnu
 //! export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-//! export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu'
+//! export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=qemu-aarch64-static
+//! export QEMU_LD_PREFIX=/usr/aarch64-linux-gnu
 //! cargo test -p kernels --lib --target aarch64-unknown-linux-gnu
 //! ```
 
