@@ -21,6 +21,9 @@ pub struct DecoderSpec {
     pub registry: Option<RegistrySpec>,
     #[serde(default)]
     pub compression: Compression,
+    /// What a message without a payload means.
+    #[serde(default)]
+    pub tombstones: Tombstones,
     /// Columns named `__key`, `__header$x` and `__metadata$x` are filled from the message.
     #[serde(default)]
     pub metadata: bool,
@@ -95,6 +98,17 @@ pub enum Envelope {
     None,
     /// What Debezium writes: the row before and after a change, and what the change was.
     Debezium,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tombstones {
+    /// A rejection; with Debezium's envelope, where the delete came before it, nothing.
+    #[default]
+    Usual,
+    Skip,
+    /// A row of the primary key, which the message's key tells, in which this column is true.
+    Delete(String),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,18 @@ use crate::row::{Row, Target};
 /// Rows that one message may give.
 const ROWS_MAX: usize = 1 << 20;
 
+/// Most of what is wrong is told by the library; some lengths that do not fit make it panic.
 pub(crate) fn batches(payload: &[u8]) -> Result<Vec<RecordBatch>, String> {
+    let read = std::panic::catch_unwind(|| read_batches(payload));
+    read.unwrap_or_else(|_| {
+        let what = "lengths in it do not fit";
+        Err(format!(
+            "the message is no stream of Arrow's IPC format: {what}"
+        ))
+    })
+}
+
+fn read_batches(payload: &[u8]) -> Result<Vec<RecordBatch>, String> {
     let told = |error| format!("the message is no stream of Arrow's IPC format: {error}");
     // It takes what is there, where a reader would first make room for what the lengths promise.
     let mut decoder = StreamDecoder::new();

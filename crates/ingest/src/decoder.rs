@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use schemas::TableSpec;
-use schemas::decoding::{DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec};
+use schemas::decoding::{DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, Tombstones};
 
 use crate::arrow_ipc;
 use crate::avro::Avro;
+use crate::coerce::Cell;
 use crate::columns::BatchBuilder;
 use crate::compression::Unpacker;
 use crate::framing::{self, Framing};
@@ -50,6 +51,7 @@ pub struct Decoder {
     framing: Framing,
     unpacker: Unpacker,
     metadata: Vec<(usize, Metadata)>,
+    tombstones: Tombstones,
     pipeline: Option<Pipeline>,
     builder: BatchBuilder,
     row: Row,
@@ -75,6 +77,14 @@ impl Decoder {
             None => Target::new(Arc::clone(spec)),
             Some(pipeline) => Target::unchecked(Arc::clone(pipeline.source())),
         };
+        if let Tombstones::Delete(column) = &decoder.tombstones
+            && (target.position(column).is_none() || spec.primary_key.is_empty())
+        {
+            return Err(format!(
+                "tombstones delete by the primary key and are told in `{column}`: the schema lacks \
+                 the one or the other"
+            ));
+        }
         let reader = reader(&decoder, &target)?;
         Ok(Self::with_reader(target, reader, &decoder, pipeline))
     }
@@ -112,6 +122,7 @@ impl Decoder {
             framing: Framing::new(decoder),
             unpacker: Unpacker::new(decoder.compression, is_text && !decoder.framed),
             metadata,
+            tombstones: decoder.tombstones.clone(),
             pipeline,
             reader,
             target,
@@ -195,7 +206,7 @@ impl Decoder {
         } = self;
         row.clear(target.spec.columns.len());
         let Some(payload) = message.payload else {
-            return self.tombstone();
+            return self.tombstone(message);
         };
         let payload = unpacker.unpack(payload)?;
         let (schema, payload) = self.framing.split(payload)?;
@@ -213,17 +224,38 @@ impl Decoder {
         Ok(taken)
     }
 
-    fn tombstone(&self) -> Result<Taken, String> {
+    fn tombstone(&mut self, message: &RawMessage<'_>) -> Result<Taken, String> {
         let is_envelope = match &self.reader {
             Reader::DebeziumJson => true,
             Reader::Avro(avro) => avro.is_envelope(),
             _ => false,
         };
-        match is_envelope {
+        let Self { target, row, .. } = self;
+        match &self.tombstones {
+            Tombstones::Skip => Ok(Taken::Nothing),
+            Tombstones::Delete(column) => {
+                deletion(target, row, message, column)?;
+                finish(&self.metadata, target, row, message)?;
+                Ok(Taken::Row)
+            }
             // The change that it follows has told of the delete.
-            true => Ok(Taken::Nothing),
-            false => Err("the message has no payload (a tombstone)".to_owned()),
+            Tombstones::Usual if is_envelope => Ok(Taken::Nothing),
+            Tombstones::Usual => Err("the message has no payload (a tombstone)".to_owned()),
         }
+    }
+
+    /// Whether a message without a payload gave a row, for readers that give several.
+    fn take_tombstone(
+        &mut self,
+        message: &RawMessage<'_>,
+        ingest_ms: i64,
+        decoded: &mut Decoded,
+    ) -> Result<(), String> {
+        self.row.clear(self.target.spec.columns.len());
+        if self.tombstone(message)? == Taken::Row {
+            self.push(message, ingest_ms, decoded);
+        }
+        Ok(())
     }
 
     /// Takes whatever rows are in a message; each is a row or a rejection of its own.
@@ -257,7 +289,7 @@ impl Decoder {
         decoded: &mut Decoded,
     ) -> Result<(), String> {
         let Some(payload) = message.payload else {
-            return self.tombstone().map(drop);
+            return self.take_tombstone(message, ingest_ms, decoded);
         };
         let payload = self.unpacker.unpack(payload)?;
         let (schema, payload) = self.framing.split(payload)?;
@@ -297,7 +329,7 @@ impl Decoder {
         decoded: &mut Decoded,
     ) -> Result<(), String> {
         let Some(payload) = message.payload else {
-            return self.tombstone().map(drop);
+            return self.take_tombstone(message, ingest_ms, decoded);
         };
         let payload = self.unpacker.unpack(payload)?;
         let (_, payload) = self.framing.split(payload)?;
@@ -316,6 +348,48 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// The row that deletes the key of a message: the primary key, the time of the message, and a
+/// column that says so.
+fn deletion(
+    target: &Target,
+    row: &mut Row,
+    message: &RawMessage<'_>,
+    column: &str,
+) -> Result<(), String> {
+    let key = message
+        .key
+        .ok_or("a tombstone without a key deletes nothing")?;
+    let columns = target.spec.primary_key.iter();
+    let columns: Vec<usize> = columns.filter_map(|name| target.position(name)).collect();
+    match columns[..] {
+        [one] if !key.starts_with(b"{") => {
+            row.cells[one] = target.field(one, &mut row.texts).bytes(key)?;
+        }
+        _ => json::read(target, row, key)
+            .map_err(|reason| format!("the key of the tombstone: {reason}"))?,
+    }
+    if let Some(at) = columns
+        .iter()
+        .find(|at| matches!(row.cells[**at], Cell::Null))
+    {
+        let name = &target.spec.columns[*at].name;
+        return Err(format!("the key of the tombstone lacks `{name}`"));
+    }
+    let time = target.spec.time_column.as_deref();
+    if let Some(at) = time.and_then(|name| target.position(name))
+        && matches!(row.cells[at], Cell::Null)
+        && message.timestamp_ms >= 0
+    {
+        let ms = message.timestamp_ms;
+        row.cells[at] = target.field(at, &mut row.texts).instant(Some(ms), ms)?;
+    }
+    let at = target
+        .position(column)
+        .ok_or_else(|| format!("tombstones are told in `{column}`, which is no column"))?;
+    row.cells[at] = target.field(at, &mut row.texts).boolean(true)?;
+    Ok(())
 }
 
 /// Fills what the message around the record tells, and looks at the whole.

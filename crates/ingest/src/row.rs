@@ -26,11 +26,17 @@ pub(crate) struct Row {
     pub(crate) expected: usize,
 }
 
+/// Room for texts that is kept from row to row.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
 impl Row {
     pub(crate) fn clear(&mut self, columns: usize) {
         self.cells.clear();
         self.cells.resize(columns, Cell::Null);
         self.texts.bytes.clear();
+        if self.texts.bytes.capacity() > KEPT_BYTES_MAX {
+            self.texts.bytes.shrink_to(KEPT_BYTES_MAX);
+        }
         self.texts.wrong = 0;
         self.entries.clear();
         self.expected = 0;

@@ -89,10 +89,10 @@ fn what_would_change_data_is_refused() {
         {"streamType":"kinesis","stream.kafka.broker.list":"b","realtime.segment.flush.threshold.time":"soon"}]}}}"#;
     expect![[r#"
         upsertConfig: upserts are not supported yet
-        ingestionConfig.filterConfig: not supported yet, and it would change the data
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].streamType: `kinesis` is not supported, only kafka
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].stream.kafka.topic.name: missing
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].realtime.segment.flush.threshold.time: `soon` is no period such as 6h
+        ingestionConfig.filterConfig.filterFunction: scripts in Groovy are not run; write an expression of SQL: `upper(x)` is the nearest function
         segmentsConfig.replication: a whole number was expected, not "many"
         segmentsConfig.retentionTimeUnit: `MOONS` is no unit: MINUTES, HOURS or DAYS"#]]
     .assert_eq(&parse_table_config(bad).unwrap_err().0.join("\n"));
@@ -155,10 +155,9 @@ fn what_a_config_says_of_the_stream_is_checked_in_both_places() {
     let bad = config(&format!("{stream}{more}"));
     let faults = parse_table_config_with(&bad, UnknownKeys::Refuse).unwrap_err();
     expect![[r#"
-        tableIndexConfig.streamConfigs.stream.kafka.decoder.class.name: `com.example.AvroMessageDecoder` is not supported yet, only JSON
         tableIndexConfig.streamConfigs.stream.kafka.consumer.type: consumer groups are not supported: lowlevel
         tableIndexConfig.streamConfigs.stream.kafka.consumer.prop.isolation.level: `read_uncommitted` is not supported, only read_committed
-        tableIndexConfig.streamConfigs.stream.kafka.metadata.populate: columns of the message's metadata are not supported yet
+        tableIndexConfig.streamConfigs.stream.kafka.decoder.class.name: `com.example.AvroMessageDecoder` is not supported; there are decoders of JSON, Avro, Protobuf, CSV and Arrow: JSONMessageDecoder, SimpleAvroMessageDecoder, KafkaConfluentSchemaRegistryAvroMessageDecoder, ProtoBufMessageDecoder, CSVMessageDecoder, ArrowMessageDecoder
         tableIndexConfig.streamConfigs.realtime.segment.flush.threshold.rows: -5 is no number of rows
         tableIndexConfig.streamConfigs.realtime.segment.flush.threshold.segment.size: `big` is no size such as 200M
         /tableIndexConfig/streamConfigs/realtime.segment.flush.treshold.rows: unknown key; did you mean `realtime.segment.flush.threshold.rows`?"#]]
@@ -199,14 +198,15 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         tableIndexConfig.aggregateMetrics: not supported yet, and it would change the data
         segmentsConfig.crypterClassName: not supported yet: segments are not encrypted
         dimensionTableConfig.errorOnDuplicatePrimaryKey: not supported yet
-        ingestionConfig.transformConfigs: not supported yet, and it would change the data
-        ingestionConfig.rowTimeValueCheck: not supported yet, and it would change the data
-        ingestionConfig.continueOnError: not supported yet: rows with a wrong value are rejected and counted
+        ingestionConfig.enrichmentConfigs: not supported yet, and it would change the data
         task.taskTypeConfigsMap.PurgeTask: not supported yet, and it would change the data
         task.taskTypeConfigsMap.MergeRollupTask: not supported yet, and it would change the data
         fieldConfigList[0].name: missing
         fieldConfigList[1].encodingType: `ZSTD` is neither DICTIONARY nor RAW
         tableIndexConfig.sortedColumn: a table has one sorted column
+        ingestionConfig.complexTypeConfig.collectionNotUnnestedToJson: `SOME` is not one of NONE, NON_PRIMITIVE, ALL
+        ingestionConfig.aggregationConfigs[0].aggregationFunction: `AVG(x)` is not rolled up here: COUNT(*), SUM(x), MIN(x), MAX(x)
+        ingestionConfig.transformConfigs[0].transformFunction: missing
         segmentsConfig.replication: 0 is not between 1 and 64
         segmentsConfig.retentionTimeValue: -1 is no time
         metadata.customConfigs.tannin.retention.rows: a whole number was expected, not "all""#]]
@@ -269,10 +269,11 @@ fn a_schema_that_would_store_other_data_is_refused() {
       "complexFieldSpecs":[{"name":"m"}],"timeFieldSpec":null}"#;
     expect![[r#"
         schemaName: missing
-        dimensionFieldSpecs[0].maxLengthExceedStrategy: `ERROR` is not supported yet, only TRIM_LENGTH
+        dimensionFieldSpecs[0].maxLengthExceedStrategy: `CUT` is not one of TRIM_LENGTH, ERROR, SUBSTITUTE_DEFAULT_VALUE, NO_ACTION
         dimensionFieldSpecs[0].maxLength: -1 is no length
         dimensionFieldSpecs[1].allowTrailingZeros: not supported yet
-        dimensionFieldSpecs[2].transformFunction: transforms are not supported yet
+        dimensionFieldSpecs[2].transformFunction: scripts in Groovy are not run; write an expression of SQL: `CASE WHEN a THEN b ELSE c END` is the nearest
+        dimensionFieldSpecs[2].maxLengthExceedStrategy: only a STRING is cut, not JSON
         dimensionFieldSpecs[3].virtualColumnProvider: not supported yet
         complexFieldSpecs: not supported; use dimensionFieldSpecs or dateTimeFieldSpecs
         $: column `a` is defined twice"#]]

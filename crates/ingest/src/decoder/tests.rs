@@ -17,7 +17,8 @@ use prost_types::{
 };
 use schemas::DataType;
 use schemas::decoding::{
-    Collections, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, TooLong,
+    Collections, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, Tombstones,
+    TooLong,
 };
 
 use crate::testing::{decode, shown, spec};
@@ -468,6 +469,44 @@ fn changes_of_debezium_in_json() {
         ]
     );
     assert_eq!((decoded.rejected.len(), decoded.filtered), (2, 2));
+}
+
+#[test]
+fn tombstones_as_the_config_says() {
+    let columns = [
+        ("id", DataType::Long),
+        ("ts", DataType::Timestamp),
+        ("gone", DataType::Boolean),
+    ];
+    let made = |tombstones| {
+        let mut spec = spec(
+            &columns,
+            DecoderSpec {
+                tombstones,
+                ..DecoderSpec::default()
+            },
+        );
+        let table = Arc::make_mut(&mut spec);
+        table.primary_key = vec!["id".to_owned()];
+        table.time_column = Some("ts".to_owned());
+        let mut decoder = Decoder::new(&spec, &NoExpressions).unwrap();
+        let keys: [Option<&[u8]>; 4] = [Some(b"7"), Some(br#"{"id": 8}"#), Some(b"x"), None];
+        let messages = keys.into_iter().map(|key| RawMessage {
+            key,
+            timestamp_ms: 5,
+            ..RawMessage::default()
+        });
+        decoder.decode(messages, 0)
+    };
+    let deleted = made(Tombstones::Delete("gone".to_owned()));
+    let time = "1970-01-01T00:00:00.005";
+    assert_eq!(
+        shown(&deleted.batches, 3),
+        [["7", time, "true"], ["8", time, "true"]]
+    );
+    assert_eq!(deleted.rejected.len(), 2);
+    assert_eq!(made(Tombstones::Skip).filtered, 4);
+    assert_eq!(made(Tombstones::Usual).rejected.len(), 4);
 }
 
 #[test]

@@ -128,7 +128,10 @@ fn filter_transforms_and_conversion_in_their_order() {
         [
             (2, "13 is not lucky"),
             (3, "`b` is INT and cannot take 1.2"),
-            (5, "`x` is DOUBLE and cannot take \"word\""),
+            (
+                5,
+                "`x` is DOUBLE and cannot take \"word\" at line 1 column 21"
+            ),
         ]
     );
     assert_eq!(decoded.rejected[0].payload, br#"{"id": 2, "x": 13}"#);

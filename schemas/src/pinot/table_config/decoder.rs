@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::super::reader::{Node, Report};
 use crate::decoding::{
-    Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, RegistrySpec,
+    Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, RegistrySpec, Tombstones,
 };
 
 const CLASS: &str = "stream.kafka.decoder.class.name";
@@ -106,6 +106,7 @@ pub(super) fn read(stream: Node<'_>, report: &mut Report) -> DecoderSpec {
         framed: framed || (kind == Kind::Avro && registry.is_some()),
         registry,
         compression: compression(&properties, report),
+        tombstones: tombstones(&properties, report),
         metadata,
     }
 }
@@ -257,6 +258,21 @@ fn registry(properties: &Properties<'_>, report: &mut Report) -> Option<Registry
         user_info,
         token,
     })
+}
+
+fn tombstones(properties: &Properties<'_>, report: &mut Report) -> Tombstones {
+    match properties.text("tombstones", report).as_deref() {
+        None => Tombstones::Usual,
+        Some("skip") => Tombstones::Skip,
+        Some(other) => match other.strip_prefix("delete:") {
+            Some(column) => Tombstones::Delete(column.trim().to_owned()),
+            None => {
+                let what = format!("`{other}` is neither skip nor delete:COLUMN");
+                report.fault(&properties.path("tombstones"), what);
+                Tombstones::Usual
+            }
+        },
+    }
 }
 
 fn compression(properties: &Properties<'_>, report: &mut Report) -> Compression {
