@@ -19,6 +19,7 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
+use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions, array_value_to_string};
 use query::End;
 use schemas::arrow::TYPE_KEY;
 use serde::Serialize;
@@ -206,8 +207,15 @@ fn writer(array: &ArrayRef) -> WriteRow<'_> {
             let lists = array.as_list::<i32>();
             Box::new(move |row, to| list(&lists.value(row), to))
         }
+        DataType::Duration(_) => Box::new(move |row, to| {
+            // As intervals are.
+            let pretty = FormatOptions::default().with_duration_format(DurationFormat::Pretty);
+            let shown = ArrayFormatter::try_new(array, &pretty);
+            let shown = shown.map(|shown| shown.value(row).to_string());
+            text(&shown.unwrap_or_default(), to);
+        }),
         _ => Box::new(move |row, to| {
-            let shown = arrow::util::display::array_value_to_string(array, row);
+            let shown = array_value_to_string(array, row);
             text(&shown.unwrap_or_default(), to);
         }),
     }

@@ -176,7 +176,13 @@ impl ContextProvider for Catalog<'_> {
             Semantics::Standard => None,
             _ => functions::in_pinot(name),
         };
-        known(functions, in_pinot.unwrap_or(name))
+        let name = in_pinot.unwrap_or(name);
+        // BIT_AND is SQL's aggregate, and Pinot's BITAND.
+        let is_of_sql = self.statement.semantics == Semantics::Standard;
+        if is_of_sql && self.session.aggregate_functions().contains_key(name) {
+            return None;
+        }
+        known(functions, name)
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

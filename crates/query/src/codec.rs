@@ -29,9 +29,10 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf;
 use datafusion_proto::protobuf::physical_expr_node::ExprType;
 use prost::Message;
-use schemas::TableId;
 use schemas::proto::NullMode;
+use schemas::{Fault, TableId};
 
+use crate::fault::from_fault;
 use crate::parameters::{Parameters, parameter_of};
 use crate::scan_exec::{ScanDescription, SegmentScanExec};
 
@@ -46,7 +47,20 @@ pub trait ScanFactory: fmt::Debug + Send + Sync {
 
 pub fn encode_plan(plan: Arc<dyn ExecutionPlan>) -> Result<Bytes> {
     let codec = FragmentCodec::default();
-    physical_plan_to_bytes_with_proto_converter(plan, &codec, &WithParameters)
+    let bytes = physical_plan_to_bytes_with_proto_converter(plan, &codec, &WithParameters)?;
+    check_depth::<protobuf::PhysicalPlanNode>(&bytes)?;
+    Ok(bytes)
+}
+
+/// Messages within one another are read to a depth of a hundred.
+fn check_depth<M: Message + Default>(bytes: &[u8]) -> Result<()> {
+    match M::decode(bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(from_fault(Fault::invalid(
+            "the statement is nested too deeply for servers: about 30 calls, casts or CASEs within \
+             one another; compute the inner ones in a subquery, or ask for less at once",
+        ))),
+    }
 }
 
 /// A plan for a server, and what of it depends on parameters.
@@ -238,7 +252,8 @@ impl PhysicalExtensionCodec for FragmentCodec {
         };
         to_message(scan.description(), self)?
             .encode(to)
-            .map_err(|error| internal_datafusion_err!("a scan cannot be encoded: {error}"))
+            .map_err(|error| internal_datafusion_err!("a scan cannot be encoded: {error}"))?;
+        check_depth::<ScanMessage>(to)
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) fn cut(
 ) -> Result<Plan> {
     let plan = plan.transform_up(below_union)?.data;
     let cut = plan.transform_down(|node| {
+        if is_deep(&node) {
+            return Ok(Transformed::no(node));
+        }
         let remote = match whole(&node, context)? {
             Some(Whole { plan, part }) => ask_for(plan, vec![Some(part)], context)?,
             None if is_for_servers(&node) => remote(node, context)?,
@@ -51,6 +54,22 @@ pub(crate) fn cut(
         Ok(Transformed::new(remote, true, TreeNodeRecursion::Jump))
     })?;
     Ok(cut.data)
+}
+
+/// Plans are sent as messages within one another, two for each operator, and read to a depth of a
+/// hundred.
+const DEPTH_MAX: usize = 40;
+
+/// Deeper than can be sent: the parts below may be.
+fn is_deep(node: &Plan) -> bool {
+    fn deeper(node: &Plan, left: usize) -> bool {
+        left == 0
+            || node
+                .children()
+                .into_iter()
+                .any(|child| deeper(child, left - 1))
+    }
+    deeper(node, DEPTH_MAX)
 }
 
 /// A node that works on each partition by itself may as well work below a union: so do the two

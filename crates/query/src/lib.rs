@@ -34,6 +34,7 @@ mod planner;
 mod prune;
 mod relations;
 mod repair;
+mod rounding;
 mod routing;
 mod same_time;
 pub mod scan_exec;

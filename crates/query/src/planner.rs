@@ -39,6 +39,7 @@ use crate::measured::measured;
 use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
 use crate::parameters::{Parameters, parameter};
 use crate::repair::{NamedCasts, mend, shown};
+use crate::rounding::rounded_casts;
 use crate::session::{parser_options, session};
 use crate::system::{BrokerTables, SystemTables};
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
@@ -306,7 +307,10 @@ impl Planning<'_> {
         };
         let logical = hoisted(logical)?;
         match self.statement.semantics {
-            Semantics::Standard => Ok(logical),
+            Semantics::Standard => match self.session.scalar_functions().get("round") {
+                Some(round) => rounded_casts(logical, round),
+                None => Ok(logical),
+            },
             _ => explode_groups(without_null_tests(align_ranges(logical)?)?),
         }
     }

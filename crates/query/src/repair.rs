@@ -1,5 +1,6 @@
 //! Statements that the planner refuses though they mean something: mended, and planned again.
 //!
+//! - ORDER BY 2, where the second column is computed from aggregates: it gets a name too.
 //! - Columns of one name: SQL allows them, the planner wants each to have its own. They get names
 //!   that differ behind [`MARK`], which is taken off again before anybody sees them.
 //! - Aggregates over different casts of one value ([`NamedCasts`]).
@@ -48,7 +49,10 @@ pub(crate) fn mend(statement: &mut Statement, error: &DataFusionError, is_pinot:
             }
             _ => false,
         },
-        DataFusionError::Plan(message) if message.contains("unique expression names") => {
+        DataFusionError::Plan(message)
+            if message.contains("unique expression names")
+                || message.contains("Column in ORDER BY must be in GROUP BY") =>
+        {
             let mut naming = Naming { renamed: false };
             let _ = statement.visit(&mut naming);
             naming.renamed

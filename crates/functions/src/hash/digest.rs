@@ -71,7 +71,8 @@ pub(super) fn all() -> Vec<Plain> {
             rows.map(|bytes: &[u8]| Some(of(bytes)))
         });
         let function = if bare.is_some() {
-            function.in_pinot(&[shown])
+            // Where the standard dialect has none of its own, the name is for both.
+            function.in_pinot(&[shown]).alias(shown.to_lowercase())
         } else {
             function
         };

@@ -74,15 +74,15 @@ fn from_ascii() -> Plain {
 }
 
 fn to_base64() -> Plain {
-    use Takes::Text;
-    Plain::new("to_base64", &[Text], TEXT, |rows| {
-        rows.map(|text: &str| Some(STANDARD.encode(text)))
+    use Takes::Bytes;
+    Plain::new("to_base64", &[Bytes], TEXT, |rows| {
+        rows.map(|bytes: &[u8]| Some(STANDARD.encode(bytes)))
     })
     .of_entries()
     .says(
         Section::Conversion,
-        "TOBASE64(text)",
-        "The text's bytes as Base64.",
+        "TOBASE64(bytes)",
+        "Bytes, or those of a text, as Base64.",
         &[("TOBASE64('hello')", "aGVsbG8=")],
     )
 }

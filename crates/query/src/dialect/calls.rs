@@ -1,4 +1,4 @@
-//! Calls that are other expressions: TIME_BUCKET and LOOKUP.
+//! Calls that are other expressions: TIME_BUCKET, LOOKUP, PERCENTILE_DISC.
 
 use datafusion::sql::sqlparser::ast::{Expr, Function};
 use schemas::Fault;
@@ -21,7 +21,29 @@ pub(super) fn meant(function: &Function) -> Result<Option<Expr>, Fault> {
     if called.eq_ignore_ascii_case("lookup") {
         return lookup(&arguments(function)).map(Some);
     }
+    if called.eq_ignore_ascii_case("percentile_disc") && !function.within_group.is_empty() {
+        return percentile_disc(function).map(Some);
+    }
     Ok(None)
+}
+
+/// PERCENTILE_DISC(p) WITHIN GROUP (ORDER BY x) is the first value with so many up to it.
+fn percentile_disc(function: &Function) -> Result<Expr, Fault> {
+    let (arguments, order) = (arguments(function), &function.within_group);
+    let ([percent], [by], None) = (arguments.as_slice(), order.as_slice(), &function.over) else {
+        return Err(syntax(
+            "write PERCENTILE_DISC(0.9) WITHIN GROUP (ORDER BY x)",
+        ));
+    };
+    let value = &by.expr;
+    let wanted = match &function.filter {
+        Some(condition) => format!("({condition}) AND {value} IS NOT NULL"),
+        None => format!("{value} IS NOT NULL"),
+    };
+    expression(&format!(
+        "array_element(array_agg({value} ORDER BY {by}) FILTER (WHERE {wanted}), greatest(1, \
+         CAST(ceil(({percent}) * count({value}) FILTER (WHERE {wanted})) AS BIGINT)))"
+    ))
 }
 
 /// TIME_BUCKET(interval, time [, origin]) is DATE_BIN.

@@ -9,6 +9,7 @@
 mod calls;
 mod depth;
 mod exact;
+mod forms;
 mod gaps;
 mod names;
 mod options;

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
-use super::{calls, exact, syntax};
+use super::{calls, exact, forms, syntax};
 
 pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
     match VisitMut::visit(statement, &mut ToKnown) {
@@ -34,11 +34,15 @@ impl VisitorMut for ToKnown {
         {
             return ControlFlow::Break(Box::new(fault));
         }
+        forms::order_by_all(query);
         body(&mut query.body);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Box<Fault>> {
+        if let Err(fault) = forms::check_table(table) {
+            return ControlFlow::Break(Box::new(fault));
+        }
         if let TableFactor::NestedJoin {
             table_with_joins, ..
         } = table
@@ -73,6 +77,7 @@ impl VisitorMut for ToKnown {
             };
         } else if let Expr::Function(function) = expr {
             grouping_id(function);
+            forms::of_function(function);
             match calls::meant(function) {
                 Ok(None) => {}
                 Ok(Some(meant)) => *expr = meant,
@@ -80,6 +85,12 @@ impl VisitorMut for ToKnown {
             }
         } else if let Some(value) = exact::folded(expr) {
             *expr = value;
+        } else {
+            match forms::of_expr(expr) {
+                Ok(None) => {}
+                Ok(Some(meant)) => *expr = meant,
+                Err(fault) => return ControlFlow::Break(Box::new(fault)),
+            }
         }
         ControlFlow::Continue(())
     }

@@ -1,0 +1,290 @@
+//! Forms of PostgreSQL and of DuckDB in words that the planner takes: patterns with escapes,
+//! ordered aggregates, formats of times, ORDER BY ALL.
+//!
+//! What has no such form is refused, never passed over.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem,
+    SetExpr, TableFactor, UnaryOperator, Value, ValueWithSpan,
+};
+use schemas::Fault;
+
+use super::gaps::{literal, name_of};
+use super::{number, syntax};
+
+/// Collations by which texts are ordered anyway.
+const BINARY: [&str; 4] = ["c", "posix", "binary", "ucs_basic"];
+
+/// `None`: the expression is taken as it is.
+pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
+    match expr {
+        Expr::Like {
+            any: false,
+            escape_char: Some(escape),
+            pattern,
+            ..
+        }
+        | Expr::ILike {
+            any: false,
+            escape_char: Some(escape),
+            pattern,
+            ..
+        } => escaped(expr, pattern, escape),
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => similar(expr, pattern, escape_char.as_ref(), *negated).map(Some),
+        Expr::Collate { expr, collation } => {
+            let name = collation.to_string();
+            let bare = name.trim_matches('"').to_lowercase();
+            match BINARY.contains(&bare.as_str()) {
+                true => Ok(Some(expr.as_ref().clone())),
+                false => Err(syntax(&format!(
+                    "texts are ordered by their bytes: COLLATE takes \"C\", not {name}"
+                ))),
+            }
+        }
+        _ => Ok(None),
+    }
+}
+
+fn escape_of(escape: &ValueWithSpan) -> Result<Option<char>, Fault> {
+    let text = escape.value.clone().into_string().unwrap_or_default();
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (first, None) => Ok(first),
+        _ => Err(syntax("ESCAPE takes one character")),
+    }
+}
+
+/// With the backslash in the place of another escape.
+fn escaped(like: &Expr, pattern: &Expr, escape: &ValueWithSpan) -> Result<Option<Expr>, Fault> {
+    let escape = escape_of(escape)?;
+    if escape == Some('\\') {
+        return Ok(None);
+    }
+    let Some(text) = literal(pattern) else {
+        return Err(syntax("the pattern before ESCAPE must be a literal"));
+    };
+    let (mut meant, mut chars) = (String::with_capacity(text.len()), text.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                meant.push('\\');
+                meant.extend(chars.next());
+            }
+            '\\' => meant.push_str("\\\\"),
+            c => meant.push(c),
+        }
+    }
+    let mut like = like.clone();
+    if let Expr::Like {
+        pattern,
+        escape_char,
+        ..
+    }
+    | Expr::ILike {
+        pattern,
+        escape_char,
+        ..
+    } = &mut like
+    {
+        **pattern = Expr::value(Value::SingleQuotedString(meant));
+        *escape_char = None;
+    }
+    Ok(Some(like))
+}
+
+/// SIMILAR TO is a regular expression of the whole text in which `%` and `_` are as in LIKE.
+fn similar(
+    expr: &Expr,
+    pattern: &Expr,
+    escape: Option<&ValueWithSpan>,
+    negated: bool,
+) -> Result<Expr, Fault> {
+    let Some(text) = literal(pattern) else {
+        return Err(syntax("the pattern of SIMILAR TO must be a literal"));
+    };
+    let escape = match escape {
+        Some(escape) => escape_of(escape)?,
+        None => Some('\\'),
+    };
+    let (mut meant, mut chars) = (String::from("^(?s:"), text.chars());
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        match c {
+            c if Some(c) == escape => {
+                meant.push('\\');
+                meant.extend(chars.next());
+            }
+            '[' | ']' => {
+                in_class = c == '[';
+                meant.push(c);
+            }
+            '%' if !in_class => meant.push_str(".*"),
+            '_' if !in_class => meant.push('.'),
+            '.' | '^' | '$' if !in_class => meant.extend(['\\', c]),
+            c => meant.push(c),
+        }
+    }
+    meant.push_str(")$");
+    let matches = Expr::BinaryOp {
+        left: Box::new(expr.clone()),
+        op: BinaryOperator::PGRegexMatch,
+        right: Box::new(Expr::value(Value::SingleQuotedString(meant))),
+    };
+    let matches = Expr::Nested(Box::new(matches));
+    Ok(match negated {
+        true => Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(matches),
+        },
+        false => matches,
+    })
+}
+
+/// `LISTAGG(x, ';') WITHIN GROUP (ORDER BY y)` is an aggregate in an order, EVERY is BOOL_AND, and
+/// TO_CHAR takes PostgreSQL's formats too.
+pub(super) fn of_function(function: &mut Function) {
+    let Some(name) = name_of(function).map(str::to_lowercase) else {
+        return;
+    };
+    match name.as_str() {
+        "listagg" | "string_agg" if !function.within_group.is_empty() => {
+            let order = std::mem::take(&mut function.within_group);
+            if let FunctionArguments::List(list) = &mut function.args {
+                list.clauses.push(FunctionArgumentClause::OrderBy(order));
+                if list.args.len() == 1 {
+                    let nothing = Expr::value(Value::SingleQuotedString(String::new()));
+                    list.args
+                        .push(FunctionArg::Unnamed(FunctionArgExpr::Expr(nothing)));
+                }
+            }
+            rename(function, "string_agg");
+        }
+        "every" => rename(function, "bool_and"),
+        "variance" => rename(function, "var_samp"),
+        "to_char" => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] =
+                    list.args.as_mut_slice()
+                && let Some(text) = literal(format)
+                && !text.contains('%')
+            {
+                *format = Expr::value(Value::SingleQuotedString(strftime(&text)));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn rename(function: &mut Function, name: &str) {
+    function.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
+}
+
+/// PostgreSQL's patterns, the longer ones first.
+const PATTERNS: [(&str, &str); 24] = [
+    ("HH24", "%H"),
+    ("HH12", "%I"),
+    ("YYYY", "%Y"),
+    ("Month", "%B"),
+    ("MONTH", "%B"),
+    ("IYYY", "%G"),
+    ("DDD", "%j"),
+    ("Mon", "%b"),
+    ("MON", "%b"),
+    ("Day", "%A"),
+    ("DAY", "%A"),
+    ("HH", "%I"),
+    ("MI", "%M"),
+    ("SS", "%S"),
+    ("MS", "%3f"),
+    ("US", "%6f"),
+    ("YY", "%y"),
+    ("MM", "%m"),
+    ("DD", "%d"),
+    ("Dy", "%a"),
+    ("DY", "%a"),
+    ("IW", "%V"),
+    ("AM", "%p"),
+    ("PM", "%p"),
+];
+
+fn strftime(format: &str) -> String {
+    let (mut meant, mut rest) = (String::new(), format);
+    while let Some(c) = rest.chars().next() {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (text, after) = quoted.split_once('"').unwrap_or((quoted, ""));
+            meant.push_str(text);
+            rest = after;
+        } else if let Some((pattern, own)) = PATTERNS.iter().find(|(p, _)| rest.starts_with(p)) {
+            meant.push_str(own);
+            rest = &rest[pattern.len()..];
+        } else {
+            meant.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    meant
+}
+
+/// A part of the rows is not what TABLESAMPLE would give.
+pub(super) fn check_table(table: &TableFactor) -> Result<(), Fault> {
+    match table {
+        TableFactor::Table {
+            sample: Some(_), ..
+        }
+        | TableFactor::Derived {
+            sample: Some(_), ..
+        } => Err(syntax(
+            "TABLESAMPLE is not supported; ask for a share of the rows by a condition, for example \
+             MURMURHASH3BIT32(key, 0) % 10 = 0",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// ORDER BY ALL goes by every column from left to right.
+pub(super) fn order_by_all(query: &mut Query) {
+    let Some(OrderBy {
+        kind: OrderByKind::Expressions(by),
+        ..
+    }) = &mut query.order_by
+    else {
+        return;
+    };
+    let [all] = by.as_slice() else {
+        return;
+    };
+    let is_all =
+        |name: &Ident| name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+    if !matches!(&all.expr, Expr::Identifier(name) if is_all(name)) {
+        return;
+    }
+    let mut body = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left;
+    }
+    let SetExpr::Select(select) = body else {
+        return;
+    };
+    let is_one = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
+        )
+    };
+    // How many `*` are is not known here.
+    if !select.projection.iter().all(is_one) {
+        return;
+    }
+    let each = |at| {
+        let mut by = all.clone();
+        by.expr = number(at);
+        by
+    };
+    *by = (1..=select.projection.len() as u64).map(each).collect();
+}
