@@ -155,7 +155,7 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 17] = [
     "after",
     "database",
     "getcursor",
@@ -170,6 +170,8 @@ const KNOWN: [&str; 15] = [
     "maxthreads",
     "maxexecutionthreads",
     "rowsperthread",
+    "skipupsert",
+    "skipupsertview",
     "clientqueryid",
 ];
 

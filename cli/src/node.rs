@@ -315,6 +315,7 @@ impl<'a> Builder<'a> {
             data_dir: self.node.data_dir.clone(),
             hosts: self.hosts.clone(),
             ingest_memory_bytes: memory_bytes / 4,
+            key_memory_bytes: memory_bytes / 4,
             query_memory_bytes: self.query_memory_bytes,
             fragment_memory_bytes: self.query_memory_bytes / 2,
         };

@@ -186,6 +186,9 @@ fn unchangeable(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     keep("segmentsConfig.timeColumnName", time, "the time column");
     let dimension = old.is_dimension_table == new.is_dimension_table;
     keep("isDimTable", dimension, "the kind");
+    // Rows that are stored were judged by them, and are judged again after a start.
+    let keyed = old.keyed == new.keyed;
+    keep("upsertConfig, dedupConfig", keyed, "the rules of keys");
     // Its offsets would mean other messages.
     let topic = |spec: &TableSpec| spec.stream.as_ref().map(|stream| stream.topic.clone());
     let path = "stream.kafka.topic.name";

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod decoding;
 pub mod fault;
 pub mod ids;
+pub mod keyed;
 pub mod partition;
 pub mod pinot;
 pub mod proto;

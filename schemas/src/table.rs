@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decoding::{DecoderSpec, PipelineSpec, TooLong};
 use crate::ids::{TableId, TableName, TableType};
+use crate::keyed::KeyedSpec;
 use crate::partition::Partitioning;
 use crate::types::{DataType, FieldRole, Value};
 
@@ -54,6 +55,9 @@ pub struct TableSpec {
     /// Between the decoder and the columns.
     #[serde(default, skip_serializing_if = "PipelineSpec::is_plain")]
     pub pipeline: PipelineSpec,
+    /// What becomes of a row whose primary key is there already; `None`: it is one more row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<KeyedSpec>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -405,6 +409,7 @@ impl TableSpec {
             flush: FlushLimits::default(),
             star_trees: Vec::new(),
             pipeline: PipelineSpec::default(),
+            keyed: None,
         }
     }
 

@@ -4,7 +4,6 @@
 //! here is named in the answer, never left out in silence; an answer's last message is sent only
 //! when all others were.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,18 +21,17 @@ use runtime::CancellationToken;
 use scan::{Engine, Fragment, FragmentResult, Suspects};
 use schemas::fault::pinot_code;
 use schemas::proto::{
-    FragmentAnswer, FragmentRequest, MissingSegment, PartitionOffset, SegmentRef, SystemRowsReply,
-    SystemRowsRequest, TableProgress, TableScan,
+    FragmentAnswer, FragmentRequest, SystemRowsReply, SystemRowsRequest, TableScan,
 };
 use schemas::table::{ColumnSpec, virtual_column};
 use schemas::{
-    DataType, Fault, FaultKind, FieldRole, InstanceId, Partition, SegmentId, TableId, TableSpec,
-    Value,
+    DataType, Fault, FaultKind, FieldRole, InstanceId, Partition, SegmentId, TableId, Value,
 };
 use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
-use crate::store::job_fault;
+use crate::select::{Selection, select_table};
+use crate::store::{job_fault, segment_fault};
 use crate::view::{Table, TableView};
 
 /// Bytes of batches in one message, before they are encoded.
@@ -56,27 +54,6 @@ pub(crate) struct Fragments {
 enum Damage {
     Segment(String),
     Sidecar(String),
-}
-
-/// What a fragment reads.
-#[derive(Debug, Default)]
-struct Selection {
-    tables: HashMap<TableId, Arc<Vec<SegmentView>>>,
-    specs: HashMap<TableId, Arc<TableSpec>>,
-    missing: Vec<MissingSegment>,
-    progress: Vec<TableProgress>,
-    /// Partitions that are not read to their end, for people.
-    behind: Vec<String>,
-}
-
-impl Selection {
-    fn sealed(&self) -> impl Iterator<Item = &Arc<SealedSegment>> {
-        let views = self.tables.values().flat_map(|views| views.iter());
-        views.filter_map(|view| match &view.segment {
-            Segment::Sealed(segment) => Some(segment),
-            Segment::Consuming(_) => None,
-        })
-    }
 }
 
 impl Fragments {
@@ -157,7 +134,11 @@ impl Fragments {
                     .with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE)
             })?;
             reach(&table, scan).await;
-            select_table(&table.view(), id, scan, &mut selection);
+            let all_rows = request
+                .options
+                .as_ref()
+                .is_some_and(|own| own.replaced_rows);
+            table.select(|view| select_table(view, (id, all_rows), scan, &mut selection));
             let consuming = selection
                 .tables
                 .get(&id)
@@ -267,8 +248,8 @@ impl Fragments {
         table.publish(|view| {
             let held = view.find(id.partition, id.sequence);
             if held.is_some_and(|held| held.is_same_file(damaged)) {
-                view.add_sealed(damaged.without_sidecar(&view.spec));
-                was_there = true;
+                let without = damaged.without_sidecar(&view.spec);
+                was_there = view.add_sealed(without).is_ok();
             }
         });
         if let Some((path, _)) = damaged.sidecar().filter(|_| was_there) {
@@ -304,7 +285,8 @@ impl Fragments {
         };
         let spec = Arc::clone(&table.view().spec);
         let loaded = self.core.store.load(&spec, &segment.record).await?;
-        table.publish(|view| view.add_sealed(loaded));
+        let shown = table.publish(|view| view.add_sealed(loaded));
+        shown.map_err(|error| segment_fault(&error))?;
         self.core
             .indexer
             .want((id, segment.record.crc), Extent::All);
@@ -333,52 +315,6 @@ async fn reach(table: &Table, scan: &TableScan) {
             return;
         }
         progress.await;
-    }
-}
-
-fn select_table(view: &TableView, id: TableId, scan: &TableScan, to: &mut Selection) {
-    let mut views = Vec::with_capacity(scan.sealed.len() + scan.consuming.len());
-    let mut read_up_to = Vec::with_capacity(scan.consuming.len());
-    let mut lacks = |segment: SegmentRef| {
-        to.missing.push(MissingSegment {
-            table_id: id.to_bytes(),
-            segment: Some(segment),
-        });
-    };
-    for wanted in &scan.sealed {
-        match view.find(wanted.partition, wanted.sequence) {
-            Some(segment) if segment.crc() == wanted.crc => views.push(segment.view()),
-            _ => lacks(*wanted),
-        }
-    }
-    for from in &scan.consuming {
-        match view.consuming_from(from.partition, from.from_sequence, from.start) {
-            Some(run) => {
-                let next = run.last().map_or(from.start, SegmentView::next_offset);
-                read_up_to.push(PartitionOffset {
-                    partition: from.partition,
-                    offset: next,
-                });
-                views.extend(run);
-            }
-            None => lacks(SegmentRef {
-                partition: from.partition,
-                sequence: from.from_sequence,
-                crc: 0,
-            }),
-        }
-    }
-    let newest = views.iter().map(SegmentView::newest_ingest_ms).max();
-    to.progress.push(TableProgress {
-        table_id: id.to_bytes(),
-        read_up_to,
-        newest_event_ms: newest.unwrap_or(0).max(0),
-    });
-    to.specs.insert(id, Arc::clone(&view.spec));
-    let known = to.tables.entry(id).or_default();
-    match known.is_empty() {
-        true => *known = Arc::new(views),
-        false => Arc::make_mut(known).extend(views),
     }
 }
 

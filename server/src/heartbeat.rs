@@ -12,6 +12,7 @@ use schemas::Fault;
 use schemas::cluster::Role;
 use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, SegmentRef};
 use tokio::sync::{Mutex, Notify};
+use upsert::KeyFigures;
 
 use crate::Core;
 use crate::indexes::IndexLists;
@@ -89,6 +90,9 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
             });
         };
         for ((partition, sequence), segment) in view.sealed() {
+            if !view.is_shown(*partition) {
+                continue;
+            }
             let bytes = segment.bytes() + segment.sidecar_bytes();
             let list = index_lists.position(segment, &view.spec);
             hold(*partition, *sequence, segment.crc(), bytes, list);
@@ -102,7 +106,8 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         for segment in view.runs() {
             consuming_count += 1;
             let id = segment.id();
-            if statuses.get(&id.partition).is_none_or(|s| !s.hidden) {
+            let is_hidden = statuses.get(&id.partition).is_some_and(|s| s.hidden);
+            if !is_hidden && view.is_shown(id.partition) {
                 hold(id.partition, id.sequence, 0, 0, 0);
             }
         }
@@ -118,6 +123,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
     }
     core.metrics.segments.set(sealed_count);
     core.metrics.consuming.set(consuming_count);
+    count_keys(core);
     HeartbeatRequest {
         instance: core.config.instance.0.clone(),
         role: Role::Server.name().to_owned(),
@@ -130,4 +136,16 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         index_lists: index_lists.finish(),
         reloads: core.indexer.jobs.progress(),
     }
+}
+
+fn count_keys(core: &Core) {
+    let mut all = KeyFigures::default();
+    for table in core.tables.all() {
+        let view = table.view();
+        view.all_keys().for_each(|own| all += own.figures());
+    }
+    let metrics = &core.metrics;
+    metrics.keys.set(all.keys as i64);
+    metrics.key_bytes.set(all.bytes as i64);
+    metrics.spilled_key_bytes.set(all.spilled_bytes as i64);
 }

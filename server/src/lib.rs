@@ -11,6 +11,7 @@ mod indexes;
 mod metrics;
 mod ready;
 mod reconcile;
+mod select;
 mod store;
 mod system;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use indexes::Indexer;
 use metrics::ServerMetrics;
 use ready::Readiness;
 use store::Store;
+use upsert::Spill;
 use view::Tables;
 
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub hosts: HostGuard,
     /// Bytes of rows that are consumed and not sealed yet.
     pub ingest_memory_bytes: u64,
+    /// Bytes of primary keys of upsert tables; more are on disk.
+    pub key_memory_bytes: u64,
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,
@@ -92,6 +96,8 @@ pub(crate) struct Core {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) compute: ComputePool,
     pub(crate) ingest_memory: MemoryBudget,
+    /// Where primary keys go that have no room in memory.
+    pub(crate) spill: Spill,
     pub(crate) deep: DeepStore,
     pub(crate) store: Store,
     pub(crate) tables: Tables,
@@ -136,6 +142,10 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics),
         ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
+        spill: Spill::new(
+            memory.child("keys", config.key_memory_bytes),
+            config.data_dir.join("keys"),
+        ),
         heart: Heart::new(clock.now_ms()),
         indexer: Indexer::default(),
         tables: Tables::default(),

@@ -19,6 +19,9 @@ pub(crate) struct ServerMetrics {
     pub(crate) fragment_seconds: Histogram,
     pub(crate) segments: IntGauge,
     pub(crate) consuming: IntGauge,
+    pub(crate) keys: IntGauge,
+    pub(crate) key_bytes: IntGauge,
+    pub(crate) spilled_key_bytes: IntGauge,
 }
 
 impl ServerMetrics {
@@ -63,6 +66,15 @@ impl ServerMetrics {
             ),
             segments: all.gauge("tannin_server_sealed_segments", "sealed segments at hand"),
             consuming: all.gauge("tannin_server_consuming_segments", "segments in memory"),
+            keys: all.gauge("tannin_server_keys", "primary keys that are known"),
+            key_bytes: all.gauge(
+                "tannin_server_key_bytes",
+                "bytes of primary keys, in memory and on disk",
+            ),
+            spilled_key_bytes: all.gauge(
+                "tannin_server_spilled_key_bytes",
+                "bytes of primary keys on disk",
+            ),
             all,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: every row of a partition from the first segment of its run on is in exactly one
 //! segment of a view; only the consumer of a partition, or the reconciler where there is none,
-//! changes the partition's part of the view.
+//! changes the partition's part of the view. Rows of a table whose keys have rules are shown
+//! through the keys of their partition alone: [`Table::select`] is the only way to them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use parking_lot::{Mutex, RwLock};
 use schemas::proto::ConsumerState;
 use schemas::table::StreamSpec;
 use schemas::{Offset, Partition, SegmentId, Sequence, TableId, TableSpec};
-use segment::{MutableSegment, SealedSegment, SegmentView};
+use segment::{MutableSegment, SealedSegment, SegmentError, SegmentView};
 use stream::{StreamError, StreamSource};
 use tokio::sync::Notify;
+use upsert::PartitionKeys;
 
 use crate::Core;
 
@@ -24,6 +26,8 @@ pub(crate) struct TableView {
     sealed: Arc<BTreeMap<(Partition, Sequence), Arc<SealedSegment>>>,
     /// Of each partition the segments that are frozen, then the one that grows.
     runs: BTreeMap<Partition, Vec<Arc<MutableSegment>>>,
+    /// Of tables whose keys have rules. A partition without them is not shown.
+    keys: BTreeMap<Partition, Arc<PartitionKeys>>,
 }
 
 impl TableView {
@@ -32,6 +36,7 @@ impl TableView {
             spec,
             sealed: Arc::default(),
             runs: BTreeMap::new(),
+            keys: BTreeMap::new(),
         }
     }
 
@@ -59,15 +64,68 @@ impl TableView {
         self.runs.keys().copied()
     }
 
-    /// It shows the indexes that the spec wants, of those that it has.
-    pub(crate) fn add_sealed(&mut self, segment: Arc<SealedSegment>) {
+    /// Whether the partition may be asked.
+    pub(crate) fn is_shown(&self, partition: Partition) -> bool {
+        self.spec.keyed.is_none() || self.keys.contains_key(&partition)
+    }
+
+    pub(crate) fn keys(&self, partition: Partition) -> Option<&Arc<PartitionKeys>> {
+        self.keys.get(&partition)
+    }
+
+    pub(crate) fn all_keys(&self) -> impl Iterator<Item = &Arc<PartitionKeys>> {
+        self.keys.values()
+    }
+
+    /// From now on the partition is shown by these; what is here of it brings its keys.
+    pub(crate) fn set_keys(
+        &mut self,
+        partition: Partition,
+        keys: Arc<PartitionKeys>,
+    ) -> Result<(), SegmentError> {
+        for segment in self.sealed_of(partition) {
+            keys.seat(segment)?;
+        }
+        self.keys.insert(partition, keys);
+        Ok(())
+    }
+
+    pub(crate) fn remove_keys(&mut self, partition: Partition) {
+        self.keys.remove(&partition);
+    }
+
+    pub(crate) fn sealed_of(
+        &self,
+        partition: Partition,
+    ) -> impl Iterator<Item = &Arc<SealedSegment>> {
+        let sealed = self.sealed.range((partition, 0)..=(partition, u32::MAX));
+        sealed.map(|(_, segment)| segment)
+    }
+
+    /// It shows the indexes that the spec wants, of those that it has. An error: the file cannot
+    /// be read, and is not shown.
+    pub(crate) fn add_sealed(&mut self, segment: Arc<SealedSegment>) -> Result<(), SegmentError> {
         let SegmentId {
             partition,
             sequence,
             ..
         } = segment.id();
+        if let Some(keys) = self.keys.get(&partition) {
+            keys.seat(&segment)?;
+        }
         let segment = segment.with_spec(&self.spec);
         Arc::make_mut(&mut self.sealed).insert((partition, sequence), segment);
+        Ok(())
+    }
+
+    /// The segment does not belong to this server any more.
+    pub(crate) fn retire(&mut self, partition: Partition, sequence: Sequence) {
+        if let (Some(keys), Some(segment)) =
+            (self.keys.get(&partition), self.find(partition, sequence))
+        {
+            keys.retire(segment);
+        }
+        self.remove_sealed(partition, sequence);
     }
 
     pub(crate) fn remove_sealed(&mut self, partition: Partition, sequence: Sequence) {
@@ -80,6 +138,7 @@ impl TableView {
 
     pub(crate) fn remove_run(&mut self, partition: Partition) {
         self.runs.remove(&partition);
+        self.keys.remove(&partition);
     }
 
     /// Segments show from now on the indexes that the new spec wants.
@@ -91,12 +150,13 @@ impl TableView {
     }
 
     /// Takes the sealed form of a segment in the place of its consuming one.
-    pub(crate) fn seal(&mut self, segment: Arc<SealedSegment>) {
+    pub(crate) fn seal(&mut self, segment: Arc<SealedSegment>) -> Result<(), SegmentError> {
         let id = segment.id();
+        self.add_sealed(segment)?;
         if let Some(run) = self.runs.get_mut(&id.partition) {
             run.retain(|frozen| frozen.id().sequence != id.sequence);
         }
-        self.add_sealed(segment);
+        Ok(())
     }
 
     /// Every segment of the partition from `from` on, without a gap; `None` when the first is not
@@ -161,12 +221,24 @@ impl Table {
     }
 
     /// Replaces the view by a changed one. Queries see all of the change or nothing of it.
-    pub(crate) fn publish(&self, change: impl FnOnce(&mut TableView)) {
+    pub(crate) fn publish<T>(&self, change: impl FnOnce(&mut TableView) -> T) -> T {
         let _one_at_a_time = self.publisher.lock();
         let mut next = TableView::clone(&self.view.load());
-        change(&mut next);
+        let changed = change(&mut next);
         self.view.store(Arc::new(next));
         self.progress.notify_waiters();
+        changed
+    }
+
+    /// What a query takes of the view. Where keys have rules the view is not replaced meanwhile:
+    /// which rows count belongs to the segments of this very view.
+    pub(crate) fn select<T>(&self, select: impl FnOnce(&TableView) -> T) -> T {
+        let view = self.view();
+        if view.spec.keyed.is_none() {
+            return select(&view);
+        }
+        let _not_replaced = self.publisher.lock();
+        select(&self.view())
     }
 
     /// The stream, one client for all partitions.

@@ -25,6 +25,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
         "crates/segment",
         &["index", "kernels", "runtime", "schemas"],
     ),
+    ("crates/upsert", &["runtime", "schemas", "segment"]),
     ("crates/ingest", &["runtime", "schemas"]),
     // The gathering operator speaks to servers.
     ("crates/query", &["functions", "rpc", "runtime", "schemas"]),
@@ -67,6 +68,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
             "schemas",
             "segment",
             "stream",
+            "upsert",
         ],
     ),
     (
@@ -131,7 +133,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         &["crates/index", "crates/segment", "crates/scan"],
     ),
     ("tantivy", &["crates/index"]),
-    ("memmap2", &["crates/segment", "crates/stream"]),
+    (
+        "memmap2",
+        &["crates/segment", "crates/stream", "crates/upsert"],
+    ),
     ("parquet", &["crates/ingest", "broker", "cli"]),
     ("clap", &["cli", "xtask", "tests", "benchmarks"]),
     ("anyhow", &["cli", "xtask", "tests", "benchmarks"]),

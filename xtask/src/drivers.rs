@@ -23,6 +23,9 @@ pub(crate) struct CrashOptions {
     /// Lose every write that was not synced
     #[arg(long)]
     pub(crate) lossy: bool,
+    /// A table that keeps the newest row of each key
+    #[arg(long)]
+    pub(crate) upsert: bool,
     /// Build without optimisation: the rounds are slower, the build is faster
     #[arg(long)]
     pub(crate) debug: bool,
@@ -79,6 +82,9 @@ pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
     }
     if options.lossy {
         command.arg("--lossy");
+    }
+    if options.upsert {
+        command.arg("--upsert");
     }
     steps::exec(&mut command)
 }

@@ -41,10 +41,11 @@ const STEPS: &[(&str, Work)] = &[
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
     ("Superset: a dashboard in Chromium", superset_dashboard),
-    ("crash: built-in log", || crash(CRASH_ROUNDS, None, false)),
+    ("crash: built-in log", || crash(|_| {})),
     ("crash: unsynced writes lost", || {
-        crash(CRASH_ROUNDS, None, true)
+        crash(|own| own.lossy = true)
     }),
+    ("crash: upserts", || crash(|own| own.upsert = true)),
     ("crash: Apache Kafka", crash_kafka),
 ];
 
@@ -117,18 +118,26 @@ fn superset_dashboard() -> Result<()> {
     superset::dashboard()
 }
 
-fn crash(rounds: u32, kafka: Option<String>, lossy: bool) -> Result<()> {
-    drivers::crash(&CrashOptions {
-        rounds,
+fn crash(change: impl FnOnce(&mut CrashOptions)) -> Result<()> {
+    let mut options = CrashOptions {
+        rounds: CRASH_ROUNDS,
         seed: 1,
-        kafka,
-        lossy,
+        kafka: None,
+        lossy: false,
+        upsert: false,
         debug: true,
-    })
+    };
+    change(&mut options);
+    drivers::crash(&options)
 }
 
 fn crash_kafka() -> Result<()> {
-    kafka::with_fresh(|brokers| crash(KAFKA_ROUNDS, Some(brokers.to_owned()), false))
+    kafka::with_fresh(|brokers| {
+        crash(|own| {
+            own.rounds = KAFKA_ROUNDS;
+            own.kafka = Some(brokers.to_owned());
+        })
+    })
 }
 
 /// `kafka` is the address of a real one, for the tests that need it.

@@ -1,10 +1,11 @@
 //! Gives segments of dead servers to living ones, replicas to tables that want more of them, and
 //! dimension tables to every server.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::{Fault, InstanceId};
+use schemas::{Fault, InstanceId, Partition};
 
 use crate::assignment::repaired;
 use crate::state::State;
@@ -35,9 +36,20 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
         }
         let wanted = table.spec.replication;
         let mut changed = false;
-        for segment in &table.segments {
+        // Of a table whose keys have rules a partition is whole on each of its servers.
+        let mut together: HashMap<Partition, Vec<InstanceId>> = HashMap::new();
+        for segment in table.segments.iter().rev() {
+            let partition = segment.record.id.partition;
+            let known = together
+                .get(&partition)
+                .filter(|_| table.spec.keyed.is_some());
             let current = &segment.assigned;
-            let Some(assigned) = repaired(current, &trusted, &alive, &loads, wanted) else {
+            let assigned = match known {
+                Some(known) => Some(known.clone()).filter(|known| known != current),
+                None => repaired(current, &trusted, &alive, &loads, wanted),
+            };
+            together.insert(partition, assigned.as_ref().unwrap_or(current).clone());
+            let Some(assigned) = assigned else {
                 continue;
             };
             for server in assigned.iter().filter(|server| !current.contains(server)) {

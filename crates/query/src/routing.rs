@@ -3,7 +3,8 @@
 //! A sealed segment is read by one of the servers that hold it; the consuming rows of a partition
 //! by one of the servers that consume it. Replicas take turns by query; within a query the choice
 //! is the same for every scan of a table. Few rows that one server holds alone are read there: it
-//! then answers alone.
+//! then answers alone. Of a table whose keys have rules all of a partition is read by one server,
+//! which knows which of its rows count.
 //!
 //! Between the commit of a segment and the moment when its servers say that they hold it sealed, it
 //! is read as part of the consuming run: `ConsumingFrom` then starts at its sequence. A server that
@@ -68,6 +69,7 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         }
         route.rows += record.ledger.rows;
         pieces.push(Routed {
+            partition: record.id.partition,
             turn: wanted.turn + at,
             holders: &segment.online,
             name: &record.name,
@@ -75,6 +77,7 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         });
     }
     pieces.extend(runs.iter().map(|(partition, run)| Routed {
+        partition: *partition,
         turn: wanted.turn + *partition as usize,
         holders: run.servers,
         name: run.name,
@@ -84,19 +87,32 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
             start: run.start,
         }),
     }));
+    spread(wanted, &usable, pieces, &mut route);
+    route
+}
+
+/// Says who reads which piece.
+fn spread(wanted: &Wanted<'_>, usable: &Usable<'_>, pieces: Vec<Routed<'_>>, route: &mut Route) {
     let alone = match route.rows <= ALONE_ROWS_MAX {
         true => usable.holder_of_all(&pieces, wanted.turn),
         false => None,
     };
     let mut scans: Vec<Option<TableScan>> = vec![None; usable.servers.len()];
+    let keyed = wanted.table.spec.keyed.as_ref();
+    let together = keyed.map(|_| usable.holders_of_partitions(&pieces, wanted.turn));
     for Routed {
+        partition,
         turn,
         holders,
         name,
         piece,
     } in pieces
     {
-        let Some(server) = alone.or_else(|| usable.whose_turn(holders, turn)) else {
+        let own = || match &together {
+            Some(together) => together.get(&partition).copied().flatten(),
+            None => usable.whose_turn(holders, turn),
+        };
+        let Some(server) = alone.or_else(own) else {
             route.unavailable.push(name.to_owned());
             continue;
         };
@@ -115,7 +131,6 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         scan.map(|scan| ScanPart { server, scan })
     });
     route.parts = parts.collect();
-    route
 }
 
 /// A table with more rows to read is shared out among its replicas.
@@ -123,6 +138,7 @@ const ALONE_ROWS_MAX: u64 = 2_000_000;
 
 /// A piece and those who may read it.
 struct Routed<'a> {
+    partition: Partition,
     turn: usize,
     holders: &'a [InstanceId],
     name: &'a str,
@@ -159,9 +175,33 @@ impl<'a> Usable<'a> {
         usable.clone().nth(turn % usable.count().max(1))
     }
 
+    /// For each partition the server that reads all of it, where one can.
+    fn holders_of_partitions(
+        &self,
+        pieces: &[Routed<'_>],
+        turn: usize,
+    ) -> BTreeMap<Partition, Option<usize>> {
+        let mut of: BTreeMap<Partition, Vec<&Routed<'_>>> = BTreeMap::new();
+        for piece in pieces {
+            of.entry(piece.partition).or_default().push(piece);
+        }
+        let holder = |(partition, pieces): (Partition, Vec<&Routed<'_>>)| {
+            let turn = turn + partition as usize;
+            (partition, self.holder_of(pieces.into_iter(), turn))
+        };
+        of.into_iter().map(holder).collect()
+    }
+
     /// The server that reads all pieces, where one can.
     fn holder_of_all(&self, pieces: &[Routed<'_>], turn: usize) -> Option<usize> {
-        let mut pieces = pieces.iter();
+        self.holder_of(pieces.iter(), turn)
+    }
+
+    fn holder_of<'p>(
+        &self,
+        mut pieces: impl Iterator<Item = &'p Routed<'p>>,
+        turn: usize,
+    ) -> Option<usize> {
         let mut holders: Vec<usize> = self.among(pieces.next()?.holders).collect();
         for piece in pieces {
             if holders.is_empty() {

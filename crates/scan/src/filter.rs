@@ -77,7 +77,7 @@ impl<'a> SegmentFilter<'a> {
             stats.segments_processed += 1;
             stats.consuming_processed += u64::from(consuming);
         });
-        if let Some(valid) = &view.valid {
+        if let Some(valid) = view.valid() {
             conjuncts.insert(0, Conjunct::valid(valid));
         }
         Ok(Some(Self {

@@ -5,10 +5,30 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::{concat, take};
 use datafusion::common::Result;
-use segment::BLOCK_ROWS;
+use schemas::TableSpec;
+use schemas::arrow::full_schema;
+use schemas::proto::NullMode;
 use segment::view::{CodeRoom, Codes, DictionaryColumn, Values};
+use segment::{BLOCK_ROWS, SegmentView};
 
-use crate::columns::{Source, Stored};
+use crate::columns::{Source, Stored, source};
+
+/// Values of stored rows, which ascend, null where there is none: of each of the columns, by their
+/// positions in the spec.
+pub fn read_rows(
+    view: &SegmentView,
+    spec: &TableSpec,
+    columns: &[usize],
+    rows: &[u32],
+) -> Result<Vec<ArrayRef>> {
+    let mode = NullMode::ThreeValued;
+    let schema = full_schema(spec, mode);
+    let read = columns.iter().map(|at| {
+        let source = source(view, spec, schema.field(*at), mode)?;
+        gather(&source, rows)
+    });
+    read.collect()
+}
 
 /// The values at `documents`, in that order; quick where they ascend.
 pub(crate) fn gather(source: &Source<'_>, documents: &[u32]) -> Result<ArrayRef> {

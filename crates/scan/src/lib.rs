@@ -27,4 +27,5 @@ mod stats;
 mod suspects;
 
 pub use engine::{Engine, EngineConfig, Fragment, FragmentResult, FragmentStream};
+pub use gather::read_rows;
 pub use suspects::Suspects;

@@ -41,6 +41,13 @@ impl BlockMask {
         }
     }
 
+    /// Bits of `words` past the last row do not matter.
+    pub(crate) fn and_words(&mut self, words: &[u64; WORDS]) {
+        for (word, other) in self.words.iter_mut().zip(words) {
+            *word &= other;
+        }
+    }
+
     pub(crate) fn count(&self) -> u32 {
         count_ones(&self.words)
     }

@@ -21,6 +21,7 @@ mod raw;
 mod rejected;
 mod seal;
 mod sealed;
+mod valid;
 pub mod view;
 
 pub use builder::SegmentBuilder;

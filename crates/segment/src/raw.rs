@@ -95,7 +95,7 @@ pub enum RawValues<'a> {
 
 impl RawValues<'_> {
     /// Appends them, floats cut to whole numbers. BIG_DECIMAL has none.
-    pub(crate) fn longs_into(self, into: &mut Vec<i64>) {
+    pub fn longs_into(self, into: &mut Vec<i64>) {
         match self {
             Self::U8 { base, values } => {
                 into.extend(values.iter().map(|v| base.wrapping_add(i64::from(*v))));
@@ -122,7 +122,7 @@ impl RawValues<'_> {
     }
 
     /// Appends them. BIG_DECIMAL has none.
-    pub(crate) fn doubles_into(self, into: &mut Vec<f64>) {
+    pub fn doubles_into(self, into: &mut Vec<f64>) {
         match self {
             Self::F32(values) => into.extend(values.iter().map(|v| f64::from(*v))),
             Self::F64(values) => into.extend_from_slice(values),

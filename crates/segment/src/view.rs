@@ -7,7 +7,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use schemas::table::virtual_column;
 use schemas::{Offset, SegmentId};
 
@@ -22,6 +21,7 @@ pub use crate::mutable::text::TextChunk;
 pub use crate::raw::{Bits, RawColumn, RawValues, SparseValues, Zone};
 pub use crate::sealed::index::{Index, IndexParts, IndexReader, IndexShape};
 pub use crate::sealed::star_tree::{StarTree, StarTreeDimension, StarTreeMetric};
+pub use crate::valid::{BLOCK_WORDS, ValidRows};
 use crate::{MutableSegment, RejectedRow, SealedSegment, SegmentError};
 pub use index::forward::counts::DocCounts;
 
@@ -38,8 +38,8 @@ pub enum Segment {
 pub struct SegmentView {
     pub segment: Segment,
     pub row_count: u32,
-    /// Rows that count, where an upsert hides others; `None` = all.
-    pub valid: Option<Arc<RoaringBitmap>>,
+    /// Rows that count, where newer ones have replaced others; `None` = all.
+    pub(crate) valid: Option<ValidRows>,
     /// Of each column of a consuming segment.
     pub(crate) derived: Arc<[Derived]>,
 }
@@ -65,6 +65,19 @@ impl SegmentView {
 
     pub fn row_count(&self) -> u32 {
         self.row_count
+    }
+
+    /// The rows of the segment that were there when `valid` was made, without those that are
+    /// replaced. A view in which none is replaced is one without an upsert.
+    pub fn with_valid(mut self, valid: ValidRows) -> Self {
+        self.row_count = self.row_count.min(valid.row_count());
+        self.valid = (!valid.is_all()).then_some(valid);
+        self
+    }
+
+    /// Where it is not `None`, nothing that is known of the stored rows as a whole is an answer.
+    pub fn valid(&self) -> Option<&ValidRows> {
+        self.valid.as_ref()
     }
 
     pub fn is_consuming(&self) -> bool {

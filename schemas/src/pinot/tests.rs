@@ -2,6 +2,8 @@
 
 use expect_test::expect;
 
+mod keyed;
+
 use super::*;
 use crate::decoding::{Compression, Envelope, FormatSpec};
 use crate::ids::TableId;
@@ -83,16 +85,16 @@ fn every_fault_of_a_schema_is_named() {
 
 #[test]
 fn what_would_change_data_is_refused() {
-    let bad = r#"{"tableName":"t","tableType":"REALTIME","upsertConfig":{"mode":"FULL"},
+    let bad = r#"{"tableName":"t","tableType":"REALTIME","upsertConfig":{"mode":"HALF"},
       "segmentsConfig":{"replication":"many","retentionTimeUnit":"MOONS","retentionTimeValue":"3"},
       "ingestionConfig":{"filterConfig":{"filterFunction":"Groovy({a.toUpperCase() == b}, a, b)"},"streamIngestionConfig":{"streamConfigMaps":[
         {"streamType":"kinesis","stream.kafka.broker.list":"b","realtime.segment.flush.threshold.time":"soon"}]}}}"#;
     expect![[r#"
-        upsertConfig: upserts are not supported yet
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].streamType: `kinesis` is not supported, only kafka
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].stream.kafka.topic.name: missing
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].realtime.segment.flush.threshold.time: `soon` is no period such as 6h
         ingestionConfig.filterConfig.filterFunction: scripts in Groovy are not run; write an expression of SQL: `upper(x)` is the nearest function
+        upsertConfig.mode: `HALF` is not FULL, PARTIAL or NONE
         segmentsConfig.replication: a whole number was expected, not "many"
         segmentsConfig.retentionTimeUnit: `MOONS` is no unit: MINUTES, HOURS or DAYS"#]]
     .assert_eq(&parse_table_config(bad).unwrap_err().0.join("\n"));
@@ -193,7 +195,6 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
       "task":{"taskTypeConfigsMap":{"PurgeTask":{},"MergeRollupTask":{"1day.mergeType":"rollup"}}},
       "metadata":{"customConfigs":{"tannin.retention.rows":"all"}}}"#;
     expect![[r#"
-        dedupConfig: deduplication is not supported yet
         isMaterializedView: materialized views are not supported yet
         tableIndexConfig.aggregateMetrics: not supported yet, and it would change the data
         segmentsConfig.crypterClassName: not supported yet: segments are not encrypted
@@ -207,6 +208,7 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         ingestionConfig.complexTypeConfig.collectionNotUnnestedToJson: `SOME` is not one of NONE, NON_PRIMITIVE, ALL
         ingestionConfig.aggregationConfigs[0].aggregationFunction: `AVG(x)` is not rolled up here: COUNT(*), SUM(x), MIN(x), MAX(x)
         ingestionConfig.transformConfigs[0].transformFunction: missing
+        dedupConfig: of REALTIME tables only, whose rows have an order
         segmentsConfig.replication: 0 is not between 1 and 64
         segmentsConfig.retentionTimeValue: -1 is no time
         metadata.customConfigs.tannin.retention.rows: a whole number was expected, not "all""#]]

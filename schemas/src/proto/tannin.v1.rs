@@ -71,6 +71,9 @@ pub struct ScanOptions {
     /// worth a thread of their own; 0 = the server knows
     #[prost(uint32, tag = "7")]
     pub thread_rows: u32,
+    /// also rows that newer ones of their key have replaced
+    #[prost(bool, tag = "8")]
+    pub replaced_rows: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SkippedIndexes {

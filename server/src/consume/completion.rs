@@ -236,8 +236,16 @@ impl Completion {
         let spec = Arc::clone(self.frozen.segment.spec());
         let sealed = self.core.store.open(&path, &spec, record.crc).await?;
         let sealed = sealed.map_err(|error| segment_fault(&error))?;
-        self.table.publish(|view| view.seal(sealed));
+        let shown = self.table.publish(|view| view.seal(sealed));
+        shown.map_err(|error| {
+            self.sealed = None;
+            segment_fault(&error)
+        })?;
         self.frozen.memory = None;
+        if let Some(keys) = self.table.view().keys(record.id.partition).cloned() {
+            let tidied = self.core.compute.run(move || keys.tidy());
+            tidied.await.map_err(job_fault)?;
+        }
         self.core.heart.beat(&self.core).await
     }
 

@@ -14,6 +14,7 @@ use super::completion::{Completion, Finished, Frozen, consumed_request};
 use super::feeder::Feeder;
 use super::status::Phase;
 use super::{Flow, Runner, Swap, open_segment};
+use crate::store::segment_fault;
 
 /// How long the end of a segment may be discussed before consumption goes on.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,6 +90,9 @@ impl Runner {
             ..id
         };
         self.open_next(next, &spec, end)?;
+        if let Some(keys) = &self.keys {
+            keys.open(&self.current);
+        }
         let opened = Arc::clone(&self.current);
         self.table.publish(|view| {
             let mut run = view.run(id.partition).to_vec();
@@ -191,9 +195,9 @@ impl Runner {
     fn replace(&mut self, sealed: Arc<segment::SealedSegment>, end: Offset) -> Result<(), Fault> {
         let id = sealed.id();
         if self.current.id().sequence > id.sequence && self.current.start_offset() == end {
-            self.table.publish(|view| view.seal(sealed));
+            let shown = self.table.publish(|view| view.seal(sealed));
             self.core.heart.hurry();
-            return Ok(());
+            return shown.map_err(|error| segment_fault(&error));
         }
         let seen = self.current.next_offset();
         tracing::info!(segment = %id, end, seen, "committed by another replica at another offset");
@@ -206,20 +210,26 @@ impl Runner {
         self.reader = None;
         self.pending.clear();
         self.fetched = end;
+        // Rows are judged again, beside what was committed.
+        self.keys = None;
         self.swap = Some(Swap { sealed, seen });
         self.status.phase(Phase::CatchingUp);
         Ok(())
     }
 
-    pub(super) fn show_swap(&mut self) -> Flow {
+    pub(super) fn show_swap(&mut self) -> Result<Flow, Fault> {
         if let Some(Swap { sealed, .. }) = self.swap.take() {
             let (partition, current) = (self.partition, Arc::clone(&self.current));
-            self.table.publish(|view| {
-                view.add_sealed(sealed);
+            let keys = self.keys.clone();
+            let shown = self.table.publish(|view| {
+                view.remove_keys(partition);
+                view.add_sealed(sealed)?;
                 view.set_run(partition, vec![current]);
+                keys.map_or(Ok(()), |keys| view.set_keys(partition, keys))
             });
             self.core.heart.hurry();
+            shown.map_err(|error| segment_fault(&error))?;
         }
-        Flow::GoOn
+        Ok(Flow::GoOn)
     }
 }

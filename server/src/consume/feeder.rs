@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use ingest::registry::Registry;
 use ingest::{Decoder, RawMessage};
 use schemas::TableSpec;
 use segment::{MutableSegment, RejectedRow, SegmentError};
 use stream::Message;
+use upsert::{Appended, PartitionKeys};
 
 use super::expressions::EngineExpressions;
 use crate::Core;
@@ -88,9 +90,10 @@ impl Feeder {
     pub(crate) async fn feed(
         &mut self,
         core: &Core,
-        segment: &Arc<MutableSegment>,
+        (segment, keys): (&Arc<MutableSegment>, Option<&Arc<PartitionKeys>>),
         messages: Vec<Message>,
     ) -> Result<Feeding, Fault> {
+        let keys = keys.cloned();
         let mut decoder = match self.decoder.take() {
             Some(decoder) => decoder,
             None => decoder(&self.spec)?,
@@ -101,13 +104,13 @@ impl Feeder {
         }
         let now_ms = core.clock.now_ms();
         if messages.len() <= INLINE_MESSAGES_MAX {
-            let feeding = feed(&mut decoder, segment, messages, now_ms);
+            let feeding = feed(&mut decoder, (segment, keys.as_deref()), messages, now_ms);
             self.decoder = Some(decoder);
             return feeding;
         }
         let segment = Arc::clone(segment);
         let fed = core.compute.run(move || {
-            let feeding = feed(&mut decoder, &segment, messages, now_ms);
+            let feeding = feed(&mut decoder, (&segment, keys.as_deref()), messages, now_ms);
             (decoder, feeding)
         });
         let (decoder, feeding) = fed.await.map_err(job_fault)?;
@@ -136,7 +139,7 @@ fn raw(messages: &[Message], partition: u32) -> impl Iterator<Item = RawMessage<
 
 fn feed(
     decoder: &mut Decoder,
-    segment: &MutableSegment,
+    (segment, keys): (&MutableSegment, Option<&PartitionKeys>),
     messages: Vec<Message>,
     now_ms: i64,
 ) -> Result<Feeding, Fault> {
@@ -155,15 +158,18 @@ fn feed(
     // At most one batch: no more messages are given than a batch has rows, and messages of several
     // rows give one.
     for batch in decoded.batches {
-        match segment.append(&batch) {
-            Ok(()) => fed.rows += batch.num_rows() as u64,
+        match append(segment, keys, &batch) {
+            Ok(appended) => {
+                fed.filtered += appended.filtered;
+                fed.rows += appended.rows;
+            }
             Err(SegmentError::Full { .. }) if segment.next_offset() > segment.start_offset() => {
                 return Ok(Feeding::Full(messages));
             }
             Err(error) => return Err(crate::store::segment_fault(&error)),
         }
     }
-    segment.count_filtered(decoded.filtered);
+    segment.count_filtered(fed.filtered);
     segment.count_reshaped(decoded.unnested, decoded.merged);
     for row in decoded.rejected {
         segment.reject(RejectedRow {
@@ -176,4 +182,20 @@ fn feed(
     }
     segment.advance_to(last + 1);
     Ok(Feeding::Taken(fed))
+}
+
+/// All rows of the batch, or those that the rules of the table's keys want.
+fn append(
+    segment: &MutableSegment,
+    keys: Option<&PartitionKeys>,
+    batch: &RecordBatch,
+) -> Result<Appended, SegmentError> {
+    if let Some(keys) = keys {
+        return keys.append(segment, batch);
+    }
+    segment.append(batch)?;
+    Ok(Appended {
+        rows: batch.num_rows() as u64,
+        filtered: 0,
+    })
 }

@@ -11,6 +11,7 @@ mod completion;
 mod ending;
 mod expressions;
 mod feeder;
+mod keys;
 mod limits;
 mod status;
 mod steps;
@@ -28,6 +29,7 @@ use schemas::{Fault, Offset, Partition, SegmentId, Sequence, TableSpec};
 use segment::{MutableSegment, SealedSegment};
 use stream::{Message, PartitionReader};
 use tokio::sync::{mpsc, watch};
+use upsert::PartitionKeys;
 
 use crate::Core;
 use crate::store::segment_fault;
@@ -61,7 +63,10 @@ impl Consumer {
         let name = format!("{} {partition}", spec.physical_name());
         let tasks = tasks.child(&name);
         let runner = Runner::new(core, table, segment, record.created_ms, hidden, &tasks);
-        table.publish(|view| view.set_run(partition, vec![Arc::clone(&runner.current)]));
+        table.publish(|view| {
+            view.remove_keys(partition);
+            view.set_run(partition, vec![Arc::clone(&runner.current)]);
+        });
         core.heart.hurry();
         let ended = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&ended);
@@ -111,6 +116,8 @@ struct Runner {
     cluster: watch::Receiver<Arc<ClusterState>>,
     known: Known,
     current: Arc<MutableSegment>,
+    /// Of a table whose keys have rules, once they are read.
+    keys: Option<Arc<PartitionKeys>>,
     /// When it was opened here, and when by the metadata.
     opened: Duration,
     created_ms: i64,
@@ -173,6 +180,8 @@ impl Known {
 /// What to do next.
 #[derive(Debug)]
 enum Step {
+    /// Nothing can be taken before the keys of what is sealed are known.
+    ReadKeys,
     Feed,
     Fetch,
     Report(&'static str),
@@ -211,6 +220,7 @@ impl Runner {
             known: Known::default(),
             feeder: Feeder::new(Arc::clone(current.spec())),
             current,
+            keys: None,
             opened: core.clock.monotonic(),
             created_ms,
             memory: None,
@@ -245,11 +255,12 @@ impl Runner {
         self.read_state();
         while !stop.is_cancelled() {
             let flow = match self.next_step() {
+                Step::ReadKeys => self.read_keys(stop).await?,
                 Step::Feed => self.feed().await?,
                 Step::Fetch => self.fetch(stop).await?,
                 Step::Report(reason) => self.report(reason, stop).await?,
                 Step::Superseded(end) => self.supersede(end)?,
-                Step::ShowSwap => self.show_swap(),
+                Step::ShowSwap => self.show_swap()?,
                 Step::Wait(limit) => self.wait(limit, stop).await?,
             };
             self.publish_status();

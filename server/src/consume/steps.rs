@@ -62,6 +62,10 @@ pub(super) async fn fetch(
 impl Runner {
     pub(super) fn next_step(&mut self) -> Step {
         let now = self.core.clock.monotonic();
+        if self.keys.is_none() && self.current.spec().keyed.is_some() {
+            self.status.phase(Phase::CatchingUp);
+            return Step::ReadKeys;
+        }
         if let Some(swap) = &self.swap
             && self.current.next_offset() >= swap.seen
         {
@@ -196,7 +200,9 @@ impl Runner {
             self.skip_to(target);
             return Ok(Flow::GoOn);
         }
-        match self.feeder.feed(&self.core, &self.current, chunk).await? {
+        let keys = self.keys.as_ref();
+        let fed = self.feeder.feed(&self.core, (&self.current, keys), chunk);
+        match fed.await? {
             Feeding::Taken(fed) => {
                 self.core.metrics.rows.inc_by(fed.rows);
                 self.core.metrics.rejected.inc_by(fed.rejected);

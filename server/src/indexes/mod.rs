@@ -146,15 +146,11 @@ async fn bring_up_to_date(core: &Arc<Core>, content: Content, extent: Extent) ->
 /// Puts `fresh` in the place of `held`; `false`: something else is there by now.
 fn show(table: &Table, held: &Arc<SealedSegment>, fresh: &Arc<SealedSegment>) -> bool {
     let id = held.id();
-    let mut shown = false;
     table.publish(|view| {
         let found = view.find(id.partition, id.sequence);
-        if found.is_some_and(|found| found.is_same_file(held)) {
-            view.add_sealed(Arc::clone(fresh));
-            shown = true;
-        }
-    });
-    shown
+        let is_held = found.is_some_and(|found| found.is_same_file(held));
+        is_held && view.add_sealed(Arc::clone(fresh)).is_ok()
+    })
 }
 
 /// Where the new sidecar is; `None`: none is wanted.
@@ -183,13 +179,14 @@ async fn load_again(core: &Arc<Core>, table: &Table, content: Content) -> Result
     };
     let spec = Arc::clone(&table.view().spec);
     let fresh = core.store.load_again(&spec, &record).await?;
-    table.publish(|view| {
+    let shown = table.publish(|view| {
         let held = view.find(id.partition, id.sequence);
-        if held.is_some_and(|held| held.crc() == crc) {
-            view.add_sealed(fresh);
+        match held.is_some_and(|held| held.crc() == crc) {
+            true => view.add_sealed(fresh),
+            false => Ok(()),
         }
     });
-    Ok(())
+    shown.map_err(|error| segment_fault(&error))
 }
 
 fn record_of(core: &Core, (id, crc): Content) -> Option<SegmentRecord> {

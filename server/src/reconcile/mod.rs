@@ -329,11 +329,16 @@ impl Reconciler {
                     self.core.indexer.want(content, Extent::All);
                 }
             }
-            table.publish(|view| {
-                for segment in segments {
-                    view.add_sealed(segment);
-                }
+            let unreadable = table.publish(|view| {
+                let shown = segments.into_iter().map(|segment| {
+                    let path = segment.path().to_owned();
+                    view.add_sealed(segment).map_err(|error| (path, error))
+                });
+                shown.filter_map(Result::err).collect::<Vec<_>>()
             });
+            for (path, error) in unreadable {
+                self.core.store.quarantine(&path, &error.to_string());
+            }
             self.core.heart.hurry();
         }
     }

@@ -48,7 +48,7 @@ impl Reconciler {
         }
         here.publish(|view| {
             for (id, _) in &gone {
-                view.remove_sealed(id.partition, id.sequence);
+                view.retire(id.partition, id.sequence);
             }
             for partition in lost {
                 view.remove_run(partition);

@@ -7,6 +7,7 @@ mod fragments;
 mod kafka;
 mod offline;
 mod replicas;
+mod upsert;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,6 +78,10 @@ fn spec(id: TableId) -> TableSpec {
 
 impl World {
     fn new(servers: &[&str]) -> Self {
+        Self::of(servers, spec)
+    }
+
+    fn of(servers: &[&str], spec: impl Fn(TableId) -> TableSpec) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("deepstore");
         let files = Arc::new(OsFiles);
@@ -129,6 +134,7 @@ impl World {
             data_dir: self.folder.path().join(name),
             hosts: HostGuard::default(),
             ingest_memory_bytes: 1 << 30,
+            key_memory_bytes: 1 << 30,
             query_memory_bytes: 1 << 30,
             fragment_memory_bytes: 1 << 28,
         };

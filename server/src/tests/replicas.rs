@@ -5,7 +5,7 @@ use arrow::array::{Int64Array, RecordBatch, StringViewArray, TimestampMillisecon
 use segment::{SealExtra, SegmentBuilder};
 
 /// Another replica, which is not there any more, has committed the first segment, ending at `end`.
-async fn ghost_commits(world: &World, end: i64) -> SegmentRecord {
+pub(super) async fn ghost_commits(world: &World, end: i64) -> SegmentRecord {
     let record = ghost_uploads(world, end).await;
     world.control.commit(record.clone());
     record

@@ -72,6 +72,7 @@ impl Options {
             without_plan_templates: is_off("planTemplates")?,
             threads_max: threads_max.unwrap_or(0).try_into().unwrap_or(u32::MAX),
             thread_rows: thread_rows.try_into().unwrap_or(u32::MAX),
+            replaced_rows: self.flag("skipUpsert") == Some(true),
             ..ScanOptions::default()
         };
         if let Some(list) = self.0.get("skipindexes") {
@@ -92,7 +93,9 @@ mod tests {
         let mut options = Options::default();
         assert_eq!(options.of_scan().unwrap(), ScanOptions::default());
         options.set_all("skipIndexes=a=sorted;useStarTree=False;maxThreads=2;rowsPerThread=9");
+        options.set_all("skipUpsert=true;skipUpsertView=true");
         let scan = options.of_scan().unwrap();
+        assert!(scan.replaced_rows);
         assert!(!scan.uses("a", IndexKind::Sorted) && scan.uses("b", IndexKind::Sorted));
         assert!(scan.without_star_trees && !scan.without_native_operators);
         assert_eq!((scan.threads_max, scan.thread_rows), (2, 9));

@@ -193,3 +193,34 @@ fn only_who_holds_everything_answers_for_dimension_tables() {
     assert_eq!(holder(&[]), Some(id("b")));
     assert_eq!(holder(&["b"]), None);
 }
+
+/// Only who holds all of a partition knows which of its rows count.
+#[test]
+fn a_partition_whose_keys_have_rules_is_read_by_one_server() {
+    let read = |segments: &[(bool, &[&str])], turn: usize| {
+        let (cluster, table) = cluster(segments, MANY);
+        let mut table = TableState::clone(&table);
+        table.spec.keyed = Some(schemas::keyed::KeyedSpec::Dedup(Default::default()));
+        let wanted = Wanted {
+            cluster: &cluster,
+            table: &table,
+            keep: vec![true; segments.len()],
+            turn,
+            avoid: &HashSet::new(),
+        };
+        let route = route(&wanted);
+        let parts = route.parts.iter();
+        let parts = parts.map(|part| (part.server.id.0.clone(), part.scan.sealed.len()));
+        (parts.collect::<Vec<_>>(), route.unavailable.len())
+    };
+    let segments: [(bool, &[&str]); 3] =
+        [(true, &["a", "b"]), (true, &["a"]), (false, &["b", "a"])];
+    for turn in 0..3 {
+        assert_eq!(read(&segments, turn), (vec![("a".to_owned(), 2)], 0));
+    }
+    let apart: [(bool, &[&str]); 2] = [(true, &["a"]), (false, &["b"])];
+    assert_eq!(read(&apart, 0), (Vec::new(), 2));
+    let both: [(bool, &[&str]); 2] = [(true, &["a", "b"]), (false, &["a", "b"])];
+    let servers = [0, 1].map(|turn| read(&both, turn).0[0].0.clone());
+    assert_ne!(servers[0], servers[1], "replicas take turns");
+}

@@ -34,7 +34,7 @@ impl<'a> Compiler<'a, '_> {
             told: format!("timestamp({name})"),
             text: self.text(tree),
             estimate: held.documents,
-            is_exact: held.is_exact && nulls.is_none() && self.view.valid.is_none(),
+            is_exact: held.is_exact && nulls.is_none() && self.view.valid().is_none(),
             row_ns: codes.cost(buckets.cardinality()),
             scan: Access::Codes {
                 codes: Some(codes),

@@ -8,7 +8,9 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use roaring::RoaringBitmap;
 use segment::BLOCK_ROWS;
-use segment::view::{CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn};
+use segment::view::{
+    CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, ValidRows,
+};
 
 use super::codes::{CodeSet, code_at};
 use super::note::Note;
@@ -39,6 +41,8 @@ pub(super) enum Access<'a> {
     Documents(RoaringBitmap),
     /// As above, where they follow each other. Ascending.
     Ranges(Vec<Range<u32>>),
+    /// Those that no newer one has replaced.
+    Valid(&'a ValidRows),
     Nulls {
         nulls: Nulls<'a>,
         are_wanted: bool,
@@ -88,11 +92,13 @@ impl<'a> Conjunct<'a> {
         }
     }
 
-    /// Rows that no upsert hides. The view may be shorter than the bitmap.
-    pub(crate) fn valid(documents: &RoaringBitmap) -> Self {
+    /// Rows that no newer one has replaced.
+    pub(crate) fn valid(rows: &'a ValidRows) -> Self {
         Self {
-            is_exact: false,
-            ..Self::documents(documents.clone())
+            access: Access::Valid(rows),
+            estimate: rows.live().into(),
+            is_exact: true,
+            note: None,
         }
     }
 
@@ -190,6 +196,12 @@ impl<'a> Conjunct<'a> {
                     hits.set(document - start);
                 }
                 mask.and(&hits);
+                Ok(0)
+            }
+            Access::Valid(rows) => {
+                if let Some(words) = rows.block(start) {
+                    mask.and_words(words);
+                }
                 Ok(0)
             }
             Access::Ranges(ranges) => {

@@ -100,7 +100,7 @@ impl<'a> Compiler<'a, '_> {
                 are_wanted: null_matches,
             },
             estimate,
-            is_exact: self.view.valid.is_none(),
+            is_exact: self.view.valid().is_none(),
             row_ns: 0.01,
             by_index: None,
         })))

@@ -259,7 +259,7 @@ impl<'a> Compiler<'a, '_> {
             text: self.text(tree),
             scan: Access::Ranges(ranges.clone()),
             estimate,
-            is_exact: self.view.valid.is_none(),
+            is_exact: self.view.valid().is_none(),
             row_ns: 0.1,
             by_index: Some(ByIndex {
                 told,
@@ -392,7 +392,7 @@ impl<'a> Compiler<'a, '_> {
             .options
             .uses(name, IndexKind::Zone)
             .then_some(stored.column);
-        let is_exact = held.is_exact && nulls.is_none() && self.view.valid.is_none();
+        let is_exact = held.is_exact && nulls.is_none() && self.view.valid().is_none();
         Ok(Decided::Rows(Box::new(Candidate {
             told: format!("dictionary({name})"),
             text: self.text(tree),

@@ -141,7 +141,7 @@ impl<'a> Compiler<'a, '_> {
         let told = format!("{kind}({})", field.name());
         Ok(Some(Candidate {
             estimate: found.len() as f64,
-            is_exact: nulls.is_none() && self.view.valid.is_none(),
+            is_exact: nulls.is_none() && self.view.valid().is_none(),
             by_index: Some(ByIndex {
                 told,
                 documents: Lists::Found(found),

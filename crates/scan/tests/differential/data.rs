@@ -1,14 +1,16 @@
 //! A generated table: as segments, and as plain arrays.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Decimal256Array, Float32Array, Float64Array, Int32Array,
-    Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal256Array, Float32Array, Float64Array,
+    Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+    new_null_array,
 };
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{concat_batches, is_not_null};
-use arrow::datatypes::i256;
+use arrow::compute::{concat_batches, filter_record_batch, is_not_null};
+use arrow::datatypes::{Int64Type, i256};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use runtime::OsFiles;
@@ -16,6 +18,7 @@ use schemas::arrow::{arrow_type, full_schema, ingest_schema};
 use schemas::proto::NullMode;
 use schemas::table::TimeGranularity;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
+use segment::view::{ValidRows, Values, blocks};
 use segment::{MutableSegment, SealExtra, SealedSegment, SegmentView, seal};
 
 /// Splitmix64.
@@ -206,6 +209,19 @@ fn batch(spec: &TableSpec, first: i64, rows: usize, random: &mut Random) -> Reco
     RecordBatch::try_new(ingest_schema(spec), arrays).unwrap()
 }
 
+/// Of the rows of a segment.
+fn offsets(view: &SegmentView) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    let column = view.column("$offset").unwrap().unwrap();
+    let Values::Raw(raw) = column.values() else {
+        panic!("offsets are raw");
+    };
+    for block in blocks(view.row_count()) {
+        raw.values(block).longs_into(&mut offsets);
+    }
+    offsets
+}
+
 impl Table {
     /// Of segments in a folder; its rows are known elsewhere.
     pub(crate) fn of(
@@ -288,6 +304,29 @@ impl Table {
         }
     }
 
+    /// Newer rows have replaced every other row, and none in one segment.
+    pub(crate) fn half_replaced(mut self, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let mut replaced = HashSet::new();
+        for view in self.segments.iter_mut().skip(1) {
+            let mut valid = ValidRows::all(view.row_count());
+            for (row, offset) in offsets(view).into_iter().enumerate() {
+                if random.below(2) == 0 && valid.clear(row as u32) {
+                    replaced.insert(offset);
+                }
+            }
+            *view = view.clone().with_valid(valid);
+        }
+        for (_, batch) in &mut self.rows {
+            let offsets = batch.column_by_name("$offset").unwrap();
+            let offsets = offsets.as_primitive::<Int64Type>().values();
+            let kept = offsets.iter().map(|offset| !replaced.contains(offset));
+            let kept = BooleanArray::from(kept.collect::<Vec<bool>>());
+            *batch = filter_record_batch(batch, &kept).unwrap();
+        }
+        self
+    }
+
     /// The rows as plain arrays in a session of DataFusion's own.
     pub(crate) fn oracle(&self, null_mode: NullMode) -> SessionContext {
         let schema = full_schema(&self.spec, null_mode);
@@ -297,7 +336,9 @@ impl Table {
                 let array: ArrayRef = match field.name().as_str() {
                     "$partition" | "$partitionId" => Arc::new(constant(*partition)),
                     "$docId" => Arc::new(constant(0)),
-                    "$segmentName" => Arc::new(StringViewArray::from(vec![""; batch.num_rows()])),
+                    "$segmentName" | "$hostName" => {
+                        Arc::new(StringViewArray::from(vec![""; batch.num_rows()]))
+                    }
                     name => batch
                         .column_by_name(name)
                         .cloned()

@@ -102,8 +102,17 @@ fn question(random: &mut Random) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_groups_in_an_order() {
-    for (null_mode, seed) in [(NullMode::Defaults, 21), (NullMode::ThreeValued, 22)] {
+    for (null_mode, seed, replaced) in [
+        (NullMode::Defaults, 21, false),
+        (NullMode::ThreeValued, 22, false),
+        (NullMode::Defaults, 25, true),
+    ] {
         let table = Table::new(seed);
+        let table = if replaced {
+            table.half_replaced(seed)
+        } else {
+            table
+        };
         let oracle = table.oracle(null_mode);
         let servers = [1, 3].map(|threads| Server::with(&table, null_mode, threads, 64 << 20));
         let mut random = Random(seed);

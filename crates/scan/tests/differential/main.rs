@@ -254,8 +254,7 @@ impl Beside<'_> {
     }
 }
 
-async fn compare(null_mode: NullMode, seed: u64, count: usize) {
-    let table = Table::new(seed);
+async fn compare(table: Table, null_mode: NullMode, seed: u64, count: usize) {
     let oracle = table.oracle(null_mode);
     let server = Server::new(&table, null_mode);
     let mut random = Random(seed);
@@ -330,12 +329,19 @@ async fn compare(null_mode: NullMode, seed: u64, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_defaults_in_the_place_of_nulls() {
-    compare(NullMode::Defaults, 11, 120).await;
+    compare(Table::new(11), NullMode::Defaults, 11, 120).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_sql_nulls() {
-    compare(NullMode::ThreeValued, 12, 120).await;
+    compare(Table::new(12), NullMode::ThreeValued, 12, 120).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_newer_ones_have_replaced_are_not_there() {
+    for (null_mode, seed) in [(NullMode::Defaults, 71), (NullMode::ThreeValued, 72)] {
+        compare(Table::new(seed).half_replaced(seed), null_mode, seed, 90).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

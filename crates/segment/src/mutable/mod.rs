@@ -103,6 +103,16 @@ impl MutableSegment {
 
     /// Adds all rows of a batch in the form of [`schemas::arrow::ingest_schema`], or none.
     pub fn append(&self, batch: &RecordBatch) -> Result<(), SegmentError> {
+        self.append_with(batch, |publish| publish())
+    }
+
+    /// As [`Self::append`]; the rows become visible within `show`, by the call that it is given.
+    /// It is not called when no row is added.
+    pub fn append_with(
+        &self,
+        batch: &RecordBatch,
+        show: impl FnOnce(&dyn Fn()),
+    ) -> Result<(), SegmentError> {
         self.check(batch)?;
         let mut writers = self.writer.lock();
         let first = self.row_count();
@@ -121,7 +131,7 @@ impl MutableSegment {
             writer.append(array, first, &column.nulls);
         }
         let row_count = first + batch.num_rows() as u32;
-        self.row_count.store(row_count, Ordering::Release);
+        show(&|| self.row_count.store(row_count, Ordering::Release));
         let offsets = batch
             .column(self.spec.columns.len())
             .as_primitive::<Int64Type>();

@@ -2,7 +2,7 @@
 
 use super::super::reader::Report;
 use super::super::{Schema, Violations};
-use super::{Marked, TableConfig, star_tree};
+use super::{Marked, TableConfig, keyed, star_tree};
 use crate::ids::{TableId, TableType};
 use crate::table::{ColumnSpec, TableSpec};
 use crate::types::DataType;
@@ -63,6 +63,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
     config.partitionings.check(schema, report);
     config.search.check(schema, report);
     config.pipeline.check(schema, config.table_type, report);
+    keyed::check(schema, config, report);
     star_tree::check(schema, has_none(config), &config.star_trees, report);
     match config.time_column.as_deref().map(column) {
         None if config.table_type == TableType::Realtime => {
@@ -129,5 +130,6 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         flush: config.flush,
         star_trees,
         pipeline,
+        keyed: config.keyed.clone(),
     }
 }

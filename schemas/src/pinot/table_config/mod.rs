@@ -3,6 +3,7 @@
 mod column_indexes;
 mod decoder;
 mod fit;
+mod keyed;
 mod keys;
 mod partitioning;
 mod pipeline;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value as Json};
 use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
+use crate::keyed::KeyedSpec;
 use crate::table::{FlushLimits, Retention, StarTreeSpec, StreamSpec, TableSpec};
 
 use column_indexes::ColumnIndexes;
@@ -43,6 +45,7 @@ pub struct TableConfig {
     stream: Option<StreamSpec>,
     flush: FlushLimits,
     pipeline: pipeline::Pipeline,
+    keyed: Option<KeyedSpec>,
 }
 
 /// A column that the config names, and where.
@@ -151,14 +154,11 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let search = search::read(node, indexes, report);
     let star_trees = star_tree::read(indexes, report);
-    let sorted = indexes.texts("sortedColumn", report);
-    if sorted.len() > 1 {
-        let path = "tableIndexConfig.sortedColumn";
-        report.fault(path, "a table has one sorted column");
-    }
+    let sorted_column = sorted_column(indexes, report);
     let pipeline = pipeline::read(ingestion, report);
     let time_column = segments.text("timeColumnName", report);
     let time_column = time_column.map(str::to_owned);
+    let keyed = keyed::read(node, is_realtime, time_column.as_deref(), report);
     let is_dimension_table = node.flag("isDimTable", report).unwrap_or(false);
     if is_dimension_table && is_realtime {
         report.fault("isDimTable", "a dimension table is OFFLINE");
@@ -172,7 +172,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         time_column,
         is_dimension_table,
         replication,
-        sorted_column: sorted.first().map(|name| (*name).to_owned()),
+        sorted_column,
         inverted,
         no_dictionary,
         column_indexes,
@@ -183,7 +183,17 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         stream,
         flush,
         pipeline,
+        keyed,
     })
+}
+
+fn sorted_column(indexes: Node<'_>, report: &mut Report) -> Option<String> {
+    let sorted = indexes.texts("sortedColumn", report);
+    if sorted.len() > 1 {
+        let path = "tableIndexConfig.sortedColumn";
+        report.fault(path, "a table has one sorted column");
+    }
+    sorted.first().map(|name| (*name).to_owned())
 }
 
 fn marked(indexes: Node<'_>, key: &str, report: &mut Report) -> Vec<Marked> {

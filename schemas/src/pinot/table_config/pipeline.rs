@@ -250,6 +250,12 @@ fn aggregate(call: &str) -> Option<(RollUpFunction, Option<String>)> {
 }
 
 impl Pipeline {
+    /// Every row is one message.
+    pub(super) fn keeps_messages(&self) -> bool {
+        let nested = self.spec.nested.as_ref();
+        self.spec.roll_up.is_empty() && nested.is_none_or(|nested| nested.unnest.is_empty())
+    }
+
     pub(super) fn check(&self, schema: &Schema, table_type: TableType, report: &mut Report) {
         let does_something = !self.spec.is_plain() || !self.transforms.is_empty();
         if table_type == TableType::Offline && does_something {

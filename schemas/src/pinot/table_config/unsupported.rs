@@ -67,16 +67,6 @@ const TENANT: &str = "DefaultTenant";
 
 /// `table` is the whole config.
 pub(super) fn check(table: Node<'_>, report: &mut Report) {
-    if let Some(upsert) = table.object("upsertConfig", report)
-        && upsert.get("mode").and_then(Json::as_str) != Some("NONE")
-    {
-        report.fault("upsertConfig", "upserts are not supported yet");
-    }
-    if let Some(dedup) = table.object("dedupConfig", report)
-        && dedup.get("dedupEnabled").and_then(Json::as_bool) != Some(false)
-    {
-        report.fault("dedupConfig", "deduplication is not supported yet");
-    }
     for (section, key, reason) in REFUSED {
         if let Some(node) = part(table, section)
             && node.says_something(key)

@@ -53,6 +53,9 @@ struct Options {
     /// Lose every write that was not synced
     #[arg(long)]
     lossy: bool,
+    /// A table that keeps the newest row of each key
+    #[arg(long)]
+    upsert: bool,
     /// Where the node keeps its data; removed after a run without a fault
     #[arg(long)]
     data: Option<PathBuf>,
@@ -79,7 +82,7 @@ async fn run(options: &Options) -> Result<()> {
         None => std::env::temp_dir().join(format!("tannin-crash-{}", std::process::id())),
     };
     println!(
-        "{} rounds, seed {}, {}{}, data in {}",
+        "{} rounds, seed {}, {}{}{}, data in {}",
         options.rounds,
         options.seed,
         options.kafka.as_deref().unwrap_or("built-in log"),
@@ -88,6 +91,7 @@ async fn run(options: &Options) -> Result<()> {
         } else {
             ""
         },
+        if options.upsert { ", upserts" } else { "" },
         folder.display()
     );
     let mut harness = Harness::new(options, folder.join("data"))?;
@@ -181,7 +185,8 @@ impl<'a> Harness<'a> {
             );
         }
         self.post(&ports, "/schemas", schema()).await?;
-        self.post(&ports, "/tables", table(&brokers)).await?;
+        self.post(&ports, "/tables", table(&brokers, self.options.upsert))
+            .await?;
         let status = node.terminate(STOP_MAX).await?;
         ensure!(
             status.success(),
@@ -236,7 +241,8 @@ impl<'a> Harness<'a> {
         let ports = node.wait_ready(START_MAX).await?;
         let sql = Sql::new(&self.http, &ports.broker);
         let brokers = self.brokers(&ports);
-        let verified = verify::verify(&sql, &brokers, &mut self.model).await;
+        let upserts = self.options.upsert;
+        let verified = verify::verify((&sql, upserts), &brokers, &mut self.model).await;
         let verified = verified.with_context(|| node.last_words())?;
         if self.random.random_bool(0.5) {
             let status = node.terminate(STOP_MAX).await?;
@@ -303,11 +309,12 @@ fn schema() -> Value {
         "dateTimeFieldSpecs": [{
             "name": "ts", "dataType": "TIMESTAMP", "format": "1:MILLISECONDS:TIMESTAMP",
             "granularity": "1:MILLISECONDS"
-        }]
+        }],
+        "primaryKeyColumns": ["who"]
     })
 }
 
-fn table(brokers: &str) -> Value {
+fn table(brokers: &str, upserts: bool) -> Value {
     json!({
         "tableName": TABLE,
         "tableType": "REALTIME",
@@ -329,6 +336,7 @@ fn table(brokers: &str) -> Value {
             "realtime.segment.flush.threshold.rows": FLUSH_ROWS.to_string(),
             "realtime.segment.flush.threshold.time": "1h"
         }] } },
+        "upsertConfig": { "mode": if upserts { "FULL" } else { "NONE" } },
         "metadata": {}
     })
 }

@@ -2,7 +2,7 @@
 //! offset. An event whose acknowledgement was lost with the process may be there or not, at any
 //! offset, but at most once; once seen it must stay.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
@@ -183,6 +183,23 @@ impl Model {
 
     pub(crate) fn compared(&self, partition: usize) -> usize {
         self.compared[partition]
+    }
+
+    /// The newest event of each key of a partition, by time and then by offset.
+    pub(crate) fn newest(&self) -> BTreeMap<(i64, String), i64> {
+        let mut newest: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
+        for (partition, log) in (0..).zip(&self.log) {
+            for id in log.iter().flatten().filter(|id| !is_rejected(**id)) {
+                let event = Event::new(self.seed, *id);
+                let own = (event.ts, event.id);
+                let known = newest.entry((partition, event.who)).or_insert(own);
+                if own.0 >= known.0 {
+                    *known = own;
+                }
+            }
+        }
+        let newest = newest.into_iter();
+        newest.map(|(key, (_, id))| (key, id)).collect()
     }
 
     /// From the next comparison on every row is compared again, not only new ones.

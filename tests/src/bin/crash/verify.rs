@@ -21,7 +21,14 @@ pub(crate) struct Verified {
     pub(crate) sealed: i64,
 }
 
-pub(crate) async fn verify(sql: &Sql, brokers: &str, model: &mut Model) -> Result<Verified> {
+/// Of a table with upserts: all that is stored.
+const ALL_ROWS: &str = "SET skipUpsert = true; ";
+
+pub(crate) async fn verify(
+    (sql, upserts): (&Sql, bool),
+    brokers: &str,
+    model: &mut Model,
+) -> Result<Verified> {
     let source = KafkaSource::new(brokers, &[], "crash-verify")?;
     let mut ends = [0; PARTITIONS];
     for (partition, end) in ends.iter_mut().enumerate() {
@@ -33,19 +40,23 @@ pub(crate) async fn verify(sql: &Sql, brokers: &str, model: &mut Model) -> Resul
         );
     }
     let ledger = wait_for_ledger(sql, &ends).await?;
+    let all = if upserts { ALL_ROWS } else { "" };
     for (partition, end) in ends.iter().enumerate() {
         let begin = model.compared(partition);
         let rows = sql
             .rows(&format!(
-                "SELECT \"$offset\", {COLUMNS} FROM {TABLE} WHERE \"$partition\" = {partition} \
+                "{all}SELECT \"$offset\", {COLUMNS} FROM {TABLE} WHERE \"$partition\" = {partition} \
                  AND \"$offset\" >= {begin}"
             ))
             .await?;
         model.compare(partition, usize::try_from(*end)?, &rows)?;
     }
     compare_ledger(&ledger, model)?;
-    compare_sums(sql, model).await?;
-    compare_proof(sql).await?;
+    compare_sums(sql, all, model).await?;
+    compare_proof(sql, all).await?;
+    if upserts {
+        compare_newest(sql, model).await?;
+    }
     let sealed = sql
         .numbers(&format!(
             "SELECT COUNT(*) FROM sys.segments WHERE \"table\" = '{TABLE}' AND status = 'DONE'"
@@ -130,8 +141,9 @@ fn compare_ledger(ledger: &[Ledger], model: &Model) -> Result<()> {
 }
 
 /// A checksum of every column over all rows, also over those that were compared before.
-async fn compare_sums(sql: &Sql, model: &Model) -> Result<()> {
-    let sums = Sums::from_numbers(&sql.numbers(Sums::SQL).await?)?;
+async fn compare_sums(sql: &Sql, all: &str, model: &Model) -> Result<()> {
+    let statement = format!("{all}{}", Sums::SQL);
+    let sums = Sums::from_numbers(&sql.numbers(&statement).await?)?;
     ensure!(
         sums == *model.sums(),
         "sums of the columns: {sums:?}, sent were {:?}",
@@ -141,10 +153,10 @@ async fn compare_sums(sql: &Sql, model: &Model) -> Result<()> {
 }
 
 /// The proof that anybody can ask for: zeros where nothing was rejected.
-async fn compare_proof(sql: &Sql) -> Result<()> {
+async fn compare_proof(sql: &Sql, all: &str) -> Result<()> {
     let proof = sql
         .rows(&format!(
-            "SELECT \"$partition\", COUNT(*) - COUNT(DISTINCT \"$offset\"), \
+            "{all}SELECT \"$partition\", COUNT(*) - COUNT(DISTINCT \"$offset\"), \
              MAX(\"$offset\") - MIN(\"$offset\") + 1 - COUNT(*) FROM {TABLE} GROUP BY 1"
         ))
         .await?;
@@ -155,6 +167,35 @@ async fn compare_proof(sql: &Sql) -> Result<()> {
             _ => false,
         };
         ensure!(fine, "the proof in SQL gives {row:?}");
+    }
+    Ok(())
+}
+
+/// Of each key the newest row, and no other.
+async fn compare_newest(sql: &Sql, model: &Model) -> Result<()> {
+    let newest = model.newest();
+    let counted = sql
+        .numbers(&format!(
+            "SELECT COUNT(*), COUNT(DISTINCT \"$partition\" * 100000000 + \
+             CAST(substr(who, 6) AS BIGINT)) FROM {TABLE}"
+        ))
+        .await?;
+    ensure!(
+        counted == [newest.len() as i64; 2],
+        "rows and keys are {counted:?}, there must be {}",
+        newest.len()
+    );
+    let rows = sql
+        .rows(&format!("SELECT \"$partition\", who, id FROM {TABLE}"))
+        .await?;
+    for row in &rows {
+        let (partition, id) = (number(&row[0]), number(&row[2]));
+        let who = row[1].as_str().unwrap_or_default().to_owned();
+        let wanted = newest.get(&(partition, who.clone()));
+        ensure!(
+            wanted == Some(&id),
+            "partition {partition}: the newest row of {who} is {id}, must be {wanted:?}"
+        );
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ impl<'a> Trees<'a> {
     /// The smallest tree that can tell. Counts the segment if there is one.
     fn choose(&self, view: &SegmentView) -> Result<Option<Chosen>> {
         // Rows that newer ones have replaced are in every record.
-        if view.valid.is_some() {
+        if view.valid().is_some() {
             return Ok(None);
         }
         let mut trees = Vec::new();

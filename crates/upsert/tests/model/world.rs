@@ -1,0 +1,313 @@
+//! The table: as a plain map says it is, and as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
+};
+use arrow::datatypes::Int64Type;
+use runtime::{MemoryBudget, OsFiles};
+use schemas::keyed::KeyedSpec;
+use schemas::{ColumnSpec, DataType, FieldRole, Offset, SegmentId, TableSpec, TableType};
+use segment::view::{CodeRoom, Values, blocks};
+use segment::{MutableSegment, SealExtra, SealedSegment, SegmentError, SegmentView, seal};
+use upsert::{PartitionKeys, Spill, StoredRows};
+
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) key: i64,
+    pub(crate) compared: i64,
+    pub(crate) deleted: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    pub(crate) keyed: KeyedSpec,
+    pub(crate) key: &'static [&'static str],
+    pub(crate) sorted: Option<&'static str>,
+}
+
+pub(crate) fn spec(table: &Table) -> Arc<TableSpec> {
+    let column = |name: &str, data_type| ColumnSpec::new(name, data_type, FieldRole::Dimension);
+    Arc::new(TableSpec {
+        primary_key: table.key.iter().map(|name| (*name).to_owned()).collect(),
+        sorted_column: table.sorted.map(str::to_owned),
+        keyed: Some(table.keyed.clone()),
+        ..TableSpec::new(
+            "t".parse().unwrap(),
+            TableType::Realtime,
+            vec![
+                column("k", DataType::Long),
+                column("name", DataType::String),
+                column("compared", DataType::Long),
+                column("deleted", DataType::Boolean),
+                column("late", DataType::Boolean),
+            ],
+        )
+    })
+}
+
+/// A key of null is the key of the default.
+pub(crate) fn batch(spec: &TableSpec, first: Offset, rows: &[Row]) -> RecordBatch {
+    let key = |row: &Row| (row.key != 0).then_some(row.key);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(rows.iter().map(key).collect::<Int64Array>()),
+        Arc::new(
+            rows.iter()
+                .map(|row| key(row).map(|key| format!("a longer name of {key}")))
+                .collect::<StringViewArray>(),
+        ),
+        Arc::new(Int64Array::from_iter_values(
+            rows.iter().map(|row| row.compared),
+        )),
+        Arc::new(BooleanArray::from_iter(
+            rows.iter().map(|row| Some(row.deleted)),
+        )),
+        Arc::new(BooleanArray::from(vec![None; rows.len()])),
+        Arc::new(Int64Array::from_iter_values((first..).take(rows.len()))),
+        Arc::new(TimestampMillisecondArray::from_iter_values(vec![
+            7;
+            rows.len()
+        ])),
+    ];
+    RecordBatch::try_new(schemas::arrow::ingest_schema(spec), columns).unwrap()
+}
+
+/// Numbers that are stored raw.
+#[derive(Debug)]
+pub(crate) struct Plain;
+
+impl StoredRows for Plain {
+    fn read(
+        &self,
+        view: &SegmentView,
+        spec: &TableSpec,
+        columns: &[usize],
+        rows: &[u32],
+    ) -> Result<Vec<ArrayRef>, SegmentError> {
+        assert!(rows.is_sorted());
+        let read = columns.iter().map(|at| {
+            let name = &spec.columns[*at].name;
+            let (values, own) = (column(view, name), view.column(name).unwrap().unwrap());
+            let value = |row: &u32| {
+                let is_null = own.nulls().is_some_and(|nulls| nulls.is_null(*row));
+                (!is_null).then(|| values[*row as usize])
+            };
+            Arc::new(rows.iter().map(value).collect::<Int64Array>()) as ArrayRef
+        });
+        Ok(read.collect())
+    }
+}
+
+/// What a plain map says.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) keyed: KeyedSpec,
+    pub(crate) known: BTreeMap<i64, (i64, Offset, bool)>,
+    pub(crate) visible: BTreeSet<Offset>,
+    pub(crate) stored: BTreeMap<Offset, Row>,
+    pub(crate) newest: i64,
+    pub(crate) filtered: u64,
+}
+
+impl Model {
+    pub(crate) fn take(&mut self, row: &Row, offset: Offset) {
+        let (ttl, deleted_ttl, drops) = match &self.keyed {
+            KeyedSpec::Upsert(own) => (own.ttl, own.deleted_ttl, own.drops_out_of_order),
+            KeyedSpec::Dedup(own) => (own.ttl, None, true),
+        };
+        let newest = self.newest.max(row.compared);
+        let old = |ttl: Option<i64>, at: i64| ttl.is_some_and(|ttl| at < newest - ttl);
+        let known = self
+            .known
+            .get(&row.key)
+            .copied()
+            .filter(|(at, _, deleted)| !(old(ttl, *at) || *deleted && old(deleted_ttl, *at)));
+        let is_dedup = matches!(self.keyed, KeyedSpec::Dedup(_));
+        let is_late = known.is_some_and(|(at, ..)| is_dedup || row.compared < at);
+        if is_late && drops {
+            self.filtered += 1;
+            return;
+        }
+        self.newest = newest;
+        self.stored.insert(offset, row.clone());
+        if is_late {
+            return;
+        }
+        if let Some((_, before, _)) = known {
+            self.visible.remove(&before);
+        }
+        let deleted = row.deleted && !is_dedup;
+        if !deleted {
+            self.visible.insert(offset);
+        }
+        self.known.insert(row.key, (row.compared, offset, deleted));
+    }
+}
+
+impl Model {
+    /// What is stored is all that is known: what rows of a segment hid that has gone is seen.
+    pub(crate) fn start(&mut self) {
+        let fresh = Self {
+            known: BTreeMap::new(),
+            visible: BTreeSet::new(),
+            stored: BTreeMap::new(),
+            newest: i64::MIN / 2,
+            ..self.clone()
+        };
+        let before = std::mem::replace(self, fresh);
+        for (offset, row) in &before.stored {
+            self.take(row, *offset);
+        }
+        assert_eq!(self.filtered, before.filtered);
+    }
+}
+
+pub(crate) struct Real {
+    pub(crate) table: Table,
+    pub(crate) spec: Arc<TableSpec>,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) spill: Spill,
+    pub(crate) keys: Arc<PartitionKeys>,
+    pub(crate) sealed: Vec<Arc<SealedSegment>>,
+    pub(crate) current: Arc<MutableSegment>,
+    /// What the log has from the current segment's start on.
+    pub(crate) log: Vec<(Offset, Vec<Row>)>,
+    pub(crate) next: Offset,
+}
+
+pub(crate) fn open(spec: &Arc<TableSpec>, sequence: u32, start: Offset) -> Arc<MutableSegment> {
+    let id = SegmentId {
+        table: spec.id,
+        partition: 0,
+        sequence,
+    };
+    let name = format!("t__0__{sequence}");
+    Arc::new(MutableSegment::new(Arc::clone(spec), id, name, start).unwrap())
+}
+
+impl Real {
+    pub(crate) fn new(table: &Table, bytes: u64) -> Self {
+        let (spec, folder) = (spec(table), tempfile::tempdir().unwrap());
+        let spill = Spill::new(
+            MemoryBudget::root("keys", bytes),
+            folder.path().join("keys"),
+        );
+        let keys = Arc::new(
+            PartitionKeys::new(&spec, &spill, Arc::new(Plain))
+                .unwrap()
+                .unwrap(),
+        );
+        let current = open(&spec, 0, 0);
+        keys.open(&current);
+        Self {
+            table: table.clone(),
+            spec,
+            folder,
+            spill,
+            keys,
+            sealed: Vec::new(),
+            current,
+            log: Vec::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn append(&mut self, rows: Vec<Row>) -> u64 {
+        let first = self.next;
+        self.next += rows.len() as i64;
+        self.log.push((first, rows));
+        self.feed(self.log.len() - 1)
+    }
+
+    pub(crate) fn feed(&self, at: usize) -> u64 {
+        let (first, rows) = &self.log[at];
+        let batch = batch(&self.spec, *first, rows);
+        let appended = self.keys.append(&self.current, &batch).unwrap();
+        assert_eq!(appended.rows + appended.filtered, rows.len() as u64);
+        self.current.advance_to(first + rows.len() as i64);
+        appended.filtered
+    }
+
+    pub(crate) fn pass(&mut self, offsets: i64) {
+        self.next += offsets;
+        self.current.advance_to(self.next);
+    }
+
+    pub(crate) fn seal(&mut self) {
+        let extra = SealExtra {
+            start: self.current.start_offset(),
+            end: self.next,
+            ..SealExtra::default()
+        };
+        let sealed = seal(&self.current, &OsFiles, self.folder.path(), extra).unwrap();
+        let sealed = SealedSegment::open(&sealed.path, &self.spec, sealed.record.crc).unwrap();
+        let next = open(&self.spec, self.current.id().sequence + 1, self.next);
+        self.keys.open(&next);
+        self.keys.seat(&sealed).unwrap();
+        assert!(self.keys.holds(&sealed));
+        self.sealed.push(sealed);
+        self.current = next;
+        self.log.clear();
+    }
+
+    pub(crate) fn start(&mut self) {
+        let keys = PartitionKeys::new(&self.spec, &self.spill, Arc::new(Plain));
+        let keys = keys.unwrap().unwrap();
+        self.keys = Arc::new(keys);
+        for sealed in &self.sealed {
+            self.keys.seat(sealed).unwrap();
+        }
+        self.current = open(
+            &self.spec,
+            self.current.id().sequence,
+            self.current.start_offset(),
+        );
+        self.keys.open(&self.current);
+        for at in 0..self.log.len() {
+            self.feed(at);
+        }
+        self.current.advance_to(self.next);
+    }
+
+    pub(crate) fn views(&self) -> Vec<SegmentView> {
+        let sealed = self.sealed.iter().map(SealedSegment::view);
+        let all = sealed.chain([self.current.view()]);
+        self.keys
+            .at_one_moment(|valid| all.map(|view| valid(view).unwrap()).collect())
+    }
+}
+
+pub(crate) fn column(view: &SegmentView, name: &str) -> Vec<i64> {
+    let column = view.column(name).unwrap().unwrap();
+    let mut longs = Vec::new();
+    for block in blocks(view.row_count()) {
+        match column.values() {
+            Values::Raw(raw) => raw.values(block).longs_into(&mut longs),
+            Values::Dictionary(own) => {
+                let (values, mut room) = (own.array(), CodeRoom::default());
+                let values = values.as_primitive::<Int64Type>();
+                let codes = own.codes(block, &mut room);
+                longs.extend((0..codes.len()).map(|at| values.value(codes.get(at) as usize)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    longs
+}
+
+/// Offsets of the rows that count, and of all that are stored.
+pub(crate) fn offsets(views: &[SegmentView]) -> (BTreeSet<Offset>, BTreeSet<Offset>) {
+    let (mut visible, mut stored) = (BTreeSet::new(), BTreeSet::new());
+    for view in views {
+        for (row, offset) in column(view, "$offset").into_iter().enumerate() {
+            assert!(stored.insert(offset), "offset {offset} twice");
+            if view.valid().is_none_or(|valid| valid.contains(row as u32)) {
+                visible.insert(offset);
+            }
+        }
+    }
+    (visible, stored)
+}

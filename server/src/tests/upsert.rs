@@ -1,0 +1,204 @@
+//! Tables whose newest row of a key counts: no look finds a key twice or not at all, whatever
+//! happens to the segments.
+
+use std::collections::BTreeMap;
+
+use schemas::keyed::{KeyedSpec, UpsertSpec};
+use schemas::proto::{ConsumingFrom, TableScan};
+
+use super::replicas::ghost_commits;
+use super::*;
+use crate::select::{Selection, select_table};
+
+fn keyed(sorted: bool) -> impl Fn(TableId) -> TableSpec {
+    move |id| TableSpec {
+        primary_key: vec!["n".to_owned()],
+        sorted_column: sorted.then(|| "s".to_owned()),
+        keyed: Some(KeyedSpec::Upsert(UpsertSpec::default())),
+        ..spec(id)
+    }
+}
+
+/// The newest offset of each key, as a query sees it; `None`: the partition is not shown.
+fn look(world: &World, server: &Server) -> Option<BTreeMap<i64, i64>> {
+    let table = server.core.tables.get(world.table)?;
+    let from = ConsumingFrom {
+        partition: 0,
+        from_sequence: 0,
+        start: 0,
+    };
+    let scan = TableScan {
+        consuming: vec![from],
+        ..TableScan::default()
+    };
+    let mut selection = Selection::default();
+    table.select(|view| select_table(view, (world.table, false), &scan, &mut selection));
+    if !selection.missing.is_empty() {
+        return None;
+    }
+    let mut seen = BTreeMap::new();
+    for view in selection.tables[&world.table].iter() {
+        let rows = numbers(view, "n").into_iter().zip(offsets_of(view));
+        for (row, (key, offset)) in rows.enumerate() {
+            if view.valid().is_none_or(|valid| valid.contains(row as u32)) {
+                assert_eq!(seen.insert(key, offset), None, "key {key} twice");
+            }
+        }
+    }
+    Some(seen)
+}
+
+fn numbers(view: &SegmentView, name: &str) -> Vec<i64> {
+    let column = view.column(name).unwrap().unwrap();
+    let mut all = Vec::new();
+    for block in segment::view::blocks(view.row_count()) {
+        match column.values() {
+            Values::Raw(raw) => raw.values(block).longs_into(&mut all),
+            Values::Dictionary(own) => {
+                let values = own.array();
+                let values = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(
+                    values.as_ref(),
+                )
+                .clone();
+                let mut room = segment::view::CodeRoom::default();
+                let codes = own.codes(block, &mut room);
+                all.extend((0..codes.len()).map(|at| values.value(codes.get(at) as usize)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    all
+}
+
+/// Looks until the newest offset of each of `keys` keys is as `until` wants it. Meanwhile no key
+/// goes away once it was seen, and none goes back.
+async fn watch_keys(world: &World, server: &Server, until: impl Fn(&BTreeMap<i64, i64>) -> bool) {
+    let started = std::time::Instant::now();
+    let mut before = BTreeMap::new();
+    loop {
+        if let Some(seen) = look(world, server) {
+            for (key, offset) in &before {
+                let now = seen.get(key);
+                assert!(
+                    now.is_some_and(|now| now >= offset),
+                    "{key}: {now:?} after {offset}"
+                );
+            }
+            if until(&seen) {
+                return;
+            }
+            before = seen;
+        }
+        assert!(started.elapsed() < PATIENCE, "{:?}", world.state());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Row `at` has key `at % keys`.
+fn push(world: &World, rows: std::ops::Range<i64>, keys: i64) {
+    world.log.push(rows.map(|at| {
+        let key = at % keys;
+        Some(format!(
+            r#"{{"n": {key}, "s": "row {}"}}"#,
+            at * 7919 % 1000
+        ))
+    }));
+}
+
+fn newest(rows: i64, keys: i64) -> BTreeMap<i64, i64> {
+    (0..rows).map(|at| (at % keys, at)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_seen_once_through_seals_and_starts() {
+    for sorted in [false, true] {
+        let world = World::of(&["a"], keyed(sorted));
+        let server = world.start("a").await;
+        for rows in (0..2600).step_by(130) {
+            push(&world, rows..rows + 130, 70);
+            watch_keys(&world, &server, |seen| *seen == newest(rows + 130, 70)).await;
+        }
+        watch_keys(&world, &server, |_| world.sealed().len() == 5).await;
+        world.check_ledgers();
+        server.stop(GRACE).await;
+        let server = world.start("a").await;
+        watch_keys(&world, &server, |seen| *seen == newest(2600, 70)).await;
+        push(&world, 2600..2640, 70);
+        watch_keys(&world, &server, |seen| *seen == newest(2640, 70)).await;
+        server.stop(GRACE).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_replica_ended_the_segment_elsewhere() {
+    let world = World::of(&["a"], keyed(false));
+    let server = world.start("a").await;
+    // The keys of the ghost's rows are their offsets.
+    push(&world, 0..150, 150);
+    push(&world, 150..400, 60);
+    let expected = |rows: i64| {
+        let first = (0..150).map(|at| (at, at));
+        let then = (150..rows).map(|at| (at % 60, at));
+        first.chain(then).collect::<BTreeMap<i64, i64>>()
+    };
+    watch_keys(&world, &server, |seen| *seen == expected(400)).await;
+    let record = ghost_commits(&world, 150).await;
+    let held = |seen: &BTreeMap<i64, i64>| {
+        let held = world.control.held("a");
+        *seen == expected(400) && held.contains(&(0, record.crc))
+    };
+    watch_keys(&world, &server, held).await;
+    push(&world, 400..700, 60);
+    watch_keys(&world, &server, |seen| *seen == expected(700)).await;
+    watch_keys(&world, &server, |_| world.sealed().len() == 2).await;
+    watch_keys(&world, &server, |seen| *seen == expected(700)).await;
+    world.check_ledgers();
+    server.stop(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_file_is_loaded_again_before_its_keys_are_read() {
+    let world = World::of(&["a"], keyed(false));
+    let server = world.start("a").await;
+    push(&world, 0..1200, 90);
+    watch_keys(&world, &server, |seen| *seen == newest(1200, 90)).await;
+    watch_keys(&world, &server, |_| world.sealed().len() == 2).await;
+    let table = server.core.tables.get(world.table).unwrap();
+    let path = table.view().find(0, 0).unwrap().path().to_owned();
+    server.stop(GRACE).await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The first buffers are those of the first column, which is the key.
+    bytes[64..400].iter_mut().for_each(|byte| *byte ^= 0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let server = world.start("a").await;
+    watch_keys(&world, &server, |seen| *seen == newest(1200, 90)).await;
+    assert_eq!(server.core.metrics.quarantined.get(), 1);
+    server.stop(GRACE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_there_already_are_filtered() {
+    let dedup = |id| TableSpec {
+        keyed: Some(KeyedSpec::Dedup(schemas::keyed::DedupSpec::default())),
+        ..keyed(false)(id)
+    };
+    let world = World::of(&["a"], dedup);
+    let server = world.start("a").await;
+    push(&world, 0..1300, 600);
+    let first = |_: &BTreeMap<i64, i64>| true;
+    watch_keys(&world, &server, first).await;
+    let all: BTreeMap<i64, i64> = (0..600).map(|at| (at, at)).collect();
+    watch_keys(&world, &server, |seen| *seen == all).await;
+    let taken = |world: &World| world.control.consumers("a")[0].next_offset;
+    eventually("all is consumed", || taken(&world) == 1300).await;
+    server.stop(GRACE).await;
+    let server = world.start("a").await;
+    watch_keys(&world, &server, |seen| *seen == all).await;
+    eventually("all is consumed", || taken(&world) == 1300).await;
+    watch_keys(&world, &server, |seen| *seen == all).await;
+    let ledger = server.core.tables.get(world.table).unwrap().view();
+    let ledger = ledger.run(0).last().unwrap().ledger();
+    assert_eq!((ledger.rows, ledger.filtered), (100, 700));
+    world.check_ledgers();
+    server.stop(GRACE).await;
+}
