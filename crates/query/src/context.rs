@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rpc::Network;
@@ -79,6 +80,8 @@ pub struct QueryStats {
     pub explained: Vec<Explained>,
     /// The plan of another statement of the shape was used.
     pub template_used: bool,
+    /// What planning took, without parsing.
+    pub planning: Duration,
     /// For the reader of the answer.
     pub warnings: Vec<String>,
 }

@@ -51,8 +51,16 @@ pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
         DataFusionError::ArrowError(arrow, _) => {
             Fault::new(FaultKind::Invalid, code::QUERY_EXECUTION, arrow.to_string())
         }
+        DataFusionError::Internal(message) if message.starts_with("Failed to coerce types") => {
+            let message = format!("types that do not go together: {}", first_line(message));
+            Fault::new(FaultKind::Invalid, code::QUERY_VALIDATION, message)
+        }
         other => Fault::new(FaultKind::Internal, code::INTERNAL, other.strip_backtrace()),
     }
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
 }
 
 /// Planners put whole syntax trees into their messages; what kind of tree it is says enough.
@@ -242,11 +250,14 @@ fn place_from_text(place: &str, sql: &str) -> Option<Span> {
     let (line, column) = place.split_once(", Column: ")?;
     let digits: String = column.chars().take_while(char::is_ascii_digit).collect();
     let at = offset_of(sql, line.parse().ok()?, digits.parse().ok()?)?;
-    let word = sql[at..].chars().take_while(|c| !c.is_whitespace());
+    let rest = &sql[at..];
+    let word = rest.chars().take_while(|c| !c.is_whitespace());
     let word: usize = word.map(char::len_utf8).sum();
+    // A space of any width, or the end of the text, which has none.
+    let one = rest.chars().next().map_or(0, char::len_utf8);
     Some(Span {
         start: at as u32,
-        end: (at + word.max(1)) as u32,
+        end: (at + word.max(one)) as u32,
     })
 }
 

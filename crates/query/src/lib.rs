@@ -10,6 +10,7 @@ mod any_entry;
 mod ask;
 mod catalog;
 pub mod codec;
+mod constant_keys;
 mod context;
 mod correlated;
 mod cut;
@@ -28,6 +29,7 @@ mod lists;
 mod literals;
 pub mod measured;
 mod operators;
+mod outer_constants;
 pub mod parameters;
 mod parts;
 mod planner;
@@ -44,6 +46,7 @@ mod table;
 mod templates;
 pub mod watched;
 mod whole;
+mod whole_ranks;
 
 use std::sync::Arc;
 

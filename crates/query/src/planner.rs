@@ -150,7 +150,9 @@ impl Planner {
         let place = |error| statement.place(to_fault(&error, &statement.text));
         loop {
             let failed_before = context.failed.lock().len();
+            let begun = context.clock.monotonic();
             let plan = self.plan(statement, context).await.map_err(place)?;
+            context.stats.lock().planning = context.clock.monotonic() - begun;
             let mut plan = watched(plan, &context.watch()).map_err(place)?;
             if statement.explain == Explain::Analyze {
                 plan = measured(plan).map_err(place)?;

@@ -43,22 +43,26 @@ const MARK: char = '\u{0}';
 /// Whether something was mended, after which the statement is worth another try.
 pub(crate) fn mend(statement: &mut Statement, error: &DataFusionError, is_pinot: bool) -> bool {
     match error.find_root() {
-        DataFusionError::SchemaError(schema, _) if is_pinot => match schema.as_ref() {
-            SchemaError::FieldNotFound { field, .. } if field.relation.is_none() => {
-                spell_out(statement, &field.name)
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => {
+                is_pinot && field.relation.is_none() && spell_out(statement, &field.name)
             }
-            _ => false,
+            _ => name_apart(statement),
         },
         DataFusionError::Plan(message)
             if message.contains("unique expression names")
                 || message.contains("Column in ORDER BY must be in GROUP BY") =>
         {
-            let mut naming = Naming { renamed: false };
-            let _ = statement.visit(&mut naming);
-            naming.renamed
+            name_apart(statement)
         }
         _ => false,
     }
+}
+
+fn name_apart(statement: &mut Statement) -> bool {
+    let mut naming = Naming { renamed: false };
+    let _ = statement.visit(&mut naming);
+    naming.renamed
 }
 
 /// Without what [`mend`] put behind names.
@@ -92,7 +96,17 @@ impl VisitorMut for Naming {
                 SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(_, _)
             )
         });
+        // An alias is kept, unless another is the same.
         let mut seen = HashSet::new();
+        for (at, item) in select.projection.iter_mut().enumerate() {
+            if let SelectItem::ExprWithAlias { alias, .. } = item
+                && !seen.insert(alias.value.clone())
+                && !alias.value.contains(MARK)
+            {
+                *alias = Ident::with_quote('"', format!("{}{MARK}{at}", alias.value));
+                self.renamed = true;
+            }
+        }
         for (at, item) in select.projection.iter_mut().enumerate() {
             let SelectItem::UnnamedExpr(expr) = item else {
                 continue;

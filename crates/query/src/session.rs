@@ -11,11 +11,14 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::ParserOptions;
 
+use crate::constant_keys::ConstantKeys;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
 use crate::given_up::Watched;
 use crate::lists::ListsOfLiterals;
+use crate::outer_constants::OuterConstants;
 use crate::same_time::SameTime;
+use crate::whole_ranks::WholeRanks;
 
 pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut options = ConfigOptions::new();
@@ -35,9 +38,9 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
-    let same_time: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(SameTime);
-    let rules = rules.chain([same_time]);
-    let mut rules: Vec<_> = rules.collect();
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
+    rules.push(Arc::new(SameTime));
+    rules.push(Arc::new(ConstantKeys));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
     rules.insert(0, misread);
     let lateral = rules
@@ -48,12 +51,15 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
     analysis.insert(0, Arc::new(ListsOfLiterals));
-    let physical = PhysicalOptimizer::new().rules.into_iter();
+    let mut physical = PhysicalOptimizer::new().rules;
+    physical.insert(0, Arc::new(OuterConstants));
+    let physical = physical.into_iter();
     let (analysis, rules) = (analysis.into_iter(), rules.into_iter());
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
+        .with_expr_planners(vec![Arc::new(WholeRanks)])
         .with_scalar_functions([functions::all(), crate::own_functions()].concat())
         .with_aggregate_functions(functions::all_aggregates())
         .with_default_features()

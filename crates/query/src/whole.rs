@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -95,12 +96,33 @@ fn is_known(node: &Plan) -> bool {
         || node.is::<SortMergeJoinExec>()
         || node.is::<NestedLoopJoinExec>()
         || node.is::<CrossJoinExec>()
-        || node
-            .downcast_ref::<WindowAggExec>()
-            .is_some_and(|window| !excludes(window))
-        || node.is::<BoundedWindowAggExec>()
         || node.is::<UnnestExec>()
         || node.is::<ScalarSubqueryExec>()
+        || is_known_window(node)
+}
+
+/// IGNORE NULLS does not travel: the text of a plan has no place for it.
+fn is_known_window(node: &Plan) -> bool {
+    let plain = node.downcast_ref::<WindowAggExec>();
+    if plain.is_some_and(excludes) {
+        return false;
+    }
+    let plain = plain.map(|window| window.window_expr());
+    let bounded = node
+        .downcast_ref::<BoundedWindowAggExec>()
+        .map(|window| window.window_expr());
+    let Some(functions) = plain.or(bounded) else {
+        return false;
+    };
+    !functions.iter().any(looks_past_nulls)
+}
+
+/// The function tells it in its debug form alone.
+fn looks_past_nulls(function: &Arc<dyn WindowExpr>) -> bool {
+    let standard = function.as_any().downcast_ref::<StandardWindowExpr>();
+    standard.is_some_and(|standard| {
+        format!("{:?}", standard.get_standard_func_expr()).contains("ignore_nulls: true")
+    })
 }
 
 /// Without the exchanges between servers and broker: a scan is one partition on its server.

@@ -6,6 +6,7 @@
 //! worker comes to it never changes an answer. EXPLAIN, which reads no row, learns nothing.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -37,7 +38,7 @@ pub(crate) fn hand_down(
     plan: Arc<dyn ExecutionPlan>,
     options: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    match learns(&plan) {
+    match learns(&plan) && !is_ambiguous(&plan) {
         true => FilterPushdown::new_post_optimization().optimize(plan, options),
         false => Ok(plan),
     }
@@ -48,6 +49,41 @@ fn learns(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.is::<HashJoinExec>()
         || plan.downcast_ref::<SortExec>().is_some_and(sorts)
         || plan.children().into_iter().any(learns)
+}
+
+/// On its way down a filter is known by the names of its columns: where two have the same, it may
+/// come to the wrong table.
+fn is_ambiguous(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut names = HashSet::new();
+    names_of_keys(plan, &mut names);
+    has_twice(plan, &names)
+}
+
+fn names_of_keys(plan: &Arc<dyn ExecutionPlan>, names: &mut HashSet<String>) {
+    let mut add = |expr: &Expr| {
+        let columns = collect_columns(expr).into_iter();
+        names.extend(columns.map(|column| column.name().to_owned()));
+    };
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        join.on().iter().for_each(|(_, right)| add(right));
+    } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        sort.expr().iter().for_each(|by| add(&by.expr));
+    }
+    for child in plan.children() {
+        names_of_keys(child, names);
+    }
+}
+
+fn has_twice(plan: &Arc<dyn ExecutionPlan>, names: &HashSet<String>) -> bool {
+    let schema = plan.schema();
+    let mut seen = HashSet::new();
+    let fields = schema.fields().iter().map(|field| field.name());
+    let mut keys = fields.filter(|name| names.contains(*name));
+    keys.any(|name| !seen.insert(name.as_str()))
+        || plan
+            .children()
+            .into_iter()
+            .any(|child| has_twice(child, names))
 }
 
 fn reads_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {

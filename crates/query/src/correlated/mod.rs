@@ -8,6 +8,8 @@
 
 mod hoist;
 mod push;
+mod shaped;
+mod unknown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +65,13 @@ impl OptimizerRule for UnnestSubqueries {
         plan: LogicalPlan,
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
+        let mut shaped = Transformed::no(plan);
+        if self.which == Which::Misread {
+            let name = |what: &str| self.name(what);
+            shaped = shaped.transform_data(|plan| shaped::with_named_casts(plan, &name))?;
+            shaped = shaped.transform_data(shaped::with_projected_laterals)?;
+        }
+        let (plan, changed) = (shaped.data, shaped.transformed);
         let rewritten = match &plan {
             LogicalPlan::Join(join) => self.lateral(join)?,
             LogicalPlan::Filter(filter) => self.filter(filter)?,
@@ -71,7 +80,7 @@ impl OptimizerRule for UnnestSubqueries {
         };
         Ok(match rewritten {
             Some(rewritten) => Transformed::yes(rewritten),
-            None => Transformed::no(plan),
+            None => Transformed::new_transformed(plan, changed),
         })
     }
 }
@@ -98,10 +107,18 @@ impl UnnestSubqueries {
     }
 
     fn filter(&self, filter: &Filter) -> Result<Option<LogicalPlan>> {
-        let Some((input, [predicate])) =
-            self.without_subqueries(&filter.input, [&filter.predicate])?
-        else {
-            return Ok(None);
+        let written = match self.which {
+            Which::Misread => unknown::written_out(&filter.predicate, &filter.input)?,
+            Which::Left => None,
+        };
+        let predicate = written.as_ref().unwrap_or(&filter.predicate);
+        let unnested = self.without_subqueries(&filter.input, [predicate])?;
+        let Some((input, [predicate])) = unnested else {
+            let Some(predicate) = written else {
+                return Ok(None);
+            };
+            let written = Filter::try_new(predicate, Arc::clone(&filter.input))?;
+            return Ok(Some(LogicalPlan::Filter(written)));
         };
         let columns = filter.input.schema().columns();
         LogicalPlanBuilder::from(input)
@@ -282,13 +299,8 @@ impl UnnestSubqueries {
         if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
             return Ok(None);
         }
-        let (subquery, alias) = match join.right.as_ref() {
-            LogicalPlan::Subquery(subquery) => (subquery, None),
-            LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
-                LogicalPlan::Subquery(subquery) => (subquery, Some(&alias.alias)),
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
+        let Some((subquery, alias)) = shaped::lateral(join) else {
+            return Ok(None);
         };
         let Some((domain, pushed)) = self.pushed(&join.left, subquery)? else {
             return Ok(None);

@@ -11,6 +11,7 @@ mod depth;
 mod exact;
 mod forms;
 mod gaps;
+mod merged;
 mod names;
 mod options;
 mod output;

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
-use super::{calls, exact, forms, syntax};
+use super::{calls, exact, forms, merged, syntax};
 
 pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
     match VisitMut::visit(statement, &mut ToKnown) {
@@ -35,8 +35,15 @@ impl VisitorMut for ToKnown {
             return ControlFlow::Break(Box::new(fault));
         }
         forms::order_by_all(query);
-        body(&mut query.body);
-        ControlFlow::Continue(())
+        if let SetExpr::Select(select) = query.body.as_mut()
+            && let Err(fault) = merged::spell_out(select, query.order_by.as_mut())
+        {
+            return ControlFlow::Break(Box::new(fault));
+        }
+        match body(&mut query.body, true) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => ControlFlow::Break(Box::new(fault)),
+        }
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Box<Fault>> {
@@ -96,9 +103,13 @@ impl VisitorMut for ToKnown {
     }
 }
 
-fn body(set: &mut SetExpr) {
+/// `is_whole`: it is not one side of a set operation.
+fn body(set: &mut SetExpr, is_whole: bool) -> Result<(), Fault> {
     match set {
         SetExpr::Select(select) => {
+            if !is_whole {
+                merged::spell_out(select, None)?;
+            }
             join_unnested(&mut select.from);
             select.from.iter_mut().for_each(joins);
         }
@@ -108,12 +119,12 @@ fn body(set: &mut SetExpr) {
             left,
             right,
         } => {
-            body(left);
-            body(right);
+            body(left, false)?;
+            body(right, false)?;
             let operator = match op {
                 SetOperator::Intersect => JoinOperator::LeftSemi,
                 SetOperator::Except | SetOperator::Minus => JoinOperator::LeftAnti,
-                SetOperator::Union => return,
+                SetOperator::Union => return Ok(()),
             };
             if *set_quantifier == SetQuantifier::All {
                 let join = Join {
@@ -129,6 +140,7 @@ fn body(set: &mut SetExpr) {
         }
         _ => {}
     }
+    Ok(())
 }
 
 /// Marks a join of whole rows, which nobody can write.

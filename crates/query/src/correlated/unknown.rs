@@ -1,0 +1,78 @@
+//! IN (SELECT …) where it matters that the answer may be unknown.
+//!
+//! The planner's own join marks rows that have a partner; a null that meets no equal value, or a
+//! list with a null in it, is no for it. That is right where no and unknown do the same: as a part
+//! of a condition by AND and OR alone. Elsewhere it is written out.
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+
+use super::as_exists;
+
+/// `None`: there is nothing to write out.
+pub(super) fn written_out(predicate: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
+    if !predicate.exists(|expr| Ok(matches!(expr, Expr::InSubquery(_))))? {
+        return Ok(None);
+    }
+    let written = conjunct(predicate.clone(), plan)?;
+    Ok(written.transformed.then_some(written.data))
+}
+
+/// Of what must hold, IN and NOT IN by themselves are joins that know of nulls.
+fn conjunct(expr: Expr, plan: &LogicalPlan) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(both) if both.op == Operator::And => {
+            parts(both, |part| conjunct(part, plan))
+        }
+        Expr::InSubquery(_) => Ok(Transformed::no(expr)),
+        Expr::Not(inner) if matches!(*inner, Expr::InSubquery(_)) => {
+            Ok(Transformed::no(Expr::Not(inner)))
+        }
+        other => part(other, plan),
+    }
+}
+
+fn part(expr: Expr, plan: &LogicalPlan) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(both) if matches!(both.op, Operator::And | Operator::Or) => {
+            parts(both, |one| part(one, plan))
+        }
+        Expr::InSubquery(within) if !within.negated => {
+            Ok(Transformed::no(Expr::InSubquery(within)))
+        }
+        other => other.transform_down(|expr| match expr {
+            Expr::InSubquery(within) if !has_subquery(&within.expr)? => Ok(Transformed::new(
+                as_exists(within, plan)?,
+                true,
+                TreeNodeRecursion::Jump,
+            )),
+            other => Ok(Transformed::no(other)),
+        }),
+    }
+}
+
+fn parts(
+    both: BinaryExpr,
+    of: impl Fn(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<Expr>> {
+    let (left, right) = (of(*both.left)?, of(*both.right)?);
+    let changed = left.transformed || right.transformed;
+    let both = BinaryExpr::new(Box::new(left.data), both.op, Box::new(right.data));
+    Ok(Transformed::new_transformed(
+        Expr::BinaryExpr(both),
+        changed,
+    ))
+}
+
+fn has_subquery(expr: &Expr) -> Result<bool> {
+    expr.exists(|expr| {
+        Ok(matches!(
+            expr,
+            Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::SetComparison(_)
+        ))
+    })
+}
