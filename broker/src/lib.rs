@@ -6,6 +6,7 @@
 mod admission;
 mod cursors;
 mod debug;
+mod digits;
 pub mod forms;
 mod http;
 mod log;

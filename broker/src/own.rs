@@ -1,6 +1,7 @@
 //! Our own API: `/v1/sql` in the standard dialect, `/v1/tables`, `/v1/examples`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -97,21 +98,34 @@ async fn sql(
             let body = answer(&queries, &outcome, rows).await;
             ([(CONTENT_TYPE, form.media_type())], body).into_response()
         }
-        Ok(rows) => match encode(form, &rows.schema, &rows.batches).await {
-            Ok(body) => {
-                let stats = header(&stats(&queries, &outcome));
-                let warnings = header(&outcome.warnings);
-                let content_type = HeaderValue::from_static(form.media_type());
-                let headers = [
-                    (CONTENT_TYPE, content_type),
-                    (STATS, stats),
-                    (WARNINGS, warnings),
-                ];
-                (headers, body).into_response()
-            }
-            Err(fault) => refused(&fault, &outcome.sql),
-        },
+        Ok(rows) => {
+            let begun = queries.clock.monotonic();
+            let body = encode(form, &rows.schema, &rows.batches).await;
+            let writing = queries.clock.monotonic() - begun;
+            in_form(form, body, &outcome, &stats(&queries, &outcome, writing))
+        }
         Err(fault) => refused(fault, &outcome.sql),
+    }
+}
+
+/// Stats and warnings, which have no place in it, are headers.
+fn in_form(
+    form: Form,
+    body: Result<Vec<u8>, Fault>,
+    outcome: &Outcome,
+    stats: &Stats<'_>,
+) -> Response {
+    match body {
+        Ok(body) => {
+            let content_type = HeaderValue::from_static(form.media_type());
+            let headers = [
+                (CONTENT_TYPE, content_type),
+                (STATS, header(stats)),
+                (WARNINGS, header(&outcome.warnings)),
+            ];
+            (headers, body).into_response()
+        }
+        Err(fault) => refused(&fault, &outcome.sql),
     }
 }
 
@@ -140,18 +154,20 @@ async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
         data_type: type_name(field),
     });
     let columns: Vec<Column<'_>> = columns.collect();
-    let stats = stats(queries, outcome);
     let mut body = Vec::with_capacity(4096);
     // Writing to memory does not fail.
     body.extend_from_slice(b"{\"columns\":");
     let _written = serde_json::to_writer(&mut body, &columns);
     body.extend_from_slice(b",\"rows\":");
+    let begun = queries.clock.monotonic();
     write_rows(
         &rows.batches,
         |batch, at| Cells::new(batch.column(at)),
         &mut body,
     )
     .await;
+    let writing = queries.clock.monotonic() - begun;
+    let stats = stats(queries, outcome, writing);
     body.extend_from_slice(b",\"stats\":");
     let _written = serde_json::to_writer(&mut body, &stats);
     body.extend_from_slice(b",\"warnings\":");
@@ -160,10 +176,11 @@ async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
     body
 }
 
-fn stats<'a>(queries: &Queries, outcome: &'a Outcome) -> Stats<'a> {
+/// `writing`: the rows took so long.
+fn stats<'a>(queries: &Queries, outcome: &'a Outcome, writing: Duration) -> Stats<'a> {
     let newest_ms = outcome.stats.newest_ingest_ms;
     let age_ms = (newest_ms > 0).then(|| (queries.clock.now_ms() - newest_ms).max(0));
-    Stats::of(outcome, age_ms)
+    Stats::of(outcome, age_ms, writing)
 }
 
 #[derive(Serialize)]
@@ -177,6 +194,10 @@ struct Column<'a> {
 #[serde(rename_all = "camelCase")]
 struct Stats<'a> {
     time_used_ms: f64,
+    /// Of this, parsing and planning.
+    plan_ms: f64,
+    /// Afterwards: the text of the rows.
+    write_ms: f64,
     segments_total: u64,
     segments_queried: u64,
     segments_processed: u64,
@@ -195,11 +216,13 @@ struct Stats<'a> {
 }
 
 impl<'a> Stats<'a> {
-    fn of(outcome: &'a Outcome, newest_event_age_ms: Option<i64>) -> Self {
+    fn of(outcome: &'a Outcome, newest_event_age_ms: Option<i64>, writing: Duration) -> Self {
         let scan = &outcome.stats.scan;
         let pruned = outcome.stats.segments_pruned_by_broker;
         Self {
-            time_used_ms: outcome.elapsed.as_secs_f64() * 1000.0,
+            time_used_ms: ms(outcome.elapsed),
+            plan_ms: ms(outcome.parsing + outcome.stats.planning),
+            write_ms: ms(writing),
             segments_total: scan.segments_queried + pruned,
             segments_queried: scan.segments_queried,
             segments_processed: scan.segments_processed,
@@ -216,6 +239,10 @@ impl<'a> Stats<'a> {
             plan_template: outcome.stats.template_used,
         }
     }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 fn refusal(fault: &Fault, sql: &str) -> Value {

@@ -57,6 +57,7 @@ pub(crate) struct Outcome {
     /// As it was sent: places in faults are of it.
     pub(crate) sql: String,
     pub(crate) elapsed: Duration,
+    pub(crate) parsing: Duration,
     pub(crate) stats: QueryStats,
     pub(crate) statement: Option<Arc<Statement>>,
     pub(crate) result: Result<Rows, Fault>,
@@ -241,6 +242,7 @@ impl Queries {
             id,
             sql: request.sql.clone(),
             elapsed: Duration::ZERO,
+            parsing: Duration::ZERO,
             stats: QueryStats::default(),
             statement: None,
             result: Err(Fault::internal("the query did not run")),
@@ -279,9 +281,11 @@ impl Queries {
         let options = request.options.clone();
         let planner = &self.planner;
         let now_ms = self.clock.now_ms();
+        let begun = self.clock.monotonic();
         let statement = planner
             .parse(&request.sql, request.dialect, options, limit)
             .await?;
+        outcome.parsing = self.clock.monotonic() - begun;
         let statement = Arc::clone(outcome.statement.insert(Arc::new(statement)));
         outcome.warnings.extend(warnings_of(&statement));
         let timeout_ms = statement.options.number("timeoutMs")?;

@@ -14,7 +14,8 @@ pub(crate) async fn write_rows<F>(batches: &[RecordBatch], cells: F, to: &mut Ve
 where
     F: for<'a> Fn(&'a RecordBatch, usize) -> Cells<'a>,
 {
-    let mut written = 0;
+    let all: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let (begin, mut written, mut is_measured) = (to.len(), 0, false);
     to.push(b'[');
     for batch in batches {
         for start in (0..batch.num_rows()).step_by(ROWS_PER_TURN) {
@@ -24,6 +25,12 @@ where
             let rows = start..batch.num_rows().min(start + ROWS_PER_TURN);
             written += rows.len();
             write_some(batch, rows, &cells, to);
+            if !is_measured && written > ROWS_PER_TURN / 8 {
+                is_measured = true;
+                // The others are about as long: large texts are not moved while they grow.
+                let left = all.saturating_sub(written);
+                to.reserve((to.len() - begin) / written * left);
+            }
         }
     }
     to.push(b']');

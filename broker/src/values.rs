@@ -10,9 +10,8 @@
 //! | JSON, STRING, UUID | string |
 //! | several values a row | array of these |
 
-use std::io::Write;
-
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
@@ -23,6 +22,8 @@ use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions, array_
 use query::End;
 use schemas::arrow::TYPE_KEY;
 use serde::Serialize;
+
+use crate::digits::{self, text};
 
 /// Pinot's name of a column's type.
 pub(crate) fn type_name(field: &Field) -> &'static str {
@@ -73,15 +74,33 @@ type WriteRow<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + Send + 'a>;
 
 /// A column, ready to be written row by row.
 pub(crate) struct Cells<'a> {
-    array: &'a ArrayRef,
+    nulls: Nulls<'a>,
     write: WriteRow<'a>,
     null: String,
+}
+
+/// Which rows have none.
+enum Nulls<'a> {
+    None,
+    Some(&'a NullBuffer),
+    All,
+}
+
+impl<'a> Nulls<'a> {
+    fn of(array: &'a ArrayRef) -> Self {
+        // Those of a column of nulls are not in a bitmap.
+        match array.nulls() {
+            _ if *array.data_type() == DataType::Null => Self::All,
+            Some(nulls) if nulls.null_count() > 0 => Self::Some(nulls),
+            _ => Self::None,
+        }
+    }
 }
 
 impl<'a> Cells<'a> {
     pub(crate) fn new(array: &'a ArrayRef) -> Self {
         Self {
-            array,
+            nulls: Nulls::of(array),
             write: writer(array),
             null: "null".to_owned(),
         }
@@ -95,7 +114,7 @@ impl<'a> Cells<'a> {
             None => null.extend_from_slice(b"null"),
         }
         Self {
-            array,
+            nulls: Nulls::of(array),
             write: writer_of_doubles(array),
             null: String::from_utf8(null).unwrap_or_default(),
         }
@@ -139,8 +158,12 @@ impl<'a> Cells<'a> {
     }
 
     pub(crate) fn write(&self, row: usize, to: &mut Vec<u8>) {
-        // The nulls of a column of nulls are not in a bitmap.
-        match self.array.is_null(row) || *self.array.data_type() == DataType::Null {
+        let is_null = match self.nulls {
+            Nulls::None => false,
+            Nulls::Some(nulls) => nulls.is_null(row),
+            Nulls::All => true,
+        };
+        match is_null {
             true => to.extend_from_slice(self.null.as_bytes()),
             false => (self.write)(row, to),
         }
@@ -178,9 +201,13 @@ fn writer(array: &ArrayRef) -> WriteRow<'_> {
                 to.extend_from_slice(text.as_bytes());
             })
         }
-        DataType::Utf8 => Box::new(move |row, to| text(array.as_string::<i32>().value(row), to)),
+        DataType::Utf8 => {
+            let array = array.as_string::<i32>();
+            Box::new(move |row, to| text(array.value(row), to))
+        }
         DataType::LargeUtf8 => {
-            Box::new(move |row, to| text(array.as_string::<i64>().value(row), to))
+            let array = array.as_string::<i64>();
+            Box::new(move |row, to| text(array.value(row), to))
         }
         DataType::Utf8View => {
             let array = array.as_string_view();
@@ -192,10 +219,10 @@ fn writer(array: &ArrayRef) -> WriteRow<'_> {
         }
         DataType::BinaryView => Box::new(move |row, to| hex(array.as_binary_view().value(row), to)),
         DataType::Decimal128(_, scale) => of_type::<Decimal128Type>(array, move |value, to| {
-            text(&plain_decimal(&value.to_string(), *scale), to);
+            decimal(itoa::Buffer::new().format(value), *scale, to);
         }),
         DataType::Decimal256(_, scale) => of_type::<Decimal256Type>(array, move |value, to| {
-            text(&plain_decimal(&value.to_string(), *scale), to);
+            decimal(&value.to_string(), *scale, to);
         }),
         DataType::Timestamp(unit, _) => {
             Box::new(move |row, to| timestamp(ms_and_nanos(array, *unit, row), to))
@@ -219,6 +246,17 @@ fn writer(array: &ArrayRef) -> WriteRow<'_> {
             text(&shown.unwrap_or_default(), to);
         }),
     }
+}
+
+fn decimal(value: &str, scale: i8, to: &mut Vec<u8>) {
+    to.push(b'"');
+    digits::decimal(value, scale, to);
+    to.push(b'"');
+}
+
+fn timestamp((ms, nanos): (i64, u32), to: &mut Vec<u8>) {
+    let (seconds, ms) = (ms.div_euclid(1000), ms.rem_euclid(1000) as u32);
+    digits::timestamp(seconds, ms * 1_000_000 + nanos, to);
 }
 
 fn list(values: &ArrayRef, to: &mut Vec<u8>) {
@@ -264,14 +302,10 @@ fn json(value: &(impl Serialize + ?Sized), to: &mut Vec<u8>) {
     let _written = serde_json::to_writer(to, value);
 }
 
-fn text(value: &str, to: &mut Vec<u8>) {
-    json(value, to);
-}
-
 /// The shortest text of the float, not of its widening.
 fn float(value: f32, to: &mut Vec<u8>) {
     match value.is_finite() {
-        true => double(value.to_string().parse().unwrap_or(f64::from(value)), to),
+        true => json(&value, to),
         false => double(f64::from(value), to),
     }
 }
@@ -298,23 +332,6 @@ fn hex(bytes: &[u8], to: &mut Vec<u8>) {
     to.push(b'"');
 }
 
-/// `12345` at scale 2 → `123.45`.
-fn plain_decimal(digits: &str, scale: i8) -> String {
-    let (sign, digits) = match digits.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", digits),
-    };
-    let scale = scale.max(0) as usize;
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - scale);
-    let fraction = fraction.trim_end_matches('0');
-    if fraction.is_empty() {
-        format!("{sign}{whole}")
-    } else {
-        format!("{sign}{whole}.{fraction}")
-    }
-}
-
 fn ms_and_nanos(array: &ArrayRef, unit: TimeUnit, row: usize) -> (i64, u32) {
     match unit {
         TimeUnit::Second => (
@@ -337,42 +354,6 @@ fn ms_and_nanos(array: &ArrayRef, unit: TimeUnit, row: usize) -> (i64, u32) {
             )
         }
     }
-}
-
-/// As `java.sql.Timestamp` prints it: at least one digit of the fraction.
-fn timestamp((ms, nanos): (i64, u32), to: &mut Vec<u8>) {
-    let seconds = ms.div_euclid(1000);
-    let nanos = ms.rem_euclid(1000) as u32 * 1_000_000 + nanos;
-    to.push(b'"');
-    if let Some(time) = chrono::DateTime::from_timestamp(seconds, nanos) {
-        seconds_of(time, to);
-        let point = to.len();
-        let _written = write!(to, ".{nanos:09}");
-        while to.len() > point + 2 && to.last() == Some(&b'0') {
-            to.pop();
-        }
-    } else {
-        whole(ms, to);
-    }
-    to.push(b'"');
-}
-
-fn seconds_of(time: chrono::DateTime<chrono::Utc>, to: &mut Vec<u8>) {
-    use chrono::{Datelike, Timelike};
-    let date = time.date_naive();
-    // Other years have a sign, which chrono knows to write.
-    let _written = match date.year() {
-        year @ 0..=9999 => write!(
-            to,
-            "{year:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-            date.month(),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        ),
-        _ => write!(to, "{}", time.format("%Y-%m-%d %H:%M:%S")),
-    };
 }
 
 #[cfg(test)]
@@ -439,8 +420,5 @@ mod tests {
         );
         assert_eq!(shown(BooleanArray::from(vec![true])), "[true]");
         assert_eq!(shown(NullArray::new(2)), "[null,null]");
-        assert_eq!(plain_decimal("-12345", 3), "-12.345");
-        assert_eq!(plain_decimal("5", 3), "0.005");
-        assert_eq!(plain_decimal("12000", 3), "12");
     }
 }

@@ -28,7 +28,7 @@ use anyhow::{Context, Result};
 use args::{Cli, Command};
 
 /// Of each thread; only what is used takes memory. Planning goes as deep as a statement does.
-const STACK_BYTES: usize = 64 << 20;
+pub const STACK_BYTES: usize = 64 << 20;
 
 /// Runs one command to its end.
 pub fn run(cli: Cli) -> Result<()> {
