@@ -1,9 +1,9 @@
 """DuckDB as an oracle: requests and answers are lines of JSON on stdin and stdout.
 
-    {"load": FILE, "columns": [[NAME, TYPE, DEFAULT], …]}   tables `t`, `t_defaults` and `t_pinot` from JSON lines
-    {"sql": TEXT}                                           {"rows": [[…], …]} or {"error": TEXT}
+    {"load": FILE, "name": T, "columns": [[NAME, TYPE, DEFAULT], …]}   tables `T`, `T_defaults` and `T_pinot` from JSON lines
+    {"sql": TEXT}                                                      {"rows": [[…], …]} or {"error": TEXT}
 
-`NAME__missing` tells what IS NULL finds. In `t_defaults` every null is its column's default; in `t_pinot` too, where IS NULL
+`NAME__missing` tells what IS NULL finds. In `T_defaults` every null is its column's default; in `T_pinot` too, where IS NULL
 finds them all the same. DuckDB has no literal of bytes: X'00ff' is one here.
 """
 
@@ -50,7 +50,7 @@ def literal(default, data_type, is_list):
     return f"[{value}]" if is_list else value
 
 
-def load(connection, file, columns):
+def load(connection, table, file, columns):
     read = ", ".join(f"{name}: 'VARCHAR{'[]' if is_list else ''}'" for name, _, _, is_list in columns)
     source = f"read_json('{file}', columns={{{read}}}, format='newline_delimited')"
     plain = ", ".join(f"{typed(name, kind, is_list)} AS {name}" for name, kind, _, is_list in columns)
@@ -60,10 +60,10 @@ def load(connection, file, columns):
         for name, kind, default, is_list in columns
     )
     missing = ", ".join(f"{name} IS NULL AS {name}__missing" for name, _, _, _ in columns)
-    connection.execute(f"CREATE OR REPLACE TABLE t AS SELECT *, {missing} FROM (SELECT {plain} FROM {source})")
-    connection.execute(f"CREATE OR REPLACE TABLE t_pinot AS SELECT {filled}, {told} FROM t")
+    connection.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT *, {missing} FROM (SELECT {plain} FROM {source})")
+    connection.execute(f"CREATE OR REPLACE TABLE {table}_pinot AS SELECT {filled}, {told} FROM {table}")
     untold = ", ".join(f"false AS {name}__missing" for name, _, _, _ in columns)
-    connection.execute(f"CREATE OR REPLACE TABLE t_defaults AS SELECT * REPLACE ({untold}) FROM t_pinot")
+    connection.execute(f"CREATE OR REPLACE TABLE {table}_defaults AS SELECT * REPLACE ({untold}) FROM {table}_pinot")
 
 
 def shown(value):
@@ -88,7 +88,7 @@ def shown(value):
 def answer(connection, request):
     try:
         if "load" in request:
-            load(connection, request["load"], request["columns"])
+            load(connection, request["name"], request["load"], request["columns"])
             return {"rows": []}
         rows = connection.execute(re.sub(BYTES, r"unhex('\1')", request["sql"])).fetchall()
         return {"rows": [[shown(value) for value in row] for row in rows]}

@@ -4,6 +4,14 @@ ORDER = {
     "events": ["tenant", "ts"],
     "messages": ["tenant", "ts"],
     "tenants": ["tenant"],
+    "region": ["r_regionkey"],
+    "nation": ["n_nationkey"],
+    "supplier": ["s_suppkey"],
+    "customer": ["c_custkey"],
+    "part": ["p_partkey"],
+    "partsupp": ["ps_partkey", "ps_suppkey"],
+    "orders": ["o_orderkey"],
+    "lineitem": ["l_orderkey", "l_linenumber"],
     "hits": ["CounterID", "EventDate", "UserID", "EventTime", "WatchID"],
 }
 

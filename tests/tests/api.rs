@@ -144,3 +144,139 @@ async fn what_is_beyond_the_limits_is_refused_and_the_rest_is_right() -> Result<
     cluster.stop().await;
     Ok(())
 }
+
+/// What is wrong with a body, and where.
+const BODIES: [(&[u8], &str); 12] = [
+    (b"", "EOF while parsing a value at line 1 column 0"),
+    (b"SELECT 1", "expected value at line 1 column 1"),
+    (b"[]", "invalid length 0"),
+    (b"{}", "missing field `sql` at line 1 column 2"),
+    (
+        br#"{"sql": 7}"#,
+        "invalid type: integer `7`, expected a string at line 1 column 9",
+    ),
+    (br#"{"sql": null}"#, "invalid type: null, expected a string"),
+    (
+        br#"{"sql": ["SELECT 1"]}"#,
+        "invalid type: sequence, expected a string",
+    ),
+    (
+        br#"{"sql": "SELECT 1", "sql": "SELECT 2"}"#,
+        "duplicate field `sql` at line 1 column 25",
+    ),
+    (
+        b"{\"sql\": \"SELECT '\xff'\"}",
+        "invalid unicode code point at line 1",
+    ),
+    (
+        br#"{"sql": "SELECT '\ud800'"}"#,
+        "unexpected end of hex escape at line 1",
+    ),
+    (
+        br#"{"sql": "SELECT 1"#,
+        "EOF while parsing a string at line 1",
+    ),
+    (
+        br#"{"sql": "SELECT 1"} {}"#,
+        "trailing characters at line 1 column 21",
+    ),
+];
+
+/// On stacks as the binary has them.
+#[test]
+fn bad_bodies_and_statements_have_clear_errors() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(tannin::STACK_BYTES)
+        .enable_all()
+        .build()?;
+    runtime.block_on(runtime.spawn(refuse_what_is_bad()))?
+}
+
+async fn refuse_what_is_bad() -> Result<()> {
+    let cluster = Cluster::start_of(Over::InProcess, 1).await?;
+    for path in ["/v1/sql", "/query/sql", "/query"] {
+        for (body, wanted) in BODIES {
+            let (status, text) = send(&cluster, path, body.to_vec()).await?;
+            ensure!(
+                status == StatusCode::BAD_REQUEST,
+                "{path}: {status}: {text}"
+            );
+            ensure!(
+                text.contains("the body must be JSON with a field `sql`"),
+                "{text}"
+            );
+            let answer: Value = serde_json::from_str(&text)?;
+            ensure!(
+                answer.to_string().contains(wanted),
+                "{path}: {wanted}: {text}"
+            );
+        }
+        let deep = [b"{\"sql\": ".to_vec(), b"[".repeat(100_000)].concat();
+        let (status, text) = send(&cluster, path, deep).await?;
+        ensure!(status == StatusCode::BAD_REQUEST, "{path}: {status}");
+        ensure!(text.contains("invalid type: sequence"), "{text}");
+        let (status, text) = send(&cluster, path, vec![b' '; 33 << 20]).await?;
+        ensure!(
+            status == StatusCode::PAYLOAD_TOO_LARGE,
+            "{path}: {status}: {text}"
+        );
+    }
+    for (sql, wanted) in statements() {
+        let body = json!({ "sql": sql }).to_string().into_bytes();
+        let (status, text) = send(&cluster, "/v1/sql", body).await?;
+        ensure!(status == StatusCode::BAD_REQUEST, "{wanted}: {status}");
+        let answer: Value = serde_json::from_str(&text)?;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        ensure!(message.contains(wanted), "{wanted}: {message}");
+        ensure!(message.len() < 2_000, "{} bytes", message.len());
+    }
+    // Long, and right.
+    let long = "x".repeat(10 << 20);
+    let sql = format!("SELECT LENGTH('{long}') /* {long} */");
+    let body = json!({ "sql": sql }).to_string().into_bytes();
+    let (status, text) = send(&cluster, "/v1/sql", body).await?;
+    ensure!(
+        status.is_success(),
+        "{status}: {}",
+        &text[..text.len().min(300)]
+    );
+    let answer: Value = serde_json::from_str(&text)?;
+    ensure!(answer["rows"] == json!([[10 << 20]]), "{}", answer["rows"]);
+    cluster.stop().await;
+    Ok(())
+}
+
+async fn send(cluster: &Cluster, path: &str, body: Vec<u8>) -> Result<(StatusCode, String)> {
+    let broker = &cluster.node(0).addresses.broker_http;
+    let request = cluster.http.post(format!("http://{broker}{path}"));
+    let answer = request.body(body).send().await?;
+    Ok((answer.status(), answer.text().await?))
+}
+
+/// Statements that nobody can plan, and what is said of them.
+fn statements() -> Vec<(String, &'static str)> {
+    let deep = |open: &str, close: &str, count: usize| {
+        format!("SELECT {}1{}", open.repeat(count), close.repeat(count))
+    };
+    vec![
+        (String::new(), "the statement is empty"),
+        ("\u{0}".to_owned(), ""),
+        ("SELECT 'a".to_owned(), "nterminated"),
+        ("SELECT \"a".to_owned(), "losing"),
+        (deep("(", ")", 10_000), "deep"),
+        (deep("NOT ", "", 10_000), "operators"),
+        (deep("- ", "", 10_000), "operators"),
+        (deep("abs(", ")", 10_000), "deep"),
+        (deep("CASE WHEN true THEN ", " END", 10_000), "deep"),
+        (deep("(SELECT ", ")", 10_000), "deep"),
+        (deep("ARRAY[", "]", 10_000), "deep"),
+        (deep("1 + ", "", 10_000), "10000 operators"),
+        (deep("1 UNION ALL SELECT ", "", 10_000), "operators"),
+        ("(".repeat(10 << 20), ""),
+        (
+            format!("SELECT {}", "1 = 1 AND ".repeat(1 << 20)),
+            "operators",
+        ),
+        ("SELECT 1e999".to_owned(), ""),
+    ]
+}

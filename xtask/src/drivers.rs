@@ -33,6 +33,9 @@ pub(crate) struct CrashOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct GeneratedOptions {
+    /// Statements over several tables instead of questions about one
+    #[arg(long)]
+    pub(crate) statements: bool,
     /// Questions in all
     #[arg(long, default_value_t = 2_000)]
     pub(crate) questions: u64,
@@ -43,6 +46,21 @@ pub(crate) struct GeneratedOptions {
     #[arg(long)]
     pub(crate) only: Option<u64>,
     /// Build without optimisation: the questions are slower, the build is faster
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FuzzOptions {
+    #[arg(long, default_value_t = 30.0)]
+    pub(crate) minutes: f64,
+    /// Repeats a run
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Only this input
+    #[arg(long)]
+    pub(crate) only: Option<u64>,
+    /// Build without optimisation: fewer inputs a minute, the build is faster
     #[arg(long)]
     pub(crate) debug: bool,
 }
@@ -59,6 +77,12 @@ pub(crate) enum Suite {
     /// its options
     #[command(disable_help_flag = true)]
     Engine {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// TPC-H beside DataFusion, planning, writing of answers; `--help` lists its options
+    #[command(disable_help_flag = true)]
+    Sql {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
@@ -99,6 +123,21 @@ pub(crate) fn generated(options: &GeneratedOptions) -> Result<()> {
         .arg(python::with("oracle", &requirements)?);
     command.args(["--questions", &options.questions.to_string()]);
     command.args(["--seed", &options.seed.to_string()]);
+    if options.statements {
+        command.arg("--statements");
+    }
+    if let Some(only) = options.only {
+        command.args(["--only", &only.to_string()]);
+    }
+    steps::exec(&mut command)
+}
+
+pub(crate) fn fuzz(options: &FuzzOptions) -> Result<()> {
+    let profile = if options.debug { "debug" } else { "release" };
+    let folder = build(profile, &[])?;
+    let mut command = Command::new(folder.join("fuzz"));
+    command.args(["--minutes", &options.minutes.to_string()]);
+    command.args(["--seed", &options.seed.to_string()]);
     if let Some(only) = options.only {
         command.args(["--only", &only.to_string()]);
     }
@@ -119,6 +158,11 @@ pub(crate) fn bench(suite: &Suite) -> Result<()> {
         Suite::Engine { options } => {
             let python = python::with("peers", &benchmarks.join("peers/requirements.txt"))?;
             command.arg("engine").arg("--python").arg(python);
+            over_rows(&mut command, options)?;
+        }
+        Suite::Sql { options } => {
+            let python = python::with("peers", &benchmarks.join("peers/requirements.txt"))?;
+            command.arg("sql").arg("--python").arg(python);
             over_rows(&mut command, options)?;
         }
         Suite::Load { options } => {

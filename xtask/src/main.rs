@@ -48,6 +48,8 @@ enum Command {
     Crash(drivers::CrashOptions),
     /// Ask generated questions of generated tables in every way, and compare with DuckDB
     Generated(drivers::GeneratedOptions),
+    /// Send a broker statements and bodies that nobody would write
+    Fuzz(drivers::FuzzOptions),
     /// Measure the whole system and print the figures
     Bench {
         #[command(subcommand)]
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Codegen => codegen::run(),
         Command::Crash(options) => drivers::crash(&options),
         Command::Generated(options) => drivers::generated(&options),
+        Command::Fuzz(options) => drivers::fuzz(&options),
         Command::Bench { suite } => drivers::bench(&suite),
         Command::Kafka {
             action: KafkaAction::Up { port, dir },

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::drivers::{self, CrashOptions, GeneratedOptions};
+use crate::drivers::{self, CrashOptions, FuzzOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
 use crate::{clients, kafka, page, superset, workspace};
@@ -16,6 +16,10 @@ const CRASH_ROUNDS: u32 = 4;
 const KAFKA_ROUNDS: u32 = 2;
 /// Generated questions in the tests; `cargo xtask generated` asks as many as wanted.
 const QUESTIONS: u64 = 1_000;
+/// Of those of several tables.
+const STATEMENTS: u64 = 600;
+/// In the tests; `cargo xtask fuzz` takes as long as wanted.
+const FUZZ_MINUTES: f64 = 1.0;
 /// Where tests look for a real Kafka, see `stream::conformance`.
 const KAFKA_VARIABLE: &str = "TEST_KAFKA";
 
@@ -36,7 +40,13 @@ const STEPS: &[(&str, Work)] = &[
     ("page: types and unit tests", page_units),
     ("page: dist is what web/ builds", page_dist),
     ("cargo test", cargo_tests),
-    ("generated questions, against DuckDB", generated),
+    ("generated questions, against DuckDB", || {
+        generated(QUESTIONS, false)
+    }),
+    ("generated statements, against DuckDB", || {
+        generated(STATEMENTS, true)
+    }),
+    ("statements that nobody would write", fuzz),
     ("Pinot's Python client", pinot_client),
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
@@ -89,9 +99,19 @@ fn cargo_tests() -> Result<()> {
     kafka::with_fresh(|brokers| cargo(&["test", "--workspace"], Some(brokers)))
 }
 
-fn generated() -> Result<()> {
+fn generated(questions: u64, statements: bool) -> Result<()> {
     drivers::generated(&GeneratedOptions {
-        questions: QUESTIONS,
+        statements,
+        questions,
+        seed: 1,
+        only: None,
+        debug: true,
+    })
+}
+
+fn fuzz() -> Result<()> {
+    drivers::fuzz(&FuzzOptions {
+        minutes: FUZZ_MINUTES,
         seed: 1,
         only: None,
         debug: true,

@@ -57,13 +57,14 @@ impl Oracle {
         self.ask(&json!({ "sql": sql })).await
     }
 
-    pub async fn load(&mut self, table: &Table, file: &Path) -> Result<()> {
+    /// As `name`, and `name_defaults` and `name_pinot` for other rules about nulls.
+    pub async fn load(&mut self, name: &str, table: &Table, file: &Path) -> Result<()> {
         let columns = table.columns.iter().map(|column| {
             let default = default_of(column);
             json!([column.name, column.pinot_type(), default, column.is_multi()])
         });
         let columns: Vec<Value> = columns.collect();
-        let request = json!({ "load": file, "columns": columns });
+        let request = json!({ "load": file, "name": name, "columns": columns });
         let loaded = self.ask(&request).await?;
         loaded
             .map(drop)

@@ -175,11 +175,17 @@ impl Table {
                 .cloned(),
         );
         columns.retain(|column| multi_values || !column.is_multi());
-        let rows = (0..rows).map(|row| {
-            let cells = columns.iter().map(|column| column.draw(random, row));
-            cells.collect()
-        });
-        let rows = rows.collect();
+        Self::of(random, columns, rows)
+    }
+
+    pub(super) fn of(random: &mut SmallRng, columns: Vec<Column>, rows: usize) -> Self {
+        let row = |row| {
+            columns
+                .iter()
+                .map(|column| column.draw(random, row))
+                .collect()
+        };
+        let rows = (0..rows).map(row).collect();
         Self { columns, rows }
     }
 
@@ -271,6 +277,23 @@ fn one_of(cell: &Value, random: &mut SmallRng) -> Value {
 }
 
 impl Column {
+    pub(super) fn of(
+        name: &'static str,
+        data_type: Type,
+        values: Values,
+        null_share: f64,
+        is_metric: bool,
+    ) -> Self {
+        Self {
+            name,
+            data_type,
+            is_metric,
+            null_share,
+            values,
+            ..NO_FLAGS
+        }
+    }
+
     pub fn is_multi(&self) -> bool {
         matches!(self.data_type, Type::Strings | Type::Ints)
     }

@@ -34,6 +34,8 @@ pub(super) enum Values {
     Hex(u64),
     Uuid(u64),
     Time,
+    /// Whole ones, of so many.
+    Hours(i64),
     /// Of some of [`SPOKEN`], each a word for a text index.
     Sentence,
     /// With a word `k`, a number `n` and words `tags`, for a JSON index.
@@ -78,6 +80,9 @@ impl Values {
             },
             Self::Time => {
                 json!(FIRST_MS + random.random_range(0..DAYS * 86_400) * 1000)
+            }
+            Self::Hours(below) => {
+                json!(FIRST_MS + random.random_range(0..below) * 3_600_000)
             }
             Self::Numbers(below) => {
                 let count = 1 + random.random_range(0..4);

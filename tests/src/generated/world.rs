@@ -45,7 +45,7 @@ impl World {
         let lines = table.json_lines();
         let file = folder.path().join("rows.json");
         std::fs::write(&file, lines.join("\n"))?;
-        oracle.load(&table, &file).await?;
+        oracle.load("t", &table, &file).await?;
         let plain = table.without_dictionary(&mut random);
         let world = Self {
             seed,
@@ -376,7 +376,7 @@ impl World {
 }
 
 /// The lines as so many files beside `file`.
-fn pieces_of(file: &Path, lines: &[String], count: usize) -> Result<Vec<PathBuf>> {
+pub(super) fn pieces_of(file: &Path, lines: &[String], count: usize) -> Result<Vec<PathBuf>> {
     let size = lines.len().div_ceil(count);
     let pieces = lines.chunks(size).enumerate().map(|(at, lines)| {
         let path = file.with_file_name(format!("piece-{count}-{at}.json"));

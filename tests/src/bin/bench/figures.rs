@@ -50,8 +50,16 @@ impl Figures {
         std::fs::create_dir_all(folder)?;
         let machine = Machine::look()?;
         let date = &machine.date;
-        let mut text = format!("# {suite}, {date}\n\n{}\n\n", machine.described());
-        text.push_str("| what | measured | goal |\n|---|---|---|\n");
+        let head = format!("# {suite}, {date}\n\n{}\n\n", machine.described());
+        let path = folder.join(format!("{date}-{suite}.md"));
+        std::fs::write(&path, head + &self.table())
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// In Markdown.
+    pub(crate) fn table(&self) -> String {
+        let mut text = "| what | measured | goal |\n|---|---|---|\n".to_owned();
         for figure in &self.lines {
             let goal = figure.goal.map_or(String::new(), |goal| {
                 format!("{} {}", goal.shown(), figure.unit)
@@ -64,9 +72,7 @@ impl Figures {
                 what.trim()
             ));
         }
-        let path = folder.join(format!("{date}-{suite}.md"));
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
+        text
     }
 }
 

@@ -13,6 +13,7 @@ mod figures;
 mod freshness;
 mod http;
 mod load;
+mod sql;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Suite {
     Engine(engine::Options),
     /// Many users at once: latency at a rate, the greatest rate, ten times that
     Load(load::Options),
+    /// TPC-H beside DataFusion, and the times of planning and of writing answers
+    Sql(sql::Options),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +81,7 @@ async fn run(options: &Options) -> Result<()> {
         Suite::Spine { results } => spine(&options.tannin, results.as_deref()).await,
         Suite::Engine(engine) => engine::run(engine, &options.tannin).await,
         Suite::Load(load) => load::run(load, &options.tannin).await,
+        Suite::Sql(sql) => sql::run(sql, &options.tannin).await,
     }
 }
 

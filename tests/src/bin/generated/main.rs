@@ -1,8 +1,11 @@
-//! Draws tables and questions from a seed and compares every way to an answer with DuckDB.
+//! Draws tables and questions, or statements, from a seed and compares every way to an answer with
+//! DuckDB.
 //!
 //! Ends with exit code 1 when an answer differed, or when something was never used.
 
 #![expect(clippy::print_stdout, reason = "what differs is its output")]
+
+mod statements;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,6 +21,12 @@ use tests::generated::world::World;
 
 #[derive(Debug, Parser)]
 struct Args {
+    /// Statements over several tables instead of questions about one
+    #[arg(long)]
+    statements: bool,
+    /// Answers to statements by hand, one a line of stdin, over the tables of `--statements`
+    #[arg(long)]
+    compare: bool,
     /// Questions in all
     #[arg(long, default_value_t = 2_000)]
     questions: u64,
@@ -44,6 +53,9 @@ struct Args {
 async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let mut oracle = Oracle::start(&args.python)?;
+    if args.statements || args.compare {
+        return statements::run(&args, &mut oracle).await;
+    }
     let mut used = Used::default();
     let mut differences = 0;
     let mut seed = args.seed;

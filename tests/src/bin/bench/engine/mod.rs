@@ -6,12 +6,12 @@
 //! not favour one of them.
 
 mod compare;
-mod measure;
+pub(crate) mod measure;
 pub(crate) mod node;
-mod peers;
-mod report;
+pub(crate) mod peers;
+pub(crate) mod report;
 mod sizes;
-mod suite;
+pub(crate) mod suite;
 
 use std::path::{Path, PathBuf};
 
@@ -247,7 +247,7 @@ impl<'a> Bench<'a> {
 }
 
 /// Every answer against the first peer's.
-fn differences(query: &Query, line: &Line) -> Vec<String> {
+pub(crate) fn differences(query: &Query, line: &Line) -> Vec<String> {
     let own = std::iter::once(("tannin", line.tannin.as_ref().ok()));
     let peers = line.peers.iter();
     let peers = peers.map(|(name, measured)| (name.as_str(), measured.as_ref().ok()));

@@ -102,6 +102,30 @@ impl Tannin {
         Ok(imported)
     }
 
+    /// Imports every Parquet file of `folder` into a table that the first one makes; one that is
+    /// there is left alone.
+    pub(crate) fn load_inferred(&mut self, table: &str, folder: &Path) -> Result<()> {
+        let stamp = self.launch.data.join(format!("{table}.loaded"));
+        if stamp.exists() {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        for entry in std::fs::read_dir(folder)? {
+            self.import(table, &entry?.path())?;
+        }
+        println!(
+            "  tannin: {table} in {:.1} s",
+            begin.elapsed().as_secs_f64()
+        );
+        std::fs::write(stamp, "")?;
+        Ok(())
+    }
+
+    pub(crate) async fn wait_ready(&mut self) -> Result<()> {
+        self.node.wait_ready(START_MAX).await?;
+        Ok(())
+    }
+
     async fn create(&self, table: &str, config: Value) -> Result<()> {
         let controller = &self.ports.controller;
         let known = self.http.get(format!("http://{controller}/tables/{table}"));
@@ -238,6 +262,9 @@ pub(crate) fn rows_of(body: &[u8]) -> Result<Vec<Row>> {
         for (cell, kind) in row.iter_mut().zip(&kinds) {
             match cell {
                 Value::String(text) if kind == "TIMESTAMP" => *cell = json!(epoch_ms(text)?),
+                Value::String(text) if kind == "BIG_DECIMAL" => {
+                    *cell = json!(text.parse::<f64>()?);
+                }
                 Value::Array(list) => list.sort_by_key(Value::to_string),
                 _ => {}
             }

@@ -55,6 +55,24 @@ pub(crate) enum Compare {
     Count,
 }
 
+impl Query {
+    /// The same for every engine, equal up to `tolerance`.
+    pub(crate) fn plain(name: &str, group: &str, sql: &str, tolerance: f64) -> Self {
+        Self {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            star_tree: false,
+            sql: sql.to_owned(),
+            tannin: None,
+            duckdb: None,
+            clickhouse: None,
+            datafusion: None,
+            compare: Compare::Approximate,
+            tolerance,
+        }
+    }
+}
+
 impl Suite {
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let text =
