@@ -262,7 +262,7 @@ fn statements() -> Vec<(String, &'static str)> {
         (String::new(), "the statement is empty"),
         ("\u{0}".to_owned(), ""),
         ("SELECT 'a".to_owned(), "nterminated"),
-        ("SELECT \"a".to_owned(), "losing"),
+        ("SELECT \"a".to_owned(), "close delimiter"),
         (deep("(", ")", 10_000), "deep"),
         (deep("NOT ", "", 10_000), "operators"),
         (deep("- ", "", 10_000), "operators"),

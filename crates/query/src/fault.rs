@@ -51,12 +51,18 @@ pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
         DataFusionError::ArrowError(arrow, _) => {
             Fault::new(FaultKind::Invalid, code::QUERY_EXECUTION, arrow.to_string())
         }
-        DataFusionError::Internal(message) if message.starts_with("Failed to coerce types") => {
+        DataFusionError::Internal(message) if is_of_types(message) => {
             let message = format!("types that do not go together: {}", first_line(message));
             Fault::new(FaultKind::Invalid, code::QUERY_VALIDATION, message)
         }
         other => Fault::new(FaultKind::Internal, code::INTERNAL, other.strip_backtrace()),
     }
+}
+
+/// What the planner calls a bug of its own, and is one of the statement.
+fn is_of_types(message: &str) -> bool {
+    message.starts_with("Failed to coerce types")
+        || message.contains("failed to match any signature")
 }
 
 fn first_line(message: &str) -> &str {

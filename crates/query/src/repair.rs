@@ -3,7 +3,7 @@
 //! - ORDER BY 2, where the second column is computed from aggregates: it gets a name too.
 //! - Columns of one name: SQL allows them, the planner wants each to have its own. They get names
 //!   that differ behind [`MARK`], which is taken off again before anybody sees them.
-//! - Aggregates over different casts of one value ([`NamedCasts`]).
+//! - Casts, which the planner calls like what is cast: in aggregates ([`NamedCasts`]), keys, windows.
 //! - Pinot's dialect: a condition may use an alias of the SELECT list that is no column.
 
 use std::collections::HashSet;
@@ -15,8 +15,11 @@ use datafusion::common::{DataFusionError, Result, SchemaError};
 use datafusion::logical_expr::Expr as LogicalExpr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Select, SelectItem, SetExpr, Statement, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem, SetExpr,
+    Statement, VisitMut, VisitorMut,
 };
+
+use crate::dialect::called;
 
 /// The name of an aggregate does not tell what its argument is cast to: two that differ in nothing
 /// else would have one name.
@@ -37,6 +40,7 @@ impl ExprPlanner for NamedCasts {
     }
 }
 
+const COALESCE: &str = "coalesce";
 /// No name of a user holds it.
 const MARK: char = '\u{0}';
 
@@ -62,7 +66,45 @@ pub(crate) fn mend(statement: &mut Statement, error: &DataFusionError, is_pinot:
 fn name_apart(statement: &mut Statement) -> bool {
     let mut naming = Naming { renamed: false };
     let _ = statement.visit(&mut naming);
-    naming.renamed
+    naming.renamed || cast_apart(statement)
+}
+
+/// As a key CAST(x AS DOUBLE) is no other than x for the planner, nor is a window over it. COALESCE
+/// of one value is that value and has a name of its own.
+fn cast_apart(statement: &mut Statement) -> bool {
+    let mut casting = Casting {
+        wrapped: false,
+        was_wrapped: false,
+    };
+    let _ = statement.visit(&mut casting);
+    casting.wrapped && !casting.was_wrapped
+}
+
+struct Casting {
+    wrapped: bool,
+    was_wrapped: bool,
+}
+
+impl VisitorMut for Casting {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let FunctionArguments::List(list) = &function.args
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Cast { .. }))] = &list.args[..]
+        {
+            self.was_wrapped |= function.name.to_string() == COALESCE;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Cast { .. } = expr {
+            *expr = called(COALESCE, vec![expr.clone()]);
+            self.wrapped = true;
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Without what [`mend`] put behind names.

@@ -8,14 +8,13 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    OrderBy, OrderByKind, Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderBy,
+    OrderByKind, Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut,
 };
 use schemas::Fault;
 
-use super::syntax;
+use super::{called, syntax};
 
 /// A name, and what it means.
 #[derive(Clone, Debug)]
@@ -218,7 +217,7 @@ impl Before {
             Side::LeftOnly if known.is_none() => return,
             Side::LeftOnly | Side::Left => mine,
             Side::Right => theirs,
-            Side::Both => coalesce(mine, theirs),
+            Side::Both => called("coalesce", vec![mine, theirs]),
         };
         let is_leftmost = matches!(side, Side::LeftOnly | Side::Left);
         match known {
@@ -314,24 +313,6 @@ fn equal(left: &Expr, right: &Expr) -> Expr {
         op: BinaryOperator::Eq,
         right: Box::new(right.clone()),
     }
-}
-
-fn coalesce(one: Expr, other: Expr) -> Expr {
-    let args = [one, other].map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
-    Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new("coalesce"))]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.to_vec(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 fn unclear(name: &Ident) -> Fault {

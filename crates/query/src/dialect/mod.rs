@@ -29,8 +29,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, LimitClause, ObjectName, ObjectNamePart, SelectFlavor, SetExpr,
-    Statement as SqlStatement, Value, visit_relations,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    LimitClause, ObjectName, ObjectNamePart, SelectFlavor, SetExpr, Statement as SqlStatement,
+    Value, visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -390,6 +391,26 @@ fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
         }
         _ => Err(syntax("one statement at a time")),
     }
+}
+
+/// A call of a function.
+pub(crate) fn called(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter();
+    let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+    Expr::Function(Function {
+        name: Ident::new(name).into(),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 fn number(value: u64) -> Expr {

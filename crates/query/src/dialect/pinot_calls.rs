@@ -2,8 +2,10 @@
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Ident, Value,
+    FunctionArguments, Value,
 };
+
+use super::called;
 
 /// What is planned instead of a call.
 pub(super) fn rewrite(expr: &mut Expr) {
@@ -117,22 +119,7 @@ fn as_call(expr: &mut Expr) {
         return;
     };
     let args = [Some(text), substring_from.as_mut(), substring_for.as_mut()];
-    let args = args.into_iter().flatten().map(|arg| {
-        let arg = std::mem::replace(arg.as_mut(), Expr::value(Value::Null));
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))
-    });
-    *expr = Expr::Function(Function {
-        name: Ident::new("substr").into(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    });
+    let args = args.into_iter().flatten();
+    let args = args.map(|arg| std::mem::replace(arg.as_mut(), Expr::value(Value::Null)));
+    *expr = called("substr", args.collect());
 }

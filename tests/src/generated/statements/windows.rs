@@ -4,6 +4,13 @@
 
 use super::author::{Author, Of, Scope, Value, either};
 
+const DIRECTIONS: [&str; 4] = [
+    "ASC NULLS FIRST",
+    "ASC NULLS LAST",
+    "DESC NULLS FIRST",
+    "DESC NULLS LAST",
+];
+
 /// What a window is written over.
 pub(super) struct Rows<'a> {
     pub(super) scope: &'a Scope,
@@ -103,12 +110,7 @@ impl Author {
     }
 
     pub(super) fn direction(&mut self) -> &'static str {
-        *self.pick(&[
-            "ASC NULLS FIRST",
-            "ASC NULLS LAST",
-            "DESC NULLS FIRST",
-            "DESC NULLS LAST",
-        ])
+        DIRECTIONS[self.one_of(DIRECTIONS.len())]
     }
 
     fn frame(&mut self, by: &[Value], is_total: bool) -> Option<String> {
