@@ -3,7 +3,7 @@
 //! - ORDER BY 2, where the second column is computed from aggregates: it gets a name too.
 //! - Columns of one name: SQL allows them, the planner wants each to have its own. They get names
 //!   that differ behind [`MARK`], which is taken off again before anybody sees them.
-//! - Casts, which the planner calls like what is cast: in aggregates ([`NamedCasts`]), keys, windows.
+//! - Casts, which the planner calls like what is cast: in aggregates ([`NamedCasts`]) and windows.
 //! - Pinot's dialect: a condition may use an alias of the SELECT list that is no column.
 
 use std::collections::HashSet;
@@ -69,8 +69,8 @@ fn name_apart(statement: &mut Statement) -> bool {
     naming.renamed || cast_apart(statement)
 }
 
-/// As a key CAST(x AS DOUBLE) is no other than x for the planner, nor is a window over it. COALESCE
-/// of one value is that value and has a name of its own.
+/// A window over CAST(x AS DOUBLE) is no other than one over x for the planner. COALESCE of one value
+/// is that value and has a name of its own.
 fn cast_apart(statement: &mut Statement) -> bool {
     let mut casting = Casting {
         wrapped: false,

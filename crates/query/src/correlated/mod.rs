@@ -108,7 +108,9 @@ impl UnnestSubqueries {
 
     fn filter(&self, filter: &Filter) -> Result<Option<LogicalPlan>> {
         let written = match self.which {
-            Which::Misread => unknown::written_out(&filter.predicate, &filter.input)?,
+            Which::Misread => {
+                unknown::written_out(&filter.predicate, &filter.input, &|| self.name("within"))?
+            }
             Which::Left => None,
         };
         let predicate = written.as_ref().unwrap_or(&filter.predicate);
@@ -173,7 +175,8 @@ impl UnnestSubqueries {
                     Expr::InSubquery(within) if self.wants_in(within)? => {
                         changed = true;
                         let exists = within.clone();
-                        return Ok(Transformed::yes(as_exists(exists, &plan)?));
+                        let name = self.name("within");
+                        return Ok(Transformed::yes(as_exists(exists, &plan, name)?));
                     }
                     _ => None,
                 };
@@ -381,7 +384,8 @@ fn rows_of(subquery: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
 }
 
 /// `x IN (…)`, null where it is not known.
-fn as_exists(within: InSubquery, plan: &LogicalPlan) -> Result<Expr> {
+/// `name`: of its column, which may be called like one of the rows around.
+fn as_exists(within: InSubquery, plan: &LogicalPlan, name: String) -> Result<Expr> {
     let InSubquery {
         expr,
         subquery,
@@ -390,9 +394,11 @@ fn as_exists(within: InSubquery, plan: &LogicalPlan) -> Result<Expr> {
     let Some(value) = subquery.subquery.schema().columns().into_iter().next() else {
         return internal_err!("a subquery without columns");
     };
-    let value = Expr::Column(value);
+    let named = Expr::Column(value).alias(&name);
+    let value = Expr::Column(Column::from_name(name));
     let with = |condition: Expr| -> Result<Expr> {
         let filtered = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone())
+            .project([named.clone()])?
             .filter(condition)?
             .build()?;
         let filtered = Arc::new(filtered);

@@ -23,14 +23,33 @@ pub(super) fn with_named_casts(
                     changed,
                 ))
             }
-            Expr::SetComparison(mut compared) => {
-                let changed = name_cast(&mut compared.subquery, name)?;
-                let compared = Expr::SetComparison(compared);
-                Ok(Transformed::new_transformed(compared, changed))
+            // Its column may be called like one of the rows around.
+            Expr::SetComparison(mut compared) if !is_named(&compared.subquery) => {
+                if !name_cast(&mut compared.subquery, name)? {
+                    name_column(&mut compared.subquery, name)?;
+                }
+                Ok(Transformed::yes(Expr::SetComparison(compared)))
             }
             other => Ok(Transformed::no(other)),
         })
     })
+}
+
+/// What names made here begin with.
+const OWN: &str = "__";
+
+fn is_named(subquery: &Subquery) -> bool {
+    let columns = subquery.subquery.schema().columns();
+    columns.iter().all(|column| column.name.starts_with(OWN))
+}
+
+fn name_column(subquery: &mut Subquery, name: &dyn Fn(&str) -> String) -> Result<()> {
+    let columns = subquery.subquery.schema().columns().into_iter();
+    let named = columns.map(|column| Expr::Column(column).alias(name("compared")));
+    let named: Vec<Expr> = named.collect();
+    let plan = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
+    subquery.subquery = Arc::new(plan.project(named)?.build()?);
+    Ok(())
 }
 
 fn name_cast(subquery: &mut Subquery, name: &dyn Fn(&str) -> String) -> Result<bool> {

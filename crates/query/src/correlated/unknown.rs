@@ -10,40 +10,47 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
 use super::as_exists;
 
+/// The rows around, and names that are not taken.
+type Around<'a> = (&'a LogicalPlan, &'a dyn Fn() -> String);
+
 /// `None`: there is nothing to write out.
-pub(super) fn written_out(predicate: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
+pub(super) fn written_out(
+    predicate: &Expr,
+    plan: &LogicalPlan,
+    name: &dyn Fn() -> String,
+) -> Result<Option<Expr>> {
     if !predicate.exists(|expr| Ok(matches!(expr, Expr::InSubquery(_))))? {
         return Ok(None);
     }
-    let written = conjunct(predicate.clone(), plan)?;
+    let written = conjunct(predicate.clone(), (plan, name))?;
     Ok(written.transformed.then_some(written.data))
 }
 
 /// Of what must hold, IN and NOT IN by themselves are joins that know of nulls.
-fn conjunct(expr: Expr, plan: &LogicalPlan) -> Result<Transformed<Expr>> {
+fn conjunct(expr: Expr, around: Around<'_>) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(both) if both.op == Operator::And => {
-            parts(both, |part| conjunct(part, plan))
+            parts(both, |part| conjunct(part, around))
         }
         Expr::InSubquery(_) => Ok(Transformed::no(expr)),
         Expr::Not(inner) if matches!(*inner, Expr::InSubquery(_)) => {
             Ok(Transformed::no(Expr::Not(inner)))
         }
-        other => part(other, plan),
+        other => part(other, around),
     }
 }
 
-fn part(expr: Expr, plan: &LogicalPlan) -> Result<Transformed<Expr>> {
+fn part(expr: Expr, (plan, name): Around<'_>) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(both) if matches!(both.op, Operator::And | Operator::Or) => {
-            parts(both, |one| part(one, plan))
+            parts(both, |one| part(one, (plan, name)))
         }
         Expr::InSubquery(within) if !within.negated => {
             Ok(Transformed::no(Expr::InSubquery(within)))
         }
         other => other.transform_down(|expr| match expr {
             Expr::InSubquery(within) if !has_subquery(&within.expr)? => Ok(Transformed::new(
-                as_exists(within, plan)?,
+                as_exists(within, plan, name())?,
                 true,
                 TreeNodeRecursion::Jump,
             )),

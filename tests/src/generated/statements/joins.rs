@@ -18,6 +18,7 @@ impl Author {
             7..10 => return self.natural(),
             10..15 => return self.unnested(),
             15..19 => return self.lateral(),
+            19..22 => return self.as_of(),
             _ => {}
         }
         let mut left = self.source(depth);
@@ -182,7 +183,7 @@ impl Author {
             [self.name(), self.name()],
         );
         let side = |table: &Relation, name: &str| {
-            let inner = table.text.rsplit(' ').next().unwrap_or_default();
+            let inner = alias(table);
             let from = &table.text;
             format!(
                 "(SELECT {inner}.k, {inner}.id AS i{name}, {inner}.s AS s{name} FROM {from}) AS {name}"
@@ -203,6 +204,30 @@ impl Author {
             unique: Some(unique.collect()),
             rows: one.rows * other.rows / 6.0,
         }
+    }
+
+    /// The nearest row in time. Of several only what they have in common is one.
+    fn as_of(&mut self) -> Relation {
+        self.uses("asof join");
+        self.is_pinot = false;
+        let (one, other) = (self.table(), self.table());
+        let own = |table: &Relation, column| format!("{}.{column}", alias(table));
+        let keys = [own(&other, "k"), own(&other, "ts")];
+        let operator = *self.pick(&[">=", ">", "<=", "<"]);
+        let word = *self.pick(&["ASOF JOIN", "ASOF LEFT JOIN"]);
+        let on = format!(
+            "{} = {} AND {} {operator} {}",
+            own(&one, "k"),
+            keys[0],
+            own(&one, "ts"),
+            keys[1]
+        );
+        let text = format!("{} {word} {} ON {on}", one.text, other.text);
+        let mut made = Relation { text, ..one };
+        let [key, time] = keys;
+        made.columns.push(Value::new(key, Of::Whole));
+        made.columns.push(Value::new(time, Of::Time));
+        made
     }
 
     /// A row for each entry of a list.
@@ -240,10 +265,7 @@ impl Author {
         self.uses("lateral");
         self.is_pinot = false;
         let (one, other, name) = (self.table(), self.table(), self.name());
-        let own = |column: &str, table: &Relation| {
-            let alias = table.text.rsplit(' ').next().unwrap_or_default();
-            format!("{alias}.{column}")
-        };
+        let own = |column: &str, table: &Relation| format!("{}.{column}", alias(table));
         let (mine, theirs) = (own("k", &one), own("k", &other));
         let operator = *self.pick(&["=", "=", "<"]);
         let grouped = self.chance(0.5);
@@ -276,6 +298,11 @@ impl Author {
         made.rows *= 2.0;
         made
     }
+}
+
+/// The name of a table stands last.
+fn alias(table: &Relation) -> &str {
+    table.text.rsplit(' ').next().unwrap_or_default()
 }
 
 fn scope_of_both(left: &Relation, right: &Relation) -> Scope {

@@ -11,6 +11,8 @@ const DIRECTIONS: [&str; 4] = [
     "DESC NULLS LAST",
 ];
 
+const EXCLUDED: [&str; 4] = ["CURRENT ROW", "GROUP", "TIES", "NO OTHERS"];
+
 /// What a window is written over.
 pub(super) struct Rows<'a> {
     pub(super) scope: &'a Scope,
@@ -83,6 +85,11 @@ impl Author {
             if let Some(frame) = self.frame(&by, is_total) {
                 has_frame = true;
                 parts.push(frame);
+                if self.chance(0.2) {
+                    self.uses("exclude");
+                    let which = EXCLUDED[self.one_of(EXCLUDED.len())];
+                    parts.push(format!("EXCLUDE {which}"));
+                }
             }
         }
         Over {
