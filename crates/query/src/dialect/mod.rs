@@ -15,6 +15,7 @@ mod merged;
 mod names;
 mod options;
 mod output;
+mod patient;
 mod pinot_calls;
 mod rewrite;
 mod show;
@@ -42,6 +43,8 @@ use schemas::{Fault, FaultKind, Span};
 
 use crate::literals;
 use crate::templates::Found;
+
+use patient::Patient;
 
 pub use options::Options;
 pub use output::{Aggregate, End, OutputColumn, Shape};
@@ -374,15 +377,15 @@ fn syntax(message: &str) -> Fault {
 }
 
 fn parse_one(text: &str) -> Result<SqlStatement, Fault> {
-    let dialect = GenericDialect {};
     let not_sql = |error: ParserError| {
         let error = datafusion::common::DataFusionError::SQL(Box::new(error), None);
         crate::to_fault(&error, text)
     };
-    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location();
     let tokens = tokens.map_err(|error| not_sql(error.into()))?;
     depth::check(&tokens)?;
-    let mut parser = Parser::new(&dialect).with_tokens_with_locations(words::known(tokens));
+    let patient = Patient::with(tokens.len());
+    let mut parser = Parser::new(&patient).with_tokens_with_locations(words::known(tokens));
     let mut statements = parser.parse_statements().map_err(not_sql)?.into_iter();
     match (statements.next(), statements.next()) {
         (Some(mut statement), None) => {
