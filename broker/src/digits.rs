@@ -41,8 +41,8 @@ pub(crate) fn decimal(digits: &str, scale: i8, to: &mut Vec<u8>) {
 }
 
 const DAY: i64 = 86_400;
-/// Of the years that have four digits, the first and the last day since 1970.
-const DAYS: std::ops::RangeInclusive<i64> = -719_528..=2_932_896;
+/// From March of the year 0 to the last day of 9999, since 1970.
+const DAYS: std::ops::RangeInclusive<i64> = -719_468..=2_932_896;
 
 /// As `java.sql.Timestamp` prints it: at least one digit of the fraction.
 pub(crate) fn timestamp(seconds: i64, nanos: u32, to: &mut Vec<u8>) {
@@ -134,7 +134,8 @@ mod tests {
             assert_eq!(shown(|to| timestamp(seconds, 0, to)), wanted);
         }
         for (seconds, wanted) in [
-            (DAYS.start() * DAY - 1, "\"-0001-12-31 23:59:59.5\""),
+            (DAYS.start() * DAY - 1, "\"0000-02-29 23:59:59.5\""),
+            (-719_528 * DAY - 1, "\"-0001-12-31 23:59:59.5\""),
             ((DAYS.end() + 1) * DAY, "\"+10000-01-01 00:00:00.5\""),
         ] {
             assert_eq!(shown(|to| timestamp(seconds, 500_000_000, to)), wanted);

@@ -69,8 +69,8 @@ fn name_apart(statement: &mut Statement) -> bool {
     naming.renamed || cast_apart(statement)
 }
 
-/// A window over CAST(x AS DOUBLE) is no other than one over x for the planner. COALESCE of one value
-/// is that value and has a name of its own.
+/// A window over CAST(x AS DOUBLE) is no other than one over x for the planner. COALESCE of one
+/// value is that value and has a name of its own.
 fn cast_apart(statement: &mut Statement) -> bool {
     let mut casting = Casting {
         wrapped: false,
