@@ -173,6 +173,12 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 fn plan_fault(message: &str, sql: &str, place: Option<Span>) -> Fault {
+    // What is wrong with types is told as a bug within a mistake.
+    let message = message.split("This issue was likely caused by").next();
+    let message = message
+        .unwrap_or_default()
+        .trim_end_matches(['.', '\n', ' ']);
+    let message = message.trim_start_matches("Internal error: ");
     // `Invalid function 'foo'.\nDid you mean 'floor'?`
     let mut names = message.split('\'').skip(1).step_by(2);
     let (message, place) = match names.next() {
