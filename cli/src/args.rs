@@ -283,10 +283,40 @@ pub enum TableAction {
     List,
     /// What each partition consumed, and what is wrong when nothing arrives
     Status { name: String },
-    /// Stop consuming
-    Pause { name: String },
+    /// Seal what was consumed and stop consuming
+    Pause {
+        name: String,
+        /// Why; others see it
+        #[arg(long, default_value = "")]
+        comment: String,
+        /// Only these topics of the table, by position: 0,2
+        #[arg(long, default_value = "")]
+        topics: String,
+    },
     /// Go on consuming
-    Resume { name: String },
+    Resume {
+        name: String,
+        /// After what was consumed last, at the oldest message that is left, or with new ones
+        #[arg(long, value_enum, default_value_t = ResumeFrom::Last)]
+        from: ResumeFrom,
+        /// Only these topics of the table, by position: 0,2
+        #[arg(long, default_value = "")]
+        topics: String,
+    },
+    /// Seal what consumes now, and wait until it is committed
+    Commit {
+        name: String,
+        /// Only these partitions: 0,2,10001
+        #[arg(long, default_value = "")]
+        partitions: String,
+    },
+    /// Send rejected messages to their topics again, once, after what was wrong is mended
+    RetryRejected {
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Drop a table and its data
     Drop {
         name: String,
@@ -294,6 +324,13 @@ pub enum TableAction {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum ResumeFrom {
+    Last,
+    Smallest,
+    Largest,
 }
 
 #[derive(Debug, Args)]

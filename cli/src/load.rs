@@ -93,7 +93,7 @@ pub(crate) async fn load(
 ) -> Result<Loaded> {
     let target = client.get(&format!("/v1/tables/{table}/spec")).await?;
     let target: Target = serde_json::from_value(target).context("the spec is not understood")?;
-    if target.spec.stream.is_some() {
+    if !target.spec.streams.is_empty() {
         bail!("table `{table}` consumes a stream; import takes OFFLINE tables");
     }
     if let Some(column) = target

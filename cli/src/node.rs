@@ -17,8 +17,8 @@ use runtime::settings::{LogSync, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
 use schemas::{Fault, InstanceId, TableSpec};
-use stream::KafkaStreams;
 use stream::embedded::{EmbeddedLog, LogConfig, SyncPolicy};
+use stream::{AllStreams, Streams};
 use tokio::net::TcpListener;
 
 use crate::data_dir::DataDir;
@@ -262,6 +262,7 @@ impl<'a> Builder<'a> {
         let log = &self.settings.log;
         let config = LogConfig {
             retention_bytes: log.retention_bytes,
+            retention_ms: (log.retention_ms > 0).then_some(log.retention_ms as i64),
             sync: match log.sync {
                 LogSync::Ack => SyncPolicy::OnAck,
                 LogSync::Interval => SyncPolicy::Every(Duration::from_millis(log.sync_ms)),
@@ -272,6 +273,12 @@ impl<'a> Builder<'a> {
         EmbeddedLog::start(config, listener, files, clock, &self.node.base)
             .context("the built-in log cannot start")?;
         Ok(())
+    }
+
+    fn streams(&self) -> Arc<dyn Streams> {
+        Arc::new(AllStreams {
+            folders: self.settings.node.stream_folders.clone(),
+        })
     }
 
     async fn start_controller(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
@@ -288,7 +295,7 @@ impl<'a> Builder<'a> {
         let parts = controller::Parts {
             store: Arc::new(store),
             deep: self.deep.clone(),
-            streams: Arc::new(KafkaStreams),
+            streams: self.streams(),
             check: Arc::new(DecoderCheck),
             clock: Arc::clone(&self.node.clock),
             tasks: TaskGroup::new("controller"),
@@ -314,15 +321,19 @@ impl<'a> Builder<'a> {
             version: VERSION,
             data_dir: self.node.data_dir.clone(),
             hosts: self.hosts.clone(),
-            ingest_memory_bytes: memory_bytes / 4,
+            ingest_memory_bytes: match self.settings.memory.ingest_bytes {
+                0 => memory_bytes / 4,
+                bytes => bytes,
+            },
             key_memory_bytes: memory_bytes / 4,
+            seal_patience: Duration::from_millis(self.settings.server.seal_wait_ms),
             query_memory_bytes: self.query_memory_bytes,
             fragment_memory_bytes: self.query_memory_bytes / 2,
         };
         let parts = server::Parts {
             network: Arc::clone(&self.network),
             deep: self.deep.clone(),
-            streams: Arc::new(KafkaStreams),
+            streams: self.streams(),
             clock: Arc::clone(&self.node.clock),
             files: Arc::clone(&self.node.files),
             compute: self.compute.clone(),

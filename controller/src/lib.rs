@@ -7,11 +7,13 @@
 mod api;
 mod assignment;
 mod completion;
+mod consumption;
 mod follow;
 mod http;
 mod metrics;
 mod reconcile;
 mod reloads;
+mod retry;
 mod seen;
 mod state;
 mod tables;

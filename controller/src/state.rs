@@ -39,7 +39,8 @@ pub(crate) struct State {
     pub(crate) forwarder: Forwarder,
     streams: Arc<dyn Streams>,
     check: Arc<dyn CheckTable>,
-    sources: Mutex<HashMap<TableId, Arc<dyn StreamSource>>>,
+    /// By table and position of the topic.
+    sources: Mutex<HashMap<(TableId, usize), Arc<dyn StreamSource>>>,
     view: Mutex<View>,
     /// When orphans are looked for next, by the monotonic clock.
     orphans_due: Mutex<Duration>,
@@ -148,6 +149,7 @@ impl State {
             paused,
             time_boundary_ms,
             reloads,
+            orders,
             ..
         } = stored;
         let segments = segments.into_iter().map(|stored| {
@@ -163,6 +165,7 @@ impl State {
             spec,
             segments,
             paused,
+            orders,
             time_boundary_ms,
             reloads,
         };
@@ -344,20 +347,24 @@ impl State {
             .any(|instance| instance.alive && instance.held.iter().any(|(id, _)| id.table == table))
     }
 
-    /// The client of a table's stream, made once.
-    pub(crate) fn source(&self, state: &TableState) -> Result<Arc<dyn StreamSource>, Fault> {
-        let Some(spec) = &state.spec.stream else {
+    /// The client of one of a table's streams, made once.
+    pub(crate) fn source(
+        &self,
+        table: &TableSpec,
+        topic: usize,
+    ) -> Result<Arc<dyn StreamSource>, Fault> {
+        let Some(spec) = table.streams.get(topic) else {
+            let name = &table.name;
             return Err(Fault::invalid(format!(
-                "table `{}` has no stream",
-                state.spec.name
+                "table `{name}` has no topic {topic}"
             )));
         };
         let mut sources = self.sources.lock();
-        if let Some(source) = sources.get(&state.spec.id) {
+        if let Some(source) = sources.get(&(table.id, topic)) {
             return Ok(Arc::clone(source));
         }
-        let source = self.streams.source(spec, state.spec.name.as_str())?;
-        sources.insert(state.spec.id, Arc::clone(&source));
+        let source = self.streams.source(spec, table.name.as_str())?;
+        sources.insert((table.id, topic), Arc::clone(&source));
         Ok(source)
     }
 
@@ -373,7 +380,7 @@ impl State {
     }
 
     pub(crate) fn forget_source(&self, table: TableId) {
-        self.sources.lock().remove(&table);
+        self.sources.lock().retain(|(of, _), _| *of != table);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use metastore::catalog::{CreateOutcome, StoredTable};
 use schemas::cluster::TableState;
 use schemas::pinot::{Parsed, Schema, Table, UnknownKeys, parse_schema, parse_table};
-use schemas::{ColumnSpec, Fault, TableName, TableSpec, TableType};
+use schemas::{ColumnSpec, Fault, TableName, TableSpec};
 
 use crate::reconcile::open_partitions;
 use crate::state::State;
@@ -55,6 +55,7 @@ impl State {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            orders: Default::default(),
         };
         let id = stored.spec.id;
         if self.catalog.create_table(&stored).await? == CreateOutcome::NameTaken {
@@ -149,25 +150,6 @@ impl State {
         }
         Ok(())
     }
-
-    pub(crate) async fn pause(&self, name: &str, paused: Consumption) -> Result<(), Fault> {
-        for table in self.resolve(name)? {
-            if table.spec.table_type == TableType::Realtime {
-                let paused = paused == Consumption::Paused;
-                self.catalog
-                    .change_table(table.spec.id, |stored| stored.paused = paused)
-                    .await?;
-                self.publish(table.spec.id).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Consumption {
-    Paused,
-    Running,
 }
 
 /// What a new config says otherwise and cannot: the segments that are there rest on it.
@@ -189,10 +171,13 @@ fn unchangeable(old: &TableSpec, new: &TableSpec) -> Vec<String> {
     // Rows that are stored were judged by them, and are judged again after a start.
     let keyed = old.keyed == new.keyed;
     keep("upsertConfig, dedupConfig", keyed, "the rules of keys");
-    // Its offsets would mean other messages.
-    let topic = |spec: &TableSpec| spec.stream.as_ref().map(|stream| stream.topic.clone());
+    // Their offsets would mean other messages; others may follow them.
+    let topics = |spec: &TableSpec| -> Vec<_> {
+        let streams = spec.streams.iter();
+        streams.map(|s| (s.kind, s.topic.clone())).collect()
+    };
     let path = "stream.kafka.topic.name";
-    keep(path, topic(old) == topic(new), "the topic");
+    keep(path, topics(new).starts_with(&topics(old)), "the topic");
     kept
 }
 

@@ -1,6 +1,6 @@
 //! The state of the cluster as the controller publishes it to brokers, servers and minions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,63 @@ pub struct TableState {
     pub segments: Vec<SegmentState>,
     /// Consumption is stopped by an operator.
     pub paused: bool,
+    #[serde(default)]
+    pub orders: ConsumptionOrders,
     /// Stored time boundary between the OFFLINE and the REALTIME part of a hybrid table.
     pub time_boundary_ms: Option<i64>,
     /// The newest, in the order in which they were asked for.
     #[serde(default)]
     pub reloads: Vec<ReloadJob>,
+}
+
+/// What operators ordered about consumption; consumers follow it, and it survives restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConsumptionOrders {
+    /// The last pause or resume of the whole table.
+    pub last: Option<PauseNote>,
+    /// Positions of topics whose partitions are stopped.
+    pub paused_topics: BTreeSet<u32>,
+    /// Offsets that are not consumed, by an order to go on at another place.
+    pub skips: Vec<Skip>,
+    /// "Seal what consumes now": the newest, in the order in which they were asked for.
+    pub commits: Vec<CommitJob>,
+    /// Rejected messages before these offsets were sent again, or never will be.
+    pub retried: BTreeMap<Partition, Offset>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseNote {
+    pub at_ms: i64,
+    pub comment: String,
+}
+
+/// Messages of a partition from `from` on and before `to` are passed over: once, and the same ones
+/// by every replica and after every restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skip {
+    pub partition: Partition,
+    pub from: Offset,
+    pub to: Offset,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitJob {
+    pub id: Uuid,
+    pub submitted_ms: i64,
+    /// Those that were consuming.
+    pub segments: Vec<(Partition, Sequence)>,
+}
+
+impl ConsumptionOrders {
+    /// The skip that begins or goes on at `next`, or else the first after it.
+    pub fn skip_after(&self, partition: Partition, next: Offset) -> Option<Skip> {
+        let ahead = self
+            .skips
+            .iter()
+            .filter(|skip| skip.partition == partition && next < skip.to);
+        ahead.min_by_key(|skip| skip.from).copied()
+    }
 }
 
 /// "Give these segments the indexes that the table's config names now."

@@ -7,9 +7,11 @@
 
 pub mod arrow;
 pub mod cluster;
+mod consumer;
 pub mod decoding;
 pub mod fault;
 pub mod ids;
+pub mod ingest_event;
 pub mod keyed;
 pub mod partition;
 pub mod pinot;

@@ -6,15 +6,22 @@
 //! Invariants: column names are unique and never start with `$`; the time column, the sorted
 //! column and every key column exist in `columns`.
 
+mod streams;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decoding::{DecoderSpec, PipelineSpec, TooLong};
+use crate::decoding::{PipelineSpec, TooLong};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
 use crate::partition::Partitioning;
 use crate::types::{DataType, FieldRole, Value};
+
+pub use streams::{
+    FlushLimits, IngestRules, LostOffsets, RateLimits, StreamKind, StreamSpec, StreamStart,
+    partition_id, topic_partition,
+};
 
 /// Virtual columns: stored or derived for every table, hidden from `*`.
 pub mod virtual_column {
@@ -48,8 +55,16 @@ pub struct TableSpec {
     pub replication: u32,
     pub sorted_column: Option<String>,
     pub retention: Retention,
-    pub stream: Option<StreamSpec>,
+    /// Topics whose messages are the rows, in the order of the config.
+    #[serde(
+        default,
+        alias = "stream",
+        deserialize_with = "streams::one_or_several"
+    )]
+    pub streams: Vec<StreamSpec>,
     pub flush: FlushLimits,
+    #[serde(default)]
+    pub ingest: IngestRules,
     #[serde(default)]
     pub star_trees: Vec<StarTreeSpec>,
     /// Between the decoder and the columns.
@@ -353,44 +368,6 @@ pub struct Retention {
     pub rows_max: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StreamSpec {
-    /// `host:port`, comma separated.
-    pub brokers: String,
-    pub topic: String,
-    pub start: StreamStart,
-    /// Options for the Kafka client, as `stream.kafka.consumer.prop.*` or `stream.kafka.*` gave
-    /// them.
-    pub client_options: Vec<(String, String)>,
-    #[serde(default)]
-    pub decoder: DecoderSpec,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum StreamStart {
-    Earliest,
-    Latest,
-}
-
-/// A consuming segment is sealed when the first of these is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlushLimits {
-    pub rows_max: u64,
-    pub age_max_ms: i64,
-    /// Of the rows in memory.
-    pub bytes_max: u64,
-}
-
-impl Default for FlushLimits {
-    fn default() -> Self {
-        Self {
-            rows_max: 5_000_000,
-            age_max_ms: 6 * 3_600_000,
-            bytes_max: 512 << 20,
-        }
-    }
-}
-
 impl TableSpec {
     /// A table of its own with nothing but columns, held once.
     pub fn new(name: TableName, table_type: TableType, columns: Vec<ColumnSpec>) -> Self {
@@ -405,8 +382,9 @@ impl TableSpec {
             replication: 1,
             sorted_column: None,
             retention: Retention::default(),
-            stream: None,
+            streams: Vec::new(),
             flush: FlushLimits::default(),
+            ingest: IngestRules::default(),
             star_trees: Vec::new(),
             pipeline: PipelineSpec::default(),
             keyed: None,

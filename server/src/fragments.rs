@@ -14,7 +14,7 @@ use futures::{StreamExt, stream};
 use memchr::memmem;
 use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
-use query::system::{CONSUMERS, CONSUMING, INDEXES, REJECTED_ROWS};
+use query::system::{CONSUMERS, CONSUMING, INDEXES, INGEST_EVENTS, REJECTED_ROWS};
 use query::timed_out;
 use rpc::{AnswerStream, FragmentApi};
 use runtime::CancellationToken;
@@ -414,6 +414,7 @@ impl FragmentApi for FragmentService {
             CONSUMING => crate::system::consuming(&tables)?,
             CONSUMERS => crate::system::consumers(&tables, &core.config.instance)?,
             INDEXES => crate::system::indexes(&tables, &core.config.instance)?,
+            INGEST_EVENTS => crate::events::rows(&core.events.all(), &core.config.instance)?,
             other => {
                 let message = format!("there is no system table `{other}` on servers");
                 return Err(Fault::not_found(message));

@@ -5,6 +5,7 @@
 //! [`view::TableView`] per table, replaced whole, so that sealing a segment is never seen.
 
 mod consume;
+mod events;
 mod fragments;
 mod heartbeat;
 mod indexes;
@@ -34,6 +35,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use consume::EngineExpressions;
+use consume::Pressure;
+use events::Events;
 use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
 use indexes::Indexer;
@@ -57,6 +60,8 @@ pub struct Config {
     pub ingest_memory_bytes: u64,
     /// Bytes of primary keys of upsert tables; more are on disk.
     pub key_memory_bytes: u64,
+    /// How long consumption waits at a segment's limit while the one before it is committed.
+    pub seal_patience: Duration,
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,
@@ -98,6 +103,8 @@ pub(crate) struct Core {
     pub(crate) ingest_memory: MemoryBudget,
     /// Where primary keys go that have no room in memory.
     pub(crate) spill: Spill,
+    pub(crate) pressure: Arc<Pressure>,
+    pub(crate) events: Events,
     pub(crate) deep: DeepStore,
     pub(crate) store: Store,
     pub(crate) tables: Tables,
@@ -146,6 +153,8 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
             memory.child("keys", config.key_memory_bytes),
             config.data_dir.join("keys"),
         ),
+        pressure: Arc::default(),
+        events: Events::open(&config.data_dir),
         heart: Heart::new(clock.now_ms()),
         indexer: Indexer::default(),
         tables: Tables::default(),
@@ -174,6 +183,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     rest::serve(http, routes, core.config.hosts.clone(), "server", &tasks);
     heartbeat::start(&core, &tasks);
     indexes::start(&core, &tasks);
+    events::start(&core, &tasks);
     reconcile::start(&core, &tasks);
     Ok(Server {
         core,

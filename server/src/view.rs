@@ -193,7 +193,8 @@ pub(crate) struct Table {
     /// Rows were appended or the view changed.
     pub(crate) progress: Notify,
     consumers: Mutex<BTreeMap<Partition, ConsumerStatus>>,
-    source: Mutex<Option<(StreamSpec, Arc<dyn StreamSource>)>>,
+    /// A client for each topic.
+    sources: Mutex<Vec<(StreamSpec, Arc<dyn StreamSource>)>>,
 }
 
 /// What a consumer says about itself.
@@ -212,7 +213,7 @@ impl Table {
             publisher: Mutex::default(),
             progress: Notify::new(),
             consumers: Mutex::default(),
-            source: Mutex::default(),
+            sources: Mutex::default(),
         }
     }
 
@@ -247,14 +248,13 @@ impl Table {
         spec: &StreamSpec,
         core: &Core,
     ) -> Result<Arc<dyn StreamSource>, StreamError> {
-        let mut known = self.source.lock();
-        if let Some((of, source)) = &*known
-            && of == spec
-        {
+        let mut known = self.sources.lock();
+        if let Some((_, source)) = known.iter().find(|(of, _)| of == spec) {
             return Ok(Arc::clone(source));
         }
         let source = core.streams.source(spec, &core.config.instance.0)?;
-        *known = Some((spec.clone(), Arc::clone(&source)));
+        known.retain(|(of, _)| of.topic != spec.topic);
+        known.push((spec.clone(), Arc::clone(&source)));
         Ok(source)
     }
 
@@ -275,7 +275,7 @@ impl Table {
         let named = partitions
             .iter()
             .filter_map(|partition| consumers.get(partition));
-        let behind = named.filter_map(|status| behind(&status.state, now_ms));
+        let behind = named.filter_map(|status| status.state.behind(now_ms));
         let mut behind: Vec<String> = behind.collect();
         if !behind.is_empty() {
             let name = self.view().spec.name.to_string();
@@ -289,38 +289,6 @@ impl Table {
     pub(crate) fn consumers(&self) -> BTreeMap<Partition, ConsumerStatus> {
         self.consumers.lock().clone()
     }
-}
-
-/// A partition whose newest row is older, with more behind it in the log, is late.
-const LATE_MS: i64 = 10_000;
-
-/// `None`: it is read as it should be.
-fn behind(state: &ConsumerState, now_ms: i64) -> Option<String> {
-    let is_stopped = matches!(state.state.as_str(), "PAUSED" | "ERROR");
-    let missing = (state.log_end_offset - state.next_offset).max(0);
-    let age_ms = (state.newest_event_ms > 0).then(|| now_ms - state.newest_event_ms);
-    let is_late = missing > 0 && age_ms.is_none_or(|age_ms| age_ms > LATE_MS);
-    if !is_stopped && !is_late {
-        return None;
-    }
-    let age = match age_ms {
-        Some(age_ms) => format!("the newest row is {} s old", age_ms.max(0) / 1000),
-        None => "no row was read since the start".to_owned(),
-    };
-    let cause = match state.detail.as_str() {
-        "" => String::new(),
-        detail => format!(": {detail}"),
-    };
-    Some(format!(
-        "partition {} is {}, read up to offset {} of {}, {age}{cause}",
-        state.partition,
-        state.state,
-        state.next_offset,
-        match state.log_end_offset {
-            -1 => "an unknown end".to_owned(),
-            end => end.to_string(),
-        }
-    ))
 }
 
 #[derive(Debug, Default)]

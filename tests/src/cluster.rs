@@ -151,6 +151,8 @@ impl Cluster {
         layers.assignment(&format!("log.port={}", self.log_port));
         layers.assignment("controller.reconcile_ms=100");
         layers.assignment("controller.liveness_ms=2000");
+        // Tests count segments: on a busy machine none may grow past its limit.
+        layers.assignment("server.seal_wait_ms=30000");
         if let Some(Some(first)) = self.nodes.first().filter(|_| index > 0) {
             let address = &first.addresses.controller_grpc;
             layers.assignment(&format!("controller.address={address}"));

@@ -1,4 +1,5 @@
-//! Programs in Python against the real binary: clients as they are published, and TPC-H.
+//! Programs in Python against the real binary: clients of Pinot and of Kafka as they are published,
+//! and TPC-H.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use crate::quickstart::{Addresses, Quickstart};
-use crate::{python, steps, workspace};
+use crate::{kafka, python, steps, workspace};
 
 pub(crate) fn pinotdb() -> Result<()> {
     let folder = workspace::root().join("tests/clients");
@@ -17,6 +18,24 @@ pub(crate) fn pinotdb() -> Result<()> {
             .arg(folder.join("pinotdb_client.py"))
             .arg(format!("http://{}", addresses.broker))
             .arg(format!("http://{}", addresses.controller));
+        script
+    })
+}
+
+/// Clients of Kafka as they are published against the built-in log: the Python one, and the console
+/// programs.
+pub(crate) fn kafka_clients() -> Result<()> {
+    kafka::prepare()?;
+    let tools = kafka::tools()?;
+    let folder = workspace::root().join("tests/kafka");
+    let python = python::with("kafka-clients", &folder.join("requirements.txt"))?;
+    let empty = ["--empty", "--events-per-second=0"];
+    with_node("kafka-clients", &empty, |addresses| {
+        let mut script = Command::new(python);
+        script
+            .arg(folder.join("kafka_clients.py"))
+            .arg(&addresses.log)
+            .arg(tools);
         script
     })
 }

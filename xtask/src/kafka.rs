@@ -112,16 +112,26 @@ pub(crate) fn down(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The jars, loaded once by Maven, which checks their checksums.
+/// The jars of a node.
 fn libraries() -> Result<PathBuf> {
-    let folder = workspace::cache(&format!("kafka-{KAFKA}"))?;
+    jars(&format!("kafka-{KAFKA}"), "kafka_2.13")
+}
+
+/// The jars of the command-line programs, such as the console producer.
+pub(crate) fn tools() -> Result<PathBuf> {
+    jars(&format!("kafka-tools-{KAFKA}"), "kafka-tools")
+}
+
+/// The jars of one of Kafka's artifacts, loaded once by Maven, which checks their checksums.
+fn jars(folder: &str, name: &str) -> Result<PathBuf> {
+    let folder = workspace::cache(folder)?;
     let libraries = folder.join("lib");
     let stamp = folder.join(".installed");
     if stamp.exists() {
         return Ok(libraries);
     }
     println!(
-        "loading Kafka {KAFKA} from Maven Central into {}",
+        "loading {name} {KAFKA} from Maven Central into {}",
         folder.display()
     );
     let artifact = |group: &str, name: &str, version: &str| {
@@ -134,7 +144,7 @@ fn libraries() -> Result<PathBuf> {
         "<project><modelVersion>4.0.0</modelVersion><groupId>tannin.peers</groupId>\
          <artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>\
          <dependencies>{}{}</dependencies></project>\n",
-        artifact("org.apache.kafka", "kafka_2.13", KAFKA),
+        artifact("org.apache.kafka", name, KAFKA),
         artifact("org.slf4j", "slf4j-simple", SLF4J),
     );
     fs::write(folder.join("pom.xml"), pom)?;

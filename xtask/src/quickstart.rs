@@ -23,10 +23,12 @@ const FREE_PORTS: &[&str] = &[
     "log.port=0",
 ];
 
-/// `host:port` of its HTTP listeners.
+/// `host:port` of its listeners.
 pub(crate) struct Addresses {
     pub(crate) broker: String,
     pub(crate) controller: String,
+    /// Of the built-in log.
+    pub(crate) log: String,
 }
 
 /// The real binary, killed when dropped.
@@ -65,10 +67,13 @@ impl Quickstart {
             let ports = fs::read(self.data.join("ports.json")).unwrap_or_default();
             let ports: serde_json::Value = serde_json::from_slice(&ports).unwrap_or_default();
             let address = |role: &str| Some(ports[role].as_str()?.to_owned());
-            if let (Some(broker), Some(controller)) =
-                (address("broker_http"), address("controller_http"))
-            {
-                return Ok(Addresses { broker, controller });
+            let asked = ["broker_http", "controller_http", "log"].map(address);
+            if let [Some(broker), Some(controller), Some(log)] = asked {
+                return Ok(Addresses {
+                    broker,
+                    controller,
+                    log,
+                });
             }
             if let Some(status) = self.child.try_wait()? {
                 bail!("quickstart ended with {status}; see {}", self.log.display());

@@ -48,6 +48,7 @@ const STEPS: &[(&str, Work)] = &[
     }),
     ("statements that nobody would write", fuzz),
     ("Pinot's Python client", pinot_client),
+    ("Kafka's clients on the built-in log", kafka_clients),
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
     ("Superset: a dashboard in Chromium", superset_dashboard),
@@ -121,6 +122,11 @@ fn fuzz() -> Result<()> {
 fn pinot_client() -> Result<()> {
     cargo(&["build", "-p", "tannin"], None)?;
     clients::pinotdb()
+}
+
+fn kafka_clients() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    clients::kafka_clients()
 }
 
 fn tpch() -> Result<()> {

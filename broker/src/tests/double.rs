@@ -105,6 +105,7 @@ pub(super) fn state(spec: &TableSpec, online: &[&str]) -> TableState {
         paused: false,
         time_boundary_ms: Some(77),
         reloads: Vec::new(),
+        orders: Default::default(),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: PreviewArgs) -> Result<()> {
         return Err(Exit::usage("a preview is a table, csv or json"));
     }
     let configured = args.config.as_deref().map(configured).transpose()?;
-    let stream = configured.as_ref().and_then(|spec| spec.stream.as_ref());
+    let stream = configured.as_ref().and_then(|spec| spec.streams.first());
     let options = stream.map_or(&[][..], |stream| &stream.client_options);
     let source = KafkaSource::new(&args.kafka, options, "tannin preview")?.with_headers(true);
     let sampled =
@@ -102,7 +102,7 @@ fn raw(messages: &[Message], partition: u32) -> impl Iterator<Item = RawMessage<
 /// All messages through the decoder that a server would have.
 async fn decode(spec: &Arc<TableSpec>, sampled: &[(u32, Vec<Message>)]) -> Result<Decoded> {
     let mut decoder = Decoder::new(spec, &EngineExpressions).map_err(anyhow::Error::msg)?;
-    let stream = spec.stream.as_ref();
+    let stream = spec.streams.first();
     let registry = stream.and_then(|stream| stream.decoder.registry.as_ref());
     let registry = registry.map(Registry::new).transpose()?;
     let mut all = Decoded::default();

@@ -1,14 +1,21 @@
-//! `tannin table`: list, status, pause, resume, drop. Creating one is in `create.rs`.
+//! `tannin table`: list, status, pause, resume, commit, retry-rejected, drop. Creating one is in
+//! `create.rs`.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use reqwest::Url;
 use serde_json::{Value, json};
 
-use crate::args::{TableAction, TableArgs};
+use crate::args::{ResumeFrom, TableAction, TableArgs};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::{render, units};
+
+const COMMIT_PATIENCE: Duration = Duration::from_secs(120);
+const COMMIT_POLL: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(args: TableArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
@@ -22,20 +29,31 @@ pub(crate) async fn run(args: TableArgs) -> Result<()> {
             println!("{}", status(&client, &name).await?);
             Ok(())
         }
-        TableAction::Pause { name } => {
-            client
-                .post(&format!("/tables/{name}/pauseConsumption"), json!({}))
-                .await?;
+        TableAction::Pause {
+            name,
+            comment,
+            topics,
+        } => {
+            let query = [("comment", comment.as_str()), ("topics", &topics)];
+            let path = format!("/tables/{name}/pauseConsumption");
+            client.post(&with_query(&path, &query)?, json!({})).await?;
             println!("{name} is paused; `tannin table resume {name}` goes on");
             Ok(())
         }
-        TableAction::Resume { name } => {
-            client
-                .post(&format!("/tables/{name}/resumeConsumption"), json!({}))
-                .await?;
+        TableAction::Resume { name, from, topics } => {
+            let from = match from {
+                ResumeFrom::Last => "lastConsumed",
+                ResumeFrom::Smallest => "smallest",
+                ResumeFrom::Largest => "largest",
+            };
+            let query = [("consumeFrom", from), ("topics", &topics)];
+            let path = format!("/tables/{name}/resumeConsumption");
+            client.post(&with_query(&path, &query)?, json!({})).await?;
             println!("{name} consumes again");
             Ok(())
         }
+        TableAction::Commit { name, partitions } => commit(&client, &name, &partitions).await,
+        TableAction::RetryRejected { name, yes } => retry_rejected(&client, &name, yes).await,
         TableAction::Drop { name, yes } => {
             if !yes && !confirm(&format!("drop `{name}` and all its data?"))? {
                 bail!("nothing was dropped");
@@ -45,6 +63,78 @@ pub(crate) async fn run(args: TableArgs) -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn with_query(path: &str, query: &[(&str, &str)]) -> Result<String> {
+    let set = query.iter().filter(|(_, value)| !value.is_empty());
+    let url = Url::parse_with_params(&format!("http://node{path}"), set)?;
+    Ok(format!("{}?{}", url.path(), url.query().unwrap_or("")))
+}
+
+/// Returns when it is committed.
+async fn commit(client: &Client, name: &str, partitions: &str) -> Result<()> {
+    let path = format!("/tables/{name}/forceCommit");
+    let path = with_query(&path, &[("partitions", partitions)])?;
+    let job = client.post(&path, json!({})).await?;
+    let id = job.get("forceCommitJobId").and_then(Value::as_str);
+    let id = id.context("the answer names no job")?;
+    let begun = Instant::now();
+    loop {
+        let status = client
+            .get(&format!("/tables/forceCommitStatus/{id}"))
+            .await?;
+        let left = status.get("numberOfSegmentsYetToBeCommitted");
+        let left = left.and_then(Value::as_u64).unwrap_or(0);
+        if left == 0 {
+            println!("{name}: all that was consumed is committed");
+            return Ok(());
+        }
+        if begun.elapsed() > COMMIT_PATIENCE {
+            bail!("{left} segments are not committed yet; `tannin table status {name}` tells why");
+        }
+        tokio::time::sleep(COMMIT_POLL).await;
+    }
+}
+
+async fn retry_rejected(client: &Client, name: &str, yes: bool) -> Result<()> {
+    let quoted = name.replace('\'', "''");
+    let rejected = client
+        .sql(&format!(
+            "SELECT \"partition\", \"offset\" FROM sys.rejected_rows WHERE \"table\" = '{quoted}'"
+        ))
+        .await?;
+    let mut offsets: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for row in &rejected.rows {
+        if let [partition, offset] = row.as_slice()
+            && let Some(offset) = offset.as_i64()
+        {
+            offsets
+                .entry(partition.to_string())
+                .or_default()
+                .push(offset);
+        }
+    }
+    let count = rejected.rows.len();
+    if count == 0 {
+        println!("{name} has no rejected messages");
+        return Ok(());
+    }
+    let question = format!(
+        "send {count} rejected messages to their topics again, where other readers see them too?"
+    );
+    if !yes && !confirm(&question)? {
+        bail!("nothing was sent");
+    }
+    let path = format!("/v1/tables/{name}/retryRejected");
+    let answer = client.post(&path, json!({ "offsets": offsets })).await?;
+    let number = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or(0);
+    println!(
+        "{name}: {} messages sent again, {} not in the log any more, {} sent before",
+        number("sent"),
+        number("gone"),
+        number("sentBefore"),
+    );
+    Ok(())
 }
 
 /// Asks on a terminal; without one the caller must have said `--yes`.
@@ -138,6 +228,14 @@ async fn status(client: &Client, name: &str) -> Result<String> {
                 text("lastRejection")
             ));
         }
+    }
+    for reason in status
+        .get("reasons")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        lines.push(format!("not good: {}", reason.as_str().unwrap_or("")));
     }
     if let Some(verdict) = status.get("verdict").and_then(Value::as_str) {
         lines.push(verdict.to_owned());

@@ -4,6 +4,7 @@
 //! fault to status in [`rest::ApiError`].
 
 mod brokers;
+mod consumption;
 mod database;
 mod document;
 pub(crate) mod forward;
@@ -36,6 +37,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
     Api::default()
         .merge(schemas::routes())
         .merge(tables::routes())
+        .merge(consumption::routes())
         .merge(segments::routes())
         .merge(reload::routes())
         .merge(brokers::routes())

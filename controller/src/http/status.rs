@@ -7,6 +7,7 @@ use schemas::cluster::TableState;
 use schemas::proto::ConsumerState;
 use serde_json::{Value, json};
 
+use super::consumption::what_is_wrong;
 use super::{Answer, App};
 use crate::state::State;
 
@@ -24,14 +25,19 @@ pub(super) async fn read(Shared(state): App, Path(name): Path<String>) -> Answer
         "consumingRows": 0,
         "paused": tables.iter().any(|table| table.paused),
         "partitions": [],
+        "state": "GOOD",
+        "reasons": [],
     });
-    let Some(realtime) = tables.iter().find(|table| table.spec.stream.is_some()) else {
+    let Some(realtime) = tables.iter().find(|table| !table.spec.streams.is_empty()) else {
         return Ok(Json(body));
     };
     let consumers = consumers(&state, realtime);
     body["consumingRows"] = json!(consumers.iter().map(|c| c.rows).sum::<u64>());
     let now_ms = state.clock.now_ms();
     body["partitions"] = consumers.iter().map(|c| partition(c, now_ms)).collect();
+    let wrong = what_is_wrong(&state, realtime);
+    body["state"] = json!(if wrong.is_empty() { "GOOD" } else { "BAD" });
+    body["reasons"] = json!(wrong);
     if let Some(verdict) = verdict(&state, realtime, &consumers, sealed.len()).await {
         body["verdict"] = json!(verdict);
     }
@@ -40,22 +46,13 @@ pub(super) async fn read(Shared(state): App, Path(name): Path<String>) -> Answer
 
 /// One consumer for each partition: the one that is farthest.
 fn consumers(state: &State, table: &TableState) -> Vec<ConsumerState> {
-    let id = table.spec.id.to_bytes();
-    let mut all: Vec<ConsumerState> = state
-        .instances()
-        .into_values()
-        .filter(|instance| instance.alive)
-        .flat_map(|instance| instance.consumers)
-        .filter(|consumer| consumer.table_id == id)
-        .collect();
-    all.sort_by_key(|c| (c.partition, std::cmp::Reverse(c.next_offset)));
+    let all = state.consumers(table).into_iter();
+    let mut all: Vec<ConsumerState> = all.map(|(_, consumer)| consumer).collect();
     all.dedup_by_key(|consumer| consumer.partition);
     all
 }
 
 fn partition(consumer: &ConsumerState, now_ms: i64) -> Value {
-    let known_end = consumer.log_end_offset >= 0;
-    let lag = (consumer.log_end_offset - consumer.next_offset).max(0);
     let newest = consumer.newest_event_ms;
     json!({
         "partition": consumer.partition,
@@ -63,7 +60,7 @@ fn partition(consumer: &ConsumerState, now_ms: i64) -> Value {
         "detail": consumer.detail,
         "consumed": consumer.next_offset,
         "logEnd": consumer.log_end_offset,
-        "lag": if known_end { lag } else { -1 },
+        "lag": consumer.lag().unwrap_or(-1),
         "rowsPerSecond": consumer.rows_per_second,
         "rejected": consumer.rejected,
         "lastRejection": consumer.last_rejection,
@@ -78,7 +75,7 @@ async fn verdict(
     consumers: &[ConsumerState],
     sealed: usize,
 ) -> Option<String> {
-    let stream = table.spec.stream.as_ref()?;
+    let stream = table.spec.streams.first()?;
     if table.paused {
         let name = &table.spec.name;
         return Some(format!("paused; `tannin table resume {name}` goes on"));
@@ -103,7 +100,7 @@ async fn verdict(
     {
         return Some(failing.detail.clone());
     }
-    let source = match state.source(table) {
+    let source = match state.source(&table.spec, 0) {
         Ok(source) => source,
         Err(fault) => return Some(fault.message),
     };

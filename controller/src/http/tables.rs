@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{Operation, delete, get, post, put};
-use rest::{Api, ApiError, Params};
+use rest::{Api, Params};
 use schemas::cluster::TableState;
 use schemas::pinot::{
     Parsed, Table, UnknownKeys, parse_schema, parse_table, parse_table_config, table_name,
@@ -19,7 +19,6 @@ use super::brokers::living;
 use super::document::Document;
 use super::{Answer, App};
 use crate::state::State;
-use crate::tables::Consumption;
 
 pub(super) fn routes() -> Api<Arc<State>> {
     Api::default()
@@ -52,7 +51,6 @@ pub(super) fn routes() -> Api<Arc<State>> {
             ],
         )
         .merge(views())
-        .merge(consumption())
 }
 
 fn views() -> Api<Arc<State>> {
@@ -68,22 +66,6 @@ fn views() -> Api<Arc<State>> {
         .route(
             "/tables/{table}/instances",
             [get("Its brokers and servers", instances)],
-        )
-}
-
-fn consumption() -> Api<Arc<State>> {
-    Api::default()
-        .route(
-            "/tables/{table}/pauseConsumption",
-            [post("Stops consuming", pause)],
-        )
-        .route(
-            "/tables/{table}/resumeConsumption",
-            [post("Goes on consuming", resume)],
-        )
-        .route(
-            "/tables/{table}/pauseStatus",
-            [get("Whether it consumes", pause_status)],
         )
 }
 
@@ -407,33 +389,5 @@ async fn instances(Shared(state): App, Path(name): Path<String>) -> Answer {
         "tableName": name,
         "brokers": parts(&|_| brokers.clone()),
         "server": parts(&servers),
-    })))
-}
-
-async fn pause(Shared(state): App, Path(name): Path<String>) -> Answer {
-    state.pause(&name, Consumption::Paused).await?;
-    pause_body(&state, &name)
-}
-
-async fn resume(Shared(state): App, Path(name): Path<String>) -> Answer {
-    state.pause(&name, Consumption::Running).await?;
-    pause_body(&state, &name)
-}
-
-async fn pause_status(Shared(state): App, Path(name): Path<String>) -> Answer {
-    pause_body(&state, &name)
-}
-
-fn pause_body(state: &State, name: &str) -> Result<Json<Value>, ApiError> {
-    let tables = state.resolve(name)?;
-    let consuming: Vec<&str> = tables
-        .iter()
-        .flat_map(|table| table.segments.iter().filter(|s| !s.record.is_done()))
-        .map(|segment| segment.record.name.as_str())
-        .collect();
-    Ok(Json(json!({
-        "pauseFlag": tables.iter().any(|table| table.paused),
-        "consumingSegments": consuming,
-        "reasonCode": "ADMINISTRATIVE",
     })))
 }

@@ -1,18 +1,22 @@
 //! Opens the partitions of streams that nobody consumes yet.
+//!
+//! Invariant: what comes into a topic after its first look is not skipped, wherever its table
+//! begins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use schemas::cluster::TableState;
-use schemas::table::StreamStart;
-use schemas::{Fault, InstanceId};
+use schemas::table::{StreamSpec, StreamStart, partition_id, topic_partition};
+use schemas::{Fault, InstanceId, Offset, Partition};
+use stream::{StreamError, StreamSource};
 
 use crate::assignment::least_loaded;
 use crate::state::State;
 
 pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     for table in state.tables() {
-        if table.spec.stream.is_some()
+        if !table.spec.streams.is_empty()
             && let Err(fault) = open_partitions(state, &table).await
         {
             let name = table.spec.physical_name();
@@ -22,50 +26,110 @@ pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Also called at once when a table is created.
+/// Also called at once when a table is created. A topic that is away does not keep the others
+/// from being opened.
 pub(crate) async fn open_partitions(state: &State, table: &TableState) -> Result<(), Fault> {
-    let Some(stream) = &table.spec.stream else {
-        return Ok(());
-    };
     let alive = state.alive_servers();
-    if alive.is_empty() {
+    if alive.is_empty() && !table.spec.streams.is_empty() {
         return Err(Fault::unavailable("no server lives"));
     }
-    let source = state.source(table)?;
-    let partitions = source.partitions(&stream.topic).await?;
-    // All of them are looked at before the first is opened: what is found later is new.
-    let mut found = Vec::new();
-    for partition in 0..partitions {
-        let known = |s: &schemas::cluster::SegmentState| s.record.id.partition == partition;
-        if table.segments.iter().any(known) {
-            continue;
+    let (mut opened, mut failed) = (false, None);
+    for topic in 0..table.spec.streams.len() {
+        match open_topic(state, table, topic, &alive).await {
+            Ok(some) => opened |= some,
+            Err(fault) => failed = Some(fault),
         }
-        let (first, end) = source.watermarks(&stream.topic, partition).await?;
-        let start = match stream.start {
-            // Nothing of a partition that came later is skipped.
-            StreamStart::Latest if table.segments.is_empty() => end,
-            StreamStart::Latest | StreamStart::Earliest => first,
-        };
-        found.push((partition, start));
     }
+    if opened {
+        state.publish(table.spec.id).await?;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn open_topic(
+    state: &State,
+    table: &TableState,
+    topic: usize,
+    alive: &[InstanceId],
+) -> Result<bool, Fault> {
+    let spec = &table.spec;
+    let source = state.source(spec, topic)?;
+    let found = not_consumed(state, table, topic, &*source).await?;
     let mut opened = false;
     let mut loads = consuming_loads(state);
     for (partition, start) in found {
-        let assigned = least_loaded(&alive, &loads, table.spec.replication);
+        let assigned = least_loaded(alive, &loads, spec.replication);
         for server in &assigned {
             *loads.entry(server.clone()).or_default() += 1;
         }
         let now_ms = state.clock.now_ms();
-        let spec = &table.spec;
         opened |= state
             .catalog
             .open_partition(spec, partition, start, assigned, now_ms)
             .await?;
     }
-    if opened {
-        state.publish(table.spec.id).await?;
+    Ok(opened)
+}
+
+/// Partitions that nobody consumes, and where each begins. All of them are looked at before the
+/// first is opened: what is found later is new.
+async fn not_consumed(
+    state: &State,
+    table: &TableState,
+    topic: usize,
+    source: &dyn StreamSource,
+) -> Result<Vec<(Partition, Offset)>, Fault> {
+    let stream = &table.spec.streams[topic];
+    let partitions = table.segments.iter().map(|s| s.record.id.partition);
+    let known: HashSet<Partition> = partitions
+        .filter(|partition| topic_partition(*partition).0 == topic)
+        .collect();
+    let wanted = |number: &u32| {
+        stream
+            .partitions
+            .as_ref()
+            .is_none_or(|ids| ids.contains(number))
+    };
+    let mut found = Vec::new();
+    for number in (0..source.partitions(&stream.topic).await?).filter(wanted) {
+        let Some(partition) = partition_id(topic, number) else {
+            let name = &stream.topic;
+            return Err(Fault::invalid(format!(
+                "topic `{name}` has more than 10,000 partitions"
+            )));
+        };
+        if !known.contains(&partition) {
+            let is_first = known.is_empty();
+            let now_ms = state.clock.now_ms();
+            let start = start_of(source, stream, number, is_first, now_ms).await?;
+            found.push((partition, start));
+        }
     }
-    Ok(())
+    Ok(found)
+}
+
+async fn start_of(
+    source: &dyn StreamSource,
+    stream: &StreamSpec,
+    partition: u32,
+    is_first: bool,
+    now_ms: i64,
+) -> Result<Offset, StreamError> {
+    let topic = &stream.topic;
+    let (first, end) = source.watermarks(topic, partition).await?;
+    let at = async |time_ms| {
+        let offset = source.offset_at(topic, partition, time_ms).await?;
+        Ok::<_, StreamError>(offset.unwrap_or(end))
+    };
+    Ok(match stream.start {
+        // Nothing of a partition that came later is skipped.
+        _ if !is_first => first,
+        StreamStart::Earliest => first,
+        StreamStart::Latest => end,
+        StreamStart::AtTime(time_ms) => at(time_ms).await?,
+        StreamStart::BackFor(period_ms) => at(now_ms - period_ms).await?,
+        StreamStart::Offset(offset) => offset.clamp(first, end),
+    })
 }
 
 /// Consuming segments of each server: those cost most.

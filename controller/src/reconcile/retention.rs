@@ -129,6 +129,7 @@ mod tests {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            orders: Default::default(),
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) struct Bare {
     pub(crate) api: Api,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) deep: DeepStore,
+    pub(crate) streams: FakeStreams,
     store: Arc<dyn MetaStore>,
 }
 
@@ -38,11 +39,12 @@ impl Bare {
             reconcile_every: Duration::from_secs(1),
             hosts: HostGuard::default(),
         };
+        let streams = FakeStreams::default();
         let state = State::load(
             config,
             Catalog::new(Arc::clone(&store)),
             deep.clone(),
-            Arc::new(FakeStreams::default()),
+            Arc::new(streams.clone()),
             Arc::new(NoCheck),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
@@ -52,6 +54,7 @@ impl Bare {
             state,
             clock,
             deep,
+            streams,
             store,
         }
     }
@@ -75,6 +78,7 @@ impl Bare {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            orders: Default::default(),
         };
         self.state.catalog.create_table(&stored).await.unwrap();
         self.state.publish(id).await.unwrap();

@@ -67,6 +67,12 @@ impl StreamSource for FakeStreams {
         Ok(*self.0.watermarks.lock())
     }
 
+    async fn offset_at(&self, _: &str, _: u32, at: i64) -> Result<Option<Offset>, StreamError> {
+        // A message each second of the log's time.
+        let (_, end) = *self.0.watermarks.lock();
+        Ok(Some(at / 1000).filter(|offset| *offset < end))
+    }
+
     async fn create_topic(&self, _: &str, _: u32) -> Result<(), StreamError> {
         Ok(())
     }

@@ -20,6 +20,7 @@ macro_rules! over_both_stores {
 }
 
 mod bare;
+mod consumption;
 mod control;
 mod double;
 mod protocol;

@@ -147,7 +147,7 @@ async fn configs_change_but_not_what_data_rests_on(world: &World) {
     let spec = world.get("/v1/tables/orders/spec").await.ok()["spec"].clone();
     assert_eq!(spec["id"], json!(id));
     assert_eq!(spec["retention"]["age_max_ms"], 30 * 86_400_000_i64);
-    assert_eq!(spec["stream"]["brokers"], "elsewhere:9092");
+    assert_eq!(spec["streams"][0]["brokers"], "elsewhere:9092");
 
     let other = REALTIME
         .replace("topic.name\":\"orders\"", "topic.name\":\"sales\"")

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ingest::{BATCH_ROWS_MAX, Decoder, NoExpressions, RawMessage};
 use schemas::decoding::{CsvSpec, DecoderSpec, Envelope, FormatSpec};
-use schemas::table::{StreamSpec, StreamStart};
+use schemas::table::StreamSpec;
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec, TableType};
 
 const EVENTS: u64 = 200_000;
@@ -173,13 +173,10 @@ fn spec(decoder: DecoderSpec) -> Arc<TableSpec> {
     columns.push(column("ts", DataType::Timestamp));
     Arc::new(TableSpec {
         time_column: Some("ts".to_owned()),
-        stream: Some(StreamSpec {
-            brokers: String::new(),
-            topic: String::new(),
-            start: StreamStart::Earliest,
-            client_options: Vec::new(),
+        streams: vec![StreamSpec {
             decoder,
-        }),
+            ..StreamSpec::kafka("", "")
+        }],
         ..TableSpec::new(
             "flights".parse().expect("a name"),
             TableType::Realtime,

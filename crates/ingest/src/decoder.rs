@@ -68,9 +68,18 @@ impl Decoder {
         )
     }
 
-    /// As the table's stream and pipeline want it. The error tells what is wrong with them.
+    /// As the table's first stream and its pipeline want it. The error tells what is wrong.
     pub fn new(spec: &Arc<TableSpec>, expressions: &dyn Expressions) -> Result<Self, String> {
-        let decoder = spec.stream.as_ref().map(|stream| stream.decoder.clone());
+        Self::of_topic(spec, 0, expressions)
+    }
+
+    /// As one of the table's streams and the pipeline want it.
+    pub fn of_topic(
+        spec: &Arc<TableSpec>,
+        topic: usize,
+        expressions: &dyn Expressions,
+    ) -> Result<Self, String> {
+        let decoder = spec.streams.get(topic).map(|stream| stream.decoder.clone());
         let decoder = decoder.unwrap_or_default();
         let pipeline = Pipeline::new(spec, expressions)?;
         let target = match &pipeline {
@@ -93,15 +102,20 @@ impl Decoder {
     /// another machine than the one that reads.
     pub fn check(spec: &TableSpec, expressions: &dyn Expressions) -> Result<(), String> {
         let mut spec = spec.clone();
-        if let Some(stream) = &mut spec.stream
-            && let FormatSpec::Protobuf {
+        for stream in &mut spec.streams {
+            if let FormatSpec::Protobuf {
                 descriptor: Descriptor::File(_),
                 ..
             } = stream.decoder.format
-        {
-            stream.decoder.format = FormatSpec::Json;
+            {
+                stream.decoder.format = FormatSpec::Json;
+            }
         }
-        Self::new(&Arc::new(spec), expressions).map(drop)
+        let spec = Arc::new(spec);
+        let topics = 0..spec.streams.len().max(1);
+        topics
+            .map(|topic| Self::of_topic(&spec, topic, expressions).map(drop))
+            .collect()
     }
 
     fn with_reader(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use schemas::decoding::DecoderSpec;
-use schemas::table::{StreamSpec, StreamStart};
+use schemas::table::StreamSpec;
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec, TableType};
 
 use crate::{Decoded, Decoder, RawMessage};
@@ -21,13 +21,10 @@ pub(crate) fn spec(columns: &[(&str, DataType)], decoder: DecoderSpec) -> Arc<Ta
     };
     let columns = columns.iter().map(column).collect();
     Arc::new(TableSpec {
-        stream: Some(StreamSpec {
-            brokers: String::new(),
-            topic: String::new(),
-            start: StreamStart::Earliest,
-            client_options: Vec::new(),
+        streams: vec![StreamSpec {
             decoder,
-        }),
+            ..StreamSpec::kafka("", "")
+        }],
         ..TableSpec::new("t".parse().unwrap(), TableType::Realtime, columns)
     })
 }

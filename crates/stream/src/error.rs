@@ -33,6 +33,16 @@ pub enum StreamError {
         start: Offset,
         end: Offset,
     },
+    #[error(
+        "the message at offset {offset} of `{topic}` partition {partition} is larger than \
+         receive.message.max.bytes of the table's stream config allows ({detail})"
+    )]
+    TooLarge {
+        topic: String,
+        partition: u32,
+        offset: Offset,
+        detail: String,
+    },
     #[error("the Kafka client refused option `{option}`: {detail}; correct or remove it")]
     Option { option: String, detail: String },
     #[error("{0}")]
@@ -53,7 +63,7 @@ impl StreamError {
             | Self::Client(_)
             | Self::Registry(_) => FaultKind::Unavailable,
             Self::OffsetOutOfRange { .. } => FaultKind::Conflict,
-            Self::Option { .. } => FaultKind::Invalid,
+            Self::Option { .. } | Self::TooLarge { .. } => FaultKind::Invalid,
             Self::Closed => FaultKind::Cancelled,
         }
     }

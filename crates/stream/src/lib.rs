@@ -1,4 +1,4 @@
-//! Reading partitions of a Kafka topic, and a built-in log that speaks Kafka's protocol.
+//! Reading Kafka topics or files that grow, and a built-in log that speaks Kafka's protocol.
 //!
 //! Consumers never join a group: they are assigned a partition and an offset, and the offset lives
 //! in the segment metadata. The built-in log is for development, tests and the quickstart; it is
@@ -8,6 +8,7 @@
 pub mod conformance;
 pub mod embedded;
 mod error;
+mod files;
 mod kafka;
 mod sample;
 
@@ -17,8 +18,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use schemas::Offset;
+use schemas::table::StreamKind;
 
 pub use error::StreamError;
+pub use files::FileSource;
 pub use kafka::{Acks, KafkaProducer, KafkaSource};
 pub use sample::{SampleFrom, sample, sample_partitions};
 
@@ -76,6 +79,13 @@ pub trait StreamSource: Debug + Send + Sync {
         topic: &str,
         partition: u32,
     ) -> Result<(Offset, Offset), StreamError>;
+    /// Offset of the first message with this time of the log or a later one; `None`: all are older.
+    async fn offset_at(
+        &self,
+        topic: &str,
+        partition: u32,
+        time_ms: i64,
+    ) -> Result<Option<Offset>, StreamError>;
     /// With the brokers' default replication; returns when the topic can be used. A topic that
     /// exists already is fine, also with another number of partitions.
     async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), StreamError>;
@@ -89,6 +99,28 @@ pub trait Streams: Debug + Send + Sync + 'static {
         spec: &schemas::table::StreamSpec,
         name: &str,
     ) -> Result<std::sync::Arc<dyn StreamSource>, StreamError>;
+}
+
+/// Kafka topics, and files below the folders that the node's settings name.
+#[derive(Clone, Debug, Default)]
+pub struct AllStreams {
+    pub folders: Vec<std::path::PathBuf>,
+}
+
+impl Streams for AllStreams {
+    fn source(
+        &self,
+        spec: &schemas::table::StreamSpec,
+        name: &str,
+    ) -> Result<std::sync::Arc<dyn StreamSource>, StreamError> {
+        match spec.kind {
+            StreamKind::Kafka => KafkaStreams.source(spec, name),
+            StreamKind::Files => {
+                let source = FileSource::new(spec.brokers.as_ref(), &self.folders)?;
+                Ok(std::sync::Arc::new(source))
+            }
+        }
+    }
 }
 
 /// Every stream is a Kafka topic.

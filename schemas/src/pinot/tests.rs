@@ -48,8 +48,9 @@ fn a_real_config() {
     assert_eq!(spec.retention.age_max_ms, Some(7 * 86_400_000));
     assert_eq!(spec.retention.rows_max, Some(1000));
     assert_eq!(spec.flush.age_max_ms, 6 * 3_600_000 + 30 * 60_000);
-    assert_eq!(spec.flush.bytes_max, 200 << 20);
-    let stream = spec.stream.as_ref().unwrap();
+    assert_eq!(spec.flush.sealed_bytes, Some(200 << 20));
+    assert_eq!(spec.flush.rows_max, 100_000, "of the first segment");
+    let stream = &spec.streams[0];
     assert_eq!(
         stream.client_options,
         [("security.protocol".to_owned(), "PLAINTEXT".to_owned())]
@@ -90,7 +91,7 @@ fn what_would_change_data_is_refused() {
       "ingestionConfig":{"filterConfig":{"filterFunction":"Groovy({a.toUpperCase() == b}, a, b)"},"streamIngestionConfig":{"streamConfigMaps":[
         {"streamType":"kinesis","stream.kafka.broker.list":"b","realtime.segment.flush.threshold.time":"soon"}]}}}"#;
     expect![[r#"
-        ingestionConfig.streamIngestionConfig.streamConfigMaps[0].streamType: `kinesis` is not supported, only kafka
+        ingestionConfig.streamIngestionConfig.streamConfigMaps[0].streamType: `kinesis` is not supported, only kafka and files
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].stream.kafka.topic.name: missing
         ingestionConfig.streamIngestionConfig.streamConfigMaps[0].realtime.segment.flush.threshold.time: `soon` is no period such as 6h
         ingestionConfig.filterConfig.filterFunction: scripts in Groovy are not run; write an expression of SQL: `upper(x)` is the nearest function
@@ -173,7 +174,7 @@ fn what_a_config_says_of_the_stream_is_checked_in_both_places() {
         "\"segmentsConfig\":{\"timeColumnName\":\"ts\"},\"tableIndexConfig\"",
     );
     let table = parse_table(&good, Some(&schema), TableId::random(), UnknownKeys::Refuse);
-    let stream = table.unwrap().value.spec.stream.unwrap();
+    let stream = table.unwrap().value.spec.streams.remove(0);
     let options = [("security.protocol", "SSL"), ("client.rack", "3")];
     assert_eq!(
         stream.client_options,
@@ -559,9 +560,9 @@ fn decoders_are_known_by_pinots_classes() {
             .map_err(|faults| faults.to_string())?
             .value
             .spec
-            .stream;
+            .streams;
         assert!(parsed.warnings.is_empty());
-        Ok::<_, String>(stream.unwrap().decoder)
+        Ok::<_, String>(stream[0].decoder.clone())
     };
     let class = |name: &str, more: &str| {
         read(&format!(

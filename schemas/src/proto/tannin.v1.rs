@@ -538,6 +538,9 @@ pub struct ConsumerState {
     pub newest_event_ms: i64,
     #[prost(double, tag = "12")]
     pub rows_per_second: f64,
+    /// the last order to seal that found no row to be sealed
+    #[prost(string, tag = "13")]
+    pub declined_commit: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatReply {

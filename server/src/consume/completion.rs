@@ -20,6 +20,7 @@ use schemas::segment::{Ledger, SegmentRecord};
 use schemas::{Fault, Offset, SegmentId};
 use segment::{MutableSegment, SealExtra, SealedSegment, seal};
 
+use super::pressure::Relief;
 use crate::Core;
 use crate::store::{job_fault, make_folder, segment_fault};
 use crate::view::Table;
@@ -36,6 +37,7 @@ pub(crate) struct Frozen {
     pub(crate) reason: &'static str,
     /// Its rows stay in memory until it is sealed.
     pub(crate) memory: Option<MemoryPermit>,
+    pub(super) relief: Option<Relief>,
 }
 
 /// How it ended.
@@ -246,6 +248,7 @@ impl Completion {
             let tidied = self.core.compute.run(move || keys.tidy());
             tidied.await.map_err(job_fault)?;
         }
+        self.frozen.relief = None;
         self.core.heart.beat(&self.core).await
     }
 

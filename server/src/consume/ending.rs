@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::CancellationToken;
+use schemas::ingest_event::EventKind;
 use schemas::proto::SegmentConsumedReply;
 use schemas::proto::segment_consumed_reply::Action;
 use schemas::segment::display_name;
+use schemas::table::topic_partition;
 use schemas::{Fault, Offset, SegmentId};
 use tokio::sync::mpsc;
 
 use super::completion::{Completion, Finished, Frozen, consumed_request};
 use super::feeder::Feeder;
+use super::pressure::Relief;
 use super::status::Phase;
 use super::{Flow, Runner, Swap, open_segment};
 use crate::store::segment_fault;
@@ -82,6 +85,7 @@ impl Runner {
         end: Offset,
         reason: &'static str,
     ) -> Result<(), Fault> {
+        self.tell_absent(&self.current, end);
         let frozen = self.frozen(end, reason);
         let spec = Arc::clone(&self.table.view().spec);
         let id = self.current.id();
@@ -112,7 +116,20 @@ impl Runner {
             created_ms: self.created_ms,
             reason,
             memory: self.memory.take(),
+            relief: self.relief(),
         }
+    }
+
+    /// When it is the partition that seals so that others find memory.
+    fn relief(&self) -> Option<Relief> {
+        let pressure = &self.core.pressure;
+        let relief = pressure.relief((self.table.id, self.partition));
+        if relief.is_some() {
+            let span = (self.current.start_offset(), self.current.next_offset());
+            let text = "the memory for consuming rows is used up, and this partition held most";
+            self.event(EventKind::SealedEarly, span, text.to_owned());
+        }
+        relief
     }
 
     fn open_next(
@@ -125,12 +142,16 @@ impl Runner {
         let name = display_name(spec, id, now_ms);
         self.current = open_segment(spec, id, name, start)?;
         if !Arc::ptr_eq(self.feeder.spec(), spec) {
-            self.feeder = Feeder::new(Arc::clone(spec));
+            let (topic, _) = topic_partition(id.partition);
+            self.feeder = Feeder::new(Arc::clone(spec), topic);
         }
         self.opened = self.core.clock.monotonic();
         self.created_ms = now_ms;
+        self.limits = self.known.limits;
         self.memory = None;
         self.memory_pressed = false;
+        self.is_full = false;
+        self.core.pressure.note((self.table.id, self.partition), 0);
         self.target = None;
         self.superseded = false;
         self.report_at = Duration::ZERO;

@@ -24,6 +24,8 @@ const INLINE_MESSAGES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Feeder {
     spec: Arc<TableSpec>,
+    /// Position of the partition's topic in the table.
+    topic: usize,
     /// Away while it works on the pool.
     decoder: Option<Decoder>,
     /// Where the schemas of its messages are.
@@ -49,9 +51,10 @@ pub(crate) enum Feeding {
 }
 
 impl Feeder {
-    pub(crate) fn new(spec: Arc<TableSpec>) -> Self {
+    pub(crate) fn new(spec: Arc<TableSpec>, topic: usize) -> Self {
         Self {
             spec,
+            topic,
             decoder: None,
             registry: None,
         }
@@ -72,7 +75,7 @@ impl Feeder {
         if unknown.is_empty() {
             return Ok(());
         }
-        let stream = self.spec.stream.as_ref();
+        let stream = self.spec.streams.get(self.topic);
         let Some(spec) = stream.and_then(|stream| stream.decoder.registry.as_ref()) else {
             return Ok(());
         };
@@ -96,7 +99,7 @@ impl Feeder {
         let keys = keys.cloned();
         let mut decoder = match self.decoder.take() {
             Some(decoder) => decoder,
-            None => decoder(&self.spec)?,
+            None => decoder(&self.spec, self.topic)?,
         };
         if let Err(fault) = self.learn_schemas(&mut decoder, &messages).await {
             self.decoder = Some(decoder);
@@ -119,8 +122,8 @@ impl Feeder {
     }
 }
 
-fn decoder(spec: &Arc<TableSpec>) -> Result<Decoder, Fault> {
-    Decoder::new(spec, &EngineExpressions).map_err(|reason| {
+fn decoder(spec: &Arc<TableSpec>, topic: usize) -> Result<Decoder, Fault> {
+    Decoder::of_topic(spec, topic, &EngineExpressions).map_err(|reason| {
         let name = spec.physical_name();
         Fault::invalid(format!("messages of `{name}` cannot be read: {reason}"))
     })
@@ -177,7 +180,10 @@ fn feed(
             offset: row.offset,
             time_ms: now_ms,
             reason: row.reason,
-            payload: row.payload,
+            payload: match segment.spec().ingest.drop_rejected_payloads {
+                true => Vec::new(),
+                false => row.payload,
+            },
         });
     }
     segment.advance_to(last + 1);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemas::segment::SegmentRecord;
 use schemas::table::FlushLimits;
 use segment::MutableSegment;
 
@@ -29,6 +30,39 @@ pub(crate) fn reached(
     }
 }
 
+/// Newest sealed segments from which the size of a row is learned.
+const LEARNED_FROM: usize = 8;
+/// A segment has at most so many times the rows of the largest of them.
+const GROWTH_MAX: u64 = 4;
+const ROWS_LEAST: u64 = 10_000;
+
+/// With a target for the size of sealed segments, the rows that make it, as far as earlier ones
+/// tell.
+pub(crate) fn learned<'a>(
+    limits: FlushLimits,
+    records: impl Iterator<Item = &'a SegmentRecord>,
+) -> FlushLimits {
+    let Some(target) = limits.sealed_bytes else {
+        return limits;
+    };
+    let mut sealed: Vec<_> = records
+        .filter(|record| record.is_done() && record.ledger.rows > 0)
+        .map(|record| (record.sealed_ms, record.ledger.rows, record.bytes))
+        .collect();
+    sealed.sort_unstable_by(|a, b| b.cmp(a));
+    sealed.truncate(LEARNED_FROM);
+    let rows: u64 = sealed.iter().map(|(_, rows, _)| rows).sum();
+    let bytes: u64 = sealed.iter().map(|(.., bytes)| bytes).sum();
+    let Some(most) = sealed.iter().map(|(_, rows, _)| *rows).max() else {
+        return limits;
+    };
+    let wanted = u128::from(target) * u128::from(rows) / u128::from(bytes.max(1));
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+    let least = ROWS_LEAST.min(limits.rows_max);
+    let rows_max = wanted.min(most.saturating_mul(GROWTH_MAX)).max(least);
+    FlushLimits { rows_max, ..limits }
+}
+
 /// Offsets without rows alone are not worth a segment.
 pub(crate) fn holds_anything(segment: &MutableSegment) -> bool {
     let ledger = segment.ledger();
@@ -54,4 +88,59 @@ pub(crate) fn room(limits: &FlushLimits, segment: &MutableSegment) -> usize {
         false => limits.rows_max.saturating_mul(SLACK),
     };
     usize::try_from(limit.saturating_sub(rows)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::segment::{Ledger, SegmentStatus};
+    use schemas::{SegmentId, TableId, TableSpec, TableType};
+
+    use super::*;
+
+    #[test]
+    fn rows_follow_from_the_size_of_earlier_segments() {
+        let spec = TableSpec::new("t".parse().unwrap(), TableType::Realtime, Vec::new());
+        let record = |sequence: u32, rows: u64, bytes: u64| {
+            let id = SegmentId {
+                table: TableId::random(),
+                partition: 0,
+                sequence,
+            };
+            SegmentRecord {
+                status: SegmentStatus::Done,
+                sealed_ms: Some(i64::from(sequence)),
+                bytes,
+                ledger: Ledger {
+                    rows,
+                    ..Ledger::default()
+                },
+                ..SegmentRecord::consuming(id, &spec, 0, 0)
+            }
+        };
+        let limits = FlushLimits {
+            rows_max: 100_000,
+            sealed_bytes: Some(10_000_000),
+            ..FlushLimits::default()
+        };
+        let rows = |records: &[SegmentRecord]| learned(limits, records.iter()).rows_max;
+        assert_eq!(rows(&[]), 100_000);
+        assert_eq!(
+            rows(&[record(0, 0, 500)]),
+            100_000,
+            "nothing is told by no rows"
+        );
+        assert_eq!(rows(&[record(0, 100_000, 20_000_000)]), 50_000);
+        assert_eq!(
+            rows(&[record(0, 100_000, 2_000_000)]),
+            400_000,
+            "step by step"
+        );
+        assert_eq!(rows(&[record(0, 10, 5_000)]), 10_000);
+        // What rows were long ago does not matter.
+        let mut many: Vec<_> = (1..=8).map(|at| record(at, 100_000, 5_000_000)).collect();
+        many.push(record(0, 1_000_000, 1_000_000_000));
+        assert_eq!(rows(&many), 200_000);
+        let by_rows = FlushLimits::default();
+        assert_eq!(learned(by_rows, many.iter()), by_rows);
+    }
 }

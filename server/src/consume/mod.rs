@@ -13,6 +13,9 @@ mod expressions;
 mod feeder;
 mod keys;
 mod limits;
+mod orders;
+mod pace;
+mod pressure;
 mod status;
 mod steps;
 
@@ -22,14 +25,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runtime::{Backoff, CancellationToken, MemoryPermit, TaskGroup};
-use schemas::cluster::{ClusterState, TableState};
+use schemas::cluster::{ClusterState, ConsumptionOrders, TableState};
+use schemas::ingest_event::EventKind;
 use schemas::segment::SegmentRecord;
-use schemas::table::StreamSpec;
+use schemas::table::{FlushLimits, IngestRules, StreamKind, StreamSpec, topic_partition};
 use schemas::{Fault, Offset, Partition, SegmentId, Sequence, TableSpec};
 use segment::{MutableSegment, SealedSegment};
 use stream::{Message, PartitionReader};
 use tokio::sync::{mpsc, watch};
 use upsert::PartitionKeys;
+use uuid::Uuid;
 
 use crate::Core;
 use crate::store::segment_fault;
@@ -37,7 +42,11 @@ use crate::view::Table;
 use completion::{Finished, Trouble};
 pub use expressions::EngineExpressions;
 use feeder::Feeder;
+use orders::Counted;
+use pace::Pace;
 use status::Status;
+
+pub(crate) use pressure::Pressure;
 
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -121,8 +130,14 @@ struct Runner {
     /// When it was opened here, and when by the metadata.
     opened: Duration,
     created_ms: i64,
+    /// Of the current segment, as they were when it was opened.
+    limits: FlushLimits,
     memory: Option<MemoryPermit>,
+    /// The budget for consuming rows is used up.
     memory_pressed: bool,
+    /// The segment can take no more, whatever its limits.
+    is_full: bool,
+    pace: Pace,
     feeder: Feeder,
     reader: Option<Box<dyn PartitionReader>>,
     /// Fetched and not yet in the segment; all of them are below `fetched`.
@@ -136,6 +151,15 @@ struct Runner {
     /// The current segment is committed with another end and takes no more rows.
     superseded: bool,
     swap: Option<Swap>,
+    /// The order to seal that found nothing to be sealed.
+    declined: Option<Uuid>,
+    /// When an operator last paused the table or let it go on.
+    resumed: Option<i64>,
+    counted: Counted,
+    /// The last message that was larger than the client takes.
+    too_large: Option<Offset>,
+    /// Why nothing more is taken: too much was rejected.
+    over_budget: Option<String>,
     /// Not before this moment is the end of the segment reported again.
     report_at: Duration,
     report_backoff: Backoff,
@@ -155,19 +179,35 @@ struct Known {
     ends: BTreeMap<Sequence, Offset>,
     /// Messages that were rejected in all committed segments.
     rejected: u64,
-    /// Where the table's messages are.
+    /// Where the partition's messages are.
     stream: Option<StreamSpec>,
+    orders: ConsumptionOrders,
+    rules: IngestRules,
+    /// Messages a second that the partition may take.
+    rate: Option<f64>,
+    /// Of a segment that begins now.
+    limits: FlushLimits,
 }
 
 impl Known {
     fn of(table: &TableState, partition: Partition, from: Sequence) -> Self {
+        let (topic, _) = topic_partition(partition);
+        let orders = &table.orders;
+        let of_topic = |other: Partition| topic_partition(other).0 == topic;
+        let records = || table.segments.iter().map(|segment| &segment.record);
+        let consumed =
+            records().filter(|record| !record.is_done() && of_topic(record.id.partition));
+        let stream = table.spec.streams.get(topic);
         let mut known = Self {
-            paused: table.paused,
-            stream: table.spec.stream.clone(),
+            paused: table.paused || orders.paused_topics.contains(&(topic as u32)),
+            rate: stream.and_then(|stream| stream.rate.of_partition(consumed.count())),
+            stream: stream.cloned(),
+            orders: orders.clone(),
+            rules: table.spec.ingest,
+            limits: limits::learned(table.spec.flush, records()),
             ..Self::default()
         };
-        let records = table.segments.iter().map(|segment| &segment.record);
-        for record in records.filter(|record| record.id.partition == partition) {
+        for record in records().filter(|record| record.id.partition == partition) {
             known.rejected += record.ledger.rejected;
             if let Some(end) = record.end.filter(|_| record.id.sequence >= from) {
                 known.ends.insert(record.id.sequence, end);
@@ -218,13 +258,16 @@ impl Runner {
             tasks: tasks.clone(),
             cluster: core.cluster.clone(),
             known: Known::default(),
-            feeder: Feeder::new(Arc::clone(current.spec())),
+            feeder: Feeder::new(Arc::clone(current.spec()), topic_partition(id.partition).0),
             current,
             keys: None,
             opened: core.clock.monotonic(),
             created_ms,
+            limits: FlushLimits::default(),
             memory: None,
             memory_pressed: false,
+            is_full: false,
+            pace: Pace::default(),
             reader: None,
             pending: VecDeque::new(),
             fetched: start,
@@ -233,6 +276,11 @@ impl Runner {
             trouble: Trouble::default(),
             superseded: false,
             swap: None,
+            declined: None,
+            resumed: None,
+            counted: Counted::default(),
+            too_large: None,
+            over_budget: None,
             report_at: Duration::ZERO,
             report_backoff: Backoff::up_to(RETRY_MAX),
             complete_since: None,
@@ -253,6 +301,10 @@ impl Runner {
 
     async fn consume(&mut self, stop: &CancellationToken) -> Result<(), Fault> {
         self.read_state();
+        self.limits = self.known.limits;
+        let at = self.current.start_offset();
+        let text = format!("segment {} is consumed", self.current.name());
+        self.event(EventKind::Started, (at, at), text);
         while !stop.is_cancelled() {
             let flow = match self.next_step() {
                 Step::ReadKeys => self.read_keys(stop).await?,
@@ -275,12 +327,15 @@ impl Runner {
         let cluster = Arc::clone(&self.cluster.borrow_and_update());
         if let Some(table) = cluster.tables.get(&self.table.id) {
             let known = Known::of(table, self.partition, self.current.id().sequence);
-            if known.stream != self.known.stream {
+            if known.stream.as_ref().map(place) != self.known.stream.as_ref().map(place) {
                 // The log has moved: go on there.
                 self.reader = None;
                 self.fetch_at = Duration::ZERO;
             }
+            let was_paused = self.known.paused;
             self.known = known;
+            self.pace.set(self.known.rate, self.core.clock.monotonic());
+            self.read_orders(was_paused);
         }
     }
 
@@ -320,6 +375,25 @@ impl Runner {
             // The process stops; the token follows.
             self.fetch_at = self.core.clock.monotonic() + RETRY_MAX;
         }
+    }
+}
+
+/// What a reader depends on.
+fn place(stream: &StreamSpec) -> (StreamKind, &str, &str, &[(String, String)], bool) {
+    let StreamSpec {
+        kind,
+        brokers,
+        topic,
+        client_options,
+        decoder,
+        ..
+    } = stream;
+    (*kind, brokers, topic, client_options, decoder.metadata)
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.core.pressure.forget((self.table.id, self.partition));
     }
 }
 

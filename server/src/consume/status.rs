@@ -51,6 +51,9 @@ pub(super) struct Status {
     /// Since when nothing but errors came from the stream.
     failing_since: Option<Duration>,
     is_final: bool,
+    last_failure: Option<std::mem::Discriminant<StreamError>>,
+    /// By the table's own rules, until an operator lets it go on.
+    stopped: bool,
     newest_ms: i64,
     rate: f64,
     counted: u64,
@@ -69,6 +72,8 @@ impl Status {
             last_rejection: String::new(),
             failing_since: None,
             is_final: false,
+            last_failure: None,
+            stopped: false,
             newest_ms: 0,
             rate: 0.0,
             counted: 0,
@@ -77,23 +82,37 @@ impl Status {
     }
 
     pub(super) fn phase(&mut self, phase: Phase) {
-        if self.phase != phase {
+        if self.phase != phase || self.stopped {
             self.phase = phase;
+            self.stopped = false;
             self.detail.clear();
         }
     }
 
-    pub(super) fn failed(&mut self, error: &StreamError, now: Duration) {
+    /// `true`: it is new.
+    pub(super) fn failed(&mut self, error: &StreamError, now: Duration) -> bool {
+        let kind = std::mem::discriminant(error);
+        let is_new = self.phase != Phase::Error || self.last_failure.replace(kind) != Some(kind);
+        self.last_failure = Some(kind);
         self.phase = Phase::Error;
         self.detail = schemas::fault::chain(error);
         self.failing_since.get_or_insert(now);
         self.is_final = error.kind() != FaultKind::Unavailable;
+        is_new
     }
 
-    pub(super) fn works(&mut self) {
-        self.failing_since = None;
+    /// `true`: it did not before.
+    pub(super) fn works(&mut self) -> bool {
+        let failed = self.failing_since.take().is_some();
         self.is_final = false;
         self.phase(Phase::Consuming);
+        failed
+    }
+
+    pub(super) fn stopped(&mut self, why: &str) {
+        self.phase = Phase::Error;
+        why.clone_into(&mut self.detail);
+        self.stopped = true;
     }
 
     pub(super) fn broken(&mut self, fault: &Fault) {
@@ -114,6 +133,10 @@ impl Status {
         self.rate_at(now);
     }
 
+    pub(super) fn rejected(&mut self, reason: &str) {
+        reason.clone_into(&mut self.last_rejection);
+    }
+
     fn rate_at(&mut self, now: Duration) {
         let since = *self.counted_since.get_or_insert(now);
         let elapsed = now.saturating_sub(since);
@@ -131,7 +154,7 @@ impl Status {
         let failing = self
             .failing_since
             .is_some_and(|since| self.is_final || now.saturating_sub(since) >= FAILING_LONG);
-        let stuck = failing || self.phase == Phase::Paused;
+        let stuck = failing || self.stopped || self.phase == Phase::Paused;
         let first = !self.settled && (reached || stuck);
         self.settled |= first;
         if reached {
@@ -153,10 +176,7 @@ impl Runner {
             let ledger = segment.ledger();
             (rows + ledger.rows, rejected + ledger.rejected)
         });
-        let detail = match self.status.detail.is_empty() {
-            true => self.trouble.lock().clone().unwrap_or_default(),
-            false => self.status.detail.clone(),
-        };
+        let detail = self.detail();
         let state = ConsumerState {
             table_id: self.table.id.to_bytes(),
             partition: self.partition,
@@ -170,9 +190,32 @@ impl Runner {
             last_rejection: self.status.last_rejection.clone(),
             newest_event_ms: self.status.newest_ms,
             rows_per_second: self.status.rate,
+            declined_commit: self.declined.map(|job| job.to_string()).unwrap_or_default(),
         };
         let hidden = self.status.hidden;
         self.table
             .report(self.partition, ConsumerStatus { state, hidden });
+    }
+
+    /// What is wrong; otherwise what keeps the partition from being faster.
+    fn detail(&self) -> String {
+        if !self.status.detail.is_empty() {
+            return self.status.detail.clone();
+        }
+        if let Some(trouble) = &*self.trouble.lock() {
+            return trouble.clone();
+        }
+        match (self.status.phase, self.pace.rate()) {
+            (Phase::Holding, _) if self.memory_pressed => {
+                let mb = self.core.ingest_memory.limit_bytes() >> 20;
+                format!(
+                    "the {mb} MiB for consuming rows are used up: waits until a segment is sealed"
+                )
+            }
+            (Phase::Consuming, Some(rate)) if !self.pending.is_empty() => {
+                format!("the table's config allows {rate} messages a second here")
+            }
+            _ => String::new(),
+        }
     }
 }

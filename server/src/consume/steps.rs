@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::MemoryPermit;
-use schemas::table::StreamSpec;
+use schemas::table::{StreamSpec, topic_partition};
 use schemas::{Fault, FaultKind, Offset, Partition, TableSpec};
 use stream::{Message, Messages, PartitionReader, StreamError};
 
@@ -16,15 +16,20 @@ use crate::view::Table;
 
 /// Messages that are decoded at once; not more than a batch has rows.
 const CHUNK_MESSAGES: usize = ingest::BATCH_ROWS_MAX;
-/// How long consumption pauses at a segment's limit when it cannot be ended at once.
-const PATIENCE: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
+/// Memory comes back when a segment is sealed.
+const MEMORY_RETRY: Duration = Duration::from_millis(50);
 /// After a fault that only an operator can mend.
 const LONG_RETRY: Duration = Duration::from_secs(30);
 
 /// Whether the same message can become another row.
 fn reads_otherwise(new: &TableSpec, old: &TableSpec) -> bool {
-    let decoder = |spec: &TableSpec| spec.stream.as_ref().map(|stream| stream.decoder.clone());
+    let decoders = |spec: &TableSpec| {
+        let streams = spec.streams.iter();
+        streams
+            .map(|stream| stream.decoder.clone())
+            .collect::<Vec<_>>()
+    };
     let transforms = |spec: &TableSpec| {
         let columns = spec.columns.iter();
         columns
@@ -33,7 +38,7 @@ fn reads_otherwise(new: &TableSpec, old: &TableSpec) -> bool {
     };
     new.pipeline != old.pipeline
         || transforms(new) != transforms(old)
-        || decoder(new) != decoder(old)
+        || !decoders(new).starts_with(&decoders(old))
 }
 
 /// Opens the reader if there is none and waits for messages. Cancel-safe.
@@ -53,6 +58,7 @@ pub(super) async fn fetch(
                 return Err(StreamError::Client("the table has no stream".to_owned()));
             };
             let source = table.source(stream, core)?;
+            let (_, partition) = topic_partition(partition);
             reader.insert(source.open(&stream.topic, partition, from).await?)
         }
     };
@@ -84,22 +90,38 @@ impl Runner {
             self.settle();
             return Step::Wait(IDLE);
         }
-        let limits = self.current.spec().flush;
-        let is_full = self.memory_pressed || limits::overflows(&limits, &self.current);
+        if let Some(why) = &self.over_budget {
+            self.status.stopped(why);
+            self.settle();
+            return Step::Wait(IDLE);
+        }
+        self.follow_skip();
+        let overflows = self.is_full || limits::overflows(&self.limits, &self.current);
         // What is consumed again aside must get to its end: it takes the place of as many rows.
-        if is_full && self.swap.is_none() {
+        // So must the first rows of a segment find room: what is fattest is sealed for them.
+        let waits = self.memory_pressed && limits::holds_anything(&self.current);
+        if (waits || overflows) && self.swap.is_none() {
             self.status.phase(Phase::Holding);
             self.memory_pressed = !self.reserve();
-            return Step::Wait(IDLE);
+            return Step::Wait(if overflows { IDLE } else { MEMORY_RETRY });
         }
         if let Some(left) = self.patience(now) {
             return Step::Wait(left);
+        }
+        if self
+            .target
+            .is_some_and(|target| self.current.next_offset() >= target)
+        {
+            return Step::Wait(self.report_at.saturating_sub(now).min(IDLE));
         }
         if now < self.fetch_at {
             return Step::Wait(self.fetch_at - now);
         }
         if !self.pending.is_empty() {
-            return Step::Feed;
+            return match self.pace.allow(self.pending.len(), now) {
+                Ok(_) => Step::Feed,
+                Err(wait) => Step::Wait(wait),
+            };
         }
         Step::Fetch
     }
@@ -116,11 +138,15 @@ impl Runner {
         if self.target.is_some_and(|target| next >= target) {
             return Some(Step::Report("CATCH_UP"));
         }
-        let limits = self.current.spec().flush;
         let age = now.saturating_sub(self.opened);
-        let mut reason = limits::reached(&limits, &self.current, age);
-        if self.memory_pressed && limits::holds_anything(&self.current) {
-            reason = reason.or(Some("SIZE"));
+        let mut reason = limits::reached(&self.limits, &self.current, age);
+        if reason.is_none() && limits::holds_anything(&self.current) {
+            let key = (self.table.id, self.partition);
+            if self.is_full || self.core.pressure.is_chosen(key) {
+                reason = Some("SIZE");
+            } else if self.must_end() {
+                reason = Some("FORCED");
+            }
         }
         // Messages are read as the table's new config says from the next segment on.
         let is_outdated = || {
@@ -139,13 +165,12 @@ impl Runner {
     /// How long to wait with a complete segment for the end of the one before, or for an answer of
     /// the controller, before the segment grows past its limit.
     fn patience(&mut self, now: Duration) -> Option<Duration> {
-        let limits = self.current.spec().flush;
-        if self.swap.is_some() || !limits::is_complete(&limits, &self.current) {
+        if self.swap.is_some() || !limits::is_complete(&self.limits, &self.current) {
             self.complete_since = None;
             return None;
         }
         let since = *self.complete_since.get_or_insert(now);
-        let until = since + PATIENCE;
+        let until = since + self.core.config.seal_patience;
         let mut left = until.saturating_sub(now);
         if self.report_at > now {
             left = left.min(self.report_at - now);
@@ -163,7 +188,10 @@ impl Runner {
                 if self.pending.is_empty() {
                     self.skip_to(self.fetched);
                 }
-                self.status.works();
+                self.works();
+            }
+            Err(error) if self.passes_lost(&error) || self.passes_too_large(&error) => {
+                self.fetch_at = Duration::ZERO;
             }
             Err(error) => {
                 self.core.metrics.stream_errors.inc();
@@ -179,7 +207,7 @@ impl Runner {
                     self.reader = None;
                 }
                 self.fetch_at = self.core.clock.monotonic() + delay;
-                self.status.failed(&error, self.core.clock.monotonic());
+                self.failed(&error);
             }
         }
         self.settle();
@@ -187,7 +215,7 @@ impl Runner {
 
     /// Passes offsets that the log does not hand out.
     fn skip_to(&mut self, offset: Offset) {
-        let until = self.target.map_or(offset, |target| target.min(offset));
+        let until = self.bound().map_or(offset, |bound| bound.min(offset));
         self.current.advance_to(until);
         self.table.progress.notify_waiters();
     }
@@ -195,11 +223,11 @@ impl Runner {
     pub(super) async fn feed(&mut self) -> Result<Flow, Fault> {
         let chunk = self.next_chunk();
         if chunk.is_empty() {
-            // The next message lies past the target: what is between is not in the log.
-            let target = self.target.unwrap_or(self.fetched);
-            self.skip_to(target);
+            // The next message lies past the bound: what is between is not in the log.
+            self.skip_to(self.fetched);
             return Ok(Flow::GoOn);
         }
+        let count = chunk.len();
         let keys = self.keys.as_ref();
         let fed = self.feeder.feed(&self.core, (&self.current, keys), chunk);
         match fed.await? {
@@ -210,20 +238,21 @@ impl Runner {
                 self.core.metrics.incomplete.inc_by(fed.incomplete);
                 self.status.fed(&fed, self.core.clock.monotonic());
                 self.fetch_backoff.reset();
-                self.status.works();
+                self.works();
+                self.pace.took(count);
+                self.counted.add(fed.rows, fed.rejected);
+                self.check_budget();
             }
             Feeding::Full(chunk) => {
                 self.put_back(chunk);
-                self.memory_pressed = true;
+                self.is_full = true;
                 return Ok(Flow::GoOn);
             }
             Feeding::Waiting(chunk, fault) => {
                 self.put_back(chunk);
                 let delay = self.fetch_backoff.next_delay();
-                let now = self.core.clock.monotonic();
-                self.fetch_at = now + delay;
-                self.status
-                    .failed(&StreamError::Registry(fault.message), now);
+                self.fetch_at = self.core.clock.monotonic() + delay;
+                self.failed(&StreamError::Registry(fault.message));
                 self.settle();
                 return Ok(Flow::GoOn);
             }
@@ -238,9 +267,12 @@ impl Runner {
     }
 
     fn next_chunk(&mut self) -> Vec<Message> {
-        let room = limits::room(&self.current.spec().flush, &self.current);
+        let room = limits::room(&self.limits, &self.current);
         let most = CHUNK_MESSAGES.min(room.max(1)).min(self.pending.len());
-        let below = |message: &Message| self.target.is_none_or(|target| message.offset < target);
+        let now = self.core.clock.monotonic();
+        let most = self.pace.allow(most, now).unwrap_or(1);
+        let bound = self.bound();
+        let below = |message: &Message| bound.is_none_or(|bound| message.offset < bound);
         let count = self
             .pending
             .iter()
@@ -260,16 +292,24 @@ impl Runner {
     fn reserve(&mut self) -> bool {
         let wanted = self.current.memory_bytes();
         let held = self.memory.as_ref().map_or(0, MemoryPermit::bytes);
+        let pressure = &self.core.pressure;
+        let holds = limits::holds_anything(&self.current);
+        let bytes = if holds { wanted } else { 0 };
+        pressure.note((self.table.id, self.partition), bytes);
         if wanted <= held {
             return true;
         }
-        match &mut self.memory {
+        let fits = match &mut self.memory {
             Some(permit) => permit.try_grow(wanted - held).is_ok(),
             None => {
                 self.memory = self.core.ingest_memory.try_reserve(wanted).ok();
                 self.memory.is_some()
             }
+        };
+        if !fits {
+            pressure.relieve(self.core.ingest_memory.limit_bytes());
         }
+        fits
     }
 
     /// Whether the end of the log, as it was when this consumer began, is reached.

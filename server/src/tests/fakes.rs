@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub(super) struct MemoryLog {
     messages: Mutex<Vec<Option<Bytes>>>,
     appended: Notify,
     pub(super) missing: AtomicBool,
+    /// Offsets before this one are not in the log any more.
+    pub(super) start: AtomicI64,
     pub(super) opened: AtomicUsize,
 }
 
@@ -83,6 +85,10 @@ impl StreamSource for MemoryStreams {
         Ok((0, self.0.messages.lock().len() as Offset))
     }
 
+    async fn offset_at(&self, _: &str, _: u32, _: i64) -> Result<Option<Offset>, StreamError> {
+        Ok(None)
+    }
+
     async fn create_topic(&self, _: &str, _: u32) -> Result<(), StreamError> {
         Ok(())
     }
@@ -104,6 +110,16 @@ impl PartitionReader for MemoryReader {
             let _ = tokio::time::timeout(wait, appended).await;
         }
         let all = self.log.messages.lock();
+        let (start, end) = (self.log.start.load(Ordering::Relaxed), all.len() as Offset);
+        if self.next < start || self.next > end {
+            return Err(StreamError::OffsetOutOfRange {
+                topic: "t".to_owned(),
+                partition: 0,
+                wanted: self.next,
+                start,
+                end,
+            });
+        }
         let from = self.next as usize;
         let until = all.len().min(from + FETCH_MESSAGES);
         let handed_out = (from..until).filter_map(|at| {
@@ -121,8 +137,8 @@ impl PartitionReader for MemoryReader {
         Ok(Messages {
             messages,
             next: self.next,
-            log_end: Some(all.len() as Offset),
-            log_start: Some(0),
+            log_end: Some(end),
+            log_start: Some(start),
         })
     }
 }
@@ -190,7 +206,8 @@ impl FakeControl {
         let end = record.end.unwrap();
         self.change(|tables| {
             let table = tables.get_mut(&id.table).unwrap();
-            let last = table.segments.last_mut().unwrap();
+            let mut own = table.segments.iter_mut().rev();
+            let last = own.find(|s| s.record.id.partition == id.partition).unwrap();
             assert_eq!((last.record.id, last.record.start), (id, record.start));
             last.record = record;
             let next = SegmentId {

@@ -19,7 +19,7 @@ async fn world_on(brokers: &str, servers: &[&str]) -> (World, String) {
     let mut world = World::new(servers);
     world.streams = Arc::new(KafkaStreams);
     let topic = format!("server-{}", world.table);
-    let mut stream = world.state().spec.stream.unwrap();
+    let mut stream = world.state().spec.streams.remove(0);
     brokers.clone_into(&mut stream.brokers);
     stream.topic.clone_from(&topic);
     let source = KafkaStreams.source(&stream, "test").unwrap();
@@ -27,7 +27,7 @@ async fn world_on(brokers: &str, servers: &[&str]) -> (World, String) {
         .await
         .unwrap();
     world.control.change(|tables| {
-        tables.get_mut(&world.table).unwrap().spec.stream = Some(stream);
+        tables.get_mut(&world.table).unwrap().spec.streams = vec![stream];
     });
     (world, topic)
 }

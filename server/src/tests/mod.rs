@@ -6,6 +6,7 @@ mod faults;
 mod fragments;
 mod kafka;
 mod offline;
+mod orders;
 mod replicas;
 mod upsert;
 
@@ -20,9 +21,8 @@ use rest::HostGuard;
 use rpc::InProcessNetwork;
 use runtime::{Clock, ComputePool, Files, MemoryBudget, OsFiles, SystemClock, TaskGroup};
 use schemas::cluster::{SegmentState, TableState};
-use schemas::decoding::DecoderSpec;
 use schemas::segment::{Ledger, SegmentRecord};
-use schemas::table::{FlushLimits, StreamSpec, StreamStart};
+use schemas::table::{FlushLimits, StreamSpec};
 use schemas::{
     ColumnSpec, DataType, FieldRole, InstanceId, SegmentId, TableId, TableSpec, TableType,
 };
@@ -49,18 +49,13 @@ struct World {
     files: Arc<dyn Files>,
     /// Of the HTTP listener of the last server.
     http: Mutex<Option<SocketAddr>>,
+    ingest_memory_bytes: u64,
 }
 
 fn spec(id: TableId) -> TableSpec {
     TableSpec {
         id,
-        stream: Some(StreamSpec {
-            brokers: "memory".to_owned(),
-            topic: "t".to_owned(),
-            start: StreamStart::Earliest,
-            client_options: Vec::new(),
-            decoder: DecoderSpec::default(),
-        }),
+        streams: vec![StreamSpec::kafka("memory", "t")],
         flush: FlushLimits {
             rows_max: ROWS_MAX,
             ..FlushLimits::default()
@@ -108,6 +103,7 @@ impl World {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            orders: Default::default(),
         };
         control.change(|tables| drop(tables.insert(table, state)));
         let log = Arc::<MemoryLog>::default();
@@ -121,6 +117,7 @@ impl World {
             control,
             deep,
             table,
+            ingest_memory_bytes: 1 << 30,
         }
     }
 
@@ -133,8 +130,9 @@ impl World {
             version: "test",
             data_dir: self.folder.path().join(name),
             hosts: HostGuard::default(),
-            ingest_memory_bytes: 1 << 30,
+            ingest_memory_bytes: self.ingest_memory_bytes,
             key_memory_bytes: 1 << 30,
+            seal_patience: Duration::from_secs(1),
             query_memory_bytes: 1 << 30,
             fragment_memory_bytes: 1 << 28,
         };

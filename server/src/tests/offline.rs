@@ -23,7 +23,7 @@ fn assign(world: &World, record: &SegmentRecord, to: &str) {
     world.control.change(|tables| {
         let table = tables.get_mut(&world.table).unwrap();
         table.spec.table_type = TableType::Offline;
-        table.spec.stream = None;
+        table.spec.streams.clear();
         table.segments = vec![segment];
     });
 }

@@ -1,6 +1,6 @@
 //! Tables: created under a name that is free, changed in place, dropped with everything they own.
 
-use schemas::cluster::ReloadJob;
+use schemas::cluster::{ConsumptionOrders, ReloadJob};
 use schemas::{TableId, TableSpec};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct StoredTable {
     /// The schema as it was when the table was created or last changed.
     pub schema_json: String,
     pub paused: bool,
+    #[serde(default)]
+    pub orders: ConsumptionOrders,
     pub time_boundary_ms: Option<i64>,
     /// The newest, in the order in which they were asked for.
     #[serde(default)]

@@ -55,6 +55,7 @@ impl World {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            orders: Default::default(),
         };
         let outcome = self.catalog.create_table(&table).await.unwrap();
         assert_eq!(outcome, CreateOutcome::Created);

@@ -87,6 +87,7 @@ fn table(
         }],
         paused: false,
         reloads: Vec::new(),
+        orders: Default::default(),
         time_boundary_ms: None,
         spec,
     }

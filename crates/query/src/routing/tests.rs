@@ -48,6 +48,7 @@ fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableS
         paused: false,
         time_boundary_ms: None,
         reloads: Vec::new(),
+        orders: Default::default(),
         spec,
     });
     let instances = ["a", "b", "old"].map(|name| {

@@ -50,6 +50,7 @@ pub const REJECTED_ROWS: &str = "rejected_rows";
 pub const CONSUMING: &str = "consuming";
 pub const CONSUMERS: &str = "consumers";
 pub const INDEXES: &str = "indexes";
+pub const INGEST_EVENTS: &str = "ingest_events";
 
 fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8View, false)
@@ -122,6 +123,20 @@ pub static INDEXES_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// What happened to consumption, as each server saw it.
+pub static INGEST_EVENTS_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        time("time"),
+        text("table"),
+        int("partition"),
+        text("server"),
+        text("kind"),
+        long("from_offset"),
+        long("to_offset"),
+        text("text"),
+    ]))
+});
+
 /// Consumers of partitions as their server sees them; replicas have a row each.
 pub static CONSUMERS_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
@@ -150,9 +165,10 @@ pub(crate) struct SystemTables {
 }
 
 impl SystemTables {
-    pub(crate) const NAMES: [&str; 11] = [
+    pub(crate) const NAMES: [&str; 12] = [
         "columns",
         "functions",
+        INGEST_EVENTS,
         METRICS,
         "nodes",
         "partitions",
@@ -191,6 +207,7 @@ impl SystemTables {
             (SYSTEM_SCHEMA, "partitions") => partitions::partitions(context).await?,
             (SYSTEM_SCHEMA, "segments") => self.segments(context).await?,
             (SYSTEM_SCHEMA, REJECTED_ROWS) => rejected_rows(context).await?,
+            (SYSTEM_SCHEMA, INGEST_EVENTS) => ingest_events(context).await?,
             (SYSTEM_SCHEMA, "tables") => described::tables(cluster)?,
             (SYSTEM_SCHEMA, "tasks") => tasks::tasks(context).await?,
             (INFORMATION_SCHEMA, name) => match information::table(name, cluster)? {
@@ -272,6 +289,14 @@ async fn rows_of(
         .into_iter()
         .map(|batch| RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()));
     batches.collect::<Result<_, _>>().map_err(damaged)
+}
+
+async fn ingest_events(context: &QueryContext) -> Result<RecordBatch> {
+    let batches = from_servers(context, INGEST_EVENTS, &INGEST_EVENTS_SCHEMA).await;
+    Ok(arrow::compute::concat_batches(
+        &INGEST_EVENTS_SCHEMA,
+        &batches,
+    )?)
 }
 
 async fn rejected_rows(context: &QueryContext) -> Result<RecordBatch> {

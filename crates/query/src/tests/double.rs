@@ -243,6 +243,7 @@ impl Laid {
                 paused: false,
                 time_boundary_ms: None,
                 reloads: Vec::new(),
+                orders: Default::default(),
             },
             rows: Vec::new(),
         }

@@ -84,6 +84,7 @@ pub struct Node {
     pub host: String,
     pub advertised_host: String,
     pub port_offset: u16,
+    pub stream_folders: Vec<std::path::PathBuf>,
     pub drain_seconds: u64,
 }
 
@@ -123,6 +124,7 @@ pub struct Broker {
 pub struct Server {
     pub http_port: u16,
     pub grpc_port: u16,
+    pub seal_wait_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -137,6 +139,7 @@ pub struct Log {
     pub enabled: bool,
     pub port: u16,
     pub retention_bytes: u64,
+    pub retention_ms: u64,
     pub sync: LogSync,
     pub sync_ms: u64,
 }
@@ -188,6 +191,7 @@ pub struct Compute {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
+    pub ingest_bytes: u64,
     pub query_bytes: u64,
 }
 

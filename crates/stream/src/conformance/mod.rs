@@ -4,6 +4,7 @@
 //! topic, so that they may run against a cluster in use.
 
 mod records;
+mod sources;
 mod topics;
 mod transactions;
 
@@ -11,6 +12,7 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
@@ -18,13 +20,15 @@ use runtime::{ComputePool, SystemClock};
 use schemas::Offset;
 use tokio::time::Instant;
 
-use crate::{KafkaSource, Message, PartitionReader, StreamSource};
+use crate::{KafkaProducer, KafkaSource, Message, PartitionReader, StreamSource};
+
+pub use sources::{Writer, source_conformance};
 
 /// Generous: a check waits for what must come, on machines under load.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Problem = Box<dyn Error + Send + Sync>;
-type Outcome = Result<(), Problem>;
+pub type Outcome = Result<(), Problem>;
 
 /// Names a real Kafka to the tests, as `host:port`. `cargo xtask test` starts one and sets it.
 pub const KAFKA_VARIABLE: &str = "TEST_KAFKA";
@@ -88,25 +92,35 @@ pub async fn conformance(brokers: &str) -> Result<Vec<&'static str>, Failed> {
         };
     }
     run! {
-        topics::topics_are_made_once,
         topics::topics_grow_and_go,
         topics::settings_are_told,
-        topics::what_is_missing_is_named,
         topics::records_are_deleted,
         records::codecs_keep_offsets_times_and_keys,
         records::reading_begins_within_a_batch,
         records::offsets_are_found_by_time,
         records::idempotent_producers_keep_their_order,
         records::large_messages_and_tombstones_pass,
-        records::the_end_is_told_at_once,
-        records::a_waiting_reader_is_woken,
         records::samples_come_from_either_end,
-        records::offsets_that_are_not_there_are_refused,
         transactions::aborted_and_open_transactions_are_hidden,
         transactions::an_older_producer_is_fenced,
         transactions::a_silent_transaction_is_aborted,
     }
+    passed.extend(source_conformance(&bench.source, &bench, &bench.prefix).await?);
     Ok(passed)
+}
+
+#[async_trait]
+impl Writer for Bench {
+    async fn append(&self, topic: &str, partition: u32, payloads: &[String]) -> Outcome {
+        let producer = KafkaProducer::new(&self.brokers)?;
+        for payload in payloads {
+            let partition = Some(partition as i32);
+            let sent = producer.send(topic, partition, None, payload.as_bytes());
+            sent.await?;
+        }
+        producer.flush(PATIENCE).await?;
+        Ok(())
+    }
 }
 
 impl Bench {

@@ -1,16 +1,13 @@
 //! Messages: every codec, offsets, times, the end of the log, what is too far.
 
-use std::time::Duration;
-
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use schemas::Offset;
-use tokio::time::Instant;
 
-use super::{Bench, Outcome, PATIENCE, Problem, blocking, ensure, read_until};
-use crate::{KafkaProducer, SampleFrom, StreamError, StreamSource, sample};
+use super::{Bench, Outcome, PATIENCE, Problem, blocking, ensure};
+use crate::{KafkaProducer, SampleFrom, StreamSource, sample};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 /// 2023-11-14; message i of a batch is i seconds later.
@@ -114,6 +111,10 @@ pub(super) async fn offsets_are_found_by_time(bench: &Bench) -> Outcome {
     for codec in CODECS {
         let topic = bench.topic(&format!("by-time-{codec}"), 1).await?;
         produce_packed(bench, &topic, codec).await?;
+        let ours = bench.source.offset_at(&topic, 0, FIRST_MS + 77_001).await?;
+        ensure!(ours == Some(78), "{codec}: our own call gives {ours:?}");
+        let past = bench.source.offset_at(&topic, 0, FIRST_MS + COUNT * 1000);
+        ensure!(past.await?.is_none(), "{codec}: an offset past all times");
         let config = bench.config(&[("group.id", "conformance")]);
         let found = blocking(move || {
             let consumer: BaseConsumer = config.create()?;
@@ -208,59 +209,6 @@ pub(super) async fn large_messages_and_tombstones_pass(bench: &Bench) -> Outcome
     Ok(())
 }
 
-pub(super) async fn the_end_is_told_at_once(bench: &Bench) -> Outcome {
-    let topic = bench.topic("end", 1).await?;
-    let producer = KafkaProducer::new(&bench.brokers)?;
-    for from in [0, 1] {
-        let mut reader = bench.open(&topic, 0, from).await?;
-        let deadline = Instant::now() + PATIENCE;
-        let told = loop {
-            let fetched = reader.fetch(Duration::from_secs(1)).await?;
-            ensure!(fetched.messages.is_empty(), "messages past the end");
-            if let Some(end) = fetched.log_end {
-                break (fetched.next, end, fetched.log_start);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "the end of the log was never told"
-            );
-        };
-        ensure!(
-            told == (from, from, Some(0)),
-            "next, end and start are {told:?}"
-        );
-        producer.produce(&topic, Some(0), None, b"one").await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn a_waiting_reader_is_woken(bench: &Bench) -> Outcome {
-    let topic = bench.topic("woken", 1).await?;
-    let mut reader = bench.open(&topic, 0, 0).await?;
-    read_until(&mut *reader, 0).await?;
-    let producer = KafkaProducer::new(&bench.brokers)?;
-    for number in 0..20 {
-        let text = number.to_string();
-        let produced = producer.produce(&topic, Some(0), None, text.as_bytes());
-        let (produced, read) = tokio::join!(produced, read_until(&mut *reader, number + 1));
-        ensure!(produced?.1 == number, "it is at another offset");
-        let read = read?;
-        let same = read.len() == 1 && read[0].payload.as_deref() == Some(text.as_bytes());
-        ensure!(same, "{read:?} as number {number}");
-    }
-    // Dropping a fetch that waits loses nothing.
-    let dropped = tokio::time::timeout(Duration::from_millis(5), reader.fetch(PATIENCE)).await;
-    ensure!(dropped.is_err(), "something came: {dropped:?}");
-    producer.produce(&topic, Some(0), None, b"last").await?;
-    let read = read_until(&mut *reader, 21).await?;
-    ensure!(
-        read.len() == 1,
-        "{} messages after a dropped fetch",
-        read.len()
-    );
-    Ok(())
-}
-
 pub(super) async fn samples_come_from_either_end(bench: &Bench) -> Outcome {
     let topic = bench.topic("sampled", 3).await?;
     let empty = sample(&bench.source, &topic, 10, SampleFrom::End, PATIENCE).await?;
@@ -289,33 +237,5 @@ pub(super) async fn samples_come_from_either_end(bench: &Bench) -> Outcome {
         "{} of 300 when 1000 were asked for",
         all.len()
     );
-    Ok(())
-}
-
-pub(super) async fn offsets_that_are_not_there_are_refused(bench: &Bench) -> Outcome {
-    let topic = bench.topic("far", 1).await?;
-    let producer = KafkaProducer::new(&bench.brokers)?;
-    producer.produce(&topic, Some(0), None, b"one").await?;
-    let mut reader = bench.open(&topic, 0, 99_999).await?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match reader.fetch(Duration::from_millis(200)).await {
-            Err(StreamError::OffsetOutOfRange {
-                wanted: 99_999,
-                start: 0,
-                end: 1,
-                ..
-            }) => break,
-            Err(error) => return Err(error.into()),
-            Ok(fetched) => ensure!(fetched.messages.is_empty(), "messages past the end"),
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "no error for an offset past the end"
-        );
-    }
-    let again = reader.fetch(Duration::ZERO).await;
-    let same = matches!(again, Err(StreamError::OffsetOutOfRange { .. }));
-    ensure!(same, "asked again, the reader says {again:?}");
     Ok(())
 }

@@ -23,7 +23,7 @@ async fn check_built_in(sync: SyncPolicy) {
     let passed = conformance(&brokers)
         .await
         .unwrap_or_else(|failed| panic!("{failed}"));
-    assert_eq!(passed.len(), 17);
+    assert_eq!(passed.len(), 19);
     drop(log);
     assert!(tasks.stop(Duration::from_secs(5)).await.is_empty());
 }
@@ -45,5 +45,5 @@ async fn apache_kafka_conforms() {
     };
     let passed = conformance(&brokers).await;
     let passed = passed.unwrap_or_else(|failed| panic!("{failed}"));
-    assert_eq!(passed.len(), 17);
+    assert_eq!(passed.len(), 19);
 }

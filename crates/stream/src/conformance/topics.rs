@@ -18,23 +18,6 @@ fn options() -> AdminOptions {
         .operation_timeout(Some(PATIENCE))
 }
 
-pub(super) async fn topics_are_made_once(bench: &Bench) -> Outcome {
-    let topic = bench.topic("made", 3).await?;
-    let count = bench.source.partitions(&topic).await?;
-    ensure!(count == 3, "3 partitions were asked for, {count} are there");
-    bench.source.create_topic(&topic, 5).await?;
-    let count = bench.source.partitions(&topic).await?;
-    ensure!(
-        count == 3,
-        "making it again has changed it to {count} partitions"
-    );
-    for partition in 0..3 {
-        let held = bench.source.watermarks(&topic, partition).await?;
-        ensure!(held == (0, 0), "partition {partition} holds {held:?}");
-    }
-    Ok(())
-}
-
 pub(super) async fn topics_grow_and_go(bench: &Bench) -> Outcome {
     let topic = bench.topic("grown", 2).await?;
     let admin = bench.admin()?;
@@ -80,55 +63,6 @@ pub(super) async fn settings_are_told(bench: &Bench) -> Outcome {
         .and_then(|entry| entry.value.as_deref());
     ensure!(policy == Some("delete"), "cleanup.policy is {policy:?}");
     Ok(())
-}
-
-pub(super) async fn what_is_missing_is_named(bench: &Bench) -> Outcome {
-    let topic = bench.name("never-made");
-    let asked = bench.source.partitions(&topic).await;
-    let missing = |error: &StreamError| matches!(error, StreamError::TopicMissing { .. });
-    ensure!(
-        asked.as_ref().is_err_and(missing),
-        "partitions of a missing topic: {asked:?}"
-    );
-    let asked = bench.source.watermarks(&topic, 0).await;
-    ensure!(
-        asked.as_ref().is_err_and(missing),
-        "watermarks of a missing topic: {asked:?}"
-    );
-    let error = first_error(bench, &topic, 0).await?;
-    ensure!(missing(&error), "reading a missing topic: {error}");
-
-    let topic = bench.topic("small", 1).await?;
-    let missing =
-        |error: &StreamError| matches!(error, StreamError::PartitionMissing { partition: 7, .. });
-    let asked = bench.source.watermarks(&topic, 7).await;
-    ensure!(
-        asked.as_ref().is_err_and(missing),
-        "watermarks of a missing partition: {asked:?}"
-    );
-    let error = first_error(bench, &topic, 7).await?;
-    ensure!(missing(&error), "reading a missing partition: {error}");
-    Ok(())
-}
-
-async fn first_error(
-    bench: &Bench,
-    topic: &str,
-    partition: u32,
-) -> Result<StreamError, super::Problem> {
-    let deadline = Instant::now() + ERROR_WITHIN;
-    let mut reader = bench.open(topic, partition, 0).await?;
-    loop {
-        if let Err(error) = reader.fetch(Duration::from_millis(200)).await {
-            let again = reader.fetch(Duration::ZERO).await;
-            ensure!(again.is_err(), "the reader goes on after `{error}`");
-            return Ok(error);
-        }
-        ensure!(
-            Instant::now() < deadline,
-            "no error within {ERROR_WITHIN:?}"
-        );
-    }
 }
 
 pub(super) async fn records_are_deleted(bench: &Bench) -> Outcome {

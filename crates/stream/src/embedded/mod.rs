@@ -67,6 +67,8 @@ pub struct LogConfig {
     pub folder: PathBuf,
     /// Oldest data is dropped above this size, over all topics.
     pub retention_bytes: u64,
+    /// Files whose newest message is older are dropped.
+    pub retention_ms: Option<i64>,
     /// A file of a partition is followed by the next at this size; data is dropped by files.
     pub file_bytes: u64,
     pub sync: SyncPolicy,
@@ -78,6 +80,7 @@ impl LogConfig {
         Self {
             folder,
             retention_bytes: 1 << 30,
+            retention_ms: None,
             file_bytes: 64 << 20,
             sync: SyncPolicy::OnAck,
         }
@@ -227,6 +230,7 @@ impl EmbeddedLog {
         loop {
             self.clock.sleep(RETENTION_EVERY).await;
             self.on_disk(Self::expire_transactions).await;
+            self.on_disk(Self::drop_old).await;
             self.on_disk(Self::drop_oldest).await;
         }
     }
@@ -256,6 +260,31 @@ impl EmbeddedLog {
         for partition in self.topics.all() {
             if let Err(error) = partition.sync() {
                 tracing::error!(%error, "the built-in log cannot sync and takes no more");
+            }
+        }
+    }
+
+    /// Drops whole files that are older than the log keeps; the last one too, when a new one is
+    /// begun behind it.
+    fn drop_old(&self) {
+        let Some(age_max_ms) = self.config.retention_ms else {
+            return;
+        };
+        let since_ms = self.clock.now_ms() - age_max_ms;
+        for partition in self.topics.all() {
+            if partition
+                .newest_ms()
+                .is_some_and(|newest| newest < since_ms)
+                && let Err(error) = partition.roll()
+            {
+                tracing::warn!(%error, "the built-in log cannot begin a file");
+            }
+            while let Some((newest_ms, end)) = partition.oldest_file()
+                && newest_ms < since_ms
+            {
+                if partition.delete_before(end).is_err() {
+                    break;
+                }
             }
         }
     }

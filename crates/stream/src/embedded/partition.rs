@@ -306,6 +306,13 @@ impl Partition {
         (state.logs.len() > 1).then(|| (state.logs[0].max_timestamp, state.logs[1].base))
     }
 
+    /// Newest timestamp of the file that grows; `None`: it is empty.
+    pub(super) fn newest_ms(&self) -> Option<i64> {
+        let state = self.state.lock();
+        let last = state.logs.back().filter(|log| log.len > 0)?;
+        Some(last.max_timestamp)
+    }
+
     /// Begins a new file, so that the one before can be dropped.
     pub(super) fn roll(&self) -> io::Result<()> {
         let mut writer = self.writer.lock();

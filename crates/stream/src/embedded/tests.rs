@@ -335,6 +335,44 @@ async fn the_oldest_files_go_when_the_log_is_too_large() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_older_than_the_log_keeps_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let clock = ManualClock::at_ms(SystemClock::shared().now_ms());
+    let config = LogConfig {
+        retention_ms: Some(3_600_000),
+        sync: SyncPolicy::Every(Duration::from_secs(1)),
+        ..LogConfig::new(folder.path().to_owned())
+    };
+    let running = start_with(config, listener, Arc::clone(&clock) as Arc<dyn Clock>);
+    let source = running.source();
+    source.create_topic("t", 1).await.unwrap();
+    running.produce("t", 0..100).await;
+    for _ in 0..5 {
+        clock.advance(RETENTION_EVERY);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        source.watermarks("t", 0).await.unwrap(),
+        (0, 100),
+        "it is young"
+    );
+    clock.advance(Duration::from_secs(2 * 3600));
+    let emptied = || running.log.log_bytes() == 0;
+    eventually("it is gone", || {
+        clock.advance(RETENTION_EVERY);
+        emptied()
+    })
+    .await;
+    assert_eq!(source.watermarks("t", 0).await.unwrap(), (100, 100));
+    running.produce("t", 100..110).await;
+    let mut reader = source.open("t", 0, 100).await.unwrap();
+    assert_eq!(read_all(&mut reader, 110).await, 10, "offsets go on");
+    drop(reader);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_frames_close_their_connection_only() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let folder = tempfile::tempdir().unwrap();

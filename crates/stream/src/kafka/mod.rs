@@ -5,6 +5,8 @@ mod events;
 mod producer;
 mod reader;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use producer::{Acks, KafkaProducer};
 pub use source::KafkaSource;

@@ -238,6 +238,15 @@ impl Poller {
             // One connection; when no broker is left, `AllBrokersDown` follows.
             Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => None,
             Code::AutoOffsetReset | Code::OffsetOutOfRange => Some(self.out_of_range()),
+            // What the client cannot take is what it asked for: the message at `next`.
+            Code::BadMessage if reason.contains("receive.message.max.bytes") => {
+                Some(StreamError::TooLarge {
+                    topic: self.topic.clone(),
+                    partition: self.partition as u32,
+                    offset: self.next,
+                    detail: reason.to_owned(),
+                })
+            }
             Code::UnknownPartition => Some(StreamError::PartitionMissing {
                 topic: self.topic.clone(),
                 partition: self.partition as u32,

@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use runtime::{Backoff, ComputePool};
 use schemas::Offset;
 use tokio::time::Instant;
@@ -74,7 +75,7 @@ impl KafkaSource {
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.message.max.bytes", "1048576")
-            .set("receive.message.max.bytes", "100000000")
+            .set("receive.message.max.bytes", "268435456")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("reconnect.backoff.ms", "50")
@@ -243,6 +244,30 @@ impl StreamSource for KafkaSource {
                     brokers: self.brokers.to_string(),
                 })),
         }
+    }
+
+    async fn offset_at(
+        &self,
+        topic: &str,
+        partition: u32,
+        time_ms: i64,
+    ) -> Result<Option<Offset>, StreamError> {
+        self.ask(topic, move |consumer, topic| {
+            let mut asked = TopicPartitionList::new();
+            let at = KafkaOffset::Offset(time_ms);
+            asked.add_partition_offset(topic, partition as i32, at)?;
+            let found = consumer.offsets_for_times(asked, METADATA_TIMEOUT)?;
+            let found = found
+                .elements()
+                .first()
+                .map(|one| (one.error(), one.offset()));
+            match found {
+                Some((Err(error), _)) => Err(error),
+                Some((Ok(()), KafkaOffset::Offset(offset))) => Ok(Some(offset)),
+                _ => Ok(None),
+            }
+        })
+        .await
     }
 
     async fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), StreamError> {

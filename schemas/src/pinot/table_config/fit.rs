@@ -63,7 +63,16 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
     config.partitionings.check(schema, report);
     config.search.check(schema, report);
     config.pipeline.check(schema, config.table_type, report);
-    keyed::check(schema, config, report);
+    if let Some(keyed) = &config.keyed {
+        keyed::check(schema, keyed, report);
+        if !config.pipeline.keeps_messages() {
+            let what = "a table whose keys have rules has a row for each message";
+            report.fault(
+                "ingestionConfig",
+                format!("{what}: no fieldsToUnnest, no aggregationConfigs"),
+            );
+        }
+    }
     star_tree::check(schema, has_none(config), &config.star_trees, report);
     match config.time_column.as_deref().map(column) {
         None if config.table_type == TableType::Realtime => {
@@ -126,8 +135,9 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         replication: config.replication,
         sorted_column: config.sorted_column.clone(),
         retention: config.retention,
-        stream: config.stream.clone(),
+        streams: config.streams.clone(),
         flush: config.flush,
+        ingest: config.ingest,
         star_trees,
         pipeline,
         keyed: config.keyed.clone(),

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::super::Schema;
 use super::super::reader::{Node, Report};
-use super::{TableConfig, keys};
+use super::keys;
 use crate::keyed::{DedupSpec, KeyedSpec, MergeStrategy, PartialSpec, UpsertSpec};
 use crate::types::DataType;
 
@@ -186,15 +186,7 @@ fn ttl(node: Node<'_>, key: &str, report: &mut Report) -> Option<i64> {
 }
 
 /// Whether the schema has what the rules need.
-pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) {
-    let Some(keyed) = &config.keyed else {
-        return;
-    };
-    if !config.pipeline.keeps_messages() {
-        let what = "a table whose keys have rules has a row for each message: no \
-                    fieldsToUnnest, no aggregationConfigs";
-        report.fault("ingestionConfig", what);
-    }
+pub(super) fn check(schema: &Schema, keyed: &KeyedSpec, report: &mut Report) {
     let section = match keyed {
         KeyedSpec::Upsert(_) => UPSERT,
         KeyedSpec::Dedup(_) => DEDUP,

@@ -161,7 +161,7 @@ pub(super) const FIELD: [&str; 9] = [
     "properties",
     "tierOverwrites",
 ];
-pub(super) const STREAM: [&str; 26] = [
+pub(super) const STREAM: [&str; 30] = [
     "streamType",
     "stream.kafka.topic.name",
     "stream.kafka.broker.list",
@@ -173,7 +173,11 @@ pub(super) const STREAM: [&str; 26] = [
     "stream.kafka.idle.timeout.millis",
     "stream.kafka.isolation.level",
     "stream.kafka.metadata.populate",
+    "stream.kafka.partition.ids",
+    "stream.files.folder",
+    "stream.files.name",
     "topic.consumption.rate.limit",
+    "partition.consumption.rate.limit",
     "realtime.segment.flush.threshold.rows",
     "realtime.segment.flush.threshold.size",
     "realtime.segment.flush.threshold.segment.rows",

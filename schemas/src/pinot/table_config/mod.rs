@@ -3,6 +3,8 @@
 mod column_indexes;
 mod decoder;
 mod fit;
+mod flush;
+mod ingest_rules;
 mod keyed;
 mod keys;
 mod partitioning;
@@ -18,7 +20,7 @@ use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
-use crate::table::{FlushLimits, Retention, StarTreeSpec, StreamSpec, TableSpec};
+use crate::table::{FlushLimits, IngestRules, Retention, StarTreeSpec, StreamSpec, TableSpec};
 
 use column_indexes::ColumnIndexes;
 use partitioning::ColumnPartitionings;
@@ -42,10 +44,11 @@ pub struct TableConfig {
     search: search::Search,
     star_trees: Vec<StarTreeSpec>,
     retention: Retention,
-    stream: Option<StreamSpec>,
+    streams: Vec<StreamSpec>,
     flush: FlushLimits,
     pipeline: pipeline::Pipeline,
     keyed: Option<KeyedSpec>,
+    ingest: IngestRules,
 }
 
 /// A column that the config names, and where.
@@ -137,15 +140,12 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     let is_realtime = named
         .as_ref()
         .is_some_and(|(_, t)| *t == TableType::Realtime);
-    let (stream, flush) = match stream::stream_map(indexes, ingestion, report) {
-        Ok(Some((map, path))) => stream::stream_spec(Node::new(map, &path), report),
-        Ok(None) if is_realtime => {
-            let path = "ingestionConfig.streamIngestionConfig";
-            report.fault(path, "a REALTIME table needs a stream");
-            (None, FlushLimits::default())
-        }
-        Ok(None) | Err(stream::Faulty) => (None, FlushLimits::default()),
-    };
+    let maps = stream::stream_maps(indexes, ingestion, report);
+    if is_realtime && maps.as_ref().is_ok_and(Vec::is_empty) {
+        let path = "ingestionConfig.streamIngestionConfig";
+        report.fault(path, "a REALTIME table needs a stream");
+    }
+    let (streams, flush) = stream::stream_specs(&maps.unwrap_or_default(), report);
     let (mut inverted, mut no_dictionary) = (Vec::new(), Vec::new());
     field_configs(node, &mut inverted, &mut no_dictionary, report);
     let column_indexes = ColumnIndexes::read(node, indexes, report);
@@ -154,7 +154,11 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let search = search::read(node, indexes, report);
     let star_trees = star_tree::read(indexes, report);
-    let sorted_column = sorted_column(indexes, report);
+    let sorted = indexes.texts("sortedColumn", report);
+    if sorted.len() > 1 {
+        let path = "tableIndexConfig.sortedColumn";
+        report.fault(path, "a table has one sorted column");
+    }
     let pipeline = pipeline::read(ingestion, report);
     let time_column = segments.text("timeColumnName", report);
     let time_column = time_column.map(str::to_owned);
@@ -172,7 +176,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         time_column,
         is_dimension_table,
         replication,
-        sorted_column,
+        sorted_column: sorted.first().map(|name| (*name).to_owned()),
         inverted,
         no_dictionary,
         column_indexes,
@@ -180,20 +184,12 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         search,
         star_trees,
         retention,
-        stream,
+        streams,
         flush,
         pipeline,
         keyed,
+        ingest: ingest_rules::read(node, report),
     })
-}
-
-fn sorted_column(indexes: Node<'_>, report: &mut Report) -> Option<String> {
-    let sorted = indexes.texts("sortedColumn", report);
-    if sorted.len() > 1 {
-        let path = "tableIndexConfig.sortedColumn";
-        report.fault(path, "a table has one sorted column");
-    }
-    sorted.first().map(|name| (*name).to_owned())
 }
 
 fn marked(indexes: Node<'_>, key: &str, report: &mut Report) -> Vec<Marked> {

@@ -3,8 +3,11 @@
 use serde_json::{Map, Value as Json};
 
 use super::super::reader::{Node, Report};
-use super::{decoder, keys};
-use crate::table::{FlushLimits, StreamSpec, StreamStart};
+use super::{decoder, flush, keys};
+use crate::table::{FlushLimits, RateLimits, StreamKind, StreamSpec, StreamStart};
+
+/// Partition ids of a table leave room for some hundred thousand; nobody needs so many clients.
+const TOPICS_MAX: usize = 64;
 
 /// A stream's config and its path.
 pub(super) type StreamMap<'a> = (&'a Map<String, Json>, String);
@@ -13,35 +16,39 @@ pub(super) type StreamMap<'a> = (&'a Map<String, Json>, String);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Faulty;
 
-/// The one stream of the table, from the new or the old place.
-pub(super) fn stream_map<'a>(
+/// The streams of the table, from the new or the old place.
+pub(super) fn stream_maps<'a>(
     indexes: Node<'a>,
     ingestion: Node<'a>,
     report: &mut Report,
-) -> Result<Option<StreamMap<'a>>, Faulty> {
+) -> Result<Vec<StreamMap<'a>>, Faulty> {
     let before = report.faults.len();
-    let mut found = None;
+    let mut found = Vec::new();
     if let Some(stream) = ingestion.object("streamIngestionConfig", report) {
         let node = Node::new(stream, "ingestionConfig.streamIngestionConfig");
         node.only(&keys::STREAM_INGESTION, report);
         let maps = node.objects("streamConfigMaps", report);
         let path = node.path("streamConfigMaps");
-        if maps.len() > 1 {
-            report.fault(&path, "several streams for one table are not supported yet");
+        if maps.len() > TOPICS_MAX {
+            report.fault(
+                &path,
+                format!("a table has at most {TOPICS_MAX} streams here"),
+            );
         }
-        found = maps.first().map(|one| (*one, format!("{path}[0]")));
+        let maps = maps.into_iter().enumerate();
+        found.extend(maps.map(|(at, map)| (map, format!("{path}[{at}]"))));
     }
     if let Some(old) = indexes.object("streamConfigs", report)
         && !old.is_empty()
     {
         let path = "tableIndexConfig.streamConfigs".to_owned();
-        if found.is_some() {
+        if !found.is_empty() {
             report.fault(
                 &path,
                 "the stream is in ingestionConfig too: one place is enough",
             );
         }
-        found = Some((old, path));
+        found = vec![(old, path)];
     }
     if report.faults.len() > before {
         return Err(Faulty);
@@ -49,50 +56,135 @@ pub(super) fn stream_map<'a>(
     Ok(found)
 }
 
-pub(super) fn stream_spec(
-    node: Node<'_>,
+/// All streams of a table; its segments are sealed as the first one says.
+pub(super) fn stream_specs(
+    maps: &[StreamMap<'_>],
     report: &mut Report,
-) -> (Option<StreamSpec>, FlushLimits) {
+) -> (Vec<StreamSpec>, FlushLimits) {
+    let mut specs = Vec::new();
+    let mut flush = None;
+    for (map, path) in maps {
+        let node = Node::new(map, path);
+        specs.extend(stream_spec(node, report));
+        let limits = flush::limits(node, report);
+        flush.get_or_insert(limits);
+    }
+    (specs, flush.unwrap_or_default())
+}
+
+fn stream_spec(node: Node<'_>, report: &mut Report) -> Option<StreamSpec> {
     node.only_with(&keys::STREAM, &keys::STREAM_PREFIXES, report);
     refuse_unsupported(node, report);
+    let kind = match node.text("streamType", report) {
+        Some("files") => StreamKind::Files,
+        _ => StreamKind::Kafka,
+    };
     let mut required = |key: &str| {
         if node.get(key).is_none() {
             report.fault(&node.path(key), "missing");
         }
         node.text(key, report).map(str::to_owned)
     };
-    let topic = required("stream.kafka.topic.name");
-    let brokers = required("stream.kafka.broker.list");
-    let key = "stream.kafka.consumer.prop.auto.offset.reset";
-    let start = match node.text(key, report) {
-        Some("smallest" | "earliest") => StreamStart::Earliest,
-        // Without a word, what comes from now on: as in Pinot.
-        None | Some("largest" | "latest") => StreamStart::Latest,
-        Some(other) => {
-            let what = format!("`{other}` is not supported: smallest or largest");
-            report.fault(&node.path(key), what);
-            StreamStart::Earliest
-        }
+    let (topic, brokers) = match kind {
+        StreamKind::Kafka => (
+            required("stream.kafka.topic.name"),
+            required("stream.kafka.broker.list"),
+        ),
+        StreamKind::Files => (
+            required("stream.files.name"),
+            required("stream.files.folder"),
+        ),
+    };
+    let start = start(node, report);
+    let partitions = partition_ids(node, report);
+    let rate = RateLimits {
+        topic: rate(node, "topic.consumption.rate.limit", report),
+        partition: rate(node, "partition.consumption.rate.limit", report),
     };
     let client_options = client_options(node, report);
     let decoder = decoder::read(node, report);
-    let flush = flush_limits(node, report);
-    let spec = topic.zip(brokers).map(|(topic, brokers)| StreamSpec {
+    topic.zip(brokers).map(|(topic, brokers)| StreamSpec {
+        kind,
         brokers,
         topic,
         start,
+        partitions,
+        rate,
         client_options,
         decoder,
-    });
-    (spec, flush)
+    })
+}
+
+fn start(node: Node<'_>, report: &mut Report) -> StreamStart {
+    let key = "stream.kafka.consumer.prop.auto.offset.reset";
+    let Some(text) = node.text(key, report) else {
+        // Without a word, what comes from now on: as in Pinot.
+        return StreamStart::Latest;
+    };
+    let offset = || text.strip_prefix("offset:")?.trim().parse().ok();
+    match text {
+        "smallest" | "earliest" => StreamStart::Earliest,
+        "largest" | "latest" => StreamStart::Latest,
+        _ => {
+            let offset = offset().filter(|offset| *offset >= 0);
+            let period = || flush::period_ms(text).filter(|period| *period > 0);
+            let start = offset
+                .map(StreamStart::Offset)
+                .or_else(|| flush::time_ms(text).map(StreamStart::AtTime))
+                .or_else(|| period().map(StreamStart::BackFor));
+            start.unwrap_or_else(|| {
+                let what = format!(
+                    "`{text}` is not supported: smallest, largest, a time such as \
+                     2026-03-01T00:00:00Z, a period such as 2d, or offset:1234"
+                );
+                report.fault(&node.path(key), what);
+                StreamStart::Earliest
+            })
+        }
+    }
+}
+
+/// `0,2,5`
+fn partition_ids(node: Node<'_>, report: &mut Report) -> Option<Vec<u32>> {
+    let key = "stream.kafka.partition.ids";
+    let text = node.text(key, report)?;
+    let ids: Result<Vec<u32>, _> = text.split(',').map(|id| id.trim().parse()).collect();
+    match ids {
+        Ok(mut ids) => {
+            ids.sort_unstable();
+            ids.dedup();
+            Some(ids)
+        }
+        Err(_) => {
+            let what = format!("`{text}` is no list of partitions such as 0,2,5");
+            report.fault(&node.path(key), what);
+            None
+        }
+    }
+}
+
+/// Messages a second; 0 and below: no limit, as in Pinot.
+fn rate(node: Node<'_>, key: &str, report: &mut Report) -> Option<f64> {
+    let value = node.get(key)?;
+    let rate = value
+        .as_f64()
+        .or_else(|| value.as_str()?.trim().parse().ok());
+    match rate.filter(|rate| rate.is_finite()) {
+        Some(rate) => (rate > 0.0).then_some(rate),
+        None => {
+            let what = format!("{value} is no number of messages a second");
+            report.fault(&node.path(key), what);
+            None
+        }
+    }
 }
 
 /// They change which rows there are, and we do not have them.
 fn refuse_unsupported(node: Node<'_>, report: &mut Report) {
     if let Some(kind) = node.text("streamType", report)
-        && kind != "kafka"
+        && !["kafka", "files"].contains(&kind)
     {
-        let what = format!("`{kind}` is not supported, only kafka");
+        let what = format!("`{kind}` is not supported, only kafka and files");
         report.fault(&node.path("streamType"), what);
     }
     if let Some(kind) = node.text("stream.kafka.consumer.type", report)
@@ -111,9 +203,6 @@ fn refuse_unsupported(node: Node<'_>, report: &mut Report) {
             let what = format!("`{level}` is not supported, only read_committed");
             report.fault(&node.path(key), what);
         }
-    }
-    if node.says_something("topic.consumption.rate.limit") {
-        report.warn_without_effect(&node.path("topic.consumption.rate.limit"));
     }
 }
 
@@ -139,82 +228,4 @@ fn client_options(node: Node<'_>, report: &mut Report) -> Vec<(String, String)> 
         }
     }
     options
-}
-
-fn flush_limits(node: Node<'_>, report: &mut Report) -> FlushLimits {
-    const PREFIX: &str = "realtime.segment.flush.threshold";
-    let mut limits = FlushLimits::default();
-    let rows = [
-        format!("{PREFIX}.rows"),
-        format!("{PREFIX}.size"),
-        format!("{PREFIX}.segment.rows"),
-    ];
-    for key in rows {
-        match node.number(&key, report) {
-            // 0: by size alone.
-            None | Some(0) => {}
-            Some(rows @ 1..) => limits.rows_max = rows as u64,
-            Some(rows) => report.fault(&node.path(&key), format!("{rows} is no number of rows")),
-        }
-    }
-    let key = format!("{PREFIX}.time");
-    if let Some(text) = node
-        .get(&key)
-        .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-    {
-        match period_ms(&text) {
-            Some(age) if age > 0 => limits.age_max_ms = age,
-            _ => report.fault(
-                &node.path(&key),
-                format!("`{text}` is no period such as 6h"),
-            ),
-        }
-    }
-    let key = format!("{PREFIX}.segment.size");
-    if let Some(text) = node.text(&key, report) {
-        match size_bytes(text) {
-            Some(bytes) if bytes > 0 => limits.bytes_max = bytes,
-            _ => report.fault(
-                &node.path(&key),
-                format!("`{text}` is no size such as 200M"),
-            ),
-        }
-    }
-    limits
-}
-
-/// `6h`, `1d12h`, `30m`, or milliseconds.
-fn period_ms(text: &str) -> Option<i64> {
-    if let Ok(ms) = text.trim().parse() {
-        return Some(ms);
-    }
-    let (mut total, mut number) = (0i64, String::new());
-    for c in text.trim().to_lowercase().chars() {
-        if c.is_ascii_digit() {
-            number.push(c);
-            continue;
-        }
-        let unit = match c {
-            'd' => 86_400_000,
-            'h' => 3_600_000,
-            'm' => 60_000,
-            's' => 1_000,
-            _ => return None,
-        };
-        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(unit)?)?;
-        number.clear();
-    }
-    number.is_empty().then_some(total)
-}
-
-fn size_bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_uppercase();
-    let text = text.strip_suffix('B').unwrap_or(&text);
-    let (digits, factor) = match text.chars().last()? {
-        'K' => (&text[..text.len() - 1], 1u64 << 10),
-        'M' => (&text[..text.len() - 1], 1 << 20),
-        'G' => (&text[..text.len() - 1], 1 << 30),
-        _ => (text, 1),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
