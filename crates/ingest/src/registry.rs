@@ -5,17 +5,22 @@
 
 use std::time::Duration;
 
+use reqwest::redirect::Policy;
+use reqwest::{Response, Url};
 use schemas::Fault;
 use schemas::decoding::RegistrySpec;
 use serde::Deserialize;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of an answer.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Schemas that a schema refers to, and they in turn.
 const REFERENCES_MAX: usize = 100;
 
 #[derive(Debug)]
 pub struct Registry {
     client: reqwest::Client,
+    url: Url,
     spec: RegistrySpec,
 }
 
@@ -39,16 +44,22 @@ struct Reference {
 
 impl Registry {
     pub fn new(spec: &RegistrySpec) -> Result<Self, Fault> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build();
+        // It answers itself, or not at all.
+        let client = reqwest::Client::builder().redirect(Policy::none());
+        let client = client.timeout(TIMEOUT).build();
+        let url = Url::parse(&spec.url)
+            .ok()
+            .filter(|url| !url.cannot_be_a_base());
         Ok(Self {
             client: client.map_err(|error| Fault::internal(error.to_string()))?,
+            url: url.ok_or_else(|| Fault::invalid(format!("`{}` is no URL", spec.url)))?,
             spec: spec.clone(),
         })
     }
 
     /// The inner error is why there is none.
     pub async fn schema(&self, id: u32) -> Result<Result<Schemas, String>, Fault> {
-        let first = match self.ask(&format!("schemas/ids/{id}")).await? {
+        let first = match self.ask(&["schemas", "ids", &id.to_string()]).await? {
             Ok(answer) => answer,
             Err(reason) => return Ok(Err(format!("the schema {id} is unknown: {reason}"))),
         };
@@ -66,9 +77,8 @@ impl Registry {
             if asked.contains(&(subject.clone(), version)) {
                 continue;
             }
-            let found = self
-                .ask(&format!("subjects/{subject}/versions/{version}"))
-                .await?;
+            let path = ["subjects", &subject, "versions", &version.to_string()];
+            let found = self.ask(&path).await?;
             asked.push((subject.clone(), version));
             match found {
                 Ok(answer) => {
@@ -88,9 +98,12 @@ impl Registry {
         Ok(Ok(schemas))
     }
 
-    async fn ask(&self, path: &str) -> Result<Result<Answer, String>, Fault> {
-        let url = format!("{}/{path}", self.spec.url);
-        let mut request = self.client.get(&url);
+    async fn ask(&self, path: &[&str]) -> Result<Result<Answer, String>, Fault> {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        let mut request = self.client.get(url.clone());
         if let Some((user, password)) = self.spec.user_info.as_deref().and_then(split) {
             request = request.basic_auth(user, Some(password));
         }
@@ -109,8 +122,7 @@ impl Registry {
             ))
         })?;
         let status = response.status();
-        let body = response.text().await;
-        let body = body.map_err(|error| away(format!("broke off: {error}")))?;
+        let body = body_of(response).await.map_err(away)?;
         if status.as_u16() == 404 {
             return Ok(Err(format!("the registry answers 404 for `{url}`")));
         }
@@ -123,6 +135,22 @@ impl Registry {
             Err(error) => Err(away(format!("answers with what is no schema: {error}"))),
         }
     }
+}
+
+/// The text of an answer; the error is what is wrong with it.
+async fn body_of(mut response: Response) -> Result<String, String> {
+    let mut body = Vec::new();
+    let broken = |error| format!("broke off: {error}");
+    while let Some(piece) = response.chunk().await.map_err(broken)? {
+        body.extend_from_slice(&piece);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(format!(
+                "answers with more than {} MiB",
+                ANSWER_BYTES_MAX >> 20
+            ));
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 fn split(user_info: &str) -> Option<(&str, &str)> {
