@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use schemas::TableSpec;
-use schemas::decoding::{DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, Tombstones};
+use schemas::decoding::{
+    Compression, DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, Tombstones,
+};
 
 use crate::arrow_ipc;
 use crate::avro::Avro;
@@ -86,14 +88,7 @@ impl Decoder {
             None => Target::new(Arc::clone(spec)),
             Some(pipeline) => Target::unchecked(Arc::clone(pipeline.source())),
         };
-        if let Tombstones::Delete(column) = &decoder.tombstones
-            && (target.position(column).is_none() || spec.primary_key.is_empty())
-        {
-            return Err(format!(
-                "tombstones delete by the primary key and are told in `{column}`: the schema lacks \
-                 the one or the other"
-            ));
-        }
+        fits(&decoder, &target)?;
         let reader = reader(&decoder, &target)?;
         Ok(Self::with_reader(target, reader, &decoder, pipeline))
     }
@@ -417,6 +412,33 @@ fn finish(
         row.cells[*at] = metadata.value(message, target.field(*at, &mut row.texts))?;
     }
     target.check(row)
+}
+
+/// Whether what the stream's config says goes together, and with the schema.
+fn fits(decoder: &DecoderSpec, target: &Target) -> Result<(), String> {
+    let spec = &target.spec;
+    if let Tombstones::Delete(column) = &decoder.tombstones
+        && (target.position(column).is_none() || spec.primary_key.is_empty())
+    {
+        return Err(format!(
+            "tombstones delete by the primary key and are told in `{column}`: the schema lacks the \
+             one or the other"
+        ));
+    }
+    let is_packed = !matches!(decoder.compression, Compression::Usual | Compression::None);
+    if decoder.framed && is_packed {
+        return Err("framed messages are not unpacked: their first byte is the frame's".to_owned());
+    }
+    let can_unnest = match decoder.format {
+        FormatSpec::Csv(_) | FormatSpec::Arrow => false,
+        _ => decoder.envelope == Envelope::None,
+    };
+    if spec.pipeline.nested.is_some() && !can_unnest {
+        return Err(
+            "complexTypeConfig is for JSON, Avro and Protobuf without an envelope".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn reader(decoder: &DecoderSpec, target: &Target) -> Result<Reader, String> {

@@ -17,8 +17,8 @@ use prost_types::{
 };
 use schemas::DataType;
 use schemas::decoding::{
-    Collections, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, Tombstones,
-    TooLong,
+    Collections, Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec,
+    Tombstones, TooLong,
 };
 
 use crate::testing::{decode, shown, spec};
@@ -567,4 +567,37 @@ fn lengths_and_errors_as_the_table_says() {
             (incomplete, rejected)
         );
     }
+}
+
+#[test]
+fn what_does_not_go_together_is_told() {
+    let told = |change: &dyn Fn(&mut DecoderSpec), nested: bool| {
+        let mut decoder = DecoderSpec::default();
+        change(&mut decoder);
+        let mut spec = spec(&[("a", DataType::Long)], decoder);
+        Arc::make_mut(&mut spec).pipeline.nested = nested.then(|| NestedSpec {
+            delimiter: ".".to_owned(),
+            unnest: Vec::new(),
+            collections: Collections::All,
+            rename: Vec::new(),
+        });
+        Decoder::new(&spec, &NoExpressions).map(drop).unwrap_err()
+    };
+    let deletes = |decoder: &mut DecoderSpec| {
+        decoder.tombstones = Tombstones::Delete("a".to_owned());
+    };
+    assert!(told(&deletes, false).contains("primary key"));
+    let packed = |decoder: &mut DecoderSpec| {
+        decoder.framed = true;
+        decoder.compression = Compression::Gzip;
+    };
+    assert!(told(&packed, false).contains("framed"));
+    let arrow = |decoder: &mut DecoderSpec| decoder.format = FormatSpec::Arrow;
+    assert!(told(&arrow, true).contains("complexTypeConfig"));
+    let no_schema = |decoder: &mut DecoderSpec| {
+        decoder.format = FormatSpec::Avro {
+            schema: Some("{}".to_owned()),
+        };
+    };
+    assert!(told(&no_schema, false).contains("no `type`"));
 }
