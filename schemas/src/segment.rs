@@ -46,7 +46,8 @@ pub struct SegmentRecord {
 }
 
 /// Where every offset of [start, end) went:
-/// `rows + rejected + filtered + absent + merged - unnested = end - start`, the same after any kill.
+/// `rows + rejected + filtered + absent + merged - unnested = end - start`, the same after any
+/// kill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     pub rows: u64,

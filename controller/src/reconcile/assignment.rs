@@ -36,13 +36,17 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
         }
         let wanted = table.spec.replication;
         let mut changed = false;
-        // Of a table whose keys have rules a partition is whole on each of its servers.
+        // Of a table whose keys have rules a partition is whole on each of its servers: where its
+        // newest segment is.
+        let is_keyed = table.spec.keyed.is_some();
         let mut together: HashMap<Partition, Vec<InstanceId>> = HashMap::new();
-        for segment in table.segments.iter().rev() {
+        let mut segments: Vec<_> = table.segments.iter().collect();
+        if is_keyed {
+            segments.reverse();
+        }
+        for segment in segments {
             let partition = segment.record.id.partition;
-            let known = together
-                .get(&partition)
-                .filter(|_| table.spec.keyed.is_some());
+            let known = together.get(&partition).filter(|_| is_keyed);
             let current = &segment.assigned;
             let assigned = match known {
                 Some(known) => Some(known.clone()).filter(|known| known != current),

@@ -107,10 +107,8 @@ impl Decoder {
             }
         }
         let spec = Arc::new(spec);
-        let topics = 0..spec.streams.len().max(1);
-        topics
-            .map(|topic| Self::of_topic(&spec, topic, expressions).map(drop))
-            .collect()
+        let mut topics = 0..spec.streams.len().max(1);
+        topics.try_for_each(|topic| Self::of_topic(&spec, topic, expressions).map(drop))
     }
 
     fn with_reader(

@@ -28,6 +28,10 @@ pub(crate) struct NamedCasts;
 
 impl ExprPlanner for NamedCasts {
     fn plan_aggregate(&self, mut raw: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        // GROUPING() asks of a key, which it must be called like.
+        if raw.func.name() == "grouping" {
+            return Ok(PlannerResult::Original(raw));
+        }
         for argument in &mut raw.args {
             if let LogicalExpr::Cast(cast) = argument
                 && !cast.expr.column_refs().is_empty()

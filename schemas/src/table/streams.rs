@@ -110,11 +110,11 @@ pub(super) fn one_or_several<'de, D: Deserializer<'de>>(
     #[serde(untagged)]
     enum Either {
         Several(Vec<StreamSpec>),
-        One(Option<StreamSpec>),
+        One(Option<Box<StreamSpec>>),
     }
     Ok(match Either::deserialize(from)? {
         Either::Several(streams) => streams,
-        Either::One(stream) => stream.into_iter().collect(),
+        Either::One(stream) => stream.into_iter().map(|stream| *stream).collect(),
     })
 }
 

@@ -98,7 +98,8 @@ async fn aggregates_come_before_a_join_where_they_may() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_join_finds_reaches_the_scan() {
     let world = World::new(NullMode::ThreeValued);
-    for sql in [AFTER[0], AFTER[1], AFTER[2], BEFORE[0]] {
+    // Where a join keeps two columns of one name nothing is learnt: those before have such.
+    for sql in [AFTER[0], AFTER[1], AFTER[2]] {
         let learnt = world.check(sql, FEW[1], &ScanOptions::default()).await;
         let unlearnt = world.check(sql, FEW[1], &general()).await;
         let scanned = (learnt.docs_scanned, unlearnt.docs_scanned);

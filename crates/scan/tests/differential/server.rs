@@ -31,7 +31,8 @@ use runtime::{CancellationToken, ComputePool, MemoryBudget};
 use scan::{Engine, EngineConfig, Fragment, FragmentResult, Suspects};
 use schemas::arrow::full_schema;
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
-use schemas::{Fault, TableSpec};
+use schemas::table::virtual_column;
+use schemas::{ColumnSpec, DataType, Fault, FieldRole, TableSpec};
 use segment::SegmentView;
 
 use crate::data::Table;
@@ -157,7 +158,7 @@ impl Server {
             plan,
             parameters: Default::default(),
             tables: HashMap::from([(self.spec.id, Arc::clone(&self.segments))]),
-            specs: HashMap::from([(self.spec.id, Arc::clone(&self.spec))]),
+            specs: HashMap::from([(self.spec.id, with_host(&self.spec))]),
             null_mode: self.null_mode,
             options: options.clone(),
             cancel: CancellationToken::new(),
@@ -340,4 +341,13 @@ pub(crate) fn register_own(context: &SessionContext) {
     for function in functions::all_aggregates() {
         context.register_udaf(function.as_ref().clone());
     }
+}
+
+/// As servers add it for plans that name it.
+fn with_host(spec: &TableSpec) -> Arc<TableSpec> {
+    let mut spec = spec.clone();
+    let role = FieldRole::Dimension;
+    let host = ColumnSpec::new(virtual_column::HOST_NAME, DataType::String, role);
+    spec.columns.push(host);
+    Arc::new(spec)
 }

@@ -1,3 +1,5 @@
+//! The map beside a plain one: what is put in is found, whatever was moved to disk.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

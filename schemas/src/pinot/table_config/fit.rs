@@ -24,6 +24,26 @@ pub fn table_spec(
     }
 }
 
+/// `time`: the column that is named, if there is one.
+fn check_time_column(config: &TableConfig, time: Option<Option<&ColumnSpec>>, report: &mut Report) {
+    match time {
+        None if config.table_type == TableType::Realtime => {
+            report.fault(TIME_COLUMN, "a REALTIME table needs a time column");
+        }
+        None | Some(None) => {}
+        Some(Some(time)) => {
+            let known = [DataType::Timestamp, DataType::Long, DataType::Int];
+            if !known.contains(&time.data_type) {
+                let what = format!(
+                    "a time column is TIMESTAMP, LONG or INT, not {}",
+                    time.data_type
+                );
+                report.fault(TIME_COLUMN, what);
+            }
+        }
+    }
+}
+
 pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) {
     if schema.name != config.name {
         let what = format!("the schema is named `{}`", schema.name);
@@ -74,22 +94,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
         }
     }
     star_tree::check(schema, has_none(config), &config.star_trees, report);
-    match config.time_column.as_deref().map(column) {
-        None if config.table_type == TableType::Realtime => {
-            report.fault(TIME_COLUMN, "a REALTIME table needs a time column");
-        }
-        None | Some(None) => {}
-        Some(Some(time)) => {
-            let known = [DataType::Timestamp, DataType::Long, DataType::Int];
-            if !known.contains(&time.data_type) {
-                let what = format!(
-                    "a time column is TIMESTAMP, LONG or INT, not {}",
-                    time.data_type
-                );
-                report.fault(TIME_COLUMN, what);
-            }
-        }
-    }
+    check_time_column(config, config.time_column.as_deref().map(column), report);
     if config.is_dimension_table && schema.primary_key.is_empty() {
         report.fault(
             "primaryKeyColumns",
