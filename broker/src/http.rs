@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::pinot::{Part, response};
 use crate::place::message_with_place;
 use crate::query::{Outcome, Queries, Request};
-use crate::{cursors, debug, own};
+use crate::{cursors, debug, events, own};
 
 pub(crate) type State = Shared<Arc<Queries>>;
 pub(crate) type Door = Result<Response, ApiError>;
@@ -67,6 +67,7 @@ pub(crate) fn routes(queries: &Arc<Queries>) -> Api {
         .merge(cursors::routes())
         .merge(debug::routes())
         .merge(own::routes())
+        .merge(events::routes())
         .merge(page_routes())
         .body_limit(BODY_BYTES_MAX)
         .with_state(Arc::clone(queries))

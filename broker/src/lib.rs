@@ -7,6 +7,7 @@ mod admission;
 mod cursors;
 mod debug;
 mod digits;
+mod events;
 pub mod forms;
 mod http;
 mod log;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use admission::Limits;
+use events::Logs;
 use query::Queries;
 use rest::HostGuard;
 use rpc::{Network, follow_cluster};
@@ -31,6 +33,7 @@ use runtime::{Clock, TaskGroup};
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
 use schemas::{Fault, InstanceId};
+use stream::Streams;
 use tokio::net::TcpListener;
 
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub tasks: TaskGroup,
     pub http: TcpListener,
+    /// What rows are appended to.
+    pub streams: Arc<dyn Streams>,
 }
 
 /// A running broker.
@@ -75,6 +80,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
         clock,
         tasks,
         http,
+        streams,
     } = parts;
     let cluster = follow_cluster(
         Arc::clone(&network),
@@ -82,7 +88,14 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
         Arc::clone(&clock),
         &tasks,
     );
-    let queries = Queries::new(&config, Arc::clone(&network), Arc::clone(&clock), cluster)?;
+    let logs = Logs::new(streams, Arc::clone(&clock));
+    let queries = Queries::new(
+        &config,
+        Arc::clone(&network),
+        Arc::clone(&clock),
+        cluster,
+        logs,
+    )?;
     let queries = Arc::new(queries);
     rest::serve(
         http,

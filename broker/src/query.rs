@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::Config;
 use crate::admission::Admission;
 use crate::cursors::Cursors;
+use crate::events::Logs;
 use crate::log::{QueryLog, Ran};
 use crate::metrics::BrokerMetrics;
 use crate::system::OwnRows;
@@ -33,6 +34,7 @@ pub(crate) struct Queries {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) started_ms: i64,
     pub(crate) cursors: Cursors,
+    pub(crate) logs: Logs,
     planner: Arc<Planner>,
     admission: Admission,
     network: Arc<dyn Network>,
@@ -182,6 +184,7 @@ impl Queries {
         network: Arc<dyn Network>,
         clock: Arc<dyn Clock>,
         cluster: watch::Receiver<Arc<ClusterState>>,
+        logs: Logs,
     ) -> Result<Self, Fault> {
         let planner_config = PlannerConfig {
             memory_bytes: config.memory_bytes,
@@ -200,6 +203,7 @@ impl Queries {
             admission: Admission::new(config.limits, waiting, rejected),
             cursors: Cursors::new(config.memory_bytes as usize / CURSORS_SHARE),
             config: config.clone(),
+            logs,
             metrics,
             started_ms: clock.now_ms(),
             clock,

@@ -370,6 +370,7 @@ impl<'a> Builder<'a> {
             clock: Arc::clone(&self.node.clock),
             tasks: TaskGroup::new("broker"),
             http,
+            streams: self.streams(),
         };
         self.node.broker = Some(broker::start(config, parts).await?);
         Ok(())

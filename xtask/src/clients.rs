@@ -40,6 +40,21 @@ pub(crate) fn kafka_clients() -> Result<()> {
     })
 }
 
+/// The project's own package, against a running node.
+pub(crate) fn package() -> Result<()> {
+    let folder = workspace::root().join("tests/clients");
+    let python = python::with("package", &folder.join("package-requirements.txt"))?;
+    with_node("package", &["--events-per-second=0"], |addresses| {
+        let mut script = Command::new(python);
+        script
+            .arg(folder.join("tannin_package.py"))
+            .arg(format!("http://{}", addresses.broker))
+            .arg(format!("http://{}", addresses.controller))
+            .arg(workspace::root().join("clients/python"));
+        script
+    })
+}
+
 /// TPC-H's and SSB's statements, with DuckDB's answers.
 pub(crate) fn tpch() -> Result<()> {
     let folder = workspace::root().join("tests/tpch");

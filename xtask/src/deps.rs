@@ -54,7 +54,13 @@ const MEMBERS: &[(&str, &[&str])] = &[
             "stream",
         ],
     ),
-    ("broker", &["query", "rest", "rpc", "runtime", "schemas"]),
+    // Rows that come over HTTP are looked at before they go into a table's stream.
+    (
+        "broker",
+        &[
+            "ingest", "query", "rest", "rpc", "runtime", "schemas", "stream",
+        ],
+    ),
     (
         "server",
         &[

@@ -27,6 +27,7 @@ const ROOT: &[&str] = &[
     "benchmarks",
     "broker",
     "cli",
+    "clients",
     "clippy.toml",
     "controller",
     "crates",

@@ -291,6 +291,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         clock: SystemClock::shared(),
         tasks: TaskGroup::new("broker"),
         http,
+        streams: Arc::new(::stream::KafkaStreams),
     };
     let broker = crate::start(config, parts).await.unwrap();
     let running = Running {

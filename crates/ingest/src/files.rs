@@ -152,9 +152,7 @@ impl FileRows {
                 Ok(rows)
             }
             Content::Text(path, format) => {
-                let several = spec.columns.iter().filter(|column| column.multi_value);
-                let several = several.map(|column| column.name.clone()).collect();
-                let payloads = payloads(path, *format, Fields::AsWritten { several })?;
+                let payloads = payloads(path, *format, Fields::of(spec))?;
                 self.read_text(payloads, spec, now_ms, take)
             }
         }

@@ -4,9 +4,11 @@
 //! values of a column with several of them are separated by `;`, as in Pinot.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
+use bytes::Bytes;
+use schemas::TableSpec;
 use serde_json::{Map, Value};
 
 use crate::files::FileError;
@@ -24,6 +26,16 @@ pub(crate) enum Fields {
     AsWritten { several: Vec<String> },
     /// As what they look like, to find the types of columns.
     Guessed,
+}
+
+impl Fields {
+    pub(crate) fn of(spec: &TableSpec) -> Self {
+        let several = spec.columns.iter().filter(|column| column.multi_value);
+        let several = several.map(|column| column.name.clone());
+        Self::AsWritten {
+            several: several.collect(),
+        }
+    }
 }
 
 pub(crate) type Payloads = Box<dyn Iterator<Item = Result<Vec<u8>, FileError>>>;
@@ -44,7 +56,7 @@ pub(crate) fn payloads(
                 !line.as_ref().is_ok_and(|line| is_empty(line))
             })))
         }
-        TextFormat::Csv => csv_payloads(file, name, fields),
+        TextFormat::Csv => csv_records(BufReader::new(file), name, fields),
     }
 }
 
@@ -55,10 +67,20 @@ fn read_failed(path: &str, source: std::io::Error) -> FileError {
     }
 }
 
-fn csv_payloads(file: File, path: String, fields: Fields) -> Result<Payloads, FileError> {
+/// The records of a CSV text with a header, as JSON objects for the columns of a table.
+pub fn csv_payloads(spec: &TableSpec, text: Bytes) -> Result<Vec<Vec<u8>>, FileError> {
+    let fields = Fields::of(spec);
+    csv_records(Cursor::new(text), "the body".to_owned(), fields)?.collect()
+}
+
+fn csv_records(
+    from: impl Read + 'static,
+    path: String,
+    fields: Fields,
+) -> Result<Payloads, FileError> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::Headers)
-        .from_reader(BufReader::new(file));
+        .from_reader(from);
     let failed = move |error: csv::Error| FileError::Row {
         path: path.clone(),
         row: error.position().map_or(0, csv::Position::record),

@@ -22,7 +22,7 @@ use schemas::table::StreamKind;
 
 pub use error::StreamError;
 pub use files::FileSource;
-pub use kafka::{Acks, KafkaProducer, KafkaSource};
+pub use kafka::{Acks, KafkaProducer, KafkaSource, Record};
 pub use sample::{SampleFrom, sample, sample_partitions};
 
 /// Key and payload share one buffer with the other messages of their fetch.

@@ -8,5 +8,5 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use producer::{Acks, KafkaProducer};
+pub use producer::{Acks, KafkaProducer, Record};
 pub use source::KafkaSource;

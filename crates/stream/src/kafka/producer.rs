@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::util::IntoOpaque;
 use rdkafka::{ClientConfig, ClientContext};
@@ -24,6 +24,17 @@ use crate::StreamError;
 
 /// Pause when the client's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
+
+/// A message to produce.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub topic: &'a str,
+    /// `None`: the key decides.
+    pub partition: Option<i32>,
+    pub key: Option<&'a [u8]>,
+    pub payload: &'a [u8],
+    pub header: Option<(&'a str, &'a [u8])>,
+}
 
 /// What became of the messages so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,8 +195,14 @@ impl KafkaProducer {
         key: Option<&[u8]>,
         payload: &[u8],
     ) -> Result<(), StreamError> {
-        self.queue(topic, partition, key, payload, Ticket(None))
-            .await
+        let record = Record {
+            topic,
+            partition,
+            key,
+            payload,
+            header: None,
+        };
+        self.queue(record, Ticket(None)).await
     }
 
     /// Produces and waits for the acknowledgement: partition and offset.
@@ -196,30 +213,42 @@ impl KafkaProducer {
         key: Option<&[u8]>,
         payload: &[u8],
     ) -> Result<(u32, Offset), StreamError> {
+        self.produce_record(Record {
+            topic,
+            partition,
+            key,
+            payload,
+            header: None,
+        })
+        .await
+    }
+
+    /// As [`Self::produce`].
+    pub async fn produce_record(&self, record: Record<'_>) -> Result<(u32, Offset), StreamError> {
         let (sender, delivered) = oneshot::channel();
-        let ticket = Ticket(Some(Box::new(sender)));
-        self.queue(topic, partition, key, payload, ticket).await?;
+        self.queue(record, Ticket(Some(Box::new(sender)))).await?;
         let delivered = delivered.await.map_err(|_| StreamError::Closed)?;
         let (partition, offset) =
-            delivered.map_err(|error| explain(&self.brokers, topic, &error))?;
+            delivered.map_err(|error| explain(&self.brokers, record.topic, &error))?;
         Ok((partition as u32, offset))
     }
 
-    async fn queue(
-        &self,
-        topic: &str,
-        partition: Option<i32>,
-        key: Option<&[u8]>,
-        payload: &[u8],
-        ticket: Ticket,
-    ) -> Result<(), StreamError> {
+    async fn queue(&self, record: Record<'_>, ticket: Ticket) -> Result<(), StreamError> {
+        let headers = record.header.map(|(key, value)| {
+            let header = Header {
+                key,
+                value: Some(value),
+            };
+            OwnedHeaders::new_with_capacity(1).insert(header)
+        });
+        let topic = record.topic;
         let mut record = BaseRecord::<[u8], [u8], Ticket> {
             topic,
-            partition,
-            payload: Some(payload),
-            key,
+            partition: record.partition,
+            payload: Some(record.payload),
+            key: record.key,
             timestamp: None,
-            headers: None,
+            headers,
             delivery_opaque: ticket,
         };
         loop {

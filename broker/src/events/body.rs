@@ -1,0 +1,186 @@
+//! The body of a request as events: JSON objects, each the payload of a message.
+
+use std::io::{Cursor, Read};
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType as Arrow, Field, Schema, TimeUnit};
+use arrow::ipc::reader::StreamReader;
+use arrow_json::LineDelimitedWriter;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use bytes::Bytes;
+use schemas::decoding::FormatSpec;
+use schemas::{DataType, Fault, TableSpec};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{BODY_BYTES_MAX, topic_of};
+use crate::forms::Form;
+
+#[derive(Debug)]
+pub(super) struct Event {
+    /// Of the primary key, where the table has one: its rows are in one partition.
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) payload: Vec<u8>,
+}
+
+pub(super) fn events(
+    spec: &TableSpec,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Vec<Event>, Fault> {
+    let decoder = topic_of(spec).map(|(_, stream)| &stream.decoder);
+    if let Some(decoder) = decoder
+        && (decoder.format != FormatSpec::Json || decoder.framed)
+    {
+        return Err(Fault::invalid(format!(
+            "the stream of `{}` is not JSON: rows can be appended over HTTP only to those that \
+             are; produce to its topic instead",
+            spec.name
+        )));
+    }
+    let text = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        let value = value.and_then(|value| value.split(';').next());
+        value.unwrap_or_default().trim().to_ascii_lowercase()
+    };
+    let body = unpacked(&text(CONTENT_ENCODING), body)?;
+    let media_type = text(CONTENT_TYPE);
+    let payloads = match media_type.as_str() {
+        // What curl says when it is told nothing.
+        "" | "application/json" | "application/x-www-form-urlencoded" => of_json(&body)?,
+        "application/x-ndjson" | "application/jsonl" => of_lines(&body),
+        "text/csv" => {
+            ingest::csv_payloads(spec, body).map_err(|error| Fault::invalid(error.to_string()))?
+        }
+        arrow if arrow == Form::Arrow.media_type() => of_arrow(spec, &body)?,
+        other => {
+            return Err(Fault::invalid(format!(
+                "rows are not read from `{other}`: application/json, application/x-ndjson, \
+                 text/csv or {}",
+                Form::Arrow.media_type()
+            )));
+        }
+    };
+    payloads
+        .into_iter()
+        .map(|payload| {
+            let key = key_of(spec, &payload);
+            Ok(Event { key, payload })
+        })
+        .collect()
+}
+
+fn unpacked(encoding: &str, body: Bytes) -> Result<Bytes, Fault> {
+    let mut reader: Box<dyn Read> = match encoding {
+        "" | "identity" => return Ok(body),
+        "gzip" => Box::new(flate2::read::MultiGzDecoder::new(Cursor::new(body))),
+        "zstd" => {
+            let decoder = zstd::stream::read::Decoder::new(Cursor::new(body));
+            Box::new(decoder.map_err(|error| broken(encoding, &error))?)
+        }
+        other => {
+            return Err(Fault::invalid(format!(
+                "a body cannot be packed with `{other}`: gzip, zstd or not at all"
+            )));
+        }
+    };
+    let mut unpacked = Vec::new();
+    let limit = BODY_BYTES_MAX as u64 + 1;
+    let read = reader.by_ref().take(limit).read_to_end(&mut unpacked);
+    read.map_err(|error| broken(encoding, &error))?;
+    if unpacked.len() > BODY_BYTES_MAX {
+        return Err(Fault::invalid(format!(
+            "the body is larger than {} MiB when it is unpacked: send fewer rows at once",
+            BODY_BYTES_MAX >> 20
+        )));
+    }
+    Ok(unpacked.into())
+}
+
+fn broken(encoding: &str, error: &std::io::Error) -> Fault {
+    Fault::invalid(format!(
+        "the body cannot be unpacked as {encoding}: {error}"
+    ))
+}
+
+/// One object, or an array of objects.
+fn of_json(body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+    let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begins != Some(&b'[') {
+        return Ok(vec![body.to_vec()]);
+    }
+    let rows: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+        Fault::invalid(format!(
+            "the body must be a JSON object or an array of objects: {error}"
+        ))
+    })?;
+    Ok(rows
+        .iter()
+        .map(|row| row.get().as_bytes().to_vec())
+        .collect())
+}
+
+fn of_lines(body: &[u8]) -> Vec<Vec<u8>> {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.map(<[u8]>::to_vec).collect()
+}
+
+fn of_arrow(spec: &TableSpec, body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+    let refused =
+        |error: arrow::error::ArrowError| Fault::invalid(format!("not an Arrow stream: {error}"));
+    let mut payloads = Vec::new();
+    for batch in StreamReader::try_new(Cursor::new(body), None).map_err(refused)? {
+        let batch = with_epochs(spec, &batch.map_err(refused)?).map_err(refused)?;
+        let mut writer = LineDelimitedWriter::new(Vec::new());
+        writer.write(&batch).map_err(refused)?;
+        payloads.extend(of_lines(&writer.into_inner()));
+    }
+    Ok(payloads)
+}
+
+/// Times for columns of whole numbers as milliseconds.
+fn with_epochs(
+    spec: &TableSpec,
+    batch: &RecordBatch,
+) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let is_whole = |name: &str| {
+        let column = spec.columns.iter().find(|column| column.name == name);
+        column.is_some_and(|column| matches!(column.data_type, DataType::Int | DataType::Long))
+    };
+    let schema = batch.schema();
+    let pairs = schema.fields().iter().zip(batch.columns());
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = pairs
+        .map(|(field, column)| match field.data_type() {
+            Arrow::Timestamp(_, _) | Arrow::Date32 | Arrow::Date64 if is_whole(field.name()) => {
+                let ms = cast(column, &Arrow::Timestamp(TimeUnit::Millisecond, None))?;
+                let field = field.as_ref().clone().with_data_type(Arrow::Int64);
+                Ok((field, cast(&ms, &Arrow::Int64)?))
+            }
+            _ => Ok((field.as_ref().clone(), ArrayRef::clone(column))),
+        })
+        .collect::<Result<Vec<_>, arrow::error::ArrowError>>()?
+        .into_iter()
+        .unzip();
+    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns)
+}
+
+/// Values of the key as JSON, of several as an array; that of a text without its quotes.
+fn key_of(spec: &TableSpec, payload: &[u8]) -> Option<Vec<u8>> {
+    if spec.primary_key.is_empty() {
+        return None;
+    }
+    let row: serde_json::Map<String, Value> = serde_json::from_slice(payload).ok()?;
+    let value = |name: &String| row.get(name).cloned().unwrap_or(Value::Null);
+    let mut values: Vec<Value> = spec.primary_key.iter().map(value).collect();
+    let key = match values.len() {
+        1 => values.swap_remove(0),
+        _ => Value::Array(values),
+    };
+    Some(match key {
+        Value::String(text) => text.into_bytes(),
+        other => other.to_string().into_bytes(),
+    })
+}
