@@ -138,6 +138,12 @@ fn warnings_of(statement: &Statement) -> Vec<String> {
         .collect()
 }
 
+/// Rows that the client appended and wants to see.
+fn after(statement: &Statement, cluster: &ClusterState) -> Result<After, Fault> {
+    let tokens = statement.options.0.get("after").map(String::as_str);
+    After::parse(tokens.unwrap_or_default(), cluster)
+}
+
 /// Said only when rows may have been left out.
 fn cut(statement: &Statement, rows: &Rows) -> Option<String> {
     let limit = statement.parsed.limit_added?;
@@ -331,6 +337,13 @@ impl Queries {
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
             let state = Arc::clone(&cluster.borrow_and_update());
+            // The deadline ends the wait.
+            if !after(statement, &state)?.is_read(&state) {
+                cluster.changed().await.map_err(|_| {
+                    Fault::unavailable("the broker stops; rows that were appended are not read")
+                })?;
+                continue;
+            }
             let context = Arc::new(self.context(statement, state, limit)?);
             let result = self.execute(statement, &context).await;
             outcome.stats = context.stats.lock().clone();
@@ -356,8 +369,7 @@ impl Queries {
         cluster: Arc<ClusterState>,
         limit: &TimeLimit,
     ) -> Result<QueryContext, Fault> {
-        let tokens = statement.options.0.get("after").map(String::as_str);
-        let after = After::parse(tokens.unwrap_or_default(), &cluster)?;
+        let after = after(statement, &cluster)?;
         Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),

@@ -68,6 +68,21 @@ impl After {
         Ok(after)
     }
 
+    /// Whether somebody reads, or has read, what is waited for: partitions of a new topic are found
+    /// some time after rows were appended to it.
+    pub fn is_read(&self, cluster: &ClusterState) -> bool {
+        self.0.iter().all(|(table, ends)| {
+            let table = cluster.tables.get(table);
+            let segments = || table.iter().flat_map(|table| &table.segments);
+            table.is_none()
+                || ends.keys().all(|partition| {
+                    segments().any(|segment| {
+                        segment.record.id.partition == *partition && !segment.online.is_empty()
+                    })
+                })
+        })
+    }
+
     /// Has the server wait before it reads.
     pub(crate) fn require(&self, scan: &mut TableScan) {
         let wanted = TableId::from_bytes(&scan.table_id).and_then(|id| self.0.get(&id));

@@ -7,7 +7,7 @@
 //! whatever the number of buckets is: a shard grows by one pass over old and new slots alike.
 //!
 //! A bucket holds its keys, then the compared values, then the places, so that a look-up reads one
-//! line of memory of the keys. A shard grows by an eighth: 24 bytes a slot are 26 to 30 a key.
+//! line of memory of the keys. A shard grows by a ninth: 24 bytes a slot are 26 to 30 a key.
 
 mod room;
 #[cfg(test)]
@@ -264,10 +264,10 @@ impl<const W: usize> KeyMap<W> {
         }
     }
 
-    /// Copies what is known into room for an eighth more.
+    /// Copies what is known into room for a ninth more.
     fn copy(shard: &mut Shard, spill: &Spill, seed: u64) {
         let known = shard.used - shard.forgotten;
-        let wanted = (known * 9 / 8 + SLOTS) * 1000 / LOAD_MAX;
+        let wanted = (known * 10 / 9 + SLOTS) * 1000 / LOAD_MAX;
         let mut buckets = wanted.div_ceil(SLOTS).max(BUCKETS_MIN);
         if known == shard.used {
             buckets = buckets.max(shard.buckets + 1);
@@ -279,7 +279,7 @@ impl<const W: usize> KeyMap<W> {
 
     /// `false`: they do not fit.
     fn copy_into(shard: &mut Shard, buckets: usize, spill: &Spill, seed: u64) -> bool {
-        let behind = 2 + buckets / 64;
+        let behind = 2 + buckets / 128;
         let words = (buckets + behind) * Self::BUCKET_WORDS;
         let mut fresh = Shard {
             room: Room::new(words, spill),

@@ -100,7 +100,7 @@ fn a_key_takes_no_more_than_was_promised() {
         let hash = folded(at ^ 0x1234_5678, 0x9e37_79b9_7f4a_7c15);
         numbers.update(&[at * 8], |_| Some(entry(at as i64)));
         hashed.update(&[hash, at], |_| Some(entry(at as i64)));
-        if at > 100_000 && at % 1000 == 0 {
+        if at > 250_000 && at % 1000 == 0 {
             assert!(numbers.bytes() <= numbers.len() * 32, "{}", numbers.bytes());
             assert!(hashed.bytes() <= hashed.len() * 40, "{}", hashed.bytes());
         }
