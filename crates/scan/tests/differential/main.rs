@@ -303,9 +303,9 @@ async fn compare(table: Table, null_mode: NullMode, seed: u64, count: usize) {
         answered += u64::from(!expected.is_empty());
     }
     let count = count as u64;
-    // Six runs a question with plans that are kept, each again.
+    // Five runs a question with plans that may be kept, each again; few cannot be kept.
     let again = server.plans_used_again();
-    assert!(again > count * 5, "{again} of {}", count * 6);
+    assert!(again * 10 > count * 5 * 9, "{again} of {}", count * 5);
     assert!(
         threads * 2 > count,
         "{threads} of {count} on several threads"
