@@ -38,6 +38,7 @@ mod relations;
 mod repair;
 mod rounding;
 mod routing;
+mod row_of_nothing;
 mod same_time;
 pub mod scan_exec;
 mod session;

@@ -17,6 +17,7 @@ use crate::decimals::ExactDecimals;
 use crate::given_up::Watched;
 use crate::lists::ListsOfLiterals;
 use crate::outer_constants::OuterConstants;
+use crate::row_of_nothing::{self, StaysAbove};
 use crate::same_time::SameTime;
 use crate::whole_ranks::WholeRanks;
 
@@ -38,6 +39,10 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let rules = rules.map(|rule| match rule.name() == row_of_nothing::RULE {
+        true => Arc::new(StaysAbove(rule)) as _,
+        false => rule,
+    });
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
     rules.push(Arc::new(SameTime));
     rules.push(Arc::new(ConstantKeys));

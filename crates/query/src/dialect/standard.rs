@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Fetch, Function, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
     LimitClause, ObjectNamePart, Offset, Query, Select, SelectFlavor, SelectItem, SetExpr,
-    SetOperator, SetQuantifier, Statement, TableFactor, TableWithJoins, UnaryOperator, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    SetOperator, SetQuantifier, Statement, TableFactor, TableWithJoins, UnaryOperator, Value,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use schemas::Fault;
 
@@ -90,6 +90,8 @@ impl VisitorMut for ToKnown {
                 Ok(Some(meant)) => *expr = meant,
                 Err(fault) => return ControlFlow::Break(Box::new(fault)),
             }
+        } else if let Expr::Exists { subquery, .. } = expr {
+            select_one(subquery);
         } else if let Some(value) = exact::folded(expr) {
             *expr = value;
         } else {
@@ -100,6 +102,19 @@ impl VisitorMut for ToKnown {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// What EXISTS selects says nothing, and of two columns of one name in `*` the planner would take
+/// one for the other in conditions with the rows around.
+fn select_one(subquery: &mut Query) {
+    if let SetExpr::Select(select) = subquery.body.as_mut()
+        && subquery.order_by.is_none()
+        && select.distinct.is_none()
+        && matches!(select.projection[..], [SelectItem::Wildcard(_)])
+    {
+        let one = Expr::value(Value::Number("1".to_owned(), false));
+        select.projection = vec![SelectItem::UnnamedExpr(one)];
     }
 }
 
