@@ -187,7 +187,8 @@ fn csv_value(json: &[u8], to: &mut Vec<u8>) {
     }
 }
 
-fn csv_text(text: &str, to: &mut Vec<u8>) {
+/// A field of CSV; an empty text is quoted, unlike what is not there.
+pub fn csv_text(text: &str, to: &mut Vec<u8>) {
     if !text.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
         to.extend_from_slice(text.as_bytes());
         return;

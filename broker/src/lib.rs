@@ -88,7 +88,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
         Arc::clone(&clock),
         &tasks,
     );
-    let logs = Logs::new(streams, Arc::clone(&clock));
+    let logs = Logs::new(streams, Arc::clone(&clock), tasks.child("appends"));
     let queries = Queries::new(
         &config,
         Arc::clone(&network),

@@ -1,5 +1,6 @@
 //! Answers on a terminal: table, CSV or JSON, and the line that tells what an answer cost.
 
+use broker::forms::csv_text;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle, presets};
 use serde_json::Value;
 
@@ -70,25 +71,33 @@ fn cell(value: &Value) -> String {
 
 /// RFC 4180; null is an empty field, an empty string is quoted.
 fn csv(answer: &Answer) -> String {
-    let header = answer.columns.iter().map(|column| csv_field(&column.name));
-    let mut lines = vec![header.collect::<Vec<_>>().join(",")];
+    let mut text = Vec::new();
+    let mut line = |fields: &mut dyn Iterator<Item = Option<String>>| {
+        for (at, field) in fields.enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            if let Some(field) = field {
+                csv_text(&field, &mut text);
+            }
+        }
+        text.push(b'\n');
+    };
+    line(
+        &mut answer
+            .columns
+            .iter()
+            .map(|column| Some(column.name.clone())),
+    );
     for row in &answer.rows {
-        let fields = row.iter().map(|value| match value {
-            Value::Null => String::new(),
-            Value::String(text) if text.is_empty() => "\"\"".to_owned(),
-            value => csv_field(&cell(value)),
-        });
-        lines.push(fields.collect::<Vec<_>>().join(","));
+        line(
+            &mut row
+                .iter()
+                .map(|value| (!value.is_null()).then(|| cell(value))),
+        );
     }
-    lines.join("\n")
-}
-
-fn csv_field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+    text.pop();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// One object a line.

@@ -1,6 +1,7 @@
 //! The body of a request as events: JSON objects, each the payload of a message.
 
 use std::io::{Cursor, Read};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
@@ -18,6 +19,9 @@ use serde_json::value::RawValue;
 use super::{BODY_BYTES_MAX, topic_of};
 use crate::forms::Form;
 
+/// Rejected rows that an answer names.
+const REASONS_MAX: usize = 10;
+
 #[derive(Debug)]
 pub(super) struct Event {
     /// Of the primary key, where the table has one: its rows are in one partition.
@@ -25,6 +29,7 @@ pub(super) struct Event {
     pub(super) payload: Vec<u8>,
 }
 
+/// Rows that fit the table.
 pub(super) fn events(
     spec: &TableSpec,
     headers: &HeaderMap,
@@ -63,13 +68,13 @@ pub(super) fn events(
             )));
         }
     };
-    payloads
-        .into_iter()
-        .map(|payload| {
-            let key = key_of(spec, &payload);
-            Ok(Event { key, payload })
-        })
-        .collect()
+    let events = payloads.into_iter().map(|payload| {
+        let key = key_of(spec, &payload);
+        Event { key, payload }
+    });
+    let events: Vec<Event> = events.collect();
+    check(spec, &events)?;
+    Ok(events)
 }
 
 fn unpacked(encoding: &str, body: Bytes) -> Result<Bytes, Fault> {
@@ -164,7 +169,7 @@ fn with_epochs(
         .collect::<Result<Vec<_>, arrow::error::ArrowError>>()?
         .into_iter()
         .unzip();
-    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns)
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 /// Values of the key as JSON, of several as an array; that of a text without its quotes.
@@ -183,4 +188,44 @@ fn key_of(spec: &TableSpec, payload: &[u8]) -> Option<Vec<u8>> {
         Value::String(text) => text.into_bytes(),
         other => other.to_string().into_bytes(),
     })
+}
+
+/// What the servers would reject, before anything is sent. What a pipeline makes of a record is
+/// not known here: only that it is one.
+fn check(spec: &TableSpec, events: &[Event]) -> Result<(), Fault> {
+    if !spec.pipeline.is_plain() {
+        return Ok(());
+    }
+    let messages = events
+        .iter()
+        .zip(0..)
+        .map(|(event, row)| ingest::RawMessage {
+            offset: row,
+            payload: Some(&event.payload),
+            ..ingest::RawMessage::default()
+        });
+    let messages: Vec<_> = messages.collect();
+    let mut decoder = ingest::Decoder::json(Arc::new(spec.clone()));
+    let mut rejected = Vec::new();
+    for some in messages.chunks(ingest::BATCH_ROWS_MAX) {
+        rejected.extend(decoder.decode(some.iter().copied(), 0).rejected);
+    }
+    if rejected.is_empty() {
+        return Ok(());
+    }
+    let reasons = rejected.iter().take(REASONS_MAX);
+    let reasons: Vec<String> = reasons
+        .map(|row| format!("row {}: {}", row.offset + 1, row.reason))
+        .collect();
+    let others = match rejected.len().saturating_sub(REASONS_MAX) {
+        0 => String::new(),
+        others => format!("; and {others} others"),
+    };
+    Err(Fault::invalid(format!(
+        "nothing was appended, {} of {} rows do not fit table `{}`: {}{others}",
+        rejected.len(),
+        events.len(),
+        spec.name,
+        reasons.join("; ")
+    )))
 }

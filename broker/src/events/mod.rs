@@ -15,7 +15,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header::RETRY_AFTER};
+use axum::http::header::{CONTENT_ENCODING, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use query::after::Token;
 use rest::Api;
@@ -36,8 +37,9 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How often a client has sent the request: when it says `1`, nothing is looked for in the log.
 const ATTEMPT: HeaderName = HeaderName::from_static("tannin-attempt");
-/// Rejected rows that an answer names.
-const REASONS_MAX: usize = 10;
+/// Longer ones are read where they hold up nobody, so many at once.
+const HERE_BYTES_MAX: usize = 64 << 10;
+const READ_ASIDE_AT_ONCE_MAX: usize = 4;
 
 pub(crate) fn routes() -> Api<Arc<Queries>> {
     let append = post("Appends rows; answers when they are durable", append)
@@ -91,10 +93,20 @@ async fn append_all(
     body: Bytes,
 ) -> Result<(usize, String), Fault> {
     let cluster = queries.cluster();
-    let spec = spec_of(&cluster.resolve(table), table)?;
-    let _room = queries.logs.room(body.len())?;
-    let events = body::events(&spec, headers, body)?;
-    check(&spec, &events)?;
+    let spec = Arc::new(spec_of(&cluster.resolve(table), table)?);
+    let mut room = queries.logs.room(body.len())?;
+    let sent_bytes = body.len();
+    let events = match sent_bytes > HERE_BYTES_MAX || headers.contains_key(CONTENT_ENCODING) {
+        false => body::events(&spec, headers, body)?,
+        true => {
+            let (spec, headers) = (Arc::clone(&spec), headers.clone());
+            let read = move || body::events(&spec, &headers, body);
+            let read = queries.logs.aside.run(read).await;
+            read.map_err(|error| Fault::internal(error.to_string()))??
+        }
+    };
+    let bytes: usize = events.iter().map(|event| event.payload.len()).sum();
+    room.merge(queries.logs.room(bytes.saturating_sub(sent_bytes))?);
     let key = headers.get(IDEMPOTENCY_KEY);
     let key = key.map(|key| key.to_str().map(str::to_owned)).transpose();
     let key = key.map_err(|_| Fault::invalid("an Idempotency-Key is of printable ASCII"))?;
@@ -106,9 +118,11 @@ async fn append_all(
     let brokers = brokers.filter(|instance| instance.alive && instance.role == Role::Broker);
     let alone = brokers.count() <= 1;
     let rows = events.len();
-    let ends = queries.logs.append(&spec, &events, once, alone).await?;
+    let physical_table = spec.physical_name();
+    let appended = queries.logs.append(spec, events, once, alone, room);
+    let ends = appended.await?;
     let token = Token {
-        physical_table: spec.physical_name(),
+        physical_table,
         ends,
     };
     Ok((rows, token.to_string()))
@@ -141,44 +155,4 @@ fn spec_of(parts: &[Arc<schemas::cluster::TableState>], table: &str) -> Result<T
 fn topic_of(spec: &TableSpec) -> Option<(usize, &StreamSpec)> {
     let mut streams = spec.streams.iter().enumerate();
     streams.find(|(_, stream)| stream.kind == StreamKind::Kafka && stream.partitions.is_none())
-}
-
-/// What the servers would reject, before anything is sent. What a pipeline makes of a record is
-/// not known here: only that it is one.
-fn check(spec: &TableSpec, events: &[body::Event]) -> Result<(), Fault> {
-    if !spec.pipeline.is_plain() {
-        return Ok(());
-    }
-    let messages = events
-        .iter()
-        .zip(0..)
-        .map(|(event, row)| ingest::RawMessage {
-            offset: row,
-            payload: Some(&event.payload),
-            ..ingest::RawMessage::default()
-        });
-    let messages: Vec<_> = messages.collect();
-    let mut decoder = ingest::Decoder::json(Arc::new(spec.clone()));
-    let mut rejected = Vec::new();
-    for some in messages.chunks(ingest::BATCH_ROWS_MAX) {
-        rejected.extend(decoder.decode(some.iter().copied(), 0).rejected);
-    }
-    if rejected.is_empty() {
-        return Ok(());
-    }
-    let reasons = rejected.iter().take(REASONS_MAX);
-    let reasons: Vec<String> = reasons
-        .map(|row| format!("row {}: {}", row.offset + 1, row.reason))
-        .collect();
-    let others = match rejected.len().saturating_sub(REASONS_MAX) {
-        0 => String::new(),
-        others => format!("; and {others} others"),
-    };
-    Err(Fault::invalid(format!(
-        "nothing was appended, {} of {} rows do not fit table `{}`: {}{others}",
-        rejected.len(),
-        events.len(),
-        spec.name,
-        reasons.join("; ")
-    )))
 }

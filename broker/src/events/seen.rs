@@ -4,7 +4,7 @@
 //! it can be read from the log by any broker, also after a restart; what this broker appended it
 //! remembers for [`WINDOW`], of the newest [`KEYS_MAX`] keys at least.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,29 +14,53 @@ use tokio::sync::OwnedMutexGuard;
 
 /// After so long a key may be used for other rows.
 pub(super) const WINDOW: Duration = Duration::from_secs(600);
-const KEYS_MAX: usize = 200_000;
+const KEYS_MAX: usize = 100_000;
 /// Name of the header; its value is `number:key`.
 pub(super) const HEADER: &str = "tannin-append";
 
 /// What is in the log of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
-    /// Numbers of its events.
-    pub(super) events: HashSet<usize>,
+    /// Its first so many events are there,
+    first: usize,
+    /// and of those behind them these.
+    others: BTreeSet<usize>,
     /// Behind the last of them, of each partition.
     pub(super) ends: BTreeMap<Partition, Offset>,
 }
 
 impl Done {
     pub(super) fn add(&mut self, number: usize, partition: Partition, offset: Offset) {
-        self.events.insert(number);
+        if number >= self.first {
+            self.others.insert(number);
+        }
+        while self.others.remove(&self.first) {
+            self.first += 1;
+        }
         let end = self.ends.entry(partition).or_default();
         *end = (*end).max(offset + 1);
     }
+
+    pub(super) fn has(&self, number: usize) -> bool {
+        number < self.first || self.others.contains(&number)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.first + self.others.len()
+    }
 }
 
-/// `None`: nothing is known of it here.
-type Request = Arc<tokio::sync::Mutex<Option<Done>>>;
+/// What this broker knows of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Known {
+    #[default]
+    Nothing,
+    /// It was begun here and did not end well: only the log knows what is in it.
+    Begun,
+    Done(Done),
+}
+
+type Request = Arc<tokio::sync::Mutex<Known>>;
 
 /// By table and key; what is older than the window is forgotten in two steps.
 #[derive(Debug, Default)]
@@ -58,7 +82,7 @@ impl Seen {
         table: TableId,
         key: &str,
         now: Duration,
-    ) -> OwnedMutexGuard<Option<Done>> {
+    ) -> OwnedMutexGuard<Known> {
         let request = {
             let mut generations = self.generations.lock();
             let is_full = generations.young.len() >= KEYS_MAX;
@@ -86,13 +110,31 @@ mod tests {
         let at = |minutes: u64| Duration::from_secs(minutes * 60);
         let mut done = Done::default();
         done.add(0, 3, 41);
-        *seen.turn(table, "a", at(11)).await = Some(done.clone());
-        assert_eq!(*seen.turn(table, "b", at(15)).await, None);
-        assert_eq!(*seen.turn(table, "a", at(20)).await, Some(done.clone()));
-        assert_eq!(*seen.turn(TableId::random(), "a", at(20)).await, None);
-        assert_eq!(*seen.turn(table, "a", at(22)).await, Some(done));
+        let done = Known::Done(done);
+        *seen.turn(table, "a", at(11)).await = done.clone();
+        assert_eq!(*seen.turn(table, "b", at(15)).await, Known::Nothing);
+        assert_eq!(*seen.turn(table, "a", at(20)).await, done);
+        assert_eq!(
+            *seen.turn(TableId::random(), "a", at(20)).await,
+            Known::Nothing
+        );
+        assert_eq!(*seen.turn(table, "a", at(22)).await, done);
         seen.turn(table, "b", at(40)).await;
         seen.turn(table, "b", at(60)).await;
-        assert_eq!(*seen.turn(table, "a", at(61)).await, None);
+        assert_eq!(*seen.turn(table, "a", at(61)).await, Known::Nothing);
+    }
+
+    #[test]
+    fn what_is_done_takes_no_memory_for_each_event() {
+        let mut done = Done::default();
+        for number in [2, 0, 4, 1, 1] {
+            done.add(number, 7, 10 + number as i64);
+        }
+        assert_eq!((done.first, done.others.len(), done.count()), (3, 1, 4));
+        let there: Vec<bool> = (0..6).map(|number| done.has(number)).collect();
+        assert_eq!(there, [true, true, true, false, true, false]);
+        done.add(3, 7, 9);
+        assert_eq!((done.first, done.others.len()), (5, 0));
+        assert_eq!(done.ends, BTreeMap::from([(7, 15)]));
     }
 }
