@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit, i256};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Select, Statement, TableFactor, UnaryOperator, Value, ValueWithSpan,
@@ -379,6 +379,11 @@ pub(crate) fn value(
         (Kind::Whole, DataType::Int32) => ScalarValue::Int32(Some(whole()?.try_into().ok()?)),
         (Kind::Whole, DataType::Int64) => ScalarValue::Int64(Some(whole()?)),
         (Kind::Whole, DataType::Float64) => ScalarValue::Float64(Some(whole()? as f64)),
+        (Kind::Whole, &DataType::Decimal256(precision, scale)) => {
+            let unit = i256::from(10).checked_pow(scale.try_into().ok()?)?;
+            let unscaled = i256::from(whole()?).checked_mul(unit)?;
+            ScalarValue::Decimal256(Some(unscaled), precision, scale)
+        }
         (Kind::Whole, time) if *time == EPOCH_MS && semantics != Semantics::Standard => {
             ScalarValue::TimestampMillisecond(Some(whole()?), None)
         }
