@@ -4,6 +4,7 @@
 //! Every role serves HTTP through here, so that errors, refusals and health look the same on all.
 
 pub mod api;
+mod caught;
 mod error;
 mod guard;
 mod health;

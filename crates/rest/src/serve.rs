@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use axum::extract::connect_info::Connected;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::serve::IncomingStream;
 use runtime::{ComputePool, TaskGroup};
 use schemas::Fault;
 use tokio::net::TcpListener;
 
+use crate::caught::caught;
 use crate::error::refusal;
 use crate::guard::guard;
 use crate::packed::pack;
@@ -28,6 +29,7 @@ pub fn serve(listener: TcpListener, api: Api, hosts: HostGuard, name: &str, task
         .into_router(name)
         .fallback(unknown_path)
         .method_not_allowed_fallback(other_method)
+        .layer(from_fn(caught))
         .layer(from_fn_with_state(hosts, guard))
         .layer(from_fn_with_state(
             ComputePool::new(PACKED_AT_ONCE_MAX),

@@ -33,6 +33,10 @@ async fn slow() -> &'static str {
     "late but whole"
 }
 
+async fn bug() -> &'static str {
+    panic!("the row has no columns")
+}
+
 async fn start() -> Role {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -50,7 +54,8 @@ async fn start() -> Role {
     let routes = health_routes("1.2.3", Arc::new(is_ready), metrics).merge(
         Api::default()
             .route("/count", [get("Counts", count)])
-            .route("/slow", [get("Takes its time", slow)]),
+            .route("/slow", [get("Takes its time", slow)])
+            .route("/bug", [get("Has a bug", bug)]),
     );
     let tasks = TaskGroup::new("role");
     let hosts = HostGuard::new(["olap.example".to_owned()]);
@@ -156,6 +161,15 @@ async fn errors_have_one_shape() {
         assert!(answer.contains(r#"{"code":400,"error":"parameters: "#));
         assert!(answer.contains("count"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_bug_ends_its_request_with_an_answer() {
+    let role = start().await;
+    let answer = role.get("/bug").await;
+    assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    assert!(answer.contains("the row has no columns"), "{answer}");
+    assert!(role.get("/count?count=3").await.ends_with("\r\n3"));
 }
 
 #[tokio::test]
