@@ -10,6 +10,7 @@ mod any_entry;
 mod ask;
 mod catalog;
 pub mod codec;
+mod conditional_sums;
 mod constant_keys;
 mod context;
 mod correlated;

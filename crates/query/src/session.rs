@@ -11,6 +11,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::ParserOptions;
 
+use crate::conditional_sums::ConditionalSums;
 use crate::constant_keys::ConstantKeys;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
@@ -29,6 +30,8 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     options.execution.collect_statistics = false;
     // What a join learns is of use to a scan alone: servers look for that themselves.
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
+    // Its table panics on groups whose key is NaN.
+    options.optimizer.enable_topk_aggregation = false;
     // Each sort sets this aside at once, also the many that sort ten rows.
     options.execution.sort_spill_reservation_bytes = 64 << 10;
     // One partition: the only exchange is the one between servers and broker.
@@ -44,6 +47,8 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         false => rule,
     });
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
+    // Before what conditions have in common is taken out of them.
+    rules.insert(0, Arc::new(ConditionalSums));
     rules.push(Arc::new(SameTime));
     rules.push(Arc::new(ConstantKeys));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));

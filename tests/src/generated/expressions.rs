@@ -410,7 +410,8 @@ impl Draw<'_> {
             16 => Both::same(format!("max({sum}) - min({sum})")),
             17 => {
                 let when = self.predicate(0);
-                when.map(|when| format!("sum(CASE WHEN {when} THEN 1 ELSE 0 END)"))
+                let value = if self.chance(0.5) { "1" } else { sum };
+                when.map(|when| format!("sum(CASE WHEN {when} THEN {value} ELSE 0 END)"))
             }
             18 => Both::same(format!("sum(coalesce({sum}, 3))")),
             _ => Both::same("count(1)"),
