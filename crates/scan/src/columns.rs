@@ -19,8 +19,10 @@ use schemas::arrow::{BIG_DECIMAL_SCALE, entry_field, tested_by};
 use schemas::proto::NullMode;
 use schemas::table::virtual_column;
 use schemas::{DataType, TableSpec};
-use segment::SegmentView;
-use segment::view::{CodeRoom, Codes, ColumnView, Entries, Nulls, RawValues, Values};
+use segment::view::{
+    CodeRoom, Codes, ColumnView, Entries, Nulls, RawColumn, RawValues, Values, Zone,
+};
+use segment::{BLOCK_ROWS, SegmentView};
 
 use crate::extracted::ExtractedColumn;
 
@@ -320,4 +322,30 @@ pub(crate) fn batch(
 /// `schema` with only the columns at `indices`, and nothing else changed.
 pub(crate) fn project(schema: &Schema, indices: &[usize]) -> Result<SchemaRef> {
     Ok(Arc::new(schema.project(indices)?))
+}
+
+/// Least and greatest value of a column of whole numbers, where they are known.
+pub(crate) fn bounds(
+    column: &ColumnView<'_>,
+    values: &RawColumn<'_>,
+    rows: u32,
+) -> Option<(i64, i64)> {
+    let blocks = rows.div_ceil(BLOCK_ROWS);
+    let mut ends: Option<(i64, i64)> = None;
+    for block in 0..blocks {
+        let Some(Zone::I64 { min, max }) = column.zone(block) else {
+            ends = None;
+            break;
+        };
+        let (low, high) = ends.unwrap_or((min, max));
+        ends = Some((low.min(min), high.max(max)));
+    }
+    // BOOLEAN has two values, and a narrow form says its bounds, also without zones.
+    ends.or(match values.values(0..rows.min(1)) {
+        _ if column.data_type() == DataType::Boolean => Some((0, 1)),
+        RawValues::U8 { base, .. } => Some((base, base.checked_add(i64::from(u8::MAX))?)),
+        RawValues::U16 { base, .. } => Some((base, base.checked_add(i64::from(u16::MAX))?)),
+        RawValues::Bits { base, .. } => Some((base, base.checked_add(1)?)),
+        _ => None,
+    })
 }

@@ -25,6 +25,7 @@ mod selection;
 mod shared;
 mod stats;
 mod suspects;
+mod units;
 
 pub use engine::{Engine, EngineConfig, Fragment, FragmentResult, FragmentStream};
 pub use gather::read_rows;

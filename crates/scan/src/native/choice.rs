@@ -1,5 +1,5 @@
 //! Keys that are one or the other column or constant, as conditions on other columns choose:
-//! `CASE WHEN … THEN column ELSE constant END`.
+//! `CASE WHEN … THEN column ELSE constant END`. A condition is a key of this kind, too.
 //!
 //! A branch has numbers of its own: the codes of its column's dictionary, or one for its constant.
 //! Rows choose their branch as filters choose rows, so that no value is looked at. Two numbers may
@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::interleave;
-use datafusion::common::Result;
+use arrow::datatypes::DataType;
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{CaseExpr, Column, Literal};
+use datafusion::physical_expr::expressions::{CaseExpr, Column, Literal, NotExpr};
 use segment::view::{CodeRoom, DictionaryColumn, Nulls, Values};
 
 use super::number::BlockRows;
@@ -63,18 +64,13 @@ impl<'a> Choice<'a> {
         expr: &Arc<dyn PhysicalExpr>,
         compiler: &Compiler<'a, '_>,
     ) -> Result<Option<Self>> {
-        let Some(case) = expr.downcast_ref::<CaseExpr>() else {
+        let data_type = expr.data_type(compiler.table_schema)?;
+        let Some(pairs) = pairs_of(expr, &data_type)? else {
             return Ok(None);
         };
-        let pairs = case.when_then_expr();
-        if case.expr().is_some() || pairs.len() >= BRANCHES_MAX {
-            return Ok(None);
-        }
-        let data_type = expr.data_type(compiler.table_schema)?;
-        let mut branches: Vec<Branch<'a>> = Vec::with_capacity(pairs.len() + 1);
-        let last = case.else_expr().map(|own| (None, own));
-        let conditional = pairs.iter().map(|(when, then)| (Some(when), then));
-        for (when, then) in conditional.chain(last) {
+        let mut branches: Vec<Branch<'a>> = Vec::with_capacity(pairs.len());
+        for (when, then) in &pairs {
+            let when = when.as_ref();
             let conditions = match when.map(|when| compiler.compile(std::slice::from_ref(when))) {
                 None => Vec::new(),
                 Some(compiled) => match compiled? {
@@ -92,14 +88,6 @@ impl<'a> Choice<'a> {
             branches.push(Branch {
                 conditions,
                 values,
-                first: 0,
-            });
-        }
-        if case.else_expr().is_none() {
-            let null = new_null_array(&data_type, 1);
-            branches.push(Branch {
-                conditions: Vec::new(),
-                values: BranchValues::One(null),
                 first: 0,
             });
         }
@@ -188,6 +176,37 @@ impl<'a> Choice<'a> {
         let arrays: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
         Ok(interleave(&arrays, &places.collect::<Vec<_>>())?)
     }
+}
+
+type Pair = (Option<Arc<dyn PhysicalExpr>>, Arc<dyn PhysicalExpr>);
+
+/// Each value with its condition; the last has none. `None`: the expression is nothing of the kind.
+fn pairs_of(expr: &Arc<dyn PhysicalExpr>, data_type: &DataType) -> Result<Option<Vec<Pair>>> {
+    let constant = |value| Arc::new(Literal::new(value)) as Arc<dyn PhysicalExpr>;
+    let null = || Ok::<_, DataFusionError>(constant(ScalarValue::try_from(data_type)?));
+    let Some(case) = expr.downcast_ref::<CaseExpr>() else {
+        if *data_type != DataType::Boolean || expr.is::<Column>() {
+            return Ok(None);
+        }
+        let flag = |flag| constant(ScalarValue::Boolean(Some(flag)));
+        let negated: Arc<dyn PhysicalExpr> = Arc::new(NotExpr::new(Arc::clone(expr)));
+        return Ok(Some(vec![
+            (Some(Arc::clone(expr)), flag(true)),
+            (Some(negated), flag(false)),
+            (None, null()?),
+        ]));
+    };
+    let pairs = case.when_then_expr();
+    if case.expr().is_some() || pairs.len() >= BRANCHES_MAX {
+        return Ok(None);
+    }
+    let last = match case.else_expr() {
+        Some(other) => Arc::clone(other),
+        None => null()?,
+    };
+    let pairs = pairs.iter().cloned();
+    let pairs = pairs.map(|(when, then)| (Some(when), then));
+    Ok(Some(pairs.chain([(None, last)]).collect()))
 }
 
 /// `None`: they have no numbers.

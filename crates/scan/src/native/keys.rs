@@ -14,25 +14,26 @@ use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
-use segment::BLOCK_ROWS;
 use segment::view::{
-    CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, RawValues, Values, Zone,
+    CodeRoom, ColumnView, DictionaryColumn, MultiColumn, Nulls, RawColumn, Values,
 };
 
-use super::buckets::{bucket_ms, in_buckets};
+use super::buckets::in_buckets;
 use super::choice::Choice;
 use super::coded::Coded;
+use super::combined::Combined;
 use super::divider::Divider;
+use super::evaluated::{Evaluated, evaluated, is_column, row_values};
 use super::input::weights;
 use super::number::{BlockRows, Number, bits_of, join_codes, join_direct, join_each, of_bits};
-use super::rows::RowNumbers;
+use super::remainder::Remainder;
 use super::table::Numbers;
-use crate::columns::{Source, Stored, batch, longs};
+use crate::columns::{Source, Stored, bounds, longs};
 use crate::predicate::{Compiler, Inputs, constants};
+use crate::units::{bucket_ms, divisor};
 
 /// Whole numbers closer together than this are their own numbers.
-const DIRECT_MAX: u64 = 1 << 20;
+pub(super) const DIRECT_MAX: u64 = 1 << 20;
 /// With fewer rows than one for so many values of a dictionary these are not put in order.
 const VALUES_PER_ROW: u64 = 8;
 /// Larger dictionaries are not compared.
@@ -68,12 +69,16 @@ enum Kind<'a> {
         /// Least and greatest value, if they are known.
         ends: Option<(i64, i64)>,
     },
+    /// The number is what is left of a division.
+    Remainder(Remainder<'a>),
+    /// The number is that of values that come together.
+    Combined(Combined<'a>),
     /// The number is that of the branch that a condition chose.
     Choice(Choice<'a>),
     /// The number is the order of appearance of the expression's value.
     Evaluated {
         sources: Vec<Source<'a>>,
-        rows: RowNumbers,
+        seen: Evaluated,
     },
 }
 
@@ -129,16 +134,25 @@ impl<'a> Key<'a> {
                 nulls: None,
             });
         }
-        let value_type = inputs.expr.data_type(&inputs.schema)?;
-        let rows_of = RowNumbers::new(&[value_type])?;
-        let kind = Kind::Evaluated {
-            sources,
-            rows: rows_of,
-        };
+        let is_stored = |source: &Source<'_>| matches!(source, Source::Stored(_));
+        if sources.len() > 1
+            && sources.iter().all(is_stored)
+            && let Some(combined) = Combined::new(&inputs, rows.min(DIRECT_MAX), compiler)?
+        {
+            return Ok(Self {
+                inputs,
+                domain: combined.domain.max(1),
+                kind: Kind::Combined(combined),
+                nulls: None,
+            });
+        }
+        let seen = Evaluated::new(inputs.expr.data_type(&inputs.schema)?)?;
+        let kind = Kind::Evaluated { sources, seen };
         Ok(Self {
             inputs,
             kind,
-            domain: rows.max(1),
+            // One more than values: null.
+            domain: rows + 1,
             nulls: None,
         })
     }
@@ -319,6 +333,8 @@ impl<'a> Key<'a> {
                 | Kind::Codes(_)
                 | Kind::Entries(_)
                 | Kind::Direct { .. }
+                | Kind::Remainder(_)
+                | Kind::Combined(_)
                 | Kind::Choice(_)
         )
     }
@@ -336,7 +352,7 @@ impl<'a> Key<'a> {
     pub(super) fn seen(&self) -> Option<usize> {
         match &self.kind {
             Kind::Seen { seen, .. } => Some(seen.values.len()),
-            Kind::Evaluated { rows, .. } => Some(rows.count()),
+            Kind::Evaluated { seen, .. } => Some(seen.count()),
             _ => None,
         }
     }
@@ -344,7 +360,7 @@ impl<'a> Key<'a> {
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.kind {
             Kind::Seen { seen, .. } => seen.memory_bytes(),
-            Kind::Evaluated { rows, .. } => rows.memory_bytes(),
+            Kind::Evaluated { seen, .. } => seen.memory_bytes(),
             _ => 0,
         }
     }
@@ -408,12 +424,9 @@ impl<'a> Key<'a> {
                 join_each(groups, domain, |at| numbers[at]);
                 Ok(())
             }
-            Kind::Evaluated {
-                sources,
-                rows: seen,
-            } => {
+            Kind::Evaluated { sources, seen } => {
                 let values = row_values(&self.inputs, sources, rows)?;
-                let numbers = seen.number(&[values])?;
+                let numbers = seen.number(&values)?;
                 join_each(groups, domain, |at| u64::from(numbers[at]));
                 Ok(())
             }
@@ -421,7 +434,11 @@ impl<'a> Key<'a> {
         }
     }
 
-    fn join_known<N: Number>(&self, rows: BlockRows<'_>, groups: &mut [N]) -> Result<()> {
+    pub(super) fn join_known<N: Number>(
+        &self,
+        rows: BlockRows<'_>,
+        groups: &mut [N],
+    ) -> Result<()> {
         let domain = self.domain;
         let range = rows.range();
         let nulls = rows.nulls(self.nulls);
@@ -452,6 +469,17 @@ impl<'a> Key<'a> {
                     false => unit.divide(values[at].wrapping_sub(*base) as u64),
                 });
             }
+            Kind::Remainder(remainder) => {
+                let numbers = remainder.numbers(rows);
+                join_each(groups, domain, |at| match &nulls {
+                    Some(nulls) if nulls.contains(rows.row(at)) => domain - 1,
+                    _ => numbers[at] as u64,
+                });
+            }
+            Kind::Combined(combined) => {
+                let numbers = combined.numbers(rows)?;
+                join_each(groups, domain, |at| u64::from(numbers[at]));
+            }
             Kind::Seen { .. } | Kind::Choice(_) | Kind::Evaluated { .. } => {
                 return internal_err!("numbers that are told block by block");
             }
@@ -468,9 +496,10 @@ impl<'a> Key<'a> {
                 return Ok(take(one, &UInt32Array::from(vec![0; numbers.len()]), None)?);
             }
             Kind::Choice(choice) => return choice.values(numbers),
-            Kind::Evaluated { rows, .. } => {
-                let rows = rows.values(numbers.iter().map(|number| *number as usize))?;
-                return Ok(Arc::clone(&rows[0]));
+            Kind::Evaluated { seen, .. } => return seen.values(numbers),
+            Kind::Combined(combined) => {
+                let columns = combined.columns(numbers)?;
+                return evaluated(&self.inputs, columns, numbers.len());
             }
             Kind::Entries(column) => {
                 let codes = numbers.iter().map(|n| not_null(n).map(|code| code as u32));
@@ -508,6 +537,12 @@ impl<'a> Key<'a> {
                     &self.input_type(),
                 )?
             }
+            Kind::Remainder(remainder) => {
+                let values = numbers
+                    .iter()
+                    .map(|n| not_null(n).map(|n| remainder.value(n)));
+                of_bits(values, &self.input_type())?
+            }
             Kind::Seen { seen, unit, .. } => {
                 let value = |n: u64| seen.values[n as usize].wrapping_mul(*unit);
                 of_bits(
@@ -527,24 +562,6 @@ impl<'a> Key<'a> {
     }
 }
 
-fn is_column(inputs: &Inputs) -> bool {
-    inputs.expr.downcast_ref::<Column>().is_some()
-}
-
-fn row_values(inputs: &Inputs, sources: &[Source<'_>], rows: BlockRows<'_>) -> Result<ArrayRef> {
-    let columns = sources.iter();
-    let columns = columns.map(|source| source.array(rows.start, rows.len, rows.picked));
-    evaluated(inputs, columns.collect::<Result<_>>()?, rows.count())
-}
-
-fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
-    if is_column(inputs) {
-        return Ok(Arc::clone(&columns[0]));
-    }
-    let batch = batch(&inputs.schema, columns, rows)?;
-    inputs.expr.evaluate(&batch)?.into_array(rows)
-}
-
 /// `None`: there are too many values to evaluate the expression once for each.
 fn numeric<'a>(
     inputs: &Inputs,
@@ -556,8 +573,10 @@ fn numeric<'a>(
     if matches!(own, DataType::Decimal256(_, _)) {
         return None;
     }
-    let unit = bucket_ms(inputs.expr.as_ref(), own).unwrap_or(1);
     let ends = bounds(column, &values, rows);
+    let unit =
+        bucket_ms(inputs.expr.as_ref(), own).or_else(|| divisor(inputs.expr.as_ref(), own, ends));
+    let unit = unit.unwrap_or(1);
     if let Some((min, max)) = ends {
         let (first, last) = (min.div_euclid(unit), max.div_euclid(unit));
         let domain = last.abs_diff(first).saturating_add(1);
@@ -566,6 +585,10 @@ fn numeric<'a>(
             return Some((Kind::Direct { values, base, unit }, domain));
         }
     }
+    if let Some(remainder) = Remainder::of(inputs, values, ends) {
+        let domain = remainder.domain();
+        return Some((Kind::Remainder(remainder), domain));
+    }
     let kind = Kind::Seen {
         values,
         unit,
@@ -573,26 +596,4 @@ fn numeric<'a>(
         ends,
     };
     (is_column(inputs) || unit > 1).then_some((kind, u64::from(rows)))
-}
-
-/// Least and greatest value of a column of whole numbers, where they are known.
-fn bounds(column: &ColumnView<'_>, values: &RawColumn<'_>, rows: u32) -> Option<(i64, i64)> {
-    let blocks = rows.div_ceil(BLOCK_ROWS);
-    let mut ends: Option<(i64, i64)> = None;
-    for block in 0..blocks {
-        let Some(Zone::I64 { min, max }) = column.zone(block) else {
-            ends = None;
-            break;
-        };
-        let (low, high) = ends.unwrap_or((min, max));
-        ends = Some((low.min(min), high.max(max)));
-    }
-    // BOOLEAN has two values, and a narrow form says its bounds, also without zones.
-    ends.or(match values.values(0..rows.min(1)) {
-        _ if column.data_type() == schemas::DataType::Boolean => Some((0, 1)),
-        RawValues::U8 { base, .. } => Some((base, base.checked_add(i64::from(u8::MAX))?)),
-        RawValues::U16 { base, .. } => Some((base, base.checked_add(i64::from(u16::MAX))?)),
-        RawValues::Bits { base, .. } => Some((base, base.checked_add(1)?)),
-        _ => None,
-    })
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, CastExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -23,6 +24,8 @@ use super::entries::{self, ByEntry};
 use super::exec::NativeAggregateExec;
 use super::linear::Linear;
 use crate::scan_exec::ServerScanExec;
+
+type Expr = Arc<dyn PhysicalExpr>;
 
 /// What the operator gives out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +204,11 @@ fn native(
             return Ok(None);
         };
         if let Some(filter) = filter {
-            known.filter = Some(over.expression(filter)?);
+            let filter = over.expression(filter)?;
+            known.filter = Some(match known.filter {
+                Some(own) => Arc::new(BinaryExpr::new(filter, Operator::And, own)),
+                None => filter,
+            });
         }
         aggregates.push(known);
     }
@@ -346,12 +353,13 @@ impl OverTable<'_> {
         };
         let arguments = function.expressions();
         let argument = self.expression(&arguments[0])?;
+        let (argument, filter) = out_of_case(argument, table)?;
         let mut known = Aggregate {
             kind,
             width: Width::Long,
             argument: None,
             linear: Linear::IDENTITY,
-            filter: None,
+            filter,
             states: function.state_fields()?,
             result: function.field().data_type().clone(),
         };
@@ -495,6 +503,26 @@ pub(crate) fn replace_columns(
         Ok(Transformed::new(below, true, TreeNodeRecursion::Jump))
     })?;
     Ok(replaced.data)
+}
+
+/// Of `CASE WHEN p THEN x END`, which aggregates of one argument leave out where it is null, `x`
+/// and `p`.
+fn out_of_case(expr: Expr, table: &Schema) -> Result<(Expr, Option<Expr>)> {
+    let Some(case) = expr.downcast_ref::<CaseExpr>() else {
+        return Ok((expr, None));
+    };
+    let is_null = |expr: &Expr| {
+        let literal = expr.downcast_ref::<Literal>();
+        literal.is_some_and(|literal| literal.value().is_null())
+    };
+    match (case.expr(), case.when_then_expr(), case.else_expr()) {
+        (None, [(condition, value)], other)
+            if other.is_none_or(is_null) && value.data_type(table)? == expr.data_type(table)? =>
+        {
+            Ok((Arc::clone(value), Some(Arc::clone(condition))))
+        }
+        _ => Ok((expr, None)),
+    }
 }
 
 /// Casts that lose nothing are left out: sums are kept in the widest form anyway.

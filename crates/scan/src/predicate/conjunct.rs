@@ -15,6 +15,7 @@ use segment::view::{
 use super::codes::{CodeSet, code_at};
 use super::note::Note;
 use super::raw::{self, Verdict, judge};
+use super::sieve::Sieve;
 use super::{entries, evaluate};
 use crate::columns::Source;
 use crate::ranges::RangeSet;
@@ -58,6 +59,8 @@ pub(super) enum Access<'a> {
     },
     Values {
         set: RangeSet,
+        /// Where there are many ranges.
+        sieve: Option<Sieve>,
         column: ColumnView<'a>,
         values: RawColumn<'a>,
         nulls: Option<Nulls<'a>>,
@@ -111,6 +114,7 @@ impl<'a> Conjunct<'a> {
     ) -> Self {
         Self::looked_up(Access::Values {
             set: RangeSet::of(low, high),
+            sieve: None,
             column,
             values,
             nulls,
@@ -281,6 +285,7 @@ impl<'a> Conjunct<'a> {
     fn apply_values(&self, start: u32, mask: &mut BlockMask) -> u64 {
         let Access::Values {
             set,
+            sieve,
             column,
             values,
             nulls,
@@ -303,7 +308,7 @@ impl<'a> Conjunct<'a> {
                     without_nulls(nulls.as_ref(), start, mask);
                     return u64::from(looked_at);
                 }
-                (raw::scan(set, stored, len), len)
+                (raw::scan(set, sieve.as_ref(), stored, len), len)
             }
         };
         with_nulls(hits, nulls.as_ref(), start, *null_matches, mask);

@@ -55,6 +55,7 @@ impl<'a> Compiler<'a, '_> {
             has_nulls: false,
             distinct: Some(Distinct::Multi(multi)),
             chunks: None,
+            raw: None,
         };
         let Some(solved) = solver.solve(&Tree::of_all(&[asked])?) else {
             return Ok(Decided::Parts);

@@ -19,6 +19,7 @@ mod plan;
 mod prune;
 mod raw;
 mod search;
+mod sieve;
 mod solve;
 mod text;
 mod tree;
@@ -146,6 +147,7 @@ impl<'a> Compiler<'a, '_> {
                 has_nulls: false,
                 distinct: dictionary.map(Distinct::Single),
                 chunks: None,
+                raw: None,
             };
             if is_coded(field.name()) && dictionary.is_none() {
                 return Ok(None);
@@ -190,6 +192,7 @@ impl<'a> Compiler<'a, '_> {
             has_nulls: false,
             distinct: None,
             chunks: None,
+            raw: None,
         };
         match source {
             Source::Stored(stored) => {
@@ -202,7 +205,10 @@ impl<'a> Compiler<'a, '_> {
                         solver.distinct = Some(Distinct::Single(dictionary));
                         self.by_code(tree, &solver, dictionary, stored)
                     }
-                    Values::Raw(values) => self.by_value(tree, &solver, values, stored),
+                    Values::Raw(values) => {
+                        solver.raw = Some((stored.column, values));
+                        self.by_value(tree, &solver, values, stored)
+                    }
                     values => match (self.by_null_test(tree, (stored.nulls, name)), values) {
                         (Some(decided), _) => Ok(decided),
                         (None, Values::Multi(multi)) => self.by_entry(tree, &schema, multi, stored),
@@ -306,6 +312,7 @@ impl<'a> Compiler<'a, '_> {
             estimate = exact;
         }
         let row_ns = raw::cost(&set, sample) * looked_at;
+        let sieve = raw::sieve(&set, rows);
         if let Some(found) = self.by_bucket(tree, &set, null_matches, (stored, name))? {
             estimate = found.estimate;
             if by_index.is_none() && found.row_ns < row_ns {
@@ -321,6 +328,7 @@ impl<'a> Compiler<'a, '_> {
             row_ns,
             scan: Access::Values {
                 set,
+                sieve,
                 column,
                 values,
                 nulls,

@@ -2,6 +2,7 @@
 
 use segment::view::{Bits, Codes, RawValues, Zone};
 
+use super::sieve::Sieve;
 use crate::columns::doubles;
 use crate::ranges::{RangeSet, order_key};
 use crate::rows::{BlockMask, WORDS};
@@ -9,6 +10,10 @@ use kernels::{InRange, double_in_range, i32_in_range, i64_in_range, test_all};
 
 /// More ranges than these are searched for each value.
 const RANGES_SCANNED_MAX: usize = 6;
+/// Of a look into a sieve, about.
+const SIEVED_NS: f64 = 1.5;
+/// Fewer rows are not worth a sieve.
+const SIEVED_ROWS: u32 = 1 << 14;
 
 /// What a zone says about a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +73,14 @@ pub(super) fn cost(set: &RangeSet, values: RawValues<'_>) -> f64 {
     };
     match set.ranges().len() {
         ranges @ 0..=RANGES_SCANNED_MAX => one * ranges as f64,
-        ranges => one + 1.5 * f64::from(ranges.ilog2()),
+        _ => one + SIEVED_NS,
     }
+}
+
+/// For a scan of so many rows.
+pub(super) fn sieve(set: &RangeSet, rows: u32) -> Option<Sieve> {
+    let is_worth_it = set.ranges().len() > RANGES_SCANNED_MAX && rows >= SIEVED_ROWS;
+    is_worth_it.then(|| Sieve::new(set)).flatten()
 }
 
 /// The value of a row as ranges number it.
@@ -94,30 +105,49 @@ pub(super) fn key_at(values: RawValues<'_>, row: u32) -> i64 {
     }
 }
 
-pub(super) fn scan(set: &RangeSet, values: RawValues<'_>, len: u32) -> BlockMask {
+/// `sieve` is that of the set, if it has one.
+pub(super) fn scan(
+    set: &RangeSet,
+    sieve: Option<&Sieve>,
+    values: RawValues<'_>,
+    len: u32,
+) -> BlockMask {
+    match sieve {
+        Some(sieve) => search(set, |value| sieve.contains(value, set), values, len),
+        None => search(set, |value| set.contains(value), values, len),
+    }
+}
+
+#[inline(always)]
+fn search(
+    set: &RangeSet,
+    contains: impl Fn(i64) -> bool,
+    values: RawValues<'_>,
+    len: u32,
+) -> BlockMask {
     let mut hits = BlockMask::none(len);
     if set.ranges().len() > RANGES_SCANNED_MAX {
         let words = &mut hits.words;
         match values {
             RawValues::U8 { base, values } => {
-                test_all(values, words, |v| set.contains(base + i64::from(v)));
+                test_all(values, words, |v| contains(base + i64::from(v)));
             }
             RawValues::U16 { base, values } => {
-                test_all(values, words, |v| set.contains(base + i64::from(v)));
+                test_all(values, words, |v| contains(base + i64::from(v)));
             }
             RawValues::U32 { base, values } => {
                 let at = |v: u32| base.wrapping_add(i64::from(v));
-                test_all(values, words, |v| set.contains(at(v)));
+                test_all(values, words, |v| contains(at(v)));
             }
-            RawValues::I32(values) => test_all(values, words, |v| set.contains(i64::from(v))),
-            RawValues::I64(values) => test_all(values, words, |v| set.contains(v)),
+            RawValues::I32(values) => test_all(values, words, |v| contains(i64::from(v))),
+            RawValues::I64(values) => test_all(values, words, &contains),
             RawValues::F32(values) => {
-                test_all(values, words, |v| set.contains(order_key(f64::from(v))));
+                test_all(values, words, |v| contains(order_key(f64::from(v))));
             }
-            RawValues::F64(values) => test_all(values, words, |v| set.contains(order_key(v))),
+            RawValues::F64(values) => test_all(values, words, |v| contains(order_key(v))),
             RawValues::Scaled { .. } => {
                 let values = doubles(values, None);
-                test_all(&values, words, |v| set.contains(order_key(v)));
+                test_all(&values, words, |v| contains(order_key(v)));
             }
             _ => scan_ranges(set, values, &mut hits),
         }

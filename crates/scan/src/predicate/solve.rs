@@ -5,20 +5,25 @@
 //! `None` stands for a tree that must be evaluated row by row: it cannot be said by ranges, or it
 //! fails on some value, which no row may hold.
 
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMillisecondArray, new_null_array};
 use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMillisecondType,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{IsNotNullExpr, IsNullExpr};
-use segment::view::{ColumnView, DictionaryColumn, MultiColumn};
+use segment::view::{ColumnView, DictionaryColumn, MultiColumn, RawColumn};
 
 use super::search::by_chunks;
 use super::text::{self, Texts};
 use super::tree::Tree;
 use super::{evaluate, rebased};
+use crate::columns::bounds;
 use crate::ranges::{RangeSet, of_expr, order_key};
+use crate::units::bucket_ms;
 use std::sync::Arc;
+
+/// More are sooner evaluated for each row.
+const UNITS_MAX: u64 = 1 << 16;
 
 #[derive(Clone, Debug)]
 pub(super) struct Solved {
@@ -37,6 +42,8 @@ pub(super) struct Solver<'a, 'b> {
     pub(super) distinct: Option<Distinct<'a>>,
     /// The column whose chunks may be asked, while it is consuming.
     pub(super) chunks: Option<ColumnView<'a>>,
+    /// Where values are plain.
+    pub(super) raw: Option<(ColumnView<'a>, RawColumn<'a>)>,
 }
 
 /// The distinct values of a column.
@@ -110,13 +117,37 @@ impl Solver<'_, '_> {
         let own = self.schema.field(0).data_type();
         let narrow = !matches!(own, DataType::Decimal256(_, _));
         let set = match self.distinct {
-            None => of_expr(expr.as_ref(), own).filter(|_| narrow)?,
+            None => match of_expr(expr.as_ref(), own).filter(|_| narrow) {
+                Some(set) => set,
+                None => self.by_units(expr, own)?,
+            },
             Some(dictionary) => self.codes(expr, own, dictionary)?,
         };
         Some(Solved {
             set,
             null_matches: self.has_nulls && self.null_matches(expr)?,
         })
+    }
+
+    /// Of times, all of which have the same answer between two multiples of a unit.
+    fn by_units(&self, expr: &Arc<dyn PhysicalExpr>, own: &DataType) -> Option<RangeSet> {
+        let (column, values) = self.raw?;
+        let unit = bucket_ms(expr.as_ref(), own)?;
+        let (least, most) = bounds(&column, &values, column.row_count())?;
+        let (first, last) = (least.div_euclid(unit), most.div_euclid(unit));
+        if last.abs_diff(first) >= UNITS_MAX {
+            return None;
+        }
+        let starts: Vec<i64> = (first..=last)
+            .map(|number| number.checked_mul(unit))
+            .collect::<Option<_>>()?;
+        last.checked_add(1)?.checked_mul(unit)?;
+        let times = TimestampMillisecondArray::from(starts.clone());
+        let matches = self.evaluated(expr, Arc::new(times))?;
+        let held = starts.iter().zip(matches).filter(|(_, held)| *held);
+        Some(RangeSet::of_any(
+            held.map(|(start, _)| (*start, start + unit - 1)).collect(),
+        ))
     }
 
     fn null_matches(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<bool> {
