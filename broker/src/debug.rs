@@ -10,6 +10,7 @@ use chrono::DateTime;
 use query::{Dialect, Options};
 use rest::api::get;
 use rest::{Api, ApiError, Params};
+use schemas::boundary::time_unit_ms;
 use schemas::{Fault, InstanceId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -41,11 +42,17 @@ async fn time_boundary(Shared(queries): State, Path(name): Path<String>) -> Answ
     let tables = queries.cluster().resolve(&name);
     let found = tables
         .iter()
-        .find_map(|table| Some((table.spec.time_column.clone()?, table.time_boundary_ms?)));
+        .filter(|_| tables.len() > 1)
+        .find_map(|table| {
+            let column = table.spec.column(table.spec.time_column.as_deref()?)?;
+            Some((column, table.time_boundary_ms?))
+        });
     let (column, boundary_ms) =
         found.ok_or_else(|| Fault::not_found(format!("table `{name}` has no time boundary")))?;
+    // In the unit of the column, as it stands in a condition.
+    let value = boundary_ms.div_euclid(time_unit_ms(column).unwrap_or(1));
     Ok(Json(
-        json!({ "timeColumn": column, "timeValue": boundary_ms.to_string() }),
+        json!({ "timeColumn": column.name, "timeValue": value.to_string() }),
     ))
 }
 

@@ -186,6 +186,7 @@ async fn run(
     body: Option<&[u8]>,
     engine: Engine,
 ) -> Door {
+    let is_post = body.is_some();
     let body = match body {
         Some(body) => parse_body(body)?,
         None => Body {
@@ -210,6 +211,7 @@ async fn run(
             sql: body.sql,
             dialect: Dialect::Pinot,
             options,
+            may_write: is_post,
         })
         .await;
     let options = outcome.statement.as_deref().map(|s| &s.options);
@@ -263,7 +265,11 @@ pub(crate) async fn answer(
 async fn validate(Shared(queries): State, body: Bytes) -> Result<Json<Value>, ApiError> {
     let body = parse_body(&body)?;
     let limit = queries.config.default_limit;
-    let parsed = query::parse(&body.sql, Dialect::Pinot, Options::default(), limit);
+    let options = Options::default();
+    if let Some(Ok(_)) = query::file_import(&body.sql, &options) {
+        return Ok(Json(json!({ "valid": true, "sqlType": "DML" })));
+    }
+    let parsed = query::parse(&body.sql, Dialect::Pinot, options, limit);
     Ok(Json(match parsed {
         Ok(_) => json!({ "valid": true, "sqlType": "DQL" }),
         Err(fault) => {

@@ -10,6 +10,7 @@ mod digits;
 mod events;
 pub mod forms;
 mod http;
+mod import;
 mod log;
 mod metrics;
 mod own;

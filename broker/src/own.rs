@@ -91,6 +91,7 @@ async fn sql(
         sql: body.sql,
         dialect: Dialect::Standard,
         options,
+        may_write: true,
     };
     let outcome = queries.run(request).await;
     match &outcome.result {
@@ -287,6 +288,7 @@ async fn count(queries: &Queries, table: &str) -> Option<i64> {
         sql,
         dialect: Dialect::Standard,
         options: Options::default(),
+        may_write: false,
     };
     let rows = queries.run(request).await.result.ok()?;
     let batch = rows.batches.first().filter(|batch| batch.num_rows() == 1)?;

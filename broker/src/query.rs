@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use query::after::After;
 use query::{
     Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
-    is_settings_only, timed_out,
+    file_import, is_settings_only, timed_out,
 };
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -37,7 +37,7 @@ pub(crate) struct Queries {
     pub(crate) logs: Arc<Logs>,
     planner: Arc<Planner>,
     admission: Admission,
-    network: Arc<dyn Network>,
+    pub(crate) network: Arc<dyn Network>,
     cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) log: Arc<QueryLog>,
     next_id: AtomicU64,
@@ -50,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) sql: String,
     pub(crate) dialect: Dialect,
     pub(crate) options: Options,
+    /// `GET` reads.
+    pub(crate) may_write: bool,
 }
 
 /// A query's end, good or bad.
@@ -235,7 +237,7 @@ impl Queries {
         let missing = cluster
             .tables
             .values()
-            .flat_map(|table| table.segments.iter())
+            .flat_map(|table| table.seen())
             .filter(|segment| segment.online.is_empty())
             .count();
         if missing > 0 {
@@ -286,6 +288,12 @@ impl Queries {
     async fn run_inner(&self, request: &Request, outcome: &mut Outcome) -> Result<Rows, Fault> {
         if request.dialect == Dialect::Pinot && is_settings_only(&request.sql) {
             return Ok(Rows::none());
+        }
+        if let Some(import) = file_import(&request.sql, &request.options) {
+            return match request.may_write {
+                true => self.submit(import?, &mut outcome.warnings).await,
+                false => Err(Fault::invalid("GET reads; send the INSERT by POST")),
+            };
         }
         let limit = self.config.default_limit;
         let options = request.options.clone();

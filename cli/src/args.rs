@@ -43,9 +43,16 @@ pub enum Command {
         after_help = "Example:\n  tannin table create clicks --kafka localhost:9092 --topic clicks"
     )]
     Table(TableArgs),
-    /// Load a Parquet, CSV or JSON-lines file into a table
-    #[command(after_help = "Example:\n  tannin import trips.parquet")]
+    /// Load Parquet, Arrow, Avro, CSV or JSON files into a table
+    #[command(after_help = "Examples:\n  \
+                      tannin import trips.parquet\n  \
+                      tannin import 2026-11/ --table trips --replace")]
     Import(ImportArgs),
+    /// Write a table, or what a statement answers, as Parquet
+    #[command(after_help = "Examples:\n  \
+                      tannin export trips --to backup/trips\n  \
+                      tannin export \"SELECT * FROM trips WHERE fare > 10\" --to dear.parquet")]
+    Export(ExportArgs),
     /// Show the ledger that proves that every offset was taken exactly once
     #[command(after_help = "Example:\n  tannin prove flights")]
     Prove(ProveArgs),
@@ -335,14 +342,49 @@ pub enum ResumeFrom {
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// .parquet, .csv or .json (one object a line)
-    pub file: PathBuf,
-    /// Name of the table; the file's name unless given
+    /// .parquet, .arrow, .avro, .csv and .json files (these two also as .gz and .zst), folders with
+    /// such files, and patterns such as '2026-*/part-?.parquet'
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Name of the table; that of the first file unless given
     #[arg(long)]
     pub table: Option<String>,
+    /// In the place of the rows that are there, all at once when the last file is in
+    #[arg(long, conflicts_with = "append")]
+    pub replace: bool,
+    /// Beside the rows that are there, also when the table's config says REFRESH
+    #[arg(long)]
+    pub append: bool,
+    /// parquet, arrow, avro, csv or json; the endings of the files tell unless given
+    #[arg(long)]
+    pub format: Option<ingest::files::FileFormat>,
+    /// Files, or parts of them, that are read at once [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where the buckets of s3://bucket/key are, over http://; keys come from AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY
+    #[arg(long, value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
+    pub s3_region: String,
+    /// Make anew what the same import had done before it broke off
+    #[arg(long)]
+    pub start_over: bool,
     /// Keep the table on every server, for joins; names its primary key
     #[arg(long, value_name = "KEY,…", value_delimiter = ',')]
     pub dimension: Vec<String>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A table, or a statement
+    #[arg(value_name = "TABLE|STATEMENT")]
+    pub what: String,
+    /// For a table a folder, with a file for each segment; for a statement a file
+    #[arg(long, short, value_name = "PATH")]
+    pub to: PathBuf,
     #[command(flatten)]
     pub node: NodeArgs,
 }

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use broker::forms::Form;
+use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::args::NodeArgs;
 
@@ -180,9 +182,16 @@ impl Client {
         self.controller_answer(request).await
     }
 
-    /// Uploads one packed segment with its record.
-    pub(crate) async fn upload(&self, table: &str, record: &str, body: Vec<u8>) -> Result<Value> {
-        let url = format!("http://{}/v1/segments/{table}", self.controller);
+    /// Uploads one packed segment of an import with its record.
+    pub(crate) async fn upload(
+        &self,
+        table: &str,
+        import: Uuid,
+        record: &str,
+        body: Bytes,
+    ) -> Result<Value> {
+        let controller = &self.controller;
+        let url = format!("http://{controller}/v1/segments/{table}?import={import}");
         let request = self
             .http
             .post(url)

@@ -1,55 +1,97 @@
-//! Rows of a file into an OFFLINE table: built here into segments, uploaded to the controller.
-//!
-//! Invariant: a segment is uploaded only when it is whole; a row that cannot be converted ends the
-//! import with its place, and nothing of the segment it belongs to is in the table.
+//! Files into an OFFLINE table of a running node: built here into segments, uploaded to the
+//! controller, seen all at once when the last is there.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use arrow::array::RecordBatch;
-use ingest::files::{FileError, FileRows};
-use runtime::{Clock, Files, SystemClock, files};
+use async_trait::async_trait;
+use batch::{Begun, Done, Job, Mode, Progress, Target, Workshop, local_sources};
+use bytes::Bytes;
+use runtime::{Clock, ComputePool, Files, Reach, SystemClock, files};
 use schemas::pinot::schema_json;
-use schemas::segment::{Ledger, display_name};
-use schemas::{ColumnSpec, SegmentId, TableName, TableSpec};
-use segment::{SealExtra, SegmentBuilder, SegmentError, pack};
+use schemas::segment::SegmentRecord;
+use schemas::{ColumnSpec, Fault, Sequence, TableName, TableSpec};
 use serde::Deserialize;
 use serde_json::json;
+use server::EngineExpressions;
+use uuid::Uuid;
 
 use crate::client::Client;
 use crate::configs;
 
-/// A file with more rows becomes several segments.
-const SEGMENT_ROWS_MAX: u32 = 2_500_000;
-
-/// Where segments are built.
+/// Where segments of an import are built. The folder goes with it.
 #[derive(Debug)]
-pub(crate) struct Workshop {
-    pub clock: Arc<dyn Clock>,
-    pub files: Arc<dyn Files>,
-    pub folder: PathBuf,
+pub(crate) struct Bench {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) workshop: Workshop,
 }
 
-/// What an import did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Loaded {
-    pub rows: u64,
-    pub segments: u32,
-    pub bytes: u64,
+impl Bench {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        files: Arc<dyn Files>,
+        threads: usize,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+        let workshop = Workshop {
+            clock,
+            files,
+            folder: folder.path().to_owned(),
+            compute: ComputePool::new(threads),
+            expressions: Arc::new(EngineExpressions),
+            reach: Reach::default(),
+        };
+        Ok(Self { folder, workshop })
+    }
 }
 
 /// Adds the rows of a file to a table that exists, as `tannin import` does.
 pub async fn load_file(broker: &str, controller: &str, table: &str, file: &Path) -> Result<()> {
-    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let workshop = Workshop {
-        clock: SystemClock::shared(),
-        files: files::shared(),
-        folder: folder.path().to_owned(),
+    import(
+        broker,
+        controller,
+        table,
+        &[file.display().to_string()],
+        None,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Files, folders and patterns into a table that exists, as `tannin import` does.
+pub async fn import(
+    broker: &str,
+    controller: &str,
+    table: &str,
+    inputs: &[String],
+    mode: Option<Mode>,
+) -> Result<Done> {
+    let bench = Bench::new(SystemClock::shared(), files::shared(), 2)?;
+    let job = Job {
+        key: key(inputs)?,
+        mode,
+        sources: local_sources(inputs, None)?,
+        format: None,
+        start_over: false,
     };
     let client = Client::at(broker, controller)?;
-    load(&client, table, FileRows::open(file)?, &workshop).await?;
-    Ok(())
+    load(&client, table, &job, &bench, &Arc::default()).await
+}
+
+/// The same files are the same import, from wherever they are named.
+pub(crate) fn key(inputs: &[String]) -> Result<String> {
+    let absolute = |input: &String| {
+        if input.starts_with("s3://") {
+            return Ok(input.clone());
+        }
+        let path = std::path::absolute(input);
+        let path = path.with_context(|| format!("`{input}` is no path"))?;
+        Ok(path.display().to_string())
+    };
+    let inputs = inputs.iter().map(absolute).collect::<Result<Vec<_>>>()?;
+    Ok(format!("import {}", inputs.join(" ")))
 }
 
 /// Creates the table with the columns of the file.
@@ -77,168 +119,102 @@ pub(crate) async fn create(
     Ok(())
 }
 
-#[derive(Deserialize)]
-struct Target {
-    spec: TableSpec,
-    #[serde(rename = "nextSequence")]
-    next_sequence: u32,
-}
-
-/// Adds every row of the file to a table that exists.
+/// Adds the rows of files to a table that exists, or puts them in the place of what is there.
 pub(crate) async fn load(
     client: &Client,
     table: &str,
-    rows: FileRows,
-    workshop: &Workshop,
-) -> Result<Loaded> {
-    let target = client.get(&format!("/v1/tables/{table}/spec")).await?;
-    let target: Target = serde_json::from_value(target).context("the spec is not understood")?;
-    if !target.spec.streams.is_empty() {
-        bail!("table `{table}` consumes a stream; import takes OFFLINE tables");
+    job: &Job,
+    bench: &Bench,
+    progress: &Arc<Progress>,
+) -> Result<Done> {
+    let target: Arc<dyn Target> = Arc::new(OverHttp {
+        client: client.clone(),
+        table: table.to_owned(),
+    });
+    Ok(batch::run(job, &target, &bench.workshop, progress).await?)
+}
+
+/// The controller of a node.
+#[derive(Debug)]
+struct OverHttp {
+    client: Client,
+    table: String,
+}
+
+impl OverHttp {
+    fn path(&self, import: Uuid, what: &str) -> String {
+        format!("/v1/tables/{}/imports/{import}/{what}", self.table)
     }
-    if let Some(column) = target
-        .spec
-        .columns
-        .iter()
-        .find(|column| column.transform.is_some())
-    {
-        bail!(
-            "column `{}` of table `{table}` has a transformFunction, which import does not run yet",
-            column.name
-        );
-    }
-    fits(&rows.columns, &target.spec)?;
-    let (clock, files) = (Arc::clone(&workshop.clock), Arc::clone(&workshop.files));
-    let folder = workshop.folder.clone();
-    let job = move || build(&rows, target, &*clock, &*files, &folder);
-    let compute = runtime::ComputePool::new(1);
-    let built = compute.run(job).await??;
-    let mut loaded = Loaded::default();
-    for (record, packed) in built {
-        loaded.rows += record.ledger.rows;
-        loaded.segments += 1;
-        loaded.bytes += packed.len() as u64;
-        let header = ascii(&serde_json::to_string(&record)?);
-        client.upload(table, &header, packed).await?;
-    }
-    Ok(loaded)
 }
 
-/// A column of the file that the table lacks would be lost without a word.
-fn fits(columns: &[ColumnSpec], spec: &TableSpec) -> Result<()> {
-    let foreign: Vec<&str> = columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .filter(|name| spec.column(name).is_none())
-        .collect();
-    if !foreign.is_empty() {
-        bail!(
-            "table `{}` has no column {}; import into a new table with --table NAME, or take the \
-             columns out of the file",
-            spec.name,
-            foreign.join(", ")
-        );
-    }
-    Ok(())
+fn refused(error: anyhow::Error) -> Fault {
+    Fault::unavailable(format!("{error:#}"))
 }
 
-type Built = Vec<(schemas::segment::SegmentRecord, Vec<u8>)>;
-
-fn build(
-    rows: &FileRows,
-    target: Target,
-    clock: &dyn Clock,
-    files: &dyn Files,
-    folder: &Path,
-) -> Result<Built> {
-    let spec = Arc::new(target.spec);
-    let mut line = Line {
-        spec: Arc::clone(&spec),
-        next: target.next_sequence,
-        now_ms: clock.now_ms(),
-        files,
-        folder,
-        open: None,
-        built: Vec::new(),
-    };
-    rows.read::<BuildError>(&spec, line.now_ms, |batch| line.add(&batch))?;
-    line.close()?;
-    Ok(line.built)
+fn misunderstood(error: serde_json::Error) -> Fault {
+    Fault::internal(format!(
+        "the controller's answer is not understood: {error}"
+    ))
 }
 
-#[derive(Debug, thiserror::Error)]
-enum BuildError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
-    #[error("cannot remove `{path}`")]
-    Remove {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-/// Segments one after the other, at most one of them open.
-struct Line<'a> {
-    spec: Arc<TableSpec>,
-    next: u32,
-    now_ms: i64,
-    files: &'a dyn Files,
-    folder: &'a Path,
-    open: Option<SegmentBuilder>,
-    built: Built,
-}
-
-impl Line<'_> {
-    fn add(&mut self, batch: &RecordBatch) -> Result<(), BuildError> {
-        let builder = match &mut self.open {
-            Some(builder) => builder,
-            None => {
-                let id = SegmentId {
-                    table: self.spec.id,
-                    partition: 0,
-                    sequence: self.next,
-                };
-                let name = display_name(&self.spec, id, self.now_ms);
-                self.open.insert(SegmentBuilder::new(&self.spec, id, name)?)
-            }
-        };
-        builder.append(batch)?;
-        if builder.row_count() >= SEGMENT_ROWS_MAX {
-            self.close()?;
+#[async_trait]
+impl Target for OverHttp {
+    async fn begin(&self, key: &str, mode: Option<Mode>) -> Result<Begun, Fault> {
+        #[derive(Deserialize)]
+        struct Answer {
+            id: Uuid,
+            spec: TableSpec,
+            segments: Vec<SegmentRecord>,
         }
+        let path = format!("/v1/tables/{}/imports", self.table);
+        let body = json!({ "key": key, "mode": mode.map(Mode::name) });
+        let answer = self.client.post(&path, body).await.map_err(refused)?;
+        let answer: Answer = serde_json::from_value(answer).map_err(misunderstood)?;
+        Ok(Begun {
+            id: answer.id,
+            spec: answer.spec,
+            segments: answer.segments,
+        })
+    }
+
+    async fn reserve(&self, import: Uuid) -> Result<Sequence, Fault> {
+        #[derive(Deserialize)]
+        struct Answer {
+            first: Sequence,
+        }
+        let path = self.path(import, "sequences");
+        let answer = self.client.post(&path, json!({})).await.map_err(refused)?;
+        let answer: Answer = serde_json::from_value(answer).map_err(misunderstood)?;
+        Ok(answer.first)
+    }
+
+    async fn add(
+        &self,
+        import: Uuid,
+        record: SegmentRecord,
+        packed: Bytes,
+    ) -> Result<String, Fault> {
+        #[derive(Deserialize)]
+        struct Answer {
+            segment: String,
+        }
+        let header = serde_json::to_string(&record);
+        let header = ascii(&header.map_err(misunderstood)?);
+        let adding = self.client.upload(&self.table, import, &header, packed);
+        let answer = adding.await.map_err(refused)?;
+        let answer: Answer = serde_json::from_value(answer).map_err(misunderstood)?;
+        Ok(answer.segment)
+    }
+
+    async fn end(&self, import: Uuid, segments: BTreeSet<String>) -> Result<(), Fault> {
+        let (path, body) = (self.path(import, "end"), json!({ "segments": segments }));
+        self.client.post(&path, body).await.map_err(refused)?;
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), BuildError> {
-        let Some(builder) = self.open.take() else {
-            return Ok(());
-        };
-        let rows = u64::from(builder.row_count());
-        let extra = SealExtra {
-            start: 0,
-            end: rows as i64,
-            ledger: Ledger {
-                rows,
-                ..Ledger::default()
-            },
-            created_ms: self.now_ms,
-            sealed_ms: self.now_ms,
-            spec: None,
-            rejected: Vec::new(),
-        };
-        let sealed = builder.finish(self.files, self.folder, extra)?;
-        let packed = pack(&sealed.path, sealed.record.crc)?;
-        self.files
-            .remove(&sealed.path)
-            .map_err(|source| BuildError::Remove {
-                path: sealed.path.clone(),
-                source,
-            })?;
-        self.next += 1;
-        self.built.push((sealed.record, packed));
+    async fn revert(&self, import: Uuid) -> Result<(), Fault> {
+        let path = self.path(import, "revert");
+        self.client.post(&path, json!({})).await.map_err(refused)?;
         Ok(())
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
 use metastore::SqliteStore;
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
 use runtime::settings::{LogSync, Settings};
-use runtime::{Clock, ComputePool, Files, MemoryBudget, SystemClock, TaskGroup, files};
+use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
 use schemas::{Fault, InstanceId, TableSpec};
 use stream::embedded::{EmbeddedLog, LogConfig, SyncPolicy};
@@ -376,6 +377,29 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    fn workshop(&self) -> Workshop {
+        let import = &self.settings.import;
+        let folder = self.node.dir.join("imports");
+        // What an import has left that was cut off.
+        if let Err(error) = std::fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(folder = %folder.display(), %error, "old files of imports stay");
+        }
+        Workshop {
+            clock: Arc::clone(&self.node.clock),
+            files: Arc::clone(&self.node.files),
+            folder,
+            // Its jobs are long: queries and seals do not wait for them.
+            compute: ComputePool::new(machine::cores().div_ceil(2)),
+            expressions: Arc::new(server::EngineExpressions),
+            reach: Reach {
+                folders: import.folders.clone(),
+                hosts: import.hosts.clone(),
+            },
+        }
+    }
+
     async fn start_minion(&mut self, http: TcpListener) -> Result<()> {
         let address = self.node.addresses.minion_http.clone();
         let config = minion::Config {
@@ -388,6 +412,7 @@ impl<'a> Builder<'a> {
             network: Arc::clone(&self.network),
             deep: self.deep.clone(),
             clock: Arc::clone(&self.node.clock),
+            workshop: self.workshop(),
             tasks: TaskGroup::new("minion"),
             http,
         };
@@ -396,14 +421,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-type Reach = (Arc<dyn Network>, Option<Arc<InProcessNetwork>>);
+type WayToOthers = (Arc<dyn Network>, Option<Arc<InProcessNetwork>>);
 
 fn network(
     settings: &Settings,
     addresses: &Addresses,
     transport: Transport,
     tasks: &TaskGroup,
-) -> Result<Reach> {
+) -> Result<WayToOthers> {
     match transport {
         Transport::InProcess(table) => Ok((Arc::clone(&table) as Arc<dyn Network>, Some(table))),
         Transport::Grpc => {

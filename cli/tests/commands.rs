@@ -330,6 +330,64 @@ fn a_file_becomes_a_table() {
 }
 
 #[test]
+fn folders_replace_a_table_which_is_exported_and_read_back() {
+    let mut node = Quickstart::start(&["--empty"]);
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in");
+    std::fs::create_dir_all(input.join("deep")).unwrap();
+    std::fs::write(input.join("a.csv"), "id,city\n1,Bern\n2,\n").unwrap();
+    std::fs::write(input.join("deep/b.jsonl"), "{\"id\":3}\n{\"id\":4}\n").unwrap();
+    let input = input.to_str().unwrap();
+    let import = ["import", input, "--table", "trips"];
+    let imported = node.run(&import);
+    assert!(imported.status.success(), "{}", err(&imported));
+    let told = "4 rows into trips";
+    assert!(out(&imported).contains(told), "{}", out(&imported));
+    assert!(out(&imported).contains("2 segments"), "{}", out(&imported));
+    let count = [
+        "sql",
+        "--format=csv",
+        "SELECT COUNT(*) AS n, SUM(id) FROM trips",
+    ];
+    assert!(node.run(&import).status.success());
+    assert!(out(&node.run(&count)).contains("8,20"));
+    let replaced = node.run(&[&import[..], &["--replace"]].concat());
+    assert!(replaced.status.success(), "{}", err(&replaced));
+    assert!(out(&node.run(&count)).contains("4,10"));
+    // A bad file: the others of its import are not seen either, and the next one goes on with them.
+    let bad = format!("{input}/c.csv");
+    std::fs::write(&bad, "id\nx\n").unwrap();
+    let refused = node.run(&[&import[..], &["--replace"]].concat());
+    assert!(err(&refused).contains("c.csv` row 1"), "{}", err(&refused));
+    assert!(out(&node.run(&count)).contains("4,10"));
+    std::fs::write(&bad, "id\n90\n").unwrap();
+    let mended = node.run(&[&import[..], &["--replace"]].concat());
+    assert!(mended.status.success(), "{}", err(&mended));
+    assert!(out(&mended).contains("5 rows"), "{}", out(&mended));
+    assert!(out(&node.run(&count)).contains("5,100"));
+
+    let target = folder.path().join("out");
+    let exported = node.run(&["export", "trips", "--to", target.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", err(&exported));
+    assert!(
+        out(&exported).contains("5 rows of trips in 3 files"),
+        "{}",
+        out(&exported)
+    );
+    let copied = node.run(&["import", target.to_str().unwrap(), "--table", "copy"]);
+    assert!(copied.status.success(), "{}", err(&copied));
+    let differ = "SELECT COUNT(*) AS n FROM (SELECT * FROM trips EXCEPT SELECT * FROM copy)";
+    let differ = node.run(&["sql", "--format=csv", differ]);
+    assert_eq!(out(&differ), "n\n0\n", "{}", err(&differ));
+    let file = folder.path().join("one.parquet");
+    let one = "SELECT id FROM trips WHERE id > 3";
+    let exported = node.run(&["export", one, "--to", file.to_str().unwrap()]);
+    assert!(exported.status.success(), "{}", err(&exported));
+    let read = format!("SELECT SUM(id) AS s FROM '{}'", file.display());
+    assert_eq!(out(&tannin(&["sql", "--format=csv", &read])), "s\n94\n");
+}
+
+#[test]
 fn several_values_a_row_and_uuids_come_back() {
     let mut node = Quickstart::start(&["--empty"]);
     let table = r#"{

@@ -11,9 +11,10 @@ use rpc::{ControlApi, UpdateStream};
 use schemas::proto::segment_consumed_reply::Action;
 use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
-    FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
-    LeaseTaskRequest, SeenReply, SeenRequest, SegmentConsumedReply, SegmentConsumedRequest,
-    TasksReply, TasksRequest, WatchRequest,
+    FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, ImportReply,
+    ImportRequest, LeaseTaskReply, LeaseTaskRequest, RenewTaskReply, RenewTaskRequest, SeenReply,
+    SeenRequest, SegmentConsumedReply, SegmentConsumedRequest, SubmitImportReply,
+    SubmitImportRequest, TasksReply, TasksRequest, WatchRequest,
 };
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, InstanceId, Offset, SegmentId, TableId, TableSpec};
@@ -186,17 +187,60 @@ impl ControlApi for Api {
     }
 
     async fn finish_task(&self, request: FinishTaskRequest) -> Result<FinishTaskReply, Fault> {
-        let id = uuid::Uuid::from_slice(&request.task_id)
-            .map_err(|error| Fault::invalid(format!("a task id has 16 bytes: {error}")))?;
+        let id = task_id(&request.task_id)?;
+        let now_ms = self.0.clock.now_ms();
         match request.fault {
             Some(fault) => {
-                tracing::warn!(task = %id, instance = request.instance, cause = fault.message,
-                    "task failed, will be tried again");
-                self.0.catalog.task_failed(id, &fault.message).await?;
+                let fault = Fault::from(fault);
+                let over = self.0.is_over_with(id, &fault).await?;
+                let over_at_ms = over.then_some(now_ms);
+                tracing::warn!(task = %id, instance = request.instance, cause = %fault,
+                    is_over = over_at_ms.is_some(), "task failed");
+                let catalog = &self.0.catalog;
+                catalog.task_failed(id, &fault.message, over_at_ms).await?;
             }
-            None => self.0.catalog.finish_task(id).await?,
+            None => {
+                let finishing = self.0.catalog.finish_task(id, &request.summary, now_ms);
+                finishing.await?;
+            }
         }
         Ok(FinishTaskReply {})
+    }
+
+    async fn renew_task(&self, request: RenewTaskRequest) -> Result<RenewTaskReply, Fault> {
+        let id = task_id(&request.task_id)?;
+        let until_ms = self.0.clock.now_ms() + TASK_LEASE.as_millis() as i64;
+        let RenewTaskRequest {
+            instance, summary, ..
+        } = request;
+        let renewing = self.0.catalog.renew_task(id, &instance, until_ms, &summary);
+        Ok(RenewTaskReply {
+            yours: renewing.await?,
+        })
+    }
+
+    async fn import(&self, request: ImportRequest) -> Result<ImportReply, Fault> {
+        self.0.import_step(request).await
+    }
+
+    async fn submit_import(
+        &self,
+        request: SubmitImportRequest,
+    ) -> Result<SubmitImportReply, Fault> {
+        let SubmitImportRequest {
+            table,
+            uris,
+            options,
+        } = request;
+        let submitted = self
+            .0
+            .submit_import(&table, uris, Vec::new(), &options)
+            .await?;
+        Ok(SubmitImportReply {
+            task_id: submitted.task.as_bytes().to_vec().into(),
+            table: submitted.table,
+            unknown: submitted.unknown,
+        })
     }
 
     async fn tasks(&self, _: TasksRequest) -> Result<TasksReply, Fault> {
@@ -246,21 +290,26 @@ impl State {
         record: SegmentRecord,
     ) -> Result<SegmentRecord, Fault> {
         let id = record.id;
-        let table = self
-            .table(id.table)
-            .ok_or_else(|| Fault::not_found(format!("table {} does not exist", id.table)))?;
-        let alive = self.alive_servers();
-        let assigned = if table.spec.is_dimension_table {
-            alive
-        } else {
-            least_loaded(&alive, &self.loads(), table.spec.replication)
-        };
+        let assigned = self.servers_for(id.table)?;
+        let gone = || Fault::not_found(format!("table {} does not exist", id.table));
+        let table = self.table(id.table).ok_or_else(gone)?;
         let record = self
             .catalog
             .add_segment(&table.spec, record, assigned)
             .await?;
         self.publish(id.table).await?;
         Ok(record)
+    }
+
+    /// Those that shall hold the next sealed segment of the table.
+    pub(crate) fn servers_for(&self, table: TableId) -> Result<Vec<InstanceId>, Fault> {
+        let gone = || Fault::not_found(format!("table {table} does not exist"));
+        let spec = &self.table(table).ok_or_else(gone)?.spec;
+        let alive = self.alive_servers();
+        Ok(match spec.is_dimension_table {
+            true => alive,
+            false => least_loaded(&alive, &self.loads(), spec.replication),
+        })
     }
 
     /// Segments of each server.
@@ -288,6 +337,11 @@ fn to_update(difference: Difference, complete: bool) -> ClusterUpdate {
         removed_tables: difference.removed.iter().map(|id| id.to_bytes()).collect(),
         instances: json(serde_json::to_vec(&difference.instances)),
     }
+}
+
+fn task_id(bytes: &[u8]) -> Result<uuid::Uuid, Fault> {
+    uuid::Uuid::from_slice(bytes)
+        .map_err(|error| Fault::invalid(format!("a task id has 16 bytes: {error}")))
 }
 
 fn segment_id(table: &[u8], partition: u32, sequence: u32) -> Result<SegmentId, Fault> {

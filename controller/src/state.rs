@@ -150,11 +150,14 @@ impl State {
             time_boundary_ms,
             reloads,
             orders,
+            lineage,
             ..
         } = stored;
+        let hidden = lineage.hidden();
         let segments = segments.into_iter().map(|stored| {
             let online = view.holders(stored.record.id, stored.record.crc);
             SegmentState {
+                hidden: hidden.contains(stored.record.name.as_str()),
                 record: stored.record,
                 assigned: stored.assigned,
                 online,

@@ -46,6 +46,16 @@ impl State {
                 let message = format!("its schema is not that of table `{other}`: {differ}");
                 return Err(Fault::invalid(message));
             }
+            let is_other_part =
+                other.spec.name == spec.name && other.spec.table_type != spec.table_type;
+            if is_other_part && other.spec.time_column != spec.time_column {
+                let other = other.spec.physical_name();
+                let message = format!(
+                    "segmentsConfig.timeColumnName: it is not that of table `{other}`, and both \
+                     are divided by time"
+                );
+                return Err(Fault::invalid(message));
+            }
         }
         self.check(&spec)?;
         let stored = StoredTable {
@@ -55,6 +65,7 @@ impl State {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            lineage: Default::default(),
             orders: Default::default(),
         };
         let id = stored.spec.id;

@@ -5,15 +5,18 @@
 //! loses its lease, and another begins the task again. A minion keeps nothing.
 
 mod heartbeat;
+mod import;
 mod metrics;
 mod removal;
 #[cfg(test)]
 mod tests;
 mod work;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use batch::Workshop;
 use deepstore::DeepStore;
 use rest::{HostGuard, health_routes};
 use rpc::Network;
@@ -38,6 +41,8 @@ pub struct Parts {
     pub network: Arc<dyn Network>,
     pub deep: DeepStore,
     pub clock: Arc<dyn Clock>,
+    /// For what is imported, in a folder of its own for each import.
+    pub workshop: Workshop,
     pub tasks: TaskGroup,
     pub http: TcpListener,
 }
@@ -57,6 +62,9 @@ pub(crate) struct Core {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) deep: DeepStore,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) workshop: Workshop,
+    /// Where those folders are.
+    pub(crate) scratch: PathBuf,
     pub(crate) heart: Heart,
     pub(crate) metrics: MinionMetrics,
 }
@@ -73,10 +81,13 @@ pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
         network,
         deep,
         clock,
+        workshop,
         tasks,
         http,
     } = parts;
     let core = Arc::new(Core {
+        scratch: workshop.folder.clone(),
+        workshop,
         heart: Heart::new(clock.now_ms()),
         config,
         network,

@@ -11,19 +11,27 @@ use schemas::Fault;
 use schemas::proto::{FinishTaskRequest, LeaseTaskRequest};
 use schemas::task::{Task, TaskKind};
 
-use crate::{Core, removal};
+use crate::{Core, import, removal};
 
 /// Between two questions when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Removals do not wait for imports, which take long.
 pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
+    let names = TaskKind::NAMES.into_iter();
+    let (imports, others) = names.partition(|name| *name == TaskKind::IMPORT);
+    work(core, "minion imports", imports, tasks);
+    work(core, "minion work", others, tasks);
+}
+
+fn work(core: &Arc<Core>, name: &str, kinds: Vec<&'static str>, tasks: &TaskGroup) {
     let core = Arc::clone(core);
-    tasks.spawn("minion work", |stop| async move {
+    tasks.spawn(name, |stop| async move {
         let work = async {
             let mut backoff = Backoff::up_to(RETRY_MAX);
             loop {
-                let pause = match one_task(&core).await {
+                let pause = match one_task(&core, &kinds).await {
                     Ok(Found::Task) => {
                         backoff.reset();
                         continue;
@@ -51,12 +59,12 @@ enum Found {
 }
 
 /// An `Err` is one of the way to the controller, not of the task.
-async fn one_task(core: &Core) -> Result<Found, Fault> {
+async fn one_task(core: &Core, kinds: &[&str]) -> Result<Found, Fault> {
     let instance = &core.config.instance;
     let controller = core.network.controller()?;
     let request = LeaseTaskRequest {
         instance: instance.0.clone(),
-        kinds: TaskKind::NAMES.map(str::to_owned).to_vec(),
+        kinds: kinds.iter().map(ToString::to_string).collect(),
     };
     let leased = controller.lease_task(request).await?.task;
     if leased.is_empty() {
@@ -65,7 +73,8 @@ async fn one_task(core: &Core) -> Result<Found, Fault> {
     let task: Task = serde_json::from_slice(&leased)
         .map_err(|error| Fault::internal(format!("the task is not understood: {error}")))?;
     let kind = task.kind.name();
-    let outcome = run(core, &task.kind).await;
+    // An import is large.
+    let outcome = Box::pin(run(core, &task)).await;
     let (fault, summary) = match outcome {
         Ok(summary) => {
             tracing::info!(task = %task.id, kind, summary, "task done");
@@ -89,12 +98,13 @@ async fn one_task(core: &Core) -> Result<Found, Fault> {
 }
 
 /// What was done, in words.
-async fn run(core: &Core, kind: &TaskKind) -> Result<String, Fault> {
-    match kind {
+async fn run(core: &Core, task: &Task) -> Result<String, Fault> {
+    match &task.kind {
         TaskKind::RemoveObjects { keys, .. } => removal::objects(core, keys).await,
         TaskKind::RemoveOrphans {
             known,
             older_than_ms,
         } => removal::orphans(core, known, *older_than_ms).await,
+        TaskKind::ImportFiles(order) => import::run(core, task, order).await,
     }
 }

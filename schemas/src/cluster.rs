@@ -27,6 +27,13 @@ pub struct TableState {
     pub reloads: Vec<ReloadJob>,
 }
 
+impl TableState {
+    /// Those that queries see.
+    pub fn seen(&self) -> impl Iterator<Item = &SegmentState> + Clone {
+        self.segments.iter().filter(|segment| !segment.hidden)
+    }
+}
+
 /// What operators ordered about consumption; consumers follow it, and it survives restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -111,6 +118,9 @@ pub struct SegmentState {
     pub assigned: Vec<InstanceId>,
     /// Servers that said they do, and live. A broker routes to these only.
     pub online: Vec<InstanceId>,
+    /// By the table's lineage: servers hold it, queries do not see it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 /// First sequence of a partition that is not committed, and where it starts.

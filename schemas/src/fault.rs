@@ -197,6 +197,10 @@ impl Fault {
         Self::new(FaultKind::Timeout, pinot_code::EXECUTION_TIMEOUT, message)
     }
 
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(FaultKind::Denied, pinot_code::ACCESS_DENIED, message)
+    }
+
     pub fn cancelled(message: impl Into<String>) -> Self {
         Self::new(
             FaultKind::Cancelled,

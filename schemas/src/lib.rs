@@ -6,6 +6,7 @@
 //! here, so that compatibility is the worry of one folder.
 
 pub mod arrow;
+pub mod boundary;
 pub mod cluster;
 mod consumer;
 pub mod decoding;
@@ -13,6 +14,7 @@ pub mod fault;
 pub mod ids;
 pub mod ingest_event;
 pub mod keyed;
+pub mod lineage;
 pub mod partition;
 pub mod pinot;
 pub mod proto;

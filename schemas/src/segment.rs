@@ -1,6 +1,7 @@
 //! What the metadata store knows of a segment, and the ledger that proves exactly-once.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::ids::{Offset, SegmentId, TableId};
 use crate::partition::ColumnPartitions;
@@ -43,6 +44,25 @@ pub struct SegmentRecord {
     /// For pruning as well: of the columns by which the table is partitioned.
     #[serde(default)]
     pub partitions: Vec<ColumnPartitions>,
+    /// Of an imported segment: what it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceMark>,
+}
+
+/// Which part of which file a segment was made of: whoever goes on with an import that broke off
+/// tells by it what is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceMark {
+    pub uri: String,
+    /// Changes with the content: size and time, or the store's tag.
+    pub version: String,
+    /// Who read it: parts of two readers do not make a whole.
+    pub reader: Uuid,
+    /// The part of the file that is read in one go, and the segment of those that it became.
+    pub part: u32,
+    pub piece: u32,
+    /// There is no later piece.
+    pub is_last: bool,
 }
 
 /// Where every offset of [start, end) went:
@@ -94,6 +114,7 @@ impl SegmentRecord {
             time_range: None,
             column_ranges: Vec::new(),
             partitions: Vec::new(),
+            source: None,
         }
     }
 

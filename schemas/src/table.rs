@@ -55,6 +55,8 @@ pub struct TableSpec {
     pub replication: u32,
     pub sorted_column: Option<String>,
     pub retention: Retention,
+    #[serde(default, skip_serializing_if = "BatchSpec::is_usual")]
+    pub batch: BatchSpec,
     /// Topics whose messages are the rows, in the order of the config.
     #[serde(
         default,
@@ -368,6 +370,21 @@ pub struct Retention {
     pub rows_max: Option<u64>,
 }
 
+/// How segments of an OFFLINE table come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchSpec {
+    /// Each import replaces what is there; otherwise it adds to it.
+    pub refresh: bool,
+    /// They come every hour, and not every day.
+    pub hourly: bool,
+}
+
+impl BatchSpec {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl TableSpec {
     /// A table of its own with nothing but columns, held once.
     pub fn new(name: TableName, table_type: TableType, columns: Vec<ColumnSpec>) -> Self {
@@ -382,6 +399,7 @@ impl TableSpec {
             replication: 1,
             sorted_column: None,
             retention: Retention::default(),
+            batch: BatchSpec::default(),
             streams: Vec::new(),
             flush: FlushLimits::default(),
             ingest: IngestRules::default(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::SegmentId;
+use crate::ids::{SegmentId, TableId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -20,6 +20,14 @@ pub struct Task {
     /// Why the last attempt failed; empty: none did.
     #[serde(default)]
     pub last_error: String,
+    #[serde(default)]
+    pub submitted_ms: i64,
+    /// Set when it is over, well or not; such a task stays for a while, for people.
+    #[serde(default)]
+    pub finished_ms: Option<i64>,
+    /// How far it is, or what it did.
+    #[serde(default)]
+    pub summary: String,
 }
 
 impl Task {
@@ -31,7 +39,44 @@ impl Task {
             leased_by: String::new(),
             attempts: 0,
             last_error: String::new(),
+            submitted_ms: 0,
+            finished_ms: None,
+            summary: String::new(),
         }
+    }
+
+    pub const fn is_over(&self) -> bool {
+        self.finished_ms.is_some()
+    }
+}
+
+/// Files that shall become rows of an OFFLINE table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportOrder {
+    pub table: TableId,
+    /// For people.
+    pub table_name: String,
+    /// `file://` and `http://`; files of folders and patterns.
+    pub uris: Vec<String>,
+    /// Objects of the deep store that were put there for it, with the names of the files.
+    #[serde(default)]
+    pub staged: Vec<StagedFile>,
+    /// `parquet`, `csv`, …; `None`: the names of the files tell.
+    pub format: Option<String>,
+    /// In the place of what is there; `None`: as the table's config says.
+    pub refresh: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedFile {
+    pub key: String,
+    pub name: String,
+}
+
+impl ImportOrder {
+    /// Where files of an import lie until it is done.
+    pub fn staged_key(id: Uuid) -> String {
+        format!("imports/{}", id.as_simple())
     }
 }
 
@@ -49,16 +94,19 @@ pub enum TaskKind {
         known: Vec<String>,
         older_than_ms: i64,
     },
+    ImportFiles(ImportOrder),
 }
 
 impl TaskKind {
-    pub const NAMES: [&'static str; 2] = ["remove_objects", "remove_orphans"];
+    pub const IMPORT: &'static str = "import_files";
+    pub const NAMES: [&'static str; 3] = ["remove_objects", "remove_orphans", Self::IMPORT];
 
     /// How many objects of the deep store it is about.
     pub const fn objects(&self) -> usize {
         match self {
             Self::RemoveObjects { keys, .. } => keys.len(),
             Self::RemoveOrphans { known, .. } => known.len(),
+            Self::ImportFiles(order) => order.uris.len() + order.staged.len(),
         }
     }
 
@@ -66,6 +114,7 @@ impl TaskKind {
         match self {
             Self::RemoveObjects { .. } => "remove_objects",
             Self::RemoveOrphans { .. } => "remove_orphans",
+            Self::ImportFiles(_) => Self::IMPORT,
         }
     }
 }
@@ -85,6 +134,14 @@ mod tests {
                 known: vec![],
                 older_than_ms: 0,
             },
+            TaskKind::ImportFiles(ImportOrder {
+                table: TableId::random(),
+                table_name: String::new(),
+                uris: vec![],
+                staged: vec![],
+                format: None,
+                refresh: None,
+            }),
         ];
         for (kind, name) in kinds.iter().zip(TaskKind::NAMES) {
             let json = serde_json::to_value(kind).unwrap();

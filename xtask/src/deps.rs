@@ -27,6 +27,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ),
     ("crates/upsert", &["runtime", "schemas", "segment"]),
     ("crates/ingest", &["runtime", "schemas"]),
+    ("crates/batch", &["ingest", "runtime", "schemas", "segment"]),
     // The gathering operator speaks to servers.
     ("crates/query", &["functions", "rpc", "runtime", "schemas"]),
     // Readers of indexes come from `segment`, their types from `index`.
@@ -80,13 +81,13 @@ const MEMBERS: &[(&str, &[&str])] = &[
     (
         "minion",
         &[
+            "batch",
             "deepstore",
             "ingest",
             "rest",
             "rpc",
             "runtime",
             "schemas",
-            "segment",
         ],
     ),
     ("xtask", &[]),
@@ -149,7 +150,14 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     // The controller hands SQL on to brokers, as Pinot's does; schemas come from a registry.
     (
         "reqwest",
-        &["cli", "controller", "crates/ingest", "tests", "benchmarks"],
+        &[
+            "cli",
+            "controller",
+            "crates/batch",
+            "crates/ingest",
+            "tests",
+            "benchmarks",
+        ],
     ),
 ];
 

@@ -101,6 +101,7 @@ pub(super) fn state(spec: &TableSpec, online: &[&str]) -> TableState {
             record,
             assigned: online.clone(),
             online,
+            hidden: false,
         }],
         paused: false,
         time_boundary_ms: Some(77),

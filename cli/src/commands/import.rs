@@ -1,8 +1,14 @@
-//! `tannin import`: a Parquet, CSV or JSON-lines file becomes a table, or more rows of one.
+//! `tannin import`: Parquet, Arrow, Avro, CSV or JSON files become a table, more rows of one, or
+//! all of its rows anew.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use batch::{Done, Job, Mode, Progress, S3, Source, local_path, local_sources, s3_sources};
+use indicatif::{ProgressBar, ProgressStyle};
 use ingest::files::FileRows;
 use runtime::{SystemClock, files};
 use schemas::{ColumnSpec, TableName};
@@ -10,54 +16,139 @@ use schemas::{ColumnSpec, TableName};
 use crate::args::ImportArgs;
 use crate::client::Client;
 use crate::exit::Exit;
-use crate::load::{self, Workshop};
-use crate::units;
+use crate::load::{self, Bench};
+use crate::{machine, units};
 
 pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
-    let name = table_name(args.table.as_deref(), &args.file)?;
-    let rows = FileRows::open(&args.file)?;
-    if rows.columns.is_empty() {
-        anyhow::bail!("`{}` has no columns", args.file.display());
-    }
+    let sources = sources(&args).await?;
+    let first = sources.first().context("there is no file")?;
+    let name = table_name(args.table.as_deref(), Path::new(&args.files[0]))?;
+    let threads = args.threads.unwrap_or_else(machine::cores);
+    let bench = Bench::new(SystemClock::shared(), files::shared(), threads)?;
     let known = client.tables().await?;
     let is_new = !known.iter().any(|table| table.name == name.as_str());
     if is_new {
-        println!("{name}: {}", shape(&rows.columns));
-        load::create(&client, &name, &rows.columns, &args.dimension).await?;
+        let columns = columns_of(first, &args, &bench).await?;
+        println!("{name}: {}", shape(&columns));
+        load::create(&client, &name, &columns, &args.dimension).await?;
     } else if !args.dimension.is_empty() {
         return Err(Exit::usage(format!(
             "table `{name}` exists; --dimension is for new tables"
         )));
     }
-    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let workshop = Workshop {
-        clock: SystemClock::shared(),
-        files: files::shared(),
-        folder: folder.path().to_owned(),
+    let mode = match (args.replace, args.append) {
+        (true, _) => Some(Mode::Refresh),
+        (_, true) => Some(Mode::Append),
+        _ => None,
     };
-    let begun = workshop.clock.monotonic();
-    let loaded = load::load(&client, name.as_str(), rows, &workshop).await;
+    let job = Job {
+        key: load::key(&args.files)?,
+        mode,
+        sources,
+        format: args.format,
+        start_over: args.start_over,
+    };
+    let begun = bench.workshop.clock.monotonic();
+    let loaded = watched(&client, &name, &job, &bench).await;
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) if is_new => {
-            // A table that its only file could not fill was not asked for.
+            // A table that its only files could not fill was not asked for.
             client.delete(&format!("/tables/{name}")).await?;
             return Err(error.context(format!("`{name}` was not created")));
         }
         Err(error) => return Err(error),
     };
-    let seconds = (workshop.clock.monotonic() - begun).as_secs_f64();
+    let seconds = (bench.workshop.clock.monotonic() - begun).as_secs_f64();
+    println!("{}", summary(&loaded, &name, seconds));
     println!(
-        "{} rows into {name} in {seconds:.1} s ({} in {} segment{})\n\ntry: tannin sql \"SELECT * \
-         FROM {name} LIMIT 5\"{}",
-        units::grouped(loaded.rows),
-        units::bytes(loaded.bytes),
-        loaded.segments,
-        if loaded.segments == 1 { "" } else { "s" },
-        client.flags,
+        "\ntry: tannin sql \"SELECT * FROM {name} LIMIT 5\"{}",
+        client.flags
     );
     Ok(())
+}
+
+async fn sources(args: &ImportArgs) -> Result<Vec<Source>> {
+    let (objects, files): (Vec<&String>, Vec<&String>) = args
+        .files
+        .iter()
+        .partition(|input| input.starts_with("s3://"));
+    let files: Vec<String> = files.into_iter().cloned().collect();
+    let mut sources = local_sources(&files, args.format)?;
+    for uri in objects {
+        let Some(endpoint) = &args.s3_endpoint else {
+            return Err(Exit::usage(format!(
+                "{uri}: say where it is, for example --s3-endpoint http://localhost:9000"
+            )));
+        };
+        let s3 = S3 {
+            endpoint: endpoint.parse().context("--s3-endpoint is no address")?,
+            region: args.s3_region.clone(),
+        };
+        sources.extend(s3_sources(uri, &s3, args.format).await?);
+    }
+    Ok(sources)
+}
+
+async fn columns_of(source: &Source, args: &ImportArgs, bench: &Bench) -> Result<Vec<ColumnSpec>> {
+    let (path, _fetched) = local_path(source, &bench.workshop).await?;
+    let file = match args.format {
+        Some(format) => FileRows::open_as(&path, format)?,
+        None => FileRows::open(&path)?,
+    };
+    if file.columns.is_empty() {
+        anyhow::bail!("`{}` has no columns", source.uri);
+    }
+    Ok(file.columns)
+}
+
+fn summary(done: &Done, name: &TableName, seconds: f64) -> String {
+    let mut text = format!(
+        "{} rows into {name} in {seconds:.1} s ({} in {} segment{})",
+        units::grouped(done.rows),
+        units::bytes(done.bytes),
+        done.segments,
+        if done.segments == 1 { "" } else { "s" },
+    );
+    if done.filtered > 0 {
+        let filtered = units::grouped(done.filtered);
+        text.push_str(&format!("; {filtered} records were left out by its filter"));
+    }
+    if done.kept > 0 {
+        let kept = done.kept;
+        text.push_str(&format!(
+            "; {kept} of them were there from an import that broke off"
+        ));
+    }
+    text
+}
+
+const REDRAW_EVERY: Duration = Duration::from_millis(100);
+const BAR: &str = "{bar:30} {percent}%  {msg}  {elapsed}, {eta} left";
+
+/// With a bar where somebody sits in front of it.
+async fn watched(client: &Client, name: &TableName, job: &Job, bench: &Bench) -> Result<Done> {
+    let progress: Arc<Progress> = Arc::default();
+    let style = ProgressStyle::with_template(BAR).context("the bar cannot be drawn")?;
+    let bar = ProgressBar::new(1).with_style(style);
+    let clock = &bench.workshop.clock;
+    let draw = async {
+        while !bar.is_finished() {
+            let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
+            bar.set_length(count(&progress.bytes_total).max(1));
+            bar.set_position(count(&progress.bytes_done));
+            bar.set_message(format!("{} rows", units::grouped(count(&progress.rows))));
+            clock.sleep(REDRAW_EVERY).await;
+        }
+    };
+    let load = load::load(client, name.as_str(), job, bench, &progress);
+    let done = tokio::select! {
+        done = load => done,
+        () = draw => Ok(Done::default()),
+    };
+    bar.finish_and_clear();
+    done
 }
 
 fn shape(columns: &[ColumnSpec]) -> String {
@@ -78,11 +169,12 @@ fn table_name(given: Option<&str>, file: &Path) -> Result<TableName> {
             .parse()
             .map_err(|error| Exit::usage(format!("--table {name}: {error}")));
     }
-    let stem = file
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned());
+    let file = file
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let file = file.unwrap_or_default();
+    let stem = file.split_once('.').map_or(file.as_str(), |(stem, _)| stem);
     let fit: String = stem
-        .unwrap_or_default()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();
@@ -101,7 +193,8 @@ mod tests {
     fn the_files_name_is_the_tables() {
         let of = |file: &str| table_name(None, Path::new(file)).map(|name| name.to_string());
         assert_eq!(of("/x/trips.parquet").unwrap(), "trips");
-        assert_eq!(of("yellow-trips 2024.csv").unwrap(), "yellow_trips_2024");
+        assert_eq!(of("yellow-trips 2024.csv.gz").unwrap(), "yellow_trips_2024");
+        assert_eq!(of("/data/trips/").unwrap(), "trips");
         assert!(table_name(Some("a b"), Path::new("x.csv")).is_err());
     }
 }

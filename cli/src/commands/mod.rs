@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 mod create;
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod preview;
 mod prompt;

@@ -15,7 +15,8 @@ pub(crate) async fn run(args: ProveArgs) -> Result<()> {
              filtered, absent, merged, unnested, \
              end_offset - start_offset - \"rows\" - rejected - filtered - absent \
              - merged + unnested AS unaccounted \
-             FROM sys.segments WHERE \"table\" = '{table}' ORDER BY 1, 2"
+             FROM sys.segments WHERE \"table\" = '{table}' AND type = (SELECT MAX(type) FROM \
+             sys.segments WHERE \"table\" = '{table}') ORDER BY 1, 2"
         ))
         .await?;
     if ledger.rows.is_empty() {

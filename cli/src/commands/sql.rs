@@ -42,7 +42,12 @@ pub(crate) async fn run(args: SqlArgs) -> Result<()> {
 }
 
 /// The answer as a file, whole or not at all.
-async fn export(client: &Client, statement: &str, form: Form, path: &Path) -> Result<()> {
+pub(super) async fn export(
+    client: &Client,
+    statement: &str,
+    form: Form,
+    path: &Path,
+) -> Result<()> {
     let cannot = || format!("cannot write `{}`", path.display());
     let folder = path
         .parent()

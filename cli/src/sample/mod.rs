@@ -6,7 +6,7 @@ mod tables;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
+use batch::{Job, local_sources};
 use ingest::files::FileRows;
 use runtime::{Clock, Files, SystemClock, files};
 use schemas::TableName;
@@ -16,7 +16,7 @@ pub use flights::{FLIGHT_COUNT, Flight, Flights, NEWEST_EVENT_MS};
 pub use tables::{FLIGHTS, PARTITIONS, QUESTIONS, flights_config, flights_schema};
 
 use crate::client::Client;
-use crate::load::{self, Workshop};
+use crate::load::{self, Bench};
 
 /// Loads what is missing of the tables beside the flights, as `tannin import` would.
 pub async fn load_offline(broker: &str, controller: &str) -> Result<()> {
@@ -29,14 +29,9 @@ pub(crate) async fn load_missing(
     clock: Arc<dyn Clock>,
     files: Arc<dyn Files>,
 ) -> Result<()> {
-    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let workshop = Workshop {
-        clock,
-        files,
-        folder: folder.path().to_owned(),
-    };
+    let bench = Bench::new(clock, files, 1)?;
     for (name, content, primary_key) in tables::OFFLINE {
-        load_one(client, name, content, primary_key, &workshop)
+        load_one(client, name, content, primary_key, &bench)
             .await
             .with_context(|| format!("cannot load the sample table `{name}`"))?;
     }
@@ -49,22 +44,31 @@ async fn load_one(
     name: &str,
     content: &'static [u8],
     primary_key: &[&str],
-    workshop: &Workshop,
+    bench: &Bench,
 ) -> Result<()> {
-    let spec = client.find(&format!("/v1/tables/{name}/spec")).await?;
-    let is_empty = |spec: &serde_json::Value| spec["nextSequence"] == json!(0);
-    if spec.as_ref().is_some_and(|spec| !is_empty(spec)) {
+    let known = client.find(&format!("/tables/{name}/metadata")).await?;
+    let is_empty = |table: &serde_json::Value| table["numSegments"] == json!(0);
+    if known.as_ref().is_some_and(|table| !is_empty(table)) {
         return Ok(());
     }
-    let rows = FileRows::parquet(&format!("{name}.parquet"), Bytes::from_static(content))?;
-    if spec.is_none() {
+    let path = bench.folder.path().join(format!("{name}.parquet"));
+    std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?;
+    if known.is_none() {
         let table: TableName = name.parse()?;
+        let columns = FileRows::open(&path)?.columns;
         let key: Vec<String> = primary_key
             .iter()
             .map(|column| (*column).to_owned())
             .collect();
-        load::create(client, &table, &rows.columns, &key).await?;
+        load::create(client, &table, &columns, &key).await?;
     }
-    load::load(client, name, rows, workshop).await?;
+    let job = Job {
+        key: "sample".to_owned(),
+        mode: None,
+        sources: local_sources(&[path.display().to_string()], None)?,
+        format: None,
+        start_over: true,
+    };
+    load::load(client, name, &job, bench, &Arc::default()).await?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
+use memchr::memmem;
 use rest::ApiError;
 use schemas::Fault;
 use serde::de::DeserializeOwned;
@@ -38,8 +39,29 @@ impl<S: Send + Sync> FromRequest<S> for Document {
     }
 }
 
+/// The name and the content of the first file of a form.
+pub(super) fn first_file(form: &Bytes, boundary: &str) -> Option<(String, Bytes)> {
+    let delimiter = format!("--{boundary}");
+    let begin = find(form, delimiter.as_bytes(), 0)?;
+    let mut at = begin + delimiter.len();
+    loop {
+        let content = find(form, b"\r\n\r\n", at)? + 4;
+        let end = find(form, format!("\r\n{delimiter}").as_bytes(), content)?;
+        let head = String::from_utf8_lossy(&form[at..content]);
+        let named = head.split_once("filename=\"");
+        if let Some((name, _)) = named.and_then(|(_, rest)| rest.split_once('"')) {
+            return Some((name.to_owned(), form.slice(content..end)));
+        }
+        at = end + 2 + delimiter.len();
+    }
+}
+
+fn find(form: &[u8], wanted: &[u8], from: usize) -> Option<usize> {
+    memmem::find(form.get(from..)?, wanted).map(|at| from + at)
+}
+
 /// Of `multipart/form-data; boundary=…`.
-fn boundary(kind: &str) -> Option<&str> {
+pub(super) fn boundary(kind: &str) -> Option<&str> {
     let (media, parameters) = kind.split_once(';')?;
     if !media.trim().eq_ignore_ascii_case("multipart/form-data") {
         return None;

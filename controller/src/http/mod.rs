@@ -8,8 +8,10 @@ mod consumption;
 mod database;
 mod document;
 pub(crate) mod forward;
+mod ingest;
 mod own;
 mod reload;
+mod replacements;
 mod schemas;
 mod segments;
 mod status;
@@ -39,6 +41,8 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(tables::routes())
         .merge(consumption::routes())
         .merge(segments::routes())
+        .merge(replacements::routes())
+        .merge(ingest::routes())
         .merge(reload::routes())
         .merge(brokers::routes())
         .merge(forward::routes())

@@ -7,19 +7,21 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
 use axum::http::HeaderMap;
-use rest::Api;
 use rest::api::{get, post};
-use schemas::cluster::SegmentState;
+use rest::{Api, Params};
 use schemas::pinot::{
     UnknownKeys, Violations, parse_schema_with, parse_table, parse_table_config_with,
 };
 use schemas::segment::SegmentRecord;
-use schemas::{Fault, TableId, TableType};
+use schemas::{Fault, TableId};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::document::Document;
 use super::{Answer, App};
+use crate::reconcile::move_boundary;
+use crate::replacements::is_held;
 use crate::state::State;
 
 const SEGMENT_BYTES_MAX: usize = 2 << 30;
@@ -30,7 +32,11 @@ const ONLINE_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn routes() -> Api<Arc<State>> {
     let create = post("Adds a schema and its table", create);
     let upload = post("Takes one packed segment of an OFFLINE table", upload)
-        .header(RECORD_HEADER, "the segment's record as JSON");
+        .header(RECORD_HEADER, "the segment's record as JSON")
+        .query(
+            "import",
+            "id of the import that it is of; it counts when that ends",
+        );
     let segments = Api::default()
         .route(
             "/v1/segments/{table}",
@@ -111,10 +117,17 @@ async fn ledger(Shared(state): App, Path(name): Path<String>) -> Answer {
     Ok(Json(json!({ "segments": records })))
 }
 
-/// Takes one packed segment of an OFFLINE table; answers when its servers hold it.
+#[derive(Deserialize)]
+struct OfImport {
+    import: Option<Uuid>,
+}
+
+/// Takes one packed segment of an OFFLINE table; answers when its servers hold it, or at once when
+/// it is one of an import.
 async fn upload(
     Shared(state): App,
     Path(name): Path<String>,
+    Params(of): Params<OfImport>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -128,9 +141,8 @@ async fn upload(
     })?;
     let mut record: SegmentRecord = serde_json::from_str(header)
         .map_err(|error| Fault::invalid(format!("{RECORD_HEADER} is not understood: {error}")))?;
-    let table = state.resolve(&name)?.remove(0);
-    let is_offline = table.spec.table_type == TableType::Offline;
-    if record.id.table != table.spec.id || !record.is_done() || !is_offline {
+    let table = state.offline_part(&name)?;
+    if record.id.table != table.spec.id || !record.is_done() {
         let message = format!("the segment is not one of OFFLINE table `{name}`");
         return Err(Fault::invalid(message).into());
     }
@@ -138,8 +150,14 @@ async fn upload(
     record.stored_bytes = body.len() as u64;
     state.deep.upload(&key, body).await.map_err(Fault::from)?;
     record.uri = Some(key);
-    let record = state.add_offline_segment(record).await?;
-    wait_until_online(&state, &record).await?;
+    let record = match of.import {
+        Some(import) => state.add_replacing_segment(import, record).await?,
+        None => {
+            let record = state.add_offline_segment(record).await?;
+            wait_until_online(&state, &record).await?;
+            record
+        }
+    };
     Ok(Json(
         json!({ "segment": record.name, "rows": record.ledger.rows }),
     ))
@@ -149,12 +167,12 @@ async fn wait_until_online(state: &State, record: &SegmentRecord) -> Result<(), 
     let deadline = state.clock.monotonic() + ONLINE_PATIENCE;
     loop {
         let table = state.table(record.id.table);
-        let online = table.is_some_and(|table| {
-            let found = table.segments.iter().find(|s| s.record.id == record.id);
-            let here = |s: &SegmentState| s.assigned.iter().all(|a| s.online.contains(a));
-            found.is_some_and(|s| !s.assigned.is_empty() && here(s))
+        let found = table.filter(|table| {
+            let mut segments = table.segments.iter();
+            segments.any(|segment| segment.record.id == record.id && is_held(segment))
         });
-        if online {
+        if let Some(table) = found {
+            move_boundary(state, &table).await?;
             return state.wait_until_seen(ONLINE_PATIENCE).await;
         }
         if state.clock.monotonic() >= deadline {

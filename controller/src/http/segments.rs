@@ -9,6 +9,7 @@ use rest::{Api, Params};
 use schemas::Fault;
 use schemas::partition::{ColumnPartitions, PartitionFunction};
 use schemas::segment::SegmentRecord;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::tables::{OfType, of_type};
@@ -21,7 +22,10 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/segments/{table}",
             [
-                of_type(get("Names of segments", list)),
+                of_type(get("Names of segments", list)).query(
+                    "excludeReplacedSegments",
+                    "true: only those that queries see",
+                ),
                 of_type(delete("Removes all sealed segments", remove_all)),
             ],
         )
@@ -38,17 +42,22 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
 }
 
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Seen {
+    exclude_replaced_segments: bool,
+}
+
 async fn list(
     Shared(state): App,
     Path(name): Path<String>,
     Params(wanted): Params<OfType>,
+    Params(seen): Params<Seen>,
 ) -> Answer {
     let parts = wanted.resolve(&state, &name)?.into_iter().map(|table| {
-        let names: Vec<&str> = table
-            .segments
-            .iter()
-            .map(|s| s.record.name.as_str())
-            .collect();
+        let segments = table.segments.iter();
+        let segments = segments.filter(|s| !(seen.exclude_replaced_segments && s.hidden));
+        let names: Vec<&str> = segments.map(|s| s.record.name.as_str()).collect();
         json!({ table.spec.table_type.to_string(): names })
     });
     Ok(Json(Value::Array(parts.collect())))

@@ -15,7 +15,7 @@ pub(super) async fn read(Shared(state): App, Path(name): Path<String>) -> Answer
     let tables = state.resolve(&name)?;
     let sealed: Vec<_> = tables
         .iter()
-        .flat_map(|table| table.segments.iter().map(|s| &s.record))
+        .flat_map(|table| table.seen().map(|s| &s.record))
         .filter(|record| record.is_done())
         .collect();
     let mut body = json!({

@@ -283,7 +283,7 @@ async fn metadata(Shared(state): App, Path(name): Path<String>) -> Answer {
     let records = || {
         tables
             .iter()
-            .flat_map(|table| table.segments.iter().map(|s| &s.record))
+            .flat_map(|table| table.seen().map(|s| &s.record))
     };
     Ok(Json(json!({
         "tableName": name,

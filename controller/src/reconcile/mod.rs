@@ -1,11 +1,13 @@
 //! Reconcilers: idempotent, without input, again and again. One file each.
 
 mod assignment;
+mod lineage;
 mod partitions;
 mod retention;
 
 #[cfg(test)]
 pub(crate) use assignment::run as assignment;
+pub(crate) use lineage::move_boundary;
 pub(crate) use partitions::open_partitions;
 #[cfg(test)]
 pub(crate) use retention::run as retention;
@@ -18,12 +20,15 @@ use schemas::Fault;
 use crate::state::State;
 
 pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
-    let loops: [(&str, Run); 3] = [
+    let loops: [(&str, Run); 4] = [
         ("partitions", |state| {
             Box::pin(async move { partitions::run(&state).await })
         }),
         ("assignment", |state| {
             Box::pin(async move { assignment::run(&state).await })
+        }),
+        ("lineage", |state| {
+            Box::pin(async move { lineage::run(&state).await })
         }),
         ("retention", |state| {
             Box::pin(async move { retention::run(&state).await })

@@ -43,8 +43,7 @@ fn expired(table: &TableState, now_ms: i64) -> Vec<SegmentRecord> {
         rows_max,
     } = table.spec.retention;
     let mut sealed: Vec<&SegmentRecord> = table
-        .segments
-        .iter()
+        .seen()
         .map(|s| &s.record)
         .filter(|record| record.is_done())
         .collect();
@@ -79,13 +78,11 @@ async fn ask_for_orphans(state: &State, now_ms: i64) -> Result<(), Fault> {
         known.extend(segments.into_iter().filter_map(|s| s.record.uri));
     }
     let older_than_ms = now_ms - ORPHAN_AGE.as_millis() as i64;
-    state
-        .catalog
-        .add_task(TaskKind::RemoveOrphans {
-            known,
-            older_than_ms,
-        })
-        .await?;
+    let kind = TaskKind::RemoveOrphans {
+        known,
+        older_than_ms,
+    };
+    state.catalog.add_task(kind, now_ms).await?;
     Ok(())
 }
 
@@ -120,6 +117,7 @@ mod tests {
                 record,
                 assigned: vec![],
                 online: vec![],
+                hidden: false,
             }
         });
         let segments = segments.collect();

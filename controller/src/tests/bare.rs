@@ -78,6 +78,7 @@ impl Bare {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            lineage: Default::default(),
             orders: Default::default(),
         };
         self.state.catalog.create_table(&stored).await.unwrap();

@@ -25,6 +25,7 @@ mod control;
 mod double;
 mod protocol;
 mod reconcilers;
+mod replacements;
 mod schema_api;
 mod segment_api;
 mod table_api;
@@ -249,6 +250,7 @@ pub(crate) fn sealed(id: SegmentId, start: i64, end: i64, crc: u32) -> SegmentRe
         time_range: Some((10, 20)),
         column_ranges: Vec::new(),
         partitions: Vec::new(),
+        source: None,
     }
 }
 

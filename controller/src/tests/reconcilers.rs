@@ -60,7 +60,11 @@ async fn what_is_past_retention_goes_and_its_objects_with_it() {
     // The object is still there: only a minion removes it.
     let key = SegmentRecord::object_key(segment(table, 0, 0), 1);
     assert!(bare.deep.head(&key).await.unwrap().is_some());
-    bare.state.catalog.finish_task(tasks[0].id).await.unwrap();
+    bare.state
+        .catalog
+        .finish_task(tasks[0].id, "", 0)
+        .await
+        .unwrap();
     bare.clock.advance(2 * HOUR);
     bare.seal(table, 10, START_MS + 7_000_000).await;
     reconcile::retention(&bare.state).await.unwrap();
@@ -121,7 +125,11 @@ async fn orphans_are_looked_for_hourly_but_not_right_after_the_start() {
         tasks,
         "it is not done yet"
     );
-    bare.state.catalog.finish_task(tasks[0].id).await.unwrap();
+    bare.state
+        .catalog
+        .finish_task(tasks[0].id, "", 0)
+        .await
+        .unwrap();
     reconcile::retention(&bare.state).await.unwrap();
     assert_eq!(bare.state.catalog.tasks().await.unwrap().len(), 1);
 }

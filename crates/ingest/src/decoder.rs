@@ -82,7 +82,28 @@ impl Decoder {
         expressions: &dyn Expressions,
     ) -> Result<Self, String> {
         let decoder = spec.streams.get(topic).map(|stream| stream.decoder.clone());
-        let decoder = decoder.unwrap_or_default();
+        Self::with_decoder(spec, decoder.unwrap_or_default(), expressions)
+    }
+
+    /// For the records of a file, in the table's pipeline.
+    pub(crate) fn of_file(
+        spec: &Arc<TableSpec>,
+        format: FormatSpec,
+        expressions: &dyn Expressions,
+    ) -> Result<Self, String> {
+        let decoder = DecoderSpec {
+            format,
+            compression: Compression::None,
+            ..DecoderSpec::default()
+        };
+        Self::with_decoder(spec, decoder, expressions)
+    }
+
+    fn with_decoder(
+        spec: &Arc<TableSpec>,
+        decoder: DecoderSpec,
+        expressions: &dyn Expressions,
+    ) -> Result<Self, String> {
         let pipeline = Pipeline::new(spec, expressions)?;
         let target = match &pipeline {
             None => Target::new(Arc::clone(spec)),

@@ -28,14 +28,13 @@ mod row;
 mod separated;
 #[cfg(test)]
 mod testing;
-mod text_files;
 mod time;
 
 pub use decoder::Decoder;
+pub use files::csv_payloads;
 pub use message::{Decoded, RawMessage, Rejection};
 pub use metadata::wants_headers;
 pub use pipeline::{Expression, Expressions, FieldUse, NoExpressions};
-pub use text_files::csv_payloads;
 
 /// Rows of a batch, where each message gives one at most.
 pub const BATCH_ROWS_MAX: usize = 4096;

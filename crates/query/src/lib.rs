@@ -58,8 +58,8 @@ use default_like::DefaultLike;
 pub use any_entry::AnyEntry;
 pub use context::{QueryContext, QueryStats};
 pub use dialect::{
-    Aggregate, Dialect, End, Options, OutputColumn, Parsed, Semantics, Shape, Statement,
-    is_settings_only, parse,
+    Aggregate, Dialect, End, FileImport, Options, OutputColumn, Parsed, Semantics, Shape,
+    Statement, file_import, is_settings_only, parse,
 };
 pub use fault::{timed_out, to_fault};
 pub use planner::{Answer, Planner, PlannerConfig};

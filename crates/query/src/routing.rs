@@ -59,7 +59,7 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         let in_run = runs
             .get(&record.id.partition)
             .is_some_and(|run| record.id.sequence >= run.from_sequence);
-        if !record.is_done() || in_run {
+        if !record.is_done() || in_run || segment.hidden {
             continue;
         }
         if !wanted.keep[at] {
@@ -297,7 +297,7 @@ fn reference(segment: &SegmentState) -> SegmentRef {
 
 /// Every segment of a dimension table, for a server that holds them all.
 pub(crate) fn whole_table(table: &TableState) -> TableScan {
-    let sealed = table.segments.iter().filter(|s| s.record.is_done());
+    let sealed = table.seen().filter(|s| s.record.is_done());
     TableScan {
         table_id: table.spec.id.to_bytes(),
         sealed: sealed.map(reference).collect(),
@@ -351,7 +351,7 @@ pub(crate) fn holder_of_all<'a>(
 
 /// Whether the server says that it holds all sealed segments of these tables.
 pub(crate) fn holds_all(tables: &[&TableState], server: &InstanceId) -> bool {
-    let segments = tables.iter().flat_map(|table| &table.segments);
+    let segments = tables.iter().flat_map(|table| table.seen());
     let mut sealed = segments.filter(|segment| segment.record.is_done());
     sealed.all(|segment| segment.online.contains(server))
 }

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 use schemas::arrow::{VIRTUAL_COLUMNS, full_schema, null_test};
+use schemas::boundary::time_unit_ms;
 use schemas::cluster::TableState;
 use schemas::proto::NullMode;
 use schemas::{DataType, Fault};
@@ -244,10 +245,7 @@ impl HybridTable {
         let boundary_ms = parts.iter().find_map(|part| part.state.time_boundary_ms);
         let mut union: Option<LogicalPlanBuilder> = None;
         for part in parts {
-            let filter = match boundary_ms {
-                Some(boundary_ms) => side_of(&part.state, boundary_ms)?,
-                None => None,
-            };
+            let filter = side_of(&part.state, boundary_ms)?;
             let name = part.name.clone();
             let mut plan =
                 LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(part)), None)?;
@@ -274,8 +272,9 @@ fn quoted(name: &str) -> Expr {
     Expr::Column(datafusion::common::Column::from_name(name))
 }
 
-/// Which rows of a part count; all where it has no time column.
-fn side_of(state: &TableState, boundary_ms: i64) -> Result<Option<Expr>> {
+/// Which rows of a part count; all where it has no time column. Without a boundary there are no
+/// OFFLINE rows yet that are all there.
+fn side_of(state: &TableState, boundary_ms: Option<i64>) -> Result<Option<Expr>> {
     let spec = &state.spec;
     let Some(column) = spec
         .time_column
@@ -284,20 +283,23 @@ fn side_of(state: &TableState, boundary_ms: i64) -> Result<Option<Expr>> {
     else {
         return Ok(None);
     };
-    let unit_ms = match (&column.time_format, column.data_type) {
-        (_, DataType::Timestamp) => None,
-        (None, DataType::Long) => Some(1),
-        (Some(format), DataType::Long | DataType::Int) => match unit_ms(format) {
+    let Some(boundary_ms) = boundary_ms else {
+        let is_offline = spec.table_type == schemas::TableType::Offline;
+        return Ok(is_offline.then(|| lit(false)));
+    };
+    let unit_ms = match column.data_type {
+        DataType::Timestamp => None,
+        _ => match time_unit_ms(column) {
             Some(unit_ms) => Some(unit_ms),
             None => return plan_err!("time column `{}` has no unit that is known", column.name),
         },
-        _ => return plan_err!("time column `{}` cannot be split by time", column.name),
     };
     let boundary = match (unit_ms, column.data_type) {
         (None, _) => lit(ScalarValue::TimestampMillisecond(Some(boundary_ms), None)),
         (Some(unit_ms), DataType::Int) => {
-            let units = i32::try_from(boundary_ms.div_euclid(unit_ms)).unwrap_or(i32::MAX);
-            lit(units)
+            let units = boundary_ms.div_euclid(unit_ms);
+            let (least, most) = (i64::from(i32::MIN), i64::from(i32::MAX));
+            lit(units.clamp(least, most) as i32)
         }
         (Some(unit_ms), _) => lit(boundary_ms.div_euclid(unit_ms)),
     };
@@ -306,21 +308,6 @@ fn side_of(state: &TableState, boundary_ms: i64) -> Result<Option<Expr>> {
         schemas::TableType::Offline => time.lt_eq(boundary),
         schemas::TableType::Realtime => time.gt(boundary),
     }))
-}
-
-/// Of `1:DAYS:EPOCH` and `EPOCH|DAYS|1`.
-fn unit_ms(format: &str) -> Option<i64> {
-    let parts: Vec<&str> = format.split([':', '|']).collect();
-    let size: i64 = parts.iter().find_map(|part| part.parse().ok()).unwrap_or(1);
-    let unit = parts.iter().find_map(|part| match *part {
-        "MILLISECONDS" => Some(1),
-        "SECONDS" => Some(1000),
-        "MINUTES" => Some(60_000),
-        "HOURS" => Some(3_600_000),
-        "DAYS" => Some(86_400_000),
-        _ => None,
-    })?;
-    (parts.contains(&"EPOCH") && size > 0).then_some(unit * size)
 }
 
 #[async_trait]

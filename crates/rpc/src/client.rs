@@ -145,6 +145,24 @@ impl ControlApi for GrpcControl {
         call!(self.finish_task(request))
     }
 
+    async fn renew_task(
+        &self,
+        request: proto::RenewTaskRequest,
+    ) -> Result<proto::RenewTaskReply, Fault> {
+        call!(self.renew_task(request))
+    }
+
+    async fn import(&self, request: proto::ImportRequest) -> Result<proto::ImportReply, Fault> {
+        call!(self.import(request))
+    }
+
+    async fn submit_import(
+        &self,
+        request: proto::SubmitImportRequest,
+    ) -> Result<proto::SubmitImportReply, Fault> {
+        call!(self.submit_import(request))
+    }
+
     async fn tasks(&self, request: proto::TasksRequest) -> Result<proto::TasksReply, Fault> {
         call!(self.tasks(request))
     }

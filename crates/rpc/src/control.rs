@@ -5,9 +5,10 @@ use futures::stream::BoxStream;
 use schemas::Fault;
 use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
-    FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, LeaseTaskReply,
-    LeaseTaskRequest, SeenReply, SeenRequest, SegmentConsumedReply, SegmentConsumedRequest,
-    TasksReply, TasksRequest, WatchRequest,
+    FinishTaskReply, FinishTaskRequest, HeartbeatReply, HeartbeatRequest, ImportReply,
+    ImportRequest, LeaseTaskReply, LeaseTaskRequest, RenewTaskReply, RenewTaskRequest, SeenReply,
+    SeenRequest, SegmentConsumedReply, SegmentConsumedRequest, SubmitImportReply,
+    SubmitImportRequest, TasksReply, TasksRequest, WatchRequest,
 };
 
 /// Ends when the controller goes away; the watcher then connects again.
@@ -30,6 +31,16 @@ pub trait ControlApi: Send + Sync + 'static {
     async fn add_segment(&self, request: AddSegmentRequest) -> Result<CommitReply, Fault>;
     async fn lease_task(&self, request: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault>;
     async fn finish_task(&self, request: FinishTaskRequest) -> Result<FinishTaskReply, Fault>;
+    /// Whether the caller may go on with its task.
+    async fn renew_task(&self, _: RenewTaskRequest) -> Result<RenewTaskReply, Fault> {
+        Ok(RenewTaskReply { yours: true })
+    }
+    async fn import(&self, _: ImportRequest) -> Result<ImportReply, Fault> {
+        Err(Fault::internal("nothing is imported here"))
+    }
+    async fn submit_import(&self, _: SubmitImportRequest) -> Result<SubmitImportReply, Fault> {
+        Err(Fault::internal("nothing is imported here"))
+    }
     /// All that are not done.
     async fn tasks(&self, _: TasksRequest) -> Result<TasksReply, Fault> {
         Ok(TasksReply::default())

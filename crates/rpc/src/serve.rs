@@ -155,6 +155,27 @@ impl Control for ControlService {
         reply(self.api.finish_task(request.into_inner()).await)
     }
 
+    async fn renew_task(
+        &self,
+        request: Request<proto::RenewTaskRequest>,
+    ) -> Result<Response<proto::RenewTaskReply>, Status> {
+        reply(self.api.renew_task(request.into_inner()).await)
+    }
+
+    async fn import(
+        &self,
+        request: Request<proto::ImportRequest>,
+    ) -> Result<Response<proto::ImportReply>, Status> {
+        reply(self.api.import(request.into_inner()).await)
+    }
+
+    async fn submit_import(
+        &self,
+        request: Request<proto::SubmitImportRequest>,
+    ) -> Result<Response<proto::SubmitImportReply>, Status> {
+        reply(self.api.submit_import(request.into_inner()).await)
+    }
+
     async fn tasks(
         &self,
         request: Request<proto::TasksRequest>,

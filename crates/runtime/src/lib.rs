@@ -11,6 +11,7 @@ pub mod clock;
 pub mod compute;
 pub mod failpoint;
 pub mod files;
+mod reach;
 pub mod settings;
 pub mod tasks;
 
@@ -19,5 +20,6 @@ pub use budget::{MemoryBudget, MemoryPermit};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use compute::ComputePool;
 pub use files::{AppendFile, Files, OsFiles};
+pub use reach::{Denied, Reach};
 pub use tasks::TaskGroup;
 pub use tokio_util::sync::CancellationToken;

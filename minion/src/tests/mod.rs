@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use batch::Workshop;
 use bytes::Bytes;
 use deepstore::DeepStore;
 use rest::HostGuard;
@@ -51,6 +52,14 @@ impl World {
             network,
             deep: deep.clone(),
             clock: Arc::clone(&clock) as Arc<dyn runtime::Clock>,
+            workshop: Workshop {
+                clock: Arc::clone(&clock) as Arc<dyn runtime::Clock>,
+                files: Arc::new(OsFiles),
+                folder: std::env::temp_dir(),
+                compute: ComputePool::new(1),
+                expressions: Arc::new(ingest::NoExpressions),
+                reach: runtime::Reach::default(),
+            },
             tasks: TaskGroup::new("minion"),
             http,
         };

@@ -704,3 +704,107 @@ pub struct TasksReply {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub tasks: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewTaskRequest {
+    #[prost(string, tag = "1")]
+    pub instance: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub task_id: ::prost::bytes::Bytes,
+    /// how far it is
+    #[prost(string, tag = "3")]
+    pub summary: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewTaskReply {
+    /// false: somebody else has it, or it is over
+    #[prost(bool, tag = "1")]
+    pub yours: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub table_id: ::prost::bytes::Bytes,
+    /// 16 bytes; empty when it begins
+    #[prost(bytes = "bytes", tag = "2")]
+    pub import_id: ::prost::bytes::Bytes,
+    #[prost(oneof = "import_request::Step", tags = "3, 4, 5, 6, 7")]
+    pub step: ::core::option::Option<import_request::Step>,
+}
+/// Nested message and enum types in `ImportRequest`.
+pub mod import_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Step {
+        #[prost(message, tag = "3")]
+        Begin(super::BeginImport),
+        #[prost(message, tag = "4")]
+        Reserve(super::ReserveSequence),
+        /// JSON of schemas::segment::SegmentRecord, in the deep store
+        #[prost(bytes, tag = "5")]
+        Add(::prost::bytes::Bytes),
+        #[prost(message, tag = "6")]
+        End(super::EndImport),
+        #[prost(message, tag = "7")]
+        Revert(super::RevertImport),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BeginImport {
+    /// an import of the same key that was left goes on
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// in the place of what is there; absent: by the table's config
+    #[prost(bool, optional, tag = "2")]
+    pub refresh: ::core::option::Option<bool>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReserveSequence {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndImport {
+    /// these count from now on, all at once
+    #[prost(string, repeated, tag = "1")]
+    pub segments: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevertImport {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportReply {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub import_id: ::prost::bytes::Bytes,
+    /// `begin`: JSON of schemas::TableSpec
+    #[prost(bytes = "bytes", tag = "2")]
+    pub spec: ::prost::bytes::Bytes,
+    /// `begin`: JSON of records of segments that came before
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub segments: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// `reserve`
+    #[prost(uint32, tag = "4")]
+    pub sequence: u32,
+    /// `add`: its name
+    #[prost(string, tag = "5")]
+    pub segment: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SubmitImportRequest {
+    /// raw or physical name
+    #[prost(string, tag = "1")]
+    pub table: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub uris: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// of Pinot's batch configs, in lower case
+    #[prost(map = "string, string", tag = "3")]
+    pub options: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubmitImportReply {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub task_id: ::prost::bytes::Bytes,
+    /// physical name
+    #[prost(string, tag = "2")]
+    pub table: ::prost::alloc::string::String,
+    /// options that mean nothing here
+    #[prost(string, repeated, tag = "3")]
+    pub unknown: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}

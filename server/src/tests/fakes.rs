@@ -218,6 +218,7 @@ impl FakeControl {
                 record: SegmentRecord::consuming(next, &table.spec, end, 0),
                 assigned: last.assigned.clone(),
                 online: Vec::new(),
+                hidden: false,
             };
             table.segments.push(next);
         });

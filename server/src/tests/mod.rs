@@ -96,6 +96,7 @@ impl World {
                 .map(|s| InstanceId((*s).to_owned()))
                 .collect(),
             online: Vec::new(),
+            hidden: false,
         };
         let state = TableState {
             spec,

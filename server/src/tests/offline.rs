@@ -19,6 +19,7 @@ fn assign(world: &World, record: &SegmentRecord, to: &str) {
         record: record.clone(),
         assigned: vec![InstanceId(to.to_owned())],
         online: Vec::new(),
+        hidden: false,
     };
     world.control.change(|tables| {
         let table = tables.get_mut(&world.table).unwrap();

@@ -120,6 +120,44 @@ impl Avro {
     }
 }
 
+/// Takes apart records that stand one after the other, as in a block of a container file.
+#[derive(Debug)]
+pub(crate) struct Splitter(Schema);
+
+impl Splitter {
+    pub(crate) fn new(schema: &str) -> Result<Self, String> {
+        schema::parse(&[schema.to_owned()]).map(Self)
+    }
+
+    pub(crate) fn split(&self, block: &[u8], count: usize) -> Result<Vec<Vec<u8>>, String> {
+        let mut rest = block;
+        let mut records = Vec::new();
+        for _ in 0..count {
+            let mut reader = Reader::new(&self.0, rest);
+            reader.skip(self.0.root, 0)?;
+            let after = reader.cursor.rest();
+            let (record, _) = rest.split_at(rest.len() - after.len());
+            if record.is_empty() && records.len() > block.len() {
+                return Err("a block has more records than bytes".to_owned());
+            }
+            records.push(record.to_vec());
+            rest = after;
+        }
+        match rest.len() {
+            0 => Ok(records),
+            left => Err(format!(
+                "{left} bytes are left behind the records of a block"
+            )),
+        }
+    }
+
+    pub(crate) fn json(&self, record: &[u8]) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        Reader::new(&self.0, record).json(self.0.root, &mut out, 0)?;
+        Ok(out)
+    }
+}
+
 fn ended(reader: &Reader<'_>) -> Result<(), String> {
     match reader.cursor.rest().len() {
         0 => Ok(()),

@@ -30,20 +30,30 @@ pub struct WholeTable {
 }
 
 impl Catalog {
+    /// The segments are those of a moment at which the table was as it is told: its lineage says
+    /// which of them count.
     pub async fn whole_table(&self, id: TableId) -> Result<WholeTable, MetaError> {
         let key = table_key(id);
-        let (entries, revision) = self.store.range(&key).await?;
-        let table = entries.iter().find(|entry| entry.key == key);
-        let table = table.map(decode::<StoredTable>).transpose()?;
-        let segments = match &table {
-            Some(_) => self.read_all(&segments_prefix(id)).await?,
-            None => Vec::new(),
-        };
-        Ok(WholeTable {
-            table: table.map(|table| table.value),
-            segments,
-            revision,
-        })
+        loop {
+            let (entries, revision) = self.store.range(&key).await?;
+            let table = entries.iter().find(|entry| entry.key == key);
+            let Some(table) = table.map(decode::<StoredTable>).transpose()? else {
+                return Ok(WholeTable {
+                    table: None,
+                    segments: Vec::new(),
+                    revision,
+                });
+            };
+            let segments = self.read_all(&segments_prefix(id)).await?;
+            let now = self.store.get(&key).await?.map(|entry| entry.revision);
+            if now == Some(table.revision) {
+                return Ok(WholeTable {
+                    table: Some(table.value),
+                    segments,
+                    revision,
+                });
+            }
+        }
     }
 
     /// Every change of a table or its segments from now on.

@@ -13,6 +13,7 @@
 //! transaction with compares: two controllers cannot both win.
 
 mod changes;
+mod replacements;
 mod segments;
 mod tables;
 mod tasks;

@@ -24,7 +24,7 @@ pub struct StoredSegment {
 }
 
 /// All segments of an OFFLINE table are in one partition.
-const OFFLINE_PARTITION: Partition = 0;
+pub(super) const OFFLINE_PARTITION: Partition = 0;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
@@ -245,28 +245,37 @@ impl Catalog {
         self.commit(txn).await
     }
 
-    /// Removes sealed segments; the task that removes their objects comes in the same transaction.
-    /// Those that consume stay.
+    /// Removes sealed segments of one table; the task that removes their objects comes in the same
+    /// transaction. Those that consume stay.
     pub async fn remove_segments(&self, records: &[SegmentRecord]) -> Result<(), MetaError> {
         let done = || records.iter().filter(|record| record.is_done());
-        if done().next().is_none() {
+        let Some(first) = done().next() else {
             return Ok(());
-        }
-        let task = Task::new(TaskKind::RemoveObjects {
-            keys: done().filter_map(|record| record.uri.clone()).collect(),
-            segments: done().map(|record| record.id).collect(),
-        });
-        let mut txn = Txn::default().put(task_key(task.id), encode(&task));
-        for record in done() {
-            let SegmentId {
-                table,
-                partition,
-                sequence,
-            } = record.id;
-            txn = txn.delete(segment_key(table, partition, sequence));
-        }
+        };
+        let ids: Vec<SegmentId> = done().map(|record| record.id).collect();
+        let txn = removal(Txn::default(), done());
+        let txn = self.with_boundary_before(first.id.table, &ids, txn).await?;
         self.commit(txn).await
     }
+}
+
+/// Also removes these sealed segments, and asks for the removal of their objects.
+pub(super) fn removal<'a>(
+    txn: Txn,
+    records: impl Iterator<Item = &'a SegmentRecord> + Clone,
+) -> Txn {
+    let segments: Vec<SegmentId> = records.clone().map(|record| record.id).collect();
+    if segments.is_empty() {
+        return txn;
+    }
+    let deleted =
+        |txn: Txn, id: &SegmentId| txn.delete(segment_key(id.table, id.partition, id.sequence));
+    let txn = segments.iter().fold(txn, deleted);
+    let task = Task::new(TaskKind::RemoveObjects {
+        keys: records.filter_map(|record| record.uri.clone()).collect(),
+        segments,
+    });
+    txn.put(task_key(task.id), encode(&task))
 }
 
 fn fenced(reason: impl Into<String>) -> CommitOutcome {

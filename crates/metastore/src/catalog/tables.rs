@@ -1,6 +1,7 @@
 //! Tables: created under a name that is free, changed in place, dropped with everything they own.
 
 use schemas::cluster::{ConsumptionOrders, ReloadJob};
+use schemas::lineage::Lineage;
 use schemas::{TableId, TableSpec};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,9 @@ pub struct StoredTable {
     /// The newest, in the order in which they were asked for.
     #[serde(default)]
     pub reloads: Vec<ReloadJob>,
+    /// Which of its segments count.
+    #[serde(default, skip_serializing_if = "Lineage::is_empty")]
+    pub lineage: Lineage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

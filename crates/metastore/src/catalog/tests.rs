@@ -55,6 +55,7 @@ impl World {
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
+            lineage: Default::default(),
             orders: Default::default(),
         };
         let outcome = self.catalog.create_table(&table).await.unwrap();
@@ -266,7 +267,7 @@ async fn a_drop_and_a_commit_never_lose_an_object(world: World) {
         let key = record.uri.unwrap();
         let named = tasks.iter().any(|task| match &task.kind {
             TaskKind::RemoveObjects { keys, .. } => keys.contains(&key),
-            TaskKind::RemoveOrphans { .. } => false,
+            TaskKind::RemoveOrphans { .. } | TaskKind::ImportFiles(_) => false,
         });
         assert_eq!(named, outcome == CommitOutcome::Committed, "{outcome:?}");
     }
@@ -306,7 +307,7 @@ async fn tasks_are_leased_by_kind_and_time(world: World) {
         known: vec!["k".to_owned()],
         older_than_ms: 3,
     };
-    catalog.add_task(kind.clone()).await.unwrap();
+    catalog.add_task(kind.clone(), 0).await.unwrap();
     let orphans = [kind.name().to_owned()];
     let other = ["remove_objects".to_owned()];
     let lease = async |kinds: &[String], now_ms, until_ms| {
@@ -320,11 +321,11 @@ async fn tasks_are_leased_by_kind_and_time(world: World) {
     let again = lease(&[], 60, 120).await.unwrap();
     assert_eq!(again.id, task.id, "its time was over");
     assert_eq!((&*again.leased_by, again.attempts), ("Minion_a", 2));
-    catalog.task_failed(task.id, "no room").await.unwrap();
+    catalog.task_failed(task.id, "no room", None).await.unwrap();
     let failed = catalog.tasks().await.unwrap().remove(0);
     assert_eq!((&*failed.leased_by, &*failed.last_error), ("", "no room"));
-    catalog.finish_task(task.id).await.unwrap();
-    catalog.finish_task(task.id).await.unwrap();
+    catalog.finish_task(task.id, "", 0).await.unwrap();
+    catalog.finish_task(task.id, "", 0).await.unwrap();
     assert!(catalog.tasks().await.unwrap().is_empty());
 }
 

@@ -11,6 +11,7 @@ mod depth;
 mod exact;
 mod forms;
 mod gaps;
+mod import;
 mod merged;
 mod names;
 mod options;
@@ -46,6 +47,7 @@ use crate::templates::Found;
 
 use patient::Patient;
 
+pub use import::{FileImport, file_import};
 pub use options::Options;
 pub use output::{Aggregate, End, OutputColumn, Shape};
 pub(crate) use standard::is_own as is_own_join;

@@ -84,6 +84,7 @@ fn table(
             record,
             assigned: Vec::new(),
             online: Vec::new(),
+            hidden: false,
         }],
         paused: false,
         reloads: Vec::new(),

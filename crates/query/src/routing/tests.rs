@@ -41,6 +41,7 @@ fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableS
                 record,
                 assigned: vec![id("a"), id("b")],
                 online: online.iter().map(|name| id(name)).collect(),
+                hidden: false,
             }
         });
     let table = Arc::new(TableState {

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMillisecondArray,
+};
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::Result;
 use schemas::cluster::{ClusterState, TableState};
 use schemas::table::{ColumnSpec, TableSpec};
 use schemas::{FieldRole, Value};
 
-use super::{flag, int, long, text};
+use super::{flag, int, long, text, time};
 
 /// The tables of a cluster by their physical names.
 pub(super) fn in_order(cluster: &ClusterState) -> Vec<&Arc<TableState>> {
@@ -39,14 +42,25 @@ pub(super) fn flags(values: impl IntoIterator<Item = bool>) -> ArrayRef {
 
 pub(super) fn tables(cluster: &ClusterState) -> Result<RecordBatch> {
     let tables = in_order(cluster);
-    let counts = tables.iter().map(|table| table.segments.len() as i64);
+    let counts = tables.iter().map(|table| table.seen().count() as i64);
     let counts = Arc::new(Int64Array::from_iter_values(counts));
+    // Of both parts, as both are cut there.
+    let boundary = |table: &&Arc<TableState>| {
+        let parts = cluster.resolve(table.spec.name.as_str());
+        let is_hybrid = parts.len() > 1;
+        parts
+            .iter()
+            .find_map(|part| part.time_boundary_ms)
+            .filter(|_| is_hybrid)
+    };
+    let boundaries: TimestampMillisecondArray = tables.iter().map(boundary).collect();
     let of = |each: fn(&TableSpec) -> String| texts(tables.iter().map(|table| each(&table.spec)));
     batch(vec![
         (text("table"), of(|spec| spec.name.to_string())),
         (text("type"), of(|spec| spec.table_type.to_string())),
         (text("id"), of(|spec| spec.id.to_string())),
         (long("segments"), counts),
+        (time("time_boundary"), Arc::new(boundaries)),
     ])
 }
 

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{
-    ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
 };
 use arrow::datatypes::{Int32Type, Int64Type, Schema};
 use datafusion::common::Result;
+use schemas::TableType;
 use schemas::cluster::ClusterState;
 use schemas::segment::SegmentRecord;
 
 use super::{
-    CONSUMING, CONSUMING_SCHEMA, INDEXES, INDEXES_SCHEMA, SystemTables, from_servers, int, long,
-    text, time,
+    CONSUMING, CONSUMING_SCHEMA, INDEXES, INDEXES_SCHEMA, SystemTables, flag, from_servers, int,
+    long, text, time,
 };
 use crate::context::QueryContext;
 
@@ -60,6 +61,8 @@ impl SystemTables {
                 let indexes: Vec<&str> = indexes.map(|(index, _)| index.as_str()).collect();
                 rows.push(SegmentRow {
                     table: table.spec.name.as_str(),
+                    table_type: table.spec.table_type,
+                    is_seen: !segment.hidden,
                     record,
                     live,
                     servers: servers.join(","),
@@ -139,6 +142,9 @@ fn indexes_of(batches: &[RecordBatch]) -> Indexes {
 /// One row of `sys.segments`.
 struct SegmentRow<'a> {
     table: &'a str,
+    table_type: TableType,
+    /// By queries.
+    is_seen: bool,
     record: &'a SegmentRecord,
     live: Option<Numbers>,
     servers: String,
@@ -169,6 +175,8 @@ fn segments_schema() -> Schema {
         time("sealed"),
         text("servers"),
         text("indexes"),
+        text("type"),
+        flag("seen"),
     ])
 }
 
@@ -224,6 +232,12 @@ fn segments_batch(rows: &[SegmentRow<'_>]) -> Result<RecordBatch> {
         times(&|record| record.sealed_ms),
         Arc::new(StringViewArray::from_iter_values(servers)),
         Arc::new(StringViewArray::from_iter_values(indexes)),
+        Arc::new(StringViewArray::from_iter_values(
+            rows.iter().map(|row| row.table_type.to_string()),
+        )),
+        Arc::new(BooleanArray::from(
+            rows.iter().map(|row| row.is_seen).collect::<Vec<_>>(),
+        )),
     ];
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }

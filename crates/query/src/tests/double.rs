@@ -281,6 +281,7 @@ impl Laid {
             record,
             assigned: servers.clone(),
             online: servers,
+            hidden: false,
         });
         self.rows.push(rows);
         self

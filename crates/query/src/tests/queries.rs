@@ -4,6 +4,8 @@ use futures::future::BoxFuture;
 
 use super::double::{Cluster, Given, Laid, shown};
 use super::*;
+use schemas::cluster::{ClusterState, TableState};
+
 use crate::QueryStats;
 
 /// Queries of the standard dialect, each against DataFusion over all rows in one place.
@@ -242,7 +244,46 @@ async fn a_hybrid_table_is_cut_at_its_time_boundary() {
     )
     .await;
     assert_eq!(plan.matches("mode=Partial").count(), 2, "{plan}");
+    for side in ["flights_OFFLINE", "flights_REALTIME", " <= ", " > "] {
+        assert!(plan.contains(side), "no {side} in {plan}");
+    }
     assert!(!halves(&plan).0.contains("Partial"), "{plan}");
+}
+
+fn change(cluster: &Cluster, table: &str, change: impl Fn(&mut TableState)) {
+    cluster.state.send_modify(|state| {
+        let mut table = TableState::clone(&state.resolve(table)[0]);
+        change(&mut table);
+        let mut changed = ClusterState::clone(state);
+        changed.tables.insert(table.spec.id, Arc::new(table));
+        *state = Arc::new(changed);
+    });
+}
+
+#[tokio::test]
+async fn without_a_boundary_all_rows_come_from_the_stream() {
+    let cluster = hybrid();
+    change(&cluster, "flights_OFFLINE", |table| {
+        table.time_boundary_ms = None
+    });
+    let rows = async |sql: &str| cluster.standard(sql).await.unwrap().rows();
+    assert_eq!(
+        rows("SELECT COUNT(*), MIN(ts) FROM flights").await,
+        ["200|1970-01-05T04:00:00"]
+    );
+    assert_eq!(rows("SELECT COUNT(*) FROM flights_OFFLINE").await, ["200"]);
+}
+
+#[tokio::test]
+async fn hidden_segments_are_not_read() {
+    let cluster = hybrid();
+    change(&cluster, "flights_OFFLINE", |table| {
+        table.segments[1].hidden = true
+    });
+    let rows = async |sql: &str| cluster.standard(sql).await.unwrap().rows();
+    assert_eq!(rows("SELECT COUNT(*) FROM flights_OFFLINE").await, ["100"]);
+    let tables = "SELECT segments FROM sys.tables ORDER BY type";
+    assert_eq!(rows(tables).await, ["1", "2"]);
 }
 
 fn pinot(sql: &str) -> BoxFuture<'_, Given> {

@@ -697,6 +697,78 @@ pub mod control_client {
                 .insert(GrpcMethod::new("tannin.v1.Control", "FinishTask"));
             self.inner.unary(req, path, codec).await
         }
+        /// "I still work on it": the lease goes on.
+        pub async fn renew_task(
+            &mut self,
+            request: impl tonic::IntoRequest<::schemas::proto::RenewTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::RenewTaskReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tannin.v1.Control/RenewTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tannin.v1.Control", "RenewTask"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One step of an import into an OFFLINE table, whose segments count all at once.
+        pub async fn import(
+            &mut self,
+            request: impl tonic::IntoRequest<::schemas::proto::ImportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::ImportReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/tannin.v1.Control/Import");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("tannin.v1.Control", "Import"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A task that imports files, for minions.
+        pub async fn submit_import(
+            &mut self,
+            request: impl tonic::IntoRequest<::schemas::proto::SubmitImportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::SubmitImportReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tannin.v1.Control/SubmitImport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tannin.v1.Control", "SubmitImport"));
+            self.inner.unary(req, path, codec).await
+        }
         /// All tasks that are not done, for people.
         pub async fn tasks(
             &mut self,
@@ -808,6 +880,30 @@ pub mod control_server {
             request: tonic::Request<::schemas::proto::FinishTaskRequest>,
         ) -> std::result::Result<
             tonic::Response<::schemas::proto::FinishTaskReply>,
+            tonic::Status,
+        >;
+        /// "I still work on it": the lease goes on.
+        async fn renew_task(
+            &self,
+            request: tonic::Request<::schemas::proto::RenewTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::RenewTaskReply>,
+            tonic::Status,
+        >;
+        /// One step of an import into an OFFLINE table, whose segments count all at once.
+        async fn import(
+            &self,
+            request: tonic::Request<::schemas::proto::ImportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::ImportReply>,
+            tonic::Status,
+        >;
+        /// A task that imports files, for minions.
+        async fn submit_import(
+            &self,
+            request: tonic::Request<::schemas::proto::SubmitImportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<::schemas::proto::SubmitImportReply>,
             tonic::Status,
         >;
         /// All tasks that are not done, for people.
@@ -1290,6 +1386,143 @@ pub mod control_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FinishTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tannin.v1.Control/RenewTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewTaskSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<::schemas::proto::RenewTaskRequest>
+                    for RenewTaskSvc<T> {
+                        type Response = ::schemas::proto::RenewTaskReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::schemas::proto::RenewTaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::renew_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewTaskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tannin.v1.Control/Import" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<::schemas::proto::ImportRequest>
+                    for ImportSvc<T> {
+                        type Response = ::schemas::proto::ImportReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::schemas::proto::ImportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::import(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tannin.v1.Control/SubmitImport" => {
+                    #[allow(non_camel_case_types)]
+                    struct SubmitImportSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<::schemas::proto::SubmitImportRequest>
+                    for SubmitImportSvc<T> {
+                        type Response = ::schemas::proto::SubmitImportReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                ::schemas::proto::SubmitImportRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::submit_import(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SubmitImportSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -21,6 +21,7 @@ pub struct Settings {
     pub broker: Broker,
     pub server: Server,
     pub minion: Minion,
+    pub import: Import,
     pub log: Log,
     pub metastore: Metastore,
     pub deepstore: Deepstore,
@@ -131,6 +132,13 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Minion {
     pub http_port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    pub folders: Vec<std::path::PathBuf>,
+    pub hosts: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

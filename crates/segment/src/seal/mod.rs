@@ -88,6 +88,7 @@ pub fn seal(
         time_range: known.ranges.time_range(),
         column_ranges: known.ranges.into_columns(),
         partitions: known.partitions,
+        source: None,
     };
     Ok(Sealed { path, record })
 }

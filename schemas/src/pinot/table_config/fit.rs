@@ -82,7 +82,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
     config.column_indexes.check(schema, report);
     config.partitionings.check(schema, report);
     config.search.check(schema, report);
-    config.pipeline.check(schema, config.table_type, report);
+    config.pipeline.check(schema, report);
     if let Some(keyed) = &config.keyed {
         keyed::check(schema, keyed, report);
         if !config.pipeline.keeps_messages() {
@@ -140,6 +140,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         replication: config.replication,
         sorted_column: config.sorted_column.clone(),
         retention: config.retention,
+        batch: config.batch,
         streams: config.streams.clone(),
         flush: config.flush,
         ingest: config.ingest,

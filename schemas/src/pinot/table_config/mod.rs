@@ -1,5 +1,6 @@
 //! Pinot's table config, and the [`TableSpec`] that it makes together with a schema.
 
+mod batch;
 mod column_indexes;
 mod decoder;
 mod fit;
@@ -20,7 +21,9 @@ use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
-use crate::table::{FlushLimits, IngestRules, Retention, StarTreeSpec, StreamSpec, TableSpec};
+use crate::table::{
+    BatchSpec, FlushLimits, IngestRules, Retention, StarTreeSpec, StreamSpec, TableSpec,
+};
 
 use column_indexes::ColumnIndexes;
 use partitioning::ColumnPartitionings;
@@ -44,6 +47,7 @@ pub struct TableConfig {
     search: search::Search,
     star_trees: Vec<StarTreeSpec>,
     retention: Retention,
+    batch: BatchSpec,
     streams: Vec<StreamSpec>,
     flush: FlushLimits,
     pipeline: pipeline::Pipeline,
@@ -131,10 +135,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     segments.only(&keys::SEGMENTS, report);
     indexes.only(&keys::INDEXES, report);
     ingestion.only(&keys::INGESTION, report);
-    if let Some(batch) = ingestion.object("batchIngestionConfig", report) {
-        Node::new(batch, "ingestionConfig.batchIngestionConfig")
-            .only(&keys::BATCH_INGESTION, report);
-    }
+    let batch = batch::read(segments, ingestion, report);
     unsupported::check(node, report);
 
     let is_realtime = named
@@ -184,6 +185,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         search,
         star_trees,
         retention,
+        batch,
         streams,
         flush,
         pipeline,

@@ -8,7 +8,6 @@ use super::super::Schema;
 use super::super::reader::{Node, Report};
 use super::keys;
 use crate::decoding::{Collections, NestedSpec, PipelineSpec, RollUp, RollUpFunction, SourceField};
-use crate::ids::TableType;
 use crate::table::ColumnSpec;
 use crate::types::{DataType, FieldRole};
 
@@ -256,12 +255,7 @@ impl Pipeline {
         self.spec.roll_up.is_empty() && nested.is_none_or(|nested| nested.unnest.is_empty())
     }
 
-    pub(super) fn check(&self, schema: &Schema, table_type: TableType, report: &mut Report) {
-        let does_something = !self.spec.is_plain() || !self.transforms.is_empty();
-        if table_type == TableType::Offline && does_something {
-            let what = "filters, transforms and the like of OFFLINE tables are not supported yet";
-            report.fault(INGESTION, what);
-        }
+    pub(super) fn check(&self, schema: &Schema, report: &mut Report) {
         let column = |name: &str| schema.columns.iter().find(|column| column.name == name);
         for transform in &self.transforms {
             match column(&transform.column) {

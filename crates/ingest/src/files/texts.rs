@@ -1,23 +1,18 @@
-//! Text files, record by record, as JSON objects: JSON lines, and CSV with a header.
+//! Text files, record by record, as JSON objects: JSON, and CSV with a header.
 //!
 //! A CSV field that is empty is null; whether a field is a number is decided by its column. The
 //! values of a column with several of them are separated by `;`, as in Pinot.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use schemas::TableSpec;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::files::FileError;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TextFormat {
-    JsonLines,
-    Csv,
-}
+use super::{FileError, opened, read_failed};
 
 /// How the fields of a CSV file are given on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,31 +35,76 @@ impl Fields {
 
 pub(crate) type Payloads = Box<dyn Iterator<Item = Result<Vec<u8>, FileError>>>;
 
-pub(crate) fn payloads(
-    path: &Path,
-    format: TextFormat,
-    fields: Fields,
-) -> Result<Payloads, FileError> {
+/// A document that is one array is held in memory.
+const ARRAY_BYTES_MAX: u64 = 1 << 30;
+
+/// An object a line, or one array of objects.
+pub(super) fn json(path: &Path) -> Result<Payloads, FileError> {
     let name = path.display().to_string();
-    let file = File::open(path).map_err(|source| read_failed(&name, source))?;
-    match format {
-        TextFormat::JsonLines => {
-            let lines = BufReader::new(file).split(b'\n');
-            let lines = lines.map(move |line| line.map_err(|source| read_failed(&name, source)));
-            let is_empty = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
-            Ok(Box::new(lines.filter(move |line| {
-                !line.as_ref().is_ok_and(|line| is_empty(line))
-            })))
+    let mut text = unpacked(path)?;
+    let failed = |source| read_failed(&name, source);
+    let first = loop {
+        let ahead = text.fill_buf().map_err(failed)?;
+        match ahead.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            Some(at) => break ahead.get(at).copied(),
+            None if ahead.is_empty() => break None,
+            None => {
+                let blank = ahead.len();
+                text.consume(blank);
+            }
         }
-        TextFormat::Csv => csv_records(BufReader::new(file), name, fields),
+    };
+    if first == Some(b'[') {
+        return array(&name, text);
     }
+    let lines = text.split(b'\n');
+    let lines = lines.map(move |line| line.map_err(|source| read_failed(&name, source)));
+    let is_empty = |line: &[u8]| line.iter().all(u8::is_ascii_whitespace);
+    Ok(Box::new(lines.filter(move |line| {
+        !line.as_ref().is_ok_and(|line| is_empty(line))
+    })))
 }
 
-fn read_failed(path: &str, source: std::io::Error) -> FileError {
-    FileError::Read {
-        path: path.to_owned(),
-        source,
+fn array(name: &str, text: impl Read) -> Result<Payloads, FileError> {
+    let told = |reason: String| FileError::Row {
+        path: name.to_owned(),
+        row: 1,
+        reason,
+    };
+    let mut whole = Vec::new();
+    let read = text.take(ARRAY_BYTES_MAX + 1).read_to_end(&mut whole);
+    read.map_err(|source| read_failed(name, source))?;
+    if whole.len() as u64 > ARRAY_BYTES_MAX {
+        return Err(told(
+            "an array of more than 1 GiB; write an object a line".to_owned(),
+        ));
     }
+    let items: Vec<&RawValue> =
+        serde_json::from_slice(&whole).map_err(|error| told(error.to_string()))?;
+    let items: Vec<Vec<u8>> = items
+        .iter()
+        .map(|item| item.get().as_bytes().to_vec())
+        .collect();
+    Ok(Box::new(items.into_iter().map(Ok)))
+}
+
+pub(super) fn csv(path: &Path, fields: Fields) -> Result<Payloads, FileError> {
+    csv_records(unpacked(path)?, path.display().to_string(), fields)
+}
+
+/// The text of a file that may be packed, by the ending of its name.
+fn unpacked(path: &Path) -> Result<Box<dyn BufRead>, FileError> {
+    let name = path.display().to_string();
+    let file = opened(path)?;
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    Ok(match ending.map(str::to_ascii_lowercase).as_deref() {
+        Some("gz") => Box::new(BufReader::new(MultiGzDecoder::new(file))),
+        Some("zst") => {
+            let text = zstd::Decoder::new(file).map_err(|source| read_failed(&name, source))?;
+            Box::new(BufReader::new(text))
+        }
+        _ => Box::new(BufReader::new(file)),
+    })
 }
 
 /// The records of a CSV text with a header, as JSON objects for the columns of a table.

@@ -1,0 +1,68 @@
+//! Removes segments that were replaced or never counted, keeps the time boundaries of OFFLINE
+//! tables where their segments say, and forgets imports that were over long ago.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use schemas::cluster::TableState;
+use schemas::{Fault, SegmentId, TableType};
+
+use crate::state::State;
+
+/// Imports that are over are told of for so long.
+const TASKS_KEPT_MS: i64 = 86_400_000;
+
+pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+    let now_ms = state.clock.now_ms();
+    for task in state.catalog.tasks().await? {
+        if task
+            .finished_ms
+            .is_some_and(|at| at < now_ms - TASKS_KEPT_MS)
+        {
+            state.catalog.forget_task(task.id).await?;
+        }
+    }
+    for table in state.tables() {
+        if table.spec.table_type == TableType::Offline {
+            clean(state, &table).await?;
+            move_boundary(state, &table).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn clean(state: &State, table: &TableState) -> Result<(), Fault> {
+    let id = table.spec.id;
+    let Some(stored) = state.catalog.table(id).await? else {
+        return Ok(());
+    };
+    if stored.value.lineage.is_empty() {
+        return Ok(());
+    }
+    let now_ms = state.clock.now_ms();
+    let changing = state
+        .catalog
+        .change_lineage(id, |lineage, there| Ok(lineage.clean(there, now_ms)));
+    changing.await?;
+    // Whoever follows the catalog publishes it; here it is sooner, and costs nothing twice.
+    state.publish(id).await?;
+    Ok(())
+}
+
+/// Only when somebody who lives holds each segment that counts.
+pub(crate) async fn move_boundary(state: &State, table: &TableState) -> Result<(), Fault> {
+    if table.spec.time_column.is_none() {
+        return Ok(());
+    }
+    let held = table.seen().filter(|segment| !segment.online.is_empty());
+    let held: HashSet<SegmentId> = held.map(|segment| segment.record.id).collect();
+    let id = table.spec.id;
+    if state
+        .catalog
+        .move_boundary(id, |one| held.contains(&one))
+        .await?
+    {
+        state.publish(id).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! One part of a file into segments, one after the other, at most one of them open.
+//!
+//! Invariant: the last segment of a part is marked as such, and is handed on only when the whole
+//! part was read: whoever finds the mark knows that nothing of the part is missing.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use ingest::files::{FilePart, FileRows, Records};
+use schemas::segment::{Ledger, SegmentRecord, SourceMark, display_name};
+use schemas::{SegmentId, Sequence, TableSpec};
+use segment::{SealExtra, SegmentBuilder, pack};
+use tempfile::TempPath;
+use uuid::Uuid;
+
+use crate::{ImportError, Progress, Source, Workshop};
+
+/// A part with more rows becomes several segments.
+pub(crate) const SEGMENT_ROWS_MAX: u32 = 2_500_000;
+/// Also when the rows of an open one take so much memory.
+const SEGMENT_MEMORY_MAX: u64 = 1 << 30;
+
+/// What is read in one go, by one thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    pub(crate) source: Arc<Source>,
+    pub(crate) file: Arc<FileRows>,
+    /// Of another host's file: it lies here as long as somebody reads it.
+    pub(crate) _fetched: Option<Arc<TempPath>>,
+    pub(crate) part: FilePart,
+    pub(crate) number: u32,
+    /// Of the file's bytes.
+    pub(crate) bytes: u64,
+}
+
+/// A segment that is sealed and packed.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) record: SegmentRecord,
+    pub(crate) packed: Vec<u8>,
+}
+
+/// Where numbers come from and segments go to.
+pub(crate) trait Line {
+    fn next_sequence(&mut self) -> Result<Sequence, ImportError>;
+    fn hand_on(&mut self, built: Built) -> Result<(), ImportError>;
+}
+
+pub(crate) fn build(
+    unit: &Unit,
+    spec: &Arc<TableSpec>,
+    reader: Uuid,
+    (workshop, progress): (&Workshop, &Progress),
+    line: &mut dyn Line,
+) -> Result<(), ImportError> {
+    let mut bench = Bench {
+        unit,
+        spec,
+        reader,
+        workshop,
+        line,
+        now_ms: workshop.clock.now_ms(),
+        open: None,
+        waiting: None,
+        pieces: 0,
+    };
+    let table = (spec, workshop.expressions.as_ref());
+    let now_ms = bench.now_ms;
+    let records = unit
+        .file
+        .read::<ImportError>(&unit.part, table, now_ms, |batch| {
+            bench.add(&batch)?;
+            progress.add_rows(batch.num_rows() as u64);
+            Ok(())
+        })?;
+    bench.end(records)
+}
+
+struct Bench<'a> {
+    unit: &'a Unit,
+    spec: &'a Arc<TableSpec>,
+    reader: Uuid,
+    workshop: &'a Workshop,
+    line: &'a mut dyn Line,
+    now_ms: i64,
+    open: Option<SegmentBuilder>,
+    /// Full; whether it is the last is not known yet.
+    waiting: Option<SegmentBuilder>,
+    pieces: u32,
+}
+
+impl Bench<'_> {
+    fn add(&mut self, batch: &RecordBatch) -> Result<(), ImportError> {
+        if let Some(full) = self.waiting.take() {
+            self.seal(full, Ledger::default(), false)?;
+        }
+        let mut builder = match self.open.take() {
+            Some(builder) => builder,
+            None => self.begin()?,
+        };
+        builder.append(batch)?;
+        let is_full =
+            builder.row_count() >= SEGMENT_ROWS_MAX || builder.memory_bytes() >= SEGMENT_MEMORY_MAX;
+        match is_full {
+            true => self.waiting = Some(builder),
+            false => self.open = Some(builder),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<SegmentBuilder, ImportError> {
+        let id = SegmentId {
+            table: self.spec.id,
+            partition: 0,
+            sequence: self.line.next_sequence()?,
+        };
+        let name = display_name(self.spec, id, self.now_ms);
+        Ok(SegmentBuilder::new(self.spec, id, name)?)
+    }
+
+    /// What was left out is told with the last segment, also when that has no rows.
+    fn end(mut self, records: Records) -> Result<(), ImportError> {
+        let last = match self.waiting.take().or(self.open.take()) {
+            Some(last) => last,
+            None if records.read == 0 => return Ok(()),
+            None => self.begin()?,
+        };
+        let ledger = Ledger {
+            filtered: records.filtered,
+            unnested: records.unnested,
+            merged: records.merged,
+            ..Ledger::default()
+        };
+        self.seal(last, ledger, true)
+    }
+
+    fn seal(
+        &mut self,
+        builder: SegmentBuilder,
+        ledger: Ledger,
+        is_last: bool,
+    ) -> Result<(), ImportError> {
+        let ledger = Ledger {
+            rows: u64::from(builder.row_count()),
+            ..ledger
+        };
+        let extra = SealExtra {
+            start: 0,
+            end: ledger.total() as i64,
+            ledger,
+            created_ms: self.now_ms,
+            sealed_ms: self.workshop.clock.now_ms(),
+            spec: None,
+            rejected: Vec::new(),
+        };
+        let files = self.workshop.files.as_ref();
+        let sealed = builder.finish(files, &self.workshop.folder, extra)?;
+        let packed = pack(&sealed.path, sealed.record.crc)?;
+        let path = sealed.path;
+        let removed = files.remove(&path);
+        removed.map_err(|source| ImportError::Remove { path, source })?;
+        let mut record = sealed.record;
+        record.source = Some(SourceMark {
+            uri: self.unit.source.uri.clone(),
+            version: self.unit.source.version.clone(),
+            reader: self.reader,
+            part: self.unit.number,
+            piece: self.pieces,
+            is_last,
+        });
+        self.pieces += 1;
+        self.line.hand_on(Built { record, packed })
+    }
+}

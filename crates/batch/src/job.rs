@@ -1,0 +1,222 @@
+//! A whole import: parts of files on all cores, their segments on their way meanwhile, and the end
+//! that makes them count.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use ingest::files::{FileRows, fields_of};
+use schemas::{Fault, Sequence, TableSpec};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::build::{Built, Line, SEGMENT_ROWS_MAX, Unit, build};
+use crate::finished::Finished;
+use crate::remote::local_path;
+use crate::{Begun, Done, ImportError, Job, Progress, Source, Target, Workshop};
+
+/// Files that are looked into before their rows are wanted.
+const OPENED_AHEAD: usize = 2;
+
+/// Imports all sources. On an error nothing of them counts; the same job goes on later.
+pub async fn run(
+    job: &Job,
+    target: &Arc<dyn Target>,
+    workshop: &Workshop,
+    progress: &Arc<Progress>,
+) -> Result<Done, ImportError> {
+    let bytes = job.sources.iter().map(|source| source.bytes).sum();
+    progress.bytes_total.store(bytes, Ordering::Relaxed);
+    let mut begun = target.begin(&job.key, job.mode).await?;
+    if job.start_over && !begun.segments.is_empty() {
+        target.revert(begun.id).await?;
+        begun = target.begin(&job.key, job.mode).await?;
+    }
+    let run = Run {
+        job,
+        import: begun.id,
+        spec: Arc::new(begun.spec.clone()),
+        reader: Uuid::new_v4(),
+        target,
+        workshop,
+        progress,
+    };
+    let (done, names) = run.all(&begun).await?;
+    if done.rows == 0 {
+        target.revert(begun.id).await?;
+        let files = job.sources.len();
+        return Err(ImportError::Nothing { files });
+    }
+    target.end(begun.id, names).await?;
+    Ok(done)
+}
+
+struct Run<'a> {
+    job: &'a Job,
+    import: Uuid,
+    spec: Arc<TableSpec>,
+    /// Of this attempt.
+    reader: Uuid,
+    target: &'a Arc<dyn Target>,
+    workshop: &'a Workshop,
+    progress: &'a Arc<Progress>,
+}
+
+impl Run<'_> {
+    async fn all(&self, begun: &Begun) -> Result<(Done, BTreeSet<String>), ImportError> {
+        let finished = &Finished::of(&begun.segments);
+        let threads = self.workshop.compute.threads();
+        // All of them at first, but nothing is done before it is wanted.
+        let opening = self.job.sources.iter().map(|source| self.open(source));
+        let opening: Vec<_> = opening.collect();
+        let opened = stream::iter(opening).buffered(OPENED_AHEAD);
+        let units = opened
+            .map_ok(|units| stream::iter(units).map(Ok))
+            .try_flatten();
+        let (mut done, mut names) = (Done::default(), BTreeSet::new());
+        let mut built = units
+            .map_ok(|unit| async move {
+                let kept = finished.segments(&unit.source, unit.number);
+                let (unit_done, unit_names) = match kept {
+                    Some(kept) => {
+                        let names = kept.iter().map(|record| record.name.clone()).collect();
+                        let mut done = Done::default();
+                        for record in kept {
+                            done.count(record.ledger.rows, record.ledger.filtered);
+                            done.bytes += record.stored_bytes;
+                            done.kept += 1;
+                        }
+                        self.progress.add_rows(done.rows);
+                        (done, names)
+                    }
+                    None => self.unit(unit.clone()).await?,
+                };
+                self.progress
+                    .bytes_done
+                    .fetch_add(unit.bytes, Ordering::Relaxed);
+                Ok::<_, ImportError>((unit_done, unit_names))
+            })
+            .try_buffer_unordered(threads);
+        while let Some((of_unit, unit_names)) = built.try_next().await? {
+            done.add(of_unit);
+            names.extend(unit_names);
+        }
+        Ok((done, names))
+    }
+
+    /// The parts of a file.
+    async fn open(&self, source: &Source) -> Result<Vec<Unit>, ImportError> {
+        let source = Arc::new(source.clone());
+        let (path, fetched) = local_path(&source, self.workshop).await?;
+        let fetched = fetched.map(Arc::new);
+        let (format, spec) = (self.job.format, Arc::clone(&self.spec));
+        let expressions = Arc::clone(&self.workshop.expressions);
+        let open = move || {
+            let file = match format {
+                Some(format) => FileRows::open_as(&path, format)?,
+                None => FileRows::open(&path)?,
+            };
+            let fields = fields_of(&spec, expressions.as_ref()).map_err(Fault::invalid)?;
+            fits(&file, fields.as_deref(), &spec)?;
+            let parts = file.parts(u64::from(SEGMENT_ROWS_MAX))?;
+            let (file, count) = (Arc::new(file), parts.len().max(1) as u64);
+            let unit = |(part, number)| Unit {
+                bytes: source.bytes / count,
+                source: Arc::clone(&source),
+                file: Arc::clone(&file),
+                _fetched: fetched.clone(),
+                part,
+                number,
+            };
+            Ok(parts.into_iter().zip(0..).map(unit).collect())
+        };
+        self.workshop.compute.run(open).await?
+    }
+
+    /// Builds a part on a thread of the pool, while its segments are sent.
+    async fn unit(&self, unit: Unit) -> Result<(Done, Vec<String>), ImportError> {
+        let (give, mut take) = mpsc::channel(1);
+        let mut line = Sending {
+            target: Arc::clone(self.target),
+            import: self.import,
+            runtime: Handle::current(),
+            give,
+        };
+        let (spec, reader) = (Arc::clone(&self.spec), self.reader);
+        let (workshop, progress) = (self.workshop.clone(), Arc::clone(self.progress));
+        let job = move || build(&unit, &spec, reader, (&workshop, &progress), &mut line);
+        let building = async { self.workshop.compute.run(job).await? };
+        let sending = async {
+            let (mut done, mut names) = (Done::default(), Vec::new());
+            while let Some(Built { record, packed }) = take.recv().await {
+                done.count(record.ledger.rows, record.ledger.filtered);
+                done.bytes += packed.len() as u64;
+                let adding = self.target.add(self.import, record, Bytes::from(packed));
+                names.push(adding.await?);
+            }
+            // Closed first: a builder that still has something stops.
+            take.close();
+            Ok::<_, ImportError>((done, names))
+        };
+        let ((), sent) = futures::try_join!(building, sending)?;
+        Ok(sent)
+    }
+}
+
+/// A column of the file that the table does not take would be lost without a word.
+fn fits(file: &FileRows, fields: Option<&[String]>, spec: &TableSpec) -> Result<(), ImportError> {
+    let Some(fields) = fields else {
+        return Ok(());
+    };
+    let foreign = file.columns.iter().map(|column| &column.name);
+    let foreign: Vec<&str> = foreign
+        .filter(|name| !fields.contains(name))
+        .map(String::as_str)
+        .collect();
+    match foreign.is_empty() {
+        true => Ok(()),
+        false => Err(ImportError::Columns {
+            table: spec.name.to_string(),
+            columns: foreign.join(", "),
+        }),
+    }
+}
+
+/// From a thread of the pool to the target.
+struct Sending {
+    target: Arc<dyn Target>,
+    import: Uuid,
+    runtime: Handle,
+    give: mpsc::Sender<Built>,
+}
+
+impl Line for Sending {
+    fn next_sequence(&mut self) -> Result<Sequence, ImportError> {
+        Ok(self.runtime.block_on(self.target.reserve(self.import))?)
+    }
+
+    fn hand_on(&mut self, built: Built) -> Result<(), ImportError> {
+        self.give
+            .blocking_send(built)
+            .map_err(|_| ImportError::GivenUp)
+    }
+}
+
+impl Done {
+    fn count(&mut self, rows: u64, filtered: u64) {
+        self.rows += rows;
+        self.filtered += filtered;
+        self.segments += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.filtered += other.filtered;
+        self.segments += other.segments;
+        self.bytes += other.bytes;
+        self.kept += other.kept;
+    }
+}

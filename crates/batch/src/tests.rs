@@ -1,0 +1,344 @@
+//! Imports into a target that keeps what comes in memory, and fails when it is told to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+
+use ingest::NoExpressions;
+use parking_lot::Mutex;
+use runtime::{OsFiles, SystemClock};
+use schemas::{ColumnSpec, DataType, FieldRole, TableName, TableType};
+
+use super::*;
+
+#[derive(Debug)]
+struct Memory {
+    spec: TableSpec,
+    next: AtomicUsize,
+    import: Mutex<Option<(String, Uuid)>>,
+    come: Mutex<BTreeMap<String, SegmentRecord>>,
+    counted: Mutex<BTreeSet<String>>,
+    /// So many segments come, then the way is broken.
+    breaks_after: AtomicUsize,
+}
+
+impl Memory {
+    fn new() -> Arc<Self> {
+        let name: TableName = "t".parse().unwrap();
+        let column = ColumnSpec::new("n", DataType::Long, FieldRole::Dimension);
+        Arc::new(Self {
+            spec: TableSpec::new(name, TableType::Offline, vec![column]),
+            next: AtomicUsize::new(0),
+            import: Mutex::default(),
+            come: Mutex::default(),
+            counted: Mutex::default(),
+            breaks_after: AtomicUsize::new(usize::MAX),
+        })
+    }
+
+    fn rows_counted(&self) -> u64 {
+        let (come, counted) = (self.come.lock(), self.counted.lock());
+        counted.iter().map(|name| come[name].ledger.rows).sum()
+    }
+}
+
+#[async_trait]
+impl Target for Memory {
+    async fn begin(&self, key: &str, _: Option<Mode>) -> Result<Begun, Fault> {
+        let mut import = self.import.lock();
+        let (_, id) = match import.take() {
+            Some((known, id)) if known == key => import.insert((known, id)),
+            _ => import.insert((key.to_owned(), Uuid::new_v4())),
+        };
+        Ok(Begun {
+            id: *id,
+            spec: self.spec.clone(),
+            segments: self.come.lock().values().cloned().collect(),
+        })
+    }
+
+    async fn reserve(&self, _: Uuid) -> Result<Sequence, Fault> {
+        Ok(self.next.fetch_add(1, Ordering::Relaxed) as u32)
+    }
+
+    async fn add(
+        &self,
+        _: Uuid,
+        mut record: SegmentRecord,
+        packed: Bytes,
+    ) -> Result<String, Fault> {
+        assert!(!packed.is_empty());
+        if self.come.lock().len() >= self.breaks_after.load(Ordering::Relaxed) {
+            return Err(Fault::unavailable("the way is broken"));
+        }
+        record.name = format!("t_{}", record.id.sequence);
+        let name = record.name.clone();
+        self.come.lock().insert(name.clone(), record);
+        Ok(name)
+    }
+
+    async fn end(&self, _: Uuid, segments: BTreeSet<String>) -> Result<(), Fault> {
+        *self.counted.lock() = segments;
+        *self.import.lock() = None;
+        Ok(())
+    }
+
+    async fn revert(&self, _: Uuid) -> Result<(), Fault> {
+        self.come.lock().clear();
+        *self.import.lock() = None;
+        Ok(())
+    }
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    memory: Arc<Memory>,
+    workshop: Workshop,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let segments = folder.path().join("segments");
+        std::fs::create_dir(&segments).unwrap();
+        std::fs::create_dir(folder.path().join("in")).unwrap();
+        Self {
+            workshop: Workshop {
+                clock: SystemClock::shared(),
+                files: Arc::new(OsFiles),
+                folder: segments,
+                compute: ComputePool::new(2),
+                expressions: Arc::new(NoExpressions),
+                reach: Reach::default(),
+            },
+            memory: Memory::new(),
+            folder,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder
+            .path()
+            .join("in")
+            .join(name)
+            .display()
+            .to_string()
+    }
+
+    fn write(&self, name: &str, numbers: std::ops::Range<i64>) {
+        let lines: String = numbers.map(|n| format!("{{\"n\": {n}}}\n")).collect();
+        let path = self.path(name);
+        std::fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        std::fs::write(path, lines).unwrap();
+    }
+
+    async fn import(&self, start_over: bool) -> Result<Done, ImportError> {
+        let job = Job {
+            key: "k".to_owned(),
+            mode: None,
+            sources: local_sources(&[self.path("")], None)?,
+            format: None,
+            start_over,
+        };
+        let target = Arc::clone(&self.memory) as Arc<dyn Target>;
+        run(&job, &target, &self.workshop, &Arc::default()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_files_count_together() {
+    let world = World::new();
+    for file in 0..20 {
+        world.write(&format!("{}/{file}.json", file % 3), file..file + 10);
+    }
+    std::fs::write(world.path("_SUCCESS"), "").unwrap();
+    std::fs::write(world.path("notes.txt"), "no rows").unwrap();
+    std::fs::write(world.path("empty.json"), "\n").unwrap();
+    let done = world.import(false).await.unwrap();
+    assert_eq!((done.rows, done.segments, done.kept), (200, 20, 0));
+    assert_eq!(world.memory.rows_counted(), 200);
+    let left = std::fs::read_dir(&world.workshop.folder).unwrap().count();
+    assert_eq!(left, 0, "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_broke_off_goes_on_with_what_is_whole() {
+    let world = World::new();
+    for file in 0..6 {
+        world.write(&format!("{file}.json"), 0..10);
+    }
+    world.memory.breaks_after.store(4, Ordering::Relaxed);
+    let broken = world.import(false).await.unwrap_err();
+    assert_eq!(broken.kind(), FaultKind::Unavailable);
+    assert_eq!(world.memory.rows_counted(), 0, "nothing counts");
+    // One of those that are done has other rows now.
+    let done: Vec<SegmentRecord> = world.memory.come.lock().values().cloned().collect();
+    assert_eq!(done.len(), 4);
+    let changed = done[0].source.as_ref().unwrap().uri.clone();
+    std::fs::write(&changed, "{\"n\": 1}\n").unwrap();
+    world
+        .memory
+        .breaks_after
+        .store(usize::MAX, Ordering::Relaxed);
+    let done = world.import(false).await.unwrap();
+    assert_eq!((done.rows, done.segments, done.kept), (51, 6, 3));
+    assert_eq!(world.memory.rows_counted(), 51);
+    let again = world.import(true).await.unwrap();
+    assert_eq!(
+        (again.rows, again.kept),
+        (51, 0),
+        "nothing of before is taken"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_row_names_its_place_and_nothing_counts() {
+    let world = World::new();
+    world.write("a.json", 0..10);
+    std::fs::write(world.path("b.json"), "{\"n\": 1}\n{\"n\": \"x\"}\n").unwrap();
+    let error = world.import(false).await.unwrap_err().to_string();
+    assert!(error.contains("b.json` row 2: "), "{error}");
+    assert_eq!(world.memory.rows_counted(), 0);
+    std::fs::write(world.path("b.json"), "{\"n\": 1, \"colour\": 2}\n").unwrap();
+    let error = world.import(false).await.unwrap_err().to_string();
+    assert!(error.contains("no column colour"), "{error}");
+    std::fs::write(world.path("b.json"), "{\"n\": 1}\n").unwrap();
+    assert_eq!(world.import(false).await.unwrap().rows, 11);
+}
+
+#[tokio::test]
+async fn files_are_found_by_path_folder_and_pattern() {
+    let world = World::new();
+    for name in ["2026-01/a.json", "2026-01/b.csv", "2026-02/a.json", "x.bin"] {
+        world.write(name, 0..1);
+    }
+    let found = |input: &str, format| {
+        let sources = local_sources(&[world.path(input)], format);
+        let names = sources.map(|sources| {
+            let names = sources.iter().map(|source| {
+                let path = source.uri.rsplit_once("/in/").unwrap();
+                path.1.to_owned()
+            });
+            names.collect::<Vec<_>>()
+        });
+        names.unwrap_or_default()
+    };
+    assert_eq!(
+        found("", None),
+        ["2026-01/a.json", "2026-01/b.csv", "2026-02/a.json"]
+    );
+    assert_eq!(
+        found("2026-0?/*.json", None),
+        ["2026-01/a.json", "2026-02/a.json"]
+    );
+    assert_eq!(found("x.bin", None), ["x.bin"], "whoever names it means it");
+    assert_eq!(found("*.bin", Some(FileFormat::Json)), ["x.bin"]);
+    assert!(found("nothing", None).is_empty());
+    let error = local_sources(&[world.path("nothing")], None).unwrap_err();
+    assert!(error.to_string().contains("no such file"), "{error}");
+}
+
+/// Answers as S3 does, of one bucket with these objects.
+async fn bucket(objects: Vec<(&'static str, String)>) -> (url::Url, runtime::TaskGroup) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answer = move |line: &str| {
+        let path = line.split([' ', '?']).nth(1).unwrap_or_default();
+        if let Some((_, content)) = objects.iter().find(|(key, _)| path == format!("/b/{key}")) {
+            return content.clone();
+        }
+        let page = usize::from(line.contains("continuation-token"));
+        let of_page = objects.chunks(2).nth(page).unwrap_or_default();
+        let content = |(key, content): &(&str, String)| {
+            let size = content.len();
+            format!("<Contents><Key>{key}</Key><ETag>\"x\"</ETag><Size>{size}</Size></Contents>")
+        };
+        let contents: String = of_page.iter().map(content).collect();
+        let more = (page == 0).then_some("<NextContinuationToken>2</NextContinuationToken>");
+        format!(
+            "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{contents}{}\
+             </ListBucketResult>",
+            more.unwrap_or_default()
+        )
+    };
+    let tasks = runtime::TaskGroup::new("bucket");
+    tasks.spawn("bucket", |_| async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 8192];
+            let read = connection.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            let body = answer(request.lines().next().unwrap_or_default());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            connection.write_all(head.as_bytes()).await.unwrap();
+            connection.write_all(body.as_bytes()).await.unwrap();
+        }
+    });
+    (endpoint.parse().unwrap(), tasks)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_bucket_are_found_and_fetched() {
+    let lines = |numbers: std::ops::Range<i64>| -> String {
+        numbers.map(|n| format!("{{\"n\": {n}}}\n")).collect()
+    };
+    let (endpoint, _tasks) = bucket(vec![
+        ("day/a.json", lines(0..10)),
+        ("day/_SUCCESS", String::new()),
+        ("day/b.json", lines(10..15)),
+        ("other/c.json", lines(0..1)),
+    ])
+    .await;
+    let s3 = S3 {
+        endpoint,
+        region: "us-east-1".to_owned(),
+    };
+    let found = async |uri: &str| {
+        let sources = s3_sources(uri, &s3, None).await;
+        let names = sources.map(|all| all.into_iter().map(|one| one.uri).collect::<Vec<_>>());
+        names.unwrap_or_default()
+    };
+    assert_eq!(
+        found("s3://b/day").await,
+        ["s3://b/day/a.json", "s3://b/day/b.json"]
+    );
+    assert_eq!(found("s3://b/*/c.json").await, ["s3://b/other/c.json"]);
+    assert_eq!(found("s3://b/day/_SUCCESS").await, ["s3://b/day/_SUCCESS"]);
+    assert!(found("s3://b/da").await.is_empty());
+    let world = World::new();
+    let job = Job {
+        key: "k".to_owned(),
+        mode: None,
+        sources: s3_sources("s3://b/day/", &s3, None).await.unwrap(),
+        format: None,
+        start_over: false,
+    };
+    let target = Arc::clone(&world.memory) as Arc<dyn Target>;
+    let done = run(&job, &target, &world.workshop, &Arc::default()).await;
+    assert_eq!(done.unwrap().rows, 15);
+    let left = std::fs::read_dir(&world.workshop.folder).unwrap().count();
+    assert_eq!(left, 0, "what was fetched is removed");
+}
+
+#[tokio::test]
+async fn hosts_are_judged_before_they_are_asked() {
+    let reach = Reach {
+        folders: Vec::new(),
+        hosts: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+    };
+    for (uri, reason) in [
+        ("http://127.0.0.1:1/x.csv", "this machine"),
+        ("http://localhost:1/x.csv", "this machine"),
+        ("http://[::1]:1/x.csv", "import.hosts"),
+        ("http://files.example/x.csv", "import.hosts"),
+        ("https://127.0.0.1/x.csv", "only http"),
+        ("http://", "x"),
+    ] {
+        let error = remote_source(uri, &reach).await.unwrap_err().to_string();
+        assert!(reason == "x" || error.contains(reason), "{uri}: {error}");
+    }
+}
