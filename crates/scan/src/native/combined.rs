@@ -1,5 +1,5 @@
-//! A key over several columns of few values each: its number is that of the values that come
-//! together, and the expression is evaluated once for each of these that occurred.
+//! Columns of few values each: a row has the number of the values that come together in it, so
+//! that an expression over them is evaluated once for each of these.
 
 use std::sync::Arc;
 
@@ -13,15 +13,15 @@ use super::number::BlockRows;
 use crate::predicate::{Compiler, Inputs};
 
 #[derive(Debug)]
-pub(super) struct Combined<'a> {
+pub(crate) struct Combined<'a> {
     /// Of the columns, as they are.
     keys: Vec<Key<'a>>,
-    pub(super) domain: u64,
+    pub(crate) domain: u64,
 }
 
 impl<'a> Combined<'a> {
     /// `None`: there are more than `most` combinations, or they are not known.
-    pub(super) fn new(
+    pub(crate) fn new(
         inputs: &Inputs,
         most: u64,
         compiler: &Compiler<'a, '_>,
@@ -41,7 +41,7 @@ impl<'a> Combined<'a> {
         Ok(Some(Self { keys, domain }))
     }
 
-    pub(super) fn numbers(&self, rows: BlockRows<'_>) -> Result<Vec<u32>> {
+    pub(crate) fn numbers(&self, rows: BlockRows<'_>) -> Result<Vec<u32>> {
         let mut numbers = vec![0; rows.count()];
         for key in &self.keys {
             key.join_known(rows, &mut numbers)?;
@@ -50,7 +50,7 @@ impl<'a> Combined<'a> {
     }
 
     /// The value of each column behind each number.
-    pub(super) fn columns(&self, numbers: &[u64]) -> Result<Vec<ArrayRef>> {
+    pub(crate) fn columns(&self, numbers: &[u64]) -> Result<Vec<ArrayRef>> {
         let mut left = numbers.to_vec();
         let mut columns = Vec::with_capacity(self.keys.len());
         for key in self.keys.iter().rev() {

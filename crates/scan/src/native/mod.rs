@@ -67,8 +67,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 pub(crate) use self::chunks::is_short;
+pub(crate) use self::combined::Combined;
 pub(crate) use self::exec::{NativeAggregateExec, Wanted};
 pub(crate) use self::grouped::Grouped;
+pub(crate) use self::number::BlockRows;
 pub(crate) use self::plan::{Output, replace_columns};
 
 use crate::shared::Shared;

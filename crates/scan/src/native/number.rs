@@ -17,14 +17,14 @@ use crate::rows::BlockMask;
 
 /// Rows of a block: all `len` from `start`, or those `picked`, which are relative to it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BlockRows<'r> {
-    pub(super) start: u32,
-    pub(super) len: u32,
-    pub(super) picked: Option<&'r [u32]>,
+pub(crate) struct BlockRows<'r> {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+    pub(crate) picked: Option<&'r [u32]>,
     /// The same rows.
-    pub(super) mask: &'r BlockMask,
+    pub(crate) mask: &'r BlockMask,
     /// Where rows are picked once for each entry of a column of several values: its codes.
-    pub(super) entries: Option<&'r [u32]>,
+    pub(crate) entries: Option<&'r [u32]>,
 }
 
 impl<'r> BlockRows<'r> {

@@ -18,6 +18,7 @@ use super::raw::{self, Verdict, judge};
 use super::sieve::Sieve;
 use super::{entries, evaluate};
 use crate::columns::Source;
+use crate::native::{BlockRows, Combined};
 use crate::ranges::RangeSet;
 use crate::rows::{BlockMask, WORDS};
 
@@ -74,6 +75,11 @@ pub(super) enum Access<'a> {
         column: MultiColumn<'a>,
         negated: bool,
         nulls: Option<Nulls<'a>>,
+    },
+    /// By the values that come together in a row.
+    Combined {
+        combined: Combined<'a>,
+        held: Vec<bool>,
     },
     Evaluate {
         expr: Arc<dyn PhysicalExpr>,
@@ -239,6 +245,7 @@ impl<'a> Conjunct<'a> {
                 without_nulls(nulls.as_ref(), start, mask);
                 Ok(looked_at)
             }
+            Access::Combined { combined, held } => combine_block(combined, held, start, mask),
             Access::Evaluate {
                 expr,
                 schema,
@@ -387,6 +394,29 @@ fn evaluate_block(
     kept.for_each(|(row, _)| hits.set(*row));
     mask.and(&hits);
     Ok(rows.len() as u64 * sources.len() as u64)
+}
+
+fn combine_block(
+    combined: &Combined<'_>,
+    held: &[bool],
+    start: u32,
+    mask: &mut BlockMask,
+) -> Result<u64> {
+    let mut rows = Vec::new();
+    mask.collect_into(&mut rows);
+    let numbers = combined.numbers(BlockRows {
+        start,
+        len: mask.len,
+        picked: (!mask.is_full()).then_some(&rows[..]),
+        mask,
+        entries: None,
+    })?;
+    let mut hits = BlockMask::none(mask.len);
+    let kept = rows.iter().zip(numbers);
+    let kept = kept.filter(|(_, number)| held[*number as usize]);
+    kept.for_each(|(row, _)| hits.set(*row));
+    mask.and(&hits);
+    Ok(rows.len() as u64)
 }
 
 fn any(alternatives: &[Vec<Conjunct<'_>>], start: u32, mask: &mut BlockMask) -> Result<u64> {

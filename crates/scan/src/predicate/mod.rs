@@ -51,12 +51,17 @@ use self::raw::{Verdict, judge};
 use self::solve::{Distinct, Solved, Solver};
 use self::tree::{Tree, columns_of};
 use crate::columns::{Source, Stored, batch, external, project, source};
+use crate::native::Combined;
 use crate::ranges::RangeSet;
 use crate::stats::Counters;
 
 /// Rows that an expression keeps of which nothing is known.
 const SHARE_UNKNOWN: f64 = 0.3;
 /// Nanoseconds to decode a row and to evaluate an expression on it, about.
+/// Combinations of values of several columns, which are looked at beforehand.
+const COMBINATIONS_MAX: u64 = 1 << 16;
+const ROWS_PER_COMBINATION: u32 = 4;
+const COMBINED_NS: f64 = 1.5;
 const EVALUATED_NS: f64 = 20.0;
 
 /// What is left of a filter in one segment.
@@ -228,19 +233,51 @@ impl<'a> Compiler<'a, '_> {
         let sources = inputs.sources(self.view, self.spec, self.null_mode)?;
         let fields = inputs.schema.fields().iter();
         let names: Vec<&str> = fields.map(|field| field.name().as_str()).collect();
+        let told = format!("scan({})", names.join(","));
+        let (scan, row_ns) = match self.by_combination(&inputs, &sources)? {
+            Some(access) => (access, COMBINED_NS),
+            None => (
+                Access::Evaluate {
+                    expr: inputs.expr,
+                    schema: inputs.schema,
+                    sources,
+                },
+                EVALUATED_NS,
+            ),
+        };
         Ok(Candidate {
-            told: format!("scan({})", names.join(",")),
+            told,
             text: self.text(tree),
-            scan: Access::Evaluate {
-                expr: inputs.expr,
-                schema: inputs.schema,
-                sources,
-            },
+            scan,
             estimate: f64::from(self.view.row_count()) * SHARE_UNKNOWN,
             is_exact: false,
-            row_ns: EVALUATED_NS,
+            row_ns,
             by_index: None,
         })
+    }
+
+    /// Looks at each combination of values once, where there are few.
+    fn by_combination(
+        &self,
+        inputs: &Inputs,
+        sources: &[Source<'a>],
+    ) -> Result<Option<Access<'a>>> {
+        let mut fields = inputs.schema.fields().iter();
+        let is_stored = |source: &Source<'_>| matches!(source, Source::Stored(_));
+        if !sources.iter().all(is_stored)
+            || !fields.all(|field| self.options.uses(field.name(), IndexKind::Dictionary))
+        {
+            return Ok(None);
+        }
+        let most = COMBINATIONS_MAX.min(u64::from(self.view.row_count() / ROWS_PER_COMBINATION));
+        let Some(combined) = Combined::new(inputs, most, self)? else {
+            return Ok(None);
+        };
+        let numbers: Vec<u64> = (0..combined.domain).collect();
+        let columns = combined.columns(&numbers)?;
+        // What fails for some combination may never be asked for: then row by row.
+        let verdict = evaluate(&inputs.expr, &inputs.schema, columns, numbers.len());
+        Ok(verdict.ok().map(|held| Access::Combined { combined, held }))
     }
 
     fn by_document(&self, tree: &Tree, solver: &Solver<'_, '_>) -> Decided<'a> {

@@ -85,6 +85,9 @@ const FILTERS: &[&str] = &[
     "\"$partition\" IN (0, 2)",
     "\"$offset\" BETWEEN 5000 AND 9500",
     "carrier = city",
+    "coalesce(label, carrier) = 'AA'",
+    "concat(carrier, label) < 'B'",
+    "(CASE WHEN flag THEN label ELSE carrier END) IS NULL",
     "carrier = 'AA' OR delay > 100",
     "CASE WHEN flag THEN delay ELSE code END > 60",
 ];
