@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::answers::{Rows, difference};
@@ -23,6 +25,8 @@ const PARTITIONS: u32 = 2;
 /// The least that seals a few segments of the table `both`.
 const ROWS_MIN: usize = 400;
 const ROWS_MAX: usize = 9_000;
+/// Questions asked again, a second later.
+const PATIENCE: usize = 30;
 
 #[derive(Debug)]
 pub struct World {
@@ -333,16 +337,24 @@ impl World {
         let nulls = ("enableNullHandling", with_nulls.to_string());
         let options: BTreeMap<&str, String> = way.option().into_iter().chain([nulls]).collect();
         let address = &self.cluster.node(0).addresses.broker_http;
-        let request = self.cluster.http.post(format!("http://{address}/v1/sql"));
-        let answer = request
-            .json(&json!({ "sql": sql, "options": options }))
-            .send()
-            .await?;
-        let status = answer.status();
-        let mut body: Value = answer.json().await?;
-        if !status.is_success() {
-            return Ok(Err(body["error"]["message"].to_string()));
-        }
+        let body = json!({ "sql": sql, "options": options });
+        let mut patience = PATIENCE;
+        let mut body: Value = loop {
+            let request = self.cluster.http.post(format!("http://{address}/v1/sql"));
+            let answer = request.json(&body).send().await?;
+            let status = answer.status();
+            let answer: Value = answer.json().await?;
+            // On a busy machine a node is sometimes not heard of in time.
+            if status == StatusCode::SERVICE_UNAVAILABLE && patience > 0 {
+                patience -= 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            if !status.is_success() {
+                return Ok(Err(answer["error"]["message"].to_string()));
+            }
+            break answer;
+        };
         used.answers += 1;
         used.add(way, &body["stats"]);
         let rows = serde_json::from_value(body["rows"].take());
