@@ -1,13 +1,13 @@
 //! `crash` and `bench` drive the real binary. Their drivers need the engine's own clients, so they
 //! are binaries of `tests`; this only builds both and hands the arguments over.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::{python, steps, workspace};
+use crate::{kafka, python, steps, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct CrashOptions {
@@ -26,6 +26,12 @@ pub(crate) struct CrashOptions {
     /// A table that keeps the newest row of each key
     #[arg(long)]
     pub(crate) upsert: bool,
+    /// Kill a real Kafka for so many seconds, and the node not at all
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) outage: Option<u64>,
+    /// Where the Kafka of `--kafka` keeps its data, as `cargo xtask kafka up` was told
+    #[arg(long, value_name = "DIR", requires_all = ["kafka", "outage"])]
+    pub(crate) kafka_folder: Option<PathBuf>,
     /// Build without optimisation: the rounds are slower, the build is faster
     #[arg(long)]
     pub(crate) debug: bool,
@@ -86,6 +92,13 @@ pub(crate) enum Suite {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// From a real Kafka into a table: events a second of a core, how soon they are seen, appends,
+    /// imports; `--help` lists its options
+    #[command(disable_help_flag = true)]
+    Ingest {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Many users at once: latency at a rate, the greatest rate, ten times that; `--help` lists
     /// its options
     #[command(disable_help_flag = true)]
@@ -110,7 +123,18 @@ pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
     if options.upsert {
         command.arg("--upsert");
     }
-    steps::exec(&mut command)
+    let Some(seconds) = options.outage else {
+        return steps::exec(&mut command);
+    };
+    command.args(["--outage", &seconds.to_string(), "--xtask"]);
+    command.arg(std::env::current_exe()?).arg("--kafka-folder");
+    match &options.kafka_folder {
+        Some(folder) => steps::exec(command.arg(folder)),
+        None => {
+            command.arg(kafka::folder()?);
+            kafka::with_fresh(|brokers| steps::exec(command.args(["--kafka", brokers])))
+        }
+    }
 }
 
 pub(crate) fn generated(options: &GeneratedOptions) -> Result<()> {
@@ -169,6 +193,16 @@ pub(crate) fn bench(suite: &Suite) -> Result<()> {
             command.arg("load");
             over_rows(&mut command, options)?;
         }
+        Suite::Ingest { options } => {
+            command.arg("ingest");
+            over_rows(&mut command, options)?;
+            let runs_alone = |option: &String| option.starts_with("--kafka") || option == "--help";
+            if !options.iter().any(runs_alone) {
+                return kafka::with_fresh(|brokers| {
+                    steps::exec(command.args(["--kafka", brokers]))
+                });
+            }
+        }
     }
     steps::exec(&mut command)
 }
@@ -186,7 +220,7 @@ fn over_rows(command: &mut Command, options: &[String]) -> Result<()> {
 }
 
 /// Builds the binary and the drivers; the folder they are in.
-fn build(profile: &str, features: &[&str]) -> Result<std::path::PathBuf> {
+fn build(profile: &str, features: &[&str]) -> Result<PathBuf> {
     let target = workspace::target()?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "-p", "tannin", "-p", "tests", "--bins"]);

@@ -28,7 +28,7 @@ const TEST_PORT: u16 = 19_392;
 /// Hands `host:port` of a node without any topic to `work`, and stops it afterwards.
 pub(crate) fn with_fresh(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     prepare()?;
-    let dir = workspace::cache("kafka-data")?;
+    let dir = folder()?;
     // An interrupted run may have left its node behind.
     down(&dir)?;
     fs::remove_dir_all(&dir).with_context(|| format!("emptying {}", dir.display()))?;
@@ -36,6 +36,11 @@ pub(crate) fn with_fresh(work: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     let result = work(&format!("127.0.0.1:{TEST_PORT}"));
     let stopped = down(&dir);
     result.and(stopped)
+}
+
+/// Where the node that tests use keeps its data.
+pub(crate) fn folder() -> Result<PathBuf> {
+    workspace::cache("kafka-data")
 }
 
 /// Java and Maven are there, or are installed now.

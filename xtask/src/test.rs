@@ -14,6 +14,8 @@ use crate::{clients, kafka, page, superset, workspace};
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
 const KAFKA_ROUNDS: u32 = 2;
+/// Seconds for which Kafka is away.
+const OUTAGE: u64 = 15;
 /// Generated questions in the tests; `cargo xtask generated` asks as many as wanted.
 const QUESTIONS: u64 = 1_000;
 /// Of those of several tables, and their seed: others still find what docs/internals/progress.md
@@ -61,6 +63,9 @@ const STEPS: &[(&str, Work)] = &[
     }),
     ("crash: upserts", || crash(|own| own.upsert = true)),
     ("crash: Apache Kafka", crash_kafka),
+    ("crash: Apache Kafka is away", || {
+        crash(|own| own.outage = Some(OUTAGE))
+    }),
 ];
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -159,6 +164,8 @@ fn crash(change: impl FnOnce(&mut CrashOptions)) -> Result<()> {
         kafka: None,
         lossy: false,
         upsert: false,
+        outage: None,
+        kafka_folder: None,
         debug: true,
     };
     change(&mut options);

@@ -112,7 +112,7 @@ impl Feeder {
             return feeding;
         }
         let segment = Arc::clone(segment);
-        let fed = core.compute.run(move || {
+        let fed = core.compute.run_soon(move || {
             let feeding = feed(&mut decoder, (&segment, keys.as_deref()), messages, now_ms);
             (decoder, feeding)
         });

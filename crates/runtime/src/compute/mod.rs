@@ -4,9 +4,11 @@
 //!   whichever queries they belong to, and a job looks once a block whether its turn is over. Then
 //!   the query that has used least goes on, so small ones pass big ones; every fourth turn goes to
 //!   whoever has waited longest, so big ones get on too.
-//! - Everything else (seals, file reads, decoding) goes through [`ComputePool::run`]: at most
-//!   `threads` such jobs run at once, in order of arrival, beside the queries. The operating system
-//!   shares the cores between the two, so that a seal of a second holds up no query.
+//! - Everything else (seals, file reads) goes through [`ComputePool::run`]: at most `threads` such
+//!   jobs run at once, in order of arrival, beside the queries. The operating system shares the
+//!   cores between the two, so that a seal of a second holds up no query.
+//! - What takes milliseconds and is waited for (decoding) goes through [`ComputePool::run_soon`]:
+//!   the same, beside both, so that two seals do not hold up what is consumed.
 //!
 //! Async tasks never block: they hand such work over and await it.
 
@@ -29,6 +31,7 @@ const QUERIES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct ComputePool {
     permits: Arc<Semaphore>,
+    soon: Arc<Semaphore>,
     gate: Arc<Gate>,
     threads: usize,
 }
@@ -47,6 +50,7 @@ impl ComputePool {
         let threads = threads.max(1);
         Self {
             permits: Arc::new(Semaphore::new(threads)),
+            soon: Arc::new(Semaphore::new(threads)),
             gate: Arc::new(Gate::new(threads)),
             threads,
         }
@@ -67,13 +71,30 @@ impl ComputePool {
     }
 
     /// A job that belongs to no query.
-    #[expect(clippy::disallowed_methods, reason = "this is the pool")]
     pub async fn run<T, F>(&self, job: F) -> Result<T, JobPanicked>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        Self::run_with(&self.permits, job).await
+    }
+
+    /// A short job that is waited for and belongs to no query.
+    pub async fn run_soon<T, F>(&self, job: F) -> Result<T, JobPanicked>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        Self::run_with(&self.soon, job).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the pool")]
+    async fn run_with<T, F>(permits: &Arc<Semaphore>, job: F) -> Result<T, JobPanicked>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let permit = Arc::clone(permits).acquire_owned().await;
         let handle = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             job()

@@ -42,6 +42,31 @@ impl AtOnce {
     }
 }
 
+/// Long jobs on all threads hold up no short one.
+#[tokio::test]
+async fn short_jobs_do_not_wait_for_long_ones() {
+    let pool = ComputePool::new(2);
+    let done = Arc::new(AtomicBool::new(false));
+    let long = (0..3).map(|_| {
+        let done = Arc::clone(&done);
+        pool.run(move || {
+            let began = Instant::now();
+            while !done.load(Ordering::SeqCst) && began.elapsed() < LONG {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            began.elapsed() < LONG
+        })
+    });
+    let short = async {
+        let told = pool.run_soon(|| 7).await.unwrap();
+        done.store(true, Ordering::SeqCst);
+        told
+    };
+    let (long, short) = futures::join!(join_all(long), short);
+    assert_eq!(short, 7);
+    assert!(long.into_iter().all(|ended| ended.unwrap()));
+}
+
 #[tokio::test]
 async fn no_more_jobs_run_at_once_than_there_are_threads() {
     let pool = ComputePool::new(2);

@@ -9,6 +9,7 @@
 )]
 
 mod model;
+mod outage;
 mod plan;
 mod produce;
 mod verify;
@@ -27,6 +28,7 @@ use stream::{KafkaSource, StreamSource};
 use tests::process::{Launch, Node, Ports, Sql, free_port_offset, log_file, was_killed};
 
 use model::{Model, PARTITIONS, TABLE};
+use outage::Kafka;
 use plan::{Kill, Plan};
 use produce::Death;
 use verify::Verified;
@@ -56,6 +58,15 @@ struct Options {
     /// A table that keeps the newest row of each key
     #[arg(long)]
     upsert: bool,
+    /// Kills Kafka for so many seconds, and the node not at all
+    #[arg(long, value_name = "SECONDS", requires_all = ["kafka", "kafka_folder", "xtask"])]
+    outage: Option<u64>,
+    /// Where that Kafka keeps its data
+    #[arg(long)]
+    kafka_folder: Option<PathBuf>,
+    /// The program that has started it
+    #[arg(long)]
+    xtask: Option<PathBuf>,
     /// Where the node keeps its data; removed after a run without a fault
     #[arg(long)]
     data: Option<PathBuf>,
@@ -77,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    let folder = match &options.data {
+    let data = match &options.data {
         Some(folder) => folder.clone(),
         None => std::env::temp_dir().join(format!("tannin-crash-{}", std::process::id())),
     };
@@ -92,10 +103,25 @@ async fn run(options: &Options) -> Result<()> {
             ""
         },
         if options.upsert { ", upserts" } else { "" },
-        folder.display()
+        data.display()
     );
-    let mut harness = Harness::new(options, folder.join("data"))?;
+    let mut harness = Harness::new(options, data.join("data"))?;
     harness.create_table().await?;
+    if let (Some(seconds), Some(address), Some(folder), Some(xtask)) = (
+        options.outage,
+        options.kafka.clone(),
+        options.kafka_folder.clone(),
+        options.xtask.clone(),
+    ) {
+        let kafka = Kafka {
+            address,
+            folder,
+            xtask,
+        };
+        harness.outage(&kafka, Duration::from_secs(seconds)).await?;
+        std::fs::remove_dir_all(&data)?;
+        return Ok(());
+    }
     for round in 1..=options.rounds {
         harness
             .round(round)
@@ -103,7 +129,7 @@ async fn run(options: &Options) -> Result<()> {
             .with_context(|| format!("round {round}"))?;
     }
     harness.report()?;
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&data)?;
     Ok(())
 }
 

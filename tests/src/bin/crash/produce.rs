@@ -1,4 +1,4 @@
-//! Produces at a steady rate while the node lives, and tells the model what was acknowledged.
+//! Produces at a steady rate, and tells the model what was acknowledged.
 
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -35,7 +35,28 @@ pub(crate) async fn until_death(
         Ok(producer) => producer,
         Err(death) => return Ok(death),
     };
-    let producer = &producer;
+    produce(&producer, model, || dead(node, deadline)).await
+}
+
+/// Produces for so long.
+pub(crate) async fn for_a_while(
+    producer: &KafkaProducer,
+    within: Duration,
+    model: &mut Model,
+) -> Result<()> {
+    let begin = Instant::now();
+    produce(producer, model, || {
+        Ok((begin.elapsed() >= within).then_some(()))
+    })
+    .await
+}
+
+/// Produces until there is a reason to end.
+async fn produce<T>(
+    producer: &KafkaProducer,
+    model: &mut Model,
+    mut ended: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let mut sending = FuturesUnordered::new();
     let mut ticks = tokio::time::interval(TICK);
     let begin = Instant::now();
@@ -49,8 +70,8 @@ pub(crate) async fn until_death(
                 }
             }
             _ = ticks.tick() => {
-                if let Some(death) = dead(node, deadline)? {
-                    return Ok(death);
+                if let Some(reason) = ended()? {
+                    return Ok(reason);
                 }
                 let due = (begin.elapsed().as_secs_f64() * EVENTS_PER_SECOND) as u64;
                 while sent < due && sending.len() < IN_FLIGHT_MAX {
