@@ -38,7 +38,8 @@ pub enum FormatSpec {
     Avro {
         schema: Option<String>,
     },
-    /// A `FileDescriptorSet` and the full name of the message in it.
+    /// A `FileDescriptorSet` and the full name of the message in it; without a name, the one that
+    /// framed messages point to.
     Protobuf {
         descriptor: Descriptor,
         message: String,
@@ -55,6 +56,8 @@ pub enum Descriptor {
     File(String),
     /// Base64.
     Inline(String),
+    /// What the registry has for the id of each message.
+    Registry,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -322,7 +322,7 @@ impl Cluster {
     pub async fn produce(
         &self,
         topic: &str,
-        messages: impl IntoIterator<Item = (u32, String)>,
+        messages: impl IntoIterator<Item = (u32, impl AsRef<[u8]>)>,
     ) -> Result<()> {
         produce(&self.log(), topic, messages).await
     }
@@ -344,12 +344,12 @@ fn show_logs() {
 pub async fn produce(
     brokers: &str,
     topic: &str,
-    messages: impl IntoIterator<Item = (u32, String)>,
+    messages: impl IntoIterator<Item = (u32, impl AsRef<[u8]>)>,
 ) -> Result<()> {
     let producer = KafkaProducer::new(brokers)?;
     for (partition, payload) in messages {
         producer
-            .send(topic, Some(partition as i32), None, payload.as_bytes())
+            .send(topic, Some(partition as i32), None, payload.as_ref())
             .await?;
     }
     producer.flush(PATIENCE).await?;

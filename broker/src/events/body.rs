@@ -1,12 +1,11 @@
 //! The body of a request as events: JSON objects, each the payload of a message.
 
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Write};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as Arrow, Field, Schema, TimeUnit};
-use arrow::ipc::reader::StreamReader;
 use arrow_json::LineDelimitedWriter;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -19,6 +18,8 @@ use serde_json::value::RawValue;
 use super::{BODY_BYTES_MAX, topic_of};
 use crate::forms::Form;
 
+/// Of a batch of Arrow's.
+const LINES_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 /// Rejected rows that an answer names.
 const REASONS_MAX: usize = 10;
 
@@ -137,13 +138,34 @@ fn of_arrow(spec: &TableSpec, body: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
     let refused =
         |error: arrow::error::ArrowError| Fault::invalid(format!("not an Arrow stream: {error}"));
     let mut payloads = Vec::new();
-    for batch in StreamReader::try_new(Cursor::new(body), None).map_err(refused)? {
-        let batch = with_epochs(spec, &batch.map_err(refused)?).map_err(refused)?;
-        let mut writer = LineDelimitedWriter::new(Vec::new());
+    for batch in ingest::arrow_batches(body).map_err(Fault::invalid)? {
+        let batch = with_epochs(spec, &batch).map_err(refused)?;
+        let mut writer = LineDelimitedWriter::new(Limited(Vec::new()));
         writer.write(&batch).map_err(refused)?;
-        payloads.extend(of_lines(&writer.into_inner()));
+        payloads.extend(of_lines(&writer.into_inner().0));
     }
     Ok(payloads)
+}
+
+/// Lines that may not become endless: rows may share a text.
+struct Limited(Vec<u8>);
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > LINES_BYTES_MAX {
+            let what = format!(
+                "its rows have more than {} MiB as JSON",
+                LINES_BYTES_MAX >> 20
+            );
+            return Err(std::io::Error::other(what));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Times for columns of whole numbers as milliseconds.
@@ -228,4 +250,46 @@ fn check(spec: &TableSpec, events: &[Event]) -> Result<(), Fault> {
         spec.name,
         reasons.join("; ")
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{DictionaryArray, Int32Array, StringArray};
+    use arrow::datatypes::Int32Type;
+    use arrow::ipc::writer::StreamWriter;
+    use schemas::{ColumnSpec, FieldRole, TableType};
+
+    use super::*;
+
+    fn written(array: ArrayRef) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter([("s", array)]).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn small_streams_that_promise_much_are_refused() {
+        let column = ColumnSpec::new("s", DataType::String, FieldRole::Dimension);
+        let spec = TableSpec::new("t".parse().unwrap(), TableType::Realtime, vec![column]);
+        // 1,003 numbers, with what they are filled up to.
+        const BYTES: u64 = 4_032;
+        let mut body = written(Arc::new(Int32Array::from(vec![7; 1_003])));
+        assert_eq!(of_arrow(&spec, &body).unwrap().len(), 1_003);
+        let length = BYTES.to_le_bytes();
+        let at = body.windows(8).position(|bytes| bytes == length).unwrap();
+        body[at..][..8].copy_from_slice(&(1_u64 << 45).to_le_bytes());
+        assert!(of_arrow(&spec, &body).is_err());
+
+        let text = "x".repeat(1 << 20);
+        let values = Arc::new(StringArray::from(vec![text.as_str()]));
+        let keys = Int32Array::from(vec![0; 1_000]);
+        let shared = DictionaryArray::<Int32Type>::try_new(keys, values).unwrap();
+        let refused = of_arrow(&spec, &written(Arc::new(shared))).unwrap_err();
+        assert!(
+            refused.message.contains("256 MiB as JSON"),
+            "{}",
+            refused.message
+        );
+    }
 }

@@ -21,14 +21,14 @@ use arrow::datatypes::i256;
 use schemas::DataType;
 use schemas::arrow::BIG_DECIMAL_SCALE;
 
-/// One field of the row that is being read. Text lies in the row's buffer.
+/// One field of the row that is being read. Texts lie in the row's buffers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Cell {
     #[default]
     Null,
     Long(i64),
     Double(f64),
-    /// Range in the row's buffer.
+    /// Range in the row's text, or in its bytes.
     Text(usize, usize),
     Decimal(i256),
     /// Range in the row's entries.
@@ -114,7 +114,10 @@ pub(crate) fn decimal(text: &str) -> Option<i256> {
     if all.is_empty() || !all.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    let shift = i32::from(BIG_DECIMAL_SCALE) + exponent - fraction.len() as i32;
+    let places = i32::try_from(fraction.len()).ok()?;
+    let shift = i32::from(BIG_DECIMAL_SCALE)
+        .checked_add(exponent)?
+        .checked_sub(places)?;
     let scaled = if shift >= 0 {
         let zeros = usize::try_from(shift).ok().filter(|zeros| *zeros <= 76)?;
         format!("{all}{}", "0".repeat(zeros))
@@ -185,6 +188,8 @@ mod tests {
         assert_eq!(decimal("-1"), Some(one.wrapping_neg()));
         assert!(decimal("0.0000000000000000001").is_none(), "19 digits");
         assert!(decimal("1e99").is_none());
+        assert!(decimal("1e2147483647").is_none());
+        assert!(decimal("0.1e-2147483648").is_none());
         assert!(decimal("").is_none());
     }
 }

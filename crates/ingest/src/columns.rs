@@ -39,7 +39,10 @@ pub(crate) struct List {
 /// What the cells of a row refer to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowData<'a> {
-    pub(crate) texts: &'a [u8],
+    /// Of columns of texts.
+    pub(crate) text: &'a str,
+    /// Of columns of bytes.
+    pub(crate) bytes: &'a [u8],
     /// Of all arrays of the row.
     pub(crate) entries: &'a [Cell],
 }
@@ -86,7 +89,7 @@ impl Column {
         }
     }
 
-    /// `cell` has the kind that the decoder makes for this type; text is UTF-8.
+    /// `cell` has the kind that the decoder makes for this type.
     pub(crate) fn push(&mut self, cell: Cell, row: RowData<'_>) {
         let long = || match cell {
             Cell::Long(value) => Some(value),
@@ -96,8 +99,8 @@ impl Column {
             Cell::Double(value) => Some(value),
             _ => None,
         };
-        let bytes = || match cell {
-            Cell::Text(from, to) => row.texts.get(from..to),
+        let place = || match cell {
+            Cell::Text(from, to) => Some(from..to),
             _ => None,
         };
         match self {
@@ -108,9 +111,11 @@ impl Column {
             Self::Float(builder) => builder.append_option(double().map(|value| value as f32)),
             Self::Double(builder) => builder.append_option(double()),
             Self::Text(builder) => {
-                builder.append_option(bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()));
+                builder.append_option(place().and_then(|place| row.text.get(place)));
             }
-            Self::Bytes(builder) => builder.append_option(bytes()),
+            Self::Bytes(builder) => {
+                builder.append_option(place().and_then(|place| row.bytes.get(place)));
+            }
             Self::Decimal(builder) => match cell {
                 Cell::Decimal(value) => builder.append_value(value),
                 _ => builder.append_null(),

@@ -13,7 +13,7 @@ use schemas::{ColumnSpec, DataType};
 use crate::coerce::Cell;
 use crate::columns::Column;
 use crate::field::Field;
-use crate::row::{Row, Target};
+use crate::row::{Row, TEXT_BYTES_MAX, Target};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -62,11 +62,28 @@ pub(crate) fn unpacked(array: &ArrayRef) -> ArrayRef {
         ArrowType::FixedSizeBinary(_) => ArrowType::BinaryView,
         other => other,
     };
-    match *array.data_type() == wanted {
-        true => Arc::clone(array),
-        // What cannot be cast is told when its values are read.
-        false => cast(array, &wanted).unwrap_or_else(|_| Arc::clone(array)),
+    if *array.data_type() == wanted {
+        return Arc::clone(array);
     }
+    // First the values where they are: a text that many rows have is not repeated for them.
+    let within = match array.data_type() {
+        ArrowType::Dictionary(keys, _) => Some(ArrowType::Dictionary(
+            keys.clone(),
+            Box::new(wanted.clone()),
+        )),
+        ArrowType::RunEndEncoded(ends, values) => {
+            let values = values.as_ref().clone().with_data_type(wanted.clone());
+            Some(ArrowType::RunEndEncoded(Arc::clone(ends), Arc::new(values)))
+        }
+        _ => None,
+    };
+    let inner = match within {
+        Some(within) => cast(array, &within),
+        None => Ok(Arc::clone(array)),
+    };
+    // What cannot be cast is told when its values are read.
+    let cast = inner.and_then(|inner| cast(&inner, &wanted));
+    cast.unwrap_or_else(|_| Arc::clone(array))
 }
 
 /// Whether the array is one of the column as it is.
@@ -131,6 +148,9 @@ pub(crate) fn cell(
             for entry in 0..entries.len() {
                 let cell = one(&entries, entry, target.field(at, &mut row.texts))?;
                 row.push_entry(cell);
+                if row.texts.len() > TEXT_BYTES_MAX {
+                    return Err(format!("the texts exceed {} MiB", TEXT_BYTES_MAX >> 20));
+                }
             }
         }
         None => {

@@ -3,10 +3,14 @@
 //!
 //! The row is the one after the change, and before it where it was deleted. What the change was is
 //! in the columns `__op`, `__deleted` (BOOLEAN, for `deleteRecordColumn`) and `__ts_ms`, where the
-//! table has them: those that Debezium's own ExtractNewRecordState adds.
+//! table has them: those that Debezium's own ExtractNewRecordState adds. So are those of where it
+//! happened: `__source_ts_ms` is `ts_ms` of `source`, and `__table`, `__db`, `__schema`, `__lsn`
+//! and whatever else no change has itself are of `source`, too.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -34,6 +38,20 @@ struct Change<'a> {
     op: Option<Cow<'a, str>>,
     #[serde(default)]
     ts_ms: Option<i64>,
+    #[serde(borrow, default)]
+    source: Option<&'a RawValue>,
+}
+
+/// Columns that are filled from `source`, by the names that its fields have there.
+pub(crate) fn source_columns(target: &Target) -> HashMap<String, usize> {
+    let columns = target.spec.columns.iter().enumerate();
+    let named = columns.filter_map(|(at, column)| {
+        let name = column.name.strip_prefix("__")?;
+        let is_own = [OP, DELETED, TS_MS].contains(&column.name.as_str());
+        let name = name.strip_prefix("source_").or((!is_own).then_some(name))?;
+        Some((name.to_owned(), at))
+    });
+    named.collect()
 }
 
 /// What a change did.
@@ -54,7 +72,12 @@ pub(crate) fn op(text: &str) -> Result<Op, String> {
     }
 }
 
-pub(crate) fn read_json(target: &Target, row: &mut Row, payload: &[u8]) -> Result<Taken, String> {
+pub(crate) fn read_json(
+    target: &Target,
+    sources: &HashMap<String, usize>,
+    row: &mut Row,
+    payload: &[u8],
+) -> Result<Taken, String> {
     let text = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
     let is_there = |raw: &&RawValue| raw.get() != "null";
     let parse = |text| serde_json::from_str::<Change<'_>>(text).map_err(|error| error.to_string());
@@ -79,6 +102,17 @@ pub(crate) fn read_json(target: &Target, row: &mut Row, payload: &[u8]) -> Resul
     };
     json::read(target, row, image.get().as_bytes())?;
     describe(target, row, name, kind, change.ts_ms)?;
+    if let Some(source) = change.source.filter(|source| is_there(source))
+        && !sources.is_empty()
+    {
+        let fields: BTreeMap<Cow<'_, str>, &RawValue> =
+            serde_json::from_str(source.get()).map_err(|error| format!("`source`: {error}"))?;
+        for (name, value) in fields {
+            if let Some(at) = sources.get(name.as_ref()) {
+                row.cells[*at] = json::value(target, row, *at, value.get())?;
+            }
+        }
+    }
     Ok(Taken::Row)
 }
 

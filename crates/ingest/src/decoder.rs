@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use schemas::TableSpec;
 use schemas::decoding::{
     Compression, DecoderSpec, Descriptor, Envelope, FormatSpec, NestedSpec, Tombstones,
@@ -20,9 +21,9 @@ use crate::framing::{self, Framing};
 use crate::message::{Decoded, RawMessage, Rejection};
 use crate::metadata::{Metadata, metadata_columns};
 use crate::pipeline::{Expressions, Pipeline};
-use crate::protobuf::Protobuf;
+use crate::protobuf::Protobufs;
 use crate::registry::Schemas;
-use crate::row::{Row, Target};
+use crate::row::{Row, TEXT_BYTES_MAX, Target};
 use crate::separated::Csv;
 use crate::{BATCH_ROWS_MAX, debezium, json, nested};
 
@@ -30,9 +31,10 @@ use crate::{BATCH_ROWS_MAX, debezium, json, nested};
 #[derive(Debug)]
 pub(crate) enum Reader {
     Json,
-    DebeziumJson,
+    /// With the columns that are filled from `source`.
+    DebeziumJson(HashMap<String, usize>),
     Avro(Box<Avro>),
-    Protobuf(Box<Protobuf>),
+    Protobuf(Box<Protobufs>),
     Csv(Box<Csv>),
     Arrow,
 }
@@ -160,23 +162,28 @@ impl Decoder {
 
     /// Ids of schemas that the messages name and nobody has told yet.
     pub fn unknown_schemas<'a>(&self, messages: impl Iterator<Item = RawMessage<'a>>) -> Vec<u32> {
-        match &self.reader {
-            Reader::Avro(avro) if self.framing.is_on() => {
-                let payloads = messages.filter_map(|message| message.payload);
-                let ids = payloads.filter_map(framing::schema_id);
-                let mut unknown: Vec<u32> = ids.filter(|id| !avro.knows(*id)).collect();
-                unknown.sort_unstable();
-                unknown.dedup();
-                unknown
-            }
-            _ => Vec::new(),
+        if !self.framing.is_on() {
+            return Vec::new();
         }
+        let is_known: &dyn Fn(u32) -> bool = match &self.reader {
+            Reader::Avro(avro) => &|id| avro.knows(id),
+            Reader::Protobuf(protobuf) => &|id| protobuf.knows(id),
+            _ => return Vec::new(),
+        };
+        let payloads = messages.filter_map(|message| message.payload);
+        let ids = payloads.filter_map(framing::schema_id);
+        let mut unknown: Vec<u32> = ids.filter(|id| !is_known(*id)).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        unknown
     }
 
     /// Tells the schema of an id, or why there is none: its messages are then rejected with it.
     pub fn learn_schema(&mut self, id: u32, schema: Result<Schemas, String>) {
-        if let Reader::Avro(avro) = &mut self.reader {
-            avro.learn(id, schema, &self.target);
+        match &mut self.reader {
+            Reader::Avro(avro) => avro.learn(id, schema, &self.target),
+            Reader::Protobuf(protobuf) => protobuf.learn(id, schema),
+            _ => {}
         }
     }
 
@@ -237,12 +244,13 @@ impl Decoder {
             return self.tombstone(message);
         };
         let payload = unpacker.unpack(payload)?;
-        let (schema, payload) = self.framing.split(payload)?;
+        let framed = self.framing.split(payload)?;
+        let payload = framed.record;
         let taken = match &mut self.reader {
             Reader::Json => json::read(target, row, payload).map(|()| Taken::Row),
-            Reader::DebeziumJson => debezium::read_json(target, row, payload),
-            Reader::Avro(avro) => avro.read(schema, target, row, payload),
-            Reader::Protobuf(reader) => reader.read(target, row, payload).map(|()| Taken::Row),
+            Reader::DebeziumJson(sources) => debezium::read_json(target, sources, row, payload),
+            Reader::Avro(avro) => avro.read(framed.id, target, row, payload),
+            Reader::Protobuf(reader) => reader.read(&framed, target, row).map(|()| Taken::Row),
             Reader::Csv(reader) => reader.read(target, row, payload).map(|()| Taken::Row),
             Reader::Arrow => Ok(Taken::Nothing),
         }?;
@@ -254,7 +262,7 @@ impl Decoder {
 
     fn tombstone(&mut self, message: &RawMessage<'_>) -> Result<Taken, String> {
         let is_envelope = match &self.reader {
-            Reader::DebeziumJson => true,
+            Reader::DebeziumJson(_) => true,
             Reader::Avro(avro) => avro.is_envelope(),
             _ => false,
         };
@@ -320,22 +328,24 @@ impl Decoder {
             return self.take_tombstone(message, ingest_ms, decoded);
         };
         let payload = self.unpacker.unpack(payload)?;
-        let (schema, payload) = self.framing.split(payload)?;
+        let framed = self.framing.split(payload)?;
         let mut document = Vec::new();
-        let payload = match &self.reader {
-            Reader::Json => payload,
+        let mut text = String::new();
+        let payload = match &mut self.reader {
+            Reader::Json => framed.record,
             Reader::Avro(avro) => {
-                avro.json(schema, payload, &mut document)?;
-                &document
+                avro.json(framed.id, framed.record, &mut text)?;
+                text.as_bytes()
             }
             Reader::Protobuf(reader) => {
-                reader.json(payload, &mut document)?;
+                reader.json(&framed, &self.target, &mut document)?;
                 &document
             }
-            Reader::DebeziumJson | Reader::Csv(_) | Reader::Arrow => {
+            Reader::DebeziumJson(_) | Reader::Csv(_) | Reader::Arrow => {
                 return Err("records of this format are not unnested".to_owned());
             }
         };
+        let before = decoded.rejected.len();
         for record in nested::records(nested, payload)? {
             let text = serde_json::Value::Object(record).to_string();
             let Self { target, row, .. } = self;
@@ -344,7 +354,7 @@ impl Decoder {
                 .and_then(|()| finish(&self.metadata, target, row, message));
             match read {
                 Ok(()) => self.push(message, ingest_ms, decoded),
-                Err(reason) => decoded.rejected.push(Rejection::of(message, reason)),
+                Err(reason) => decoded.reject_row(message, reason, before),
             }
         }
         Ok(())
@@ -360,17 +370,25 @@ impl Decoder {
             return self.take_tombstone(message, ingest_ms, decoded);
         };
         let payload = self.unpacker.unpack(payload)?;
-        let (_, payload) = self.framing.split(payload)?;
+        let payload = self.framing.split(payload)?.record;
+        let (before, mut texts) = (decoded.rejected.len(), 0);
         for batch in arrow_ipc::batches(payload)? {
             let columns = arrow_ipc::columns(&batch, &self.target);
             for index in 0..batch.num_rows() {
+                if texts > TEXT_BYTES_MAX {
+                    return Err(format!(
+                        "the texts of the message's rows exceed {} MiB: what follows is left out",
+                        TEXT_BYTES_MAX >> 20
+                    ));
+                }
                 let Self { target, row, .. } = self;
                 row.clear(target.spec.columns.len());
                 let read = arrow_ipc::read(&columns, index, target, row)
                     .and_then(|()| finish(&self.metadata, target, row, message));
+                texts += row.texts.len();
                 match read {
                     Ok(()) => self.push(message, ingest_ms, decoded),
-                    Err(reason) => decoded.rejected.push(Rejection::of(message, reason)),
+                    Err(reason) => decoded.reject_row(message, reason, before),
                 }
             }
         }
@@ -463,7 +481,7 @@ fn fits(decoder: &DecoderSpec, target: &Target) -> Result<(), String> {
 fn reader(decoder: &DecoderSpec, target: &Target) -> Result<Reader, String> {
     let is_envelope = decoder.envelope == Envelope::Debezium;
     Ok(match &decoder.format {
-        FormatSpec::Json if is_envelope => Reader::DebeziumJson,
+        FormatSpec::Json if is_envelope => Reader::DebeziumJson(debezium::source_columns(target)),
         FormatSpec::Json => Reader::Json,
         FormatSpec::Avro { schema } => {
             let avro = Avro::new(schema.as_deref(), is_envelope, target)?;
@@ -472,11 +490,13 @@ fn reader(decoder: &DecoderSpec, target: &Target) -> Result<Reader, String> {
         FormatSpec::Protobuf {
             descriptor,
             message,
-        } => Reader::Protobuf(Box::new(Protobuf::new(descriptor, message, target)?)),
+        } => Reader::Protobuf(Box::new(Protobufs::new(descriptor, message, target)?)),
         FormatSpec::Csv(spec) => Reader::Csv(Box::new(Csv::new(spec, target))),
         FormatSpec::Arrow => Reader::Arrow,
     })
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,15 @@ use crate::coerce::{self, Cell, Offer};
 use crate::message::Short;
 use crate::time::TimeFormat;
 
-/// Texts of a row, and how it fares.
+/// Room that is kept from row to row.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// Texts and bytes of a row, and how it fares.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
+    /// Of columns of texts; their cells are places in it.
+    pub(crate) text: String,
+    /// Of columns of bytes.
     pub(crate) bytes: Vec<u8>,
     /// Wrong values become null.
     pub(crate) lenient: bool,
@@ -28,6 +34,20 @@ pub(crate) struct Field<'a> {
     pub(crate) column: &'a ColumnSpec,
     pub(crate) time: &'a TimeFormat,
     pub(crate) texts: &'a mut Texts,
+}
+
+impl Texts {
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT_BYTES_MAX);
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
+        self.wrong = 0;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.text.len() + self.bytes.len()
+    }
 }
 
 impl Field<'_> {
@@ -118,8 +138,7 @@ impl Field<'_> {
             DataType::Bytes => {
                 let from = self.texts.bytes.len();
                 if coerce::hex(value, &mut self.texts.bytes) {
-                    let to = self.texts.bytes.len();
-                    self.limited(from, to)
+                    self.limited_bytes(from)
                 } else {
                     self.refuse(format_args!("\"{value}\" (not hexadecimal)"))
                 }
@@ -134,10 +153,9 @@ impl Field<'_> {
             },
             DataType::Json if serde_json::from_str::<IgnoredAny>(value).is_ok() => self.keep(value),
             DataType::Json => {
-                let from = self.texts.bytes.len();
-                quote(value, &mut self.texts.bytes);
-                let to = self.texts.bytes.len();
-                self.limited(from, to)
+                let from = self.texts.text.len();
+                quote(value, &mut self.texts.text);
+                self.limited(from)
             }
             _ => self.offer(Offer::Text(value), format_args!("\"{value}\"")),
         }
@@ -152,11 +170,12 @@ impl Field<'_> {
     }
 
     /// Bytes of a format that tells bytes from texts.
-    pub(crate) fn bytes(mut self, value: &[u8]) -> Result<Cell, String> {
+    pub(crate) fn bytes(self, value: &[u8]) -> Result<Cell, String> {
         match self.column.data_type {
             DataType::Bytes => {
-                let (from, to) = self.append(value);
-                self.limited(from, to)
+                let from = self.texts.bytes.len();
+                self.texts.bytes.extend_from_slice(value);
+                self.limited_bytes(from)
             }
             DataType::Uuid => match <[u8; 16]>::try_from(value) {
                 Ok(bytes) => Ok(self.uuid(bytes)),
@@ -179,15 +198,12 @@ impl Field<'_> {
     }
 
     /// A value as the JSON text that it was written as.
-    pub(crate) fn json(mut self, text: &str) -> Result<Cell, String> {
+    pub(crate) fn json(self, text: &str) -> Result<Cell, String> {
         if text == "null" {
             return Ok(Cell::Null);
         }
         match self.column.data_type {
-            DataType::Json | DataType::String => {
-                let (from, to) = self.append(text.as_bytes());
-                self.limited(from, to)
-            }
+            DataType::Json | DataType::String => self.keep(text),
             DataType::BigDecimal => match coerce::decimal(text.trim_matches('"')) {
                 Some(value) => Ok(Cell::Decimal(value)),
                 None => self.refuse(text),
@@ -197,96 +213,99 @@ impl Field<'_> {
         }
     }
 
-    fn uuid(mut self, bytes: [u8; 16]) -> Cell {
-        let (from, to) = self.append(&schemas::types::uuid_text(bytes));
-        Cell::Text(from, to)
+    fn uuid(self, bytes: [u8; 16]) -> Cell {
+        let (from, text) = (self.texts.text.len(), schemas::types::uuid_text(bytes));
+        self.texts.text.extend(text.map(char::from));
+        Cell::Text(from, self.texts.text.len())
     }
 
     /// The text of a number or a boolean.
     fn shown(self, value: impl fmt::Display) -> Result<Cell, String> {
-        let from = self.texts.bytes.len();
-        let mut text = Writer(&mut self.texts.bytes);
-        let _infallible = write!(text, "{value}");
-        let to = self.texts.bytes.len();
-        self.limited(from, to)
+        let from = self.texts.text.len();
+        let _infallible = write!(self.texts.text, "{value}");
+        self.limited(from)
     }
 
-    fn keep(mut self, value: &str) -> Result<Cell, String> {
-        let (from, to) = self.append(value.as_bytes());
-        self.limited(from, to)
+    fn keep(self, value: &str) -> Result<Cell, String> {
+        let from = self.texts.text.len();
+        self.texts.text.push_str(value);
+        self.limited(from)
     }
 
-    fn append(&mut self, value: &[u8]) -> (usize, usize) {
-        let from = self.texts.bytes.len();
-        self.texts.bytes.extend_from_slice(value);
-        (from, self.texts.bytes.len())
-    }
-
-    /// What was just appended, as the column's limit wants it.
-    fn limited(self, from: usize, to: usize) -> Result<Cell, String> {
-        let limit = self.column.length_max as usize;
-        if to - from <= limit {
+    /// The text that was just appended, as the column's limit wants it.
+    fn limited(self, from: usize) -> Result<Cell, String> {
+        let to = self.texts.text.len();
+        if to - from <= self.column.length_max as usize {
             return Ok(Cell::Text(from, to));
         }
-        self.beyond(from, to)
+        self.beyond(from)
     }
 
     #[cold]
-    fn beyond(self, from: usize, to: usize) -> Result<Cell, String> {
-        let limit = self.column.length_max as usize;
+    fn beyond(self, from: usize) -> Result<Cell, String> {
+        let (limit, text) = (self.column.length_max as usize, &mut self.texts.text);
         let is_text = self.column.data_type == DataType::String;
         match self.column.too_long {
-            TooLong::Keep => Ok(Cell::Text(from, to)),
-            TooLong::Usual if !is_text => Ok(Cell::Text(from, to)),
-            TooLong::Usual => {
-                let bytes = &mut self.texts.bytes;
-                let is_start = |at: &usize| bytes.get(*at).is_none_or(|byte| byte & 0xC0 != 0x80);
-                let end = (from..=from + limit).rev().find(is_start).unwrap_or(from);
-                bytes.truncate(end);
-                Ok(Cell::Text(from, end))
+            TooLong::Usual if is_text => {
+                let end = text.floor_char_boundary(from + limit);
+                text.truncate(end);
             }
+            TooLong::Usual | TooLong::Keep => {}
             TooLong::Error => {
-                self.texts.bytes.truncate(from);
-                let length = to - from;
-                self.refuse(format_args!("{length} bytes, only {limit}"))
+                let length = text.len() - from;
+                text.truncate(from);
+                return self.refuse(format_args!("{length} bytes, only {limit}"));
             }
             TooLong::Default => {
-                self.texts.bytes.truncate(from);
-                let default: &[u8] = match &self.column.default {
-                    Value::String(text) => text.as_bytes(),
-                    Value::Bytes(bytes) => bytes,
-                    _ => return Ok(Cell::Null),
+                text.truncate(from);
+                let Value::String(default) = &self.column.default else {
+                    return Ok(Cell::Null);
                 };
-                self.texts.bytes.extend_from_slice(default);
-                Ok(Cell::Text(from, self.texts.bytes.len()))
+                text.push_str(default);
             }
         }
+        Ok(Cell::Text(from, self.texts.text.len()))
     }
-}
 
-struct Writer<'a>(&'a mut Vec<u8>);
-
-impl Write for Writer<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
+    /// As [`Self::limited`], of bytes.
+    fn limited_bytes(self, from: usize) -> Result<Cell, String> {
+        let (limit, bytes) = (self.column.length_max as usize, &mut self.texts.bytes);
+        let length = bytes.len() - from;
+        match self.column.too_long {
+            TooLong::Error if length > limit => {
+                bytes.truncate(from);
+                return self.refuse(format_args!("{length} bytes, only {limit}"));
+            }
+            TooLong::Default if length > limit => {
+                bytes.truncate(from);
+                let Value::Bytes(default) = &self.column.default else {
+                    return Ok(Cell::Null);
+                };
+                bytes.extend_from_slice(default);
+            }
+            _ => {}
+        }
+        Ok(Cell::Text(from, self.texts.bytes.len()))
     }
 }
 
 /// Appends `text` as a JSON string.
-pub(crate) fn quote(text: &str, to: &mut Vec<u8>) {
-    to.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => to.extend_from_slice(&[b'\\', byte]),
-            b'\n' => to.extend_from_slice(b"\\n"),
-            b'\r' => to.extend_from_slice(b"\\r"),
-            b'\t' => to.extend_from_slice(b"\\t"),
-            0..0x20 => {
-                let _infallible = write!(Writer(to), "\\u{byte:04x}");
+pub(crate) fn quote(text: &str, to: &mut String) {
+    to.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => {
+                to.push('\\');
+                to.push(letter);
             }
-            _ => to.push(byte),
+            '\n' => to.push_str("\\n"),
+            '\r' => to.push_str("\\r"),
+            '\t' => to.push_str("\\t"),
+            '\0'..' ' => {
+                let _infallible = write!(to, "\\u{:04x}", u32::from(letter));
+            }
+            _ => to.push(letter),
         }
     }
-    to.push(b'"');
+    to.push('"');
 }

@@ -3,6 +3,16 @@
 use schemas::decoding::{DecoderSpec, FormatSpec};
 
 const HEADER_BYTES: usize = 5;
+const INDEXES_MAX: u32 = 64;
+
+/// What a payload tells of its record.
+#[derive(Debug)]
+pub(crate) struct Framed<'a> {
+    pub(crate) id: Option<u32>,
+    /// The place of a message in its file, and of those within it; none is the first.
+    pub(crate) indexes: Vec<u32>,
+    pub(crate) record: &'a [u8],
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -33,10 +43,14 @@ impl Framing {
         self != Self::None
     }
 
-    /// The id, if there is one, and the record.
-    pub(crate) fn split(self, payload: &[u8]) -> Result<(Option<u32>, &[u8]), String> {
+    pub(crate) fn split(self, payload: &[u8]) -> Result<Framed<'_>, String> {
+        let mut framed = Framed {
+            id: None,
+            indexes: Vec::new(),
+            record: payload,
+        };
         if self == Self::None {
-            return Ok((None, payload));
+            return Ok(framed);
         }
         let Some(id) = schema_id(payload) else {
             let first = payload
@@ -48,14 +62,22 @@ impl Framing {
                 payload.len()
             ));
         };
-        let mut record = &payload[HEADER_BYTES..];
+        framed.id = Some(id);
+        let record = &mut framed.record;
+        *record = &payload[HEADER_BYTES..];
         if self == Self::IdAndIndexes {
-            let count = varint(&mut record).ok_or("the indexes of the message are cut off")?;
+            let cut_off = "the indexes of the message are cut off";
+            let count = varint(record).ok_or(cut_off)?;
+            if count > INDEXES_MAX {
+                return Err(format!(
+                    "the message is nested deeper than {INDEXES_MAX} in its file"
+                ));
+            }
             for _ in 0..count {
-                varint(&mut record).ok_or("the indexes of the message are cut off")?;
+                framed.indexes.push(varint(record).ok_or(cut_off)?);
             }
         }
-        Ok((Some(id), record))
+        Ok(framed)
     }
 }
 

@@ -1,7 +1,8 @@
 //! JSON objects to rows, in one pass over the bytes.
 //!
-//! serde drives a visitor that writes each known field straight into a scratch row. Unknown keys
-//! are skipped, of duplicate keys the last wins, a missing key is null.
+//! Unknown keys are skipped, of duplicate keys the last wins, a missing key is null. Most objects
+//! are read by [`quick`]; for those that it leaves, serde drives a visitor that writes each known
+//! field straight into the scratch row.
 
 use std::fmt;
 
@@ -13,13 +14,36 @@ use crate::coerce::Cell;
 use crate::field::Field;
 use crate::row::{Row, Target};
 
-/// Reads one object; the error is the reason of the rejection.
+/// Reads one object into an empty row; the error is the reason of the rejection.
 pub(crate) fn read(target: &Target, row: &mut Row, payload: &[u8]) -> Result<(), String> {
+    if target.plain_names && quick::read(target, row, payload).is_some() {
+        return Ok(());
+    }
+    row.clear(target.spec.columns.len());
+    thorough(target, row, payload)
+}
+
+fn thorough(target: &Target, row: &mut Row, payload: &[u8]) -> Result<(), String> {
     let mut json = serde_json::Deserializer::from_slice(payload);
     Object { target, row }
         .deserialize(&mut json)
         .and_then(|()| json.end())
         .map_err(|error| error.to_string())
+}
+
+/// One value of a column that is not of the object.
+pub(crate) fn value(target: &Target, row: &mut Row, at: usize, text: &str) -> Result<Cell, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let field = target.field(at, &mut row.texts);
+    let cell = match target.is_multi_value(at) {
+        false => One(field).deserialize(&mut json),
+        true => Several {
+            field,
+            entries: &mut row.entries,
+        }
+        .deserialize(&mut json),
+    };
+    cell.map_err(|error| error.to_string())
 }
 
 struct Object<'a> {
@@ -175,6 +199,7 @@ impl One<'_> {
     }
 }
 
+mod quick;
 mod several;
 use several::Several;
 

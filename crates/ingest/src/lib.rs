@@ -30,6 +30,7 @@ mod separated;
 mod testing;
 mod time;
 
+pub use arrow_ipc::batches as arrow_batches;
 pub use decoder::Decoder;
 pub use files::csv_payloads;
 pub use message::{Decoded, RawMessage, Rejection};

@@ -28,7 +28,7 @@ pub struct RawMessage<'a> {
 pub struct Rejection {
     pub offset: Offset,
     pub reason: String,
-    /// The first [`REJECTED_PAYLOAD_BYTES_MAX`] bytes.
+    /// The first [`REJECTED_PAYLOAD_BYTES_MAX`] bytes; of several of a message the first has them.
     pub payload: Vec<u8>,
 }
 
@@ -58,6 +58,21 @@ pub struct Decoded {
     pub merged: u64,
     /// Rows of which a wrong value was made null.
     pub incomplete: u64,
+}
+
+impl Decoded {
+    /// One of the rows that a message gives; `before` is the number of rejections before it.
+    pub(crate) fn reject_row(&mut self, message: &RawMessage<'_>, reason: String, before: usize) {
+        let rejection = match self.rejected.len() == before {
+            true => Rejection::of(message, reason),
+            false => Rejection {
+                offset: message.offset,
+                reason,
+                payload: Vec::new(),
+            },
+        };
+        self.rejected.push(rejection);
+    }
 }
 
 /// Shown shortened in a reason.

@@ -7,6 +7,8 @@
 use schemas::decoding::{Collections, NestedSpec};
 use serde_json::{Map, Value as Json};
 
+use crate::row::TEXT_BYTES_MAX;
+
 const RECORDS_MAX: usize = 100_000;
 
 type Record = Map<String, Json>;
@@ -20,8 +22,15 @@ pub(crate) fn records(spec: &NestedSpec, document: &[u8]) -> Result<Vec<Record>,
     flatten(spec, "", document, &mut flat);
     let mut records = vec![flat];
     for path in &spec.unnest {
-        let mut unnested = Vec::with_capacity(records.len());
+        let (mut unnested, mut bytes) = (Vec::with_capacity(records.len()), 0_usize);
         for record in records {
+            bytes = bytes.saturating_add(repeated(path, &record));
+            if bytes > TEXT_BYTES_MAX {
+                return Err(format!(
+                    "the message unnests into more than {} MiB",
+                    TEXT_BYTES_MAX >> 20
+                ));
+            }
             unnest(spec, path, record, &mut unnested);
             if unnested.len() > RECORDS_MAX {
                 return Err(format!(
@@ -52,6 +61,32 @@ fn flatten(spec: &NestedSpec, outer: &str, object: Record, flat: &mut Record) {
             Json::Object(inner) => flatten(spec, &name, inner, flat),
             value => drop(flat.insert(name, value)),
         }
+    }
+}
+
+/// About the bytes of what each element of an array has beside it.
+fn repeated(path: &str, record: &Record) -> usize {
+    let Some(Json::Array(elements)) = record.get(path) else {
+        return 0;
+    };
+    let others = record.iter().filter(|(name, _)| *name != path);
+    let others: usize = others
+        .map(|(name, value)| name.len() + bytes_of(value))
+        .sum();
+    others.saturating_mul(elements.len())
+}
+
+fn bytes_of(value: &Json) -> usize {
+    match value {
+        Json::String(text) => text.len(),
+        Json::Array(elements) => elements.iter().map(bytes_of).sum::<usize>() + elements.len(),
+        Json::Object(fields) => {
+            let fields = fields.iter();
+            fields
+                .map(|(name, value)| name.len() + bytes_of(value))
+                .sum()
+        }
+        _ => size_of::<Json>(),
     }
 }
 
@@ -174,6 +209,10 @@ mod tests {
         let many = vec!["0"; 1_000].join(",");
         let document = format!(r#"{{"a":[{many}],"b":[{many}]}}"#);
         assert!(records(&spec(&["a", "b"]), document.as_bytes()).is_err());
+        let text = "x".repeat(1_000_000);
+        let document = format!(r#"{{"a":[{many}],"text":"{text}"}}"#);
+        let refused = records(&spec(&["a"]), document.as_bytes()).unwrap_err();
+        assert!(refused.contains("64 MiB"), "{refused}");
         assert!(records(&spec(&[]), b"[1]").is_err());
         let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(records(&spec(&[]), deep.as_bytes()).is_err());

@@ -25,7 +25,34 @@ pub struct Registry {
 }
 
 /// A schema after those that it refers to.
-pub type Schemas = Vec<String>;
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schemas {
+    /// As the registry calls it: `AVRO`, `PROTOBUF`, `JSON`.
+    pub kind: String,
+    /// Each with the name by which others import it.
+    pub texts: Vec<(String, String)>,
+}
+
+pub(crate) const AVRO: &str = "AVRO";
+pub(crate) const PROTOBUF: &str = "PROTOBUF";
+
+impl Schemas {
+    pub fn avro(texts: impl IntoIterator<Item = String>) -> Self {
+        let unnamed = texts.into_iter().map(|text| (String::new(), text));
+        Self {
+            kind: AVRO.to_owned(),
+            texts: unnamed.collect(),
+        }
+    }
+
+    /// The texts, where they are of the kind that the messages need.
+    pub(crate) fn of_kind(self, kind: &str, id: u32) -> Result<Vec<(String, String)>, String> {
+        match self.kind == kind {
+            true => Ok(self.texts),
+            false => Err(format!("the schema {id} is {} and not {kind}", self.kind)),
+        }
+    }
+}
 
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -38,6 +65,8 @@ struct Answer {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Reference {
+    #[serde(default)]
+    name: String,
     subject: String,
     version: u32,
 }
@@ -63,14 +92,16 @@ impl Registry {
             Ok(answer) => answer,
             Err(reason) => return Ok(Err(format!("the schema {id} is unknown: {reason}"))),
         };
-        if let Some(kind) = first.kind.as_deref().filter(|kind| *kind != "AVRO") {
-            return Ok(Err(format!("the schema {id} is {kind} and not AVRO")));
-        }
-        let mut schemas = vec![first.schema];
+        let kind = first.kind.unwrap_or_else(|| AVRO.to_owned());
+        let mut texts = vec![(String::new(), first.schema)];
         let mut waiting = first.references;
         let mut asked = Vec::new();
         while let Some(reference) = waiting.pop() {
-            let Reference { subject, version } = reference;
+            let Reference {
+                name,
+                subject,
+                version,
+            } = reference;
             if asked.len() == REFERENCES_MAX {
                 return Ok(Err(format!("the schema {id} refers to too many others")));
             }
@@ -82,7 +113,7 @@ impl Registry {
             asked.push((subject.clone(), version));
             match found {
                 Ok(answer) => {
-                    schemas.push(answer.schema);
+                    texts.push((name, answer.schema));
                     waiting.extend(answer.references);
                 }
                 Err(reason) => {
@@ -94,8 +125,8 @@ impl Registry {
                 }
             }
         }
-        schemas.reverse();
-        Ok(Ok(schemas))
+        texts.reverse();
+        Ok(Ok(Schemas { kind, texts }))
     }
 
     async fn ask(&self, path: &[&str]) -> Result<Result<Answer, String>, Fault> {

@@ -70,7 +70,8 @@ pub(crate) fn roll_up(spec: &TableSpec, batch: RecordBatch) -> RecordBatch {
         let mut column = Column::of(&spec.columns[at]);
         for group in &made {
             let none = RowData {
-                texts: &[],
+                text: "",
+                bytes: &[],
                 entries: &[],
             };
             column.push(group.values[metric], none);

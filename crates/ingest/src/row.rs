@@ -24,27 +24,27 @@ pub(crate) struct Row {
     pub(crate) entries: Vec<Cell>,
     /// Keys mostly come in the same order: where the next one is expected.
     pub(crate) expected: usize,
+    /// Which column came first in the message before, and which after each column.
+    pub(crate) follows: Vec<usize>,
 }
 
-/// Room for texts that is kept from row to row.
-const KEPT_BYTES_MAX: usize = 4 << 20;
+/// Texts of all rows that one message gives: entries of a dictionary, or what stands around an
+/// array that is unnested, are in each of them again.
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 20;
 
 impl Row {
     pub(crate) fn clear(&mut self, columns: usize) {
         self.cells.clear();
         self.cells.resize(columns, Cell::Null);
-        self.texts.bytes.clear();
-        if self.texts.bytes.capacity() > KEPT_BYTES_MAX {
-            self.texts.bytes.shrink_to(KEPT_BYTES_MAX);
-        }
-        self.texts.wrong = 0;
+        self.texts.clear();
         self.entries.clear();
         self.expected = 0;
     }
 
     pub(crate) fn data(&self) -> RowData<'_> {
         RowData {
-            texts: &self.texts.bytes,
+            text: &self.texts.text,
+            bytes: &self.texts.bytes,
             entries: &self.entries,
         }
     }
@@ -69,6 +69,8 @@ impl Row {
 pub(crate) struct Target {
     pub(crate) spec: Arc<TableSpec>,
     positions: HashMap<String, usize>,
+    /// No name of a column needs an escape in JSON.
+    pub(crate) plain_names: bool,
     /// Of each column.
     pub(crate) times: Vec<TimeFormat>,
     /// It must have a value; `None` where transforms are still to come.
@@ -85,12 +87,16 @@ impl Target {
         let positions = columns.map(|(at, column)| (column.name.clone(), at));
         let positions = positions.collect::<HashMap<_, _>>();
         let time_column = spec.time_column.as_ref();
+        let is_plain = |byte: u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+        let mut names = spec.columns.iter().map(|column| &column.name);
+        let plain_names = names.all(|name| name.bytes().all(is_plain));
         let formats = spec.columns.iter();
         let times = formats.map(|column| TimeFormat::of(column.time_format.as_deref()));
         Self {
             time_column: time_column.and_then(|name| positions.get(name).copied()),
             times: times.collect(),
             positions,
+            plain_names,
             check_time: spec.pipeline.check_time,
             spec,
         }

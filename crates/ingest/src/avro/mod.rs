@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use crate::debezium::{self, Op};
 use crate::decoder::Taken;
-use crate::registry::Schemas;
+use crate::registry::{AVRO, Schemas};
 use crate::row::{Row, Target};
 use reader::{Reader, Step};
 use schema::{Kind, NodeId, Schema};
@@ -43,6 +43,8 @@ enum Layout {
 struct Change {
     fields: Vec<(Part, NodeId)>,
     rows: HashMap<NodeId, Vec<Step>>,
+    /// As `rows`, of `source`.
+    sources: HashMap<NodeId, Vec<Step>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ enum Part {
     After,
     Op,
     TsMs,
+    Source,
     Other,
 }
 
@@ -77,8 +80,10 @@ impl Avro {
     }
 
     pub(crate) fn learn(&mut self, id: u32, found: Result<Schemas, String>, target: &Target) {
-        let program = found.and_then(|schemas| {
-            Program::new(&schemas, self.envelope, target)
+        let texts = found.and_then(|schemas| schemas.of_kind(AVRO, id));
+        let program = texts.and_then(|texts| {
+            let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+            Program::new(&texts, self.envelope, target)
                 .map_err(|reason| format!("the schema {id} cannot be used: {reason}"))
         });
         self.known.insert(id, program);
@@ -89,7 +94,7 @@ impl Avro {
         &self,
         id: Option<u32>,
         record: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut String,
     ) -> Result<(), String> {
         let schema = &self.program(id)?.schema;
         let mut reader = Reader::new(schema, record);
@@ -152,9 +157,9 @@ impl Splitter {
     }
 
     pub(crate) fn json(&self, record: &[u8]) -> Result<Vec<u8>, String> {
-        let mut out = Vec::new();
+        let mut out = String::new();
         Reader::new(&self.0, record).json(self.0.root, &mut out, 0)?;
-        Ok(out)
+        Ok(out.into_bytes())
     }
 }
 
@@ -175,7 +180,7 @@ impl Program {
             return Err("the schema is no record".to_owned());
         };
         let layout = match envelope {
-            false => Layout::Record(steps(fields, target)),
+            false => Layout::Record(steps(fields, target, |name| target.position(name))),
             true => Layout::Change(Change::new(&schema, fields, target)?),
         };
         Ok(Self { schema, layout })
@@ -195,9 +200,13 @@ impl Program {
     }
 }
 
-fn steps(fields: &[(String, NodeId)], target: &Target) -> Vec<Step> {
+fn steps(
+    fields: &[(String, NodeId)],
+    target: &Target,
+    column_of: impl Fn(&str) -> Option<usize>,
+) -> Vec<Step> {
     let step = |(name, node): &(String, NodeId)| {
-        let column = target.position(name);
+        let column = column_of(name);
         Step {
             node: *node,
             column,
@@ -209,24 +218,31 @@ fn steps(fields: &[(String, NodeId)], target: &Target) -> Vec<Step> {
 
 impl Change {
     fn new(schema: &Schema, fields: &[(String, NodeId)], target: &Target) -> Result<Self, String> {
-        let mut rows = HashMap::new();
+        let (mut rows, mut sources) = (HashMap::new(), HashMap::new());
+        let columns = debezium::source_columns(target);
         let part = |(name, node): &(String, NodeId)| {
             let part = match name.as_str() {
                 "before" => Part::Before,
                 "after" => Part::After,
                 "op" => Part::Op,
                 "ts_ms" => Part::TsMs,
+                "source" if !columns.is_empty() => Part::Source,
                 _ => Part::Other,
             };
-            if matches!(part, Part::Before | Part::After) {
-                let branches = match &schema.nodes[*node].kind {
-                    Kind::Union(branches) => branches.as_slice(),
-                    _ => std::slice::from_ref(node),
+            let branches = match &schema.nodes[*node].kind {
+                Kind::Union(branches) => branches.as_slice(),
+                _ => std::slice::from_ref(node),
+            };
+            for branch in branches {
+                let Kind::Record(fields) = &schema.nodes[*branch].kind else {
+                    continue;
                 };
-                for branch in branches {
-                    if let Kind::Record(fields) = &schema.nodes[*branch].kind {
-                        rows.insert(*branch, steps(fields, target));
-                    }
+                if matches!(part, Part::Before | Part::After) {
+                    let steps = steps(fields, target, |name| target.position(name));
+                    rows.insert(*branch, steps);
+                } else if part == Part::Source {
+                    let steps = steps(fields, target, |name| columns.get(name).copied());
+                    sources.insert(*branch, steps);
                 }
             }
             (part, *node)
@@ -236,7 +252,11 @@ impl Change {
         if !has(Part::Op) || !has(Part::After) {
             return Err("the schema is no envelope of Debezium's: `op`, `after`".to_owned());
         }
-        Ok(Self { fields, rows })
+        Ok(Self {
+            fields,
+            rows,
+            sources,
+        })
     }
 
     /// The images come before the operation: they are passed first, and the one that counts is
@@ -248,11 +268,13 @@ impl Change {
         row: &mut Row,
     ) -> Result<Taken, String> {
         let (mut before, mut after, mut op, mut ts_ms) = (None, None, None, None);
+        let mut source = None;
         for (part, node) in &self.fields {
             let at = reader.cursor.rest();
             match part {
                 Part::Before => before = Some((at, *node)),
                 Part::After => after = Some((at, *node)),
+                Part::Source => source = Some((at, *node)),
                 Part::Op => {
                     let node = reader.branch(*node, 0)?;
                     op = match &reader.schema.nodes[node].kind {
@@ -293,6 +315,13 @@ impl Change {
         })?;
         inner.record(steps, target, row)?;
         debezium::describe(target, row, name, kind, ts_ms)?;
+        if let Some((at, node)) = source {
+            let mut inner = Reader::new(reader.schema, at);
+            let node = inner.branch(node, 0)?;
+            if let Some(steps) = self.sources.get(&node) {
+                inner.record(steps, target, row)?;
+            }
+        }
         Ok(Taken::Row)
     }
 }

@@ -12,7 +12,7 @@ use crate::field::{Field, quote};
 use crate::row::{Row, Target};
 
 const DEPTH_MAX: u32 = 64;
-/// Items of arrays and maps in a record: those of no bytes would not end with the record.
+/// Items of arrays and maps, and records, in a record: those of no bytes would not end with it.
 const ITEMS_MAX: u64 = 1 << 20;
 const DAY_MS: i64 = 86_400_000;
 
@@ -99,9 +99,9 @@ impl<'a> Reader<'a> {
             Kind::Bytes => binary(self.cursor.bytes()?, of.logical, field),
             Kind::Fixed(size) => binary(self.cursor.take(*size)?, of.logical, field),
             Kind::Array(_) | Kind::Map(_) | Kind::Record(_) => {
-                let mut text = Vec::new();
+                let mut text = String::new();
                 self.json(node, &mut text, depth + 1)?;
-                field.json(&String::from_utf8_lossy(&text))
+                field.json(&text)
             }
             Kind::Union(_) => Err(too_deep()),
         }
@@ -182,6 +182,7 @@ impl<'a> Reader<'a> {
             Kind::Array(items) => self.skip_blocks(*items, false, depth)?,
             Kind::Map(values) => self.skip_blocks(*values, true, depth)?,
             Kind::Record(fields) => {
+                self.count(1)?;
                 for (_, field) in fields {
                     self.skip(*field, depth + 1)?;
                 }
@@ -214,7 +215,7 @@ impl<'a> Reader<'a> {
     pub(super) fn json(
         &mut self,
         node: NodeId,
-        out: &mut Vec<u8>,
+        out: &mut String,
         depth: u32,
     ) -> Result<(), String> {
         let node = self.branch(node, depth)?;
@@ -224,13 +225,13 @@ impl<'a> Reader<'a> {
         let schema = self.schema;
         let of = &schema.nodes[node];
         match &of.kind {
-            Kind::Null => out.extend_from_slice(b"null"),
+            Kind::Null => out.push_str("null"),
             Kind::Boolean => {
                 let value = self.cursor.boolean()?;
-                out.extend_from_slice(if value { b"true" } else { b"false" });
+                out.push_str(if value { "true" } else { "false" });
             }
-            Kind::Int => out.extend_from_slice(self.int()?.to_string().as_bytes()),
-            Kind::Long => out.extend_from_slice(self.cursor.long()?.to_string().as_bytes()),
+            Kind::Int => out.push_str(&self.int()?.to_string()),
+            Kind::Long => out.push_str(&self.cursor.long()?.to_string()),
             Kind::Float => {
                 let value = f32::from_le_bytes(self.cursor.array()?);
                 float(f64::from(value), &value.to_string(), out);
@@ -254,16 +255,17 @@ impl<'a> Reader<'a> {
             }
             Kind::Map(values) => self.json_items(*values, true, out, depth)?,
             Kind::Record(fields) => {
-                out.push(b'{');
+                self.count(1)?;
+                out.push('{');
                 for (at, (name, field)) in fields.iter().enumerate() {
                     if at > 0 {
-                        out.push(b',');
+                        out.push(',');
                     }
                     quote(name, out);
-                    out.push(b':');
+                    out.push(':');
                     self.json(*field, out, depth + 1)?;
                 }
-                out.push(b'}');
+                out.push('}');
             }
             Kind::Union(_) => return Err(too_deep()),
         }
@@ -274,23 +276,23 @@ impl<'a> Reader<'a> {
         &mut self,
         items: NodeId,
         keyed: bool,
-        out: &mut Vec<u8>,
+        out: &mut String,
         depth: u32,
     ) -> Result<(), String> {
-        out.push(if keyed { b'{' } else { b'[' });
+        out.push(if keyed { '{' } else { '[' });
         let mut is_first = true;
         self.blocks(|reader| {
             if !is_first {
-                out.push(b',');
+                out.push(',');
             }
             is_first = false;
             if keyed {
                 quote(reader.cursor.text()?, out);
-                out.push(b':');
+                out.push(':');
             }
             reader.json(items, out, depth + 1)
         })?;
-        out.push(if keyed { b'}' } else { b']' });
+        out.push(if keyed { '}' } else { ']' });
         Ok(())
     }
 }
@@ -322,20 +324,20 @@ fn binary(value: &[u8], logical: Logical, field: Field<'_>) -> Result<Cell, Stri
     }
 }
 
-fn binary_json(value: &[u8], logical: Logical, out: &mut Vec<u8>) {
+fn binary_json(value: &[u8], logical: Logical, out: &mut String) {
     if let Logical::Decimal { scale } = logical
         && let Some(text) = decimal(value, scale)
     {
-        out.extend_from_slice(text.as_bytes());
+        out.push_str(&text);
         return;
     }
     let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
     quote(&hex, out);
 }
 
-fn float(value: f64, text: &str, out: &mut Vec<u8>) {
+fn float(value: f64, text: &str, out: &mut String) {
     if value.is_finite() {
-        out.extend_from_slice(text.as_bytes());
+        out.push_str(text);
     } else {
         let name = match value {
             f64::INFINITY => "Infinity",

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use schemas::DataType;
 use schemas::decoding::{DecoderSpec, Envelope, FormatSpec};
 
+use crate::registry::Schemas;
 use crate::testing::{decode, shown, spec};
 use crate::{Decoder, NoExpressions, RawMessage};
 
@@ -333,8 +334,8 @@ fn fields_go_by_name_whatever_the_writer() {
     let inner = r#"{"type":"record","name":"I","fields":[{"name":"a","type":"long"}]}"#;
     let b = r#"{"type":"record","name":"R","fields":[{"name":"b","type":"string"},
                 {"name":"a","type":"long"}]}"#;
-    decoder.learn_schema(1, Ok(vec![a.to_owned()]));
-    decoder.learn_schema(2, Ok(vec![inner.to_owned(), b.to_owned()]));
+    decoder.learn_schema(1, Ok(Schemas::avro([a.to_owned()])));
+    decoder.learn_schema(2, Ok(Schemas::avro([inner.to_owned(), b.to_owned()])));
     decoder.learn_schema(3, Err("the schema 3 is unknown".to_owned()));
     let decoded = decode(&mut decoder, &payloads);
     assert_eq!(shown(&decoded.batches, 2), [["1", "-"], ["2", "x"]]);
@@ -348,6 +349,8 @@ fn changes_of_debezium_in_avro() {
         {"name":"before","type":["null",{"type":"record","name":"Value","fields":[
             {"name":"id","type":"int"},{"name":"name","type":["null","string"]}]}]},
         {"name":"after","type":["null","Value"]},
+        {"name":"source","type":{"type":"record","name":"Source","fields":[
+            {"name":"table","type":"string"},{"name":"lsn","type":["null","long"]}]}},
         {"name":"op","type":"string"},
         {"name":"ts_ms","type":["null","long"]}]}"#;
     let writer = apache_avro::Schema::parse_str(schema).unwrap();
@@ -365,6 +368,13 @@ fn changes_of_debezium_in_avro() {
         let value = Value::Record(vec![
             ("before".to_owned(), image(before)),
             ("after".to_owned(), image(after)),
+            (
+                "source".to_owned(),
+                Value::Record(vec![
+                    ("table".to_owned(), Value::String("t".to_owned())),
+                    ("lsn".to_owned(), union(1, Value::Long(5))),
+                ]),
+            ),
             ("op".to_owned(), Value::String(op.to_owned())),
             ("ts_ms".to_owned(), union(1, Value::Long(77))),
         ]);
@@ -379,6 +389,8 @@ fn changes_of_debezium_in_avro() {
         ("name", DataType::String),
         ("__deleted", DataType::Boolean),
         ("__op", DataType::String),
+        ("__source_table", DataType::String),
+        ("__lsn", DataType::Long),
     ];
     let mut decoder = Decoder::new(&spec(&columns, decoder), &NoExpressions).unwrap();
     let payloads = [
@@ -390,11 +402,11 @@ fn changes_of_debezium_in_avro() {
     ];
     let decoded = decode(&mut decoder, &payloads);
     assert_eq!(
-        shown(&decoded.batches, 4),
+        shown(&decoded.batches, 6),
         [
-            ["1", "n1", "false", "c"],
-            ["2", "n2", "false", "u"],
-            ["2", "n2", "true", "d"],
+            ["1", "n1", "false", "c", "t", "5"],
+            ["2", "n2", "false", "u", "t", "5"],
+            ["2", "n2", "true", "d", "t", "5"],
         ]
     );
     assert_eq!((decoded.rejected.len(), decoded.filtered), (1, 1));

@@ -436,6 +436,8 @@ fn changes_of_debezium_in_json() {
         ("name", DataType::String),
         ("__deleted", DataType::Boolean),
         ("__ts_ms", DataType::Timestamp),
+        ("__source_ts_ms", DataType::Timestamp),
+        ("__table", DataType::String),
     ];
     let mut decoder = decoder(
         &columns,
@@ -445,8 +447,9 @@ fn changes_of_debezium_in_json() {
         },
     );
     let texts: [&[u8]; 6] = [
-        br#"{"before":null,"after":{"id":1,"name":"a"},"op":"c","ts_ms":1}"#,
-        br#"{"schema":{"x":[1]},"payload":{"before":{"id":1},"after":{"id":1,"name":"b"},"op":"u"}}"#,
+        br#"{"before":null,"after":{"id":1,"name":"a"},"op":"c","ts_ms":1,
+            "source":{"ts_ms":2,"table":"t\u00e4","lsn":3,"other":{"a":[1]}}}"#,
+        br#"{"schema":{"x":[1]},"payload":{"before":{"id":1},"after":{"id":1,"name":"b"},"op":"u","source":null}}"#,
         br#"{"before":{"id":1,"name":"b"},"after":null,"op":"d"}"#,
         br#"{"before":null,"after":null,"op":"d"}"#,
         br#"{"id":1}"#,
@@ -461,12 +464,16 @@ fn changes_of_debezium_in_json() {
         .collect();
     messages.push(RawMessage::default());
     let decoded = decoder.decode(messages.into_iter(), 0);
+    let time = |ms| match ms {
+        1 => "1970-01-01T00:00:00.001",
+        _ => "1970-01-01T00:00:00.002",
+    };
     assert_eq!(
-        shown(&decoded.batches, 4),
+        shown(&decoded.batches, 6),
         [
-            ["1", "a", "false", "1970-01-01T00:00:00.001"],
-            ["1", "b", "false", "-"],
-            ["1", "b", "true", "-"],
+            ["1", "a", "false", time(1), time(2), "tä"],
+            ["1", "b", "false", "-", "-", "-"],
+            ["1", "b", "true", "-", "-", "-"],
         ]
     );
     assert_eq!((decoded.rejected.len(), decoded.filtered), (2, 2));

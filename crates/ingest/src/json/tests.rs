@@ -341,3 +341,128 @@ proptest! {
         prop_assert_eq!(rows + decoded.rejected.len(), payloads.len());
     }
 }
+
+/// Where the column of bytes is among them.
+const BYTES_AT: usize = 7;
+
+/// Columns of all types, and of several values.
+fn every_column() -> Target {
+    let columns = [
+        ("ts", DataType::Timestamp),
+        ("n", DataType::Int),
+        ("l", DataType::Long),
+        ("x", DataType::Double),
+        ("y", DataType::Float),
+        ("s", DataType::String),
+        ("j", DataType::Json),
+        ("b", DataType::Bytes),
+        ("d", DataType::BigDecimal),
+        ("f", DataType::Boolean),
+        ("ns[]", DataType::Int),
+        ("ss[]", DataType::String),
+        ("js[]", DataType::Json),
+    ];
+    Target::new(crate::testing::spec(&columns, Default::default()))
+}
+
+fn cells_of(row: &Row) -> Vec<String> {
+    let shown = |at: usize, cell: &Cell| match cell {
+        Cell::Text(from, to) if at == BYTES_AT => format!("{:?}", &row.texts.bytes[*from..*to]),
+        Cell::Text(from, to) => row.texts.text[*from..*to].to_owned(),
+        other => format!("{other:?}"),
+    };
+    let all = |(at, cell): (usize, &Cell)| match cell {
+        Cell::List(from, to) => {
+            let entries = row.entries[*from..*to].iter();
+            entries
+                .map(|cell| shown(at, cell))
+                .collect::<Vec<_>>()
+                .join(" | ")
+        }
+        cell => shown(at, cell),
+    };
+    row.cells.iter().enumerate().map(all).collect()
+}
+
+/// Cells, where the quick way takes the object; they are those of the thorough one.
+fn quickly(target: &Target, row: &mut Row, payload: &[u8]) -> Option<Vec<String>> {
+    row.clear(target.spec.columns.len());
+    quick::read(target, row, payload)?;
+    let mut other = Row::default();
+    other.clear(target.spec.columns.len());
+    let text = String::from_utf8_lossy(payload);
+    thorough(target, &mut other, payload).unwrap_or_else(|error| panic!("{text}: {error}"));
+    assert_eq!(cells_of(row), cells_of(&other), "{text}");
+    Some(cells_of(row))
+}
+
+#[test]
+fn usual_objects_are_read_quickly() {
+    let (target, mut row) = (every_column(), Row::default());
+    let usual = [
+        r#"{}"#,
+        r#"{"ts":1788220800000,"s":"https://a.example/b?c=d","x":12.75,"f":true,"n":-3,"z":[{}]}"#,
+        r#" { "s" : "\u00e4\n\"" , "l" : 9223372036854775807 , "j" : {"a" : [1, "b"]} , "y" : 1e3 } "#,
+        r#"{"ns":[1,2, 3],"ss":[],"js":[1,{"a":2}],"n":null,"d":1.5,"b":"00ff","f":false}"#,
+        r#"{"x":0.1234567890123456789,"y":-0.0,"l":-0,"s":"0123456","ss":"one","z":"\u0041"}"#,
+    ];
+    for payload in usual {
+        let read = quickly(&target, &mut row, payload.as_bytes());
+        assert!(read.is_some(), "{payload}");
+    }
+    let left = [
+        r#"{"s":{"a":1}}"#,
+        r#"{"n":01}"#,
+        r#"{"n":1.}"#,
+        r#"{"n":-}"#,
+        r#"{"l":99999999999999999999}"#,
+        r#"{"n":1} x"#,
+        r#"{"n":1,}"#,
+        r#"{"n" 1}"#,
+        r#"{"s":"\x"}"#,
+        "{\"s\":\"a\u{1}\"}",
+        r#"{"n":"#,
+        "",
+    ];
+    for payload in left {
+        let read = quickly(&target, &mut row, payload.as_bytes());
+        assert_eq!(read, None, "{payload}");
+    }
+}
+
+fn a_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => r#"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?"#,
+        4 => r#""([ !#-\[\]-~äß😀]|\\["\\/bfnrtu]|\\u00[0-9a-f]{2}|\\ud83d\\ude00|\\ud83d){0,20}""#,
+        2 => "true|false|null|nul|-|01",
+        1 => r#"\[( ?(1|"a"|null|\{\}|2.5)(, ?(1|"b"|null|true|\[3\])){0,3})? ?\]"#,
+        1 => r#"\{ ?("a" ?: ?(1|"\\u00e4"|\[\{\}\]))? ?\}"#,
+    ]
+}
+
+fn an_object() -> impl Strategy<Value = Vec<u8>> {
+    let key = "ts|n|l|x|y|s|j|b|d|f|ns|ss|js|z|z2|\\\\u006e";
+    let field = (" ?", key, " ?", " ?", a_value(), " ?")
+        .prop_map(|(a, key, b, c, value, d)| format!("{a}\"{key}\"{b}:{c}{value}{d}"));
+    let whole = prop::collection::vec(field, 0..6).prop_map(|fields| fields.join(","));
+    let change = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+    (whole, change).prop_map(|(fields, change)| {
+        let mut payload = format!("{{{fields}}}").into_bytes();
+        if let Some((at, byte)) = change {
+            let at = at.index(payload.len());
+            payload[at] = byte;
+        }
+        payload
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn the_quick_way_and_the_thorough_one_agree(payloads in prop::collection::vec(an_object(), 1..6)) {
+        let (target, mut row) = (every_column(), Row::default());
+        for payload in payloads {
+            quickly(&target, &mut row, &payload);
+        }
+    }
+}

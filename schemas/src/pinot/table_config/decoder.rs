@@ -97,7 +97,7 @@ pub(super) fn read(stream: Node<'_>, report: &mut Report) -> DecoderSpec {
         Kind::Json => FormatSpec::Json,
         Kind::Arrow => FormatSpec::Arrow,
         Kind::Avro => avro(&properties, framed, registry.as_ref(), report),
-        Kind::Protobuf => protobuf(&properties, report),
+        Kind::Protobuf => protobuf(&properties, framed && registry.is_some(), report),
         Kind::Csv => FormatSpec::Csv(csv(&properties, report)),
     };
     DecoderSpec {
@@ -184,23 +184,24 @@ fn avro(
     FormatSpec::Avro { schema }
 }
 
-fn protobuf(properties: &Properties<'_>, report: &mut Report) -> FormatSpec {
+fn protobuf(properties: &Properties<'_>, by_registry: bool, report: &mut Report) -> FormatSpec {
     let message = properties.text("protoClassName", report);
-    if message.is_none() {
-        let what = "missing: the full name of the message, such as `shop.Order`";
-        report.fault(&properties.path("protoClassName"), what);
-    }
     let file = properties.text("descriptorFile", report);
     let inline = properties.text("descriptor", report);
     let descriptor = match (file, inline) {
         (_, Some(inline)) => Descriptor::Inline(inline),
         (Some(file), None) => Descriptor::File(file),
+        (None, None) if by_registry => Descriptor::Registry,
         (None, None) => {
             let what = "missing: what `protoc --include_imports --descriptor_set_out` writes";
             report.fault(&properties.path("descriptorFile"), what);
             Descriptor::Inline(String::new())
         }
     };
+    if message.is_none() && descriptor != Descriptor::Registry {
+        let what = "missing: the full name of the message, such as `shop.Order`";
+        report.fault(&properties.path("protoClassName"), what);
+    }
     FormatSpec::Protobuf {
         descriptor,
         message: message.unwrap_or_default(),

@@ -1,25 +1,21 @@
-//! Protobuf messages, in one pass over the bytes led by their descriptor.
+//! Messages of one type, in one pass over the bytes led by their descriptor.
 //!
 //! Fields become columns by name. A field without presence that is not there has its default, as
 //! the language says; one with presence is null. Of a field that comes twice the last counts.
 //! Nested messages and maps become JSON texts in Protobuf's own mapping; `Timestamp` is a time, and
 //! wrappers are what they wrap.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hashbrown::HashMap;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-    ReflectMessage,
+    DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage,
 };
-use schemas::decoding::Descriptor;
 
 use crate::coerce::Cell;
 use crate::field::Field;
 use crate::row::{Row, Target};
 
 #[derive(Debug)]
-pub(crate) struct Protobuf {
+pub(super) struct Protobuf {
     message: MessageDescriptor,
     /// By their numbers.
     fields: HashMap<u32, Step>,
@@ -48,37 +44,7 @@ enum Wire<'a> {
 }
 
 impl Protobuf {
-    pub(crate) fn new(
-        descriptor: &Descriptor,
-        name: &str,
-        target: &Target,
-    ) -> Result<Self, String> {
-        let bytes = match descriptor {
-            Descriptor::File(path) => {
-                let path = path.strip_prefix("file://").unwrap_or(path);
-                std::fs::read(path)
-                    .map_err(|error| format!("the descriptor `{path}` cannot be read: {error}"))?
-            }
-            Descriptor::Inline(text) => STANDARD
-                .decode(text.trim())
-                .map_err(|error| format!("the descriptor is not base64: {error}"))?,
-        };
-        let pool = DescriptorPool::decode(bytes.as_slice())
-            .map_err(|error| format!("the descriptor is no FileDescriptorSet: {error}"))?;
-        let message = pool.get_message_by_name(name).ok_or_else(|| {
-            let known: Vec<String> = pool
-                .all_messages()
-                .map(|message| message.full_name().to_owned())
-                .collect();
-            format!(
-                "the descriptor has no message `{name}`, but: {}",
-                known.join(", ")
-            )
-        })?;
-        Ok(Self::of(message, target))
-    }
-
-    fn of(message: MessageDescriptor, target: &Target) -> Self {
+    pub(super) fn new(message: MessageDescriptor, target: &Target) -> Self {
         let mut fields = HashMap::new();
         let (mut defaults, mut lists) = (Vec::new(), 0);
         for field in message.fields() {
@@ -108,7 +74,7 @@ impl Protobuf {
         }
     }
 
-    pub(crate) fn read(
+    pub(super) fn read(
         &mut self,
         target: &Target,
         row: &mut Row,
@@ -163,7 +129,7 @@ impl Protobuf {
     }
 
     /// The whole message in Protobuf's JSON, with the names of the descriptor.
-    pub(crate) fn json(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    pub(super) fn json(&self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
         let message = document(&self.message, payload)?;
         let options = prost_reflect::SerializeOptions::new()
             .use_proto_field_name(true)
