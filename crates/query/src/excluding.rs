@@ -1,9 +1,12 @@
 //! EXCLUDE in the frames of windows.
 //!
 //! The planner's windows know frames that are one range of rows. Here a function is computed over
-//! what is left of such a range without some rows around the current one: at most three ranges.
+//! what is left of such a range without some rows around the current one: at most three ranges,
+//! of which long ones are made of [`partial`] states.
 //! `dialect/words.rs` marks the windows, [`Exclusions`] finds the marks and puts [`Excluding`] in
 //! the place of the function. Invariant: it runs at the broker alone, where it can be watched.
+
+mod partial;
 
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -28,6 +31,8 @@ use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::windows::{StandardWindowExpr, WindowAggExec, WindowUDFExpr};
 
 use crate::watched::Watch;
+
+use partial::{LONG, Partial};
 
 /// Which rows of a frame do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -253,6 +258,7 @@ impl WindowUDFImpl for Excluding {
             peers: Vec::new(),
             current: 0,
             group: 0,
+            partial: Lazy::NotYet,
         }))
     }
 }
@@ -269,6 +275,16 @@ struct Evaluator {
     current: usize,
     /// Of `peers`, that of the current row.
     group: usize,
+    partial: Lazy,
+}
+
+/// States of an aggregate, made when a range is long.
+#[derive(Debug)]
+enum Lazy {
+    NotYet,
+    /// The aggregate has none that can be merged.
+    Never,
+    Made(Partial),
 }
 
 /// So many rows are computed between two looks at the clock.
@@ -301,8 +317,8 @@ impl PartitionEvaluator for Evaluator {
         }
         let left = self.left_of(frame);
         self.current += 1;
-        match &self.excluding.function {
-            Of::Aggregate(function) => self.aggregate(function, arguments, &left),
+        match self.excluding.function.clone() {
+            Of::Aggregate(function) => self.aggregate(&function, arguments, &left),
             _ => self.one_row(arguments, left),
         }
     }
@@ -330,24 +346,59 @@ impl Evaluator {
     }
 
     fn aggregate(
-        &self,
+        &mut self,
         function: &AggregateUDF,
         arguments: &[ArrayRef],
         left: &[Range<usize>],
     ) -> Result<ScalarValue> {
+        if matches!(self.partial, Lazy::NotYet) && left.iter().any(|range| range.len() >= LONG) {
+            let made = self.partial(function, arguments);
+            self.excluding.watch.check()?;
+            self.partial = made.map_or(Lazy::Never, Lazy::Made);
+        }
         let mut accumulator = self.accumulator(function)?;
-        let own = self.excluding.own(arguments);
-        for range in left.iter().filter(|range| !range.is_empty()) {
-            let slice = |values: &ArrayRef| values.slice(range.start, range.len());
-            let mut rows: Vec<ArrayRef> = own.iter().map(slice).collect();
-            if let Some(condition) = arguments.get(own.len()) {
-                let condition = slice(condition);
-                let rows_left = rows.iter().map(|rows| filter(rows, condition.as_boolean()));
-                rows = rows_left.collect::<Result<_, _>>()?;
+        let add_rows = |range: Range<usize>, accumulator: &mut Box<dyn Accumulator>| {
+            self.add_rows(arguments, &range, accumulator.as_mut())
+        };
+        for range in left.iter().cloned() {
+            match &self.partial {
+                Lazy::Made(partial) => partial.add(range, &mut accumulator, &add_rows)?,
+                _ => add_rows(range, &mut accumulator)?,
             }
-            accumulator.update_batch(&rows)?;
         }
         accumulator.evaluate()
+    }
+
+    /// Of all rows of the partition.
+    fn partial(&self, function: &AggregateUDF, arguments: &[ArrayRef]) -> Result<Partial> {
+        let rows = self.peers.last().map_or(0, |peers| peers.end);
+        let of_rows = |range: Range<usize>| {
+            self.excluding.watch.check()?;
+            let mut accumulator = self.accumulator(function)?;
+            self.add_rows(arguments, &range, accumulator.as_mut())?;
+            Ok(accumulator)
+        };
+        Partial::new(rows, &|| self.accumulator(function), &of_rows)
+    }
+
+    fn add_rows(
+        &self,
+        arguments: &[ArrayRef],
+        range: &Range<usize>,
+        accumulator: &mut dyn Accumulator,
+    ) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let slice = |values: &ArrayRef| values.slice(range.start, range.len());
+        let own = self.excluding.own(arguments);
+        let mut rows: Vec<ArrayRef> = own.iter().map(slice).collect();
+        if let Some(condition) = arguments.get(own.len()) {
+            let condition = slice(condition);
+            let rows_left = rows.iter().map(|rows| filter(rows, condition.as_boolean()));
+            rows = rows_left.collect::<Result<_, _>>()?;
+        }
+        accumulator.update_batch(&rows)
     }
 
     fn accumulator(&self, function: &AggregateUDF) -> Result<Box<dyn Accumulator>> {
