@@ -18,10 +18,11 @@ use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter_pushdown::{ChildPushdownResult, FilterPushdownPropagation};
 use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 use query::scan_exec::ScanDescription;
 use schemas::proto::{Explain, ScanOptions};
 use segment::SegmentView;
@@ -33,15 +34,22 @@ use crate::scan_exec::ServerScanExec;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
-/// Hands down what operators of the plan will learn.
+/// Hands down what operators of the plan will learn. Where what is below has columns that cannot be
+/// told apart, its parts are looked at by themselves.
 pub(crate) fn hand_down(
     plan: Arc<dyn ExecutionPlan>,
     options: &ConfigOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    match learns(&plan) && !is_ambiguous(&plan) {
-        true => FilterPushdown::new_post_optimization().optimize(plan, options),
-        false => Ok(plan),
+    if !learns(&plan) {
+        return Ok(plan);
     }
+    if !is_ambiguous(&plan) {
+        return FilterPushdown::new_post_optimization().optimize(plan, options);
+    }
+    let children = plan.children().into_iter();
+    let children = children.map(|child| hand_down(Arc::clone(child), options));
+    let children = children.collect::<Result<Vec<_>>>()?;
+    replace_children_if_necessary(plan, children)
 }
 
 fn learns(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -52,18 +60,16 @@ fn learns(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// On its way down a filter is known by the names of its columns: where two have the same, it may
-/// come to the wrong table.
+/// come to the wrong table. What the topmost operator gives out, no filter comes through.
 fn is_ambiguous(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let mut names = HashSet::new();
     names_of_keys(plan, &mut names);
-    has_twice(plan, &names)
+    let mut children = plan.children().into_iter();
+    children.any(|child| has_twice(child, &names))
 }
 
 fn names_of_keys(plan: &Arc<dyn ExecutionPlan>, names: &mut HashSet<String>) {
-    let mut add = |expr: &Expr| {
-        let columns = collect_columns(expr).into_iter();
-        names.extend(columns.map(|column| column.name().to_owned()));
-    };
+    let mut add = |expr: &Expr| add_names(expr, names);
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         join.on().iter().for_each(|(_, right)| add(right));
     } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
@@ -74,16 +80,29 @@ fn names_of_keys(plan: &Arc<dyn ExecutionPlan>, names: &mut HashSet<String>) {
     }
 }
 
+fn add_names(expr: &Expr, names: &mut HashSet<String>) {
+    let columns = collect_columns(expr).into_iter();
+    names.extend(columns.map(|column| column.name().to_owned()));
+}
+
 fn has_twice(plan: &Arc<dyn ExecutionPlan>, names: &HashSet<String>) -> bool {
     let schema = plan.schema();
     let mut seen = HashSet::new();
     let fields = schema.fields().iter().map(|field| field.name());
     let mut keys = fields.filter(|name| names.contains(*name));
-    keys.any(|name| !seen.insert(name.as_str()))
-        || plan
-            .children()
-            .into_iter()
-            .any(|child| has_twice(child, names))
+    if keys.any(|name| !seen.insert(name.as_str())) {
+        return true;
+    }
+    let mut below = Cow::Borrowed(names);
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        for named in projection.expr() {
+            if names.contains(&named.alias) {
+                add_names(&named.expr, below.to_mut());
+            }
+        }
+    }
+    let mut children = plan.children().into_iter();
+    children.any(|child| has_twice(child, &below))
 }
 
 fn reads_rows(plan: &Arc<dyn ExecutionPlan>) -> bool {
