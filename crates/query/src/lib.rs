@@ -23,6 +23,7 @@ mod excluding;
 mod explain;
 pub mod expressions;
 mod fault;
+mod frames;
 mod gather;
 mod given_up;
 pub mod ipc;

@@ -15,6 +15,7 @@ use crate::conditional_sums::ConditionalSums;
 use crate::constant_keys::ConstantKeys;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
+use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
 use crate::lists::ListsOfLiterals;
 use crate::outer_constants::OuterConstants;
@@ -61,6 +62,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
     analysis.insert(0, Arc::new(ListsOfLiterals));
+    analysis.insert(0, Arc::new(FramesOfAnyType));
     let mut physical = PhysicalOptimizer::new().rules;
     physical.insert(0, Arc::new(OuterConstants));
     let physical = physical.into_iter();

@@ -101,7 +101,7 @@ fn is_known(node: &Plan) -> bool {
         || is_known_window(node)
 }
 
-/// IGNORE NULLS does not travel: the text of a plan has no place for it.
+/// IGNORE NULLS and FILTER do not travel: the text of a plan has no place for them.
 fn is_known_window(node: &Plan) -> bool {
     let plain = node.downcast_ref::<WindowAggExec>();
     if plain.is_some_and(excludes) {
@@ -114,7 +114,15 @@ fn is_known_window(node: &Plan) -> bool {
     let Some(functions) = plain.or(bounded) else {
         return false;
     };
-    !functions.iter().any(looks_past_nulls)
+    !functions
+        .iter()
+        .any(|function| looks_past_nulls(function) || has_condition(function))
+}
+
+/// Aggregates tell it in their debug form alone.
+fn has_condition(function: &Arc<dyn WindowExpr>) -> bool {
+    let is_standard = function.as_any().is::<StandardWindowExpr>();
+    !is_standard && format!("{function:?}").contains("filter: Some(")
 }
 
 /// The function tells it in its debug form alone.
