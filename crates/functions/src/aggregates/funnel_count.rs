@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Accumulator;
@@ -38,7 +39,9 @@ impl Taken {
 
 impl Accumulator for Taken {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let ids = values[0].as_string_view();
+        // A literal keeps its own type of text.
+        let ids = cast(&values[0], &TEXT)?;
+        let ids = ids.as_string_view();
         let steps: Vec<_> = values[1..].iter().map(|step| step.as_boolean()).collect();
         for (row, id) in ids.iter().enumerate() {
             let took = |step: &&arrow::array::BooleanArray| step.is_valid(row) && step.value(row);

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 /// What is right begins once or twice at each token.
 const BEGINS_PER_TOKEN: usize = 16;
-const BEGINS_MIN: usize = 100_000;
+const BEGINS_MIN: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Patient {
