@@ -7,8 +7,8 @@ use reqwest::{Method, StatusCode};
 use schemas::cluster::Role;
 use serde_json::{Value, json};
 use tests::cluster::{Cluster, Over, both, until};
-use tests::flights;
 use tests::scenario::run_folder;
+use tests::{flights, memory};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_have_their_answers() -> Result<()> {
@@ -244,6 +244,94 @@ async fn refuse_what_is_bad() -> Result<()> {
     Ok(())
 }
 
+/// What they may take beside the tables, each after the other.
+const LARGE_MIB_MAX: u64 = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answer_what_is_large() -> Result<()> {
+    let cluster = Cluster::start_of(Over::InProcess, 1).await?;
+    flights::load(&cluster).await?;
+    let before = memory::resident_mib();
+    for (sql, same) in large() {
+        let shown = &sql[..sql.len().min(200)];
+        let (found, wanted) = (rows(&cluster, &sql).await?, rows(&cluster, same).await?);
+        ensure!(found == wanted, "{shown}: {found} is not {wanted}");
+    }
+    let most = memory::peak_mib();
+    ensure!(
+        most < before + LARGE_MIB_MAX,
+        "{before} MiB, {most} at most"
+    );
+    cluster.stop().await;
+    Ok(())
+}
+
+async fn rows(cluster: &Cluster, sql: &str) -> Result<Value> {
+    // In a debug build on a busy machine they take tens of seconds.
+    let body = json!({ "sql": sql, "options": { "timeoutMs": "90000" } }).to_string();
+    let (status, text) = send(cluster, "/v1/sql", body.into_bytes()).await?;
+    let shown = &text[..text.len().min(300)];
+    ensure!(status.is_success(), "{status}: {shown}");
+    let mut answer: Value = serde_json::from_str(&text)?;
+    Ok(answer["rows"].take())
+}
+
+/// Statements, and short ones with the same answers.
+fn large() -> Vec<(String, &'static str)> {
+    const ALL: &str = "SELECT COUNT(*) FROM flights";
+    let many = |count: usize, between: &str, each: &dyn Fn(usize) -> String| {
+        (0..count).map(each).collect::<Vec<_>>().join(between)
+    };
+    let count = |condition: String| format!("{ALL} WHERE {condition}");
+    let nested = |depth| {
+        let (open, close) = ("(SELECT * FROM ".repeat(depth), ") t".repeat(depth));
+        format!("SELECT COUNT(*) FROM {open}flights{close}")
+    };
+    vec![
+        (
+            count(many(1_000, " AND ", &|at| format!("distance <> -{at}"))),
+            "SELECT COUNT(*) FROM flights WHERE distance <> 0",
+        ),
+        (
+            count(many(1_000, " OR ", &|at| format!("distance = {at}"))),
+            "SELECT COUNT(*) FROM flights WHERE distance < 1000",
+        ),
+        (nested(40), ALL),
+        (
+            format!(
+                "SELECT COUNT(*) FROM ({}) t",
+                many(300, " UNION ALL ", &|at| format!("SELECT {at}"))
+            ),
+            "SELECT 300",
+        ),
+        (
+            format!("SELECT {}", many(1_000, " + ", &|at| at.to_string())),
+            "SELECT 499500",
+        ),
+        (
+            format!(
+                "SELECT SUM({}) FROM flights",
+                many(500, " + ", &|at| format!("(month + {at})"))
+            ),
+            "SELECT SUM(500 * month + 124750) FROM flights",
+        ),
+        (
+            count(format!(
+                "flight IN ({})",
+                many(100_000, ", ", &|at| at.to_string())
+            )),
+            "SELECT COUNT(flight) FROM flights",
+        ),
+        (
+            count(format!(
+                "carrier IN ('UA', {})",
+                many(100_000, ", ", &|at| format!("'x{at}'"))
+            )),
+            "SELECT COUNT(*) FROM flights WHERE carrier = 'UA'",
+        ),
+    ]
+}
+
 async fn send(cluster: &Cluster, path: &str, body: Vec<u8>) -> Result<(StatusCode, String)> {
     let broker = &cluster.node(0).addresses.broker_http;
     let request = cluster.http.post(format!("http://{broker}{path}"));
@@ -265,6 +353,11 @@ fn statements() -> Vec<(String, &'static str)> {
         (deep("NOT ", "", 10_000), "in a row"),
         (deep("- ", "", 10_000), "in a row"),
         (deep("abs(", ")", 10_000), "deep"),
+        (deep("(SELECT ", ")", 500), "deep"),
+        (
+            format!("{}1{}", "SELECT * FROM (".repeat(500), ") t".repeat(500)),
+            "deep",
+        ),
         (deep("1 + ", "", 10_000), "in a row"),
         (deep("1 UNION ALL SELECT ", "", 10_000), "in a row"),
         ("(".repeat(1 << 16), ""),

@@ -24,7 +24,7 @@ use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tests::cluster::{Cluster, Over};
-use tests::flights;
+use tests::{flights, memory};
 
 use ask::Asker;
 use corpus::Corpus;
@@ -96,7 +96,7 @@ async fn run(args: &Args, folder: &Path) -> Result<ExitCode> {
     let found = Arc::new(Found::default());
     let numbers = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
-    let memory_before = watch::memory_mib();
+    let memory_before = memory::resident_mib();
     let mut workers = Vec::new();
     for worker in 0..args.workers {
         let asker = Asker::new(&cluster, folder.join(worker.to_string()))?;
@@ -128,8 +128,8 @@ async fn run(args: &Args, folder: &Path) -> Result<ExitCode> {
     );
     println!(
         "MiB resident: {memory_before} before, {} after, {} at most",
-        watch::memory_mib(),
-        watch::peak_mib()
+        memory::resident_mib(),
+        memory::peak_mib()
     );
     found.tell();
     cluster.stop().await;

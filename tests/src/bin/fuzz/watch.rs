@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use tests::memory;
+
 /// Statements this small need no more in all.
 const PEAK_MAX_MIB: u64 = 1_500;
 
@@ -68,25 +70,10 @@ impl Found {
         let is_empty = |panics: &Vec<String>| panics.is_empty();
         let no_panic = PANICS.lock().is_ok_and(|panics| is_empty(&panics));
         let no_fault = self.faults.lock().is_ok_and(|faults| faults.is_empty());
-        no_panic && no_fault && peak_mib() < PEAK_MAX_MIB
+        no_panic && no_fault && memory::peak_mib() < PEAK_MAX_MIB
     }
 }
 
 pub(crate) fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
-}
-
-pub(crate) fn memory_mib() -> u64 {
-    of_status("VmRSS:")
-}
-
-pub(crate) fn peak_mib() -> u64 {
-    of_status("VmHWM:")
-}
-
-fn of_status(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default() / 1024
 }
