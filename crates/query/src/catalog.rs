@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::catalog::TableFunctionArgs;
+use datafusion::catalog::{TableFunctionArgs, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, plan_err};
@@ -20,6 +20,9 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF,
 };
+use datafusion::sql::planner::object_name_to_table_reference;
+use datafusion::sql::sqlparser::ast::ObjectName;
+use schemas::arrow::tested_by;
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 
@@ -27,6 +30,7 @@ use crate::context::QueryContext;
 use crate::dialect::{Semantics, Statement};
 use crate::fault::{from_fault, nearest, place_of_word};
 use crate::relations::OwnJoins;
+use crate::repair::one_like;
 use crate::system::{INFORMATION_SCHEMA, SYSTEM_SCHEMA, SystemTables};
 use crate::table::{ColumnView, tables};
 
@@ -58,6 +62,19 @@ pub(crate) fn known<T>(functions: &HashMap<String, Arc<T>>, name: &str) -> Optio
     found.cloned()
 }
 
+/// The one table whose name is the same but for its case.
+fn in_its_case(
+    context: &Arc<QueryContext>,
+    name: &str,
+    view: ColumnView<'_>,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let known = context.cluster.tables.values();
+    match one_like(name, known.map(|table| table.spec.name.as_str())) {
+        Some(name) => tables(context, name, view),
+        None => Ok(None),
+    }
+}
+
 impl<'a> Catalog<'a> {
     /// Looks up the tables of the statement; those that do not exist fail when they are planned.
     pub(crate) async fn new(
@@ -81,7 +98,10 @@ impl<'a> Catalog<'a> {
                 continue;
             }
             let table = match key.0.as_str() {
-                DEFAULT_SCHEMA => tables(context, &key.1, view)?,
+                DEFAULT_SCHEMA => match tables(context, &key.1, view)? {
+                    None => in_its_case(context, &key.1, view)?,
+                    found => found,
+                },
                 schema => system.table((schema, &key.1), context).await?,
             };
             if let Some(table) = table {
@@ -96,6 +116,16 @@ impl<'a> Catalog<'a> {
             relations: [Arc::new(OwnJoins)],
             tables: found,
         })
+    }
+
+    /// Those that `*` shows; `None`: there is no such table.
+    pub(crate) fn columns_of(&self, name: &ObjectName) -> Option<Vec<String>> {
+        let reference = object_name_to_table_reference(name.clone(), false).ok()?;
+        let table = self.tables.get(&key(&reference, self.statement))?;
+        let is_hidden = |name: &str| name.starts_with('$') || tested_by(name).is_some();
+        let schema = table.schema();
+        let names = schema.fields().iter().map(|field| field.name());
+        Some(names.filter(|name| !is_hidden(name)).cloned().collect())
     }
 
     fn unknown_table(&self, reference: &TableReference) -> Fault {

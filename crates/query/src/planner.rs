@@ -28,7 +28,7 @@ use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::correlated::hoisted;
 use crate::cut::cut;
-use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed};
+use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed, natural};
 use crate::entries::explode_groups;
 use crate::excluding::Exclusions;
 use crate::explain;
@@ -219,7 +219,7 @@ impl Planner {
         // `now()` is what the clock says, as everywhere.
         let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
         session.execution_props_mut().query_execution_start_time = now;
-        let sql = statement.sql().map_err(from_fault)?;
+        let mut sql = statement.sql().map_err(from_fault)?;
         let to_sql = |sql: SqlStatement| DfStatement::Statement(Box::new(sql));
         let mut references = session.resolve_table_references(&to_sql(sql.clone()))?;
         let unread = statement.parsed.unread.iter();
@@ -249,6 +249,7 @@ impl Planner {
         for table in unread {
             catalog.get_table_source(table)?;
         }
+        natural::spell_out(&mut sql, &|name| catalog.columns_of(name)).map_err(from_fault)?;
         let planning = Planning {
             session: &session,
             planner: SqlToRel::new_with_options(&catalog, parser_options(&session)),
@@ -263,9 +264,8 @@ impl Planner {
             return Ok(planned.plan);
         }
         context.stats.lock().pruned_nothing();
-        let logical = planning.logical(sql)?;
+        let (logical, plan) = planning.planned(sql).await?;
         let is_timeless = is_timeless(&logical)?;
-        let plan = session.create_physical_plan(&logical).await?;
         watch.check()?;
         let plan = cut(plan, context, &Parameters::default())?;
         if may_keep && is_timeless {
@@ -293,6 +293,23 @@ struct PlannedOnce {
 }
 
 impl Planning<'_> {
+    async fn planned(&self, sql: SqlStatement) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>)> {
+        let mut sql = sql;
+        let is_pinot = self.statement.semantics != Semantics::Standard;
+        let mut mended = 0;
+        loop {
+            let logical = self.logical(sql.clone())?;
+            match self.session.create_physical_plan(&logical).await {
+                Ok(plan) => return Ok((logical, plan)),
+                // Names that are the same to a rule alone.
+                Err(error) if mended < MENDED_MAX && mend(&mut sql, &error, is_pinot) => {
+                    mended += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn logical(&self, sql: SqlStatement) -> Result<LogicalPlan> {
         let mut sql = sql;
         let is_pinot = self.statement.semantics != Semantics::Standard;

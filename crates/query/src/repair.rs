@@ -4,6 +4,7 @@
 //! - Columns of one name: SQL allows them, the planner wants each to have its own. They get names
 //!   that differ behind [`MARK`], which is taken off again before anybody sees them.
 //! - Casts, which the planner calls like what is cast: in aggregates ([`NamedCasts`]) and windows.
+//! - Names without quotes in another case than the one column or table has that is meant.
 //! - Pinot's dialect: a condition may use an alias of the SELECT list that is no column.
 
 use std::collections::HashSet;
@@ -11,7 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::{DataFusionError, Result, SchemaError};
+use datafusion::common::{Column, DataFusionError, Result, SchemaError, TableReference};
 use datafusion::logical_expr::Expr as LogicalExpr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr};
 use datafusion::sql::sqlparser::ast::{
@@ -52,8 +53,13 @@ const MARK: char = '\u{0}';
 pub(crate) fn mend(statement: &mut Statement, error: &DataFusionError, is_pinot: bool) -> bool {
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
-            SchemaError::FieldNotFound { field, .. } => {
-                is_pinot && field.relation.is_none() && spell_out(statement, &field.name)
+            SchemaError::FieldNotFound {
+                field,
+                valid_fields,
+            } => {
+                let is_alias = is_pinot && field.relation.is_none();
+                is_alias && spell_out(statement, &field.name)
+                    || in_its_case(statement, field, valid_fields)
             }
             _ => name_apart(statement),
         },
@@ -64,6 +70,60 @@ pub(crate) fn mend(statement: &mut Statement, error: &DataFusionError, is_pinot:
             name_apart(statement)
         }
         _ => false,
+    }
+}
+
+fn in_its_case(statement: &mut Statement, field: &Column, known: &[Column]) -> bool {
+    let of_tables = || known.iter().filter_map(|own| own.relation.as_ref());
+    let table = field.relation.as_ref().map(TableReference::table);
+    let found = match table.filter(|table| of_tables().all(|known| known.table() != *table)) {
+        Some(table) => {
+            one_like(table, of_tables().map(TableReference::table)).map(|meant| (table, meant))
+        }
+        None => one_like(&field.name, known.iter().map(|own| own.name.as_str()))
+            .map(|meant| (field.name.as_str(), meant)),
+    };
+    let Some((written, meant)) = found else {
+        return false;
+    };
+    let mut renaming = Renaming {
+        written,
+        meant,
+        found: false,
+    };
+    let _ = statement.visit(&mut renaming);
+    renaming.found
+}
+
+/// The one name that is the same but for its case.
+pub(crate) fn one_like<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut like = known.filter(|known| known.eq_ignore_ascii_case(name));
+    let first = like.next()?;
+    (first != name && like.all(|other| other == first)).then_some(first)
+}
+
+struct Renaming<'a> {
+    written: &'a str,
+    meant: &'a str,
+    found: bool,
+}
+
+impl VisitorMut for Renaming<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let names = match expr {
+            Expr::Identifier(name) => std::slice::from_mut(name),
+            Expr::CompoundIdentifier(parts) => parts.as_mut_slice(),
+            _ => return ControlFlow::Continue(()),
+        };
+        for name in names {
+            if name.quote_style.is_none() && name.value == self.written {
+                name.value = self.meant.to_owned();
+                self.found = true;
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 

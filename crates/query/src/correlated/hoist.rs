@@ -1,8 +1,9 @@
 //! Subqueries that depend on the rows around them, where the planner takes none: in ORDER BY, in
-//! keys and arguments of aggregates and windows, in conditions of joins.
+//! keys and arguments of aggregates and windows, in conditions of joins. In VALUES it takes those
+//! that depend on nothing, and reads them before they ran.
 //!
 //! They become columns of a projection below, where it takes them, or of a filter above an inner
-//! join. What depends on both sides of an outer join stays where it is, and is refused.
+//! join; for what depends on both sides of an outer join see [`both_sides`].
 
 use std::sync::Arc;
 
@@ -11,8 +12,11 @@ use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    Aggregate, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Sort, Window,
+    Aggregate, Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Sort, Union, Values, Window,
+    cast,
 };
+
+use super::both_sides;
 
 pub(crate) fn hoisted(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut made = 0;
@@ -22,6 +26,7 @@ pub(crate) fn hoisted(plan: LogicalPlan) -> Result<LogicalPlan> {
             LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate, &mut made)?,
             LogicalPlan::Window(window) => of_window(window, &mut made)?,
             LogicalPlan::Join(join) => of_join(join, &mut made)?,
+            LogicalPlan::Values(values) => of_values(values)?,
             _ => None,
         };
         Ok(match hoisted {
@@ -89,7 +94,7 @@ fn of_join(join: &Join, made: &mut usize) -> Result<Option<LogicalPlan>> {
     if !has_dependent(condition)? {
         return Ok(None);
     }
-    let (mut conditions, mut above) = (Vec::new(), Vec::new());
+    let (mut conditions, mut dependent) = (Vec::new(), Vec::new());
     let mut left = Columns::beside(&join.left, made);
     let parts = split_conjunction(condition).into_iter();
     let parts = parts.map(|part| left.instead_of(part.clone()));
@@ -98,25 +103,81 @@ fn of_join(join: &Join, made: &mut usize) -> Result<Option<LogicalPlan>> {
     let mut right = Columns::beside(&join.right, made);
     for part in parts {
         let part = right.instead_of(part)?;
-        match join.join_type == JoinType::Inner && has_dependent(&part)? {
-            true => above.push(part),
+        match has_dependent(&part)? {
+            true => dependent.push(part),
             false => conditions.push(part),
         }
     }
     let right = right.plan()?;
     let on = join.on.iter().cloned().map(|(left, right)| left.eq(right));
-    let conditions: Vec<Expr> = on.chain(conditions).collect();
+    let mut conditions: Vec<Expr> = on.chain(conditions).collect();
     let side = |changed: Option<LogicalPlan>, before: &Arc<LogicalPlan>| {
         changed.unwrap_or_else(|| before.as_ref().clone())
     };
-    let right = side(right, &join.right);
-    let joined = LogicalPlanBuilder::from(side(left, &join.left));
-    let joined = joined.join_on(right, join.join_type, conditions)?;
-    let joined = match conjunction(above) {
+    let (left, right) = (side(left, &join.left), side(right, &join.right));
+    if join.join_type != JoinType::Inner {
+        let needed = columns_of(conditions.iter().chain(&dependent))?;
+        let parts = (conditions.clone(), dependent.clone());
+        let joined = both_sides::joined((&left, &right), join.join_type, parts, &needed)?;
+        if let Some(joined) = joined {
+            return only(joined, &join.schema).map(Some);
+        }
+        conditions.append(&mut dependent);
+    }
+    let joined = LogicalPlanBuilder::from(left).join_on(right, join.join_type, conditions)?;
+    let joined = match conjunction(dependent) {
         Some(above) => joined.filter(above)?,
         None => joined,
     };
     only(joined.build()?, &join.schema).map(Some)
+}
+
+/// Those that the conditions look at, each once.
+fn columns_of<'e>(conditions: impl Iterator<Item = &'e Expr>) -> Result<Vec<Column>> {
+    let mut columns: Vec<Column> = Vec::new();
+    for condition in conditions {
+        condition.apply(|expr| {
+            let own = match expr {
+                Expr::Column(column) => vec![column.clone()],
+                other => needed_by(other).unwrap_or_default(),
+            };
+            for column in own {
+                if !columns.contains(&column) {
+                    columns.push(column);
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+    }
+    Ok(columns)
+}
+
+/// Each row as a projection.
+fn of_values(values: &Values) -> Result<Option<LogicalPlan>> {
+    let mut exprs = values.values.iter().flatten();
+    if !exprs.any(|expr| expr.exists(|part| Ok(is_subquery(part))).unwrap_or(true)) {
+        return Ok(None);
+    }
+    let rows = values.values.iter().map(|row| {
+        let named = row.iter().zip(values.schema.fields()).map(|(expr, field)| {
+            let value = cast(expr.clone(), field.data_type().clone());
+            value.alias(field.name())
+        });
+        let row = LogicalPlanBuilder::empty(true).project(named)?.build()?;
+        Ok(Arc::new(row))
+    });
+    let mut rows = rows.collect::<Result<Vec<_>>>()?;
+    Ok(Some(match rows.len() {
+        1 => Arc::unwrap_or_clone(rows.remove(0)),
+        _ => LogicalPlan::Union(Union::try_new_with_loose_types(rows)?),
+    }))
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_)
+    )
 }
 
 /// The columns of `schema`.

@@ -6,6 +6,7 @@
 //! Follows T. Neumann and A. Kemper, "Unnesting Arbitrary Queries" (BTW 2015). The rows around are
 //! read twice for that.
 
+mod both_sides;
 mod hoist;
 mod push;
 mod shaped;

@@ -6,7 +6,7 @@
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArguments, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem,
-    SetExpr, TableFactor, UnaryOperator, Value, ValueWithSpan,
+    SetExpr, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, ValueWithSpan,
 };
 use schemas::Fault;
 
@@ -167,6 +167,7 @@ pub(super) fn of_function(function: &mut Function) {
         }
         "every" => rename(function, "bool_and"),
         "variance" => rename(function, "var_samp"),
+        "approx_count_distinct" => rename(function, "approx_distinct"),
         "to_char" => {
             if let FunctionArguments::List(list) = &mut function.args
                 && let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] =
@@ -244,6 +245,39 @@ pub(super) fn check_table(table: &TableFactor) -> Result<(), Fault> {
              MURMURHASH3BIT32(key, 0) % 10 = 0",
         )),
         _ => Ok(()),
+    }
+}
+
+/// The numbers of a series are called like it, or like its alias.
+pub(super) fn name_series(table: &mut TableFactor) {
+    let TableFactor::Table {
+        name,
+        args: Some(_),
+        alias,
+        ..
+    } = table
+    else {
+        return;
+    };
+    let [ObjectNamePart::Identifier(function)] = name.0.as_slice() else {
+        return;
+    };
+    if !["generate_series", "range"].contains(&function.value.to_lowercase().as_str()) {
+        return;
+    }
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: function.clone(),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        let name = alias.name.clone();
+        let column = TableAliasColumnDef {
+            name,
+            data_type: None,
+        };
+        alias.columns.push(column);
     }
 }
 

@@ -1,9 +1,10 @@
-//! Columns that JOIN … USING merges.
+//! Columns that JOIN … USING and NATURAL JOIN merge.
 //!
 //! A name of USING is one column: the left table's, the right one's of a RIGHT JOIN, whichever is
 //! not null of a FULL JOIN. The planner takes the left one for all of these, and finds the name
 //! ambiguous outside of the SELECT list. So the name is replaced by what it means wherever the
-//! statement says it; where that cannot be told from the text, the statement is refused.
+//! statement says it; where that cannot be told from the text, the statement is refused. For
+//! NATURAL the columns of the tables must be known, see [`super::natural`].
 
 use std::ops::ControlFlow;
 
@@ -14,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
+use super::natural::{Columns, always};
 use super::{called, syntax};
 
 /// A name, and what it means.
@@ -25,11 +27,16 @@ struct Merged {
     is_leftmost: bool,
 }
 
-pub(super) fn spell_out(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Fault> {
+/// `columns`: what is known of those of tables.
+pub(super) fn spell_out(
+    select: &mut Select,
+    order_by: Option<&mut OrderBy>,
+    columns: &dyn Fn(&TableFactor) -> Columns,
+) -> Result<(), Fault> {
     let mut merged = Vec::new();
     let mut is_spelled = false;
     for tables in &mut select.from {
-        is_spelled |= of_joins(tables, &mut merged)?;
+        is_spelled |= of_joins(tables, &mut merged, columns)?;
     }
     if merged.is_empty() {
         return Ok(());
@@ -132,47 +139,79 @@ fn items(items: &mut [SelectItem], merged: &[Merged], is_spelled: bool) -> Resul
 }
 
 /// Whether a USING became a condition.
-fn of_joins(tables: &mut TableWithJoins, merged: &mut Vec<Merged>) -> Result<bool, Fault> {
+fn of_joins(
+    tables: &mut TableWithJoins,
+    merged: &mut Vec<Merged>,
+    columns: &dyn Fn(&TableFactor) -> Columns,
+) -> Result<bool, Fault> {
     let mut before = Before {
-        tables: vec![name_of(&tables.relation)],
+        tables: vec![Table::new(&tables.relation, columns)],
         merged: Vec::new(),
     };
     let mut is_spelled = false;
     for join in &mut tables.joins {
-        is_spelled |= before.add(join)?;
+        let right = Table::new(&join.relation, columns);
+        is_spelled |= before.add(join, right)?;
     }
     merged.append(&mut before.merged);
     Ok(is_spelled)
 }
 
+struct Table {
+    name: Option<Vec<Ident>>,
+    columns: Columns,
+}
+
+impl Table {
+    fn new(table: &TableFactor, columns: &dyn Fn(&TableFactor) -> Columns) -> Self {
+        Self {
+            name: name_of(table),
+            columns: columns(table),
+        }
+    }
+
+    /// `None`: it is not known.
+    fn has(&self, name: &str) -> Option<bool> {
+        let columns = self.columns.as_ref()?;
+        Some(columns.iter().any(|column| column == name))
+    }
+}
+
 /// What stands before a join.
 struct Before {
-    /// Those without a name are `None`.
-    tables: Vec<Option<Vec<Ident>>>,
+    tables: Vec<Table>,
     merged: Vec<Merged>,
 }
 
 impl Before {
-    fn add(&mut self, join: &mut Join) -> Result<bool, Fault> {
-        let (right, side) = (name_of(&join.relation), side(&join.join_operator));
+    fn add(&mut self, join: &mut Join, right: Table) -> Result<bool, Fault> {
+        let side = side(&join.join_operator);
         let gives_right = matches!(side, Side::Right | Side::Both);
         let Some(constraint) = constraint_mut(join) else {
             self.tables.push(right);
             return Ok(false);
         };
+        if *constraint == JoinConstraint::Natural {
+            match self.common(&right) {
+                Some(names) if names.is_empty() => *constraint = always(),
+                Some(names) => *constraint = JoinConstraint::Using(names),
+                None if gives_right => {
+                    return Err(syntax(
+                        "which columns are the same in a NATURAL RIGHT or FULL JOIN cannot be \
+                         told; write USING (…)",
+                    ));
+                }
+                None => {}
+            }
+        }
         let names = match &*constraint {
             JoinConstraint::Using(names) => names.clone(),
-            JoinConstraint::Natural if gives_right => {
-                return Err(syntax(
-                    "NATURAL of a RIGHT or FULL JOIN is not supported; write USING (…)",
-                ));
-            }
             _ => Vec::new(),
         };
         let mut conditions = Vec::new();
         let mut must_spell = false;
         for name in names.iter().filter_map(plain) {
-            let theirs = right.as_ref().map(|table| column(table, name));
+            let theirs = right.name.as_ref().map(|table| column(table, name));
             let (Some(mine), Some(theirs)) = (self.meaning(name), theirs) else {
                 if gives_right {
                     return Err(unclear(name));
@@ -195,15 +234,41 @@ impl Before {
         Ok(is_spelled)
     }
 
+    /// Columns of the tables before that `right` has too.
+    fn common(&self, right: &Table) -> Option<Vec<ObjectName>> {
+        let mut names: Vec<&String> = Vec::new();
+        for table in &self.tables {
+            for name in table.columns.as_ref()? {
+                if right.has(name)? && !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let names = names.into_iter();
+        let names = names.map(|name| ObjectName::from(Ident::with_quote('"', name)));
+        Some(names.collect())
+    }
+
     fn known(&self, name: &Ident) -> Option<&Merged> {
         self.merged.iter().find(|merged| merged.name == name.value)
     }
 
     /// `None`: it may be a column of any of several tables.
     fn meaning(&self, name: &Ident) -> Option<Expr> {
-        match (self.known(name), &self.tables[..]) {
-            (Some(known), _) => Some(known.means.clone()),
-            (None, [Some(table)]) => Some(column(table, name)),
+        if let Some(known) = self.known(name) {
+            return Some(known.means.clone());
+        }
+        if let [table] = &self.tables[..] {
+            return Some(column(table.name.as_ref()?, name));
+        }
+        let mut owners = Vec::new();
+        for table in &self.tables {
+            if table.has(&name.value)? {
+                owners.push(table);
+            }
+        }
+        match owners[..] {
+            [table] => Some(column(table.name.as_ref()?, name)),
             _ => None,
         }
     }
@@ -262,6 +327,29 @@ fn side(operator: &JoinOperator) -> Side {
     }
 }
 
+/// The right table is seen behind the join.
+pub(super) fn shows_right(operator: &JoinOperator) -> bool {
+    side(operator) != Side::LeftOnly
+}
+
+pub(super) fn constraint_of(operator: &JoinOperator) -> Option<&JoinConstraint> {
+    use JoinOperator as Operator;
+    match operator {
+        Operator::Join(on)
+        | Operator::Inner(on)
+        | Operator::Left(on)
+        | Operator::LeftOuter(on)
+        | Operator::Right(on)
+        | Operator::RightOuter(on)
+        | Operator::FullOuter(on)
+        | Operator::Semi(on)
+        | Operator::LeftSemi(on)
+        | Operator::Anti(on)
+        | Operator::LeftAnti(on) => Some(on),
+        _ => None,
+    }
+}
+
 fn constraint_mut(join: &mut Join) -> Option<&mut JoinConstraint> {
     use JoinOperator as Operator;
     match &mut join.join_operator {
@@ -281,7 +369,7 @@ fn constraint_mut(join: &mut Join) -> Option<&mut JoinConstraint> {
 }
 
 /// By which a table is named in front of its columns.
-fn name_of(table: &TableFactor) -> Option<Vec<Ident>> {
+pub(super) fn name_of(table: &TableFactor) -> Option<Vec<Ident>> {
     let alias = match table {
         TableFactor::Table { name, alias, .. } => match alias {
             Some(alias) => alias,

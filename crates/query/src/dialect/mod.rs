@@ -14,6 +14,7 @@ mod gaps;
 mod import;
 mod merged;
 mod names;
+pub(crate) mod natural;
 mod options;
 mod output;
 mod patient;
@@ -24,6 +25,7 @@ mod stages;
 mod standard;
 mod text;
 mod times;
+mod tuples;
 mod words;
 
 use std::collections::BTreeSet;

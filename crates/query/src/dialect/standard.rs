@@ -14,7 +14,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
-use super::{calls, exact, forms, merged, syntax};
+use super::natural::is_natural;
+use super::{called, calls, exact, forms, merged, syntax, tuples};
 
 pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
     match VisitMut::visit(statement, &mut ToKnown) {
@@ -36,7 +37,8 @@ impl VisitorMut for ToKnown {
         }
         forms::order_by_all(query);
         if let SetExpr::Select(select) = query.body.as_mut()
-            && let Err(fault) = merged::spell_out(select, query.order_by.as_mut())
+            && !is_natural(select)
+            && let Err(fault) = merged::spell_out(select, query.order_by.as_mut(), &|_| None)
         {
             return ControlFlow::Break(Box::new(fault));
         }
@@ -50,6 +52,7 @@ impl VisitorMut for ToKnown {
         if let Err(fault) = forms::check_table(table) {
             return ControlFlow::Break(Box::new(fault));
         }
+        forms::name_series(table);
         if let TableFactor::NestedJoin {
             table_with_joins, ..
         } = table
@@ -95,7 +98,11 @@ impl VisitorMut for ToKnown {
         } else if let Some(value) = exact::folded(expr) {
             *expr = value;
         } else {
-            match forms::of_expr(expr) {
+            let meant = match tuples::compared(expr) {
+                Ok(None) => forms::of_expr(expr),
+                known => known,
+            };
+            match meant {
                 Ok(None) => {}
                 Ok(Some(meant)) => *expr = meant,
                 Err(fault) => return ControlFlow::Break(Box::new(fault)),
@@ -122,9 +129,10 @@ fn select_one(subquery: &mut Query) {
 fn body(set: &mut SetExpr, is_whole: bool) -> Result<(), Fault> {
     match set {
         SetExpr::Select(select) => {
-            if !is_whole {
-                merged::spell_out(select, None)?;
+            if !is_whole && !is_natural(select) {
+                merged::spell_out(select, None, &|_| None)?;
             }
+            one_group(select);
             join_unnested(&mut select.from);
             select.from.iter_mut().for_each(joins);
         }
@@ -158,11 +166,35 @@ fn body(set: &mut SetExpr, is_whole: bool) -> Result<(), Fault> {
     Ok(())
 }
 
+/// HAVING makes one group of all rows where there are no keys, and the planner knows that by an
+/// aggregate alone.
+fn one_group(select: &mut Select) {
+    let has_keys = match &select.group_by {
+        GroupByExpr::Expressions(keys, _) => !keys.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    if let Some(having) = select.having.take() {
+        select.having = Some(match has_keys {
+            true => having,
+            false => Expr::BinaryOp {
+                left: Box::new(Expr::Nested(Box::new(having))),
+                op: BinaryOperator::And,
+                right: Box::new(Expr::IsNotNull(Box::new(count_of_rows()))),
+            },
+        });
+    }
+}
+
+fn count_of_rows() -> Expr {
+    let one = Expr::value(Value::Number("1".to_owned(), false));
+    called("count", vec![one])
+}
+
 /// Marks a join of whole rows, which nobody can write.
 const OF_ROWS: bool = true;
 
 /// SELECT * FROM the table.
-fn all_of(table: TableFactor) -> SetExpr {
+pub(super) fn all_of(table: TableFactor) -> SetExpr {
     let select = Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),

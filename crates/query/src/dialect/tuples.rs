@@ -1,0 +1,179 @@
+//! Rows compared with rows: `(a, b) = (1, 2)`, `(a, b) IN ((1, 2), …)`, `(a, b) IN (SELECT …)`.
+//!
+//! They say what comparisons of their values say, nulls as well; the planner would compare them as
+//! structures, in which nulls are equal.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, UnaryOperator,
+};
+use schemas::Fault;
+
+use super::standard::{all_of, as_query};
+use super::{number, syntax};
+
+/// `None`: it is no comparison of rows.
+pub(super) fn compared(expr: &Expr) -> Result<Option<Expr>, Fault> {
+    match expr {
+        Expr::BinaryOp { left, op, right } => match (left.as_ref(), right.as_ref()) {
+            (Expr::Tuple(left), Expr::Tuple(right)) => {
+                check_lengths(left.len(), right.len())?;
+                Ok(by_operator(left, op, right))
+            }
+            _ => Ok(None),
+        },
+        Expr::InList {
+            expr,
+            list,
+            negated,
+        } => match expr.as_ref() {
+            Expr::Tuple(row) => in_list(row, list, *negated),
+            _ => Ok(None),
+        },
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => match expr.as_ref() {
+            Expr::Tuple(row) => Ok(Some(in_subquery(row, subquery, *negated))),
+            _ => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn check_lengths(left: usize, right: usize) -> Result<(), Fault> {
+    match left == right {
+        true => Ok(()),
+        false => Err(syntax(&format!(
+            "a row of {left} values is compared with one of {right}"
+        ))),
+    }
+}
+
+fn by_operator(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    use BinaryOperator as Op;
+    match op {
+        Op::Eq => Some(equal(left, right)),
+        Op::NotEq => Some(not(equal(left, right))),
+        Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => in_order(left, op, right),
+        _ => None,
+    }
+}
+
+fn equal(left: &[Expr], right: &[Expr]) -> Expr {
+    let pairs = left.iter().zip(right);
+    let equal = pairs.map(|(left, right)| binary(left, BinaryOperator::Eq, right));
+    let all = equal.reduce(|all, next| binary(&all, BinaryOperator::And, &next));
+    Expr::Nested(Box::new(all.unwrap_or_else(|| number(1))))
+}
+
+/// The first values that differ decide.
+fn in_order(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {
+    use BinaryOperator as Op;
+    let ((one, left), (other, right)) = (left.split_first()?, right.split_first()?);
+    if left.is_empty() {
+        return Some(binary(one, op.clone(), other));
+    }
+    let strict = match op {
+        Op::Lt | Op::LtEq => Op::Lt,
+        _ => Op::Gt,
+    };
+    let rest = in_order(left, op, right)?;
+    let same = binary(&binary(one, Op::Eq, other), Op::And, &rest);
+    let decided = binary(one, strict, other);
+    Some(Expr::Nested(Box::new(binary(&decided, Op::Or, &same))))
+}
+
+fn in_list(row: &[Expr], list: &[Expr], negated: bool) -> Result<Option<Expr>, Fault> {
+    let mut any: Option<Expr> = None;
+    for other in list {
+        let Expr::Tuple(other) = other else {
+            return Ok(None);
+        };
+        check_lengths(row.len(), other.len())?;
+        let equal = equal(row, other);
+        any = Some(match any {
+            Some(any) => binary(&any, BinaryOperator::Or, &equal),
+            None => equal,
+        });
+    }
+    let any = any.map(|any| Expr::Nested(Box::new(any)));
+    Ok(any.map(|any| if negated { not(any) } else { any }))
+}
+
+/// What the rows of the subquery are called, and their values.
+const ROWS: &str = "__rows";
+
+/// NOT IN holds where no row is equal and of none it is unknown whether it is. That can be so of
+/// rows with nulls alone, which are asked by themselves: what is equal is found by its values.
+fn in_subquery(row: &[Expr], subquery: &Query, negated: bool) -> Expr {
+    let names: Vec<String> = (0..row.len()).map(|at| format!("__value_{at}")).collect();
+    let columns = names.iter().map(TableAliasColumnDef::from_name);
+    let rows = TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(subquery.clone()),
+        alias: Some(TableAlias {
+            explicit: true,
+            name: Ident::new(ROWS),
+            columns: columns.collect(),
+            at: None,
+        }),
+        sample: None,
+    };
+    let value = |name| Expr::CompoundIdentifier(vec![Ident::new(ROWS), Ident::new(name)]);
+    let values: Vec<Expr> = names.into_iter().map(value).collect();
+    let equal = equal(&values, row);
+    let exists = |condition| Expr::Exists {
+        subquery: Box::new(with_condition(rows.clone(), condition)),
+        negated,
+    };
+    if !negated {
+        return exists(equal);
+    }
+    let may_be = Expr::IsNotFalse(Box::new(equal.clone()));
+    let is_null = |value: &Expr| Expr::IsNull(Box::new(value.clone()));
+    let has_null = any_of(values.iter().map(is_null));
+    let known = not(any_of(row.iter().map(is_null)));
+    let unknown = exists(binary(&has_null, BinaryOperator::And, &may_be));
+    let either = binary(&known, BinaryOperator::Or, &exists(may_be));
+    let parts = [exists(equal), unknown, Expr::Nested(Box::new(either))];
+    let all = parts
+        .into_iter()
+        .reduce(|all, next| binary(&all, BinaryOperator::And, &next));
+    Expr::Nested(Box::new(all.unwrap_or_else(|| number(1))))
+}
+
+fn any_of(conditions: impl Iterator<Item = Expr>) -> Expr {
+    let any = conditions.reduce(|any, next| binary(&any, BinaryOperator::Or, &next));
+    Expr::Nested(Box::new(any.unwrap_or_else(|| number(0))))
+}
+
+fn with_condition(table: TableFactor, condition: Expr) -> Query {
+    let mut set = all_of(table);
+    if let SetExpr::Select(select) = &mut set {
+        let Select {
+            projection,
+            selection,
+            ..
+        } = select.as_mut();
+        *projection = vec![SelectItem::UnnamedExpr(number(1))];
+        *selection = Some(condition);
+    }
+    as_query(set)
+}
+
+fn binary(left: &Expr, op: BinaryOperator, right: &Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left.clone()),
+        op,
+        right: Box::new(right.clone()),
+    }
+}
+
+fn not(expr: Expr) -> Expr {
+    Expr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: Box::new(expr),
+    }
+}
