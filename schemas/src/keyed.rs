@@ -1,9 +1,13 @@
 //! Tables whose rows are told apart by their primary key: upserts and deduplication.
 //!
-//! Invariants: the columns that are named exist, have one value a row, and those that are compared
-//! are numbers or times; a time to live is counted in the unit of the column it looks at.
+//! Invariants: the columns that are named exist and have one value a row; what is compared is a
+//! number, a time or a text, or up to [`COMPARED_MAX`] numbers or times; a time to live is counted
+//! in the unit of the only column that is compared.
 
 use serde::{Deserialize, Serialize};
+
+/// Columns of which a row has one to be compared by.
+pub const COMPARED_MAX: usize = 4;
 
 /// What becomes of a row whose key is there already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +46,9 @@ pub struct UpsertSpec {
     pub out_of_order_column: Option<String>,
     /// A row is made of the one before and what comes; `None`: it takes its place.
     pub partial: Option<PartialSpec>,
+    /// Rows that do not count when their segment is sealed are not stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drops_replaced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::{Cluster, Over};
+use tests::cluster::{Cluster, Over, until};
 use tests::slt::{Door, run_folder};
 
 const PAGE: &str = "../docs/reference/upsert.md";
@@ -77,5 +77,103 @@ async fn the_page_about_upserts_is_true() -> Result<()> {
             .with_context(|| format!("sealed after {rows_max} rows"))?;
         cluster.stop().await;
     }
+    Ok(())
+}
+
+/// Two producers write their own columns of a row, each with its own version.
+fn merged(cluster: &Cluster) -> Value {
+    let text = |name: &str| json!({ "name": name, "dataType": "STRING" });
+    let long = |name: &str| json!({ "name": name, "dataType": "LONG" });
+    let list = |name: &str, data_type: &str| {
+        let mut list = json!({ "name": name, "dataType": data_type });
+        list["singleValueField"] = false.into();
+        list
+    };
+    json!({
+        "schema": {
+            "schemaName": "merged",
+            "enableColumnBasedNullHandling": true,
+            "dimensionFieldSpecs": [
+                text("id"), text("a"), text("b"), list("tags", "STRING"), list("seen", "LONG"),
+                long("a_version"), long("b_version"),
+            ],
+            "dateTimeFieldSpecs": [{
+                "name": "ts",
+                "dataType": "LONG",
+                "format": "1:MILLISECONDS:EPOCH",
+                "granularity": "1:MILLISECONDS",
+            }],
+            "primaryKeyColumns": ["id"],
+        },
+        "tableConfig": {
+            "tableName": "merged",
+            "tableType": "REALTIME",
+            "segmentsConfig": { "timeColumnName": "ts", "replication": "1" },
+            "tenants": {},
+            "tableIndexConfig": {},
+            "routing": { "instanceSelectorType": "strictReplicaGroup" },
+            "upsertConfig": {
+                "mode": "PARTIAL",
+                "comparisonColumns": ["a_version", "b_version"],
+                "partialUpsertStrategies": { "tags": "UNION", "seen": "APPEND" },
+                "enableCommitTimeCompaction": true,
+            },
+            "ingestionConfig": { "streamIngestionConfig": { "streamConfigMaps": [{
+                "streamType": "kafka",
+                "stream.kafka.topic.name": "merged",
+                "stream.kafka.broker.list": cluster.log(),
+                "stream.kafka.consumer.prop.auto.offset.reset": "smallest",
+                "realtime.segment.flush.threshold.rows": "3",
+            }] } },
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_made_by_two_producers() -> Result<()> {
+    let cluster = Cluster::start_of(Over::Grpc, 1).await?;
+    cluster.create_topic("merged", 1).await?;
+    cluster.post("/v1/tables", &merged(&cluster)).await?;
+    let rows = [
+        r#"{"id":"x","a":"a1","tags":["p","q"],"seen":[1],"a_version":10,"ts":1}"#,
+        r#"{"id":"x","b":"b1","tags":["q","r"],"seen":[2,1],"b_version":5,"ts":2}"#,
+        r#"{"id":"x","a":"late","tags":["z"],"seen":[9],"a_version":9,"ts":3}"#,
+        r#"{"id":"y","ts":4}"#,
+        r#"{"id":"y","a_version":2,"b_version":3,"ts":5}"#,
+        r#"{"id":"x","b":"b2","seen":[3],"b_version":5,"ts":6}"#,
+        r#"{"id":"y","a":"only","a_version":1,"ts":7}"#,
+    ];
+    let rows = rows.map(|row| (0, row.to_owned()));
+    cluster.produce("merged", rows.to_vec()).await?;
+    cluster.wait_for("SELECT COUNT(*) FROM merged", 2).await?;
+    let wanted = json!([
+        ["x", "a1", "b2", ["p", "q", "r"], [1, 2, 1, 3], 10, 5],
+        ["y", "only", null, null, null, 1, null],
+    ]);
+    let sql = "SELECT id, a, b, tags, seen, a_version, b_version FROM merged ORDER BY id";
+    let asked = cluster.sql();
+    let is_so = || async {
+        let found = json!(asked.rows(sql).await?);
+        ensure!(found == wanted, "{found}");
+        anyhow::Ok(())
+    };
+    until("rows are merged", is_so).await?;
+    let rejected = "SELECT COUNT(*), MIN(\"offset\"), MAX(\"offset\") FROM sys.rejected_rows \
+                    WHERE reason LIKE '%`a_version`, `b_version`%'";
+    until("rows without a version are rejected", || async {
+        let found = asked.numbers(rejected).await?;
+        ensure!(found == [2, 3, 4], "{found:?}");
+        Ok(())
+    })
+    .await?;
+    // Sealed, without the rows that had been replaced then.
+    let offsets = "SELECT SUM(\"rows\") + SUM(filtered) + SUM(rejected) FROM sys.segments \
+                   WHERE \"table\" = 'merged'";
+    cluster.wait_for(offsets, 7).await?;
+    cluster
+        .wait_for("SELECT LEAST(SUM(filtered), 1) FROM sys.segments", 1)
+        .await?;
+    until("rows are as they were", is_so).await?;
+    cluster.stop().await;
     Ok(())
 }

@@ -99,9 +99,13 @@ fn as_text(segment: &SealedSegment, inspected: &Inspected) -> String {
         }
         text.push_str(&format!("\n\n{indexes}"));
     }
-    if inspected.rejected_bytes > 0 {
-        let bytes = units::bytes(inspected.rejected_bytes);
-        text.push_str(&format!("\n\nrejected rows: {bytes}"));
+    for (what, bytes) in [
+        ("rejected rows", inspected.rejected_bytes),
+        ("which rows of the partition count", inspected.keys_bytes),
+    ] {
+        if bytes > 0 {
+            text.push_str(&format!("\n\n{what}: {}", units::bytes(bytes)));
+        }
     }
     text
 }
@@ -170,5 +174,6 @@ fn as_json(segment: &SealedSegment, inspected: &Inspected) -> Value {
         "columns": columns.collect::<Vec<_>>(),
         "indexes": indexes.collect::<Vec<_>>(),
         "rejectedBytes": inspected.rejected_bytes,
+        "keysBytes": inspected.keys_bytes,
     })
 }

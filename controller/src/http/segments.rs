@@ -99,10 +99,32 @@ async fn remove_one(Shared(state): App, Path((name, segment)): Path<(String, Str
         let message = format!("segment `{segment}` is consuming; pause or drop the table instead");
         return Err(Fault::conflict(message).into());
     }
+    refuse_needed(&state, &record)?;
     state.remove_segments(&[record]).await?;
     Ok(Json(
         json!({ "status": format!("Segment {segment} deleted") }),
     ))
+}
+
+/// Where keys have rules the newest segment tells which rows of the older ones count.
+fn refuse_needed(state: &State, record: &SegmentRecord) -> Result<(), Fault> {
+    let tables = state.tables();
+    let table = tables.iter().find(|table| table.spec.id == record.id.table);
+    let Some(table) = table.filter(|table| table.spec.keyed.is_some()) else {
+        return Ok(());
+    };
+    let (id, segments) = (record.id, table.segments.iter().map(|s| &s.record));
+    let others = segments
+        .filter(|other| other.is_done() && other.id != id && other.id.partition == id.partition);
+    let newest = others.map(|other| other.id.sequence).max();
+    if newest.is_some_and(|newest| newest < id.sequence) {
+        let name = &record.name;
+        return Err(Fault::conflict(format!(
+            "segment `{name}` is the newest of its partition and tells which rows of the older \
+             ones count; delete those first, or all segments of the table"
+        )));
+    }
+    Ok(())
 }
 
 async fn metadata(Shared(state): App, Path((name, segment)): Path<(String, String)>) -> Answer {

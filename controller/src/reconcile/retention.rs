@@ -1,13 +1,14 @@
 //! Removes segments that are past their table's retention, and asks for orphans to be removed.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::Fault;
 use schemas::cluster::TableState;
 use schemas::segment::SegmentRecord;
 use schemas::table::Retention;
 use schemas::task::TaskKind;
+use schemas::{Fault, SegmentId};
 
 use crate::state::State;
 
@@ -33,7 +34,8 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
 }
 
 /// Sealed segments whose rows are all too old, and the oldest beyond the number of rows. Dimension
-/// tables have no age: they are replaced, not continued.
+/// tables have no age: they are replaced, not continued. Where keys have rules the newest segment
+/// of a partition stays as long as there are older ones: it tells which of their rows count.
 fn expired(table: &TableState, now_ms: i64) -> Vec<SegmentRecord> {
     if table.spec.is_dimension_table {
         return Vec::new();
@@ -60,7 +62,32 @@ fn expired(table: &TableState, now_ms: i64) -> Vec<SegmentRecord> {
             expired.push(record.clone());
         }
     }
-    expired
+    match table.spec.keyed {
+        Some(_) => without_needed(table, expired),
+        None => expired,
+    }
+}
+
+/// Without the newest segments of partitions of which an older one stays.
+fn without_needed(table: &TableState, expired: Vec<SegmentRecord>) -> Vec<SegmentRecord> {
+    let goes: HashSet<SegmentId> = expired.iter().map(|record| record.id).collect();
+    let mut newest = HashMap::new();
+    let mut staying = HashSet::new();
+    for record in table.segments.iter().map(|s| &s.record) {
+        let id = record.id;
+        if record.is_done() {
+            let own = newest.entry(id.partition).or_insert(id.sequence);
+            *own = id.sequence.max(*own);
+            if !goes.contains(&id) {
+                staying.insert(id.partition);
+            }
+        }
+    }
+    let is_needed = |id: SegmentId| {
+        newest.get(&id.partition) == Some(&id.sequence) && staying.contains(&id.partition)
+    };
+    let expired = expired.into_iter();
+    expired.filter(|record| !is_needed(record.id)).collect()
 }
 
 /// One task an hour lists what the catalog knows; the minion removes the rest.
@@ -89,10 +116,10 @@ async fn ask_for_orphans(state: &State, now_ms: i64) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::TableId;
     use schemas::cluster::SegmentState;
     use schemas::pinot::{parse_schema, parse_table_config, table_spec};
     use schemas::segment::{Ledger, SegmentStatus};
-    use schemas::{SegmentId, TableId};
 
     fn table(retention: Retention, newest: &[i64]) -> TableState {
         let schema = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","dataType":"INT"}]}"#;
@@ -146,6 +173,21 @@ mod tests {
         };
         assert_eq!(sequences(&table(retention, &[10, 900, 1000]), 1000), [0]);
         assert_eq!(sequences(&table(retention, &[899, 900]), 1000), [0]);
+    }
+
+    #[test]
+    fn what_tells_of_keys_stays_with_what_it_tells_of() {
+        let retention = Retention {
+            age_max_ms: Some(100),
+            rows_max: None,
+        };
+        let mut table = table(retention, &[1000, 10, 20]);
+        assert_eq!(sequences(&table, 1000), [2, 1]);
+        table.spec.keyed = Some(schemas::keyed::KeyedSpec::Dedup(Default::default()));
+        assert_eq!(sequences(&table, 1000), [1]);
+        assert_eq!(sequences(&table, 1101), [0, 2, 1], "all of them");
+        table.segments[0].record.id.partition = 1;
+        assert_eq!(sequences(&table, 1000), [2, 1], "of another partition");
     }
 
     #[test]

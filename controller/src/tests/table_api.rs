@@ -111,8 +111,6 @@ async fn every_fault_comes_at_once(world: &World) {
             "segmentsConfig.retentionTimeUnit: `MOONS` is no unit: MINUTES, HOURS or DAYS",
             "tableIndexConfig.invertedIndexColumns: there is no column `town`",
             "upsertConfig: needs `primaryKeyColumns` in the schema",
-            "upsertConfig.comparisonColumns: column `city` is STRING, \
-             not TIMESTAMP or LONG or INT or DOUBLE or FLOAT",
             "segmentsConfig.timeColumnName: a time column is TIMESTAMP, LONG or INT, not STRING",
         ]
     );

@@ -150,8 +150,7 @@ impl Bench<'_> {
             ledger,
             created_ms: self.now_ms,
             sealed_ms: self.workshop.clock.now_ms(),
-            spec: None,
-            rejected: Vec::new(),
+            ..SealExtra::default()
         };
         let files = self.workshop.files.as_ref();
         let sealed = builder.finish(files, &self.workshop.folder, extra)?;

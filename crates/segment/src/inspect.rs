@@ -22,6 +22,8 @@ pub struct Inspected {
     pub indexes: Vec<InspectedIndex>,
     /// Of rejected rows.
     pub rejected_bytes: u64,
+    /// Of what is known of the partition's keys at the end.
+    pub keys_bytes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -65,12 +67,13 @@ pub fn inspect(segment: &SealedSegment) -> Result<Inspected, SegmentError> {
         columns: columns_of(index.key()),
         bytes: index.bytes(),
     });
-    let rejected = segment.footer().rejected;
+    let bytes = |buffer: Option<BufferRef>| buffer.map_or(0, |buffer| buffer.bytes);
     Ok(Inspected {
         known_version: VERSION,
         columns: columns.collect::<Result<_, SegmentError>>()?,
         indexes: indexes.collect(),
-        rejected_bytes: rejected.map_or(0, |buffer| buffer.bytes),
+        rejected_bytes: bytes(segment.footer().rejected),
+        keys_bytes: bytes(segment.footer().keys),
     })
 }
 

@@ -11,10 +11,10 @@ use crate::BLOCK_ROWS;
 pub const BLOCK_WORDS: usize = BLOCK_ROWS as usize / 64;
 
 /// Rows of a chunk, which is what is copied.
-const CHUNK_ROWS: u32 = 1 << 16;
-const CHUNK_WORDS: usize = CHUNK_ROWS as usize / 64;
+pub(crate) const CHUNK_ROWS: u32 = 1 << 16;
+pub(crate) const CHUNK_WORDS: usize = CHUNK_ROWS as usize / 64;
 
-type Chunk = [u64; CHUNK_WORDS];
+pub(crate) type Chunk = [u64; CHUNK_WORDS];
 
 #[derive(Clone, Debug, Default)]
 pub struct ValidRows {
@@ -57,16 +57,31 @@ impl ValidRows {
 
     /// `false`: it did not count before.
     pub fn clear(&mut self, row: u32) -> bool {
-        debug_assert!(row < self.rows, "row {row} of {}", self.rows);
-        if row >= self.rows || !self.contains(row) {
-            return false;
+        let before = self.live;
+        self.clear_all(&[row]);
+        self.live < before
+    }
+
+    /// These rows count no more. It is quicker when they ascend.
+    pub fn clear_all(&mut self, rows: &[u32]) {
+        if rows.is_empty() {
+            return;
         }
-        let chunk = &mut Arc::make_mut(&mut self.chunks)[(row / CHUNK_ROWS) as usize];
-        let chunk = chunk.get_or_insert_with(|| Arc::new([u64::MAX; CHUNK_WORDS]));
-        let at = row % CHUNK_ROWS;
-        Arc::make_mut(chunk)[at as usize / 64] &= !(1 << (at % 64));
-        self.live -= 1;
-        true
+        let chunks = Arc::make_mut(&mut self.chunks);
+        for own in rows.chunk_by(|one, next| one / CHUNK_ROWS == next / CHUNK_ROWS) {
+            let Some(chunk) = chunks.get_mut((own[0] / CHUNK_ROWS) as usize) else {
+                debug_assert!(false, "row {} of {}", own[0], self.rows);
+                continue;
+            };
+            let chunk = chunk.get_or_insert_with(|| Arc::new([u64::MAX; CHUNK_WORDS]));
+            let chunk = Arc::make_mut(chunk);
+            for row in own.iter().filter(|row| **row < self.rows) {
+                let at = row % CHUNK_ROWS;
+                let (word, bit) = (&mut chunk[at as usize / 64], 1 << (at % 64));
+                self.live -= u32::from(*word & bit != 0);
+                *word &= !bit;
+            }
+        }
     }
 
     pub fn contains(&self, row: u32) -> bool {
@@ -77,6 +92,27 @@ impl ValidRows {
         }
     }
 
+    pub(crate) fn chunks(&self) -> &[Option<Arc<Chunk>>] {
+        &self.chunks
+    }
+
+    /// `None`: there are not as many chunks as the rows take.
+    pub(crate) fn of_chunks(rows: u32, chunks: Vec<Option<Arc<Chunk>>>) -> Option<Self> {
+        if chunks.len() != rows.div_ceil(CHUNK_ROWS) as usize {
+            return None;
+        }
+        let mut live = 0;
+        for (chunk, first) in chunks.iter().zip((0..rows).step_by(CHUNK_ROWS as usize)) {
+            let own = CHUNK_ROWS.min(rows - first);
+            live += chunk.as_ref().map_or(own, |chunk| ones(chunk, own));
+        }
+        Some(Self {
+            rows,
+            live,
+            chunks: Arc::new(chunks),
+        })
+    }
+
     /// Rows of the block at `start`, a bit each; `None`: all of them. Bits past the last row may
     /// be set.
     pub fn block(&self, start: u32) -> Option<&[u64; BLOCK_WORDS]> {
@@ -84,6 +120,14 @@ impl ValidRows {
         let first = (start % CHUNK_ROWS) as usize / 64;
         chunk[first..].first_chunk()
     }
+}
+
+/// Bits that are set among the first `rows`.
+pub(crate) fn ones(chunk: &Chunk, rows: u32) -> u32 {
+    let (whole, rest) = (rows as usize / 64, rows % 64);
+    let ones: u32 = chunk[..whole].iter().map(|word| word.count_ones()).sum();
+    let last = chunk.get(whole).map_or(0, |word| word & ((1 << rest) - 1));
+    ones + last.count_ones()
 }
 
 #[cfg(test)]

@@ -10,8 +10,6 @@ use runtime::MemoryBudget;
 use upsert::{Entry, Key, KeyMap, Spill};
 
 const BATCH: usize = 4096;
-/// So many rows ahead a key is asked for, as the writer does.
-const AHEAD: usize = 16;
 
 /// The key of a row, of so many.
 type Number = fn(u64, u64) -> u64;
@@ -47,18 +45,13 @@ fn run<const W: usize>(
             let numbers = first..keys.min(first + BATCH);
             batch.clear();
             batch.extend(numbers.map(|at| key(number(at as u64, keys as u64))));
-            for (at, own) in batch.iter().enumerate() {
-                if let Some(next) = batch.get(at + AHEAD) {
-                    map.prefetch(next);
-                }
-                map.update(own, |known| {
-                    Some(Entry {
-                        offset: (first + at) as i64,
-                        compared: known.map_or(0, |known| known.compared + 1),
-                        deleted: false,
-                    })
-                });
-            }
+            map.update_each(&batch, |at, known| {
+                Some(Entry {
+                    offset: (first + at) as i64,
+                    compared: known.map_or([0], |known| [known.compared[0] + 1]),
+                    deleted: false,
+                })
+            });
         }
         let ns = (on_processor()? - began) * 1e9 / keys as f64;
         let bytes = map.bytes() as f64 / map.len() as f64;

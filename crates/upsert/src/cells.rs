@@ -4,9 +4,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryViewArray, Float64Array, Int64Array, RecordBatch,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Float64Type, Int64Type};
+use arrow::error::ArrowError;
 use schemas::{ColumnSpec, DataType};
 use segment::view::{CodeRoom, Values};
 use segment::{SegmentError, SegmentView, default_array};
@@ -57,6 +60,33 @@ impl CellColumn {
             self.data_type,
             DataType::Int | DataType::Long | DataType::Timestamp | DataType::Boolean
         )
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        self.data_type == DataType::String
+    }
+
+    /// The column, of numbers, with other values in some rows: as [`Cells::in_order`] gives them.
+    pub(crate) fn with(
+        &self,
+        array: &ArrayRef,
+        values: &[(usize, i64)],
+    ) -> Result<ArrayRef, ArrowError> {
+        let own = array.data_type();
+        if own.is_floating() {
+            let wide = cast(array, &ArrowType::Float64)?;
+            let mut all: Vec<Option<f64>> = wide.as_primitive::<Float64Type>().iter().collect();
+            for (row, value) in values {
+                all[*row] = Some(of_ordered(*value));
+            }
+            return cast(&Float64Array::from(all), own);
+        }
+        let wide = cast(array, &ArrowType::Int64)?;
+        let mut all: Vec<Option<i64>> = wide.as_primitive::<Int64Type>().iter().collect();
+        for (row, value) in values {
+            all[*row] = Some(*value);
+        }
+        cast(&Int64Array::from(all), own)
     }
 
     /// Of all rows of a batch, which may have more columns than the table had.
@@ -220,6 +250,11 @@ pub(crate) fn ordered(value: f64) -> i64 {
     };
     let bits = value.to_bits() as i64;
     bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+fn of_ordered(ordered: i64) -> f64 {
+    let bits = ordered ^ (((ordered >> 63) as u64) >> 1) as i64;
+    f64::from_bits(bits as u64)
 }
 
 /// Several columns, and how their values make a key.

@@ -3,10 +3,12 @@
 //! A partition has one [`PartitionKeys`]: a map from keys to the offset of their newest row, and
 //! for each segment the rows that count. The consumer gives it batches, which become visible
 //! together with what they hide; queries take views of all segments of the partition at one
-//! moment. Nothing of it is stored: after a start it follows from the key columns of the sealed
-//! segments, in seconds for tens of millions of keys.
+//! moment. After a start it follows from what is sealed: each segment tells which rows counted at
+//! its end, and their key columns are read by several threads.
 
 mod cells;
+mod compared;
+mod load;
 mod map;
 mod merge;
 mod partition;
@@ -14,6 +16,7 @@ mod places;
 mod rules;
 mod writer;
 
+pub use load::{Load, Stage, Unreadable};
 pub use map::{Entry, Key, KeyMap, Spill};
 pub use merge::StoredRows;
 pub use partition::{Appended, KeyFigures, PartitionKeys};

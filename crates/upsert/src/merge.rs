@@ -212,3 +212,44 @@ pub(crate) fn chain(offsets: &[Offset], previous: &[(usize, Offset)]) -> (Chain,
     }
     (chain, stored)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ListBuilder, StringBuilder};
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn texts(rows: &[&str]) -> ListArray {
+        let mut builder = ListBuilder::new(StringBuilder::new());
+        for row in rows {
+            row.split_whitespace()
+                .for_each(|text| builder.values().append_value(text));
+            builder.append(!row.is_empty());
+        }
+        builder.finish()
+    }
+
+    /// Of rows of two keys: the first two have one before them that is stored, the third has the
+    /// second, the last has none.
+    #[test]
+    fn lists_are_added_to_or_united() {
+        let own = texts(&["a b", "", "c a a", "x x"]);
+        let stored: ArrayRef = Arc::new(texts(&["b a", "z z"]));
+        let chain = vec![Some(4), Some(5), Some(1), None];
+        let field = |name| Field::new(name, own.data_type().clone(), true);
+        let schema = Arc::new(Schema::new(vec![field("appended"), field("united")]));
+        let both: Vec<ArrayRef> = vec![Arc::new(own.clone()), Arc::new(own.clone())];
+        let batch = RecordBatch::try_new(schema, both).unwrap();
+        let merged = [(0, MergeStrategy::Append), (1, MergeStrategy::Union)];
+        let stored = [Arc::clone(&stored), stored];
+        let merged = merge(&batch, &merged, &stored, &chain).unwrap();
+        let wanted = [
+            texts(&["b a a b", "z z", "z z c a a", "x x"]),
+            texts(&["a b", "z", "a c z", "x x"]),
+        ];
+        for (column, wanted) in merged.columns().iter().zip(&wanted) {
+            assert_eq!(column.as_list::<i32>(), wanted);
+        }
+    }
+}

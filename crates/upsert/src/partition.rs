@@ -6,7 +6,8 @@
 //!   queries take all of the partition's segments: no query sees a key twice or not at all;
 //! - rows are known by their offsets, which stay when rows move: from the consuming segment to the
 //!   sealed one, sorted or not, or to a file that is loaded again;
-//! - the state follows from the stored rows alone: after a start the same comes out.
+//! - what is sealed tells what was known at its end: after a start the same comes out, also when
+//!   rows have gone that had replaced others.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Range};
@@ -15,45 +16,53 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, filter_record_batch, take};
 use arrow::error::ArrowError;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use schemas::{Offset, Sequence, TableSpec};
-use segment::view::ValidRows;
-use segment::{MutableSegment, SealedSegment, Segment, SegmentError, SegmentView};
+use segment::{
+    KeyRows, KeysAtEnd, MutableSegment, SealedSegment, Segment, SegmentError, SegmentView,
+};
 
 use crate::map::Spill;
 use crate::merge::{StoredRows, chain, merge};
 use crate::places::Places;
 use crate::rules::{Looked, Rules};
-use crate::writer::{Decided, Keys, seeds};
+use crate::writer::{Dead, Decided, Keys, Stored, keys, seeds};
+
+/// Blocks of stored rows that are taken up at once: so many that some are of each shard of the map.
+pub(crate) const BLOCKS: usize = 16;
 
 #[derive(Debug)]
 pub struct PartitionKeys {
-    rules: Rules,
+    pub(crate) rules: Rules,
     stored: Arc<dyn StoredRows>,
-    keys: Mutex<Keys>,
+    /// Shared while what is sealed is read.
+    pub(crate) keys: RwLock<Box<dyn Keys>>,
     /// Taken after `keys`.
-    segments: Mutex<Segments>,
+    pub(crate) segments: Mutex<Segments>,
 }
 
 /// By first offset: a segment without offsets begins where the next one does.
 #[derive(Debug, Default)]
-struct Segments(BTreeMap<(Offset, Sequence), Placed>);
+pub(crate) struct Segments(BTreeMap<(Offset, Sequence), Placed>);
 
 #[derive(Debug)]
 struct Placed {
     segment: Segment,
-    valid: ValidRows,
+    rows: KeyRows,
     places: Places,
     /// Of the file; `None` while it consumes.
     crc: Option<u32>,
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
     pub rows: u64,
     /// Not taken: their keys are there, or newer rows of them.
     pub filtered: u64,
+    /// Offsets of rows that cannot be compared, which are rejected, and why.
+    pub rejected: Vec<Offset>,
+    pub reason: String,
 }
 
 /// For whoever watches.
@@ -86,7 +95,7 @@ impl PartitionKeys {
         let seeds = seeds();
         let rules = Rules::new(spec, seeds)?;
         Ok(rules.map(|rules| Self {
-            keys: Mutex::new(Keys::new(&rules, seeds[0], spill)),
+            keys: RwLock::new(keys(&rules, seeds[0], spill)),
             segments: Mutex::default(),
             stored,
             rules,
@@ -98,7 +107,7 @@ impl PartitionKeys {
         let key = (segment.start_offset(), segment.id().sequence);
         let empty = Placed {
             segment: Segment::Consuming(Arc::clone(segment)),
-            valid: ValidRows::default(),
+            rows: KeyRows::all(0, self.rules.deletes()),
             places: Places::default(),
             crc: None,
         };
@@ -112,7 +121,7 @@ impl PartitionKeys {
         batch: &RecordBatch,
     ) -> Result<Appended, SegmentError> {
         let looked = self.rules.look_at_batch(batch)?;
-        let mut keys = self.keys.lock();
+        let mut keys = self.keys.write();
         let decided = keys.decide(&self.rules, &looked);
         let mut published = false;
         let merged = self.merge(segment.spec(), batch, (&looked, &decided));
@@ -125,9 +134,15 @@ impl PartitionKeys {
                     published = true;
                 })?;
             }
+            let undecided = &looked.undecided;
             Ok(Appended {
                 rows: shaped.num_rows() as u64,
-                filtered: decided.dropped.len() as u64,
+                filtered: (decided.dropped.len() - undecided.len()) as u64,
+                rejected: undecided.iter().map(|row| looked.offsets[*row]).collect(),
+                reason: match undecided.is_empty() {
+                    true => String::new(),
+                    false => self.rules.compared.refusal(),
+                },
             })
         });
         // What is visible stays, whatever was wrong afterwards.
@@ -149,8 +164,8 @@ impl PartitionKeys {
                 true => placed.places.extend(&looked.offsets),
                 false => placed.places.extend(&decided.kept(&looked.offsets)),
             }
-            let added = placed.places.rows() - placed.valid.row_count();
-            placed.valid.extend(added);
+            let added = placed.places.rows() - placed.rows.live().row_count();
+            placed.rows.extend(added);
         }
         segments.clear(&decided.dead);
         publish();
@@ -163,6 +178,8 @@ impl PartitionKeys {
         batch: &RecordBatch,
         (looked, decided): (&Looked, &Decided),
     ) -> Result<RecordBatch, SegmentError> {
+        let filled = self.rules.compared.fill(batch.clone(), &decided.filled);
+        let batch = &filled.map_err(|error| failed(&error))?;
         let merged = self.rules.merged(spec);
         if merged.is_empty() || decided.previous.is_empty() {
             return Ok(batch.clone());
@@ -226,74 +243,127 @@ impl PartitionKeys {
         }
         let view = segment.view();
         let places = Places::of(&self.rules.offsets(&view)?);
-        let mut keys = self.keys.lock();
+        let mut keys = self.keys.write();
         let unknown = {
             let mut segments = self.segments.lock();
             let held = segments.0.remove(&key);
-            let (valid, unknown) = moved(held, &places);
+            let (rows, unknown) = moved(held, &places, self.rules.deletes());
             let segment = Segment::Sealed(Arc::clone(segment));
             let placed = Placed {
                 segment,
-                valid,
+                rows,
                 places,
                 crc,
             };
             segments.0.insert(key, placed);
             unknown
         };
-        match unknown.is_empty() {
-            true => Ok(()),
-            false => self.admit(&mut keys, segment, &unknown),
+        if unknown.is_empty() {
+            return Ok(());
         }
+        let newest = self.admit(&**keys, segment, &unknown, keys.newest())?;
+        keys.set_newest(newest);
+        Ok(())
     }
 
-    /// Rows at these offsets, which nobody knew, are judged beside all others.
-    fn admit(
+    /// Where the rows of a segment lie of which nothing else is known here, and which count.
+    pub(crate) fn place(
         &self,
-        keys: &mut Keys,
+        segment: &Arc<SealedSegment>,
+        rows: Option<&KeyRows>,
+    ) -> Result<(), SegmentError> {
+        let places = Places::of(&self.rules.offsets(&segment.view())?);
+        let all = || KeyRows::all(places.rows(), self.rules.deletes());
+        let placed = Placed {
+            segment: Segment::Sealed(Arc::clone(segment)),
+            rows: rows.cloned().unwrap_or_else(all),
+            places,
+            crc: Some(segment.crc()),
+        };
+        let key = (segment.start(), segment.id().sequence);
+        self.segments.lock().0.insert(key, placed);
+        Ok(())
+    }
+
+    /// Rows at these offsets, which nobody knew, are judged beside all others. Gives the greatest
+    /// compared value, which was `newest` before.
+    pub(crate) fn admit(
+        &self,
+        keys: &dyn Keys,
         segment: &Arc<SealedSegment>,
         unknown: &[Range<Offset>],
-    ) -> Result<(), SegmentError> {
+        newest: i64,
+    ) -> Result<i64, SegmentError> {
         let view = segment.view();
         let is_sorted = {
             let segments = self.segments.lock();
             let held = segments.0.get(&(segment.start(), segment.id().sequence));
             held.is_some_and(|held| held.places.order().is_some())
         };
-        let is_unknown = |offset: Offset| {
+        let is_meant = |looked: &Looked, row: usize| {
+            let offset = looked.offsets[row];
             let after = unknown.partition_point(|range| range.start <= offset);
             after > 0 && unknown[after - 1].contains(&offset)
+        };
+        let mut newest = newest;
+        let mut admit = |looked: &[Looked]| {
+            let rows = Stored {
+                looked,
+                is_meant: &is_meant,
+            };
+            let (dead, greatest) = keys.admit(&self.rules, rows, newest);
+            newest = greatest;
+            self.segments.lock().clear(&dead);
         };
         let mut looked = Vec::new();
         // Their blocks are not in the order of the log.
         let waits = is_sorted && self.rules.forgets();
-        self.rules.look_at_segment(&view, |block| match waits {
-            true => looked.push(block),
-            false => {
-                let dead = keys.admit(&self.rules, &[block], &is_unknown);
-                self.segments.lock().clear(&dead);
-            }
-        })?;
-        let dead = keys.admit(&self.rules, &looked, &is_unknown);
-        self.segments.lock().clear(&dead);
-        Ok(())
+        self.rules.look_at_segment(
+            &view,
+            |_| true,
+            |block| {
+                looked.push(block);
+                if !waits && looked.len() >= BLOCKS {
+                    admit(&looked);
+                    looked.clear();
+                }
+            },
+        )?;
+        admit(&looked);
+        Ok(newest)
+    }
+
+    /// What is known at the end of a segment that takes no more rows, before the next one has any.
+    pub fn at_end(&self, segment: &MutableSegment) -> KeysAtEnd {
+        let keys = self.keys.read();
+        let segments = self.segments.lock();
+        let key = (segment.start_offset(), segment.id().sequence);
+        let own = segments.0.get(&key).map(|placed| placed.rows.clone());
+        // All that deduplication let in counts.
+        let before = segments.0.range(..key).filter(|_| !self.rules.is_dedup);
+        let others = before.filter_map(|((_, sequence), placed)| {
+            let name = (*sequence, placed.crc?);
+            Some((name, placed.rows.clone()))
+        });
+        KeysAtEnd {
+            newest: keys.newest(),
+            own: own.unwrap_or_default(),
+            others: others.collect(),
+        }
     }
 
     /// The segment is gone for good, and its keys with it.
     pub fn retire(&self, segment: &SealedSegment) {
-        let mut keys = self.keys.lock();
+        let mut keys = self.keys.write();
         let key = (segment.start(), segment.id().sequence);
         if self.segments.lock().0.remove(&key).is_some() {
-            keys.gone.push(segment.start()..segment.end());
+            keys.retire(segment.start()..segment.end());
         }
     }
 
     /// Gives back the room of keys that are not known any more.
     pub fn tidy(&self) {
-        let mut keys = self.keys.lock();
-        if self.rules.forgets() || !keys.gone.is_empty() {
-            keys.tidy(&self.rules);
-        }
+        self.keys.write().tidy(&self.rules);
     }
 
     /// What `take` makes of the partition's segments at one moment: while it runs no row becomes
@@ -306,7 +376,7 @@ impl PartitionKeys {
         let segments = self.segments.lock();
         take(&|view| {
             let placed = segments.0.get(&(view.start_offset(), view.id().sequence))?;
-            Some(view.with_valid(placed.valid.clone()))
+            Some(view.with_valid(placed.rows.live().clone()))
         })
     }
 
@@ -319,10 +389,10 @@ impl PartitionKeys {
     }
 
     pub fn figures(&self) -> KeyFigures {
-        let mut figures = self.keys.lock().figures();
+        let mut figures = self.keys.read().figures();
         for placed in self.segments.lock().0.values() {
-            figures.rows += u64::from(placed.valid.row_count());
-            figures.live_rows += u64::from(placed.valid.live());
+            figures.rows += u64::from(placed.rows.live().row_count());
+            figures.live_rows += u64::from(placed.rows.live().live());
         }
         figures
     }
@@ -354,38 +424,57 @@ impl Segments {
         Ok(found)
     }
 
-    /// The rows at these offsets count no more.
-    fn clear(&mut self, dead: &[Offset]) {
-        for offset in dead {
-            let mut upto = self.0.range_mut(..=(*offset, Sequence::MAX));
-            if let Some((_, placed)) = upto.next_back()
-                && let Some(row) = placed.places.row_of(*offset)
-            {
-                placed.valid.clear(row);
+    pub(crate) fn clear(&mut self, dead: &Dead) {
+        self.each_at(&dead.replaced, |placed, rows| placed.rows.replace(rows));
+        self.each_at(&dead.deleting, |placed, rows| placed.rows.delete(rows));
+    }
+
+    /// The rows at these offsets, segment by segment.
+    fn each_at(&mut self, offsets: &[Offset], mut each: impl FnMut(&mut Placed, &[u32])) {
+        let mut offsets = offsets.to_vec();
+        offsets.sort_unstable();
+        let mut rows = Vec::new();
+        let mut left = offsets.as_slice();
+        while let Some(first) = left.first() {
+            let mut after = self.0.range((*first, Sequence::MAX)..);
+            let next = after.find(|((start, _), _)| start > first);
+            let count = next.map_or(left.len(), |((start, _), _)| {
+                left.partition_point(|offset| offset < start)
+            });
+            let (own, rest) = left.split_at(count);
+            if let Some((_, placed)) = self.0.range_mut(..=(*first, Sequence::MAX)).next_back() {
+                rows.clear();
+                rows.extend(
+                    own.iter()
+                        .filter_map(|offset| placed.places.row_of(*offset)),
+                );
+                each(placed, &rows);
             }
+            left = rest;
         }
     }
 }
 
 /// Which rows count where they lie now, and the offsets that nobody knew.
-fn moved(held: Option<Placed>, places: &Places) -> (ValidRows, Vec<Range<Offset>>) {
-    let rows = places.rows();
+fn moved(held: Option<Placed>, places: &Places, deletes: bool) -> (KeyRows, Vec<Range<Offset>>) {
+    let mut rows = KeyRows::all(places.rows(), deletes);
     let Some(held) = held else {
         let every = std::iter::once(Offset::MIN..Offset::MAX);
-        return (ValidRows::all(rows), every.collect());
+        return (rows, every.collect());
     };
     if held.places == *places {
-        return (held.valid, Vec::new());
+        return (held.rows, Vec::new());
     }
-    let (mut valid, mut unknown) = (ValidRows::all(rows), Vec::new());
+    let (mut replaced, mut deleting, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     places.each(|offset, row| match held.places.row_of(offset) {
-        Some(before) if held.valid.contains(before) => {}
-        Some(_) => {
-            valid.clear(row);
-        }
+        Some(before) if held.rows.live().contains(before) => {}
+        Some(before) if held.rows.newest().contains(before) => deleting.push(row),
+        Some(_) => replaced.push(row),
         None => unknown.push(offset..offset + 1),
     });
-    (valid, unknown)
+    rows.replace(&replaced);
+    rows.delete(&deleting);
+    (rows, unknown)
 }
 
 fn failed(error: &ArrowError) -> SegmentError {

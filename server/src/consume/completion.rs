@@ -12,13 +12,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use runtime::failpoint::hit;
 use runtime::{Backoff, MemoryPermit};
+use schemas::keyed::KeyedSpec;
 use schemas::proto::segment_consumed_reply::Action;
 use schemas::proto::{
     CommitEndRequest, CommitStartRequest, SegmentConsumedReply, SegmentConsumedRequest,
 };
 use schemas::segment::{Ledger, SegmentRecord};
 use schemas::{Fault, Offset, SegmentId};
-use segment::{MutableSegment, SealExtra, SealedSegment, seal};
+use segment::{KeysAtEnd, MutableSegment, SealExtra, SealedSegment, seal};
 
 use super::pressure::Relief;
 use crate::Core;
@@ -33,6 +34,8 @@ pub(crate) struct Frozen {
     pub(crate) segment: Arc<MutableSegment>,
     pub(crate) end: Offset,
     pub(crate) ledger: Ledger,
+    /// Of a table whose keys have rules: what is known of them at the end.
+    pub(crate) keys: Option<KeysAtEnd>,
     pub(crate) created_ms: i64,
     pub(crate) reason: &'static str,
     /// Its rows stay in memory until it is sealed.
@@ -212,6 +215,7 @@ impl Completion {
         let core = &self.core;
         let segment = Arc::clone(&self.frozen.segment);
         let folder = core.store.partition_folder(segment.id());
+        let upsert = segment.spec().keyed.as_ref().and_then(KeyedSpec::upsert);
         let extra = SealExtra {
             start: segment.start_offset(),
             end: self.frozen.end,
@@ -220,6 +224,8 @@ impl Completion {
             sealed_ms: core.clock.now_ms(),
             spec: Some(Arc::clone(&self.table.view().spec)),
             rejected: Vec::new(),
+            keys: self.frozen.keys.clone(),
+            drops_replaced: upsert.is_some_and(|upsert| upsert.drops_replaced),
         };
         let files = Arc::clone(&core.files);
         let sealing = core.compute.run(move || {

@@ -113,6 +113,8 @@ impl Runner {
             ledger: self.current.ledger(),
             segment: Arc::clone(&self.current),
             end,
+            // Before the next segment has rows.
+            keys: self.keys.as_ref().map(|keys| keys.at_end(&self.current)),
             created_ms: self.created_ms,
             reason,
             memory: self.memory.take(),

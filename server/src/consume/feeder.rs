@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use ingest::registry::Registry;
-use ingest::{Decoder, RawMessage};
-use schemas::TableSpec;
+use ingest::{Decoder, RawMessage, Rejection};
+use schemas::{Offset, TableSpec};
 use segment::{MutableSegment, RejectedRow, SegmentError};
 use stream::Message;
 use upsert::{Appended, PartitionKeys};
@@ -160,11 +160,14 @@ fn feed(
     };
     // At most one batch: no more messages are given than a batch has rows, and messages of several
     // rows give one.
+    let mut refused: Vec<Rejection> = Vec::new();
     for batch in decoded.batches {
         match append(segment, keys, &batch) {
             Ok(appended) => {
                 fed.filtered += appended.filtered;
                 fed.rows += appended.rows;
+                fed.rejected += appended.rejected.len() as u64;
+                refused.extend(rejected(&messages, &appended));
             }
             Err(SegmentError::Full { .. }) if segment.next_offset() > segment.start_offset() => {
                 return Ok(Feeding::Full(messages));
@@ -174,7 +177,10 @@ fn feed(
     }
     segment.count_filtered(fed.filtered);
     segment.count_reshaped(decoded.unnested, decoded.merged);
-    for row in decoded.rejected {
+    if let Some(last) = refused.last() {
+        fed.last_rejection = Some(last.reason.clone());
+    }
+    for row in decoded.rejected.into_iter().chain(refused) {
         segment.reject(RejectedRow {
             partition,
             offset: row.offset,
@@ -190,6 +196,20 @@ fn feed(
     Ok(Feeding::Taken(fed))
 }
 
+/// The messages of rows that the rules of keys cannot compare.
+fn rejected(messages: &[Message], appended: &Appended) -> Vec<Rejection> {
+    let of = |offset: &Offset| {
+        let at = messages.binary_search_by_key(offset, |message| message.offset);
+        let payload = at.ok().and_then(|at| messages[at].payload.as_deref());
+        Rejection {
+            offset: *offset,
+            reason: appended.reason.clone(),
+            payload: payload.unwrap_or_default().to_vec(),
+        }
+    };
+    appended.rejected.iter().map(of).collect()
+}
+
 /// All rows of the batch, or those that the rules of the table's keys want.
 fn append(
     segment: &MutableSegment,
@@ -202,6 +222,6 @@ fn append(
     segment.append(batch)?;
     Ok(Appended {
         rows: batch.num_rows() as u64,
-        filtered: 0,
+        ..Appended::default()
     })
 }

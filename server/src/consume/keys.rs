@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::ArrayRef;
-use runtime::CancellationToken;
+use futures::future::join_all;
+use runtime::compute::JobPanicked;
+use runtime::{CancellationToken, ComputePool};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, Sequence, TableSpec};
 use segment::{SealedSegment, SegmentError, SegmentView};
-use upsert::{PartitionKeys, StoredRows};
+use upsert::{PartitionKeys, Stage, StoredRows, Unreadable};
 
 use super::{Flow, Runner};
 use crate::store::{job_fault, segment_fault};
@@ -37,6 +39,53 @@ impl StoredRows for ScanRows {
     }
 }
 
+/// Why the keys are not read.
+enum Broken {
+    Stopped,
+    Unreadable(Unreadable),
+    Fault(Fault),
+}
+
+impl From<JobPanicked> for Broken {
+    fn from(error: JobPanicked) -> Self {
+        Self::Fault(job_fault(error))
+    }
+}
+
+impl From<Unreadable> for Broken {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+/// By as many threads as the pool has. Gives how many segments do not tell of their keys.
+async fn load(
+    compute: ComputePool,
+    keys: Arc<PartitionKeys>,
+    sealed: Vec<Arc<SealedSegment>>,
+    stop: CancellationToken,
+) -> Result<usize, Broken> {
+    let planner = Arc::clone(&keys);
+    let load = compute.run(move || planner.plan(sealed)).await??;
+    let load = Arc::new(load);
+    for stage in Stage::ALL {
+        let mut shares = Vec::new();
+        for _ in 0..compute.threads() {
+            let (keys, load, stop) = (Arc::clone(&keys), Arc::clone(&load), stop.clone());
+            shares.push(compute.run(move || keys.work(&load, stage, &|| stop.is_cancelled())));
+        }
+        // All of them have ended when the next stage begins.
+        for share in join_all(shares).await {
+            share??;
+        }
+        if stop.is_cancelled() {
+            return Err(Broken::Stopped);
+        }
+    }
+    keys.loaded(&load);
+    Ok(load.judged())
+}
+
 impl Runner {
     /// Reads the keys of the sealed segments, when all of them are here.
     pub(super) async fn read_keys(&mut self, stop: &CancellationToken) -> Result<Flow, Fault> {
@@ -56,19 +105,22 @@ impl Runner {
         };
         let keys = Arc::new(keys);
         let started = self.core.clock.monotonic();
-        for segment in sealed {
-            if stop.is_cancelled() {
+        let (compute, known) = (self.core.compute.clone(), Arc::clone(&keys));
+        let judged = match load(compute, known, sealed, stop.clone()).await {
+            Ok(judged) => judged,
+            Err(Broken::Stopped) => return Ok(Flow::GoOn),
+            Err(Broken::Unreadable(Unreadable { segment, error })) => {
+                self.set_aside(&segment, error)?;
                 return Ok(Flow::GoOn);
             }
-            if !self.seat(&keys, &segment).await? {
-                return Ok(Flow::GoOn);
-            }
-        }
+            Err(Broken::Fault(fault)) => return Err(fault),
+        };
         keys.open(&self.current);
         let figures = keys.figures();
         let took = self.core.clock.monotonic().saturating_sub(started);
         tracing::info!(segment = %self.current.id(), keys = figures.keys, rows = figures.rows,
-            bytes = figures.bytes, ?took, "primary keys are read");
+            live = figures.live_rows, bytes = figures.bytes, judged, ?took,
+            "primary keys are read");
         self.keys = Some(Arc::clone(&keys));
         *self.trouble.lock() = None;
         // What is consumed again aside is shown with its keys when it has caught up.
@@ -82,28 +134,19 @@ impl Runner {
         Ok(Flow::GoOn)
     }
 
-    /// `false`: its file is damaged, and loaded again.
-    async fn seat(
-        &mut self,
-        keys: &Arc<PartitionKeys>,
-        segment: &Arc<SealedSegment>,
-    ) -> Result<bool, Fault> {
-        let (taker, taken) = (Arc::clone(keys), Arc::clone(segment));
-        let seated = self.core.compute.run(move || taker.seat(&taken));
-        match seated.await.map_err(job_fault)? {
-            Ok(()) => Ok(true),
-            Err(error) if error.is_corrupt() => {
-                let id = segment.id();
-                self.table
-                    .publish(|view| view.remove_sealed(id.partition, id.sequence));
-                self.core
-                    .store
-                    .quarantine(segment.path(), &error.to_string());
-                self.core.heart.hurry();
-                Ok(false)
-            }
-            Err(error) => Err(segment_fault(&error)),
+    /// A damaged file is loaded again.
+    fn set_aside(&self, segment: &SealedSegment, error: SegmentError) -> Result<(), Fault> {
+        if !error.is_corrupt() {
+            return Err(segment_fault(&error));
         }
+        let id = segment.id();
+        self.table
+            .publish(|view| view.remove_sealed(id.partition, id.sequence));
+        self.core
+            .store
+            .quarantine(segment.path(), &error.to_string());
+        self.core.heart.hurry();
+        Ok(())
     }
 
     /// All of the partition that is sealed before the current segment, in the order of the log;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use schemas::keyed::{KeyedSpec, UpsertSpec};
-use schemas::proto::{ConsumingFrom, TableScan};
+use schemas::proto::{ConsumingFrom, SegmentRef, TableScan};
 
 use super::replicas::ghost_commits;
 use super::*;
@@ -21,7 +21,6 @@ fn keyed(sorted: bool) -> impl Fn(TableId) -> TableSpec {
 
 /// The newest offset of each key, as a query sees it; `None`: the partition is not shown.
 fn look(world: &World, server: &Server) -> Option<BTreeMap<i64, i64>> {
-    let table = server.core.tables.get(world.table)?;
     let from = ConsumingFrom {
         partition: 0,
         from_sequence: 0,
@@ -31,8 +30,13 @@ fn look(world: &World, server: &Server) -> Option<BTreeMap<i64, i64>> {
         consuming: vec![from],
         ..TableScan::default()
     };
+    look_at(world, server, &scan)
+}
+
+fn look_at(world: &World, server: &Server, scan: &TableScan) -> Option<BTreeMap<i64, i64>> {
+    let table = server.core.tables.get(world.table)?;
     let mut selection = Selection::default();
-    table.select(|view| select_table(view, (world.table, false), &scan, &mut selection));
+    table.select(|view| select_table(view, (world.table, false), scan, &mut selection));
     if !selection.missing.is_empty() {
         return None;
     }
@@ -126,6 +130,80 @@ async fn keys_are_seen_once_through_seals_and_starts() {
         push(&world, 2600..2640, 70);
         watch_keys(&world, &server, |seen| *seen == newest(2640, 70)).await;
         server.stop(GRACE).await;
+    }
+}
+
+/// Everything that the state names.
+fn whole(world: &World) -> TableScan {
+    let segments = world.state().segments.into_iter().map(|s| s.record);
+    let (sealed, heads): (Vec<_>, Vec<_>) = segments.partition(SegmentRecord::is_done);
+    let of_sealed = |record: SegmentRecord| SegmentRef {
+        partition: 0,
+        sequence: record.id.sequence,
+        crc: record.crc,
+    };
+    let of_head = |record: SegmentRecord| ConsumingFrom {
+        partition: 0,
+        from_sequence: record.id.sequence,
+        start: record.start,
+    };
+    TableScan {
+        sealed: sealed.into_iter().map(of_sealed).collect(),
+        consuming: heads.into_iter().map(of_head).collect(),
+        ..TableScan::default()
+    }
+}
+
+/// What rows had replaced that are gone is never seen again, by whoever starts: with its files or
+/// with those of the deep store. Neither are rows that were not stored at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_stay_hidden_when_those_that_replaced_them_are_gone() {
+    for drops_replaced in [false, true] {
+        let upsert = UpsertSpec {
+            drops_replaced,
+            ..UpsertSpec::default()
+        };
+        let spec = |id| TableSpec {
+            keyed: Some(KeyedSpec::Upsert(upsert.clone())),
+            ..keyed(true)(id)
+        };
+        let world = World::of(&["a"], spec);
+        let server = world.start("a").await;
+        push(&world, 0..1000, 70);
+        // Each has a key of its own.
+        push(&world, 1000..1700, 1_000_000);
+        watch_keys(&world, &server, |seen| seen.len() == 770).await;
+        watch_keys(&world, &server, |_| world.sealed().len() == 3).await;
+        world.check_ledgers();
+        let sealed = world.sealed();
+        assert_eq!(
+            sealed[0].ledger.rows,
+            if drops_replaced { 70 } else { ROWS_MAX }
+        );
+        server.stop(GRACE).await;
+        world.control.change(|tables| {
+            let table = tables.get_mut(&world.table).unwrap();
+            table.segments.retain(|s| s.record.id.sequence != 1);
+        });
+        let gone = sealed[1].start..sealed[1].end.unwrap();
+        let newest = newest(1000, 70).into_iter();
+        let own = (1000..1700).map(|at| (at, at));
+        let left = newest.chain(own).filter(|(_, at)| !gone.contains(at));
+        let left: BTreeMap<i64, i64> = left.collect();
+        for without_files in [false, true] {
+            if without_files {
+                let files = world.folder.path().join("a").join("segments");
+                std::fs::remove_dir_all(files).unwrap();
+            }
+            let server = world.start("a").await;
+            let shown = || look_at(&world, &server, &whole(&world));
+            eventually("all is consumed", || {
+                shown().is_some_and(|seen| seen.len() >= left.len())
+            })
+            .await;
+            assert_eq!(shown().unwrap(), left);
+            server.stop(GRACE).await;
+        }
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) struct Footer {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) declined: Vec<IndexKey>,
     pub(crate) rejected: Option<BufferRef>,
+    /// What is known of the partition's keys at the end of the segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keys: Option<BufferRef>,
 }
 
 /// One index: which, over which columns, made how.
@@ -251,7 +254,8 @@ impl Content for Footer {
     fn buffers(&self) -> Vec<BufferRef> {
         let columns = self.columns.iter().flat_map(ColumnFooter::buffers);
         let indexes = self.indexes.iter().flat_map(|index| index.buffers.clone());
-        columns.chain(indexes).chain(self.rejected).collect()
+        let others = self.rejected.into_iter().chain(self.keys);
+        columns.chain(indexes).chain(others).collect()
     }
 }
 

@@ -1,8 +1,9 @@
 //! From a consuming segment to a `.seg` file.
 //!
 //! Invariants: the file holds exactly the published rows, in their order or, in tables with a
-//! sorted column, stably sorted by it; sealing the same rows twice gives the same bytes. Strings
-//! are not decoded: the dictionary is sorted and the codes are mapped.
+//! sorted column, stably sorted by it, without those that shall be left out; sealing the same rows
+//! twice gives the same bytes. Strings are not decoded: the dictionary is sorted and the codes are
+//! mapped.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ mod texts;
 use crate::container::{ContainerWriter, Footer, IndexFooter, Written};
 use crate::mutable::{Column, MutableSegment};
 use crate::rejected::{self, RejectedLog, RejectedRow};
-use crate::{SealedSegment, SegmentError};
+use crate::{KeysAtEnd, SealedSegment, SegmentError};
 use encode::{Choice, ColumnEncoder};
 use rows::Rows;
 
@@ -46,6 +47,10 @@ pub struct SealExtra {
     pub spec: Option<Arc<TableSpec>>,
     /// Beside those that the consuming segment has kept.
     pub rejected: Vec<RejectedRow>,
+    /// What is known of the partition's keys at the end.
+    pub keys: Option<KeysAtEnd>,
+    /// Rows by which no key is known are left out, and count as filtered.
+    pub drops_replaced: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -107,7 +112,14 @@ fn encode_all<'a>(
     near: &Path,
 ) -> Result<(Footer, Known<'a>), SegmentError> {
     let spec = extra.spec.as_ref().unwrap_or(segment.spec());
-    let rows = Rows::in_order(segment, spec.sorted_column.as_deref());
+    let keys = extra.keys.as_ref();
+    if keys.is_some_and(|keys| keys.own.live().row_count() != segment.row_count()) {
+        let what = "its keys are known at another row than its last".to_owned();
+        return Err(SegmentError::Batch { what });
+    }
+    let kept = keys.filter(|_| extra.drops_replaced);
+    let kept = kept.map(|keys| keys.own.newest());
+    let rows = Rows::in_order(segment, spec.sorted_column.as_deref(), kept);
     let mut columns = Vec::with_capacity(segment.columns().len());
     let mut known = Known {
         ranges: ranges::Ranges::new(spec),
@@ -125,18 +137,32 @@ fn encode_all<'a>(
     }
     let rejected = all_rejected(segment, extra.rejected.clone());
     let rejected = (!rejected.is_empty()).then(|| writer.add(&rejected::to_bytes(&rejected)));
+    let keys = keys.map(|keys| {
+        let own = rows.order().map(|order| keys.own.in_order(order));
+        let keys = KeysAtEnd {
+            own: own.unwrap_or_else(|| keys.own.clone()),
+            ..keys.clone()
+        };
+        writer.add(&keys.to_bytes())
+    });
+    let dropped = u64::from(segment.row_count() - rows.count());
     let mut footer = Footer {
         id: segment.id(),
         name: segment.name().to_owned(),
         rows: rows.count(),
         start: extra.start,
         end: extra.end,
-        ledger: extra.ledger,
-        newest_ingest_ms: segment.newest_ingest_ms_at(rows.count()),
+        ledger: Ledger {
+            rows: extra.ledger.rows.saturating_sub(dropped),
+            filtered: extra.ledger.filtered + dropped,
+            ..extra.ledger
+        },
+        newest_ingest_ms: segment.newest_ingest_ms_at(segment.row_count()),
         columns,
         indexes: Vec::new(),
         declined: Vec::new(),
         rejected,
+        keys,
     };
     build_indexes(writer, &mut footer, spec, near)?;
     Ok((footer, known))

@@ -6,17 +6,27 @@ use super::{numbers, strings};
 use crate::mutable::multi::Multi;
 use crate::mutable::{Column, MutableSegment, Values};
 use crate::prefix::Prefix;
+use crate::valid::ValidRows;
 
 #[derive(Debug)]
 pub(super) struct Rows {
+    /// Of the consuming segment.
+    stored: u32,
+    /// Of the file.
     count: u32,
-    /// Sealed position → row, where the order changes.
+    /// Sealed position → row, where the order changes or rows are left out.
     order: Option<Vec<u32>>,
 }
 
 impl Rows {
-    pub(super) fn in_order(segment: &MutableSegment, sorted_column: Option<&str>) -> Self {
+    /// `kept`: those that are not left out.
+    pub(super) fn in_order(
+        segment: &MutableSegment,
+        sorted_column: Option<&str>,
+        kept: Option<&ValidRows>,
+    ) -> Self {
         let mut rows = Self {
+            stored: segment.row_count(),
             count: segment.row_count(),
             order: None,
         };
@@ -27,7 +37,17 @@ impl Rows {
                 rows.order = Some(Postings::from_codes(&codes, cardinality).into_docs());
             }
         }
+        if let Some(kept) = kept.filter(|kept| !kept.is_all()) {
+            let all = rows.order.unwrap_or_else(|| (0..rows.stored).collect());
+            let order: Vec<u32> = all.into_iter().filter(|row| kept.contains(*row)).collect();
+            rows.count = order.len() as u32;
+            rows.order = Some(order);
+        }
         rows
+    }
+
+    pub(super) fn order(&self) -> Option<&[u32]> {
+        self.order.as_deref()
     }
 
     /// Codes that ascend with the values of `column`.
@@ -52,8 +72,8 @@ impl Rows {
 
     /// Values in the order of the file.
     pub(super) fn collect<T: Copy>(&self, values: &Prefix<T>) -> Vec<T> {
-        let mut all = Vec::with_capacity(self.count as usize);
-        for piece in values.pieces(self.count as usize) {
+        let mut all = Vec::with_capacity(self.stored as usize);
+        for piece in values.pieces(self.stored as usize) {
             all.extend_from_slice(piece);
         }
         match &self.order {
@@ -64,7 +84,7 @@ impl Rows {
 
     /// Where the entries of each row begin, and the codes of all, in the order of the file.
     pub(super) fn entries(&self, multi: &Multi) -> (Vec<u32>, Vec<u32>) {
-        let count = self.count as usize;
+        let count = self.stored as usize;
         let mut starts = Vec::with_capacity(count + 1);
         starts.push(0);
         for piece in multi.ends.pieces(count) {
@@ -90,8 +110,8 @@ impl Rows {
 
     /// Null bits in the order of the file; `None` when no row is null.
     pub(super) fn nulls(&self, column: &Column) -> Option<Vec<u64>> {
-        let bits = column.nulls.any_before(self.count)?;
-        let words: Vec<u64> = (0..index::null::words(self.count))
+        let bits = column.nulls.any_before(self.stored)?;
+        let words: Vec<u64> = (0..index::null::words(self.stored))
             .map(|at| bits.word(at))
             .collect();
         let Some(order) = &self.order else {
@@ -104,6 +124,7 @@ impl Rows {
                 writer.set(doc as u32);
             }
         }
-        Some(writer.finish())
+        let words = writer.finish();
+        words.iter().any(|word| *word != 0).then_some(words)
     }
 }

@@ -23,11 +23,11 @@ pub(crate) mod star_tree;
 mod steps;
 pub(crate) mod texts;
 
-use crate::SegmentError;
 use crate::container::{Container, Footer, IndexKind};
 use crate::rejected::{self, RejectedRow};
 use crate::seal::indexes;
 use crate::view::{Segment, SegmentView, describe};
+use crate::{KeysAtEnd, SegmentError};
 use column::Column;
 use index::Index;
 use sidecar::Sidecar;
@@ -142,6 +142,7 @@ impl SealedSegment {
         for index in &self.base.indexes {
             index.verify(self)?;
         }
+        self.keys_at_end()?;
         self.rejected().map(drop)
     }
 
@@ -208,6 +209,20 @@ impl SealedSegment {
                 .container
                 .corrupt("its rejected rows cannot be read")
         })
+    }
+
+    /// What is known of the partition's keys at the end of the segment; `None`: it has no such
+    /// rules, or its file was written before this was kept.
+    pub fn keys_at_end(&self) -> Result<Option<KeysAtEnd>, SegmentError> {
+        let Some(buffer) = &self.base.footer.keys else {
+            return Ok(None);
+        };
+        let container = &self.base.container;
+        let bytes = container.buffer(buffer, "what is known of keys")?;
+        let keys = KeysAtEnd::from_bytes(&bytes)
+            .filter(|keys| keys.own.live().row_count() == self.row_count());
+        keys.map(Some)
+            .ok_or_else(|| container.corrupt("what is known of keys cannot be read"))
     }
 
     pub(crate) fn footer(&self) -> &Footer {

@@ -301,8 +301,8 @@ fn records_tell_ranges_ledger_and_offsets() {
         ledger,
         created_ms: 11,
         sealed_ms: 12,
-        spec: None,
         rejected: vec![reject.clone()],
+        ..SealExtra::default()
     };
     let sealed = builder.finish(&OsFiles, folder.path(), extra).unwrap();
     let record = sealed.record;

@@ -16,7 +16,7 @@ use schemas::table::{
 };
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
-use segment::{RejectedRow, SealExtra, SegmentBuilder};
+use segment::{KeyRows, KeysAtEnd, RejectedRow, SealExtra, SegmentBuilder};
 
 const ROWS: usize = 5000;
 
@@ -180,8 +180,14 @@ pub(super) fn good() -> &'static [u8] {
             reason: "no JSON".into(),
             payload: b"{".to_vec(),
         };
+        let keys = KeysAtEnd {
+            newest: 7,
+            own: KeyRows::all(ROWS as u32, true),
+            others: vec![((3, 9), KeyRows::all(70_000, false))],
+        };
         let extra = SealExtra {
             rejected: vec![rejected],
+            keys: Some(keys),
             ..SealExtra::default()
         };
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,10 @@
 //! The words of a shard: in memory as long as the budget has some, else in a file without a name,
 //! which the operating system keeps in memory as far as there is some.
 //!
-//! Invariant, on which the unsafe code of this file rests: the file was made here, has no name and
-//! no other user, and is as long as the words that are mapped.
+//! Large ones ask for huge pages, as keys are looked up in no order.
+//!
+//! Invariant, on which the unsafe code of this file rests: what is mapped has no other user, and is
+//! as long as the words; a file was made here and has no name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,9 +47,13 @@ pub(super) struct Room {
     _permit: Option<MemoryPermit>,
 }
 
+/// So many bytes hold a huge page, wherever they begin.
+const HUGE_BYTES: usize = 4 << 20;
+
 #[derive(Debug)]
 enum Words {
     Memory(Vec<u64>),
+    Mapped(MmapMut),
     File(MmapMut),
 }
 
@@ -69,7 +75,7 @@ impl Room {
         };
         let words = match file {
             Some(file) => Words::File(file),
-            None => Words::Memory(vec![0; words]),
+            None => in_memory(words),
         };
         Self {
             words,
@@ -86,7 +92,7 @@ impl Room {
             Words::Memory(words) => words,
             // SAFETY: a map begins at a page, its length is a multiple of 8, and any bytes are
             // words; it is only written through `words_mut`, which borrows it alone.
-            Words::File(map) => unsafe {
+            Words::Mapped(map) | Words::File(map) => unsafe {
                 std::slice::from_raw_parts(map.as_ptr().cast(), map.len() / 8)
             },
         }
@@ -96,10 +102,23 @@ impl Room {
         match &mut self.words {
             Words::Memory(words) => words,
             // SAFETY: as above; `self` is borrowed alone.
-            Words::File(map) => unsafe {
+            Words::Mapped(map) | Words::File(map) => unsafe {
                 std::slice::from_raw_parts_mut(map.as_mut_ptr().cast(), map.len() / 8)
             },
         }
+    }
+}
+
+fn in_memory(words: usize) -> Words {
+    let mapped = (words * 8 >= HUGE_BYTES).then(|| MmapMut::map_anon(words * 8));
+    match mapped {
+        Some(Ok(map)) => {
+            // A system that has none maps small ones.
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage);
+            Words::Mapped(map)
+        }
+        _ => Words::Memory(vec![0; words]),
     }
 }
 

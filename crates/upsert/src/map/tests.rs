@@ -13,10 +13,10 @@ fn spill(bytes: u64) -> (Spill, tempfile::TempDir) {
     (Spill::new(budget, folder.path().to_owned()), folder)
 }
 
-fn entry(offset: Offset) -> Entry {
+fn entry<const V: usize>(offset: Offset) -> Entry<V> {
     Entry {
         offset,
-        compared: -offset,
+        compared: std::array::from_fn(|at| at as i64 - offset),
         deleted: offset % 3 == 0,
     }
 }
@@ -47,10 +47,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..3000)
 }
 
-fn agrees<const W: usize>(steps: &[Step], bytes: u64) {
+fn agrees<const W: usize, const V: usize>(steps: &[Step], bytes: u64) {
     let (spill, _folder) = spill(bytes);
-    let mut map = KeyMap::<W>::new(77, spill);
-    let mut model: HashMap<u16, Entry> = HashMap::new();
+    let mut map = KeyMap::<W, V>::new(77, spill);
+    let mut model: HashMap<u16, Entry<V>> = HashMap::new();
     for step in steps {
         match step {
             Step::Put(number, offset) => {
@@ -60,10 +60,14 @@ fn agrees<const W: usize>(steps: &[Step], bytes: u64) {
                 });
                 model.insert(*number, entry(*offset));
             }
-            Step::Look(number) => map.update(&key(*number), |known| {
-                assert_eq!(known, model.get(number).copied());
-                None
-            }),
+            Step::Look(number) => {
+                let numbers: Vec<u16> = (*number..1000).take(40).collect();
+                let keys: Vec<Key<W>> = numbers.iter().map(|number| key(*number)).collect();
+                map.update_each(&keys, |at, known| {
+                    assert_eq!(known, model.get(&numbers[at]).copied());
+                    None
+                });
+            }
             Step::Forget(number) => {
                 map.forget(&key(*number));
                 model.remove(number);
@@ -76,7 +80,6 @@ fn agrees<const W: usize>(steps: &[Step], bytes: u64) {
         assert_eq!(map.len(), model.len());
     }
     for number in 0..1000 {
-        map.prefetch(&key(number));
         assert_eq!(map.get(&key(number)), model.get(&number).copied());
     }
 }
@@ -85,9 +88,45 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn keys_are_known_as_a_plain_map_knows_them(steps in steps()) {
-        agrees::<1>(&steps, u64::MAX);
-        agrees::<2>(&steps, u64::MAX);
-        agrees::<1>(&steps, 40_000);
+        agrees::<1, 1>(&steps, u64::MAX);
+        agrees::<2, 1>(&steps, u64::MAX);
+        agrees::<1, 2>(&steps, u64::MAX);
+        agrees::<2, 4>(&steps, u64::MAX);
+        agrees::<1, 1>(&steps, 40_000);
+    }
+}
+
+/// The rows of a key stay in their order, and no thread undoes what another did.
+#[test]
+fn several_threads_share_the_map() {
+    const KEYS: u64 = 20_000;
+    let (spill, _folder) = spill(u64::MAX);
+    let map = KeyMap::<1>::new(77, spill);
+    map.reserve(KEYS as usize / 2);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let map = &map;
+            scope.spawn(move || {
+                let rows = (0..3 * KEYS).map(|at| ([(at * 7919 + thread) % KEYS], at));
+                let rows: Vec<(Key<1>, u64)> = rows.collect();
+                for rows in rows.chunks(5000) {
+                    map.update_all(rows, |at, known| {
+                        let offset = (at * 4 + thread) as i64;
+                        let is_last = known.is_none_or(|known| known.offset < offset);
+                        is_last.then(|| entry(offset))
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(map.len() as u64, KEYS);
+    let mut last = HashMap::new();
+    for (thread, at) in (0..4).flat_map(|thread| (0..3 * KEYS).map(move |at| (thread, at))) {
+        let offset = last.entry((at * 7919 + thread) % KEYS).or_insert(0);
+        *offset = (at * 4 + thread).max(*offset);
+    }
+    for (key, offset) in last {
+        assert_eq!(map.get(&[key]), Some(entry(offset as i64)));
     }
 }
 

@@ -24,72 +24,147 @@ enum Step {
     Append(Vec<Row>),
     /// Offsets that gave no row.
     Pass(i64),
+    /// What comes next goes into the next segment.
+    Freeze,
     Seal,
+    /// After a kill: what is not sealed is lost, and comes again.
     Start,
     Tidy,
-    /// The oldest sealed segment goes.
-    Retire,
+    /// One of the sealed segments goes, the newest only when it is alone.
+    Retire(usize),
+}
+
+/// The plain map now, as it was when the current segment began, and as it was at the end of what
+/// is sealed.
+struct Models {
+    now: Model,
+    frozen: Option<Model>,
+    sealed: Model,
+}
+
+impl Models {
+    fn new(table: &Table) -> Self {
+        Self {
+            now: Model::new(&table.keyed),
+            frozen: None,
+            sealed: Model::new(&table.keyed),
+        }
+    }
+
+    fn seal(&mut self, offsets: &std::ops::Range<Offset>, drops: bool) {
+        self.sealed = self.frozen.take().unwrap();
+        if drops {
+            let sealed = self.sealed.clone();
+            self.sealed.compact(offsets, &sealed);
+            self.now.compact(offsets, &sealed);
+        }
+    }
+
+    fn start(&mut self, log: &[(Offset, Vec<Row>)]) {
+        let filtered = self.now.filtered;
+        self.frozen = None;
+        self.now = self.sealed.clone();
+        for (first, rows) in log {
+            let rows = rows.iter().zip(*first..);
+            rows.for_each(|(row, offset)| self.now.take(row, offset));
+        }
+        assert_eq!(self.now.filtered, filtered);
+    }
 }
 
 fn agrees(table: &Table, steps: Vec<Step>, bytes: u64) {
     let mut real = Real::new(table, bytes);
-    let mut model = Model {
-        keyed: table.keyed.clone(),
-        known: BTreeMap::new(),
-        visible: BTreeSet::new(),
-        stored: BTreeMap::new(),
-        newest: i64::MIN / 2,
-        filtered: 0,
-    };
+    let mut models = Models::new(table);
+    let drops = table.tells && table.upsert().is_some_and(|own| own.drops_replaced);
     let (mut filtered, mut retired) = (0, false);
     for step in steps {
         match step {
             Step::Append(rows) => {
-                let first = real.next;
-                for (row, offset) in rows.iter().zip(first..) {
-                    model.take(row, offset);
+                for (row, offset) in rows.iter().zip(real.next..) {
+                    models.now.take(row, offset);
                 }
                 filtered += real.append(rows);
             }
             Step::Pass(offsets) => real.pass(offsets),
-            Step::Seal => real.seal(),
+            Step::Freeze => {
+                if real.freeze() {
+                    models.frozen = Some(models.now.clone());
+                }
+            }
+            Step::Seal => {
+                models.frozen.get_or_insert_with(|| models.now.clone());
+                models.seal(&real.seal(), drops);
+            }
             Step::Start => {
-                let before = model.visible.clone();
+                let before = models.now.visible.clone();
                 real.start();
-                model.start();
-                assert!(retired || before == model.visible);
+                models.start(&real.log);
+                // What is not sealed comes again, and is judged beside what is left.
+                assert!(retired || before == models.now.visible);
             }
             Step::Tidy => real.keys.tidy(),
-            Step::Retire if !real.sealed.is_empty() => {
+            Step::Retire(which) if !real.sealed.is_empty() => {
                 retired = true;
-                let gone = real.sealed.remove(0);
+                let older = real.sealed.len() - 1;
+                let gone = real.sealed.remove(which.checked_rem(older).unwrap_or(0));
                 real.keys.retire(&gone);
-                let is_gone = |offset: &Offset| (gone.start()..gone.end()).contains(offset);
-                model.visible.retain(|offset| !is_gone(offset));
-                model.stored.retain(|offset, _| !is_gone(offset));
-                model.known.retain(|_, (_, offset, _)| !is_gone(offset));
+                let offsets = gone.start()..gone.end();
+                let Models {
+                    now,
+                    frozen,
+                    sealed,
+                } = &mut models;
+                let all = [now, sealed].into_iter().chain(frozen);
+                all.for_each(|model| model.retire(&offsets));
             }
-            Step::Retire => {}
+            Step::Retire(_) => {}
         }
-        let (visible, stored) = offsets(&real.views());
-        assert_eq!(visible, model.visible, "rows that count, {:?}", real.table);
-        assert!(stored.iter().eq(model.stored.keys()));
+        compare(&real, &models.now);
     }
-    assert_eq!(filtered, model.filtered);
+    assert_eq!(filtered, models.now.filtered);
     let figures = real.keys.figures();
-    assert_eq!(figures.live_rows, model.visible.len() as u64);
-    assert_eq!(figures.rows, model.stored.len() as u64);
+    assert_eq!(figures.live_rows, models.now.visible.len() as u64);
+    assert_eq!(figures.rows, models.now.stored.len() as u64);
+}
+
+fn compare(real: &Real, model: &Model) {
+    let views = real.views();
+    let (visible, stored) = offsets(&views);
+    assert_eq!(visible, model.visible, "rows that count, {:?}", real.table);
+    assert!(stored.iter().eq(model.stored.keys()), "{:?}", real.table);
+    if !real.table.compares_several() {
+        return;
+    }
+    // Rows have what they are compared by from those before them.
+    let known = model.known.values().filter(|known| !known.2);
+    let known: BTreeMap<Offset, [Option<i64>; 2]> = known
+        .map(|(numbers, offset, _)| (*offset, *numbers))
+        .collect();
+    for view in &views {
+        let [first, second] = ["compared", "second"].map(|name| column(view, name));
+        for (row, offset) in column(view, "$offset").into_iter().enumerate() {
+            if let Some(numbers) = known.get(&offset) {
+                let stored = [first[row], second[row]];
+                let wanted = numbers.map(|number| number.unwrap_or(i64::MIN));
+                assert_eq!(stored, wanted, "row at {offset}");
+            }
+        }
+    }
 }
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row =
-        (0..12_i64, 0..40_i64, prop::bool::weighted(0.15)).prop_map(|(key, compared, deleted)| {
-            Row {
-                key,
-                compared,
-                deleted,
-            }
-        });
+    let row = (
+        0..12_i64,
+        0..40_i64,
+        any::<bool>(),
+        prop::bool::weighted(0.15),
+    );
+    let row = row.prop_map(|(key, compared, second, deleted)| Row {
+        key,
+        compared,
+        second,
+        deleted,
+    });
     prop::collection::vec(row, 0..20)
 }
 
@@ -98,29 +173,37 @@ fn steps(retires: bool) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => rows().prop_map(Step::Append),
         1 => (1..4_i64).prop_map(Step::Pass),
+        2 => Just(Step::Freeze),
         4 => Just(Step::Seal),
-        2 => Just(Step::Start),
+        3 => Just(Step::Start),
         1 => Just(Step::Tidy),
-        u32::from(retires) => Just(Step::Retire),
+        2 * u32::from(retires) => any::<usize>().prop_map(Step::Retire),
     ];
-    prop::collection::vec(step, 1..25)
+    prop::collection::vec(step, 1..30)
 }
 
 fn tables() -> impl Strategy<Value = Table> {
     let ttl = || prop::option::weighted(0.3, 0..20_i64);
-    let upsert = (any::<[bool; 3]>(), ttl(), ttl()).prop_map(
-        |([compares, deletes, drops], ttl, deleted_ttl)| {
+    let columns: [&[&str]; 5] = [
+        &["compared"],
+        &["compared"],
+        &[],
+        &["text"],
+        &["compared", "second"],
+    ];
+    let columns = prop::sample::select(columns.to_vec());
+    let upsert = (any::<[bool; 3]>(), columns, ttl(), ttl()).prop_map(
+        |([deletes, drops, compacts], columns, ttl, deleted_ttl)| {
+            let has_age = columns == ["compared"];
             KeyedSpec::Upsert(UpsertSpec {
-                comparison: match compares || ttl.is_some() || deleted_ttl.is_some() {
-                    true => vec!["compared".to_owned()],
-                    false => Vec::new(),
-                },
+                comparison: columns.iter().map(|name| (*name).to_owned()).collect(),
                 delete_column: deletes.then(|| "deleted".to_owned()),
-                ttl,
-                deleted_ttl,
+                ttl: ttl.filter(|_| has_age),
+                deleted_ttl: deleted_ttl.filter(|_| has_age),
                 drops_out_of_order: drops,
                 out_of_order_column: (!drops).then(|| "late".to_owned()),
                 partial: None,
+                drops_replaced: compacts,
             })
         },
     );
@@ -136,22 +219,25 @@ fn tables() -> impl Strategy<Value = Table> {
         prop_oneof![3 => upsert, 1 => dedup],
         prop::sample::select(keys.to_vec()),
         sorted,
+        prop::bool::weighted(0.7),
     )
-        .prop_map(|(keyed, key, sorted)| Table { keyed, key, sorted })
+        .prop_map(|(keyed, key, sorted, tells)| Table {
+            keyed,
+            key,
+            sorted,
+            tells,
+        })
 }
 
 /// The model compares by what the table does.
 fn seen_by(table: &Table, steps: Vec<Step>) -> Vec<Step> {
-    let KeyedSpec::Upsert(upsert) = &table.keyed else {
-        return steps;
-    };
+    let upsert = table.upsert();
+    let is_compared = upsert.is_none_or(|own| !own.comparison.is_empty());
+    let deletes = upsert.is_none_or(|own| own.delete_column.is_some());
     let seen = |row: Row| Row {
-        compared: if upsert.comparison.is_empty() {
-            0
-        } else {
-            row.compared
-        },
-        deleted: row.deleted && upsert.delete_column.is_some(),
+        compared: if is_compared { row.compared } else { 0 },
+        second: row.second && table.compares_several(),
+        deleted: row.deleted && deletes,
         ..row
     };
     let steps = steps.into_iter().map(|step| match step {
@@ -173,17 +259,12 @@ proptest! {
     }
 
     #[test]
-    fn also_when_segments_go_and_keys_are_on_disk(
-        key in prop::sample::select(vec![&["k"] as &'static [&'static str], &["name"]]),
-        steps in steps(true),
-    ) {
-        let keyed = KeyedSpec::Upsert(UpsertSpec {
-            comparison: vec!["compared".to_owned()],
-            delete_column: Some("deleted".to_owned()),
-            ..UpsertSpec::default()
-        });
-        let table = Table { keyed, key, sorted: None };
-        agrees(&table, steps, 0);
+    fn also_when_segments_go_and_keys_are_on_disk(table in tables(), steps in steps(true)) {
+        // What tells of the greatest value goes with the last segment.
+        let forgets = |own: &UpsertSpec| own.ttl.is_some() || own.deleted_ttl.is_some();
+        let table = Table { tells: true, ..table };
+        prop_assume!(table.upsert().is_some_and(|own| !forgets(own)));
+        agrees(&table, seen_by(&table, steps), 0);
     }
 }
 
@@ -199,14 +280,11 @@ fn late_rows_are_marked() {
             keyed,
             key: &["k"],
             sorted: None,
+            tells: true,
         },
         u64::MAX,
     );
-    let row = |key, compared| Row {
-        key,
-        compared,
-        deleted: false,
-    };
+    let row = Row::new;
     real.append(vec![row(1, 5), row(1, 4), row(2, 1), row(1, 5), row(2, 0)]);
     real.seal();
     let views = real.views();
@@ -226,13 +304,10 @@ fn no_look_finds_a_key_twice_or_not_at_all() {
         keyed,
         key: &["name"],
         sorted: Some("name"),
+        tells: true,
     };
     let mut real = Real::new(&table, u64::MAX);
-    let row = |key, compared| Row {
-        key,
-        compared,
-        deleted: false,
-    };
+    let row = Row::new;
     real.append((1..=KEYS).map(|key| row(key, 0)).collect());
     let stop = AtomicBool::new(false);
     for round in 0..6 {

@@ -9,17 +9,41 @@ use arrow::array::{
 };
 use arrow::datatypes::Int64Type;
 use runtime::{MemoryBudget, OsFiles};
-use schemas::keyed::KeyedSpec;
+use schemas::keyed::{KeyedSpec, UpsertSpec};
+use schemas::segment::Ledger;
 use schemas::{ColumnSpec, DataType, FieldRole, Offset, SegmentId, TableSpec, TableType};
 use segment::view::{CodeRoom, Values, blocks};
-use segment::{MutableSegment, SealExtra, SealedSegment, SegmentError, SegmentView, seal};
-use upsert::{PartitionKeys, Spill, StoredRows};
+use segment::{
+    KeysAtEnd, MutableSegment, SealExtra, SealedSegment, SegmentError, SegmentView, seal,
+};
+use upsert::{PartitionKeys, Spill, Stage, StoredRows};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) key: i64,
     pub(crate) compared: i64,
+    /// Where rows are compared by several columns: it is in the second of them.
+    pub(crate) second: bool,
     pub(crate) deleted: bool,
+}
+
+impl Row {
+    pub(crate) fn new(key: i64, compared: i64) -> Self {
+        Self {
+            key,
+            compared,
+            second: false,
+            deleted: false,
+        }
+    }
+
+    /// Of both columns.
+    pub(crate) fn numbers(&self) -> [Option<i64>; 2] {
+        match self.second {
+            false => [Some(self.compared), None],
+            true => [None, Some(self.compared)],
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +51,18 @@ pub(crate) struct Table {
     pub(crate) keyed: KeyedSpec,
     pub(crate) key: &'static [&'static str],
     pub(crate) sorted: Option<&'static str>,
+    /// Segments tell what is known of keys at their end.
+    pub(crate) tells: bool,
+}
+
+impl Table {
+    pub(crate) fn upsert(&self) -> Option<&UpsertSpec> {
+        self.keyed.upsert()
+    }
+
+    pub(crate) fn compares_several(&self) -> bool {
+        self.upsert().is_some_and(|own| own.comparison.len() > 1)
+    }
 }
 
 pub(crate) fn spec(table: &Table) -> Arc<TableSpec> {
@@ -42,6 +78,8 @@ pub(crate) fn spec(table: &Table) -> Arc<TableSpec> {
                 column("k", DataType::Long),
                 column("name", DataType::String),
                 column("compared", DataType::Long),
+                column("second", DataType::Long),
+                column("text", DataType::String),
                 column("deleted", DataType::Boolean),
                 column("late", DataType::Boolean),
             ],
@@ -59,9 +97,21 @@ pub(crate) fn batch(spec: &TableSpec, first: Offset, rows: &[Row]) -> RecordBatc
                 .map(|row| key(row).map(|key| format!("a longer name of {key}")))
                 .collect::<StringViewArray>(),
         ),
-        Arc::new(Int64Array::from_iter_values(
-            rows.iter().map(|row| row.compared),
-        )),
+        Arc::new(
+            rows.iter()
+                .map(|row| row.numbers()[0])
+                .collect::<Int64Array>(),
+        ),
+        Arc::new(
+            rows.iter()
+                .map(|row| row.numbers()[1])
+                .collect::<Int64Array>(),
+        ),
+        Arc::new(
+            rows.iter()
+                .map(|row| Some(format!("version {:012}", row.compared)))
+                .collect::<StringViewArray>(),
+        ),
         Arc::new(BooleanArray::from_iter(
             rows.iter().map(|row| Some(row.deleted)),
         )),
@@ -101,18 +151,36 @@ impl StoredRows for Plain {
     }
 }
 
+/// What a plain map says of a key: what its newest row is compared by, where it is, and whether it
+/// deletes the key.
+pub(crate) type Known = ([Option<i64>; 2], Offset, bool);
+
 /// What a plain map says.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) keyed: KeyedSpec,
-    pub(crate) known: BTreeMap<i64, (i64, Offset, bool)>,
+    pub(crate) known: BTreeMap<i64, Known>,
     pub(crate) visible: BTreeSet<Offset>,
+    /// Newest rows of their keys, which they delete.
+    pub(crate) deleting: BTreeSet<Offset>,
     pub(crate) stored: BTreeMap<Offset, Row>,
     pub(crate) newest: i64,
     pub(crate) filtered: u64,
 }
 
 impl Model {
+    pub(crate) fn new(keyed: &KeyedSpec) -> Self {
+        Self {
+            keyed: keyed.clone(),
+            known: BTreeMap::new(),
+            visible: BTreeSet::new(),
+            deleting: BTreeSet::new(),
+            stored: BTreeMap::new(),
+            newest: i64::MIN / 2,
+            filtered: 0,
+        }
+    }
+
     pub(crate) fn take(&mut self, row: &Row, offset: Offset) {
         let (ttl, deleted_ttl, drops) = match &self.keyed {
             KeyedSpec::Upsert(own) => (own.ttl, own.deleted_ttl, own.drops_out_of_order),
@@ -120,13 +188,17 @@ impl Model {
         };
         let newest = self.newest.max(row.compared);
         let old = |ttl: Option<i64>, at: i64| ttl.is_some_and(|ttl| at < newest - ttl);
-        let known = self
-            .known
-            .get(&row.key)
-            .copied()
-            .filter(|(at, _, deleted)| !(old(ttl, *at) || *deleted && old(deleted_ttl, *at)));
+        let known = self.known.get(&row.key).copied();
+        let known = known.filter(|([at, _], _, deleted)| {
+            let at = at.unwrap_or(i64::MAX);
+            !(old(ttl, at) || *deleted && old(deleted_ttl, at))
+        });
         let is_dedup = matches!(self.keyed, KeyedSpec::Dedup(_));
-        let is_late = known.is_some_and(|(at, ..)| is_dedup || row.compared < at);
+        let own = row.numbers();
+        let is_late = known.is_some_and(|(known, ..)| {
+            let mut both = own.iter().zip(known);
+            is_dedup || both.any(|(own, known)| own.is_some() && *own < known)
+        });
         if is_late && drops {
             self.filtered += 1;
             return;
@@ -136,33 +208,46 @@ impl Model {
         if is_late {
             return;
         }
-        if let Some((_, before, _)) = known {
-            self.visible.remove(&before);
+        let mut numbers = own;
+        if let Some((before, at, _)) = known {
+            self.visible.remove(&at);
+            self.deleting.remove(&at);
+            numbers = std::array::from_fn(|column| own[column].or(before[column]));
         }
         let deleted = row.deleted && !is_dedup;
-        if !deleted {
-            self.visible.insert(offset);
-        }
-        self.known.insert(row.key, (row.compared, offset, deleted));
+        let shown = match deleted {
+            true => &mut self.deleting,
+            false => &mut self.visible,
+        };
+        shown.insert(offset);
+        self.known.insert(row.key, (numbers, offset, deleted));
+    }
+
+    /// The rows at these offsets go, and the keys of which they are the newest.
+    pub(crate) fn retire(&mut self, offsets: &std::ops::Range<Offset>) {
+        let stays = |offset: &Offset| !offsets.contains(offset);
+        self.visible.retain(stays);
+        self.deleting.retain(stays);
+        self.stored.retain(|offset, _| stays(offset));
+        self.known.retain(|_, (_, offset, _)| stays(offset));
+    }
+
+    /// Of the rows at these offsets only those are stored by which `sealed` knows keys.
+    pub(crate) fn compact(&mut self, offsets: &std::ops::Range<Offset>, sealed: &Self) {
+        self.stored.retain(|offset, _| {
+            !offsets.contains(offset)
+                || sealed.visible.contains(offset)
+                || sealed.deleting.contains(offset)
+        });
     }
 }
 
-impl Model {
-    /// What is stored is all that is known: what rows of a segment hid that has gone is seen.
-    pub(crate) fn start(&mut self) {
-        let fresh = Self {
-            known: BTreeMap::new(),
-            visible: BTreeSet::new(),
-            stored: BTreeMap::new(),
-            newest: i64::MIN / 2,
-            ..self.clone()
-        };
-        let before = std::mem::replace(self, fresh);
-        for (offset, row) in &before.stored {
-            self.take(row, *offset);
-        }
-        assert_eq!(self.filtered, before.filtered);
-    }
+/// A segment that takes no more rows and is not sealed yet.
+#[derive(Debug)]
+struct Frozen {
+    segment: Arc<MutableSegment>,
+    keys: KeysAtEnd,
+    end: Offset,
 }
 
 pub(crate) struct Real {
@@ -172,8 +257,9 @@ pub(crate) struct Real {
     pub(crate) spill: Spill,
     pub(crate) keys: Arc<PartitionKeys>,
     pub(crate) sealed: Vec<Arc<SealedSegment>>,
+    frozen: Option<Frozen>,
     pub(crate) current: Arc<MutableSegment>,
-    /// What the log has from the current segment's start on.
+    /// What the log has from the end of what is sealed on.
     pub(crate) log: Vec<(Offset, Vec<Row>)>,
     pub(crate) next: Offset,
 }
@@ -209,6 +295,7 @@ impl Real {
             spill,
             keys,
             sealed: Vec::new(),
+            frozen: None,
             current,
             log: Vec::new(),
             next: 0,
@@ -226,7 +313,11 @@ impl Real {
         let (first, rows) = &self.log[at];
         let batch = batch(&self.spec, *first, rows);
         let appended = self.keys.append(&self.current, &batch).unwrap();
-        assert_eq!(appended.rows + appended.filtered, rows.len() as u64);
+        let rejected = appended.rejected.len() as u64;
+        assert_eq!(
+            appended.rows + appended.filtered + rejected,
+            rows.len() as u64
+        );
         self.current.advance_to(first + rows.len() as i64);
         appended.filtered
     }
@@ -236,35 +327,69 @@ impl Real {
         self.current.advance_to(self.next);
     }
 
-    pub(crate) fn seal(&mut self) {
-        let extra = SealExtra {
-            start: self.current.start_offset(),
+    /// What comes goes into the next segment. `false`: one is frozen already.
+    pub(crate) fn freeze(&mut self) -> bool {
+        if self.frozen.is_some() {
+            return false;
+        }
+        let next = open(&self.spec, self.current.id().sequence + 1, self.next);
+        self.frozen = Some(Frozen {
+            keys: self.keys.at_end(&self.current),
             end: self.next,
+            segment: std::mem::replace(&mut self.current, next),
+        });
+        self.keys.open(&self.current);
+        true
+    }
+
+    /// The frozen segment is sealed; gives its offsets.
+    pub(crate) fn seal(&mut self) -> std::ops::Range<Offset> {
+        self.freeze();
+        let Frozen { segment, keys, end } = self.frozen.take().unwrap();
+        let start = segment.start_offset();
+        let upsert = self.table.upsert();
+        let extra = SealExtra {
+            start,
+            end,
+            ledger: Ledger {
+                rows: u64::from(segment.row_count()),
+                ..Ledger::default()
+            },
+            keys: self.table.tells.then_some(keys),
+            drops_replaced: upsert.is_some_and(|own| own.drops_replaced),
             ..SealExtra::default()
         };
-        let sealed = seal(&self.current, &OsFiles, self.folder.path(), extra).unwrap();
+        let sealed = seal(&segment, &OsFiles, self.folder.path(), extra).unwrap();
+        let ledger = sealed.record.ledger;
+        assert_eq!(ledger.total(), u64::from(segment.row_count()));
         let sealed = SealedSegment::open(&sealed.path, &self.spec, sealed.record.crc).unwrap();
-        let next = open(&self.spec, self.current.id().sequence + 1, self.next);
-        self.keys.open(&next);
+        assert_eq!(ledger.rows, u64::from(sealed.row_count()));
+        sealed.verify_all().unwrap();
         self.keys.seat(&sealed).unwrap();
         assert!(self.keys.holds(&sealed));
         self.sealed.push(sealed);
-        self.current = next;
-        self.log.clear();
+        self.log.retain(|(first, _)| *first >= end);
+        start..end
     }
 
+    /// After a kill: what was not sealed comes again.
     pub(crate) fn start(&mut self) {
         let keys = PartitionKeys::new(&self.spec, &self.spill, Arc::new(Plain));
-        let keys = keys.unwrap().unwrap();
-        self.keys = Arc::new(keys);
-        for sealed in &self.sealed {
-            self.keys.seat(sealed).unwrap();
+        self.keys = Arc::new(keys.unwrap().unwrap());
+        let load = self.keys.plan(self.sealed.clone()).unwrap();
+        for stage in Stage::ALL {
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| self.keys.work(&load, stage, &|| false).unwrap());
+                }
+            });
         }
-        self.current = open(
-            &self.spec,
-            self.current.id().sequence,
-            self.current.start_offset(),
-        );
+        self.keys.loaded(&load);
+        let first = self
+            .frozen
+            .take()
+            .map_or(Arc::clone(&self.current), |own| own.segment);
+        self.current = open(&self.spec, first.id().sequence, first.start_offset());
         self.keys.open(&self.current);
         for at in 0..self.log.len() {
             self.feed(at);
@@ -274,7 +399,8 @@ impl Real {
 
     pub(crate) fn views(&self) -> Vec<SegmentView> {
         let sealed = self.sealed.iter().map(SealedSegment::view);
-        let all = sealed.chain([self.current.view()]);
+        let frozen = self.frozen.iter().map(|own| own.segment.view());
+        let all = sealed.chain(frozen).chain([self.current.view()]);
         self.keys
             .at_one_moment(|valid| all.map(|view| valid(view).unwrap()).collect())
     }

@@ -5,14 +5,14 @@ use serde_json::Value as Json;
 use super::super::Schema;
 use super::super::reader::{Node, Report};
 use super::keys;
-use crate::keyed::{DedupSpec, KeyedSpec, MergeStrategy, PartialSpec, UpsertSpec};
+use crate::keyed::{COMPARED_MAX, DedupSpec, KeyedSpec, MergeStrategy, PartialSpec, UpsertSpec};
 use crate::types::DataType;
 
 const UPSERT: &str = "upsertConfig";
 const DEDUP: &str = "dedupConfig";
 
 /// About memory, files and speed, which are ours to know.
-const WITHOUT_EFFECT: [&str; 13] = [
+const WITHOUT_EFFECT: [&str; 12] = [
     "hashFunction",
     "snapshot",
     "enableSnapshot",
@@ -24,7 +24,6 @@ const WITHOUT_EFFECT: [&str; 13] = [
     "metadataManagerClass",
     "metadataManagerConfigs",
     "enableDeletedKeysCompactionConsistency",
-    "enableCommitTimeCompaction",
     "ignoreNonDefaultTiers",
 ];
 
@@ -101,13 +100,14 @@ fn upsert(node: Node<'_>, time_column: Option<&str>, report: &mut Report) -> Opt
         out_of_order_column: text("outOfOrderRecordColumn", report),
         drops_out_of_order: node.flag("dropOutOfOrderRecord", report).unwrap_or(false),
         partial: is_partial.then(|| partial(node, report)),
+        drops_replaced: node
+            .flag("enableCommitTimeCompaction", report)
+            .unwrap_or(false),
         comparison,
     };
-    if spec.comparison.len() > 1 {
-        report.fault(
-            &node.path("comparisonColumns"),
-            "several are not supported yet",
-        );
+    if spec.comparison.len() > COMPARED_MAX {
+        let what = format!("they are more than {COMPARED_MAX}");
+        report.fault(&node.path("comparisonColumns"), what);
     }
     if spec.drops_out_of_order && spec.out_of_order_column.is_some() {
         let path = node.path("outOfOrderRecordColumn");
@@ -208,7 +208,7 @@ pub(super) fn check(schema: &Schema, keyed: &KeyedSpec, report: &mut Report) {
         KeyedSpec::Dedup(dedup) => {
             let path = format!("{DEDUP}.dedupTimeColumn");
             match &dedup.time_column {
-                Some(name) => wants(schema, (&path, name), &NUMBERS[..3], report),
+                Some(name) => wants(schema, (&path, name), &COMPARED[..3], report),
                 None if dedup.ttl.is_some() => report.fault(&path, "missing: what is the TTL of?"),
                 None => {}
             }
@@ -216,19 +216,31 @@ pub(super) fn check(schema: &Schema, keyed: &KeyedSpec, report: &mut Report) {
     }
 }
 
-const NUMBERS: [DataType; 5] = [
+/// Those with an age, then other numbers, then those of which there is one only.
+const COMPARED: [DataType; 6] = [
     DataType::Timestamp,
     DataType::Long,
     DataType::Int,
     DataType::Double,
     DataType::Float,
+    DataType::String,
 ];
 
 fn check_upsert(schema: &Schema, upsert: &UpsertSpec, report: &mut Report) {
     let path = format!("{UPSERT}.comparisonColumns");
     // A time to live is counted in whole units.
     let has_ttl = upsert.ttl.is_some() || upsert.deleted_ttl.is_some();
-    let known = if has_ttl { &NUMBERS[..3] } else { &NUMBERS[..] };
+    let are_several = upsert.comparison.len() > 1;
+    let known = match (has_ttl, are_several) {
+        (true, _) => &COMPARED[..3],
+        (false, true) => &COMPARED[..5],
+        (false, false) => &COMPARED[..],
+    };
+    if has_ttl && are_several {
+        let what =
+            "of several columns there is no age: `metadataTTL` and `deletedKeysTTL` want one";
+        report.fault(&path, what);
+    }
     for name in &upsert.comparison {
         wants(schema, (&path, name), known, report);
     }

@@ -31,7 +31,7 @@ fn rules_of_keys_are_read() {
     let (read, warnings) = keyed(
         r#""upsertConfig":{"mode":"PARTIAL","deleteRecordColumn":"gone","metadataTTL":86400.5,
         "partialUpsertStrategies":{"tags":"UNION","sum":"increment"},"hashFunction":"MURMUR3",
-        "defaultPartialUpsertStrategy":"IGNORE","outOfOrderRecordColumn":"gone"}"#,
+        "defaultPartialUpsertStrategy":"IGNORE","outOfOrderRecordColumn":"gone","enableCommitTimeCompaction":true}"#,
     )
     .unwrap();
     assert_eq!(
@@ -50,9 +50,16 @@ fn rules_of_keys_are_read() {
                     ("sum".to_owned(), MergeStrategy::Increment),
                 ],
             }),
+            drops_replaced: true,
         }))
     );
     assert_eq!(warnings, ["upsertConfig.hashFunction has no effect yet"]);
+    // A text, or several numbers.
+    for columns in [&["id"] as &[&str], &["ts", "price", "sum"]] {
+        let rules = serde_json::json!({ "comparisonColumns": columns });
+        let (read, _) = keyed(&format!(r#""upsertConfig":{rules}"#)).unwrap();
+        assert_eq!(read.unwrap().upsert().unwrap().comparison, columns);
+    }
     let (read, _) = keyed(r#""dedupConfig":{"dedupEnabled":true,"metadataTTL":10}"#).unwrap();
     let dedup = DedupSpec {
         time_column: Some("ts".to_owned()),
@@ -67,7 +74,7 @@ fn rules_of_keys_are_read() {
 fn rules_of_keys_that_cannot_be_kept_are_refused() {
     let faults = |rules: &str| keyed(rules).unwrap_err().join("\n");
     expect![[r#"
-        upsertConfig.comparisonColumns: several are not supported yet
+        upsertConfig.comparisonColumns: of several columns there is no age: `metadataTTL` and `deletedKeysTTL` want one
         upsertConfig.comparisonColumns: column `id` is STRING, not TIMESTAMP or LONG or INT
         upsertConfig.deleteRecordColumn: there is no column `x`
         upsertConfig.partialUpsertStrategies.price: the column is not of the kind that can be merged so
