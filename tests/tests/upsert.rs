@@ -146,11 +146,8 @@ async fn rows_are_made_by_two_producers() -> Result<()> {
     let rows = rows.map(|row| (0, row.to_owned()));
     cluster.produce("merged", rows.to_vec()).await?;
     cluster.wait_for("SELECT COUNT(*) FROM merged", 2).await?;
-    let wanted = json!([
-        ["x", "a1", "b2", ["p", "q", "r"], [1, 2, 1, 3], 10, 5],
-        ["y", "only", null, null, null, 1, null],
-    ]);
-    let sql = "SELECT id, a, b, tags, seen, a_version, b_version FROM merged ORDER BY id";
+    let wanted = json!([["a1", "b2", ["p", "q", "r"], [1, 2, 1, 3], 10, 5]]);
+    let sql = "SELECT a, b, tags, seen, a_version, b_version FROM merged WHERE id = 'x'";
     let asked = cluster.sql();
     let is_so = || async {
         let found = json!(asked.rows(sql).await?);
