@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
 use datafusion::physical_expr::split_conjunction;
@@ -30,6 +31,7 @@ use segment::view::Values;
 
 use crate::columns::external;
 use crate::filter::is_quick;
+use crate::native::LookupExpr;
 use crate::scan_exec::ServerScanExec;
 
 type Expr = Arc<dyn PhysicalExpr>;
@@ -146,6 +148,12 @@ fn is_learnt(filter: &Expr) -> bool {
     filter.is::<DynamicFilterPhysicalExpr>()
 }
 
+/// It asks a small table that was not read.
+fn looks_up(filter: &Expr) -> bool {
+    let found = filter.exists(|part| Ok(part.is::<LookupExpr>()));
+    found.unwrap_or(true)
+}
+
 /// The filters of a scan with what is known by now, for one segment.
 pub(crate) fn current<'f>(
     description: &'f ScanDescription,
@@ -153,18 +161,19 @@ pub(crate) fn current<'f>(
     options: &ScanOptions,
 ) -> Result<Cow<'f, [Expr]>> {
     let filters = &description.filters;
-    if !filters.iter().any(is_learnt) {
+    let is_explained = options.explain() == Explain::Plan;
+    if !filters.iter().any(is_learnt) && !is_explained {
         return Ok(Cow::Borrowed(filters));
     }
     let mut known = Vec::with_capacity(filters.len());
     for filter in filters {
+        if is_explained && (is_learnt(filter) || looks_up(filter)) {
+            continue;
+        }
         let Some(learnt) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() else {
             known.push(Arc::clone(filter));
             continue;
         };
-        if options.explain() == Explain::Plan {
-            continue;
-        }
         let learnt = learnt.current()?;
         for part in split_conjunction(&learnt) {
             if pays(part, &description.table_schema, view)? {

@@ -42,7 +42,7 @@ use segment::SegmentView;
 use crate::computed::computing;
 use crate::engine::Fragment;
 use crate::learned::hand_down;
-use crate::native::NativeAggregates;
+use crate::native::{GroupingSetsExec, NativeAggregates};
 use crate::scan_exec::ServerScanExec;
 use crate::selection::TopRows;
 use crate::shared::Shared;
@@ -205,8 +205,11 @@ impl PreparedPlans {
         } = decode_plan(&fragment.plan, &run.parameters, &run.decoding, factory)?;
         let is_of_its_segments = joins(&plan);
         let plan = optimized(plan, &shared, &run.decoding)?;
-        let is_leaf = |plan: &Plan| plan.children().is_empty();
-        let may_be_kept = !is_of_its_values && !is_of_its_segments && can_be_reset(&plan, &is_leaf);
+        let is_ours = |plan: &Plan| match plan.is::<GroupingSetsExec>() {
+            true => plan.children().into_iter().all(is_leaf),
+            false => is_leaf(plan),
+        };
+        let may_be_kept = !is_of_its_values && !is_of_its_segments && can_be_reset(&plan, &is_ours);
         Ok(Prepared {
             bytes: fragment.plan.clone(),
             options: fragment.options.clone(),
@@ -269,6 +272,10 @@ fn learning(plan: Plan, run: &Run) -> Result<Plan> {
         true => Ok(plan),
         false => hand_down(plan, run.decoding.session_config().options()),
     }
+}
+
+fn is_leaf(plan: &Plan) -> bool {
+    plan.children().is_empty()
 }
 
 /// Joins are planned by what is in the segments.

@@ -78,6 +78,21 @@ impl ServerScanExec {
         })
     }
 
+    /// The same with only those rows that satisfy these conditions on its output.
+    pub(crate) fn keeping(&self, conditions: &[Arc<dyn PhysicalExpr>]) -> Result<Self> {
+        let conditions = conditions.iter().map(|own| self.over_table(own));
+        let mut description = ScanDescription::clone(&self.description);
+        for condition in conditions {
+            description.filters.push(condition?);
+        }
+        // They are not what was sent any more.
+        description.sent_filters = None;
+        Ok(Self {
+            description: Arc::new(description),
+            ..self.clone()
+        })
+    }
+
     /// An expression over the output as one over the columns of the table.
     fn over_table(&self, expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         replace_columns(Arc::clone(expr), |column| match &self.computed {

@@ -156,6 +156,14 @@ impl NativeAggregateExec {
         })
     }
 
+    /// The same for a final aggregate here.
+    pub(super) fn joined_here(self) -> Self {
+        Self {
+            is_joined_here: true,
+            ..self
+        }
+    }
+
     /// Reads what the other reads, for a final aggregate here.
     pub(super) fn joined_above(self, other: &Self) -> Self {
         Self {

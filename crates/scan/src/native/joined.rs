@@ -308,7 +308,7 @@ fn scan_of(plan: &Plan) -> Option<(&ServerScanExec, Vec<&ProjectionExec>)> {
 }
 
 /// One partition goes through them as it is.
-fn passes(node: &Plan) -> bool {
+pub(super) fn passes(node: &Plan) -> bool {
     node.is::<CooperativeExec>() || node.is::<CoalescePartitionsExec>()
 }
 

@@ -150,30 +150,41 @@ pub(super) fn recognise(aggregate: &AggregateExec) -> Result<Option<NativeAggreg
             native(aggregate, aggregate, Output::Values)
         }
         AggregateMode::Final | AggregateMode::FinalPartitioned => {
-            let mut below = Arc::clone(aggregate.input());
-            while !below.is::<AggregateExec>() {
-                // Between the two there are exchanges of one server with itself.
-                let [child] = below.children()[..] else {
-                    return Ok(None);
-                };
-                if below.schema() != child.schema() {
-                    return Ok(None);
-                }
-                let child = Arc::clone(child);
-                below = child;
-            }
-            match below.downcast_ref::<AggregateExec>() {
-                Some(partial) if *partial.mode() == AggregateMode::Partial => {
-                    native(partial, aggregate, Output::Values)
-                }
-                _ => Ok(None),
+            let below = partial_below(aggregate);
+            match below.as_ref().and_then(|own| own.downcast_ref()) {
+                Some(partial) => native(partial, aggregate, Output::Values),
+                None => Ok(None),
             }
         }
         _ => Ok(None),
     }
 }
 
-fn native(
+/// The partial aggregate whose states this final one joins, if they come as they are.
+pub(super) fn partial_below(aggregate: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
+    let is_final = matches!(
+        aggregate.mode(),
+        AggregateMode::Final | AggregateMode::FinalPartitioned
+    );
+    let mut below = is_final.then(|| Arc::clone(aggregate.input()))?;
+    loop {
+        if let Some(partial) = below.downcast_ref::<AggregateExec>() {
+            let is_partial = *partial.mode() == AggregateMode::Partial;
+            return is_partial.then(|| Arc::clone(&below));
+        }
+        // Between the two there are exchanges of one server with itself.
+        let [child] = below.children()[..] else {
+            return None;
+        };
+        if below.schema() != child.schema() {
+            return None;
+        }
+        let child = Arc::clone(child);
+        below = child;
+    }
+}
+
+pub(super) fn native(
     aggregate: &AggregateExec,
     last: &AggregateExec,
     output: Output,

@@ -1,8 +1,8 @@
 //! Values of any types numbered in the order in which they appear, compared by Arrow's row format.
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::DataType;
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::common::Result;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -42,11 +42,8 @@ impl RowNumbers {
         let mut numbers = Vec::with_capacity(rows.num_rows());
         for row in &rows {
             let hash = self.hasher.hash_one(row.data());
-            let same = |(known, number): &(u64, u32)| {
-                *known == hash && self.seen.row(*number as usize) == row
-            };
-            let number = match self.table.find(hash, same) {
-                Some((_, number)) => *number,
+            let number = match self.number_of(hash, row) {
+                Some(number) => number,
                 None => {
                     let number = self.seen.num_rows() as u32;
                     self.seen.push(row);
@@ -58,6 +55,19 @@ impl RowNumbers {
             numbers.push(number);
         }
         Ok(numbers)
+    }
+
+    /// The number of each row that was numbered.
+    pub(super) fn find(&self, columns: &[ArrayRef]) -> Result<UInt32Array> {
+        let rows = self.converter.convert_columns(columns)?;
+        let find = |row: Row<'_>| self.number_of(self.hasher.hash_one(row.data()), row);
+        Ok(rows.iter().map(find).collect())
+    }
+
+    fn number_of(&self, hash: u64, row: Row<'_>) -> Option<u32> {
+        let same =
+            |(known, number): &(u64, u32)| *known == hash && self.seen.row(*number as usize) == row;
+        self.table.find(hash, same).map(|(_, number)| *number)
     }
 
     pub(super) fn values(&self, numbers: impl Iterator<Item = usize>) -> Result<Vec<ArrayRef>> {

@@ -17,6 +17,8 @@ const BEFORE: &[&str] = &[
      FROM few s JOIN flights f ON s.carrier = f.carrier GROUP BY 1, 2",
     "SELECT s.carrier, count(*) FILTER (WHERE f.delay > 20), sum(f.price * f.ratio) \
      FROM few s JOIN flights f ON s.carrier = f.carrier WHERE f.code < 300 GROUP BY s.carrier",
+    "SELECT s.label, s.flag, count(*), avg(f.price) FROM few s JOIN flights f ON s.city = f.city \
+     GROUP BY CUBE (s.label, s.flag)",
     "SELECT s.late, sum(f.distance), bool_or(f.flag) FROM few s \
      JOIN flights f ON s.carrier = f.carrier AND s.label = f.label GROUP BY s.late",
 ];
@@ -35,11 +37,60 @@ const AFTER: &[&str] = &[
      GROUP BY f.carrier",
     "SELECT s.label, count(f.delay) FROM few s LEFT JOIN flights f ON s.city = f.city \
      GROUP BY s.label",
-    "SELECT f.carrier, count(*) FROM flights f WHERE f.city IN (SELECT city FROM few s) \
-     GROUP BY f.carrier",
     "SELECT f.\"$offset\", s.code FROM few s JOIN flights f ON s.city = f.city \
      ORDER BY f.delay + s.code, f.\"$offset\", s.code LIMIT 20",
     "SELECT \"$offset\", delay FROM flights ORDER BY delay % 17, \"$offset\" LIMIT 9",
+];
+
+/// Aggregates over what joins with a small table make of each row: `one c s` stands for a table `s`
+/// with each value of `c` once.
+const LOOKED_UP: &[&str] = &[
+    "SELECT s.label, f.carrier, count(*), sum(f.delay), avg(f.price) \
+     FROM one city s JOIN flights f ON s.city = f.city GROUP BY 1, 2",
+    "SELECT s.label, f.flag, s.code % 5, count(DISTINCT f.late), approx_distinct(f.wide) \
+     FROM one city s JOIN flights f ON s.city = f.city WHERE f.delay > 10 GROUP BY 1, 2, 3",
+    "SELECT f.carrier, count(*), sum(s.code), max(s.label), count(s.code), count(DISTINCT s.label) \
+     FROM one city s RIGHT JOIN flights f ON s.city = f.city GROUP BY f.carrier",
+    "SELECT s.label, upper(f.carrier), count(*), max(f.at) \
+     FROM flights f LEFT JOIN one city s ON s.city = f.city GROUP BY 1, 2",
+    "SELECT f.carrier, count(*), min(f.price) FROM flights f \
+     WHERE f.city IN (SELECT city FROM one city s) GROUP BY f.carrier",
+    "SELECT f.carrier, count(*) FROM one city s RIGHT SEMI JOIN flights f ON s.city = f.city \
+     GROUP BY f.carrier",
+    "SELECT f.carrier, sum(f.delay) FROM one code s RIGHT ANTI JOIN flights f \
+     ON s.code = f.code GROUP BY f.carrier",
+    "SELECT f.flag, count(*) FROM flights f WHERE f.city NOT IN (SELECT city FROM one city s) \
+     GROUP BY f.flag",
+    "SELECT f.flag, count(*) FROM flights f \
+     WHERE f.wide NOT IN (SELECT wide FROM one wide s WHERE wide IS NOT NULL) GROUP BY f.flag",
+    "SELECT count(*), sum(f.delay) FROM flights f \
+     WHERE NOT EXISTS (SELECT 1 FROM one city s WHERE s.city = f.city)",
+    "SELECT f.flag, count(*) FROM flights f \
+     WHERE EXISTS (SELECT 1 FROM one city s WHERE s.city = f.city) OR f.delay > 150 GROUP BY f.flag",
+    "SELECT count(*), sum(f.delay + s.code), avg(s.code) FROM one city s \
+     JOIN flights f ON s.city = f.city AND f.delay < s.code",
+    "SELECT f.late, count(*) FILTER (WHERE s.code > f.code) FROM one city s \
+     JOIN flights f ON s.city = f.city GROUP BY f.late",
+    "SELECT s.label, count(*) FROM one city s RIGHT JOIN flights f ON s.city = f.city \
+     WHERE s.label IS NULL OR s.code > f.code GROUP BY s.label",
+    "SELECT s.label, count(*), sum(f.distance) FROM one delay s JOIN flights f \
+     ON s.delay = f.delay GROUP BY s.label",
+    "SELECT s.label, count(*) FROM one at s JOIN flights f ON s.at = f.at GROUP BY s.label",
+    "SELECT s.label, f.carrier, count(*) FROM one note s RIGHT JOIN flights f ON s.note = f.note \
+     GROUP BY 1, 2",
+    "SELECT s.label, count(*) FROM one city s JOIN flights f \
+     ON s.city IS NOT DISTINCT FROM f.city GROUP BY s.label",
+    "SELECT s.label, count(*) FROM one city s RIGHT JOIN flights f \
+     ON s.city = f.city AND s.code = f.code GROUP BY s.label",
+    "SELECT s.label, r.label, count(*), sum(r.code - s.code) FROM one city s \
+     JOIN flights f ON s.city = f.city JOIN one carrier r ON r.carrier = f.carrier GROUP BY 1, 2",
+    "SELECT s.label, median(f.delay), count(*) FROM one city s JOIN flights f ON s.city = f.city \
+     GROUP BY s.label",
+    "SELECT count(*) FROM one city s JOIN flights f ON s.city = f.city",
+    "SELECT s.label, f.carrier, count(*), sum(f.delay), avg(s.code) FROM one city s \
+     JOIN flights f ON s.city = f.city GROUP BY ROLLUP (s.label, f.carrier)",
+    "SELECT s.label, max(f.delay) FROM one city s JOIN flights f ON s.city = upper(f.city) \
+     GROUP BY s.label",
 ];
 
 const FEW: [&str; 3] = [
@@ -55,7 +106,10 @@ struct World {
 
 impl World {
     fn new(null_mode: NullMode) -> Self {
-        let table = Table::new(21);
+        Self::of(Table::new(21), null_mode)
+    }
+
+    fn of(table: Table, null_mode: NullMode) -> Self {
         Self {
             oracle: table.oracle(null_mode),
             server: Server::new(&table, null_mode),
@@ -88,11 +142,83 @@ async fn aggregates_come_before_a_join_where_they_may() {
                 assert_eq!(stats.native_operators, 0, "{sql}");
             }
             for sql in AFTER {
+                // Where a key is there once after all, there is nothing to join.
                 let stats = world.check(sql, few, &ScanOptions::default()).await;
+                assert!(stats.native_operators <= 1, "{sql}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_with_small_tables_are_looked_up() {
+    for (null_mode, replaced) in [
+        (NullMode::Defaults, false),
+        (NullMode::ThreeValued, false),
+        (NullMode::ThreeValued, true),
+    ] {
+        let table = Table::new(21);
+        let world = World::of(
+            if replaced {
+                table.half_replaced(21)
+            } else {
+                table
+            },
+            null_mode,
+        );
+        let ways = [on_threads(), ScanOptions::default()].into_iter().cycle();
+        for (few, options) in FEW.into_iter().chain(["code < 100"]).zip(ways) {
+            for sql in LOOKED_UP {
+                let sql = &with_ones(sql, few);
+                let tables = sql.matches("min(label)").count() as u64;
+                let stats = world.check(sql, few, &options).await;
+                let operators = (stats.native_operators, stats.fallback_operators);
+                assert_eq!(operators, (tables + 1, 0), "{sql}");
+                let stats = world.check(sql, few, &general()).await;
                 assert_eq!(stats.native_operators, 0, "{sql}");
             }
         }
     }
+}
+
+/// With a table in the place of each `one key`.
+fn with_ones(sql: &str, few: &str) -> String {
+    let mut parts = sql.split("one ");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (key, rest) = part.split_once(' ').unwrap();
+        let code = if key == "code" {
+            ""
+        } else {
+            ", max(code) AS code"
+        };
+        whole.push_str(&format!(
+            "(SELECT {key}, min(label) AS label{code} FROM flights WHERE {few} GROUP BY {key}) {rest}"
+        ));
+    }
+    whole
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_small_or_not_once_is_joined() {
+    let world = World::of(Table::new(21), NullMode::ThreeValued);
+    let by_label = "SELECT s.label, f.flag, count(*), sum(f.delay) FROM few s \
+                    JOIN flights f ON s.city = f.city GROUP BY 1, 2";
+    // Each city many times.
+    let stats = world
+        .check(by_label, "code < 50", &ScanOptions::default())
+        .await;
+    assert_eq!((stats.native_operators, stats.fallback_operators), (0, 1));
+    let by_offset = "SELECT s.flag, f.carrier, count(*) FROM few s \
+                     JOIN flights f ON s.distance = f.distance GROUP BY 1, 2";
+    let stats = world
+        .check(by_offset, "distance > 0", &ScanOptions::default())
+        .await;
+    assert_eq!((stats.native_operators, stats.fallback_operators), (0, 1));
+    let stats = world
+        .check(by_offset, "distance < 900", &ScanOptions::default())
+        .await;
+    assert_eq!((stats.native_operators, stats.fallback_operators), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -350,6 +350,16 @@ const LONG_ORDERS: &[&str] = &[
     "code, note, \"$offset\" DESC",
 ];
 
+fn grouping_sets(random: &mut Random, keys: &[&str]) -> String {
+    let (all, first) = (keys.join(", "), keys[0]);
+    match random.below(4) {
+        0 => format!("ROLLUP ({all})"),
+        1 => format!("CUBE ({all})"),
+        2 => format!("GROUPING SETS (({all}), ({first}), (), ())"),
+        _ => format!("GROUPING SETS (({first}), ({all}), ({first}))"),
+    }
+}
+
 impl Question {
     fn ordered(random: &mut Random, condition: &str) -> Self {
         let (output, order) = match random.below(2) {
@@ -425,6 +435,9 @@ impl Question {
         let output = output.join(", ");
         let group = match &keys[..] {
             [] => String::new(),
+            keys if random.below(6) == 0 => {
+                format!(" GROUP BY {}", grouping_sets(random, keys))
+            }
             keys => format!(" GROUP BY {}", keys.join(", ")),
         };
         let sql = format!("SELECT {output} FROM flights{condition}{group}");

@@ -1,0 +1,246 @@
+//! What a join finds in a small table, as an expression of the other side's columns.
+//!
+//! Where each key is there once, a row meets one row of the small table or none. Then whether it
+//! meets one is a function of the columns by which it is joined, and so is each column of the row
+//! that it meets. Nothing is looked up before the small table was read.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{and, filter_record_batch, is_not_null, take};
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::{
+    NullEquality, Result, ScalarValue, internal_datafusion_err, internal_err,
+};
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{in_list, lit};
+
+use super::rows::RowNumbers;
+
+type Expr = Arc<dyn PhysicalExpr>;
+
+/// So few keys are a list, which indexes know.
+const LISTED_MAX: usize = 1_000;
+
+/// The small side of a join.
+#[derive(Debug)]
+pub(super) struct Things {
+    null_equality: NullEquality,
+    rows: OnceLock<Rows>,
+}
+
+#[derive(Debug)]
+struct Rows {
+    keys: RowNumbers,
+    /// Where each key is there once, those of the row with the key's number.
+    columns: RecordBatch,
+    /// Some row had a null for a key and equals nothing: it is not among them.
+    has_null: bool,
+    _memory: MemoryReservation,
+}
+
+/// Types whose equality is that of their bytes.
+pub(super) fn can_be_key(own: &DataType) -> bool {
+    own.is_integer()
+        || matches!(
+            own,
+            DataType::Utf8View
+                | DataType::BinaryView
+                | DataType::Boolean
+                | DataType::Timestamp(_, _)
+        )
+}
+
+impl Things {
+    pub(super) fn new(null_equality: NullEquality) -> Self {
+        Self {
+            null_equality,
+            rows: OnceLock::new(),
+        }
+    }
+
+    /// Takes all rows. Whether each key is there once.
+    pub(super) fn fill(
+        &self,
+        rows: &RecordBatch,
+        keys: &[Expr],
+        memory: MemoryReservation,
+    ) -> Result<bool> {
+        let columns = match self.null_equality {
+            NullEquality::NullEqualsNull => rows.clone(),
+            NullEquality::NullEqualsNothing => without_nulls(rows, keys)?,
+        };
+        let of_keys = evaluated(keys, &columns)?;
+        let types = of_keys.iter().map(|key| key.data_type().clone());
+        let mut numbers = RowNumbers::new(&types.collect::<Vec<_>>())?;
+        numbers.number(&of_keys)?;
+        let is_unique = numbers.count() == columns.num_rows();
+        let filled = self.rows.set(Rows {
+            keys: numbers,
+            has_null: columns.num_rows() < rows.num_rows(),
+            columns,
+            _memory: memory,
+        });
+        match filled {
+            Ok(()) => Ok(is_unique),
+            Err(_) => internal_err!("the small side of a join was read twice"),
+        }
+    }
+
+    fn rows(&self) -> Result<&Rows> {
+        let not_yet = || internal_datafusion_err!("the small side of a join was not read yet");
+        self.rows.get().ok_or_else(not_yet)
+    }
+}
+
+fn evaluated(exprs: &[Expr], rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    let arrays = exprs.iter();
+    let arrays = arrays.map(|expr| expr.evaluate(rows)?.into_array(rows.num_rows()));
+    arrays.collect()
+}
+
+fn without_nulls(rows: &RecordBatch, keys: &[Expr]) -> Result<RecordBatch> {
+    let mut kept: Option<BooleanArray> = None;
+    for key in evaluated(keys, rows)? {
+        if key.logical_null_count() > 0 {
+            let set = is_not_null(&key)?;
+            kept = Some(match kept {
+                Some(kept) => and(&kept, &set)?,
+                None => set,
+            });
+        }
+    }
+    Ok(match kept {
+        Some(kept) => filter_record_batch(rows, &kept)?,
+        None => rows.clone(),
+    })
+}
+
+/// What is asked of the row that a key finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Asked {
+    /// A column of it; null where there is none.
+    Column(usize),
+    /// Whether it is there.
+    IsThere,
+    /// Whether the key is surely none of all, as `NOT IN` has it.
+    IsNone,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LookupExpr {
+    things: Arc<Things>,
+    keys: Vec<Expr>,
+    asked: Asked,
+    field: FieldRef,
+}
+
+impl LookupExpr {
+    pub(super) fn new(things: &Arc<Things>, keys: &[Expr], asked: Asked, field: FieldRef) -> Self {
+        Self {
+            things: Arc::clone(things),
+            keys: keys.to_vec(),
+            asked,
+            field,
+        }
+    }
+
+    /// The same condition as a list of what the key may be; `None`: it is not as simple as that.
+    /// Unlike this expression it is null where the key is.
+    pub(super) fn as_list(&self, schema: &Schema) -> Result<Option<Expr>> {
+        let (Asked::IsThere, [key]) = (self.asked, &self.keys[..]) else {
+            return Ok(None);
+        };
+        let known = &self.things.rows()?.keys;
+        if known.count() > LISTED_MAX {
+            return Ok(None);
+        }
+        if known.count() == 0 {
+            return Ok(Some(lit(false)));
+        }
+        let values = &known.values(0..known.count())?[0];
+        if values.null_count() > 0 {
+            return Ok(None);
+        }
+        let values = (0..values.len()).map(|at| Ok(lit(ScalarValue::try_from_array(values, at)?)));
+        let values = values.collect::<Result<Vec<_>>>()?;
+        in_list(Arc::clone(key), values, &false, schema).map(Some)
+    }
+}
+
+impl PartialEq for LookupExpr {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.things, &other.things)
+            && self.keys == other.keys
+            && self.asked == other.asked
+    }
+}
+
+impl Eq for LookupExpr {}
+
+impl Hash for LookupExpr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.things).hash(state);
+        self.keys.hash(state);
+        self.asked.hash(state);
+    }
+}
+
+impl fmt::Display for LookupExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.keys.iter().map(ToString::to_string);
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        match self.asked {
+            Asked::Column(_) => write!(f, "{} of {keys}", self.field.name()),
+            Asked::IsThere => write!(f, "{keys} is found"),
+            Asked::IsNone => write!(f, "{keys} is none of all"),
+        }
+    }
+}
+
+impl PhysicalExpr for LookupExpr {
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        let rows = self.things.rows()?;
+        let keys = evaluated(&self.keys, batch)?;
+        let found: UInt32Array = rows.keys.find(&keys)?;
+        Ok(ColumnarValue::Array(match self.asked {
+            Asked::Column(_) if rows.columns.num_rows() == 0 => {
+                new_null_array(self.field.data_type(), found.len())
+            }
+            Asked::Column(at) => take(rows.columns.column(at), &found, None)?,
+            Asked::IsThere => Arc::new(is_not_null(&found)?),
+            Asked::IsNone => {
+                let is_empty = rows.columns.num_rows() == 0 && !rows.has_null;
+                let is_none = |at: usize| {
+                    let is_null = keys.iter().any(|key| key.is_null(at));
+                    is_empty || !rows.has_null && !is_null && found.is_null(at)
+                };
+                let none: BooleanArray = (0..found.len()).map(|at| Some(is_none(at))).collect();
+                Arc::new(none)
+            }
+        }))
+    }
+
+    fn return_field(&self, _: &Schema) -> Result<FieldRef> {
+        Ok(Arc::clone(&self.field))
+    }
+
+    fn children(&self) -> Vec<&Expr> {
+        self.keys.iter().collect()
+    }
+
+    fn with_new_children(self: Arc<Self>, keys: Vec<Expr>) -> Result<Expr> {
+        Ok(Arc::new(Self {
+            keys,
+            ..Self::clone(&self)
+        }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
