@@ -66,7 +66,8 @@ const LOOKED_UP: &[&str] = &[
     "SELECT count(*), sum(f.delay) FROM flights f \
      WHERE NOT EXISTS (SELECT 1 FROM one city s WHERE s.city = f.city)",
     "SELECT f.flag, count(*) FROM flights f \
-     WHERE EXISTS (SELECT 1 FROM one city s WHERE s.city = f.city) OR f.delay > 150 GROUP BY f.flag",
+     WHERE EXISTS (SELECT 1 FROM one city s WHERE s.city = f.city) OR f.delay > 150 \
+     GROUP BY f.flag",
     "SELECT count(*), sum(f.delay + s.code), avg(s.code) FROM one city s \
      JOIN flights f ON s.city = f.city AND f.delay < s.code",
     "SELECT f.late, count(*) FILTER (WHERE s.code > f.code) FROM one city s \
@@ -192,9 +193,9 @@ fn with_ones(sql: &str, few: &str) -> String {
         } else {
             ", max(code) AS code"
         };
-        whole.push_str(&format!(
-            "(SELECT {key}, min(label) AS label{code} FROM flights WHERE {few} GROUP BY {key}) {rest}"
-        ));
+        let columns = format!("{key}, min(label) AS label{code}");
+        let table = format!("(SELECT {columns} FROM flights WHERE {few} GROUP BY {key})");
+        whole.push_str(&format!("{table} {rest}"));
     }
     whole
 }
