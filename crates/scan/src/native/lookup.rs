@@ -15,16 +15,16 @@ use datafusion::common::{
     NullEquality, Result, ScalarValue, internal_datafusion_err, internal_err,
 };
 use datafusion::execution::memory_pool::MemoryReservation;
-use datafusion::logical_expr::ColumnarValue;
+use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{in_list, lit};
+use datafusion::physical_expr::expressions::{binary, in_list, lit};
 
 use super::rows::RowNumbers;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
-/// So few keys are a list, which indexes know.
-const LISTED_MAX: usize = 1_000;
+/// So few keys are a list, each of which is searched for by itself.
+const LISTED_MAX: usize = 4_000;
 
 /// The small side of a join.
 #[derive(Debug)]
@@ -149,27 +149,49 @@ impl LookupExpr {
         }
     }
 
-    /// The same condition as a list of what the key may be; `None`: it is not as simple as that.
-    /// Unlike this expression it is null where the key is.
-    pub(super) fn as_list(&self, schema: &Schema) -> Result<Option<Expr>> {
+    /// What this condition says in a form that indexes know. Unlike this expression it is null
+    /// where the key is.
+    pub(super) fn known(&self, schema: &Schema) -> Result<Known> {
         let (Asked::IsThere, [key]) = (self.asked, &self.keys[..]) else {
-            return Ok(None);
+            return Ok(Known::Nothing);
         };
-        let known = &self.things.rows()?.keys;
-        if known.count() > LISTED_MAX {
-            return Ok(None);
-        }
-        if known.count() == 0 {
-            return Ok(Some(lit(false)));
-        }
-        let values = &known.values(0..known.count())?[0];
+        let keys = &self.things.rows()?.keys;
+        let Some(ends) = keys.ends() else {
+            return Ok(Known::Same(lit(false)));
+        };
+        let is_short = keys.count() <= LISTED_MAX;
+        let values = match is_short {
+            true => keys.values(0..keys.count())?,
+            false => keys.values(ends.into_iter())?,
+        };
+        let values = &values[0];
         if values.null_count() > 0 {
-            return Ok(None);
+            return Ok(Known::Nothing);
         }
         let values = (0..values.len()).map(|at| Ok(lit(ScalarValue::try_from_array(values, at)?)));
         let values = values.collect::<Result<Vec<_>>>()?;
-        in_list(Arc::clone(key), values, &false, schema).map(Some)
+        let key = || Arc::clone(key);
+        if is_short {
+            return Ok(Known::Same(in_list(key(), values, &false, schema)?));
+        }
+        let [least, greatest] = &values[..] else {
+            return Ok(Known::Nothing);
+        };
+        Ok(Known::Between([
+            binary(key(), Operator::GtEq, Arc::clone(least), schema)?,
+            binary(key(), Operator::LtEq, Arc::clone(greatest), schema)?,
+        ]))
     }
+}
+
+/// Of a condition, for those who do not look keys up.
+#[derive(Debug)]
+pub(super) enum Known {
+    Nothing,
+    /// It is the same as this.
+    Same(Expr),
+    /// Only where both of these are true.
+    Between([Expr; 2]),
 }
 
 impl PartialEq for LookupExpr {

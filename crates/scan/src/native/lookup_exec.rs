@@ -25,7 +25,7 @@ use schemas::proto::Explain;
 use super::chunks::is_short;
 use super::exec::NativeAggregateExec;
 use super::looked_up::Small;
-use super::lookup::LookupExpr;
+use super::lookup::{Known, LookupExpr};
 use crate::memory::bytes_of;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -78,7 +78,7 @@ impl LookupAggregateExec {
                 return self.joined(task);
             }
         }
-        self.with_lists()?.execute(0, task)
+        self.with_what_is_known()?.execute(0, task)
     }
 
     /// All rows of a small side; `None`: it is not small.
@@ -117,20 +117,25 @@ impl LookupAggregateExec {
         execute_stream(Arc::clone(joins), task)
     }
 
-    /// The native operator with lists in the place of conditions that say the same.
-    fn with_lists(&self) -> Result<NativeAggregateExec> {
-        let mut description = self.native.description.as_ref().clone();
+    /// The native operator with what is known of its conditions by now.
+    fn with_what_is_known(&self) -> Result<NativeAggregateExec> {
         // EXPLAIN reads no small table.
         if self.native.shared().options.explain() == Explain::Plan {
             return Ok(self.native.clone());
         }
+        let mut description = self.native.description.as_ref().clone();
+        let mut bounds = Vec::new();
         for filter in &mut description.filters {
-            let lookup = filter.downcast_ref::<LookupExpr>();
-            let list = lookup.map(|own| own.as_list(&description.table_schema));
-            if let Some(list) = list.transpose()?.flatten() {
-                *filter = list;
+            let Some(lookup) = filter.downcast_ref::<LookupExpr>() else {
+                continue;
+            };
+            match lookup.known(&description.table_schema)? {
+                Known::Nothing => {}
+                Known::Same(other) => *filter = other,
+                Known::Between(both) => bounds.extend(both),
             }
         }
+        description.filters.extend(bounds);
         Ok(self.native.reading(Arc::new(description)))
     }
 }

@@ -70,6 +70,14 @@ impl RowNumbers {
         self.table.find(hash, same).map(|(_, number)| *number)
     }
 
+    /// The numbers of the least and of the greatest value.
+    pub(super) fn ends(&self) -> Option<[usize; 2]> {
+        let in_order = |a: &usize, b: &usize| self.seen.row(*a).cmp(&self.seen.row(*b));
+        let least = (0..self.count()).min_by(in_order)?;
+        let greatest = (0..self.count()).max_by(in_order)?;
+        Some([least, greatest])
+    }
+
     pub(super) fn values(&self, numbers: impl Iterator<Item = usize>) -> Result<Vec<ArrayRef>> {
         let rows = numbers.map(|number| self.seen.row(number));
         Ok(self.converter.convert_rows(rows)?)
