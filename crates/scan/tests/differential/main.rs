@@ -273,6 +273,9 @@ async fn compare(table: Table, null_mode: NullMode, seed: u64, count: usize) {
         let used = (stats.native_operators, stats.fallback_operators);
         // A condition that is never true leaves no scan.
         let scans = stats.segments_queried > 0;
+        if question.is_aggregate && !scans && used == (0, 0) {
+            continue;
+        }
         match (question.is_aggregate, question.is_native) {
             (false, is_native) => {
                 assert_eq!(used, (u64::from(is_native && scans), 0), "{sql}")
@@ -306,10 +309,7 @@ async fn compare(table: Table, null_mode: NullMode, seed: u64, count: usize) {
     // Five runs a question with plans that may be kept, each again; few cannot be kept.
     let again = server.plans_used_again();
     assert!(again * 10 > count * 5 * 9, "{again} of {}", count * 5);
-    assert!(
-        threads * 2 > count,
-        "{threads} of {count} on several threads"
-    );
+    assert!(threads * 2 > count, "{threads} of {count} on threads");
     assert!(answered * 2 > count, "{answered} of {count} have rows");
     // Both ways were taken often enough to be compared.
     assert!(known * 10 > aggregates * 7, "{known} of {aggregates}");
