@@ -11,9 +11,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{and, filter_record_batch, is_not_null, take};
 use arrow::datatypes::{DataType, FieldRef, Schema};
-use datafusion::common::{
-    NullEquality, Result, ScalarValue, internal_datafusion_err, internal_err,
-};
+use datafusion::common::{NullEquality, Result, ScalarValue, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::PhysicalExpr;
@@ -36,6 +34,7 @@ pub(super) struct Things {
 #[derive(Debug)]
 struct Rows {
     keys: RowNumbers,
+    is_unique: bool,
     /// Where each key is there once, those of the row with the key's number.
     columns: RecordBatch,
     /// Some row had a null for a key and equals nothing: it is not among them.
@@ -63,13 +62,16 @@ impl Things {
         }
     }
 
-    /// Takes all rows. Whether each key is there once.
+    /// Takes all rows, which are the same each time. Whether each key is there once.
     pub(super) fn fill(
         &self,
         rows: &RecordBatch,
         keys: &[Expr],
         memory: MemoryReservation,
     ) -> Result<bool> {
+        if let Some(known) = self.rows.get() {
+            return Ok(known.is_unique);
+        }
         let columns = match self.null_equality {
             NullEquality::NullEqualsNull => rows.clone(),
             NullEquality::NullEqualsNothing => without_nulls(rows, keys)?,
@@ -79,16 +81,14 @@ impl Things {
         let mut numbers = RowNumbers::new(&types.collect::<Vec<_>>())?;
         numbers.number(&of_keys)?;
         let is_unique = numbers.count() == columns.num_rows();
-        let filled = self.rows.set(Rows {
+        let rows = self.rows.get_or_init(|| Rows {
             keys: numbers,
+            is_unique,
             has_null: columns.num_rows() < rows.num_rows(),
             columns,
             _memory: memory,
         });
-        match filled {
-            Ok(()) => Ok(is_unique),
-            Err(_) => internal_err!("the small side of a join was read twice"),
-        }
+        Ok(rows.is_unique)
     }
 
     fn rows(&self) -> Result<&Rows> {
