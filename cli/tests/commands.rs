@@ -149,6 +149,12 @@ fn flights_arrive_stop_and_go_on_where_they_were() {
         "SELECT COUNT(*) >= 336776 AS whole FROM flights",
     ];
     node.run_until(&count, "true");
+    let sealed = [
+        "sql",
+        "--format=csv",
+        "SELECT COUNT(*) > 0 AS some FROM sys.segments WHERE \"table\" = 'flights' AND status = 'DONE'",
+    ];
+    node.run_until(&sealed, "true");
     let answer = node.run_until(
         &[
             "sql",
