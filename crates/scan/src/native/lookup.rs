@@ -62,16 +62,18 @@ impl Things {
         }
     }
 
-    /// Takes all rows, which are the same each time. Whether each key is there once.
+    /// Whether each key is there once, where the rows were taken.
+    pub(super) fn is_unique(&self) -> Option<bool> {
+        self.rows.get().map(|rows| rows.is_unique)
+    }
+
+    /// Takes all rows, the first time. Whether each key is there once.
     pub(super) fn fill(
         &self,
         rows: &RecordBatch,
         keys: &[Expr],
         memory: MemoryReservation,
     ) -> Result<bool> {
-        if let Some(known) = self.rows.get() {
-            return Ok(known.is_unique);
-        }
         let columns = match self.null_equality {
             NullEquality::NullEqualsNull => rows.clone(),
             NullEquality::NullEqualsNothing => without_nulls(rows, keys)?,

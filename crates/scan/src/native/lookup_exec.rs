@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -43,6 +44,8 @@ pub(crate) struct LookupAggregateExec {
     children: Vec<Plan>,
     /// The one that joins has a native operator too.
     is_native_anyway: bool,
+    /// That it joins is counted.
+    has_told: Arc<AtomicBool>,
 }
 
 impl LookupAggregateExec {
@@ -58,6 +61,7 @@ impl LookupAggregateExec {
             native,
             small,
             is_native_anyway,
+            has_told: Arc::default(),
         }
     }
 
@@ -65,16 +69,18 @@ impl LookupAggregateExec {
         let consumer = MemoryConsumer::new("small sides of joins");
         let memory = consumer.register(task.memory_pool());
         for (small, plan) in self.small.iter().zip(&self.children) {
-            let held = memory.new_empty();
-            let rows = self.read(execute_stream(Arc::clone(plan), Arc::clone(&task))?, &held);
-            let fits = match rows.await? {
-                None => false,
-                Some(rows) => {
-                    let is_unique = small.things.fill(&rows, &small.keys, held)?;
-                    is_unique || !small.must_be_unique
+            let is_unique = match small.things.is_unique() {
+                Some(is_unique) => Some(is_unique),
+                None => {
+                    let held = memory.new_empty();
+                    let rows = execute_stream(Arc::clone(plan), Arc::clone(&task))?;
+                    match self.read(rows, &held).await? {
+                        Some(rows) => Some(small.things.fill(&rows, &small.keys, held)?),
+                        None => None,
+                    }
                 }
             };
-            if !fits {
+            if !is_unique.is_some_and(|is_unique| is_unique || !small.must_be_unique) {
                 return self.joined(task);
             }
         }
@@ -108,7 +114,8 @@ impl LookupAggregateExec {
         let Some(joins) = self.children.last() else {
             return internal_err!("a lookup without a plan beside it");
         };
-        if !self.is_native_anyway {
+        // The small side of another one is asked again where that one joins, too.
+        if !self.is_native_anyway && !self.has_told.swap(true, Ordering::Relaxed) {
             self.native.shared().counters.update(|stats| {
                 stats.native_operators -= 1;
                 stats.fallback_operators += 1;
