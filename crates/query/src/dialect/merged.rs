@@ -332,40 +332,33 @@ pub(super) fn shows_right(operator: &JoinOperator) -> bool {
     side(operator) != Side::LeftOnly
 }
 
+/// What a join is on, by reference or by mutable reference, as `$operator` is given.
+macro_rules! joined_on {
+    ($operator:expr) => {{
+        use JoinOperator as Operator;
+        match $operator {
+            Operator::Join(on)
+            | Operator::Inner(on)
+            | Operator::Left(on)
+            | Operator::LeftOuter(on)
+            | Operator::Right(on)
+            | Operator::RightOuter(on)
+            | Operator::FullOuter(on)
+            | Operator::Semi(on)
+            | Operator::LeftSemi(on)
+            | Operator::Anti(on)
+            | Operator::LeftAnti(on) => Some(on),
+            _ => None,
+        }
+    }};
+}
+
 pub(super) fn constraint_of(operator: &JoinOperator) -> Option<&JoinConstraint> {
-    use JoinOperator as Operator;
-    match operator {
-        Operator::Join(on)
-        | Operator::Inner(on)
-        | Operator::Left(on)
-        | Operator::LeftOuter(on)
-        | Operator::Right(on)
-        | Operator::RightOuter(on)
-        | Operator::FullOuter(on)
-        | Operator::Semi(on)
-        | Operator::LeftSemi(on)
-        | Operator::Anti(on)
-        | Operator::LeftAnti(on) => Some(on),
-        _ => None,
-    }
+    joined_on!(operator)
 }
 
 fn constraint_mut(join: &mut Join) -> Option<&mut JoinConstraint> {
-    use JoinOperator as Operator;
-    match &mut join.join_operator {
-        Operator::Join(on)
-        | Operator::Inner(on)
-        | Operator::Left(on)
-        | Operator::LeftOuter(on)
-        | Operator::Right(on)
-        | Operator::RightOuter(on)
-        | Operator::FullOuter(on)
-        | Operator::Semi(on)
-        | Operator::LeftSemi(on)
-        | Operator::Anti(on)
-        | Operator::LeftAnti(on) => Some(on),
-        _ => None,
-    }
+    joined_on!(&mut join.join_operator)
 }
 
 /// By which a table is named in front of its columns.

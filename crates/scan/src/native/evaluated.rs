@@ -1,16 +1,15 @@
 //! Values of an expression that is evaluated for each row, numbered in the order in which they
 //! appear: numbers by their bits, all else by Arrow's row format.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType,
-};
-use datafusion::common::{Result, internal_err};
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::Result;
 use datafusion::physical_expr::expressions::Column;
 
 use super::number::{BlockRows, of_bits};
 use super::rows::RowNumbers;
 use super::table::Numbers;
+use super::values::bits;
 use crate::columns::{Source, batch};
 use crate::predicate::Inputs;
 
@@ -57,7 +56,8 @@ impl Evaluated {
             Self::Rows(rows) => return rows.number(std::slice::from_ref(values)),
             Self::Bits(numbers, _) => numbers,
         };
-        let bits = bits(values)?;
+        // Of narrow ones the upper half is 0, which is cut off again.
+        let bits: Vec<i64> = bits(values)?.into_iter().map(|own| own as i64).collect();
         let mut numbers = vec![0; bits.len()];
         match values.logical_nulls().filter(|n| n.null_count() > 0) {
             None => seen.number(&bits, |at, number| numbers[at] = number),
@@ -82,30 +82,6 @@ impl Evaluated {
             }
         }
     }
-}
-
-/// Both zeros are one.
-fn bits(values: &ArrayRef) -> Result<Vec<i64>> {
-    Ok(match values.data_type() {
-        DataType::Int32 => {
-            let values = values.as_primitive::<Int32Type>().values().iter();
-            values.map(|value| i64::from(*value)).collect()
-        }
-        DataType::Int64 => values.as_primitive::<Int64Type>().values().to_vec(),
-        DataType::Timestamp(TimeUnit::Millisecond, None) => {
-            let values = values.as_primitive::<TimestampMillisecondType>();
-            values.values().to_vec()
-        }
-        DataType::Float32 => {
-            let values = values.as_primitive::<Float32Type>().values().iter();
-            values.map(|v| i64::from((v + 0.0).to_bits())).collect()
-        }
-        DataType::Float64 => {
-            let values = values.as_primitive::<Float64Type>().values().iter();
-            values.map(|v| (v + 0.0).to_bits() as i64).collect()
-        }
-        other => return internal_err!("values of type {other} have no bits"),
-    })
 }
 
 pub(super) fn is_column(inputs: &Inputs) -> bool {

@@ -130,7 +130,7 @@ impl Form {
 }
 
 /// Values of at most 8 bytes; both zeros of floats are one value.
-fn bits(array: &ArrayRef) -> Result<Vec<u64>> {
+pub(super) fn bits(array: &ArrayRef) -> Result<Vec<u64>> {
     let minus_zero = match array.data_type() {
         DataType::Float64 => (-0.0f64).to_bits(),
         DataType::Float32 => u64::from((-0.0f32).to_bits()),
