@@ -58,7 +58,9 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 
-pub use aggregates::{all_aggregates, percentile_named};
+pub use aggregates::{
+    all_aggregates, percentile_named, replaced_aggregates, with_replaced_aggregates,
+};
 pub use arguments::Call;
 pub use conversion::{bytes_of_hex, hex_of_bytes};
 pub use json_extract_index::{ExtractQuestion, JsonExtractIndex};

@@ -17,7 +17,7 @@ use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
 use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
-use crate::lists::ListsOfLiterals;
+use crate::lists::{ListsOfLiterals, ListsOfOneValue};
 use crate::outer_constants::OuterConstants;
 use crate::row_of_nothing::{self, StaysAbove};
 use crate::same_time::SameTime;
@@ -50,6 +50,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
     // Before what conditions have in common is taken out of them.
     rules.insert(0, Arc::new(ConditionalSums));
+    rules.insert(0, Arc::new(ListsOfOneValue));
     rules.push(Arc::new(SameTime));
     rules.push(Arc::new(ConstantKeys));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
@@ -67,7 +68,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     physical.insert(0, Arc::new(OuterConstants));
     let physical = physical.into_iter();
     let (analysis, rules) = (analysis.into_iter(), rules.into_iter());
-    SessionStateBuilder::new()
+    let session = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
@@ -77,8 +78,8 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_default_features()
         .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .build()
+        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect());
+    functions::with_replaced_aggregates(session)
 }
 
 pub(crate) fn parser_options(session: &SessionState) -> ParserOptions {

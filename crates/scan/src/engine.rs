@@ -141,8 +141,8 @@ impl Engine {
             // The defaults are added to what is there.
             .with_scalar_functions([functions::all(), own_functions()].concat())
             .with_aggregate_functions(functions::all_aggregates())
-            .with_default_features()
-            .build();
+            .with_default_features();
+        let state = functions::with_replaced_aggregates(state);
         Self {
             many_groups: Arc::new(ManyGroups::new(config.partitioned_rows_min)),
             config,

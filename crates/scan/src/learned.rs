@@ -1,5 +1,5 @@
 //! Filters that are learnt while a query runs: the keys that a join found on its smaller side, what
-//! a sort with a limit would still take.
+//! a sort with a limit would still take, the values of subqueries ([`crate::subqueries`]).
 //!
 //! A rule of DataFusion hands them down; a scan keeps them among its filters. They say less than
 //! what the operator above does itself, so that reading a segment with what is known when its first
@@ -33,6 +33,7 @@ use crate::columns::external;
 use crate::filter::is_quick;
 use crate::native::LookupExpr;
 use crate::scan_exec::ServerScanExec;
+use crate::subqueries;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -162,12 +163,19 @@ pub(crate) fn current<'f>(
 ) -> Result<Cow<'f, [Expr]>> {
     let filters = &description.filters;
     let is_explained = options.explain() == Explain::Plan;
-    if !filters.iter().any(is_learnt) && !is_explained {
+    let is_known = |filter: &Expr| !is_learnt(filter) && !subqueries::waits(filter);
+    if filters.iter().all(is_known) && !is_explained {
         return Ok(Cow::Borrowed(filters));
     }
     let mut known = Vec::with_capacity(filters.len());
     for filter in filters {
-        if is_explained && (is_learnt(filter) || looks_up(filter)) {
+        let is_later = || is_learnt(filter) || looks_up(filter) || subqueries::waits(filter);
+        if is_explained && is_later() {
+            continue;
+        }
+        if subqueries::waits(filter) {
+            let filter = subqueries::with_values(filter, &description.table_schema)?;
+            known.extend(split_conjunction(&filter).into_iter().map(Arc::clone));
             continue;
         }
         let Some(learnt) = filter.downcast_ref::<DynamicFilterPhysicalExpr>() else {

@@ -24,6 +24,7 @@ mod scan_exec;
 mod selection;
 mod shared;
 mod stats;
+mod subqueries;
 mod suspects;
 mod units;
 

@@ -46,6 +46,7 @@ use crate::native::{GroupingSetsExec, NativeAggregates};
 use crate::scan_exec::ServerScanExec;
 use crate::selection::TopRows;
 use crate::shared::Shared;
+use crate::subqueries;
 
 type Plan = Arc<dyn ExecutionPlan>;
 type Segments = HashMap<TableId, Arc<Vec<SegmentView>>>;
@@ -247,6 +248,10 @@ fn made_for(fragment: &Fragment, run: &Run) -> Result<Plan> {
 
 fn optimized(plan: Plan, shared: &Arc<Shared>, decoding: &TaskContext) -> Result<Plan> {
     let options = decoding.session_config().options();
+    let plan = match shared.options.without_native_operators {
+        true => plan,
+        false => subqueries::handed_down(plan)?,
+    };
     let rule = NativeAggregates {
         shared: Arc::clone(shared),
     };

@@ -1,6 +1,7 @@
 //! Aggregates: those that are another one under Pinot's name ([`renamed`]), so that operators of
 //! the scan know them, and those that are computed here ([`own`]).
 
+mod correlation;
 mod distinct;
 mod each_entry;
 mod funnel_count;
@@ -19,6 +20,8 @@ mod states;
 
 use std::sync::Arc;
 
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 
 pub use percentile::percentile_named;
@@ -46,6 +49,20 @@ fn own() -> Vec<Own> {
         funnel_count::funnel_count(),
     ];
     [single, moments::all(), funnel_steps::all(), raw::all()].concat()
+}
+
+/// In the place of DataFusion's of the same name.
+pub fn replaced_aggregates() -> Vec<Arc<AggregateUDF>> {
+    let correlation = correlation::SteadyCorrelation::default();
+    vec![Arc::new(AggregateUDF::from(correlation))]
+}
+
+/// A session with DataFusion's functions, ours in the place of some.
+pub fn with_replaced_aggregates(mut session: SessionStateBuilder) -> SessionState {
+    // Of two with one name the later one counts.
+    let known = session.aggregate_functions().get_or_insert_default();
+    known.extend(replaced_aggregates());
+    session.build()
 }
 
 /// For sessions that plan, and for those that decode plans.

@@ -4,12 +4,14 @@
 use datafusion::common::{Result, internal_err};
 use segment::view::Nulls;
 
+use super::aggregate::{Aggregate, Kind, Width};
 use super::counted::{MATRIX_ALWAYS, MATRIX_MAX, Matrix, RowNumbers};
 use super::fold::Slots;
+use super::general::Gathering;
 use super::input::{Input, Numbers};
 use super::keys::Key;
 use super::number::BlockRows;
-use super::plan::{Aggregate, Kind, Width};
+use super::pairs::Pairs;
 use super::samples::{Sample, Samples};
 use super::sets::Sets;
 use super::sketches::Sketches;
@@ -65,6 +67,8 @@ enum Kept<'a> {
         values: Vec<(u32, f64)>,
         groups: usize,
     },
+    Pairs(Box<Pairs<'a>>),
+    General(Box<Gathering<'a>>),
 }
 
 /// Sums of the distances from the group's first value, and of their squares.
@@ -142,19 +146,30 @@ impl<'a> Accumulator<'a> {
                 Compiled::Rows(conjuncts) => Filter::Rows(conjuncts),
             },
         };
-        let (kept, nulls) = match &aggregate.argument {
-            None => (
+        let (kept, nulls) = match (&aggregate.argument, &aggregate.general) {
+            (_, Some(general)) => {
+                let gathering = Gathering::new(general, aggregate, compiler)?;
+                (Kept::General(Box::new(gathering)), None)
+            }
+            (None, None) => (
                 Kept::Totals(Totals::rows(!matches!(filter, Filter::None))),
                 None,
             ),
-            Some(argument) => {
+            (Some(argument), None) => {
                 let key = || Key::new(argument, compiler);
-                let input = || {
+                let input_of = |argument| {
                     let (inputs, sources) = compiler.inputs(argument)?;
                     Input::new(inputs, sources, aggregate, compiler.options)
                 };
+                let input = || input_of(argument);
                 let filtered = !matches!(filter, Filter::None);
-                Self::kept(aggregates, filtered, (groups, rows), key, input)?
+                match &aggregate.more[..] {
+                    [other] => {
+                        let pairs = Pairs::new([input()?, input_of(other)?]);
+                        (Kept::Pairs(Box::new(pairs)), None)
+                    }
+                    _ => Self::kept(aggregates, filtered, (groups, rows), key, input)?,
+                }
             }
         };
         Ok(Self {
@@ -259,6 +274,8 @@ impl<'a> Accumulator<'a> {
             Kept::Matrix(matrix) => matrix.memory_bytes(),
             Kept::Numbers(numbers) => numbers.memory_bytes(),
             Kept::Samples { values, .. } => values.capacity() * 16,
+            Kept::Pairs(pairs) => pairs.memory_bytes(),
+            Kept::General(gathering) => gathering.memory_bytes(),
         }
     }
 
@@ -308,6 +325,8 @@ impl<'a> Accumulator<'a> {
             Kept::Matrix(matrix) => matrix.grow(groups),
             Kept::Numbers(_) => {}
             Kept::Samples { groups: own, .. } => *own = groups.max(*own),
+            Kept::Pairs(pairs) => pairs.grow(groups),
+            Kept::General(gathering) => gathering.grow(groups),
         }
     }
 
@@ -392,6 +411,8 @@ impl Kept<'_> {
                 let mut add = |group: usize, value| values.push((group as u32, value));
                 input.each_double(rows, slots, &mut add)?;
             }
+            Self::Pairs(pairs) => pairs.add(rows, slots)?,
+            Self::General(gathering) => gathering.add(rows, slots)?,
         }
         Ok(())
     }
@@ -424,7 +445,11 @@ impl Kept<'_> {
                     sums[0].add_times(*value, weight);
                 }
             }
-            Self::Moments { .. } | Self::Numbers(_) | Self::Samples { .. } => return Ok(false),
+            Self::Moments { .. }
+            | Self::Numbers(_)
+            | Self::Samples { .. }
+            | Self::Pairs(_)
+            | Self::General(_) => return Ok(false),
         }
         Ok(true)
     }
@@ -476,6 +501,8 @@ impl Kept<'_> {
                 let groups = samples.into_iter().map(Sample::Plain).collect();
                 States::Samples(Samples { groups })
             }
+            Self::Pairs(pairs) => States::Pairs(pairs.finish(used)),
+            Self::General(gathering) => States::General(gathering.finish(used)?),
         })
     }
 }

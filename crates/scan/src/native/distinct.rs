@@ -13,9 +13,10 @@ use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::{Result, internal_err};
 use hashbrown::{HashSet, HashTable};
 
+use super::aggregate::Aggregate;
 use super::number::of_bits;
 use super::ordered::{self, Ordered};
-use super::plan::{Aggregate, Output};
+use super::plan::Output;
 use super::states::Texts;
 use super::table::{Factor, PairSet, hash_of};
 use super::values::ValueColumn;

@@ -33,6 +33,7 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
+use super::aggregate::{Aggregate, Kind};
 use super::chosen::chosen;
 use super::chunks::{Chunks, is_short, share};
 use super::derived::{self, KeyColumn};
@@ -42,7 +43,7 @@ use super::grouped::{GroupKeys, Grouped, Piece};
 use super::merge::merge;
 use super::most::left;
 use super::partitioned;
-use super::plan::{Aggregate, Kind, Output, replace_columns};
+use super::plan::{Output, replace_columns};
 use super::star_tree::Trees;
 use super::states::States;
 use super::whole::Wholes;
@@ -338,10 +339,15 @@ impl NativeAggregateExec {
         self.aggregates.chunk_by(Aggregate::reads_with)
     }
 
-    pub(super) fn empty(&self, groups: usize) -> Vec<States> {
+    pub(super) fn empty(&self, groups: usize) -> Result<Vec<States>> {
         let aggregates = self.aggregates.iter();
         let empty = aggregates.map(|aggregate| States::empty(aggregate, groups));
         empty.collect()
+    }
+
+    /// Whether accumulators of DataFusion are among its own.
+    pub(super) fn is_general(&self) -> bool {
+        self.aggregates.iter().any(|own| own.general.is_some())
     }
 
     pub(super) fn grouped_of(&self, keys: GroupKeys, pieces: Vec<Piece>) -> Grouped {
@@ -490,14 +496,15 @@ impl DisplayAs for NativeAggregateExec {
             write!(f, ", entries of {name}")?;
         }
         let aggregates = self.answers.iter().map(|(_, aggregate)| {
-            let name = format!("{:?}", aggregate.kind).to_lowercase();
+            let name = aggregate.name();
             let filter = match &aggregate.filter {
                 Some(filter) => format!(" where {filter}"),
                 None => String::new(),
             };
-            match &aggregate.argument {
-                Some(argument) => format!("{name}({argument}){}{filter}", aggregate.linear),
-                None => format!("{name}(*){filter}"),
+            let arguments: Vec<String> = aggregate.arguments().map(ToString::to_string).collect();
+            match &arguments[..] {
+                [] => format!("{name}(*){filter}"),
+                own => format!("{name}({}){}{filter}", own.join(", "), aggregate.linear),
             }
         });
         let aggregates = aggregates.collect::<Vec<_>>().join(", ");

@@ -11,9 +11,10 @@ use arrow::compute::interleave;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{Result, internal_err};
 
+use super::aggregate::Aggregate;
 use super::derived::{KeyColumn, Whence};
 use super::partitioned::PackedKeys;
-use super::plan::{Aggregate, Output};
+use super::plan::Output;
 use super::states::States;
 use super::values::ValueColumn;
 use crate::columns::batch;

@@ -12,9 +12,9 @@ use segment::view::{
     CodeRoom, Codes, ColumnView, DictionaryColumn, Nulls, RawColumn, RawValues, Values, blocks,
 };
 
+use super::aggregate::{Aggregate, Kind, Width};
 use super::fold::{Counted, Slots};
 use super::number::BlockRows;
-use super::plan::{Aggregate, Kind, Width};
 use crate::columns::{Source, Stored, batch, doubles};
 use crate::predicate::Inputs;
 use crate::rows::BlockMask;
@@ -234,6 +234,49 @@ impl Input<'_> {
     }
 }
 
+impl Input<'_> {
+    /// The value of each row, and which rows have one, `None` = all.
+    pub(super) fn doubles(
+        &self,
+        rows: BlockRows<'_>,
+        nulls: Option<Nulls<'_>>,
+    ) -> Result<(Vec<f64>, Option<Vec<bool>>)> {
+        let count = rows.count();
+        let (values, valid) = match self {
+            Self::Rows => return internal_err!("numbers of rows that are only counted"),
+            Self::Raw(raw, _) => (doubles(raw.values(rows.range()), rows.picked), None),
+            Self::Lookup(lookup) => {
+                let mut indices = Vec::with_capacity(count);
+                lookup.indices_into(rows, &mut indices);
+                let Numbers::Double(values) = &lookup.values else {
+                    return internal_err!("whole numbers in the place of doubles");
+                };
+                let at = |index: &u32| *index as usize;
+                let valid = lookup.may_be_null.then(|| {
+                    let valid = indices.iter().map(|index| lookup.valid[at(index)]);
+                    valid.collect()
+                });
+                (
+                    indices.iter().map(|index| values[at(index)]).collect(),
+                    valid,
+                )
+            }
+            Self::Evaluated { inputs, sources } => {
+                let (values, valid) = read((inputs, sources), rows, Some(Width::Double))?;
+                let Some(Numbers::Double(values)) = values else {
+                    return internal_err!("an expression without values");
+                };
+                (values, valid)
+            }
+        };
+        let stored = rows.nulls(nulls).map(|null| {
+            let set = (0..count).map(|at| !null.contains(rows.row(at)));
+            set.collect::<Vec<_>>()
+        });
+        Ok((values, stored.or(valid)))
+    }
+}
+
 /// The expression's values and which of them are not null, `None` = all. Without `width` no values
 /// are asked for.
 pub(super) fn read(
@@ -264,7 +307,7 @@ fn counted(values: &[i64], valid: &[bool]) -> Option<(i64, Vec<Counted>)> {
     Some((base, table.collect::<Option<Vec<_>>>()?))
 }
 
-fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
+pub(super) fn evaluated(inputs: &Inputs, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
     if inputs.expr.downcast_ref::<Column>().is_some() {
         return Ok(Arc::clone(&columns[0]));
     }

@@ -47,7 +47,8 @@ pub(super) fn recognise(aggregate: &AggregateExec) -> Result<Option<Plan>> {
     let Some((groups, below)) = over.split(aggregate)? else {
         return Ok(None);
     };
-    let Some(native) = plan::recognise(&below)? else {
+    // Accumulators over no keys may not know the states of others over some.
+    let Some(native) = plan::recognise(&below)?.filter(|native| !native.is_general()) else {
         return Ok(None);
     };
     over.joined(aggregate, mode, groups, Arc::new(native))

@@ -6,10 +6,11 @@ use datafusion::common::Result;
 use hashbrown::HashTable;
 use runtime::compute::Turn;
 
+use super::aggregate::{Aggregate, Kind};
 use super::distinct;
 use super::exec::NativeAggregateExec;
 use super::grouped::{GroupKeys, Grouped, Piece, PieceGroups};
-use super::plan::{Aggregate, Kind, Output};
+use super::plan::Output;
 use super::states::States;
 use super::worker::Part;
 use crate::shared::in_turns;
@@ -32,10 +33,10 @@ pub(super) fn merge(
     if parts.is_empty() {
         // Without keys there is one group, also over no rows.
         let count = usize::from(operator.keys.is_empty());
-        let piece = Piece {
-            groups: PieceGroups::Firsts(vec![(0, 0); count]),
-            states: operator.empty(count),
-        };
+        let mut states = operator.empty(count)?;
+        settle(&mut states, operator.output())?;
+        let groups = PieceGroups::Firsts(vec![(0, 0); count]);
+        let piece = Piece { groups, states };
         return Ok(operator.grouped_of(GroupKeys::OfSegments(Vec::new()), vec![piece]));
     }
     let is_heavy = |aggregate: &Aggregate| {
@@ -98,17 +99,20 @@ fn piece_of(
         }
         places.push(own);
     }
-    let mut states = operator.empty(firsts.len());
+    let mut states = operator.empty(firsts.len())?;
     for (part, places) in parts.iter().zip(&places) {
         for (own, others) in states.iter_mut().zip(&part.states) {
             own.join(others, places)?;
         }
     }
-    if operator.output() == Output::Values {
-        states.iter_mut().for_each(States::settle);
-    }
+    settle(&mut states, operator.output())?;
     let groups = PieceGroups::Firsts(firsts);
     Ok((Piece { groups, states }, places))
+}
+
+fn settle(states: &mut [States], output: Output) -> Result<()> {
+    let mut states = states.iter_mut();
+    states.try_for_each(|states| states.settle(output))
 }
 
 /// Joins sets of distinct values, which is done by value and not by group.

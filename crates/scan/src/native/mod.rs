@@ -6,7 +6,8 @@
 //! of a whole one it emits values. Anything else stays as it is.
 //!
 //! Workers read blocks of segments: keys become small numbers ([`keys`], [`groups`]), values go
-//! into accumulators ([`accumulate`]), together for aggregates that read the same; what is known of
+//! into accumulators ([`accumulate`]), together for aggregates that read the same, or into those of
+//! DataFusion for aggregates that are not ours ([`general`]); what is known of
 //! a whole segment is not read ([`whole`]). The groups of a segment are joined with those of others
 //! by their keys ([`merge`]) and wait in [`grouped`] until somebody asks for their rows. Where only
 //! the groups with the most rows are wanted, most others are left out before ([`most`]); where any
@@ -19,6 +20,7 @@
 //! ([`joined`]).
 
 mod accumulate;
+mod aggregate;
 mod buckets;
 mod choice;
 mod chosen;
@@ -35,6 +37,7 @@ mod entries;
 mod evaluated;
 mod exec;
 mod fold;
+mod general;
 mod grouped;
 mod grouping;
 mod groups;
@@ -49,6 +52,7 @@ mod merge;
 mod most;
 mod number;
 mod ordered;
+mod pairs;
 mod partitioned;
 mod plan;
 mod registers;

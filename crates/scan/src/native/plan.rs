@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, ScalarValue, internal_datafusion_err};
+use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, CastExpr, Column, Literal};
@@ -20,8 +21,10 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 
+use super::aggregate::{Aggregate, Kind, Width, kind_of, width_of};
 use super::entries::{self, ByEntry};
 use super::exec::NativeAggregateExec;
+use super::general::General;
 use super::linear::Linear;
 use crate::scan_exec::ServerScanExec;
 
@@ -33,113 +36,6 @@ pub(crate) enum Output {
     /// States, for a final aggregate elsewhere.
     States,
     Values,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
-    Count,
-    Sum,
-    Min,
-    Max,
-    Avg,
-    /// Variance, of a sample or of all there are, or its root.
-    Spread {
-        sample: bool,
-        root: bool,
-    },
-    Distinct,
-    ApproxDistinct,
-    Percentile {
-        share: f64,
-        how: Percentile,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Percentile {
-    /// The mean of the two in the middle.
-    Median,
-    /// Between two values, as DataFusion weighs them.
-    Exact,
-    /// Of n values the one with `n * share` others before it: Pinot's.
-    Rank,
-    /// As near as a digest of so many centroids; better is allowed.
-    Digest(usize),
-}
-
-/// What the values are added up or compared as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
-    Long,
-    Double,
-    /// As they are: text, and all that is only told apart.
-    Own,
-}
-
-/// One aggregate; its expressions are over the columns of the table.
-#[derive(Clone, Debug)]
-pub(crate) struct Aggregate {
-    pub(super) kind: Kind,
-    pub(super) width: Width,
-    /// `None`: rows are counted.
-    pub(super) argument: Option<Arc<dyn PhysicalExpr>>,
-    /// What is made of the argument, or rather of what became of it.
-    pub(super) linear: Linear,
-    /// `FILTER (WHERE …)`.
-    pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
-    /// Columns of its state.
-    pub(super) states: Vec<FieldRef>,
-    pub(super) result: DataType,
-}
-
-impl Aggregate {
-    /// Whether this one's states answer the other as well.
-    pub(super) fn answers(&self, other: &Self) -> bool {
-        let same_values = self.argument == other.argument && self.filter == other.filter;
-        match (self.kind, other.kind) {
-            // States of numbers count them.
-            (own, Kind::Count) if own.is_total() && self.width != Width::Own => {
-                same_values && other.argument.is_some()
-            }
-            (Kind::Percentile { how, .. }, Kind::Percentile { how: other_how, .. }) => {
-                same_values && how == other_how && self.width == other.width
-            }
-            (Kind::Sum | Kind::Avg, Kind::Sum | Kind::Avg) => {
-                same_values && self.width == other.width
-            }
-            (own, others) => same_values && own == others && self.width == other.width,
-        }
-    }
-
-    /// Whether both are kept of the same numbers, so that these need be read only once.
-    pub(super) fn reads_with(&self, other: &Self) -> bool {
-        self.kind.is_total()
-            && other.kind.is_total()
-            && self.width == other.width
-            && self.width != Width::Own
-            && self.argument == other.argument
-            && self.filter == other.filter
-    }
-
-    pub(super) fn counts_rows(&self) -> bool {
-        self.kind == Kind::Count && self.argument.is_none() && self.filter.is_none()
-    }
-}
-
-impl Kind {
-    /// A number for each group that each value changes.
-    const fn is_total(self) -> bool {
-        matches!(self, Self::Sum | Self::Avg | Self::Min | Self::Max)
-    }
-
-    /// Of values in the opposite order.
-    const fn reversed(self) -> Self {
-        match self {
-            Self::Min => Self::Max,
-            Self::Max => Self::Min,
-            other => other,
-        }
-    }
 }
 
 /// The native operator in the place of `aggregate`, if it can do all of it.
@@ -211,7 +107,7 @@ pub(super) fn native(
     }
     let mut aggregates: Vec<Aggregate> = Vec::new();
     for (function, filter) in aggregate.aggr_expr().iter().zip(aggregate.filter_expr()) {
-        let Some(mut known) = over.aggregate(function, output)? else {
+        let Some(mut known) = over.aggregate(function, (output, !keys.is_empty()))? else {
             return Ok(None);
         };
         if let Some(filter) = filter {
@@ -255,8 +151,8 @@ fn only_keys_are(column: usize, keys: &[Arc<dyn PhysicalExpr>], aggregates: &[Ag
         columns.iter().any(|own| own.index() == column)
     };
     let read = aggregates.iter().flat_map(|aggregate| {
-        let argument = aggregate.argument.iter();
-        argument.chain(&aggregate.filter)
+        let arguments = aggregate.arguments();
+        arguments.chain(&aggregate.filter)
     });
     keys.iter().any(is_it)
         && keys.iter().all(|key| is_it(key) || !reads_it(key))
@@ -352,16 +248,64 @@ impl OverTable<'_> {
         })
     }
 
-    /// `None`: not an aggregate that we know.
+    /// `None`: not an aggregate that can be.
     fn aggregate(
         &self,
         function: &AggregateFunctionExpr,
-        output: Output,
+        whence: (Output, bool),
     ) -> Result<Option<Aggregate>> {
+        match self.own(function, whence.0)? {
+            Some(own) => Ok(Some(own)),
+            None => self.general(function, whence),
+        }
+    }
+
+    /// By an accumulator of DataFusion, unless rows must come in an order. `has_keys` is of the
+    /// final aggregate too.
+    fn general(
+        &self,
+        function: &AggregateFunctionExpr,
+        (output, has_keys): (Output, bool),
+    ) -> Result<Option<Aggregate>> {
+        let needs_order =
+            function.order_sensitivity() == AggregateOrderSensitivity::HardRequirement;
+        if needs_order && !function.order_bys().is_empty() {
+            return Ok(None);
+        }
+        let order = function.order_bys().iter().map(|order| &order.expr);
+        let own = function.expressions();
+        let arguments = own.iter().chain(order).map(|expr| self.expression(expr));
+        let mut arguments = arguments.collect::<Result<Vec<_>>>()?;
+        if arguments.is_empty() {
+            return Ok(None);
+        }
+        let table = &self.scan.description.table_schema;
+        let types = arguments.iter().map(|own| own.data_type(table));
+        let types = types.collect::<Result<Vec<_>>>()?;
+        let general = General::new(function, types, (output, has_keys));
+        let argument = arguments.remove(0);
+        Ok(Some(Aggregate {
+            kind: Kind::General,
+            width: Width::Own,
+            argument: Some(argument),
+            more: arguments,
+            general: Some(Arc::new(general)),
+            linear: Linear::IDENTITY,
+            filter: None,
+            states: function.state_fields()?,
+            result: function.field().data_type().clone(),
+        }))
+    }
+
+    /// Kept by ourselves; `None`: not an aggregate that we know.
+    fn own(&self, function: &AggregateFunctionExpr, output: Output) -> Result<Option<Aggregate>> {
         let table = &self.scan.description.table_schema;
         let Some(kind) = kind_of(function) else {
             return Ok(None);
         };
+        if let Kind::Pair(_) = kind {
+            return self.pair(kind, function);
+        }
         let arguments = function.expressions();
         let argument = self.expression(&arguments[0])?;
         let (argument, filter) = out_of_case(argument, table)?;
@@ -369,6 +313,8 @@ impl OverTable<'_> {
             kind,
             width: Width::Long,
             argument: None,
+            more: Vec::new(),
+            general: None,
             linear: Linear::IDENTITY,
             filter,
             states: function.state_fields()?,
@@ -410,92 +356,30 @@ impl OverTable<'_> {
     }
 }
 
-fn kind_of(function: &AggregateFunctionExpr) -> Option<Kind> {
-    let name = function.fun().name();
-    let arguments = function.expressions();
-    if function.is_distinct() {
-        let counts = name == "count" && arguments.len() == 1;
-        return counts.then_some(Kind::Distinct);
-    }
-    let percentile = |how| {
-        let share = match arguments.get(1)?.downcast_ref::<Literal>()?.value() {
-            ScalarValue::Float64(Some(percent)) if how == Percentile::Rank => *percent / 100.0,
-            ScalarValue::Float64(Some(share)) => *share,
-            _ => return None,
-        };
-        let descends = function.order_bys().first();
-        let descends = descends.is_some_and(|order| order.options.descending);
-        let share = if descends { 1.0 - share } else { share };
-        (0.0..=1.0)
-            .contains(&share)
-            .then_some(Kind::Percentile { share, how })
-    };
-    match (name, arguments.len()) {
-        ("approx_percentile_cont", 2) => {
-            return percentile(Percentile::Digest(index::sketch::DIGEST_SIZE));
+impl OverTable<'_> {
+    /// Of two numbers.
+    fn pair(&self, kind: Kind, function: &AggregateFunctionExpr) -> Result<Option<Aggregate>> {
+        let table = &self.scan.description.table_schema;
+        let states = function.state_fields()?;
+        let mut numbers = Vec::with_capacity(2);
+        for own in function.expressions() {
+            let number = without_widening(self.expression(&own)?, table)?;
+            if !number.data_type(table)?.is_numeric() || number.data_type(table)?.is_decimal() {
+                return Ok(None);
+            }
+            numbers.push(number);
         }
-        ("approx_percentile_cont", 3) => {
-            let size = match arguments[2].downcast_ref::<Literal>()?.value() {
-                ScalarValue::Int64(Some(size)) => usize::try_from(*size).ok()?,
-                _ => return None,
-            };
-            return percentile(Percentile::Digest(size));
-        }
-        ("percentile_cont", 2) => return percentile(Percentile::Exact),
-        ("percentile", 2) => return percentile(Percentile::Rank),
-        (_, 1) if function.order_bys().is_empty() => {}
-        _ => return None,
-    }
-    let middle = |how| Kind::Percentile { share: 0.5, how };
-    let spread = |sample, root| Kind::Spread { sample, root };
-    Some(match name {
-        "count" => Kind::Count,
-        "sum" => Kind::Sum,
-        "min" | "bool_and" => Kind::Min,
-        "max" | "bool_or" => Kind::Max,
-        "avg" => Kind::Avg,
-        "var" => spread(true, false),
-        "var_pop" => spread(false, false),
-        "stddev" => spread(true, true),
-        "stddev_pop" => spread(false, true),
-        "approx_distinct" => Kind::ApproxDistinct,
-        "median" => middle(Percentile::Median),
-        "approx_median" => middle(Percentile::Digest(index::sketch::DIGEST_SIZE)),
-        _ => return None,
-    })
-}
-
-/// How values of type `own` are kept; `None`: they cannot be.
-fn width_of(kind: Kind, own: &DataType, aggregate: &Aggregate, output: Output) -> Option<Width> {
-    let whole = matches!(own, DataType::Int32 | DataType::Int64);
-    let time = *own == DataType::Timestamp(TimeUnit::Millisecond, None);
-    let float = matches!(own, DataType::Float32 | DataType::Float64);
-    let text = matches!(own, DataType::Utf8View | DataType::BinaryView);
-    let result = &aggregate.result;
-    match kind {
-        Kind::Count => Some(Width::Long),
-        Kind::Sum if *result == DataType::Int64 && whole => Some(Width::Long),
-        Kind::Sum if *result == DataType::Float64 && (whole || float) => Some(Width::Double),
-        Kind::Min | Kind::Max if whole || time || *own == DataType::Boolean => Some(Width::Long),
-        Kind::Min | Kind::Max if float => Some(Width::Double),
-        Kind::Min | Kind::Max if text => Some(Width::Own),
-        Kind::Avg if *result != DataType::Float64 => None,
-        // Sums of 32-bit numbers are exact in 64 bits; wider ones could overflow.
-        Kind::Avg if *own == DataType::Int32 => Some(Width::Long),
-        Kind::Avg | Kind::Spread { .. } if whole || float => Some(Width::Double),
-        // Without a group there is a list of all distinct values as the state: others do that.
-        Kind::Distinct if whole || time || text || *own == DataType::Boolean => Some(Width::Own),
-        Kind::ApproxDistinct if whole || time || text => Some(Width::Own),
-        Kind::Percentile {
-            how: Percentile::Digest(_),
-            ..
-        } if whole || float => Some(Width::Double),
-        // The state is a list of all values.
-        Kind::Percentile { .. } if output == Output::States => None,
-        Kind::Percentile { .. } if *result == DataType::Float64 && (whole || float) => {
-            Some(Width::Double)
-        }
-        _ => None,
+        Ok(numbers.pop().zip(numbers.pop()).map(|(x, y)| Aggregate {
+            kind,
+            width: Width::Double,
+            argument: Some(y),
+            more: vec![x],
+            general: None,
+            linear: Linear::IDENTITY,
+            filter: None,
+            states: states.clone(),
+            result: function.field().data_type().clone(),
+        }))
     }
 }
 

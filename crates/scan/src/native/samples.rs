@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::Result;
 use index::sketch::{DIGEST_SIZE, TDigest};
 
-use super::plan::{Kind, Percentile};
+use super::aggregate::{Kind, Percentile};
 use super::states::each;
 
 /// DataFusion weighs the two values around a percentile in so many steps.

@@ -9,8 +9,11 @@ use arrow::compute::interleave;
 use datafusion::common::{Result, internal_err};
 use index::sketch::HyperLogLog;
 
+use super::aggregate::{Aggregate, Kind, Width};
 use super::distinct::Distinct;
-use super::plan::{Aggregate, Kind, Width};
+use super::general::Columns;
+use super::pairs::PairMoments;
+use super::plan::Output;
 use super::samples::Samples;
 
 /// How a value changes an accumulator.
@@ -39,6 +42,8 @@ pub(super) enum States {
     Distinct(Distinct),
     Sketches(Vec<HyperLogLog>),
     Samples(Samples),
+    Pairs(Vec<PairMoments>),
+    General(Columns),
 }
 
 /// The least or greatest text of each group: in which array, and where there.
@@ -82,14 +87,18 @@ impl Kind {
 
 impl States {
     /// Of groups without values.
-    pub(super) fn empty(aggregate: &Aggregate, groups: usize) -> Self {
+    pub(super) fn empty(aggregate: &Aggregate, groups: usize) -> Result<Self> {
+        if let Some(general) = &aggregate.general {
+            return Ok(Self::General(Columns::empty(general, groups)?));
+        }
         let join = aggregate.kind.join();
-        match (aggregate.kind, aggregate.width) {
+        Ok(match (aggregate.kind, aggregate.width) {
             (Kind::Count, _) => Self::Counts(vec![0; groups]),
             (Kind::Distinct, _) => Self::Distinct(Distinct::empty(groups)),
             (Kind::ApproxDistinct, _) => Self::Sketches(vec![HyperLogLog::default(); groups]),
             (Kind::Spread { .. }, _) => Self::Moments(vec![Moments::default(); groups]),
             (Kind::Percentile { .. }, _) => Self::Samples(Samples::empty(groups)),
+            (Kind::Pair(_), _) => Self::Pairs(vec![PairMoments::default(); groups]),
             (_, Width::Own) => Self::Texts(Texts {
                 least: join == Join::Least,
                 arrays: Vec::new(),
@@ -105,7 +114,7 @@ impl States {
                 values: vec![join.empty_double(); groups],
                 counts: vec![0; groups],
             },
-        }
+        })
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -124,6 +133,8 @@ impl States {
                     .sum::<usize>()
             }
             Self::Samples(samples) => samples.memory_bytes(),
+            Self::Pairs(pairs) => pairs.capacity() * size_of::<PairMoments>(),
+            Self::General(columns) => columns.memory_bytes(),
         }
     }
 
@@ -179,6 +190,10 @@ impl States {
                 pairs().for_each(|(row, group)| own[group].merge(&others[row]));
             }
             (Self::Samples(own), Self::Samples(others)) => own.join(others, rows),
+            (Self::Pairs(own), Self::Pairs(others)) => {
+                pairs().for_each(|(row, group)| own[group].join(others[row]));
+            }
+            (Self::General(own), Self::General(others)) => own.join(others, rows)?,
             // Joined by value, with all groups at once.
             (Self::Distinct(_), Self::Distinct(_)) => {}
             _ => return internal_err!("states of two kinds"),
@@ -186,10 +201,15 @@ impl States {
         Ok(())
     }
 
-    /// What is only asked for values comes to its last form.
-    pub(super) fn settle(&mut self) {
-        if let Self::Sketches(sketches) = self {
-            *self = Self::Counts(sketches.iter().map(HyperLogLog::count).collect());
+    /// Nothing more is joined: what is asked for as `output` comes to its last form.
+    pub(super) fn settle(&mut self, output: Output) -> Result<()> {
+        match self {
+            Self::Sketches(sketches) if output == Output::Values => {
+                *self = Self::Counts(sketches.iter().map(HyperLogLog::count).collect());
+                Ok(())
+            }
+            Self::General(columns) => columns.settle(output),
+            _ => Ok(()),
         }
     }
 
@@ -234,6 +254,16 @@ impl States {
                 Arc::new(UInt64Array::from_iter_values(counts))
             }
             Self::Samples(samples) => samples.values(aggregate.kind, groups),
+            Self::Pairs(pairs) => {
+                let Kind::Pair(of) = aggregate.kind else {
+                    return internal_err!("pairs of numbers for one number");
+                };
+                doubles(pick(pairs, groups).map(|own| own.value(of)))
+            }
+            Self::General(columns) => match columns.of(groups)?.pop() {
+                Some(values) => values,
+                None => return internal_err!("an aggregate without a column"),
+            },
         })
     }
 
@@ -286,9 +316,25 @@ impl States {
                 vec![Arc::new(states.finish())]
             }
             Self::Samples(samples) => samples.states(aggregate.kind, groups)?,
+            Self::General(columns) => columns.of(groups)?,
+            Self::Pairs(pairs) => pair_states(pairs, aggregate.kind, groups)?,
             others => vec![others.values(aggregate, groups)?],
         })
     }
+}
+
+fn pair_states(pairs: &[PairMoments], kind: Kind, groups: Option<&[u32]>) -> Result<Vec<ArrayRef>> {
+    let Kind::Pair(of) = kind else {
+        return internal_err!("pairs of numbers for one number");
+    };
+    let counts = pick(pairs, groups).map(|own| own.count);
+    let mut columns = vec![Arc::new(UInt64Array::from_iter_values(counts)) as ArrayRef];
+    let width = PairMoments::default().state(of).len();
+    for at in 0..width {
+        let values = pick(pairs, groups).map(|own| Some(own.state(of)[at]));
+        columns.push(doubles(values));
+    }
+    Ok(columns)
 }
 
 fn spread(own: Moments, kind: Kind) -> Option<f64> {

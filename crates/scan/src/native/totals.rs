@@ -4,12 +4,12 @@ use datafusion::common::Result;
 use segment::BLOCK_ROWS;
 use segment::view::{Codes, Nulls, RawValues, SparseValues, Zone};
 
+use super::aggregate::{Aggregate, Kind, Width};
 use super::fold::{
     self, Figures, Picked, Slots, figures_double, figures_long, join_double, join_long,
 };
 use super::input::{Input, Lookup, Numbers, read};
 use super::number::BlockRows;
-use super::plan::{Aggregate, Kind, Width};
 use super::states::{Join, States};
 use crate::columns::longs;
 use crate::predicate::constants;

@@ -17,9 +17,9 @@ use segment::SegmentView;
 use segment::view::{DocCounts, Values};
 
 use super::accumulate::Accumulator;
+use super::aggregate::{Aggregate, Kind, Width};
 use super::exec::NativeAggregateExec;
 use super::fold::Figures;
-use super::plan::{Aggregate, Kind, Width};
 use super::states::{Join, States};
 use crate::columns::{Source, Stored, source};
 use crate::filter::SegmentFilter;
@@ -118,15 +118,15 @@ impl Whole {
         at: usize,
         run: &[Aggregate],
         is_first: bool,
-    ) -> Option<Accumulator<'static>> {
+    ) -> Option<Result<Accumulator<'static>>> {
         let Told::States(states) = &self.0[at] else {
             return None;
         };
         let states = match is_first {
-            true => std::mem::take(&mut *states.lock()),
+            true => Ok(std::mem::take(&mut *states.lock())),
             false => run.iter().map(|own| States::empty(own, 1)).collect(),
         };
-        Some(Accumulator::told(states))
+        Some(states.map(Accumulator::told))
     }
 }
 

@@ -11,6 +11,7 @@ use schemas::proto::IndexKind;
 use segment::SegmentView;
 
 use super::accumulate::Accumulator;
+use super::aggregate::Aggregate;
 use super::chunks::{Chunks, is_short};
 use super::enough::Enough;
 use super::entries::Exploded;
@@ -20,7 +21,6 @@ use super::groups::Groups;
 use super::keys::Key;
 use super::most::{Counts, RowCounts};
 use super::number::BlockRows;
-use super::plan::Aggregate;
 use super::star_tree::Trees;
 use super::states::States;
 use super::values::ValueColumn;
@@ -206,7 +206,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         let accumulators = operator.runs().enumerate().map(|(at, run)| {
             let told = whole.and_then(|whole| whole.accumulator(at, run, is_first));
             match told {
-                Some(told) => Ok(told),
+                Some(told) => told,
                 None => Accumulator::new(run, &compiler, most),
             }
         });

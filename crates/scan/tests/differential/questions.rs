@@ -10,10 +10,8 @@ pub(crate) struct Question {
     pub(crate) is_aggregate: bool,
     /// The first rows in an order that leaves nothing open.
     pub(crate) is_ordered: bool,
-    /// All of its aggregates are some that the native operator knows.
+    /// The rows that it asks for come out of a native operator.
     pub(crate) is_native: bool,
-    /// It is, where one server gives the whole answer.
-    pub(crate) is_whole_native: bool,
 }
 
 const FILTERS: &[&str] = &[
@@ -378,7 +376,6 @@ impl Question {
             is_aggregate: false,
             is_ordered: true,
             is_native: true,
-            is_whole_native: true,
         }
     }
 
@@ -397,7 +394,6 @@ impl Question {
                 is_aggregate: false,
                 is_ordered: false,
                 is_native: false,
-                is_whole_native: false,
             };
         }
         let mut keys = Vec::new();
@@ -413,7 +409,6 @@ impl Question {
             }
         }
         let mut output: Vec<&str> = keys.clone();
-        let (mut is_native, mut is_whole_native) = (true, true);
         for _ in 0..1 + random.below(4) {
             let aggregate = match random.below(20) {
                 0..4 => random.pick(EXPRESSION_AGGREGATES),
@@ -423,8 +418,6 @@ impl Question {
                 _ => random.pick(AGGREGATES),
             };
             if !output.contains(&aggregate) {
-                is_whole_native &= !OTHER_AGGREGATES.contains(&aggregate);
-                is_native &= is_whole_native && !WHOLE_AGGREGATES.contains(&aggregate);
                 output.push(aggregate);
             }
         }
@@ -445,8 +438,7 @@ impl Question {
             sql,
             is_aggregate: true,
             is_ordered: false,
-            is_native,
-            is_whole_native,
+            is_native: true,
         }
     }
 }

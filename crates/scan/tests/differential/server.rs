@@ -338,7 +338,8 @@ pub(crate) fn register_own(context: &SessionContext) {
     for function in functions::all() {
         context.register_udf(function.as_ref().clone());
     }
-    for function in functions::all_aggregates() {
+    let replaced = functions::replaced_aggregates();
+    for function in functions::all_aggregates().into_iter().chain(replaced) {
         context.register_udaf(function.as_ref().clone());
     }
 }

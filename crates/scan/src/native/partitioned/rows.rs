@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 use datafusion::common::{Result, internal_err};
 use segment::view::Nulls;
 
+use super::super::aggregate::{Aggregate, Kind, Width};
 use super::super::exec::NativeAggregateExec;
 use super::super::input::{Input, Numbers, read};
 use super::super::number::BlockRows;
-use super::super::plan::{Aggregate, Kind, Width};
 use super::keys::Keys;
 use super::{Layout, table};
 use crate::columns::{doubles, longs};

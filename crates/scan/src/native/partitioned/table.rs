@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::super::plan::{Aggregate, Kind, Width};
+use super::super::aggregate::{Aggregate, Kind, Width};
 use super::super::states::{Join, States};
 use super::Layout;
 use super::rows::{Arguments, Place};

@@ -19,9 +19,9 @@ use segment::view::{StarTree, StarTreeDimension, Values};
 
 use crate::columns::Source;
 use crate::learned;
+use crate::native::aggregate::{Aggregate, Kind, Percentile, Width};
 use crate::native::exec::NativeAggregateExec;
 use crate::native::number::of_bits;
-use crate::native::plan::{Aggregate, Kind, Percentile, Width};
 use crate::predicate::{Compiler, Inputs};
 use crate::ranges::RangeSet;
 

@@ -13,7 +13,7 @@ use segment::view::StarTree;
 
 use super::fit::{Fit, KeyOf};
 use crate::columns::{batch, external};
-use crate::native::plan::{Aggregate, Kind, Percentile, Width};
+use crate::native::aggregate::{Aggregate, Kind, Percentile, Width};
 use crate::native::samples::{Sample, Samples};
 use crate::native::states::States;
 use crate::native::values::ValueColumn;
