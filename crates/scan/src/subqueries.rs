@@ -21,12 +21,10 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use crate::scan_exec::ServerScanExec;
+use crate::units::WHOLE_MAX;
 
 type Expr = Arc<dyn PhysicalExpr>;
 type Plan = Arc<dyn ExecutionPlan>;
-
-/// Doubles below it have all whole numbers between them.
-const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 pub(crate) fn waits(expr: &Expr) -> bool {
     let found = expr.exists(|part| Ok(part.is::<ScalarSubqueryExpr>()));
@@ -120,7 +118,7 @@ fn whole(expr: &Expr, table: &Schema) -> Result<Option<Expr>> {
     let own = cast.expr().data_type(table)?;
     let is_whole = matches!(own, DataType::Int32 | DataType::Int64);
     // A whole value is unwrapped by others; NaN and the very great are left as they are.
-    let is_fraction = value.fract() != 0.0 && value.abs() < WHOLE_MAX;
+    let is_fraction = value.fract() != 0.0 && value.abs() < WHOLE_MAX as f64;
     if !is_whole || !is_fraction {
         return Ok(None);
     }

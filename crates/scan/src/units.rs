@@ -4,8 +4,11 @@
 //! Whatever a function without chance makes of such values has one value there as well, so only
 //! the cut itself must be known here.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
@@ -180,16 +183,25 @@ pub(crate) enum Occurs {
     Otherwise,
 }
 
+/// Doubles below it have all whole numbers between them.
+pub(crate) const WHOLE_MAX: i64 = 1 << 53;
+
 /// Whether the column is always divided by one number (`Operator::Divide`), or always what is left
-/// is asked for (`Operator::Modulo`).
+/// is asked for (`Operator::Modulo`): what is left is the same of whole numbers and of doubles, as
+/// long as they are below [`WHOLE_MAX`].
 pub(crate) fn occurs(expr: &dyn PhysicalExpr, operator: Operator) -> Occurs {
     if expr.is::<Column>() || expr.is_volatile_node() {
         return Occurs::Otherwise;
     }
     if let Some(binary) = expr.downcast_ref::<BinaryExpr>()
         && *binary.op() == operator
-        && is_number(binary.left().as_ref())
-        && let Some(number @ 1..) = whole(binary.right().as_ref())
+        && let Some(number @ 1..) = match operator {
+            Operator::Modulo if is_double(binary.left().as_ref()) => {
+                whole_double(binary.right().as_ref())
+            }
+            _ if is_number(binary.left().as_ref()) => whole(binary.right().as_ref()),
+            _ => None,
+        }
     {
         return Occurs::By(number);
     }
@@ -221,6 +233,30 @@ fn is_number(expr: &dyn PhysicalExpr) -> bool {
     match expr.downcast_ref::<CastExpr>() {
         Some(cast) => *cast.cast_type() == DataType::Int64 && cast.expr().is::<Column>(),
         None => expr.is::<Column>(),
+    }
+}
+
+pub(crate) fn casts_to_double(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let casts = expr.exists(|part| {
+        let cast = part.downcast_ref::<CastExpr>();
+        Ok(cast.is_some_and(|cast| *cast.cast_type() == DataType::Float64))
+    });
+    casts.unwrap_or(true)
+}
+
+/// The whole number as a double.
+fn is_double(expr: &dyn PhysicalExpr) -> bool {
+    let cast = expr.downcast_ref::<CastExpr>();
+    cast.is_some_and(|cast| *cast.cast_type() == DataType::Float64 && cast.expr().is::<Column>())
+}
+
+fn whole_double(expr: &dyn PhysicalExpr) -> Option<i64> {
+    match expr.downcast_ref::<Literal>()?.value() {
+        ScalarValue::Float64(Some(number)) if number.fract() == 0.0 => {
+            let whole = *number as i64;
+            (whole < WHOLE_MAX).then_some(whole)
+        }
+        _ => None,
     }
 }
 

@@ -243,7 +243,7 @@ impl Draw<'_> {
             7 => Both::same(format!("{name} LIKE '{part}%'")),
             8 => Both::same(format!("{name} NOT LIKE '%{part}'")),
             9 => Both::same(format!("length({name}) > {}", chars.len())),
-            10 => Both::same(format!("substr({name}, 1, 5) = '{part}'")),
+            10 => Both::same(format!("left({name}, 5) = '{part}'")),
             11 => {
                 let pattern = "[a-c]+.*[0-9]$";
                 Both {
@@ -398,7 +398,9 @@ impl Draw<'_> {
         let least = least.map_or("id", |at| self.of(at).name);
         let sum = self.column(|column| column.adds_up);
         let sum = sum.map_or("id", |at| self.of(at).name);
-        let plain = match self.shape.random_range(0..20) {
+        let other = self.column(|column| column.adds_up);
+        let other = other.map_or("id", |at| self.of(at).name);
+        let plain = match self.shape.random_range(0..23) {
             0..4 => Both::same("count(*)"),
             4 | 5 => Both::same(format!("count({one})")),
             6..9 => Both::same(format!("sum({sum})")),
@@ -414,9 +416,20 @@ impl Draw<'_> {
                 when.map(|when| format!("sum(CASE WHEN {when} THEN {value} ELSE 0 END)"))
             }
             18 => Both::same(format!("sum(coalesce({sum}, 3))")),
+            20 => Both {
+                ours: format!("first_value({one} ORDER BY id)"),
+                duck: format!("first({one} ORDER BY id)"),
+            },
+            21 => Both {
+                ours: format!("array_length(array_agg({one}))"),
+                duck: format!("len(list({one}))"),
+            },
+            22 => Both::same(format!("regr_count({sum}, {other})")),
             _ => Both::same("count(1)"),
         };
-        let is_one_call = plain.ours.ends_with(')') && !plain.ours.contains(" - ");
+        let is_one_call = plain.ours.ends_with(')')
+            && !plain.ours.contains(" - ")
+            && !plain.ours.starts_with("array_length");
         if is_one_call && self.chance(0.12) {
             let when = self.predicate(1);
             return plain.with(&when, |plain, when| {

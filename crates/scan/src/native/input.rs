@@ -13,6 +13,7 @@ use segment::view::{
 };
 
 use super::aggregate::{Aggregate, Kind, Width};
+use super::arithmetic::Arithmetic;
 use super::fold::{Counted, Slots};
 use super::number::BlockRows;
 use crate::columns::{Source, Stored, batch, doubles};
@@ -32,10 +33,16 @@ pub(super) enum Input<'a> {
     /// The plain column, and its zones if they may be used.
     Raw(RawColumn<'a>, Option<ColumnView<'a>>),
     Lookup(Lookup<'a>),
-    Evaluated {
-        inputs: Inputs,
-        sources: Vec<Source<'a>>,
-    },
+    Evaluated(Evaluated<'a>),
+}
+
+/// An expression that is evaluated row by row.
+#[derive(Debug)]
+pub(super) struct Evaluated<'a> {
+    inputs: Inputs,
+    pub(super) sources: Vec<Source<'a>>,
+    /// The whole of it, where it is no more than that.
+    arithmetic: Option<Box<Arithmetic<'a>>>,
 }
 
 /// An expression of one column of codes, evaluated once for each code; null comes last.
@@ -77,8 +84,12 @@ impl<'a> Input<'a> {
         options: &ScanOptions,
     ) -> Result<(Self, Option<Nulls<'a>>)> {
         let is_column = inputs.expr.downcast_ref::<Column>().is_some();
+        let evaluated_each = |inputs, sources| {
+            let own = Evaluated::new(inputs, sources, aggregate, options)?;
+            Ok((Self::Evaluated(own), None))
+        };
         let [Source::Stored(stored)] = &sources[..] else {
-            return Ok((Self::Evaluated { inputs, sources }, None));
+            return evaluated_each(inputs, sources);
         };
         let Stored { column, nulls } = *stored;
         if is_column && aggregate.kind == Kind::Count {
@@ -90,9 +101,7 @@ impl<'a> Input<'a> {
                 let zones = options.uses(name, IndexKind::Zone).then_some(column);
                 Ok((Self::Raw(raw, zones), nulls))
             }
-            Values::Raw(_) | Values::Multi(_) | Values::Bytes(_) => {
-                Ok((Self::Evaluated { inputs, sources }, None))
-            }
+            Values::Raw(_) | Values::Multi(_) | Values::Bytes(_) => evaluated_each(inputs, sources),
             Values::Dictionary(codes) => {
                 let mut every = codes.array();
                 let count = every.len() + 1;
@@ -103,7 +112,7 @@ impl<'a> Input<'a> {
                 // What fails for some code may never be asked for: then row by row.
                 let (known, rows) = (every.len(), vec![every]);
                 let Ok(values) = evaluated(&inputs, rows, known) else {
-                    return Ok((Self::Evaluated { inputs, sources }, None));
+                    return evaluated_each(inputs, sources);
                 };
                 let mut valid = validity(&values);
                 valid.resize(count, false);
@@ -217,8 +226,8 @@ impl Input<'_> {
                     }
                 });
             }
-            Self::Evaluated { inputs, sources } => {
-                let (values, valid) = read((inputs, sources), rows, Some(Width::Double))?;
+            Self::Evaluated(own) => {
+                let (values, valid) = own.read(rows, Some(Width::Double))?;
                 let Some(Numbers::Double(values)) = values else {
                     return internal_err!("an expression without values");
                 };
@@ -261,8 +270,8 @@ impl Input<'_> {
                     valid,
                 )
             }
-            Self::Evaluated { inputs, sources } => {
-                let (values, valid) = read((inputs, sources), rows, Some(Width::Double))?;
+            Self::Evaluated(own) => {
+                let (values, valid) = own.read(rows, Some(Width::Double))?;
                 let Some(Numbers::Double(values)) = values else {
                     return internal_err!("an expression without values");
                 };
@@ -277,21 +286,45 @@ impl Input<'_> {
     }
 }
 
-/// The expression's values and which of them are not null, `None` = all. Without `width` no values
-/// are asked for.
-pub(super) fn read(
-    (inputs, sources): (&Inputs, &[Source<'_>]),
-    rows: BlockRows<'_>,
-    width: Option<Width>,
-) -> Result<(Option<Numbers>, Option<Vec<bool>>)> {
-    let columns = sources
-        .iter()
-        .map(|source| source.array(rows.start, rows.len, rows.picked))
-        .collect::<Result<Vec<_>>>()?;
-    let values = evaluated(inputs, columns, rows.count())?;
-    let keep = (values.logical_null_count() > 0).then(|| validity(&values));
-    let numbers = width.map(|width| numbers(&values, width)).transpose()?;
-    Ok((numbers, keep))
+impl<'a> Evaluated<'a> {
+    fn new(
+        inputs: Inputs,
+        sources: Vec<Source<'a>>,
+        aggregate: &Aggregate,
+        options: &ScanOptions,
+    ) -> Result<Self> {
+        let is_double = aggregate.width == Width::Double && aggregate.kind != Kind::Count;
+        let is_column = inputs.expr.downcast_ref::<Column>().is_some();
+        let arithmetic = match is_double && !is_column {
+            true => Arithmetic::of(&inputs, &sources, aggregate, options)?,
+            false => None,
+        };
+        Ok(Self {
+            inputs,
+            sources,
+            arithmetic: arithmetic.map(Box::new),
+        })
+    }
+
+    /// The values and which of them are not null, `None` = all. Without `width` no values are asked
+    /// for.
+    pub(super) fn read(
+        &self,
+        rows: BlockRows<'_>,
+        width: Option<Width>,
+    ) -> Result<(Option<Numbers>, Option<Vec<bool>>)> {
+        if let (Some(arithmetic), Some(Width::Double)) = (&self.arithmetic, width) {
+            let (values, valid) = arithmetic.read(rows)?;
+            return Ok((Some(Numbers::Double(values)), valid));
+        }
+        let columns = self.sources.iter();
+        let columns = columns.map(|source| source.array(rows.start, rows.len, rows.picked));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let values = evaluated(&self.inputs, columns, rows.count())?;
+        let keep = (values.logical_null_count() > 0).then(|| validity(&values));
+        let numbers = width.map(|width| numbers(&values, width)).transpose()?;
+        Ok((numbers, keep))
+    }
 }
 
 /// The least value, and how much greater each is.

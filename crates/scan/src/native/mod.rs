@@ -21,6 +21,7 @@
 
 mod accumulate;
 mod aggregate;
+mod arithmetic;
 mod buckets;
 mod choice;
 mod chosen;

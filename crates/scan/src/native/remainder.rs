@@ -10,7 +10,7 @@ use super::keys::DIRECT_MAX;
 use super::number::BlockRows;
 use crate::columns::longs;
 use crate::predicate::Inputs;
-use crate::units::{Occurs, occurs};
+use crate::units::{Occurs, WHOLE_MAX, casts_to_double, occurs};
 
 #[derive(Debug)]
 pub(super) struct Remainder<'a> {
@@ -31,7 +31,14 @@ impl<'a> Remainder<'a> {
         ends: Option<(i64, i64)>,
     ) -> Option<Self> {
         let own = inputs.schema.field(0).data_type();
-        let is_whole = matches!(own, DataType::Int32 | DataType::Int64);
+        let is_whole = match own {
+            DataType::Int32 => true,
+            DataType::Int64 => {
+                let fits = |(least, most)| least > -WHOLE_MAX && most < WHOLE_MAX;
+                ends.is_some_and(fits) || !casts_to_double(&inputs.expr)
+            }
+            _ => false,
+        };
         match occurs(inputs.expr.as_ref(), Operator::Modulo) {
             Occurs::By(by) if is_whole && by as u64 <= DIRECT_MAX / 2 => {
                 Some(Self::new(values, by, ends))

@@ -8,7 +8,7 @@ use super::aggregate::{Aggregate, Kind, Width};
 use super::fold::{
     self, Figures, Picked, Slots, figures_double, figures_long, join_double, join_long,
 };
-use super::input::{Input, Lookup, Numbers, read};
+use super::input::{Input, Lookup, Numbers};
 use super::number::BlockRows;
 use super::states::{Join, States};
 use crate::columns::longs;
@@ -73,9 +73,8 @@ impl<'a> Totals<'a> {
         nulls: Option<Nulls<'a>>,
         filtered: bool,
     ) -> Self {
-        let may_skip = nulls.is_some()
-            || filtered
-            || matches!(input, Input::Lookup { .. } | Input::Evaluated { .. });
+        let may_skip =
+            nulls.is_some() || filtered || matches!(input, Input::Lookup(_) | Input::Evaluated(_));
         let joins: Vec<Join> = aggregates.iter().map(|own| own.kind.join()).collect();
         let state = match (aggregates[0].kind, aggregates[0].width, &joins[..]) {
             (Kind::Count, ..) => State::None,
@@ -176,8 +175,8 @@ impl<'a> Totals<'a> {
                 let (counts, state) = (&mut self.counts, &mut self.state);
                 look_up(lookup, slots, (counts, state), &mut indices, &mut groups);
             }
-            Input::Evaluated { inputs, sources } => {
-                let (numbers, valid) = read((inputs, sources), rows, self.state.width())?;
+            Input::Evaluated(own) => {
+                let (numbers, valid) = own.read(rows, self.state.width())?;
                 let mut slots = slots;
                 let mut picked = None;
                 let mut count = rows.count();
@@ -223,10 +222,10 @@ impl<'a> Totals<'a> {
                 }
                 counted
             }
-            Input::Evaluated { inputs, sources } if constants(sources).is_some() => {
+            Input::Evaluated(own) if constants(&own.sources).is_some() => {
                 let mask = BlockMask::all(1);
                 let one = BlockRows::all(0, &mask);
-                let (numbers, valid) = read((inputs, sources), one, self.state.width())?;
+                let (numbers, valid) = own.read(one, self.state.width())?;
                 let is_null = valid.is_some_and(|valid| !valid[0]);
                 if let Some(numbers) = numbers.filter(|_| !is_null) {
                     self.state.add_times(&numbers, 0, rows);

@@ -8,7 +8,7 @@ use segment::view::Nulls;
 
 use super::super::aggregate::{Aggregate, Kind, Width};
 use super::super::exec::NativeAggregateExec;
-use super::super::input::{Input, Numbers, read};
+use super::super::input::{Input, Numbers};
 use super::super::number::BlockRows;
 use super::keys::Keys;
 use super::{Layout, table};
@@ -86,7 +86,7 @@ impl<'a> Arguments<'a> {
                     || match &input {
                         Input::Rows | Input::Raw(..) => false,
                         Input::Lookup(lookup) => lookup.may_be_null,
-                        Input::Evaluated { .. } => true,
+                        Input::Evaluated(_) => true,
                     };
                 arguments.push(Argument { input, nulls });
             }
@@ -211,8 +211,8 @@ impl Argument<'_> {
                     }
                 }
             }
-            (Input::Evaluated { inputs, sources }, width) => {
-                let (values, valid) = read((inputs, sources), rows, width)?;
+            (Input::Evaluated(own), width) => {
+                let (values, valid) = own.read(rows, width)?;
                 if let Some(valid) = valid {
                     absent(&|at| valid[at]);
                 }
