@@ -394,6 +394,8 @@ impl Draw<'_> {
     pub(super) fn aggregate(&mut self) -> Both {
         let any = |column: &Column| !column.is_multi();
         let one = self.column(any).map_or("id", |at| self.of(at).name);
+        let first = self.column(|column| !column.is_multi() && column.data_type != Type::Decimal);
+        let first = first.map_or("id", |at| self.of(at).name);
         let least = self.column(|column| column.is_plain() && !column.has_nan());
         let least = least.map_or("id", |at| self.of(at).name);
         let sum = self.column(|column| column.adds_up);
@@ -417,8 +419,8 @@ impl Draw<'_> {
             }
             18 => Both::same(format!("sum(coalesce({sum}, 3))")),
             20 => Both {
-                ours: format!("first_value({one} ORDER BY id)"),
-                duck: format!("first({one} ORDER BY id)"),
+                ours: format!("first_value({first} ORDER BY id)"),
+                duck: format!("first({first} ORDER BY id)"),
             },
             21 => Both {
                 ours: format!("array_length(array_agg({one}))"),

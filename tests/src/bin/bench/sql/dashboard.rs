@@ -11,7 +11,7 @@ pub(super) const STATEMENTS: [&str; 10] = [
     "SELECT date_trunc('month', l_shipdate) AS month, SUM(l_quantity) AS quantity FROM lineitem \
      WHERE l_shipdate >= '{day}' GROUP BY 1 ORDER BY 1",
     "SELECT l_shipmode, COUNT(*) AS n, AVG(l_discount) AS discount FROM lineitem \
-     WHERE l_quantity > {n} GROUP BY l_shipmode ORDER BY n DESC LIMIT 10",
+     WHERE l_quantity < {n} GROUP BY l_shipmode ORDER BY n DESC LIMIT 10",
     "SELECT l_returnflag, l_linestatus, COUNT(*) AS n FROM lineitem \
      WHERE l_shipdate < '{day}' AND l_shipmode IN ('{mode}', 'RAIL') \
      GROUP BY l_returnflag, l_linestatus ORDER BY n DESC",

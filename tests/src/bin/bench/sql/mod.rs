@@ -27,7 +27,7 @@ const TABLES: [&str; 8] = [
 ];
 const DATAFUSION: &str = "datafusion";
 /// DataFusion's means of decimals end after six digits.
-const TOLERANCE: f64 = 1e-5;
+const TOLERANCE: f64 = 5e-5;
 /// A hit of a template, and planning without one.
 const HIT_MS: Goal = Goal::AtMost(0.3);
 const ANEW_MS: Goal = Goal::AtMost(3.0);
