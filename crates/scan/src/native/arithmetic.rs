@@ -124,13 +124,14 @@ fn node(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Node> {
     Some(Node::Of(operation, Box::new(sides)))
 }
 
-enum Part<'c> {
-    One(f64),
-    Each(Cow<'c, [f64]>),
+/// Of all rows the same, or of each its own.
+pub(super) enum Part<'c, T: Copy> {
+    One(T),
+    Each(Cow<'c, [T]>),
 }
 
 impl Node {
-    fn of<'c>(&self, columns: &'c [Vec<f64>]) -> Part<'c> {
+    fn of<'c>(&self, columns: &'c [Vec<f64>]) -> Part<'c, f64> {
         match self {
             Self::Column(at) => Part::Each(Cow::Borrowed(&columns[*at])),
             Self::Literal(value) => Part::One(*value),
@@ -148,7 +149,11 @@ impl Node {
 }
 
 #[inline(always)]
-fn joined<'c>(left: Part<'c>, right: Part<'c>, of: impl Fn(f64, f64) -> f64) -> Part<'c> {
+pub(super) fn joined<'c, T: Copy>(
+    left: Part<'c, T>,
+    right: Part<'c, T>,
+    of: impl Fn(T, T) -> T,
+) -> Part<'c, T> {
     match (left, right) {
         (Part::One(a), Part::One(b)) => Part::One(of(a, b)),
         (Part::Each(a), Part::One(b)) => each(a, |a| of(a, b)),
@@ -173,7 +178,7 @@ fn joined<'c>(left: Part<'c>, right: Part<'c>, of: impl Fn(f64, f64) -> f64) -> 
 }
 
 #[inline(always)]
-fn each<'c>(values: Cow<'c, [f64]>, of: impl Fn(f64) -> f64) -> Part<'c> {
+fn each<'c, T: Copy>(values: Cow<'c, [T]>, of: impl Fn(T) -> T) -> Part<'c, T> {
     Part::Each(Cow::Owned(match values {
         Cow::Owned(mut values) => {
             values.iter_mut().for_each(|value| *value = of(*value));

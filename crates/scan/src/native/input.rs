@@ -150,30 +150,35 @@ impl Lookup<'_> {
     /// Where each row's value is.
     pub(super) fn indices_into(&self, rows: BlockRows<'_>, indices: &mut Vec<u32>) {
         let null_at = self.codes.cardinality();
+        let Some(null) = rows.nulls(self.nulls) else {
+            return codes_into(&self.codes, rows, indices);
+        };
         let mut room = CodeRoom::default();
-        let codes = self.codes.codes(rows.range(), &mut room);
-        match (codes, rows.nulls(self.nulls)) {
-            (Codes::U8(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
-            (Codes::U16(codes), None) => rows.each_into(indices, |row| codes[row as usize].into()),
-            (Codes::U32(codes), None) => rows.each_into(indices, |row| codes[row as usize]),
-            (codes, Some(null)) => {
-                let or_null = |row: u32, code: u32| match null.contains(row) {
-                    true => null_at,
-                    false => code,
-                };
-                match codes {
-                    Codes::U8(codes) => {
-                        rows.each_into(indices, |row| or_null(row, codes[row as usize].into()));
-                    }
-                    Codes::U16(codes) => {
-                        rows.each_into(indices, |row| or_null(row, codes[row as usize].into()));
-                    }
-                    Codes::U32(codes) => {
-                        rows.each_into(indices, |row| or_null(row, codes[row as usize]));
-                    }
-                }
+        let or_null = |row: u32, code: u32| match null.contains(row) {
+            true => null_at,
+            false => code,
+        };
+        match self.codes.codes(rows.range(), &mut room) {
+            Codes::U8(codes) => {
+                rows.each_into(indices, |row| or_null(row, codes[row as usize].into()));
+            }
+            Codes::U16(codes) => {
+                rows.each_into(indices, |row| or_null(row, codes[row as usize].into()));
+            }
+            Codes::U32(codes) => {
+                rows.each_into(indices, |row| or_null(row, codes[row as usize]));
             }
         }
+    }
+}
+
+/// The code of each row; that of one without a value is any.
+pub(super) fn codes_into(column: &DictionaryColumn<'_>, rows: BlockRows<'_>, codes: &mut Vec<u32>) {
+    let mut room = CodeRoom::default();
+    match column.codes(rows.range(), &mut room) {
+        Codes::U8(own) => rows.each_into(codes, |row| own[row as usize].into()),
+        Codes::U16(own) => rows.each_into(codes, |row| own[row as usize].into()),
+        Codes::U32(own) => rows.each_into(codes, |row| own[row as usize]),
     }
 }
 

@@ -29,6 +29,7 @@ mod chunks;
 mod coded;
 mod combined;
 mod counted;
+mod decimals;
 mod derived;
 mod dictionary;
 mod distinct;

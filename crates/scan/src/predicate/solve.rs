@@ -10,7 +10,7 @@ use arrow::datatypes::{
     DataType, Float32Type, Float64Type, Int32Type, Int64Type, SchemaRef, TimestampMillisecondType,
 };
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{IsNotNullExpr, IsNullExpr};
+use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, IsNullExpr};
 use segment::view::{ColumnView, DictionaryColumn, MultiColumn, RawColumn};
 
 use super::search::by_chunks;
@@ -151,8 +151,11 @@ impl Solver<'_, '_> {
     }
 
     fn null_matches(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<bool> {
-        if expr.is::<IsNullExpr>() || expr.is::<IsNotNullExpr>() {
-            return Some(expr.is::<IsNullExpr>());
+        let is_null = expr.downcast_ref::<IsNullExpr>().map(IsNullExpr::arg);
+        let is_not_null = expr.downcast_ref::<IsNotNullExpr>();
+        let tested = is_null.or(is_not_null.map(IsNotNullExpr::arg));
+        if tested.is_some_and(|tested| tested.is::<Column>()) {
+            return Some(is_null.is_some());
         }
         let null = new_null_array(self.schema.field(0).data_type(), 1);
         Some(self.evaluated(expr, null)?[0])
