@@ -1,8 +1,8 @@
 //! Sums and means of BIG_DECIMAL in 128 bits.
 //!
 //! A column is read with as few decimals as its values have, so that products of a few columns fit.
-//! A bound of what a block gives is known before it is computed: where it does not fit, the block is
-//! evaluated in 256 bits by DataFusion's operators. Sums are exact either way.
+//! A bound of what a block gives is known before: where it may not fit, DataFusion's operators
+//! evaluate the block in 256 bits. Sums are exact either way.
 
 use std::borrow::Cow;
 use std::sync::Arc;
