@@ -13,6 +13,7 @@ use super::fold::Slots;
 use super::general::{Gathering, General};
 use super::input::{Input, Numbers};
 use super::keys::Key;
+use super::most::{Measure, Rank, RowCounts};
 use super::number::BlockRows;
 use super::pairs::Pairs;
 use super::samples::{Sample, Samples};
@@ -261,6 +262,15 @@ impl<'a> Accumulator<'a> {
             (Kept::Totals(own), Kept::Totals(others)) => own.resume(others),
             (Kept::Sketches(own), Kept::Sketches(others)) => own.resume(others),
             _ => {}
+        }
+    }
+
+    /// What each group has by now of the aggregate at `at`; `None`: that is not told, or some group
+    /// has nothing.
+    pub(super) fn measure(&self, what: (usize, Rank), rows: &RowCounts<'_>) -> Option<Measure> {
+        match (&self.kept, rows) {
+            (Kept::Totals(totals), RowCounts::Counted(rows)) => totals.measure(what, rows),
+            _ => None,
         }
     }
 

@@ -40,8 +40,9 @@ use super::derived::{self, KeyColumn};
 use super::enough::Enough;
 use super::entries::{self, ByEntry};
 use super::grouped::{GroupKeys, Grouped, Piece};
+use super::linear::Linear;
 use super::merge::merge;
-use super::most::left;
+use super::most::{By, Rank, left};
 use super::partitioned;
 use super::plan::{Output, replace_columns};
 use super::star_tree::Trees;
@@ -62,9 +63,9 @@ use crate::stats::Counters;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     All,
-    /// So many with the most rows and all that have as many as the last; there may be others, which
-    /// need not have all of their rows.
-    Most(usize),
+    /// So many with the most rows, or of what else they are chosen by, and all that have as much as
+    /// the last; there may be others, which need not have all of their rows.
+    Most(usize, By),
     /// Any so many.
     Any(usize),
 }
@@ -232,6 +233,36 @@ impl NativeAggregateExec {
         self.output == Output::Values && answer.is_some_and(|(_, own)| own.counts_rows())
     }
 
+    /// How the first groups in the order of a column are chosen; `None`: not before all are joined.
+    pub(crate) fn chosen_by(&self, column: usize, descending: bool) -> Option<By> {
+        if self.counts_rows(column) {
+            return descending.then_some(By::Rows);
+        }
+        let answer = column.checked_sub(self.key_columns.len())?;
+        let (states, own) = self.answers.get(answer)?;
+        let rank = match (own.kind, descending) {
+            (Kind::Sum, true) => Rank::Sum,
+            (Kind::Avg, true) => Rank::Mean,
+            (Kind::Max, true) => Rank::Greatest,
+            (Kind::Min, false) => Rank::Least,
+            _ => return None,
+        };
+        if self.output != Output::Values || own.linear != Linear::IDENTITY {
+            return None;
+        }
+        let mut first = 0;
+        for (run, aggregates) in self.runs().enumerate() {
+            if let Some(at) = states
+                .checked_sub(first)
+                .filter(|at| *at < aggregates.len())
+            {
+                return Some(By::Aggregate { run, at, rank });
+            }
+            first += aggregates.len();
+        }
+        None
+    }
+
     /// Reads about so many rows of the table and joins the groups of all segments. To be called on
     /// a core of the pool, or here for few rows.
     pub(crate) fn grouped(
@@ -256,7 +287,7 @@ impl NativeAggregateExec {
         let trees = Trees::new(self, &self.segments);
         let (most, few) = match wanted {
             Wanted::All => (None, self.few),
-            Wanted::Most(most) => (Some(most), None),
+            Wanted::Most(most, by) => (Some((most, by)), None),
             Wanted::Any(few) => (None, Some(few)),
         };
         if let Wanted::Any(few) = wanted
@@ -286,7 +317,7 @@ impl NativeAggregateExec {
             filters: &filters,
             trees: &trees,
             wholes: &wholes,
-            waits: most.is_some(),
+            waits: most.map(|(_, by)| by),
             enough: enough.as_ref(),
             chunks,
         };
@@ -330,7 +361,7 @@ impl NativeAggregateExec {
 
     /// Columns that keys and arguments are, or about as many.
     pub(super) fn columns(&self) -> u64 {
-        let arguments = self.aggregates.iter().filter(|a| a.argument.is_some());
+        let arguments = self.aggregates.iter().flat_map(Aggregate::arguments);
         (self.keys.len() + arguments.count()) as u64
     }
 
@@ -341,8 +372,7 @@ impl NativeAggregateExec {
 
     pub(super) fn empty(&self, groups: usize) -> Result<Vec<States>> {
         let aggregates = self.aggregates.iter();
-        let empty = aggregates.map(|aggregate| States::empty(aggregate, groups));
-        empty.collect()
+        aggregates.map(|own| States::empty(own, groups)).collect()
     }
 
     /// Whether accumulators of DataFusion are among its own.
@@ -462,9 +492,9 @@ fn finished(
     turn: &mut Turn,
     workers: usize,
     waiting: Vec<Running<'_>>,
-    (all, few): (bool, usize),
+    (all, (few, by)): (bool, (usize, By)),
 ) -> Result<Vec<Part>> {
-    let counts = waiting.iter().map(Running::by_dictionary);
+    let counts = waiting.iter().map(|own| own.by_dictionary(by));
     let counts: Option<Vec<_>> = counts.collect();
     let left = counts.filter(|_| all).and_then(|counts| left(&counts, few));
     let left = match left {

@@ -1,10 +1,11 @@
-//! The groups that can be among the few with the most rows, found before the groups of segments
-//! are joined.
+//! The groups that can be among the few with the most rows, or with the greatest sum, mean or end,
+//! found before the groups of segments are joined.
 //!
 //! Of some groups all rows are counted first; the last of the best few of them sets a mark. A group
-//! that reaches it in all reaches its share of it in some segment. So only groups that do are
-//! looked for in the other segments, by the order of their dictionaries. What is left out has
-//! fewer rows than the few others, however its equals are ordered.
+//! that reaches it in all reaches its share of it in some segment; a mean or an end that reaches it
+//! does so in some segment as a whole. So only groups that do are looked for in the other segments,
+//! by the order of their dictionaries. What is left out has less than the few others, however its
+//! equals are ordered.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -69,6 +70,39 @@ impl RowCounts<'_> {
     }
 }
 
+/// What of each group the first in an order are chosen by, beside its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// Of numbers whose sum in no segment is below 0.
+    Sum,
+    Mean,
+    Greatest,
+    Least,
+}
+
+/// What the first groups in an order are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Rows,
+    /// The aggregate at `at` of a run of those that read the same.
+    Aggregate {
+        run: usize,
+        at: usize,
+        rank: Rank,
+    },
+}
+
+/// What the groups of a segment have, and of how many values. Of [`Rank::Least`] it is negated.
+#[derive(Debug)]
+pub(super) struct Measure {
+    pub(super) rank: Rank,
+    pub(super) numbers: Vec<f64>,
+    pub(super) counts: Vec<u64>,
+}
+
+/// What doubles may have lost.
+const SLACK: f64 = 1e-9;
+
 /// How the code of a value is found.
 #[derive(Debug)]
 enum Search<'p> {
@@ -89,6 +123,7 @@ pub(super) struct Counts<'p> {
     search: Search<'p>,
     /// The code behind those of values.
     null: Option<u32>,
+    measure: Option<Measure>,
 }
 
 impl<'p> Counts<'p> {
@@ -110,7 +145,12 @@ impl<'p> Counts<'p> {
             values: OrderedValues::of(&dictionary.array())?,
             search,
             null,
+            measure: None,
         })
+    }
+
+    pub(super) fn with(self, measure: Option<Measure>) -> Self {
+        Self { measure, ..self }
     }
 
     /// Groups that there could be.
@@ -127,6 +167,18 @@ impl<'p> Counts<'p> {
                 each(codes.values[group as usize] as u32, rows)
             }),
         }
+    }
+
+    /// Calls `each` with each group that has rows, and its code, but for that of null.
+    fn each_group(&self, mut each: impl FnMut(u32, u32)) {
+        self.rows.each(1, |group, _| {
+            let code = self
+                .codes
+                .map_or(group, |codes| codes.values[group as usize] as u32);
+            if Some(code) != self.null {
+                each(group, code);
+            }
+        });
     }
 
     /// The code of a value. Those before `from` are less, which is told where codes ascend.
@@ -186,6 +238,9 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
     if groups < GROUPS_MIN {
         return None;
     }
+    if segments.iter().any(|own| own.measure.is_some()) {
+        return left_by_measure(segments, few, groups);
+    }
     let (first, rows): (Vec<Vec<u32>>, Vec<u64>) = segments.iter().map(|own| own.most(few)).unzip();
     let codes = joined(segments, &first);
     let mut totals: Vec<u64> = (0..codes.first().map_or(0, Vec::len))
@@ -214,14 +269,101 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
         }
         reach.push(codes);
     }
-    let codes = joined(segments, &reach);
+    Some(kept(segments, &reach))
+}
+
+/// The groups of the codes that reach what is wanted in some segment, and those of null.
+fn kept(segments: &[Counts<'_>], reach: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let codes = joined(segments, reach);
     let kept = segments.iter().zip(codes).map(|(own, codes)| {
         let codes = codes.into_iter().chain(own.null);
         let known = codes.filter(|code| *code != NOWHERE);
         let groups = known.filter_map(|code| own.group(code));
         groups.filter(|group| own.rows.of(*group) > 0).collect()
     });
-    Some(kept.collect())
+    kept.collect()
+}
+
+/// As [`left`], by what else is known of each group of every segment.
+fn left_by_measure(segments: &[Counts<'_>], few: usize, groups: usize) -> Option<Vec<Vec<u32>>> {
+    let measures = segments.iter().map(|own| own.measure.as_ref());
+    let measures = measures.collect::<Option<Vec<&Measure>>>()?;
+    let rank = measures.first()?.rank;
+    let own_all = |own: &Counts<'_>, measure: &Measure| {
+        let mut all = Vec::new();
+        own.each_group(|group, code| all.push((measure.numbers[group as usize], code)));
+        all
+    };
+    let each = segments.iter().zip(&measures);
+    let all: Vec<Vec<(f64, u32)>> = each.map(|(own, measure)| own_all(own, measure)).collect();
+    let first = all.iter().map(|own| {
+        let mut own = own.clone();
+        if own.len() > few {
+            own.select_nth_unstable_by(few, |a, b| b.0.total_cmp(&a.0));
+            own.truncate(few);
+        }
+        own.into_iter().map(|(_, code)| code).collect()
+    });
+    let codes = joined(segments, &first.collect::<Vec<Vec<u32>>>());
+    let mut totals: Vec<f64> = (0..codes.first()?.len())
+        .map(|value| {
+            let parts = segments.iter().zip(&measures).zip(&codes);
+            let parts = parts.filter_map(|((own, measure), codes)| {
+                let group = own
+                    .group(codes[value])
+                    .filter(|_| codes[value] != NOWHERE)?;
+                let is_there = own.rows.of(group) > 0;
+                let at = group as usize;
+                is_there.then(|| (measure.numbers[at], measure.counts[at]))
+            });
+            rank.total(parts)
+        })
+        .collect();
+    let last = few.checked_sub(1).filter(|last| *last < totals.len())?;
+    let (_, mark, _) = totals.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
+    let mark = *mark - mark.abs() * SLACK;
+    let sums: Vec<f64> = all
+        .iter()
+        .map(|own| own.iter().map(|(number, _)| number).sum())
+        .collect();
+    let whole: f64 = sums.iter().sum();
+    if rank == Rank::Sum && (mark <= 0.0 || !whole.is_finite()) {
+        return None;
+    }
+    let mut found = 0;
+    let mut reach = Vec::with_capacity(segments.len());
+    for (own, sum) in all.iter().zip(sums) {
+        let share = match rank {
+            Rank::Sum => mark * (sum / whole) * (1.0 - SLACK),
+            _ => mark,
+        };
+        let codes = own.iter().filter(|(number, _)| *number >= share);
+        let codes: Vec<u32> = codes.map(|(_, code)| *code).collect();
+        found += codes.len();
+        if found > groups / SHARE_MIN {
+            return None;
+        }
+        reach.push(codes);
+    }
+    Some(kept(segments, &reach))
+}
+
+impl Rank {
+    /// Of what is in each segment.
+    fn total(self, parts: impl Iterator<Item = (f64, u64)>) -> f64 {
+        match self {
+            Self::Sum => parts.map(|(sum, _)| sum).sum(),
+            Self::Greatest | Self::Least => {
+                parts.map(|(end, _)| end).fold(f64::NEG_INFINITY, f64::max)
+            }
+            Self::Mean => {
+                let (sum, count) = parts.fold((0.0, 0), |(sum, count), (mean, own)| {
+                    (sum + mean * own as f64, count + own)
+                });
+                sum / count as f64
+            }
+        }
+    }
 }
 
 /// The codes of all picked values in each segment, value by value in their order.
@@ -327,6 +469,7 @@ mod tests {
                         Search::Ordered
                     },
                     null: None,
+                    measure: None,
                 })
                 .collect();
             let left = left(&counts, few).unwrap();
@@ -350,6 +493,68 @@ mod tests {
         }
     }
 
+    /// What each group has in a segment, where it has rows.
+    fn number(rank: Rank, seed: u64, value: i64) -> f64 {
+        let drawn = mix(seed ^ value as u64);
+        let own = (mix(value as u64) % 1000) as f64 + (drawn % 50) as f64;
+        match rank {
+            // A few have much more than all others.
+            Rank::Sum => own * if value % 40 == 0 { 30.0 } else { 1.0 },
+            _ => own - 300.0,
+        }
+    }
+
+    #[test]
+    fn the_few_with_the_greatest_sums_means_and_ends_keep_all_of_them() {
+        for rank in [Rank::Sum, Rank::Mean, Rank::Greatest, Rank::Least] {
+            let segments: Vec<Vec<(i64, u64)>> = (0..4)
+                .map(|at| segment(at * 77, 1, true).into_iter())
+                .map(|own| own.filter(|(_, rows)| *rows > 0).collect())
+                .collect();
+            let numbers: Vec<Vec<f64>> = (0u64..)
+                .zip(&segments)
+                .map(|(seed, own)| own.iter().map(|(v, _)| number(rank, seed, *v)).collect())
+                .collect();
+            let rows = segments
+                .iter()
+                .map(|own| own.iter().map(|(_, rows)| *rows).collect());
+            let rows: Vec<RowCounts<'_>> = rows.map(RowCounts::Counted).collect();
+            let parts = segments.iter().zip(&numbers).zip(&rows);
+            let counts = parts.map(|((own, numbers), rows)| Counts {
+                rows,
+                codes: None,
+                values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
+                search: Search::Ordered,
+                null: None,
+                measure: Some(Measure {
+                    rank,
+                    numbers: numbers.clone(),
+                    counts: own.iter().map(|(_, rows)| *rows).collect(),
+                }),
+            });
+            let counts: Vec<Counts<'_>> = counts.collect();
+            let left = left(&counts, 10).unwrap();
+            let mut parts: HashMap<i64, Vec<(f64, u64)>> = HashMap::new();
+            let mut kept: HashMap<i64, usize> = HashMap::new();
+            for ((own, numbers), left) in segments.iter().zip(&numbers).zip(&left) {
+                for ((value, rows), number) in own.iter().zip(numbers) {
+                    parts.entry(*value).or_default().push((*number, *rows));
+                }
+                for group in left {
+                    *kept.entry(own[*group as usize].0).or_default() += 1;
+                }
+            }
+            assert!(kept.len() < parts.len() / 2, "{rank:?}: {}", kept.len());
+            let total = |value: &i64| rank.total(parts[value].iter().copied());
+            let mut best: Vec<i64> = parts.keys().copied().collect();
+            best.sort_unstable_by(|a, b| total(b).total_cmp(&total(a)));
+            for value in &best[..10] {
+                let all = parts[value].len();
+                assert_eq!(kept.get(value), Some(&all), "{rank:?}");
+            }
+        }
+    }
+
     #[test]
     fn null_is_kept_and_what_is_alike_is_not_chosen_from() {
         let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at / 2_000 * 100).collect());
@@ -359,6 +564,7 @@ mod tests {
             values: OrderedValues::Longs((0..2_000).collect()),
             search: Search::Ordered,
             null: Some(2_000),
+            measure: None,
         };
         assert_eq!(left(&[of(&rows)], 3), None);
         let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at % 500).collect());

@@ -9,6 +9,7 @@ use super::fold::{
     self, Figures, Picked, Slots, figures_double, figures_long, join_double, join_long,
 };
 use super::input::{Input, Lookup, Numbers};
+use super::most::{Measure, Rank};
 use super::number::BlockRows;
 use super::states::{Join, States};
 use crate::columns::longs;
@@ -195,6 +196,49 @@ impl<'a> Totals<'a> {
         }
         (self.indices, self.groups) = (indices, groups);
         Ok(())
+    }
+
+    /// What each group has, `None`: some with rows has nothing, or what is no measure.
+    pub(super) fn measure(&self, (at, rank): (usize, Rank), rows: &[u64]) -> Option<Measure> {
+        let join = match rank {
+            Rank::Sum | Rank::Mean => Join::Add,
+            Rank::Greatest => Join::Greatest,
+            Rank::Least => Join::Least,
+        };
+        if self.joins.get(at) != Some(&join) {
+            return None;
+        }
+        let counts = self.counts.as_deref().unwrap_or(rows);
+        let known = rows.iter().zip(counts);
+        if counts.len() < rows.len() || known.into_iter().any(|(rows, n)| *rows > 0 && *n == 0) {
+            return None;
+        }
+        let mut numbers: Vec<f64> = match &self.state {
+            State::None => return None,
+            State::Long(_, values) => values.iter().map(|value| *value as f64).collect(),
+            State::Double(_, values) => values.clone(),
+            State::Longs(figures) => figures.iter().map(|own| own.of(join) as f64).collect(),
+            State::Doubles(figures) => figures.iter().map(|own| own.of(join)).collect(),
+        };
+        if numbers.len() < rows.len() {
+            return None;
+        }
+        for ((number, rows), count) in numbers.iter_mut().zip(rows).zip(counts) {
+            match rank {
+                Rank::Sum | Rank::Greatest => {}
+                Rank::Least => *number = -*number,
+                Rank::Mean => *number /= (*count).max(1) as f64,
+            }
+            let fits = number.is_finite() && (rank != Rank::Sum || *number >= 0.0);
+            if *rows > 0 && !fits {
+                return None;
+            }
+        }
+        Some(Measure {
+            rank,
+            numbers,
+            counts: counts.to_vec(),
+        })
     }
 
     /// Adds all `rows` of the segment, `null` of them without a value, to the only group; `false`:

@@ -19,7 +19,7 @@ use super::exec::NativeAggregateExec;
 use super::fold::{self, Slots};
 use super::groups::Groups;
 use super::keys::Key;
-use super::most::{Counts, RowCounts};
+use super::most::{By, Counts, RowCounts};
 use super::number::BlockRows;
 use super::star_tree::Trees;
 use super::states::States;
@@ -67,8 +67,8 @@ pub(super) struct Common<'a, 'f> {
     pub(super) filters: &'f Filters<'a>,
     pub(super) trees: &'f Trees<'a>,
     pub(super) wholes: &'f Wholes<'a>,
-    /// Groups of a dictionary's codes are left to whoever can choose among them.
-    pub(super) waits: bool,
+    /// Groups of a dictionary's codes are left to whoever can choose among them by this.
+    pub(super) waits: Option<By>,
     pub(super) enough: Option<&'f Enough>,
     pub(super) chunks: Option<&'f Chunks>,
 }
@@ -330,7 +330,8 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn finish(&mut self, turn: &mut Turn, running: Running<'a>) -> Result<()> {
-        if self.common.waits && running.by_dictionary().is_some() {
+        let chosen = self.common.waits.and_then(|by| running.by_dictionary(by));
+        if chosen.is_some() {
             self.done_bytes += running.memory_bytes();
             self.waiting.push(running);
         } else if let Some(part) = running.finish(None)? {
@@ -400,9 +401,14 @@ impl Running<'_> {
     }
 
     /// Rows by the values of a dictionary, where groups are just that.
-    pub(super) fn by_dictionary(&self) -> Option<Counts<'_>> {
+    pub(super) fn by_dictionary(&self, by: By) -> Option<Counts<'_>> {
         let (dictionary, null) = self.groups.dictionary()?;
-        Counts::new(&self.row_counts, self.groups.codes(), dictionary, null)
+        let counts = Counts::new(&self.row_counts, self.groups.codes(), dictionary, null)?;
+        let By::Aggregate { run, at, rank } = by else {
+            return Some(counts);
+        };
+        let measure = self.accumulators[run].measure((at, rank), &self.row_counts)?;
+        Some(counts.with(Some(measure)))
     }
 
     /// What was found of the groups at `used`, `None` = all that have rows.

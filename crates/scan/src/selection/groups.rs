@@ -128,11 +128,9 @@ impl TopGroupsExec {
             return Wanted::Any(self.fetch);
         };
         let column = first.by.expr.downcast_ref::<Column>();
-        let counts = |column: &Column| self.groups.counts_rows(column.index());
-        match first.options.descending && column.is_some_and(counts) {
-            true => Wanted::Most(self.fetch),
-            false => Wanted::All,
-        }
+        let descending = first.options.descending;
+        let by = column.and_then(|column| self.groups.chosen_by(column.index(), descending));
+        by.map_or(Wanted::All, |by| Wanted::Most(self.fetch, by))
     }
 
     /// The first of groups that come batch by batch, each once.
