@@ -30,6 +30,8 @@ const ACK_TIMEOUT_MS: &str = "20000";
 /// How long reading the log may wait for what its broker says is there.
 const LOOK_WAIT: Duration = Duration::from_secs(10);
 
+/// After so long a topic is asked again how many partitions it has.
+const PARTITIONS_KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Of a topic that is made here.
 const NEW_TOPIC_PARTITIONS: u32 = 2;
 
@@ -57,6 +59,7 @@ pub(crate) struct Logs {
     pub(super) aside: ComputePool,
     room: Arc<Semaphore>,
     producers: Mutex<HashMap<Brokers, Arc<KafkaProducer>>>,
+    topics: Mutex<HashMap<(Brokers, String), Arc<Topic>>>,
     seen: Seen,
     turn: AtomicU32,
 }
@@ -71,6 +74,7 @@ impl Logs {
             aside: ComputePool::new(READ_ASIDE_AT_ONCE_MAX),
             room: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES)),
             producers: Mutex::default(),
+            topics: Mutex::default(),
             seen: Seen::default(),
             turn: AtomicU32::new(0),
         }
@@ -121,7 +125,8 @@ impl Logs {
         events: &[Event],
     ) -> Result<Vec<(Partition, Offset)>, Fault> {
         let log = self.log(spec)?;
-        let partition = self.turn.fetch_add(1, Ordering::Relaxed) % log.partitions().await?;
+        let partitions = log.partitions(self.clock.monotonic()).await?;
+        let partition = self.turn.fetch_add(1, Ordering::Relaxed) % partitions;
         let mut done = Done::default();
         log.send(events, partition, None, &mut done).await?;
         Ok(log.ends(&done))
@@ -135,8 +140,8 @@ impl Logs {
         alone: bool,
     ) -> Result<Vec<(Partition, Offset)>, Fault> {
         let log = self.log(spec)?;
-        let partitions = log.partitions().await?;
         let now = self.clock.monotonic();
+        let partitions = log.partitions(now).await?;
         let mut known = self.seen.turn(spec.id, &once.key, now).await;
         let is_remembered = alone && now.saturating_sub(self.started) >= WINDOW;
         let partition = partition_of(&once.key, partitions);
@@ -163,19 +168,32 @@ impl Logs {
     fn log(&self, spec: &TableSpec) -> Result<Log, Fault> {
         let (index, stream) =
             topic_of(spec).ok_or_else(|| Fault::invalid("the table has no topic"))?;
+        let topic = self.topic(stream)?;
+        Ok(Log { index, topic })
+    }
+
+    /// Clients are made once: they have connections and threads of their own.
+    fn topic(&self, stream: &StreamSpec) -> Result<Arc<Topic>, StreamError> {
+        let id = (brokers_of(stream), stream.topic.clone());
+        let mut topics = self.topics.lock();
+        if let Some(topic) = topics.get(&id) {
+            return Ok(Arc::clone(topic));
+        }
         let mut source = stream.clone();
         // The headers are what is looked for.
         source.decoder.metadata = true;
-        Ok(Log {
-            index,
-            topic: stream.topic.clone(),
+        let topic = Arc::new(Topic {
+            name: stream.topic.clone(),
             producer: self.producer(stream)?,
             source: self.streams.source(&source, "tannin-events")?,
-        })
+            partitions: tokio::sync::Mutex::default(),
+        });
+        topics.insert(id, Arc::clone(&topic));
+        Ok(topic)
     }
 
     fn producer(&self, stream: &StreamSpec) -> Result<Arc<KafkaProducer>, StreamError> {
-        let id = (stream.brokers.clone(), stream.client_options.clone());
+        let id = brokers_of(stream);
         let mut producers = self.producers.lock();
         if let Some(producer) = producers.get(&id) {
             return Ok(Arc::clone(producer));
@@ -196,6 +214,10 @@ impl Logs {
     }
 }
 
+fn brokers_of(stream: &StreamSpec) -> Brokers {
+    (stream.brokers.clone(), stream.client_options.clone())
+}
+
 /// Of what the table's consumers are told: how to reach the brokers.
 fn is_for_producers(option: &str) -> bool {
     let prefixes = ["security.", "sasl.", "ssl.", "broker.address."];
@@ -206,26 +228,41 @@ fn partition_of(key: &str, partitions: u32) -> Partition {
     schemas::partition::murmur2(key.as_bytes()).unsigned_abs() % partitions
 }
 
+#[derive(Debug)]
+struct Topic {
+    name: String,
+    producer: Arc<KafkaProducer>,
+    source: Arc<dyn StreamSource>,
+    /// How many there are, and since when that is known.
+    partitions: tokio::sync::Mutex<Option<(u32, Duration)>>,
+}
+
 /// The topic of a table.
 struct Log {
     /// Among the topics of the table.
     index: usize,
-    topic: String,
-    producer: Arc<KafkaProducer>,
-    source: Arc<dyn StreamSource>,
+    topic: Arc<Topic>,
 }
 
 impl Log {
     /// A topic that is not there yet is made: the table waits for it.
-    async fn partitions(&self) -> Result<u32, StreamError> {
-        match self.source.partitions(&self.topic).await {
-            Err(StreamError::TopicMissing { .. }) => {
-                let wanted = NEW_TOPIC_PARTITIONS;
-                self.source.create_topic(&self.topic, wanted).await?;
-                Ok(wanted)
-            }
-            partitions => Ok(partitions?.max(1)),
+    async fn partitions(&self, now: Duration) -> Result<u32, StreamError> {
+        let Topic { name, source, .. } = &*self.topic;
+        let mut known = self.topic.partitions.lock().await;
+        if let Some((count, since)) = *known
+            && now.saturating_sub(since) < PARTITIONS_KNOWN_FOR
+        {
+            return Ok(count);
         }
+        let count = match source.partitions(name).await {
+            Err(StreamError::TopicMissing { .. }) => {
+                source.create_topic(name, NEW_TOPIC_PARTITIONS).await?;
+                NEW_TOPIC_PARTITIONS
+            }
+            partitions => partitions?.max(1),
+        };
+        *known = Some((count, now));
+        Ok(count)
     }
 
     /// By the table's ids of partitions.
@@ -248,14 +285,14 @@ impl Log {
         let sent = missing.map(async |(number, event)| {
             let header = key.map(|key| format!("{number}:{key}"));
             let record = Record {
-                topic: &self.topic,
+                topic: &self.topic.name,
                 // A key of its own says where.
                 partition: event.key.is_none().then_some(partition as i32),
                 key: event.key.as_deref(),
                 payload: &event.payload,
                 header: header.as_ref().map(|value| (HEADER, value.as_bytes())),
             };
-            (number, self.producer.produce_record(record).await)
+            (number, self.topic.producer.produce_record(record).await)
         });
         let mut failed = None;
         for (number, delivered) in join_all(sent).await {
@@ -267,6 +304,8 @@ impl Log {
         let Some(error) = failed else {
             return Ok(());
         };
+        // It may have been deleted.
+        *self.topic.partitions.lock().await = None;
         let again = match key {
             Some(_) => "send it again with the same Idempotency-Key",
             None => "without an Idempotency-Key they would be there twice if it is sent again",
@@ -275,7 +314,7 @@ impl Log {
             "{} of {} rows of the request are in topic `{}`, {again}: {error}",
             done.count(),
             events.len(),
-            self.topic
+            self.topic.name
         )))
     }
 
@@ -303,20 +342,20 @@ impl Log {
         partition: Partition,
         since_ms: i64,
     ) -> Result<Vec<(usize, Partition, Offset)>, Fault> {
-        let (_, end) = self.source.watermarks(&self.topic, partition).await?;
-        let from = self.source.offset_at(&self.topic, partition, since_ms);
+        let Topic { name, source, .. } = &*self.topic;
+        let (_, end) = source.watermarks(name, partition).await?;
+        let from = source.offset_at(name, partition, since_ms);
         let Some(from) = from.await?.filter(|from| *from < end) else {
             return Ok(Vec::new());
         };
-        let mut reader = self.source.open(&self.topic, partition, from).await?;
+        let mut reader = source.open(name, partition, from).await?;
         let (mut found, mut next) = (Vec::new(), from);
         while next < end {
             let read = reader.fetch(LOOK_WAIT).await?;
             if read.next == next {
                 return Err(Fault::unavailable(format!(
-                    "topic `{}` partition {partition} cannot be read to its end: whether rows of \
-                     the key are in it is not known; try again",
-                    self.topic
+                    "topic `{name}` partition {partition} cannot be read to its end: whether rows \
+                     of the key are in it is not known; try again"
                 )));
             }
             next = read.next;
@@ -404,8 +443,9 @@ mod tests {
         more.await.unwrap();
         let log = other.log(&spec).unwrap();
         let mut count = 0;
-        for partition in 0..log.partitions().await.unwrap() {
-            count += log.source.watermarks("t", partition).await.unwrap().1;
+        for partition in 0..log.partitions(Duration::ZERO).await.unwrap() {
+            let source = &log.topic.source;
+            count += source.watermarks("t", partition).await.unwrap().1;
         }
         assert_eq!(count, 9);
         assert!(other.room(UNDER_WAY_BYTES_MAX).is_ok(), "all is given back");
