@@ -124,6 +124,11 @@ impl Completion {
         }
     }
 
+    /// Somebody was told to commit it: rows that come now are in the next one.
+    pub(crate) fn is_ending(&self, id: SegmentId) -> bool {
+        self.elections.contains_key(&id)
+    }
+
     /// A commit was accepted, or refused: then only the election that it acted on is over.
     pub(crate) fn ended(&mut self, id: SegmentId, epoch: u64, accepted: bool) {
         if accepted || self.elections.get(&id).is_some_and(|e| e.epoch <= epoch) {

@@ -12,7 +12,7 @@ use metastore::catalog::StoredTable;
 use schemas::cluster::{CommitJob, PauseNote, Skip, TableState};
 use schemas::proto::ConsumerState;
 use schemas::table::topic_partition;
-use schemas::{Fault, InstanceId, Partition, Sequence, TableType};
+use schemas::{Fault, InstanceId, Partition, SegmentId, Sequence, TableType};
 use uuid::Uuid;
 
 use crate::state::State;
@@ -166,9 +166,22 @@ impl State {
                 && by_partition.is_none_or(|ids| ids.contains(&record.id.partition))
                 && by_name.is_none_or(|names| names.contains(&record.name))
         });
-        let segments: Vec<_> = chosen
-            .map(|segment| (segment.record.id.partition, segment.record.id.sequence))
-            .collect();
+        let consumers = self.consumers(table);
+        let goes_on = |id: SegmentId| {
+            let is_past = |consumer: &ConsumerState| {
+                consumer.partition == id.partition && consumer.sequence > id.sequence
+            };
+            consumers.iter().any(|(_, consumer)| is_past(consumer))
+                || self.completion.lock().is_ending(id)
+        };
+        let mut segments = Vec::new();
+        for id in chosen.map(|segment| segment.record.id) {
+            segments.push((id.partition, id.sequence));
+            // While it is being committed, rows are in the next one already.
+            if goes_on(id) {
+                segments.push((id.partition, id.sequence + 1));
+            }
+        }
         if segments.is_empty() {
             let name = &table.spec.name;
             let what = format!("no segment of `{name}` that was asked for consumes");

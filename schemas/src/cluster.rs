@@ -69,7 +69,7 @@ pub struct Skip {
 pub struct CommitJob {
     pub id: Uuid,
     pub submitted_ms: i64,
-    /// Those that were consuming.
+    /// Those that were consuming, and those after them where they were being committed.
     pub segments: Vec<(Partition, Sequence)>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use schemas::proto::{ConsumerState, HeartbeatRequest};
+use schemas::proto::{ConsumerState, HeartbeatRequest, SegmentConsumedRequest};
 
 use super::bare::{Bare, START_MS};
 use super::*;
@@ -186,6 +186,47 @@ async fn a_force_commit_is_done_when_its_segments_are() {
     bare.seal(table, 5, START_MS).await;
     bare.state.publish(table).await.unwrap();
     assert!(left().is_empty());
+}
+
+#[tokio::test]
+async fn a_force_commit_is_also_of_rows_behind_a_segment_that_is_being_committed() {
+    let bare = Bare::new().await;
+    bare.beat("a");
+    bare.streams.0.partitions.store(1, Ordering::Relaxed);
+    let table = opened(&bare, "smallest").await;
+    let report = SegmentConsumedRequest {
+        instance: "a".to_owned(),
+        table_id: table.to_bytes(),
+        offset: 5,
+        ..SegmentConsumedRequest::default()
+    };
+    bare.api.segment_consumed(report).await.unwrap();
+    let ahead = ConsumerState {
+        table_id: table.to_bytes(),
+        partition: 10_000,
+        sequence: 1,
+        ..ConsumerState::default()
+    };
+    tell(&bare, vec![ahead]);
+    let all = Parts::default();
+    let state = &bare.state;
+    let job = state.force_commit(&bare.published(table), &all).await;
+    let job = job.unwrap();
+    assert_eq!(job.segments, [(0, 0), (0, 1), (10_000, 0), (10_000, 1)]);
+    let left = || {
+        let (table, job) = state.find_commit(job.id).unwrap();
+        state.not_committed(&table, &job)
+    };
+    assert_eq!(
+        left(),
+        [(0, 0), (10_000, 0)],
+        "what follows is not there yet"
+    );
+    for wanted in [vec![(0, 1), (10_000, 0)], vec![(10_000, 0)]] {
+        bare.seal(table, 5, START_MS).await;
+        state.publish(table).await.unwrap();
+        assert_eq!(left(), wanted);
+    }
 }
 
 #[tokio::test]
