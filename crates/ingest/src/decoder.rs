@@ -59,6 +59,8 @@ pub struct Decoder {
     pipeline: Option<Pipeline>,
     builder: BatchBuilder,
     row: Row,
+    /// What the rows of this call took so far.
+    bytes: usize,
 }
 
 impl Decoder {
@@ -157,6 +159,7 @@ impl Decoder {
             reader,
             target,
             row,
+            bytes: 0,
         }
     }
 
@@ -187,12 +190,25 @@ impl Decoder {
         }
     }
 
+    /// All messages.
     pub fn decode<'a>(
         &mut self,
         messages: impl Iterator<Item = RawMessage<'a>> + Clone,
         ingest_ms: i64,
     ) -> Decoded {
+        self.decode_within(messages, ingest_ms, usize::MAX)
+    }
+
+    /// Messages until their rows take more than `bytes_max`: [`Decoded::taken`] of them. Small
+    /// payloads may unpack to large ones.
+    pub fn decode_within<'a>(
+        &mut self,
+        messages: impl Iterator<Item = RawMessage<'a>> + Clone,
+        ingest_ms: i64,
+        bytes_max: usize,
+    ) -> Decoded {
         let mut decoded = Decoded::default();
+        self.bytes = 0;
         let wanted = match self.pipeline {
             Some(_) => usize::MAX,
             None => BATCH_ROWS_MAX,
@@ -200,6 +216,10 @@ impl Decoder {
         let nested = self.target.spec.pipeline.nested.clone();
         let gives_several = nested.is_some() || matches!(self.reader, Reader::Arrow);
         for message in messages.clone() {
+            if self.bytes > bytes_max {
+                break;
+            }
+            decoded.taken += 1;
             if gives_several {
                 self.take_several(&message, nested.as_ref(), ingest_ms, &mut decoded);
                 continue;
@@ -219,13 +239,17 @@ impl Decoder {
             decoded.batches.push(self.builder.finish());
         }
         match &mut self.pipeline {
-            Some(pipeline) => pipeline.run(decoded, messages),
+            Some(pipeline) => {
+                let taken = decoded.taken;
+                pipeline.run(decoded, messages.take(taken))
+            }
             None => decoded,
         }
     }
 
     fn push(&mut self, message: &RawMessage<'_>, ingest_ms: i64, decoded: &mut Decoded) {
         decoded.incomplete += u64::from(self.row.texts.wrong > 0);
+        self.bytes += self.row.bytes();
         let data = self.row.data();
         self.builder
             .push(&self.row.cells, data, message.offset, ingest_ms);

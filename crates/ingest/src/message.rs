@@ -44,9 +44,11 @@ impl Rejection {
     }
 }
 
-/// Of messages: `rows - unnested + merged + rejected + filtered` of them.
+/// Of [`Self::taken`] messages: `rows - unnested + merged + rejected + filtered` of them.
 #[derive(Debug, Default)]
 pub struct Decoded {
+    /// Messages that were looked at, from the first on.
+    pub taken: usize,
     /// One, unless a message gives one row at most.
     pub batches: Vec<RecordBatch>,
     pub rejected: Vec<Rejection>,

@@ -49,6 +49,11 @@ impl Row {
         }
     }
 
+    /// About what it takes in columns.
+    pub(crate) fn bytes(&self) -> usize {
+        self.texts.len() + (self.cells.len() + self.entries.len()) * size_of::<u128>()
+    }
+
     /// The entries from `from` on as one cell; none of them is null.
     pub(crate) fn list(&self, from: usize) -> Cell {
         match self.entries.len() {

@@ -1,7 +1,7 @@
 //! From messages to rows of the consuming segment.
 //!
-//! Invariant: of the messages given, all are in the segment afterwards, as rows or as rejections,
-//! or none is; the segment's next offset is past the last of them.
+//! Invariant: of the messages given, the first ones are in the segment afterwards, as rows or as
+//! rejections; the others are given back. Its next offset is past the last that was taken.
 
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::Core;
 use crate::store::job_fault;
 use schemas::Fault;
 
+/// More rows are not decoded at once: a payload may unpack to much more than it is.
+const DECODED_BYTES_MAX: usize = 64 << 20;
 /// So few messages are decoded where they are; more go to the compute pool.
 const INLINE_MESSAGES_MAX: usize = 64;
 
@@ -34,6 +36,8 @@ pub(crate) struct Feeder {
 
 #[derive(Debug, Default)]
 pub(crate) struct Fed {
+    /// Messages that come next.
+    pub(crate) rest: Vec<Message>,
     pub(crate) rows: u64,
     pub(crate) rejected: u64,
     pub(crate) filtered: u64,
@@ -143,14 +147,16 @@ fn raw(messages: &[Message], partition: u32) -> impl Iterator<Item = RawMessage<
 fn feed(
     decoder: &mut Decoder,
     (segment, keys): (&MutableSegment, Option<&PartitionKeys>),
-    messages: Vec<Message>,
+    mut messages: Vec<Message>,
     now_ms: i64,
 ) -> Result<Feeding, Fault> {
-    let Some(last) = messages.last().map(|message| message.offset) else {
+    let partition = segment.id().partition;
+    let given = raw(&messages, partition);
+    let decoded = decoder.decode_within(given, now_ms, DECODED_BYTES_MAX);
+    let Some(last) = decoded.taken.checked_sub(1) else {
         return Ok(Feeding::Taken(Fed::default()));
     };
-    let partition = segment.id().partition;
-    let decoded = decoder.decode(raw(&messages, partition), now_ms);
+    let last = messages[last].offset;
     let mut fed = Fed {
         rejected: decoded.rejected.len() as u64,
         filtered: decoded.filtered,
@@ -193,6 +199,7 @@ fn feed(
         });
     }
     segment.advance_to(last + 1);
+    fed.rest = messages.split_off(decoded.taken);
     Ok(Feeding::Taken(fed))
 }
 

@@ -231,7 +231,9 @@ impl Runner {
         let keys = self.keys.as_ref();
         let fed = self.feeder.feed(&self.core, (&self.current, keys), chunk);
         match fed.await? {
-            Feeding::Taken(fed) => {
+            Feeding::Taken(mut fed) => {
+                let count = count - fed.rest.len();
+                self.put_back(std::mem::take(&mut fed.rest));
                 self.core.metrics.rows.inc_by(fed.rows);
                 self.core.metrics.rejected.inc_by(fed.rejected);
                 self.core.metrics.filtered.inc_by(fed.filtered);

@@ -10,7 +10,7 @@ use schemas::DataType;
 use schemas::decoding::{CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec};
 
 use crate::testing::{decode, shown, spec};
-use crate::{Decoder, NoExpressions};
+use crate::{Decoder, NoExpressions, RawMessage};
 
 const DEEP: usize = 10_000;
 const COLUMNS: [(&str, DataType); 4] = [
@@ -44,6 +44,33 @@ fn row(n: &str, u: &str, s: &str) -> Vec<String> {
 
 fn nested(open: &str, close: &str) -> String {
     format!("{}1{}", open.repeat(DEEP), close.repeat(DEEP))
+}
+
+#[test]
+fn no_more_messages_are_taken_than_their_rows_have_room() {
+    let payloads = ["a", "b", "c", "d", "e"].map(|text| {
+        let text = text.repeat(400);
+        format!(r#"{{"s":"{text}"}}"#).into_bytes()
+    });
+    let messages = || {
+        payloads
+            .iter()
+            .zip(0..)
+            .map(|(payload, offset)| RawMessage {
+                offset,
+                payload: Some(payload),
+                ..RawMessage::default()
+            })
+    };
+    let spec = spec(&COLUMNS, DecoderSpec::default());
+    let mut decoder = Decoder::new(&spec, &NoExpressions).unwrap();
+    let mut taken = |from: usize| {
+        let decoded = decoder.decode_within(messages().skip(from), 0, 600);
+        (decoded.taken, decoded.batches[0].num_rows())
+    };
+    assert_eq!(taken(0), (2, 2));
+    assert_eq!(taken(2), (2, 2));
+    assert_eq!(taken(4), (1, 1));
 }
 
 #[test]
