@@ -353,11 +353,7 @@ fn intern_all(
     };
     let views = views_of(array);
     match nulls {
-        None => codes.extend(
-            views
-                .iter()
-                .map(|view| dictionary.intern_view(*view, buffers)),
-        ),
+        None => dictionary.intern_views(views, buffers, codes),
         Some(nulls) => codes.extend(views.iter().enumerate().map(|(row, view)| {
             if nulls.is_null(row) {
                 dictionary.intern(default)

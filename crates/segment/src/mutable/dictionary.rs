@@ -28,6 +28,12 @@ pub(super) const INLINE_MAX: usize = 12;
 /// views can address.
 pub(crate) const ARENA_MAX: usize = 512 << 20;
 
+/// Values that are looked for side by side: while one waits for memory, so do the others.
+const TOGETHER: usize = 32;
+/// So few values lie in a cache: nothing waits.
+const NEAR_MAX: usize = 1024;
+const UNKNOWN: u32 = u32::MAX;
+
 pub(crate) struct DictionaryReader {
     data_type: DataType,
     views: Prefix<u128>,
@@ -243,18 +249,42 @@ impl DictionaryWriter {
         self.arena.len() <= ARENA_MAX && bytes <= ARENA_MAX
     }
 
+    /// Codes of the values that `views` stand for in `buffers`, new ones of those that are new.
+    pub(crate) fn intern_views(
+        &mut self,
+        views: &[u128],
+        buffers: &[Buffer],
+        codes: &mut Vec<u32>,
+    ) {
+        for views in views.chunks(TOGETHER) {
+            if self.views.len() <= NEAR_MAX {
+                codes.extend(views.iter().map(|view| self.intern_view(*view, buffers)));
+                continue;
+            }
+            let hashes = self.hashes(views, buffers);
+            let found = self.find_together(views, buffers, &hashes);
+            let each = views.iter().zip(hashes).zip(found);
+            codes.extend(each.map(|((view, hash), code)| match code {
+                UNKNOWN if is_long(*view) => {
+                    self.intern_long(*view as u64, given(view, buffers), hash)
+                }
+                UNKNOWN => self.intern_inline(*view, hash),
+                code => code,
+            }));
+        }
+    }
+
     /// Code of the value that `view` stands for in `buffers`, a new one if it is new.
     pub(crate) fn intern_view(&mut self, view: u128, buffers: &[Buffer]) -> u32 {
-        if view as u32 as usize > INLINE_MAX {
-            let bytes = bytes_of(&view, |buffer, at, length| {
-                &buffers[buffer].as_slice()[at..at + length]
-            });
-            return self.intern_long(view as u64, bytes);
+        if is_long(view) {
+            let bytes = given(&view, buffers);
+            let hash = self.hasher.hash_one(bytes);
+            return self.intern_long(view as u64, bytes, hash);
         }
         match self.last {
             Some((last, code)) if last == view => code,
             _ => {
-                let code = self.intern_inline(view);
+                let code = self.intern_inline(view, self.hasher.hash_one(view));
                 self.last = Some((view, code));
                 code
             }
@@ -263,15 +293,82 @@ impl DictionaryWriter {
 
     pub(crate) fn intern(&mut self, bytes: &[u8]) -> u32 {
         let view = make_view(bytes, 0, 0);
-        if bytes.len() > INLINE_MAX {
-            self.intern_long(view as u64, bytes)
+        if is_long(view) {
+            self.intern_long(view as u64, bytes, self.hasher.hash_one(bytes))
         } else {
-            self.intern_inline(view)
+            self.intern_inline(view, self.hasher.hash_one(view))
         }
     }
 
-    fn intern_inline(&mut self, view: u128) -> u32 {
-        let hash = self.hasher.hash_one(view);
+    fn hashes(&self, views: &[u128], buffers: &[Buffer]) -> [u64; TOGETHER] {
+        let mut hashes = [0; TOGETHER];
+        for (view, hash) in views.iter().zip(&mut hashes) {
+            *hash = match is_long(*view) {
+                true => self.hasher.hash_one(given(view, buffers)),
+                false => self.hasher.hash_one(*view),
+            };
+        }
+        hashes
+    }
+
+    /// Codes of values that are there; a few may be missed. Each loop asks memory for what the
+    /// next one reads, and none waits for the value before.
+    fn find_together(
+        &self,
+        views: &[u128],
+        buffers: &[Buffer],
+        hashes: &[u64; TOGETHER],
+    ) -> [u32; TOGETHER] {
+        let mut codes = [UNKNOWN; TOGETHER];
+        let mut known = [0; TOGETHER];
+        for (code, hash) in codes[..views.len()].iter_mut().zip(hashes) {
+            *code = self.lookup.likely(*hash).unwrap_or(UNKNOWN);
+        }
+        for (at, view) in views.iter().enumerate() {
+            if codes[at] != UNKNOWN {
+                known[at] = self.known.get(codes[at] as usize);
+                let is_it = match is_long(*view) {
+                    true => known[at] as u64 == *view as u64,
+                    false => known[at] == *view,
+                };
+                codes[at] = if is_it { codes[at] } else { UNKNOWN };
+            }
+        }
+        let long = (views, buffers, &known);
+        self.keep_alike(&mut codes, long, |held, wanted| {
+            held.first_chunk::<8>() == wanted.first_chunk()
+                && held.last_chunk::<8>() == wanted.last_chunk()
+        });
+        self.keep_alike(&mut codes, long, |held, wanted| held == wanted);
+        codes
+    }
+
+    /// Of long values only those that are like what is known.
+    #[inline(always)]
+    fn keep_alike(
+        &self,
+        codes: &mut [u32; TOGETHER],
+        (views, buffers, known): (&[u128], &[Buffer], &[u128; TOGETHER]),
+        alike: impl Fn(&[u8], &[u8]) -> bool,
+    ) {
+        for ((code, known), view) in codes.iter_mut().zip(known).zip(views) {
+            let is_sure = *code == UNKNOWN || !is_long(*view);
+            if !is_sure && !alike(self.held(known), given(view, buffers)) {
+                *code = UNKNOWN;
+            }
+        }
+    }
+
+    /// The bytes of a long value that is there.
+    #[inline(always)]
+    fn held<'a>(&'a self, view: &'a u128) -> &'a [u8] {
+        bytes_of(view, |chunk, at, length| {
+            let start = first_of(chunk) + at;
+            self.known_arena.slice(start..start + length)
+        })
+    }
+
+    fn intern_inline(&mut self, view: u128, hash: u64) -> u32 {
         let is_it = |code: u32| self.known.get(code as usize) == view;
         match self.lookup.find(hash, is_it) {
             Ok(code) => code,
@@ -280,15 +377,10 @@ impl DictionaryWriter {
     }
 
     /// `head` is the length and the first four bytes, as views begin with them.
-    fn intern_long(&mut self, head: u64, bytes: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one(bytes);
+    fn intern_long(&mut self, head: u64, bytes: &[u8], hash: u64) -> u32 {
         let is_it = |code: u32| {
             let view = self.known.get(code as usize);
-            let of_arena = |chunk: usize, at: usize, length: usize| {
-                let start = first_of(chunk) + at;
-                self.known_arena.slice(start..start + length)
-            };
-            view as u64 == head && bytes_of(&view, of_arena) == bytes
+            view as u64 == head && self.held(&view) == bytes
         };
         match self.lookup.find(hash, is_it) {
             Ok(code) => code,
@@ -333,6 +425,18 @@ fn push_whole(arena: &mut PrefixWriter<u8>, bytes: &[u8]) -> Place {
             left -= count;
         }
     }
+}
+
+const fn is_long(view: u128) -> bool {
+    view as u32 as usize > INLINE_MAX
+}
+
+/// The bytes that a view of a batch stands for.
+#[inline(always)]
+fn given<'a>(view: &'a u128, buffers: &'a [Buffer]) -> &'a [u8] {
+    bytes_of(view, |buffer, at, length| {
+        &buffers[buffer].as_slice()[at..at + length]
+    })
 }
 
 /// The bytes that a view stands for; `buffer` finds (buffer, offset, length).

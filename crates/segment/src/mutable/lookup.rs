@@ -86,6 +86,12 @@ impl LookupWriter {
         self.table.find(tag_of(hash), is_it)
     }
 
+    /// The code that [`Self::find`] would ask of first.
+    #[inline(always)]
+    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        self.table.find(tag_of(hash), |_| true).ok()
+    }
+
     /// To be called before the value of `code` is published; `at` is what a search has just found.
     pub(super) fn insert(&mut self, at: usize, hash: u64, code: u32) {
         let slot = (tag_of(hash) << 32) | (u64::from(code) + 1);
