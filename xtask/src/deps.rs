@@ -15,7 +15,10 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("crates/index", &[]),
     // What functions mean is defined with the indexes that answer them.
     ("crates/functions", &["index", "schemas"]),
-    ("fuzz", &["index", "runtime", "schemas", "segment"]),
+    (
+        "fuzz",
+        &["index", "ingest", "runtime", "schemas", "segment"],
+    ),
     ("crates/metastore", &["runtime", "schemas"]),
     ("crates/stream", &["runtime", "schemas"]),
     ("crates/deepstore", &["runtime", "schemas"]),
@@ -120,6 +123,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "crates/ingest",
             "crates/query",
             "crates/scan",
+            "fuzz",
             "xtask",
         ],
     ),

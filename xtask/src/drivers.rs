@@ -92,6 +92,13 @@ pub(crate) enum Suite {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// From a real Kafka into a table: events a second of a core, how soon they are seen, appends,
+    /// imports; `--help` lists its options
+    #[command(disable_help_flag = true)]
+    Ingest {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Many users at once: latency at a rate, the greatest rate, ten times that; `--help` lists
     /// its options
     #[command(disable_help_flag = true)]
@@ -185,6 +192,16 @@ pub(crate) fn bench(suite: &Suite) -> Result<()> {
         Suite::Load { options } => {
             command.arg("load");
             over_rows(&mut command, options)?;
+        }
+        Suite::Ingest { options } => {
+            command.arg("ingest");
+            over_rows(&mut command, options)?;
+            let runs_alone = |option: &String| option.starts_with("--kafka") || option == "--help";
+            if !options.iter().any(runs_alone) {
+                return kafka::with_fresh(|brokers| {
+                    steps::exec(command.args(["--kafka", brokers]))
+                });
+            }
         }
     }
     steps::exec(&mut command)

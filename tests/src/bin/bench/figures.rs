@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     lines: Vec<Figure>,
+    /// Sentences below the table.
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,10 @@ impl Figures {
         });
     }
 
+    pub(crate) fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+    }
+
     pub(crate) fn print(&self) {
         println!();
         for figure in &self.lines {
@@ -42,6 +48,9 @@ impl Figures {
                 what, value, unit, ..
             } = figure;
             println!("{what:<40} {value:>9.2} {unit:<4} {}", figure.verdict());
+        }
+        for note in &self.notes {
+            println!("{note}");
         }
     }
 
@@ -71,6 +80,9 @@ impl Figures {
                 "| {} | {value:.2} {unit} | {goal} |\n",
                 what.trim()
             ));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("\n{note}.\n"));
         }
         text
     }
@@ -169,6 +181,14 @@ pub(crate) struct Times {
 impl Times {
     pub(crate) fn add(&mut self, duration: Duration) {
         self.ms.push(duration.as_secs_f64() * 1000.0);
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.ms.len() as u64
+    }
+
+    pub(crate) fn join(&mut self, mut more: Self) {
+        self.ms.append(&mut more.ms);
     }
 
     /// Milliseconds; 0 of nothing.

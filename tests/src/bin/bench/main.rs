@@ -12,6 +12,7 @@ mod engine;
 mod figures;
 mod freshness;
 mod http;
+mod ingest;
 mod load;
 mod sql;
 
@@ -24,6 +25,7 @@ use clap::{Parser, Subcommand};
 use tests::process::{Launch, Node, Ports, Sql, free_port_offset};
 
 use figures::{Figures, Goal, Times};
+use freshness::Fresh;
 
 /// Flights of 2013 out of New York: what quickstart begins with.
 const FLIGHTS: i64 = 336_776;
@@ -57,6 +59,8 @@ enum Suite {
     Engine(engine::Options),
     /// Many users at once: latency at a rate, the greatest rate, ten times that
     Load(load::Options),
+    /// From Kafka into a table: rates, freshness, appends, imports
+    Ingest(ingest::Options),
     /// TPC-H beside DataFusion, and the times of planning and of writing answers
     Sql(sql::Options),
 }
@@ -81,6 +85,7 @@ async fn run(options: &Options) -> Result<()> {
         Suite::Spine { results } => spine(&options.tannin, results.as_deref()).await,
         Suite::Engine(engine) => engine::run(engine, &options.tannin).await,
         Suite::Load(load) => load::run(load, &options.tannin).await,
+        Suite::Ingest(ingest) => ingest::run(ingest, &options.tannin).await,
         Suite::Sql(sql) => sql::run(sql, &options.tannin).await,
     }
 }
@@ -127,7 +132,16 @@ impl Bench {
         let mut node = Node::start(&self.launch, &self.http)?;
         let ports = node.wait_ready(START_MAX).await?;
         println!("producing one event a millisecond");
-        let times = freshness::measure(&self.http, &ports).await?;
+        let fresh = Fresh {
+            name: "fresh",
+            brokers: &ports.log,
+            flush_rows: 5_000_000,
+            rate: 1_000.0,
+            warm_up: 3_000,
+            events: 20_000,
+            linger_ms: "0",
+        };
+        let times = fresh.measure(&self.http, &ports).await?;
         figures.add(
             "produce → queryable, 1,000/s, p50",
             times.at(0.50),

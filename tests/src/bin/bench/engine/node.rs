@@ -38,13 +38,22 @@ pub(crate) struct Imported {
 
 impl Tannin {
     pub(crate) async fn start(tannin: &Path, data: PathBuf, port_offset: u16) -> Result<Self> {
+        Self::start_with(tannin, data, port_offset, &[]).await
+    }
+
+    /// With more arguments.
+    pub(crate) async fn start_with(
+        tannin: &Path,
+        data: PathBuf,
+        port_offset: u16,
+        more: &[&str],
+    ) -> Result<Self> {
+        let args = ["--empty", "--events-per-second=0"].iter().chain(more);
         let launch = Launch {
             tannin: tannin.to_owned(),
             data,
             port_offset,
-            args: ["--empty", "--events-per-second=0"]
-                .map(str::to_owned)
-                .to_vec(),
+            args: args.map(|arg| (*arg).to_owned()).collect(),
             failpoints: String::new(),
         };
         let http = reqwest::Client::builder().no_proxy().build()?;
@@ -60,6 +69,20 @@ impl Tannin {
         })
     }
 
+    /// Killed and started on the same data; how long it took until it said that it serves.
+    pub(crate) async fn start_again(&mut self) -> Result<Duration> {
+        self.node.kill()?;
+        self.node = Node::start(&self.launch, &self.http)?;
+        self.ports = self.node.wait_ready(START_MAX).await?;
+        self.connection = Connection::open(&self.ports.broker)?;
+        Ok(self.node.started.elapsed())
+    }
+
+    /// Since the process began.
+    pub(crate) fn age(&self) -> Duration {
+        self.node.started.elapsed()
+    }
+
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.node.terminate(STOP_MAX).await?;
         Ok(())
@@ -67,6 +90,10 @@ impl Tannin {
 
     pub(crate) fn broker(&self) -> &str {
         &self.ports.broker
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.ports
     }
 
     pub(crate) fn pid(&self) -> u32 {
