@@ -59,7 +59,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::ScalarUDF;
 
 pub use aggregates::{
-    all_aggregates, percentile_named, replaced_aggregates, with_replaced_aggregates,
+    all_aggregates, percentile_named, replaced_aggregates, single_value, with_replaced_aggregates,
 };
 pub use arguments::Call;
 pub use conversion::{bytes_of_hex, hex_of_bytes};
@@ -67,9 +67,9 @@ pub use json_extract_index::{ExtractQuestion, JsonExtractIndex};
 pub use json_extract_scalar::JsonExtractScalar;
 pub use json_match::{JsonMatch, flattening};
 pub use later::later;
-pub use names::{aggregate_in_pinot, canonical, in_pinot, is_same};
+pub use names::{aggregate_in_pinot, canonical, in_pinot, in_standard, is_same};
 pub use text_match::{TextMatch, TextQuestion, analyzer};
-pub use time::{granularity_ms, granularity_of, time_in};
+pub use time::{granularity_ms, granularity_of, interval_microseconds, time_in};
 pub use typed::ResultType;
 
 /// For sessions that plan, and for those that decode plans.

@@ -28,6 +28,18 @@ pub fn is_same(a: &str, b: &str) -> bool {
 /// Pinot's names of functions that are here under other names, with those.
 const ELSEWHERE: &[(&str, &str)] = &[("rand", "random")];
 
+/// The registered name of what standard SQL means by `name`, a scalar function or an aggregate, if
+/// it is not the plain one.
+pub fn in_standard(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "ceiling" => "ceil",
+        "array_remove" => "array_remove_all",
+        "gen_random_uuid" => "uuid",
+        "mode" => "most_frequent",
+        _ => return None,
+    })
+}
+
 /// By canonical name in Pinot's dialect, where it is not the one that all dialects share.
 static IN_PINOT: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     let mut names: HashMap<String, String> = HashMap::new();

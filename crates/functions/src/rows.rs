@@ -11,7 +11,10 @@ use arrow::array::{
     Float64Array, Int32Array, Int64Array, ListArray, ListBuilder, PrimitiveBuilder,
     StringViewArray, StringViewBuilder,
 };
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{
+    DataType, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    TimestampMillisecondType,
+};
 use datafusion::common::{Result, internal_err};
 
 use crate::arguments::wrong;
@@ -79,6 +82,7 @@ written_as!(
     i64 => Int64Type, |value| value;
     f64 => Float64Type, |value| value;
     Ms => TimestampMillisecondType, |value| value.0;
+    IntervalMonthDayNano => IntervalMonthDayNanoType, |value| value;
 );
 
 impl Out for bool {
@@ -150,6 +154,29 @@ listed_as!(
     String => StringViewBuilder;
     &str => StringViewBuilder;
 );
+
+impl Out for Vec<Vec<Option<&str>>> {
+    type Builder = ListBuilder<ListBuilder<StringViewBuilder>>;
+
+    fn builder(rows: usize) -> Self::Builder {
+        ListBuilder::with_capacity(ListBuilder::new(StringViewBuilder::new()), rows)
+    }
+
+    fn push(value: Option<Self>, to: &mut Self::Builder) {
+        let is_valid = value.is_some();
+        for list in value.into_iter().flatten() {
+            let entries = to.values();
+            list.into_iter()
+                .for_each(|entry| entries.values().append_option(entry));
+            entries.append(true);
+        }
+        to.append(is_valid);
+    }
+
+    fn finish(mut builder: Self::Builder) -> ArrayRef {
+        Arc::new(builder.finish())
+    }
+}
 
 /// One argument, typed.
 struct Argument<'a, T: In<'a>> {

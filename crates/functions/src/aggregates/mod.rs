@@ -10,12 +10,14 @@ mod histogram;
 mod min_max_range;
 mod mode;
 mod moments;
+mod most_frequent;
 mod ordered;
 mod own;
 mod percentile;
 mod plain_names;
 mod raw;
 mod renamed;
+mod single_value;
 mod states;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 
 pub use percentile::percentile_named;
+pub use single_value::single_value;
 
 use self::own::Own;
 use self::renamed::Renamed;
@@ -70,7 +73,11 @@ pub fn all_aggregates() -> Vec<Arc<AggregateUDF>> {
     let renamed = renamed_aggregates().into_iter().map(AggregateUDF::from);
     let entries = each_entry::own().into_iter().map(AggregateUDF::from);
     let own = own().into_iter().map(AggregateUDF::from);
-    let percentile = [AggregateUDF::from(percentile::Percentile::default())];
-    let all = renamed.chain(own).chain(percentile).chain(entries);
+    let special = [
+        AggregateUDF::from(percentile::Percentile::default()),
+        AggregateUDF::from(most_frequent::MostFrequent::default()),
+        AggregateUDF::from(single_value::SingleValue::default()),
+    ];
+    let all = renamed.chain(own).chain(special).chain(entries);
     all.map(Arc::new).collect()
 }

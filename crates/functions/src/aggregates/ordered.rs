@@ -32,7 +32,12 @@ fn with_time(name: &str, shown: &str, ascending: bool, about: &str, example: Exa
     .says(&format!("{shown}(x, time [, 'type'])"), about, &[example])
 }
 
-fn by_measure(name: &str, shown: &str, ascending: bool, example: Example) -> Renamed {
+fn by_measure(
+    (name, other): (&str, &str),
+    shown: &str,
+    ascending: bool,
+    example: Example,
+) -> Renamed {
     let which = if ascending { "least" } else { "greatest" };
     Renamed::new(
         name,
@@ -40,11 +45,15 @@ fn by_measure(name: &str, shown: &str, ascending: bool, example: Example) -> Ren
         DataType::Null,
         move |args| first(&args[0], &args[1..], ascending),
     )
+    .alias(other)
     .variadic()
     .gives(|types| types[0].clone())
     .says(
         &format!("{shown}(x, measure [, measure …])"),
-        &format!("x of a row with the {which} measure; of several the next one decides."),
+        &format!(
+            "x of a row with the {which} measure; of several the next one decides. Also called {}.",
+            other.to_uppercase()
+        ),
         &[example],
     )
 }
@@ -86,13 +95,13 @@ pub(super) fn all() -> Vec<Renamed> {
             ("LASTWITHTIME(s, y, 'STRING') FROM numbers", "d"),
         ),
         by_measure(
-            "expr_min",
+            ("expr_min", "min_by"),
             "EXPR_MIN",
             true,
             ("EXPR_MIN(s, x) FROM numbers", "a"),
         ),
         by_measure(
-            "expr_max",
+            ("expr_max", "max_by"),
             "EXPR_MAX",
             false,
             ("EXPR_MAX(s, x) FROM numbers", "d"),

@@ -56,7 +56,11 @@ pub(super) fn long(args: &AccumulatorArgs<'_>, at: usize) -> Result<i64> {
 
 /// A state of many values is a list.
 pub(super) fn list(values: impl Array + 'static) -> ScalarValue {
-    SingleRowListArrayBuilder::new(Arc::new(values)).build_list_scalar()
+    list_of_array(Arc::new(values))
+}
+
+pub(super) fn list_of_array(values: ArrayRef) -> ScalarValue {
+    SingleRowListArrayBuilder::new(values).build_list_scalar()
 }
 
 pub(super) fn doubles(values: Vec<f64>) -> ScalarValue {

@@ -7,6 +7,7 @@ mod expression;
 mod parts;
 mod place;
 mod regexp;
+mod regexp_lists;
 mod shape;
 mod split;
 
@@ -21,6 +22,7 @@ pub(super) fn all() -> Vec<Plain> {
         affix::all(),
         compare::all(),
         regexp::all(),
+        regexp_lists::all(),
         bytes::all(),
     ]
     .concat()

@@ -25,9 +25,9 @@ fn compiled(name: &str, pattern: &str, ignores_case: bool) -> Result<Expression>
 }
 
 /// Expressions of one call, each compiled once.
-struct Compiled<'a> {
+pub(super) struct Compiled<'a> {
     name: &'a str,
-    ignores_case: bool,
+    pub(super) ignores_case: bool,
     kept: Vec<(String, Expression)>,
     places: HashMap<String, usize>,
     /// The place of the one that was asked for last.
@@ -35,7 +35,7 @@ struct Compiled<'a> {
 }
 
 impl<'a> Compiled<'a> {
-    fn new(name: &'a str) -> Self {
+    pub(super) fn new(name: &'a str) -> Self {
         Self {
             name,
             ignores_case: false,
@@ -45,7 +45,7 @@ impl<'a> Compiled<'a> {
         }
     }
 
-    fn of(&mut self, pattern: &str) -> Result<&mut Expression> {
+    pub(super) fn of(&mut self, pattern: &str) -> Result<&mut Expression> {
         let last = self.kept.get(self.last);
         if last.is_none_or(|(last, _)| last != pattern) {
             self.last = match self.places.get(pattern) {
@@ -69,7 +69,7 @@ impl<'a> Compiled<'a> {
     }
 }
 
-fn check(name: &'static str) -> impl Fn(&[Option<&ScalarValue>]) -> Result<()> {
+pub(super) fn check(name: &'static str) -> impl Fn(&[Option<&ScalarValue>]) -> Result<()> {
     move |values| literal(values, 1).map_or(Ok(()), |p| compiled(name, p, false).map(|_| ()))
 }
 

@@ -6,6 +6,7 @@ mod convert;
 mod date_trunc;
 mod epoch;
 mod format;
+mod lengths;
 mod parts;
 mod pattern;
 mod round;
@@ -17,6 +18,7 @@ use crate::plain::Plain;
 
 pub use convert::granularity_ms;
 pub use format::{granularity_of, time_in};
+pub use lengths::interval_microseconds;
 pub(crate) use round::to_digits;
 
 pub(super) fn all() -> Vec<Plain> {
@@ -28,6 +30,7 @@ pub(super) fn all() -> Vec<Plain> {
         parts::all(),
         add::all(),
         ago::all(),
+        lengths::all(),
         round::all(),
     ]
     .concat()
