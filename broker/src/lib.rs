@@ -11,6 +11,7 @@ mod events;
 pub mod forms;
 mod http;
 mod import;
+mod lengths;
 mod log;
 mod metrics;
 mod own;

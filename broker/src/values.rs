@@ -8,22 +8,24 @@
 //! | TIMESTAMP | `"2013-01-01 00:00:00.0"`, UTC |
 //! | BYTES | lower-case hexadecimal string |
 //! | JSON, STRING, UUID | string |
+//! | INTERVAL | string as PostgreSQL shows it: `"1 mon 2 days 03:04:05.5"` |
 //! | several values a row | array of these |
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions, array_value_to_string};
+use arrow::util::display::array_value_to_string;
 use query::End;
 use schemas::arrow::TYPE_KEY;
 use serde::Serialize;
 
 use crate::digits::{self, text};
+use crate::lengths;
 
 /// Pinot's name of a column's type.
 pub(crate) fn type_name(field: &Field) -> &'static str {
@@ -234,13 +236,20 @@ fn writer(array: &ArrayRef) -> WriteRow<'_> {
             let lists = array.as_list::<i32>();
             Box::new(move |row, to| list(&lists.value(row), to))
         }
-        DataType::Duration(_) => Box::new(move |row, to| {
-            // As intervals are.
-            let pretty = FormatOptions::default().with_duration_format(DurationFormat::Pretty);
-            let shown = ArrayFormatter::try_new(array, &pretty);
-            let shown = shown.map(|shown| shown.value(row).to_string());
-            text(&shown.unwrap_or_default(), to);
-        }),
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            of_type::<IntervalMonthDayNanoType>(array, |length, to| {
+                let (months, days) = (length.months, i64::from(length.days));
+                text(&lengths::shown(months, days, length.nanoseconds), to);
+            })
+        }
+        DataType::Duration(unit) => {
+            let unit = *unit;
+            Box::new(move |row, to| {
+                let nanos = lengths::nanos(array, unit, row);
+                let (days, rest) = (nanos / lengths::DAY, nanos % lengths::DAY);
+                text(&lengths::shown(0, days, rest), to);
+            })
+        }
         _ => Box::new(move |row, to| {
             let shown = array_value_to_string(array, row);
             text(&shown.unwrap_or_default(), to);

@@ -202,11 +202,11 @@ impl ContextProvider for Catalog<'_> {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         let functions = self.session.scalar_functions();
-        let in_pinot = match self.statement.semantics {
-            Semantics::Standard => None,
+        let of_dialect = match self.statement.semantics {
+            Semantics::Standard => functions::in_standard(name),
             _ => functions::in_pinot(name),
         };
-        let name = in_pinot.unwrap_or(name);
+        let name = of_dialect.unwrap_or(name);
         // BIT_AND is SQL's aggregate, and Pinot's BITAND.
         let is_of_sql = self.statement.semantics == Semantics::Standard;
         if is_of_sql && self.session.aggregate_functions().contains_key(name) {
@@ -220,11 +220,12 @@ impl ContextProvider for Catalog<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        let in_pinot = match self.statement.semantics {
-            Semantics::Standard => None,
+        let of_dialect = match self.statement.semantics {
+            Semantics::Standard => functions::in_standard(name),
             _ => functions::aggregate_in_pinot(name),
         };
-        known(self.session.aggregate_functions(), in_pinot.unwrap_or(name))
+        let name = of_dialect.unwrap_or(name);
+        known(self.session.aggregate_functions(), name)
             .or_else(|| functions::percentile_named(name))
     }
 

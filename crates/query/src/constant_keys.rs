@@ -63,7 +63,22 @@ fn is_constant(expr: &Expr, input: &LogicalPlan) -> bool {
         Expr::Alias(alias) => is_constant(&alias.expr, input),
         Expr::Cast(cast) => is_constant(&cast.expr, input),
         Expr::Column(column) => is_constant_column(column, input),
-        _ => false,
+        // Of constants, whatever it makes of them.
+        other => {
+            let of_rows = other.exists(|part| {
+                Ok(match part {
+                    Expr::Column(column) => !is_constant_column(column, input),
+                    Expr::OuterReferenceColumn(..)
+                    | Expr::ScalarSubquery(_)
+                    | Expr::InSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::SetComparison(_)
+                    | Expr::Placeholder(_) => true,
+                    _ => false,
+                })
+            });
+            !other.is_volatile() && !of_rows.unwrap_or(true)
+        }
     }
 }
 
@@ -77,6 +92,8 @@ fn is_constant_column(column: &Column, plan: &LogicalPlan) -> bool {
             let at = projection.schema.maybe_index_of_column(column);
             at.is_some_and(|at| is_constant(&projection.expr[at], &projection.input))
         }
+        // It has one row.
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => true,
         LogicalPlan::Aggregate(aggregate) => {
             let at = aggregate.schema.maybe_index_of_column(column);
             let key = at.and_then(|at| aggregate.group_expr.get(at));

@@ -21,6 +21,14 @@ pub fn timed_out(what: &str, timeout_ms: u64) -> Fault {
 
 /// `sql` is the statement as it was given to the parser.
 pub fn to_fault(error: &DataFusionError, sql: &str) -> Fault {
+    let mut fault = told(error, sql);
+    if fault.span.is_none() && fault.kind == FaultKind::Invalid {
+        fault.span = place_of_message(&fault.message, sql);
+    }
+    fault
+}
+
+fn told(error: &DataFusionError, sql: &str) -> Fault {
     if let Some(message) = too_large_a_pattern(&error.to_string()) {
         return Fault::new(FaultKind::Invalid, code::QUERY_EXECUTION, message);
     }
@@ -172,6 +180,21 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, known)| known)
 }
 
+/// Functions that are called with OVER alone.
+const OF_WINDOWS: [&str; 9] = [
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "nth_value",
+];
+
+const NOT_GROUPED: &str = "must be in GROUP BY";
+
 fn plan_fault(message: &str, sql: &str, place: Option<Span>) -> Fault {
     // What is wrong with types is told as a bug within a mistake.
     let message = message.split("This issue was likely caused by").next();
@@ -183,9 +206,17 @@ fn plan_fault(message: &str, sql: &str, place: Option<Span>) -> Fault {
     let mut names = message.split('\'').skip(1).step_by(2);
     let (message, place) = match names.next() {
         Some(name) if message.starts_with("Invalid function") => {
-            let message =
-                functions::later(name).unwrap_or_else(|| missing("function", name, names.next()));
+            let message = match OF_WINDOWS.contains(&name.to_lowercase().as_str()) {
+                true => format!("`{name}` is computed over a window; write {name}(…) OVER (…)"),
+                false => functions::later(name)
+                    .unwrap_or_else(|| missing("function", name, names.next())),
+            };
             (message, place.or_else(|| place_of_word(name, sql)))
+        }
+        _ if message.starts_with("Column in ") && message.contains(NOT_GROUPED) => {
+            let column = message.split('"').nth(1).unwrap_or_default();
+            let said = format!("column `{column}` {NOT_GROUPED} or an aggregate function");
+            (said, place)
         }
         _ => (message.replace('\n', " "), place),
     };
@@ -193,6 +224,32 @@ fn plan_fault(message: &str, sql: &str, place: Option<Span>) -> Fault {
     fault.span = place;
     fault
 }
+
+/// Of what a message names: the end of the statement, a text in it, or a function.
+fn place_of_message(message: &str, sql: &str) -> Option<Span> {
+    let span = |start: usize, length: usize| Span {
+        start: start as u32,
+        end: (start + length) as u32,
+    };
+    if message.ends_with("found: EOF") {
+        return Some(span(sql.trim_end().len(), 0));
+    }
+    let named = message
+        .split('\'')
+        .nth(1)
+        .filter(|named| !named.is_empty())?;
+    let text = format!("'{named}'");
+    match sql.find(&text) {
+        Some(at) => Some(span(at, text.len())),
+        None if message.contains("unction") || message.contains(CALLED) => {
+            place_of_word(named, sql)
+        }
+        None => None,
+    }
+}
+
+/// `'sum' does not support zero arguments.`
+const CALLED: &str = "does not support zero arguments";
 
 /// Where `word` stands in the statement, as a whole word.
 pub(crate) fn place_of_word(word: &str, sql: &str) -> Option<Span> {

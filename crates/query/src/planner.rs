@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -29,11 +29,13 @@ use crate::context::{QueryContext, QueryStats};
 use crate::correlated::hoisted;
 use crate::cut::cut;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed, natural};
+use crate::distinct_on::firsts_of_keys;
 use crate::entries::explode_groups;
 use crate::excluding::Exclusions;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
 use crate::given_up::{self, WatchedOperators};
+use crate::lengths::Lengths;
 use crate::literals::{Candidate, Shape, value, with_placeholders};
 use crate::measured::measured;
 use crate::operators::{Arithmetic, align_ranges, before, without_null_tests};
@@ -43,6 +45,7 @@ use crate::rounding::rounded_casts;
 use crate::session::{parser_options, session};
 use crate::system::{BrokerTables, SystemTables};
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
+use crate::typed_chains::TypedChains;
 use crate::watched::{Watch, watched};
 
 #[derive(Clone, Debug)]
@@ -219,9 +222,11 @@ impl Planner {
         // `now()` is what the clock says, as everywhere.
         let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
         session.execution_props_mut().query_execution_start_time = now;
-        let mut sql = statement.sql().map_err(from_fault)?;
-        let to_sql = |sql: SqlStatement| DfStatement::Statement(Box::new(sql));
-        let mut references = session.resolve_table_references(&to_sql(sql.clone()))?;
+        let sql = DfStatement::Statement(Box::new(statement.sql().map_err(from_fault)?));
+        let mut references = session.resolve_table_references(&sql)?;
+        let DfStatement::Statement(mut sql) = sql else {
+            return internal_err!("a statement became another one");
+        };
         let unread = statement.parsed.unread.iter();
         let unread = unread.map(|name| object_name_to_table_reference(name.clone(), false));
         let unread = unread.collect::<Result<Vec<_>>>()?;
@@ -231,8 +236,10 @@ impl Planner {
             Semantics::MultiStage => &self.multi_stage,
             Semantics::Standard => session.expr_planners(),
         };
-        let own: [Arc<dyn ExprPlanner>; 3] = [
+        let own: [Arc<dyn ExprPlanner>; 5] = [
             Arc::new(WatchedOperators(watch.clone())),
+            Arc::new(Lengths),
+            Arc::new(TypedChains),
             Arc::new(Exclusions(context.watch())),
             Arc::new(NamedCasts),
         ];
@@ -253,6 +260,7 @@ impl Planner {
         let planning = Planning {
             session: &session,
             planner: SqlToRel::new_with_options(&catalog, parser_options(&session)),
+            catalog: &catalog,
             statement,
             context,
         };
@@ -264,7 +272,7 @@ impl Planner {
             return Ok(planned.plan);
         }
         context.stats.lock().pruned_nothing();
-        let (logical, plan) = planning.planned(sql).await?;
+        let (logical, plan) = planning.planned(*sql).await?;
         let is_timeless = is_timeless(&logical)?;
         watch.check()?;
         let plan = cut(plan, context, &Parameters::default())?;
@@ -282,6 +290,7 @@ const MENDED_MAX: u32 = 16;
 struct Planning<'a> {
     session: &'a SessionState,
     planner: SqlToRel<'a, Catalog<'a>>,
+    catalog: &'a Catalog<'a>,
     statement: &'a Statement,
     context: &'a Arc<QueryContext>,
 }
@@ -294,37 +303,55 @@ struct PlannedOnce {
 
 impl Planning<'_> {
     async fn planned(&self, sql: SqlStatement) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>)> {
-        let mut sql = sql;
         let is_pinot = self.statement.semantics != Semantics::Standard;
-        let mut mended = 0;
+        let (mut sql, mut mended, mut tries) = (sql, None, 0);
         loop {
-            let logical = self.logical(sql.clone())?;
+            let logical = self.logical(sql, mended.clone())?;
             match self.session.create_physical_plan(&logical).await {
                 Ok(plan) => return Ok((logical, plan)),
-                // Names that are the same to a rule alone.
-                Err(error) if mended < MENDED_MAX && mend(&mut sql, &error, is_pinot) => {
-                    mended += 1;
+                Err(error) => {
+                    let mut again = mended.map_or_else(|| self.again(), Ok)?;
+                    tries += 1;
+                    // Names that are the same to a rule alone.
+                    if tries > MENDED_MAX || !mend(&mut again, &error, is_pinot) {
+                        return Err(error);
+                    }
+                    (sql, mended) = (again.clone(), Some(again));
                 }
-                Err(error) => return Err(error),
             }
         }
     }
 
-    fn logical(&self, sql: SqlStatement) -> Result<LogicalPlan> {
-        let mut sql = sql;
+    /// Planning takes the statement, which may be large: a copy is made where one is needed.
+    fn again(&self) -> Result<SqlStatement> {
+        let mut sql = self.statement.sql().map_err(from_fault)?;
+        let columns = |name: &_| self.catalog.columns_of(name);
+        natural::spell_out(&mut sql, &columns).map_err(from_fault)?;
+        Ok(sql)
+    }
+
+    /// `again`: the same statement, if it is another than that of the text.
+    fn logical(&self, sql: SqlStatement, again: Option<SqlStatement>) -> Result<LogicalPlan> {
         let is_pinot = self.statement.semantics != Semantics::Standard;
-        let mut mended = 0;
+        let (mut sql, mut mended, mut tries) = (sql, again, 0);
         let logical = loop {
-            let tried = DfStatement::Statement(Box::new(sql.clone()));
+            let tried = DfStatement::Statement(Box::new(sql));
             match self.planner.statement_to_plan(tried) {
                 Ok(logical) => break logical,
-                Err(error) if mended < MENDED_MAX && mend(&mut sql, &error, is_pinot) => {
-                    mended += 1;
+                Err(error) => {
+                    let mut again = mended.map_or_else(|| self.again(), Ok)?;
+                    tries += 1;
+                    if tries > MENDED_MAX || !mend(&mut again, &error, is_pinot) {
+                        return Err(error);
+                    }
+                    (sql, mended) = (again.clone(), Some(again));
                 }
-                Err(error) => return Err(error),
             }
         };
-        let logical = hoisted(logical)?;
+        let mut logical = hoisted(logical)?;
+        if let Some(first) = self.session.aggregate_functions().get("first_value") {
+            logical = firsts_of_keys(logical, first)?;
+        }
         match self.statement.semantics {
             Semantics::Standard => match self.session.scalar_functions().get("round") {
                 Some(round) => rounded_casts(logical, round),
@@ -386,7 +413,7 @@ impl Planning<'_> {
             if candidates.is_empty() {
                 return Ok(None);
             }
-            let logical = self.logical(sql)?;
+            let logical = self.logical(sql.clone(), Some(sql))?;
             let types = logical.get_parameter_types()?;
             let mut parameters = Vec::with_capacity(candidates.len());
             let unfit_before = unfit.len();

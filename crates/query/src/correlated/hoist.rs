@@ -16,11 +16,11 @@ use datafusion::logical_expr::{
     cast,
 };
 
-use super::both_sides;
+use super::{both_sides, values};
 
 pub(crate) fn hoisted(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut made = 0;
-    let hoisted = plan.transform_up_with_subqueries(|node| {
+    let hoisted = values::as_aggregates(plan)?.transform_up_with_subqueries(|node| {
         let hoisted = match &node {
             LogicalPlan::Sort(sort) => of_sort(sort, &mut made)?,
             LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate, &mut made)?,

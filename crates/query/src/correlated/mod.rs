@@ -11,10 +11,12 @@ mod hoist;
 mod push;
 mod shaped;
 mod unknown;
+mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, internal_err};
 use datafusion::functions::core::expr_fn::coalesce;
@@ -165,9 +167,15 @@ impl UnnestSubqueries {
     ) -> Result<Option<(LogicalPlan, Vec<Expr>)>> {
         let mut plan = Arc::clone(input);
         let mut changed = false;
+        // Those that were joined, and where their values are.
+        let mut known: Vec<(Expr, Expr)> = Vec::new();
         let mut after = Vec::with_capacity(exprs.len());
         for expr in exprs {
             let rewritten = (*expr).clone().transform_down(|expr| {
+                if let Some((_, value)) = known.iter().find(|(own, _)| *own == expr) {
+                    let value = value.clone();
+                    return Ok(Transformed::new(value, true, TreeNodeRecursion::Jump));
+                }
                 let joined = match &expr {
                     Expr::ScalarSubquery(subquery) if is_single_row(&subquery.subquery) => {
                         self.with_value(&plan, subquery)?
@@ -186,6 +194,7 @@ impl UnnestSubqueries {
                 };
                 plan = Arc::new(joined);
                 changed = true;
+                known.push((expr, value.clone()));
                 Ok(Transformed::new(value, true, TreeNodeRecursion::Jump))
             })?;
             after.push(rewritten.data);
@@ -344,8 +353,16 @@ impl UnnestSubqueries {
         Ok(pushed.map(|pushed| (domain, pushed)))
     }
 
+    /// The other rule counts for itself, over the same plan.
     fn name(&self, what: &str) -> String {
-        format!("__{what}_{}", self.made.fetch_add(1, Ordering::Relaxed))
+        let rule = match self.which {
+            Which::Misread => "",
+            Which::Left => "left_",
+        };
+        format!(
+            "__{rule}{what}_{}",
+            self.made.fetch_add(1, Ordering::Relaxed)
+        )
     }
 }
 
@@ -358,6 +375,9 @@ fn is_misread(subquery: &LogicalPlan) -> Result<bool> {
             LogicalPlan::Window(_) | LogicalPlan::Limit(_) | LogicalPlan::Union(_) => true,
             LogicalPlan::Sort(sort) => sort.fetch.is_some(),
             LogicalPlan::Join(join) => join.join_type != JoinType::Inner,
+            LogicalPlan::Aggregate(aggregate) => values::is_own(aggregate),
+            // Columns that a condition needs are lost behind new names.
+            LogicalPlan::SubqueryAlias(_) => true,
             _ => false,
         };
         misread |= sees_one && depends(node)?;
@@ -435,9 +455,6 @@ fn as_exists(within: InSubquery, plan: &LogicalPlan, name: String) -> Result<Exp
 }
 
 /// That pairs of columns are the same; nulls are.
-///
-/// IS NOT DISTINCT FROM would say it, but a join by it takes nulls for equal in every condition
-/// that the planner moves into it later, also in `=`.
 fn same(
     left: &[Column],
     schema: &DFSchema,
@@ -445,24 +462,28 @@ fn same(
 ) -> Result<Vec<Expr>> {
     let mut same = Vec::with_capacity(left.len());
     for (left, right) in left.iter().zip(right) {
-        let field = schema.field_from_column(left)?;
-        let (left, right) = (Expr::Column(left.clone()), Expr::Column(right));
-        if !field.is_nullable() {
-            same.push(left.eq(right));
-            continue;
-        }
-        let data_type = field.data_type();
-        let zero = ScalarValue::new_zero(data_type);
-        let Ok(filler) = zero.or_else(|_| ScalarValue::new_default(data_type)) else {
-            same.push(binary_expr(left, Operator::IsNotDistinctFrom, right));
-            continue;
-        };
-        let filled = |expr: &Expr| coalesce(vec![expr.clone(), lit(filler.clone())]);
-        let (of_left, of_right) = (filled(&left), filled(&right));
-        same.push(left.is_null().eq(right.is_null()));
-        same.push(of_left.eq(of_right));
+        let pair = (Expr::Column(left.clone()), Expr::Column(right));
+        same.extend(alike(pair, schema.field_from_column(left)?));
     }
     Ok(same)
+}
+
+/// That both are the same; nulls are. `field`: of the left one.
+///
+/// IS NOT DISTINCT FROM would say it, but a join by it takes nulls for equal in every condition
+/// that the planner moves into it later, also in `=`.
+fn alike((left, right): (Expr, Expr), field: &Field) -> Vec<Expr> {
+    if !field.is_nullable() {
+        return vec![left.eq(right)];
+    }
+    let data_type = field.data_type();
+    let zero = ScalarValue::new_zero(data_type);
+    let Ok(filler) = zero.or_else(|_| ScalarValue::new_default(data_type)) else {
+        return vec![binary_expr(left, Operator::IsNotDistinctFrom, right)];
+    };
+    let filled = |expr: &Expr| coalesce(vec![expr.clone(), lit(filler.clone())]);
+    let (of_left, of_right) = (filled(&left), filled(&right));
+    vec![left.is_null().eq(right.is_null()), of_left.eq(of_right)]
 }
 
 impl Pushed {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, NullEquality, Result, ScalarValue};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_window::row_number::row_number_udwf;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr, WindowFunction};
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition, lit,
 };
 
-use super::same;
+use super::{alike, same};
 
 /// The distinct values that a subquery depends on.
 pub(super) struct Domain {
@@ -355,7 +355,9 @@ fn push_aggregate(
 fn defaults(aggregate: &Aggregate) -> Result<HashMap<String, ScalarValue>> {
     let mut defaults = HashMap::new();
     for expr in &aggregate.aggr_expr {
-        let Expr::AggregateFunction(AggregateFunction { func, .. }) = expr.clone().unalias() else {
+        let Expr::AggregateFunction(AggregateFunction { func, .. }) =
+            expr.clone().unalias_nested().data
+        else {
             continue;
         };
         let default = func.default_value(&expr.get_type(aggregate.input.schema())?)?;
@@ -367,44 +369,73 @@ fn defaults(aggregate: &Aggregate) -> Result<HashMap<String, ScalarValue>> {
 }
 
 fn push_join(join: &Join, domain: &mut Domain, names: Names<'_>) -> Result<Option<Pushed>> {
-    let right_depends = depends(&join.right)?;
-    let keeps_right = matches!(join.join_type, JoinType::Inner | JoinType::Left);
-    let keeps_left = matches!(
-        join.join_type,
-        JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti
-    );
-    if !keeps_left || right_depends && !keeps_right {
-        return Ok(None);
-    }
-    let Some(left) = push(&join.left, domain, names)? else {
+    // Rows of the first side are kept, or rows of both.
+    let (first, second, join_type) = match join.join_type {
+        JoinType::Inner
+        | JoinType::Left
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::Full => (&join.left, &join.right, join.join_type),
+        JoinType::Right => (&join.right, &join.left, JoinType::Left),
+        _ => return Ok(None),
+    };
+    let Some(first) = push(first, domain, names)? else {
         return Ok(None);
     };
-    let mut on: Vec<Expr> = Vec::new();
-    for (one, other) in &join.on {
-        on.push(one.clone().eq(other.clone()));
-    }
-    on.extend(join.filter.clone());
-    let on = on
-        .into_iter()
-        .map(|expr| domain.replaced(expr, &left.domain));
+    let on = conditions(join)?.into_iter();
+    let on = on.map(|expr| domain.replaced(expr, &first.domain));
     let mut on = on.collect::<Result<Vec<Expr>>>()?;
-    let right = match right_depends {
-        false => join.right.as_ref().clone(),
-        true => {
-            let Some(right) = push(&join.right, domain, names)? else {
-                return Ok(None);
-            };
-            on.extend(same(&left.domain, left.plan.schema(), right.domain)?);
-            right.plan
-        }
+    let second = match join_type == JoinType::Full || depends(second)? {
+        false => Pushed {
+            plan: second.as_ref().clone(),
+            domain: Vec::new(),
+        },
+        true => match push(second, domain, names)? {
+            Some(second) => second,
+            None => return Ok(None),
+        },
     };
-    let plan = LogicalPlanBuilder::from(left.plan)
-        .join_on(right, join.join_type, on)?
-        .build()?;
-    Ok(Some(Pushed {
-        plan,
-        domain: left.domain,
-    }))
+    let of_first = &first.domain[..second.domain.len()];
+    let of_second = second.domain.iter().cloned();
+    on.extend(same(of_first, first.plan.schema(), of_second)?);
+    let joined = LogicalPlanBuilder::from(first.plan).join_on(second.plan, join_type, on)?;
+    let own = join.schema.columns();
+    let (plan, domain) = match join.join_type {
+        JoinType::Right => {
+            let all = columns(&first.domain).chain(columns(&own));
+            (joined.project(all)?, first.domain)
+        }
+        JoinType::Full => {
+            let keys: Vec<String> = first.domain.iter().map(|_| names("outer")).collect();
+            let values = columns(&first.domain).zip(columns(&second.domain));
+            let values = values.zip(&keys).map(|((of_first, of_second), key)| {
+                // One of them is null where a row has no partner.
+                coalesce(vec![of_first, of_second]).alias(key)
+            });
+            let plan = joined.project(values.chain(columns(&own)))?;
+            (plan, keys.into_iter().map(Column::from_name).collect())
+        }
+        _ => (joined, first.domain),
+    };
+    let plan = plan.build()?;
+    Ok(Some(Pushed { plan, domain }))
+}
+
+/// All that rows which are joined must hold.
+fn conditions(join: &Join) -> Result<Vec<Expr>> {
+    let mut conditions: Vec<Expr> = Vec::new();
+    for (left, right) in &join.on {
+        match join.null_equality {
+            NullEquality::NullEqualsNothing => conditions.push(left.clone().eq(right.clone())),
+            // Of set operations.
+            NullEquality::NullEqualsNull => {
+                let (_, field) = left.to_field(join.left.schema())?;
+                conditions.extend(alike((left.clone(), right.clone()), &field));
+            }
+        }
+    }
+    conditions.extend(join.filter.clone());
+    Ok(conditions)
 }
 
 fn push_union(union: &Union, domain: &mut Domain, names: Names<'_>) -> Result<Option<Pushed>> {

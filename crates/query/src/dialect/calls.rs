@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Function};
 use schemas::Fault;
 
 use super::gaps::{arguments, expression, literal, name, name_of, quoted};
-use super::syntax;
+use super::{postgres, syntax};
 
 /// Where buckets begin, as in TimescaleDB: on a Monday, or with a year.
 const ORIGIN: &str = "2000-01-03";
@@ -24,7 +24,7 @@ pub(super) fn meant(function: &Function) -> Result<Option<Expr>, Fault> {
     if called.eq_ignore_ascii_case("percentile_disc") && !function.within_group.is_empty() {
         return percentile_disc(function).map(Some);
     }
-    Ok(None)
+    postgres::of_function(function)
 }
 
 /// PERCENTILE_DISC(p) WITHIN GROUP (ORDER BY x) is the first value with so many up to it.

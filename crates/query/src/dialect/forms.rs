@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use schemas::Fault;
 
 use super::gaps::{literal, name_of};
-use super::{number, syntax};
+use super::{number, postgres, syntax};
 
 /// Collations by which texts are ordered anyway.
 const BINARY: [&str; 4] = ["c", "posix", "binary", "ucs_basic"];
@@ -47,7 +47,7 @@ pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
                 ))),
             }
         }
-        _ => Ok(None),
+        other => postgres::of_expr(other),
     }
 }
 
@@ -147,7 +147,8 @@ fn similar(
 }
 
 /// `LISTAGG(x, ';') WITHIN GROUP (ORDER BY y)` is an aggregate in an order, EVERY is BOOL_AND, and
-/// TO_CHAR takes PostgreSQL's formats too.
+/// TO_CHAR,
+/// TO_DATE and TO_TIMESTAMP take PostgreSQL's formats too.
 pub(super) fn of_function(function: &mut Function) {
     let Some(name) = name_of(function).map(str::to_lowercase) else {
         return;
@@ -168,7 +169,8 @@ pub(super) fn of_function(function: &mut Function) {
         "every" => rename(function, "bool_and"),
         "variance" => rename(function, "var_samp"),
         "approx_count_distinct" => rename(function, "approx_distinct"),
-        "to_char" => {
+        "mode" => postgres::ordered_mode(function),
+        "to_char" | "to_date" | "to_timestamp" => {
             if let FunctionArguments::List(list) = &mut function.args
                 && let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] =
                     list.args.as_mut_slice()

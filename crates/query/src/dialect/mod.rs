@@ -19,6 +19,7 @@ mod options;
 mod output;
 mod patient;
 mod pinot_calls;
+mod postgres;
 mod rewrite;
 mod show;
 mod stages;

@@ -166,9 +166,16 @@ fn body(set: &mut SetExpr, is_whole: bool) -> Result<(), Fault> {
     Ok(())
 }
 
-/// HAVING makes one group of all rows where there are no keys, and the planner knows that by an
-/// aggregate alone.
+/// HAVING makes one group of all rows where there are no keys, as GROUP BY () does, and the planner
+/// knows that by an aggregate alone.
 fn one_group(select: &mut Select) {
+    if let GroupByExpr::Expressions(keys, _) = &mut select.group_by
+        && matches!(keys.as_slice(), [Expr::Tuple(none)] if none.is_empty())
+    {
+        keys.clear();
+        let always = Expr::value(Value::Boolean(true));
+        select.having.get_or_insert(always);
+    }
     let has_keys = match &select.group_by {
         GroupByExpr::Expressions(keys, _) => !keys.is_empty(),
         GroupByExpr::All(_) => true,

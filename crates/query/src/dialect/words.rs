@@ -11,7 +11,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use crate::excluding::Exclusion;
 
 pub(super) fn known(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let tokens = table(tokens);
+    let mut tokens = table(tokens);
+    trim_spaces(&mut tokens);
     let new = [
         Keyword::ASOF,
         Keyword::SYMMETRIC,
@@ -67,6 +68,30 @@ fn table(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         tokens.splice(..1, words.map(like).to_vec());
     }
     tokens
+}
+
+/// TRIM(TRAILING FROM x) takes spaces off.
+fn trim_spaces(tokens: &mut Vec<TokenWithSpan>) {
+    const SIDES: [Keyword; 3] = [Keyword::LEADING, Keyword::TRAILING, Keyword::BOTH];
+    let has = |word| tokens.iter().any(|token| is_word(token, word));
+    if !has(Keyword::TRIM) || !SIDES.into_iter().any(has) {
+        return;
+    }
+    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    tokens.retain(|token| !is_space(token));
+    let mut at = 2;
+    while at < tokens.len() {
+        let begins =
+            is_at(tokens, at - 2, &[Keyword::TRIM]) && tokens[at - 1].token == Token::LParen;
+        let has_none = SIDES
+            .iter()
+            .any(|side| is_at(tokens, at, &[*side, Keyword::FROM]));
+        if begins && has_none {
+            let space = Token::SingleQuotedString(" ".to_owned());
+            tokens.insert(at + 1, TokenWithSpan::new(space, tokens[at].span));
+        }
+        at += 1;
+    }
 }
 
 fn symmetric(tokens: &mut Vec<TokenWithSpan>) {
