@@ -35,7 +35,7 @@ pub use decoder::Decoder;
 pub use files::csv_payloads;
 pub use message::{Decoded, RawMessage, Rejection};
 pub use metadata::wants_headers;
-pub use pipeline::{Expression, Expressions, FieldUse, NoExpressions};
+pub use pipeline::{Expression, Expressions, FieldUse, NoExpressions, StoredTransforms};
 
 /// Rows of a batch, where each message gives one at most.
 pub const BATCH_ROWS_MAX: usize = 4096;

@@ -19,6 +19,10 @@ use crate::message::{Decoded, RawMessage, Rejection};
 use crate::roll_up::roll_up;
 use crate::row::{Row, Target};
 
+mod stored;
+
+pub use stored::StoredTransforms;
+
 /// The query engine, as far as a pipeline needs it.
 pub trait Expressions: Debug + Send + Sync {
     /// The fields that an expression reads.

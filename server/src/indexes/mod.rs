@@ -1,4 +1,5 @@
-//! Builds the indexes that a table wants and its sealed segments lack, beside queries.
+//! Builds the indexes that a table wants and its sealed segments lack, beside queries, and computes
+//! the columns that segments were written without ([`computed`]).
 //!
 //! What is missing is built when a reload asks for it and for segments that are loaded: after a
 //! restart, from another server or from the deep store. A changed config alone only makes the
@@ -9,6 +10,7 @@
 //! segment is looked at again when its table's config changed meanwhile. What waits is in memory
 //! only: after a restart every segment that is loaded is looked at anyway.
 
+mod computed;
 mod jobs;
 mod list;
 
@@ -28,6 +30,7 @@ use crate::Core;
 use crate::store::segment_fault;
 use crate::view::Table;
 
+pub(crate) use computed::write_sidecar;
 pub(crate) use jobs::Jobs;
 pub(crate) use list::IndexLists;
 
@@ -163,12 +166,11 @@ async fn build(
     let path = core.store.next_sidecar(held);
     let (held, spec, files) = (Arc::clone(held), Arc::clone(spec), Arc::clone(&core.files));
     let job = move || {
-        let written = held.write_sidecar((&spec, extent), &*files, &path);
-        written.map(|written| written.then_some(path))
+        let written = write_sidecar(&held, (&spec, extent), &*files, &path)?;
+        Ok(written.then_some(path))
     };
     let built = runtime::aside::run("build indexes", job).await;
-    let built = built.map_err(|error| Fault::internal(error.to_string()))?;
-    built.map_err(|error| segment_fault(&error))
+    built.map_err(|error| Fault::internal(error.to_string()))?
 }
 
 /// Takes the segment from the deep store once more, in the place of the file that is here.
