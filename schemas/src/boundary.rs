@@ -2,8 +2,8 @@
 //! REALTIME one.
 //!
 //! Invariant, as in Pinot: it lies a whole unit before the newest row of the OFFLINE part, so that
-//! a last day (or hour) that is not all there yet is read from the stream; unless somebody said that
-//! it is all there.
+//! a last day (or hour) that is not all there yet is read from the stream; unless somebody said
+//! that it is all there.
 
 use crate::segment::SegmentRecord;
 use crate::table::{ColumnSpec, TableSpec};

@@ -1,7 +1,8 @@
 //! Rows that agree in everything but metrics become one.
 //!
 //! It is done batch by batch as they come in, and again with all rows of a segment. Sums of counts
-//! and sums stay what they were, and so do sketches. Where a sum would overflow, another row begins.
+//! and sums stay what they were, and so do sketches. Where a sum would overflow, another row
+//! begins.
 
 use std::sync::Arc;
 
@@ -91,7 +92,7 @@ impl RolledUp {
         let batches = std::mem::take(&mut self.batches);
         let few = batches.iter().flat_map(|batch| {
             let starts = (0..batch.num_rows()).step_by(crate::BATCH_ROWS_MAX);
-            starts.map(|start| {
+            starts.map(move |start| {
                 let rows = crate::BATCH_ROWS_MAX.min(batch.num_rows() - start);
                 batch.slice(start, rows)
             })

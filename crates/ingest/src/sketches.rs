@@ -1,5 +1,5 @@
-//! Sketches that roll-up keeps in BYTES columns: of one value each as a row comes in, joined as rows
-//! become one. They are what the query engine's aggregates of the same names read.
+//! Sketches that roll-up keeps in BYTES columns: of one value each as a row comes in, joined as
+//! rows become one. They are what the query engine's aggregates of the same names read.
 
 use std::sync::Arc;
 
@@ -116,10 +116,10 @@ pub(crate) fn of_values(function: Function, array: &ArrayRef, wrong: &mut Wrong)
     Arc::new(made.finish())
 }
 
-type Read<'a> = Box<dyn FnMut(usize) -> Result<Vec<u8>, CorruptIndex> + 'a>;
+type Read = Box<dyn FnMut(usize) -> Result<Vec<u8>, CorruptIndex>>;
 
 /// The state of a row that is not null; `None`: values of such a type have none.
-fn reader(function: Function, array: &ArrayRef) -> Option<Read<'static>> {
+fn reader(function: Function, array: &ArrayRef) -> Option<Read> {
     if let Some(bytes) = array.as_binary_view_opt().cloned() {
         return Some(Box::new(move |row| {
             let (state, mut read) = (bytes.value(row), Sketch::new(function));
@@ -177,7 +177,7 @@ fn longs(array: &ArrayRef) -> Option<arrow::array::Int64Array> {
     Some(longs.as_primitive::<Int64Type>().clone())
 }
 
-fn thetas(array: &ArrayRef) -> Option<Read<'static>> {
+fn thetas(array: &ArrayRef) -> Option<Read> {
     let of = |add: &dyn Fn(&mut ThetaSketch)| {
         let mut sketch = ThetaSketch::new()?;
         add(&mut sketch);

@@ -22,6 +22,7 @@ use schemas::{Fault, Offset, SegmentId};
 use segment::{KeysAtEnd, MutableSegment, SealExtra, SealedSegment, seal};
 
 use super::pressure::Relief;
+use super::rolling;
 use crate::Core;
 use crate::store::{job_fault, make_folder, segment_fault};
 use crate::view::Table;

@@ -3,8 +3,8 @@
 //! Rows are put together batch by batch as they come in, and stay where they are: a segment that
 //! queries read only grows. When it has twice the rows that it had after the last time, and before
 //! it is sealed, its rows are put together in a new segment that takes its place in one step. So a
-//! consuming segment has at most about twice the rows that it must have, and a sealed one has no two
-//! rows that agree in everything but metrics.
+//! consuming segment has at most about twice the rows that it must have, and a sealed one has no
+//! two rows that agree in everything but metrics.
 
 use std::sync::Arc;
 

@@ -266,7 +266,7 @@ fn join_t_digest() -> Own {
         "JOIN_T_DIGEST(bytes, percent)",
         "The value that so many percent of the values are not above, by the joined digests that \
          roll-up at ingest keeps in a BYTES column; PERCENTILETDIGEST of BYTES is the same.",
-        &[("JOIN_T_DIGEST(HEXTOBYTES(''), 50) FROM numbers", "NULL")],
+        &[("JOIN_T_DIGEST(HEXTOBYTES(''), 50) FROM numbers", "null")],
     )
 }
 

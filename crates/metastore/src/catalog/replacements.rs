@@ -171,8 +171,8 @@ impl Catalog {
         Ok(matches!(outcome, TxnOutcome::Committed(_)))
     }
 
-    /// Puts the time boundary at the newest row that counts, where it stays as long as these rows do,
-    /// or leaves it to follow from the segments again. Where it is now.
+    /// Puts the time boundary at the newest row that counts, where it stays as long as these rows
+    /// do, or leaves it to follow from the segments again. Where it is now.
     pub async fn set_boundary(
         &self,
         id: TableId,
