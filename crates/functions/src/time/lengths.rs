@@ -110,7 +110,7 @@ pub(super) fn all() -> Vec<Plain> {
              calendar has them. Of one time, up to the begin of the current day.",
             &[(
                 "AGE(TIMESTAMP '2024-03-05 06:00:00', TIMESTAMP '2023-01-31')",
-                "1 years 1 mons 5 days 6 hours",
+                "13 mons 5 days 6 hours",
             )],
         ),
     ]
