@@ -29,8 +29,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
         &["index", "kernels", "runtime", "schemas"],
     ),
     ("crates/upsert", &["runtime", "schemas", "segment"]),
-    // Rows that are rolled up hold sketches.
-    ("crates/ingest", &["index", "runtime", "schemas"]),
+    ("crates/ingest", &["runtime", "schemas"]),
     ("crates/batch", &["ingest", "runtime", "schemas", "segment"]),
     // The gathering operator speaks to servers.
     ("crates/query", &["functions", "rpc", "runtime", "schemas"]),

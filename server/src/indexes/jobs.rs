@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
-use schemas::cluster::ClusterState;
+use schemas::cluster::{ClusterState, ReloadJob};
 use schemas::proto::ReloadProgress;
 use schemas::{Fault, InstanceId};
 use uuid::Uuid;
@@ -22,8 +22,6 @@ pub(crate) struct Jobs(Mutex<HashMap<Uuid, Job>>);
 #[derive(Debug, Default)]
 struct Job {
     force_download: bool,
-    /// All that it concerns, as far as it was heard of.
-    heard: HashSet<Content>,
     pending: HashSet<Content>,
     done: u32,
     failed: u32,
@@ -44,20 +42,16 @@ impl Jobs {
                     concerned.map(|segment| (segment.record.id, segment.record.crc))
                 };
                 named.insert(job.id);
-                let known = jobs.entry(job.id).or_insert_with(|| Job {
-                    force_download: job.force_download,
-                    ..Job::default()
-                });
-                // What is gone from here is nothing to wait for.
-                if !known.pending.is_empty() {
-                    let here: HashSet<Content> = segments().collect();
-                    known.pending.retain(|content| here.contains(content));
-                }
-                // What was being committed when the job was heard of comes later.
-                for content in segments() {
-                    if known.heard.insert(content) {
-                        known.pending.insert(content);
-                        fresh.push(content);
+                match jobs.get_mut(&job.id) {
+                    // What is gone from here is nothing to wait for.
+                    Some(known) if !known.pending.is_empty() => {
+                        let here: HashSet<Content> = segments().collect();
+                        known.pending.retain(|content| here.contains(content));
+                    }
+                    Some(_) => {}
+                    None => {
+                        fresh.extend(segments());
+                        jobs.insert(job.id, Job::new(job, segments().collect()));
                     }
                 }
             }
@@ -100,5 +94,15 @@ impl Jobs {
             failures: job.failures.clone(),
         });
         progress.collect()
+    }
+}
+
+impl Job {
+    fn new(job: &ReloadJob, pending: HashSet<Content>) -> Self {
+        Self {
+            force_download: job.force_download,
+            pending,
+            ..Self::default()
+        }
     }
 }

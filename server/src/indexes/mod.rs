@@ -1,5 +1,4 @@
-//! Builds the indexes that a table wants and its sealed segments lack, beside queries, and computes
-//! the columns that segments were written without ([`computed`]).
+//! Builds the indexes that a table wants and its sealed segments lack, beside queries.
 //!
 //! What is missing is built when a reload asks for it and for segments that are loaded: after a
 //! restart, from another server or from the deep store. A changed config alone only makes the
@@ -10,7 +9,6 @@
 //! segment is looked at again when its table's config changed meanwhile. What waits is in memory
 //! only: after a restart every segment that is loaded is looked at anyway.
 
-mod computed;
 mod jobs;
 mod list;
 
@@ -30,7 +28,6 @@ use crate::Core;
 use crate::store::segment_fault;
 use crate::view::Table;
 
-pub(crate) use computed::write_sidecar;
 pub(crate) use jobs::Jobs;
 pub(crate) use list::IndexLists;
 
@@ -166,11 +163,12 @@ async fn build(
     let path = core.store.next_sidecar(held);
     let (held, spec, files) = (Arc::clone(held), Arc::clone(spec), Arc::clone(&core.files));
     let job = move || {
-        let written = write_sidecar(&held, (&spec, extent), &*files, &path)?;
-        Ok(written.then_some(path))
+        let written = held.write_sidecar((&spec, extent), &*files, &path);
+        written.map(|written| written.then_some(path))
     };
     let built = runtime::aside::run("build indexes", job).await;
-    built.map_err(|error| Fault::internal(error.to_string()))?
+    let built = built.map_err(|error| Fault::internal(error.to_string()))?;
+    built.map_err(|error| segment_fault(&error))
 }
 
 /// Takes the segment from the deep store once more, in the place of the file that is here.

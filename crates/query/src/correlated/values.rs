@@ -70,9 +70,13 @@ fn shaped(expr: Expr, made: &mut usize) -> Result<Transformed<Expr>> {
     }
 }
 
-/// `None`: equal values decide, which joins find.
+/// `None`: equal values decide, which joins find, or values of each row's own, of which there may
+/// be as many as pairs of rows.
 fn decided(compared: &SetComparison, made: &mut usize) -> Result<Option<Expr>> {
     use Operator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    if !compared.subquery.outer_ref_columns.is_empty() {
+        return Ok(None);
+    }
     let is_all = match compared.quantifier {
         SetQuantifier::All => true,
         SetQuantifier::Any => false,

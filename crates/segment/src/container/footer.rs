@@ -83,8 +83,6 @@ pub enum IndexKind {
     Json,
     Timestamp,
     StarTree,
-    /// No index: the values of a column that the segment was written without, by its transform.
-    Computed,
     /// Of a newer program: never used.
     #[serde(other)]
     Unknown,
@@ -100,7 +98,6 @@ impl IndexKind {
             Self::Json => "json",
             Self::Timestamp => "timestamp",
             Self::StarTree => "star_tree",
-            Self::Computed => "computed",
             Self::Unknown => "unknown",
         }
     }
@@ -276,7 +273,7 @@ impl Footer {
 }
 
 impl ColumnFooter {
-    pub(crate) fn buffers(&self) -> Vec<BufferRef> {
+    fn buffers(&self) -> Vec<BufferRef> {
         let mut all = self.encoding.buffers();
         let indexes = [
             self.nulls,
