@@ -29,16 +29,20 @@ pub(crate) fn spec(columns: &[(&str, DataType)], decoder: DecoderSpec) -> Arc<Ta
     })
 }
 
+/// With offsets from 0 on, and nothing but a payload.
+pub(crate) fn messages<P: AsRef<[u8]>>(
+    payloads: &[P],
+) -> impl Iterator<Item = RawMessage<'_>> + Clone {
+    let numbered = payloads.iter().zip(0..);
+    numbered.map(|(payload, offset)| RawMessage {
+        offset,
+        payload: Some(payload.as_ref()),
+        ..RawMessage::default()
+    })
+}
+
 pub(crate) fn decode(decoder: &mut Decoder, payloads: &[Vec<u8>]) -> Decoded {
-    let messages = payloads
-        .iter()
-        .zip(0..)
-        .map(|(payload, offset)| RawMessage {
-            offset,
-            payload: Some(payload),
-            ..RawMessage::default()
-        });
-    decoder.decode(messages, 0)
+    decoder.decode(messages(payloads), 0)
 }
 
 /// Values of the table's columns, `-` for null.

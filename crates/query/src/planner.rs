@@ -303,21 +303,13 @@ struct PlannedOnce {
 
 impl Planning<'_> {
     async fn planned(&self, sql: SqlStatement) -> Result<(LogicalPlan, Arc<dyn ExecutionPlan>)> {
-        let is_pinot = self.statement.semantics != Semantics::Standard;
         let (mut sql, mut mended, mut tries) = (sql, None, 0);
         loop {
             let logical = self.logical(sql, mended.clone())?;
             match self.session.create_physical_plan(&logical).await {
                 Ok(plan) => return Ok((logical, plan)),
-                Err(error) => {
-                    let mut again = mended.map_or_else(|| self.again(), Ok)?;
-                    tries += 1;
-                    // Names that are the same to a rule alone.
-                    if tries > MENDED_MAX || !mend(&mut again, &error, is_pinot) {
-                        return Err(error);
-                    }
-                    (sql, mended) = (again.clone(), Some(again));
-                }
+                // Names that are the same to a rule alone.
+                Err(error) => (sql, mended) = self.mended(mended, error, &mut tries)?,
             }
         }
     }
@@ -330,22 +322,30 @@ impl Planning<'_> {
         Ok(sql)
     }
 
+    /// What is planned next, and the same to be mended further; the error, if that is all.
+    fn mended(
+        &self,
+        before: Option<SqlStatement>,
+        error: DataFusionError,
+        tries: &mut u32,
+    ) -> Result<(SqlStatement, Option<SqlStatement>)> {
+        let is_pinot = self.statement.semantics != Semantics::Standard;
+        let mut again = before.map_or_else(|| self.again(), Ok)?;
+        *tries += 1;
+        if *tries > MENDED_MAX || !mend(&mut again, &error, is_pinot) {
+            return Err(error);
+        }
+        Ok((again.clone(), Some(again)))
+    }
+
     /// `again`: the same statement, if it is another than that of the text.
     fn logical(&self, sql: SqlStatement, again: Option<SqlStatement>) -> Result<LogicalPlan> {
-        let is_pinot = self.statement.semantics != Semantics::Standard;
         let (mut sql, mut mended, mut tries) = (sql, again, 0);
         let logical = loop {
             let tried = DfStatement::Statement(Box::new(sql));
             match self.planner.statement_to_plan(tried) {
                 Ok(logical) => break logical,
-                Err(error) => {
-                    let mut again = mended.map_or_else(|| self.again(), Ok)?;
-                    tries += 1;
-                    if tries > MENDED_MAX || !mend(&mut again, &error, is_pinot) {
-                        return Err(error);
-                    }
-                    (sql, mended) = (again.clone(), Some(again));
-                }
+                Err(error) => (sql, mended) = self.mended(mended, error, &mut tries)?,
             }
         };
         let mut logical = hoisted(logical)?;

@@ -9,8 +9,8 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, Fi
 use schemas::DataType;
 use schemas::decoding::{CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec};
 
-use crate::testing::{decode, shown, spec};
-use crate::{Decoder, NoExpressions, RawMessage};
+use crate::testing::{decode, messages, shown, spec};
+use crate::{Decoder, NoExpressions};
 
 const DEEP: usize = 10_000;
 const COLUMNS: [(&str, DataType); 4] = [
@@ -52,20 +52,10 @@ fn no_more_messages_are_taken_than_their_rows_have_room() {
         let text = text.repeat(400);
         format!(r#"{{"s":"{text}"}}"#).into_bytes()
     });
-    let messages = || {
-        payloads
-            .iter()
-            .zip(0..)
-            .map(|(payload, offset)| RawMessage {
-                offset,
-                payload: Some(payload),
-                ..RawMessage::default()
-            })
-    };
     let spec = spec(&COLUMNS, DecoderSpec::default());
     let mut decoder = Decoder::new(&spec, &NoExpressions).unwrap();
     let mut taken = |from: usize| {
-        let decoded = decoder.decode_within(messages().skip(from), 0, 600);
+        let decoded = decoder.decode_within(messages(&payloads).skip(from), 0, 600);
         (decoded.taken, decoded.batches[0].num_rows())
     };
     assert_eq!(taken(0), (2, 2));

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use schemas::{ColumnSpec, TableSpec};
 
 use super::*;
+use crate::testing::messages;
 use crate::{Decoded, Decoder, REJECTED_PAYLOAD_BYTES_MAX, RawMessage};
 
 pub(crate) fn spec(columns: &[(&str, DataType)]) -> Arc<TableSpec> {
@@ -269,15 +270,7 @@ fn bytes_that_are_no_text_are_rejected() {
         b"{\"ts\": 1, \"s\": \"\x00\"}",
         b"\x00\x00\x00\x00\x07",
     ];
-    let messages = payloads
-        .iter()
-        .zip(0..)
-        .map(|(payload, offset)| RawMessage {
-            offset,
-            payload: Some(payload),
-            ..RawMessage::default()
-        });
-    let decoded = decoder().decode(messages, 0);
+    let decoded = decoder().decode(messages(&payloads), 0);
     assert!(decoded.batches.is_empty());
     let kept = decoded.rejected.iter().map(|row| row.payload.as_slice());
     assert!(kept.eq(payloads));

@@ -147,8 +147,7 @@ fn similar(
 }
 
 /// `LISTAGG(x, ';') WITHIN GROUP (ORDER BY y)` is an aggregate in an order, EVERY is BOOL_AND, and
-/// TO_CHAR,
-/// TO_DATE and TO_TIMESTAMP take PostgreSQL's formats too.
+/// TO_CHAR, TO_DATE and TO_TIMESTAMP take PostgreSQL's formats too.
 pub(super) fn of_function(function: &mut Function) {
     let Some(name) = name_of(function).map(str::to_lowercase) else {
         return;

@@ -1,16 +1,13 @@
 //! Accumulators of aggregates that read the same in one segment: the rows that count, and what is
 //! kept of them.
 
-use std::sync::Arc;
-
 use datafusion::common::{Result, internal_err};
 use segment::view::Nulls;
 
 use super::aggregate::{Aggregate, Kind, Width};
 use super::counted::{MATRIX_ALWAYS, MATRIX_MAX, Matrix, RowNumbers};
-use super::decimals::DecimalSums;
 use super::fold::Slots;
-use super::general::{Gathering, General};
+use super::general::Gathering;
 use super::input::{Input, Numbers};
 use super::keys::Key;
 use super::most::{Measure, Rank, RowCounts};
@@ -73,7 +70,6 @@ enum Kept<'a> {
     },
     Pairs(Box<Pairs<'a>>),
     General(Box<Gathering<'a>>),
-    Decimals(Box<DecimalSums<'a>>),
 }
 
 /// Sums of the distances from the group's first value, and of their squares.
@@ -152,7 +148,10 @@ impl<'a> Accumulator<'a> {
             },
         };
         let (kept, nulls) = match (&aggregate.argument, &aggregate.general) {
-            (_, Some(general)) => (by_others(general, aggregate, compiler)?, None),
+            (_, Some(general)) => {
+                let gathering = Gathering::new(general, aggregate, compiler)?;
+                (Kept::General(Box::new(gathering)), None)
+            }
             (None, None) => (
                 Kept::Totals(Totals::rows(!matches!(filter, Filter::None))),
                 None,
@@ -287,7 +286,6 @@ impl<'a> Accumulator<'a> {
             Kept::Samples { values, .. } => values.capacity() * 16,
             Kept::Pairs(pairs) => pairs.memory_bytes(),
             Kept::General(gathering) => gathering.memory_bytes(),
-            Kept::Decimals(sums) => sums.memory_bytes(),
         }
     }
 
@@ -339,7 +337,6 @@ impl<'a> Accumulator<'a> {
             Kept::Samples { groups: own, .. } => *own = groups.max(*own),
             Kept::Pairs(pairs) => pairs.grow(groups),
             Kept::General(gathering) => gathering.grow(groups),
-            Kept::Decimals(sums) => sums.grow(groups),
         }
     }
 
@@ -387,21 +384,6 @@ impl<'a> Accumulator<'a> {
     }
 }
 
-/// By an accumulator of DataFusion, or what gives the same states.
-fn by_others<'a>(
-    general: &Arc<General>,
-    aggregate: &Aggregate,
-    compiler: &Compiler<'a, '_>,
-) -> Result<Kept<'a>> {
-    if general.adds_decimals()
-        && let Some(sums) = DecimalSums::new(aggregate, compiler)?
-    {
-        return Ok(Kept::Decimals(Box::new(sums)));
-    }
-    let gathering = Gathering::new(general, aggregate, compiler)?;
-    Ok(Kept::General(Box::new(gathering)))
-}
-
 /// Keeps the least or greatest number of each slot, and never that of null.
 fn improve(key: &Key<'_>, slots: Slots<'_>, numbers: &[u32], (best, least): (&mut [u32], bool)) {
     let null = key.null_number();
@@ -441,7 +423,6 @@ impl Kept<'_> {
             }
             Self::Pairs(pairs) => pairs.add(rows, slots)?,
             Self::General(gathering) => gathering.add(rows, slots)?,
-            Self::Decimals(sums) => sums.add(rows, slots)?,
         }
         Ok(())
     }
@@ -478,8 +459,7 @@ impl Kept<'_> {
             | Self::Numbers(_)
             | Self::Samples { .. }
             | Self::Pairs(_)
-            | Self::General(_)
-            | Self::Decimals(_) => return Ok(false),
+            | Self::General(_) => return Ok(false),
         }
         Ok(true)
     }
@@ -533,7 +513,6 @@ impl Kept<'_> {
             }
             Self::Pairs(pairs) => States::Pairs(pairs.finish(used)),
             Self::General(gathering) => States::General(gathering.finish(used)?),
-            Self::Decimals(sums) => States::General(sums.finish(used)?),
         })
     }
 }

@@ -125,13 +125,13 @@ fn node(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Node> {
 }
 
 /// Of all rows the same, or of each its own.
-pub(super) enum Part<'c, T: Copy> {
-    One(T),
-    Each(Cow<'c, [T]>),
+enum Part<'c> {
+    One(f64),
+    Each(Cow<'c, [f64]>),
 }
 
 impl Node {
-    fn of<'c>(&self, columns: &'c [Vec<f64>]) -> Part<'c, f64> {
+    fn of<'c>(&self, columns: &'c [Vec<f64>]) -> Part<'c> {
         match self {
             Self::Column(at) => Part::Each(Cow::Borrowed(&columns[*at])),
             Self::Literal(value) => Part::One(*value),
@@ -149,11 +149,7 @@ impl Node {
 }
 
 #[inline(always)]
-pub(super) fn joined<'c, T: Copy>(
-    left: Part<'c, T>,
-    right: Part<'c, T>,
-    of: impl Fn(T, T) -> T,
-) -> Part<'c, T> {
+fn joined<'c>(left: Part<'c>, right: Part<'c>, of: impl Fn(f64, f64) -> f64) -> Part<'c> {
     match (left, right) {
         (Part::One(a), Part::One(b)) => Part::One(of(a, b)),
         (Part::Each(a), Part::One(b)) => each(a, |a| of(a, b)),
@@ -178,7 +174,7 @@ pub(super) fn joined<'c, T: Copy>(
 }
 
 #[inline(always)]
-fn each<'c, T: Copy>(values: Cow<'c, [T]>, of: impl Fn(T) -> T) -> Part<'c, T> {
+fn each<'c>(values: Cow<'c, [f64]>, of: impl Fn(f64) -> f64) -> Part<'c> {
     Part::Each(Cow::Owned(match values {
         Cow::Owned(mut values) => {
             values.iter_mut().for_each(|value| *value = of(*value));

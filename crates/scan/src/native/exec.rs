@@ -33,7 +33,7 @@ use schemas::TableSpec;
 use schemas::proto::Explain;
 use segment::SegmentView;
 
-use super::aggregate::{Aggregate, Kind};
+use super::aggregate::{Aggregate, Kind, Width};
 use super::chosen::chosen;
 use super::chunks::{Chunks, is_short, share};
 use super::derived::{self, KeyColumn};
@@ -247,18 +247,16 @@ impl NativeAggregateExec {
             (Kind::Min, false) => Rank::Least,
             _ => return None,
         };
-        if self.output != Output::Values || own.linear != Linear::IDENTITY {
+        let is_number = own.width != Width::Own && own.linear == Linear::IDENTITY;
+        if self.output != Output::Values || !is_number {
             return None;
         }
-        let mut first = 0;
+        let mut at = *states;
         for (run, aggregates) in self.runs().enumerate() {
-            if let Some(at) = states
-                .checked_sub(first)
-                .filter(|at| *at < aggregates.len())
-            {
-                return Some(By::Aggregate { run, at, rank });
+            match at.checked_sub(aggregates.len()) {
+                None => return Some(By::Aggregate { run, at, rank }),
+                Some(behind) => at = behind,
             }
-            first += aggregates.len();
         }
         None
     }

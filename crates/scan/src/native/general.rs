@@ -55,12 +55,6 @@ impl General {
         self.function.fun().name()
     }
 
-    /// Whether it adds up all values of decimals, perhaps to divide them.
-    pub(super) fn adds_decimals(&self) -> bool {
-        let is_sum = matches!(self.name(), "sum" | "avg") && !self.function.is_distinct();
-        is_sum && matches!(self.types[..], [DataType::Decimal256(_, _)])
-    }
-
     fn no_rows(&self) -> Vec<ArrayRef> {
         self.types.iter().map(new_empty_array).collect()
     }
@@ -252,10 +246,6 @@ pub(super) enum Columns {
 }
 
 impl Columns {
-    pub(super) fn known(columns: Vec<ArrayRef>) -> Self {
-        Self::Known(columns)
-    }
-
     /// Of groups without rows.
     pub(super) fn empty(general: &Arc<General>, groups: usize) -> Result<Self> {
         Ok(Self::Joining(Joined::new(general, groups)?))

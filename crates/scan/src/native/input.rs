@@ -173,7 +173,7 @@ impl Lookup<'_> {
 }
 
 /// The code of each row; that of one without a value is any.
-pub(super) fn codes_into(column: &DictionaryColumn<'_>, rows: BlockRows<'_>, codes: &mut Vec<u32>) {
+fn codes_into(column: &DictionaryColumn<'_>, rows: BlockRows<'_>, codes: &mut Vec<u32>) {
     let mut room = CodeRoom::default();
     match column.codes(rows.range(), &mut room) {
         Codes::U8(own) => rows.each_into(codes, |row| own[row as usize].into()),

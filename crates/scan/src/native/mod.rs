@@ -29,7 +29,6 @@ mod chunks;
 mod coded;
 mod combined;
 mod counted;
-mod decimals;
 mod derived;
 mod dictionary;
 mod distinct;

@@ -330,8 +330,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn finish(&mut self, turn: &mut Turn, running: Running<'a>) -> Result<()> {
-        let chosen = self.common.waits.and_then(|by| running.by_dictionary(by));
-        if chosen.is_some() {
+        if self.common.waits.is_some() && running.by_dictionary(By::Rows).is_some() {
             self.done_bytes += running.memory_bytes();
             self.waiting.push(running);
         } else if let Some(part) = running.finish(None)? {

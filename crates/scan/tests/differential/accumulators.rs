@@ -17,7 +17,9 @@ const ASKED: &[&str] = &[
     "sum(amount), avg(amount), min(amount), max(amount), count(amount)",
     "sum(amount * code) FILTER (WHERE late < 500), avg(amount + 1)",
     "sum(amount * (1 - amount)), avg(3.5 - amount * amount), sum(amount - code)",
-    "sum(amount * amount * amount * amount), sum(amount * delay * wide * far)",
+    "sum(amount * delay * wide * far), avg(amount * delay * wide)",
+    // Near what 128 bits hold: the table's amounts are small.
+    "sum(amount * 1000000000000000000 * code * late), sum((amount + code) * (amount + late))",
     "sum(CASE WHEN flag THEN amount END), sum(abs(amount)), avg(amount * 1000000000000000000000)",
     "first_value(city ORDER BY \"$offset\"), last_value(delay ORDER BY at DESC, \"$offset\")",
     "first_value(price ORDER BY delay DESC NULLS LAST, \"$offset\"), max(price)",
