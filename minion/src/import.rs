@@ -69,11 +69,9 @@ async fn import(
         sources.extend(sources_of(uri, format, workshop).await?);
     }
     for file in &order.staged {
-        let content = core.deep.download(&file.key).await?;
         let name = Path::new(&file.name).file_name().unwrap_or_default();
         let path = workshop.folder.join(name);
-        let written = tokio::fs::write(&path, content).await;
-        written.map_err(|error| Fault::unavailable(format!("`{}`: {error}", path.display())))?;
+        core.deep.download_to(&file.key, &path).await?;
         // The object never changes.
         let key = file.key.clone();
         sources.push(file_source(key.clone(), key, path)?);

@@ -15,6 +15,7 @@ use runtime::{Clock, ComputePool, Files};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
 use segment::{SealedSegment, SegmentError};
+use tempfile::TempPath;
 
 use crate::Config;
 use crate::metrics::ServerMetrics;
@@ -133,15 +134,43 @@ impl Store {
             Some(uri) => uri.clone(),
             None => SegmentRecord::object_key(record.id, record.crc),
         };
-        let packed = self.deep.download(&key).await?;
-        let (files, to, crc) = (Arc::clone(&self.files), path, record.crc);
-        let unpacked = self.compute.run(move || {
-            make_folder(&to)?;
-            segment::unpack(&packed, &*files, &to, crc).map_err(|error| segment_fault(&error))
-        });
-        unpacked.await.map_err(job_fault)??;
+        make_folder(&path)?;
+        let (packed, _temporary) = match self.deep.file(&key) {
+            Some(file) => (file, None),
+            None => {
+                let file = self.temporary(&path)?;
+                self.deep.download_to(&key, &file).await?;
+                (file.to_path_buf(), Some(file))
+            }
+        };
+        self.unpack(packed, path, record.crc, &key).await?;
         self.downloads.inc();
         Ok(())
+    }
+
+    /// A name beside the segment's, for what is on its way. It goes when it is dropped; after a
+    /// crash the sweep removes it.
+    fn temporary(&self, path: &Path) -> Result<TempPath, Fault> {
+        let folder = path.parent().unwrap_or(&self.folder);
+        let file = tempfile::Builder::new()
+            .prefix("download-")
+            .tempfile_in(folder);
+        let file = file.map_err(|error| io_fault("write to", folder, &error))?;
+        Ok(file.into_temp_path())
+    }
+
+    /// Gives what was packed its place, if it is the content with this checksum.
+    async fn unpack(&self, packed: PathBuf, to: PathBuf, crc: u32, key: &str) -> Result<(), Fault> {
+        let (files, key) = (Arc::clone(&self.files), key.to_owned());
+        let unpacked = self.compute.run(move || {
+            segment::unpack_file(&packed, &*files, &to, crc).map_err(|error| match error {
+                SegmentError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    Fault::not_found(format!("`{key}` is not in the deep store"))
+                }
+                error => segment_fault(&error),
+            })
+        });
+        unpacked.await.map_err(job_fault)?
     }
 
     pub(crate) async fn open(

@@ -9,6 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use deepstore::DeepStoreError;
 use parking_lot::Mutex;
 use runtime::failpoint::hit;
 use runtime::{Backoff, MemoryPermit};
@@ -186,7 +188,7 @@ impl Completion {
         record.stored_bytes = packed.len() as u64;
         record.uri = Some(key.clone());
         hit("commit.before_upload");
-        self.core.deep.upload(&key, packed.into()).await?;
+        self.upload(&key, packed.into()).await?;
         hit("commit.after_upload");
         self.publish(&record).await?;
         let end = CommitEndRequest {
@@ -205,6 +207,22 @@ impl Completion {
             return Err(Fault::internal("its file was damaged meanwhile"));
         }
         Ok(reply.accepted)
+    }
+
+    /// Nobody refers to the object before the commit. What is there with another content is the same
+    /// segment, packed by another version, or was damaged: ours takes its place, whose length the
+    /// record tells.
+    async fn upload(&self, key: &str, packed: Bytes) -> Result<(), Fault> {
+        match self.core.deep.upload(key, packed.clone()).await {
+            Err(DeepStoreError::Conflict { .. }) => {
+                tracing::warn!(
+                    key,
+                    "what is in the deep store is packed otherwise, replaced"
+                );
+                Ok(self.core.deep.replace(key, packed).await?)
+            }
+            uploaded => Ok(uploaded?),
+        }
     }
 
     /// The sealed form, made once as long as its file can be read.

@@ -124,6 +124,7 @@ over_both_stores!(
     sequences_of_offline_tables_never_come_back,
     tasks_are_leased_by_kind_and_time,
     changes_name_their_table,
+    a_cluster_keeps_its_id,
 );
 
 async fn a_commit_seals_one_segment_and_opens_the_next(world: World) {
@@ -350,4 +351,12 @@ async fn changes_name_their_table(world: World) {
     assert_eq!(seen[1], last);
     let nothing = world.catalog.whole_table(TableId::random()).await.unwrap();
     assert!(nothing.table.is_none() && nothing.segments.is_empty());
+}
+
+async fn a_cluster_keeps_its_id(world: World) {
+    let other = Catalog::new(Arc::clone(&world.store));
+    let (one, two) = futures::join!(world.catalog.cluster_id(), other.cluster_id());
+    let id = one.unwrap();
+    assert_eq!(two.unwrap(), id);
+    assert_eq!(world.catalog.cluster_id().await.unwrap(), id);
 }
