@@ -40,6 +40,20 @@ pub(crate) fn open(
     opened.map_err(exit)
 }
 
+/// How imports reach buckets.
+pub(crate) fn of_imports(settings: &Settings) -> Config {
+    let import = &settings.import;
+    Config {
+        url: String::new(),
+        endpoint: import.endpoint.clone(),
+        region: import.region.clone(),
+        path_style: import.path_style,
+        allow_http: import.allow_http,
+        credentials_file: import.credentials_file.clone(),
+        request_within: Duration::from_millis(settings.deepstore.request_ms),
+    }
+}
+
 pub(crate) async fn prove(deep: &DeepStore) -> Result<()> {
     deep.prove().await.map_err(exit)
 }

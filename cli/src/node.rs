@@ -399,7 +399,9 @@ impl<'a> Builder<'a> {
             reach: Reach {
                 folders: import.folders.clone(),
                 hosts: import.hosts.clone(),
+                objects: import.objects.clone(),
             },
+            objects: deep::of_imports(self.settings),
         }
     }
 

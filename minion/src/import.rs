@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batch::{
     Begun, ImportError, Job, Mode, Progress, Source, Target, Workshop, file_source, local_sources,
-    remote_source,
+    names_objects, object_sources, remote_source,
 };
 use bytes::Bytes;
 use rpc::ControlApi;
@@ -107,6 +107,11 @@ async fn sources_of(
 ) -> Result<Vec<Source>, Fault> {
     if uri.starts_with("http://") {
         return Ok(vec![remote_source(uri, &workshop.reach).await?]);
+    }
+    if names_objects(uri) {
+        let denied = |denied: runtime::Denied| Fault::denied(denied.to_string());
+        workshop.reach.check_object(uri).map_err(denied)?;
+        return Ok(object_sources(uri, format, workshop).await?);
     }
     let path = match uri.strip_prefix("file:") {
         // `file:///path` and `file:/path`.

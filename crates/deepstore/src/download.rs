@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, path};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 
-use crate::{DeepStore, DeepStoreError, PART_BYTES, PARTS_AT_ONCE};
+use crate::{DeepStore, DeepStoreError, Object, PART_BYTES, PARTS_AT_ONCE, at, object};
 
 impl DeepStore {
     /// The whole object in memory: for small ones.
     pub async fn download(&self, key: &str) -> Result<Bytes, DeepStoreError> {
         let get = async {
-            let answer = self.objects.get(&path::Path::from(key)).await?;
+            let answer = self.objects.get(&at(key)).await?;
             answer.bytes().await
         };
         let got = async {
@@ -33,18 +33,23 @@ impl DeepStore {
         self.folder.as_ref().map(|folder| folder.path_of(key))
     }
 
-    /// Writes the object to the file at `to`, which is made; it is not synced. Returns its length.
-    pub async fn download_to(&self, key: &str, to: &Path) -> Result<u64, DeepStoreError> {
+    /// Writes the object to the file at `to`, which is made; it is not synced. Tells which object it
+    /// was.
+    pub async fn download_to(&self, key: &str, to: &Path) -> Result<Object, DeepStoreError> {
         let failed = |error| DeepStoreError::of_key(key, &error);
-        let meta = self.objects.head(&path::Path::from(key)).await;
+        let meta = self.objects.head(&at(key)).await;
         let meta = meta.map_err(failed)?;
-        let bytes = meta.size;
-        self.in_time(key, bytes, self.parts_to(key, meta, to))
-            .await?;
-        Ok(bytes)
+        let parts = self.parts_to(key, &meta, to);
+        self.in_time(key, meta.size, parts).await?;
+        Ok(object(meta))
     }
 
-    async fn parts_to(&self, key: &str, meta: ObjectMeta, to: &Path) -> Result<(), DeepStoreError> {
+    async fn parts_to(
+        &self,
+        key: &str,
+        meta: &ObjectMeta,
+        to: &Path,
+    ) -> Result<(), DeepStoreError> {
         let failed = |source| DeepStoreError::Disk {
             key: key.to_owned(),
             path: to.to_owned(),
@@ -55,7 +60,7 @@ impl DeepStore {
             .step_by(PART_BYTES)
             .map(|start| start..meta.size.min(start + PART_BYTES as u64));
         let mut parts = stream::iter(parts)
-            .map(|part| self.part(key, &meta, part))
+            .map(|part| self.part(key, meta, part))
             .buffered(PARTS_AT_ONCE);
         while let Some(part) = parts.try_next().await? {
             file.write_all(&part).await.map_err(failed)?;

@@ -65,6 +65,8 @@ pub struct Object {
     pub bytes: u64,
     /// Epoch milliseconds.
     pub modified_ms: i64,
+    /// Changes with the content.
+    pub version: String,
 }
 
 impl DeepStore {
@@ -128,7 +130,7 @@ impl DeepStore {
     /// Deleting what is not there is fine.
     pub async fn delete(&self, key: &str) -> Result<(), DeepStoreError> {
         let delete = async {
-            match self.objects.delete(&path::Path::from(key)).await {
+            match self.objects.delete(&at(key)).await {
                 Ok(()) => Ok(()),
                 Err(error) => match DeepStoreError::of_key(key, &error) {
                     DeepStoreError::Missing { .. } => Ok(()),
@@ -142,7 +144,7 @@ impl DeepStore {
     /// `None`: it is not there.
     pub async fn head(&self, key: &str) -> Result<Option<Object>, DeepStoreError> {
         let head = async {
-            match self.objects.head(&path::Path::from(key)).await {
+            match self.objects.head(&at(key)).await {
                 Ok(meta) => Ok(Some(object(meta))),
                 Err(error) => match DeepStoreError::of_key(key, &error) {
                     DeepStoreError::Missing { .. } => Ok(None),
@@ -182,9 +184,18 @@ impl DeepStore {
 }
 
 fn object(meta: object_store::ObjectMeta) -> Object {
+    let modified_ms = meta.last_modified.timestamp_millis();
     Object {
         key: meta.location.to_string(),
         bytes: meta.size,
-        modified_ms: meta.last_modified.timestamp_millis(),
+        modified_ms,
+        version: meta
+            .e_tag
+            .unwrap_or_else(|| format!("{}-{modified_ms}", meta.size)),
     }
+}
+
+/// A key as it is listed, or one that needs escapes.
+pub(crate) fn at(key: &str) -> path::Path {
+    path::Path::parse(key).unwrap_or_else(|_| path::Path::from(key))
 }

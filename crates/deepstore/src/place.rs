@@ -38,6 +38,21 @@ pub struct Config {
     pub request_within: Duration,
 }
 
+impl Default for Config {
+    /// Of a cloud's own store, as the environment says.
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            endpoint: String::new(),
+            region: String::new(),
+            path_style: true,
+            allow_http: false,
+            credentials_file: String::new(),
+            request_within: Duration::from_secs(30),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cloud {
     S3,
@@ -265,13 +280,8 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_not_encrypted_must_be_allowed() {
         let config = Config {
-            url: String::new(),
             endpoint: "http://127.0.0.1:1".to_owned(),
-            region: String::new(),
-            path_style: true,
-            allow_http: false,
-            credentials_file: String::new(),
-            request_within: Duration::from_secs(1),
+            ..Config::default()
         };
         let error = open(&config, Cloud::S3, "b", "").unwrap_err();
         assert!(error.is_of_settings());

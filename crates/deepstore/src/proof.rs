@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, path};
+use object_store::{ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use crate::error::{is_bucket_missing, is_refusal, reason};
-use crate::{DeepStore, DeepStoreError};
+use crate::{DeepStore, DeepStoreError, at};
 
 const MARKER: &str = "CLUSTER";
 const PROOF: &str = ".proof";
@@ -36,7 +36,7 @@ impl DeepStore {
 
     async fn prove_each(&self) -> Result<(), DeepStoreError> {
         let key = format!("{PROOF}-{}", Uuid::new_v4());
-        let at = path::Path::from(key.as_str());
+        let at = at(&key);
         let content = Bytes::from_static(CONTENT);
         let put = self.objects.put(&at, content.clone().into()).await;
         put.map_err(|error| self.unproven("write", &error))?;

@@ -7,12 +7,12 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult, path};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, PutResult};
 use runtime::Backoff;
 
 use crate::error::{is_refusal, reason};
 use crate::folder::{Folder, Written};
-use crate::{DeepStore, DeepStoreError, PART_BYTES, PARTS_AT_ONCE, RETRY_MAX};
+use crate::{DeepStore, DeepStoreError, PART_BYTES, PARTS_AT_ONCE, RETRY_MAX, at};
 
 /// A store takes at most 10,000.
 const PARTS_MAX: usize = 9_000;
@@ -75,13 +75,11 @@ impl DeepStore {
     pub(crate) async fn put_first(&self, key: &str, content: Bytes) -> Put<PutResult> {
         let options = PutOptions::from(PutMode::Create);
         let payload = PutPayload::from(content);
-        self.objects
-            .put_opts(&path::Path::from(key), payload, options)
-            .await
+        self.objects.put_opts(&at(key), payload, options).await
     }
 
     async fn put_over(&self, key: &str, content: Bytes) -> Put<()> {
-        let at = path::Path::from(key);
+        let at = at(key);
         if content.len() <= 2 * PART_BYTES {
             return self.objects.put(&at, content.into()).await.map(drop);
         }
@@ -111,7 +109,7 @@ impl DeepStore {
             key: key.to_owned(),
         };
         let failed = |error| DeepStoreError::of_key(key, &error);
-        let there = self.objects.get(&path::Path::from(key)).await;
+        let there = self.objects.get(&at(key)).await;
         let there = there.map_err(failed)?;
         if there.meta.size != content.len() as u64 {
             return Err(conflict());

@@ -59,6 +59,7 @@ impl World {
                 compute: ComputePool::new(1),
                 expressions: Arc::new(ingest::NoExpressions),
                 reach: runtime::Reach::default(),
+                objects: deepstore::Config::default(),
             },
             tasks: TaskGroup::new("minion"),
             http,

@@ -157,7 +157,7 @@ async fn in_parts(store: &DeepStore, scratch: &Path) -> Outcome {
     for (key, content) in [("large", large.clone()), ("empty", Bytes::new())] {
         store.upload(key, content.clone()).await?;
         store.upload(key, content.clone()).await?;
-        let bytes = store.download_to(key, &to).await?;
+        let bytes = store.download_to(key, &to).await?.bytes;
         ensure!(
             bytes == content.len() as u64,
             "{bytes} bytes of `{key}` came"

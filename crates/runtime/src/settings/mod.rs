@@ -139,6 +139,12 @@ pub struct Minion {
 pub struct Import {
     pub folders: Vec<std::path::PathBuf>,
     pub hosts: Vec<String>,
+    pub objects: Vec<String>,
+    pub endpoint: String,
+    pub region: String,
+    pub path_style: bool,
+    pub allow_http: bool,
+    pub credentials_file: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
