@@ -10,6 +10,7 @@ mod fragments;
 mod heartbeat;
 mod indexes;
 mod metrics;
+mod peers;
 mod ready;
 mod reconcile;
 mod select;
@@ -146,8 +147,13 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let query_memory = memory.child("query", config.query_memory_bytes);
     let engine = Engine::new(engine_config, compute.clone(), query_memory);
     let metrics = ServerMetrics::new();
+    let peers = Peers {
+        network: Arc::clone(&network),
+        cluster: cluster.clone(),
+        me: config.instance.clone(),
+    };
     let core = Arc::new(Core {
-        store: Store::new(&config, &files, &deep, &compute, &clock, &metrics),
+        store: Store::new(&config, &files, &deep, &compute, &clock, &metrics, peers),
         ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
         spill: Spill::new(
             memory.child("keys", config.key_memory_bytes),

@@ -19,6 +19,7 @@ use tempfile::TempPath;
 
 use crate::Config;
 use crate::metrics::ServerMetrics;
+use crate::peers::Peers;
 
 const QUARANTINE: &str = "quarantine";
 /// Damaged files that are kept, the newest.
@@ -29,9 +30,11 @@ pub(crate) struct Store {
     pub(crate) folder: PathBuf,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) deep: DeepStore,
+    pub(crate) peers: Peers,
     pub(crate) compute: ComputePool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) downloads: IntCounter,
+    pub(crate) peer_downloads: IntCounter,
     pub(crate) quarantined: IntCounter,
     pub(crate) dropped_sidecars: IntCounter,
 }
@@ -52,6 +55,7 @@ impl Store {
         compute: &ComputePool,
         clock: &Arc<dyn Clock>,
         metrics: &ServerMetrics,
+        peers: Peers,
     ) -> Self {
         Self {
             folder: config.data_dir.join("segments"),
@@ -60,6 +64,8 @@ impl Store {
             compute: compute.clone(),
             clock: Arc::clone(clock),
             downloads: metrics.downloads.clone(),
+            peers,
+            peer_downloads: metrics.peer_downloads.clone(),
             quarantined: metrics.quarantined.clone(),
             dropped_sidecars: metrics.dropped_sidecars.clone(),
         }
@@ -135,17 +141,64 @@ impl Store {
             None => SegmentRecord::object_key(record.id, record.crc),
         };
         make_folder(&path)?;
-        let (packed, _temporary) = match self.deep.file(&key) {
-            Some(file) => (file, None),
-            None => {
-                let file = self.temporary(&path)?;
-                self.deep.download_to(&key, &file).await?;
-                (file.to_path_buf(), Some(file))
-            }
+        let Err(fault) = self.from_deep_store(record, &key, path.clone()).await else {
+            self.downloads.inc();
+            return Ok(());
         };
-        self.unpack(packed, path, record.crc, &key).await?;
-        self.downloads.inc();
+        if let Err(other) = self.from_peer(record, path.clone()).await {
+            tracing::debug!(segment = %record.id, cause = %other, "nor from another server");
+            return Err(fault);
+        }
+        self.peer_downloads.inc();
+        tracing::info!(segment = %record.id, cause = %fault,
+            "loaded from another server, as the deep store did not give it");
+        if fault.kind == FaultKind::NotFound {
+            self.put_back(record, &key, path).await;
+        }
         Ok(())
+    }
+
+    async fn from_deep_store(
+        &self,
+        record: &SegmentRecord,
+        key: &str,
+        to: PathBuf,
+    ) -> Result<(), Fault> {
+        if let Some(file) = self.deep.file(key) {
+            return self.unpack(file, to, record.crc, key).await;
+        }
+        let file = self.temporary(&to)?;
+        self.deep.download_to(key, &file).await?;
+        self.unpack(file.to_path_buf(), to, record.crc, key).await
+    }
+
+    async fn from_peer(&self, record: &SegmentRecord, to: PathBuf) -> Result<(), Fault> {
+        let file = self.temporary(&to)?;
+        self.peers.fetch(record, &file).await?;
+        let (files, crc) = (Arc::clone(&self.files), record.crc);
+        let copied = self.compute.run(move || {
+            segment::copy_file(&file, &*files, &to, crc).map_err(|error| segment_fault(&error))
+        });
+        copied.await.map_err(job_fault)?
+    }
+
+    /// What the deep store has lost gets there again from whoever notices.
+    async fn put_back(&self, record: &SegmentRecord, key: &str, path: PathBuf) {
+        let crc = record.crc;
+        let packed = self.compute.run(move || segment::pack(&path, crc)).await;
+        let put = match packed {
+            Ok(Ok(packed)) => self
+                .deep
+                .upload(key, packed.into())
+                .await
+                .map_err(Fault::from),
+            Ok(Err(error)) => Err(segment_fault(&error)),
+            Err(panicked) => Err(job_fault(panicked)),
+        };
+        match put {
+            Ok(()) => tracing::warn!(key, "the deep store had lost an object, it is there again"),
+            Err(fault) => tracing::warn!(key, cause = %fault, "the deep store has lost an object"),
+        }
     }
 
     /// A name beside the segment's, for what is on its way. It goes when it is dropped; after a

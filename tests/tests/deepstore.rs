@@ -58,10 +58,14 @@ impl S3 {
         Cluster::start_all_set(over, servers, &settings).await
     }
 
+    fn store(&self) -> Result<DeepStore> {
+        let pool = ComputePool::new(1);
+        Ok(DeepStore::open(&self.config, Arc::new(OsFiles), pool)?)
+    }
+
     /// Objects of segments.
     async fn segments(&self) -> Result<usize> {
-        let store = DeepStore::open(&self.config, Arc::new(OsFiles), ComputePool::new(1))?;
-        let objects = store.list("").await?;
+        let objects = self.store()?.list("").await?;
         Ok(objects
             .iter()
             .filter(|object| object.key.ends_with(".seg"))
@@ -192,4 +196,41 @@ async fn another_clusters_place_is_refused() -> Result<()> {
     ensure!(told.contains("belongs to the cluster"), "{told}");
     first.stop().await;
     Ok(())
+}
+
+async fn replica_gives(over: Over) -> Result<()> {
+    let Some(s3) = S3::start("a_replica_gives_what_the_store_has_lost").await? else {
+        return Ok(());
+    };
+    let mut cluster = s3.cluster(over, SERVERS).await?;
+    load_flights(&cluster, 8_000, 2).await?;
+    cluster.wait_for(SEALED, 2).await?;
+    let before = cluster.sql().numbers(SUM).await?;
+    cluster.wait_for_each(COUNT, 8_000).await?;
+    cluster.stop_node(1).await;
+    remove_segments(&cluster.data_dir(1))?;
+    let store = s3.store()?;
+    for object in store.list("").await? {
+        if object.key.ends_with(".seg") {
+            store.delete(&object.key).await?;
+        }
+    }
+    cluster.start_node(1).await?;
+    cluster.wait_ready().await?;
+    cluster.wait_for_each(COUNT, 8_000).await?;
+    ensure!(cluster.sql().numbers(SUM).await? == before);
+    until("what was lost is in the store again", || async {
+        let found = s3.segments().await?;
+        ensure!(found == 2, "{found} objects");
+        Ok(())
+    })
+    .await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_gives_what_the_store_has_lost() -> Result<()> {
+    replica_gives(Over::InProcess).await?;
+    replica_gives(Over::Grpc).await
 }

@@ -266,6 +266,19 @@ pub struct SystemRowsReply {
     #[prost(message, optional, tag = "2")]
     pub fault: ::core::option::Option<Fault>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchSegmentRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub table_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub segment: ::core::option::Option<SegmentRef>,
+}
+/// Parts come in order; who asked knows the checksum of the whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SegmentPart {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub content: ::prost::bytes::Bytes,
+}
 /// The one error that crosses the wire.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fault {

@@ -67,6 +67,21 @@ pub fn pack(path: &Path, expected_crc: u32) -> Result<Vec<u8>, SegmentError> {
     Ok(frames)
 }
 
+/// Writes the container at `from`, which somebody else has sent, to `path`, once it is known to be
+/// the content with this checksum. Fail points as those of [`unpack`].
+pub fn copy_file(
+    from: &Path,
+    files: &dyn Files,
+    path: &Path,
+    expected_crc: u32,
+) -> Result<(), SegmentError> {
+    let (container, _) = Container::open::<Footer>(from, Some(expected_crc))?;
+    container.verify_checksums()?;
+    files
+        .write_new(path, "load", &mut |out| out.write_all(container.bytes()))
+        .map_err(SegmentError::io("write", path))
+}
+
 /// As [`unpack`], of a file that nobody writes to any more.
 pub fn unpack_file(
     packed: &Path,
