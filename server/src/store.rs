@@ -9,7 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deepstore::DeepStore;
+use bytes::Bytes;
+use deepstore::{DeepStore, DeepStoreError};
 use prometheus::IntCounter;
 use runtime::{Clock, ComputePool, Files};
 use schemas::segment::SegmentRecord;
@@ -141,6 +142,11 @@ impl Store {
             None => SegmentRecord::object_key(record.id, record.crc),
         };
         make_folder(&path)?;
+        // Nobody has stored it yet.
+        if record.unstored && self.from_peer(record, path.clone()).await.is_ok() {
+            self.peer_downloads.inc();
+            return Ok(());
+        }
         let Err(fault) = self.from_deep_store(record, &key, path.clone()).await else {
             self.downloads.inc();
             return Ok(());
@@ -184,20 +190,35 @@ impl Store {
 
     /// What the deep store has lost gets there again from whoever notices.
     async fn put_back(&self, record: &SegmentRecord, key: &str, path: PathBuf) {
-        let crc = record.crc;
-        let packed = self.compute.run(move || segment::pack(&path, crc)).await;
-        let put = match packed {
-            Ok(Ok(packed)) => self
-                .deep
-                .upload(key, packed.into())
-                .await
-                .map_err(Fault::from),
-            Ok(Err(error)) => Err(segment_fault(&error)),
-            Err(panicked) => Err(job_fault(panicked)),
-        };
-        match put {
-            Ok(()) => tracing::warn!(key, "the deep store had lost an object, it is there again"),
+        match self.put(record.crc, key, path).await {
+            Ok(_) => tracing::warn!(key, "the deep store had lost an object, it is there again"),
             Err(fault) => tracing::warn!(key, cause = %fault, "the deep store has lost an object"),
+        }
+    }
+
+    /// Uploads a segment's file; the bytes of its object.
+    pub(crate) async fn put(&self, crc: u32, key: &str, path: PathBuf) -> Result<u64, Fault> {
+        let packed = self.compute.run(move || segment::pack(&path, crc)).await;
+        let packed = packed.map_err(job_fault)?;
+        let packed = packed.map_err(|error| segment_fault(&error))?;
+        let bytes = packed.len() as u64;
+        self.upload(key, packed.into()).await?;
+        Ok(bytes)
+    }
+
+    /// What is there already with another content is the same segment, packed by another version,
+    /// or was damaged: ours takes its place. Whoever reads either gets the content that the key
+    /// names, or an error.
+    pub(crate) async fn upload(&self, key: &str, packed: Bytes) -> Result<(), Fault> {
+        match self.deep.upload(key, packed.clone()).await {
+            Err(DeepStoreError::Conflict { .. }) => {
+                tracing::warn!(
+                    key,
+                    "what is in the deep store is packed otherwise, replaced"
+                );
+                Ok(self.deep.replace(key, packed).await?)
+            }
+            uploaded => Ok(uploaded?),
         }
     }
 

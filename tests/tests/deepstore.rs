@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use deepstore::conformance::{FaultyProxy, SLOW_DOWN, Trouble, s3_config, test_s3};
 use deepstore::{Config, DeepStore};
 use runtime::{ComputePool, OsFiles};
+use serde_json::json;
 use tests::cluster::{Cluster, Over, SERVERS, until};
 use tests::flights;
 
@@ -196,6 +197,42 @@ async fn another_clusters_place_is_refused() -> Result<()> {
     ensure!(told.contains("belongs to the cluster"), "{told}");
     first.stop().await;
     Ok(())
+}
+
+async fn committed_without(over: Over) -> Result<()> {
+    let Some(s3) = S3::start("a_table_may_commit_without_the_store").await? else {
+        return Ok(());
+    };
+    let cluster = s3.cluster(over, SERVERS).await?;
+    cluster.create_topic("flights", flights::PARTITIONS).await?;
+    let mut table = flights::table(&cluster.log(), "flights", 2);
+    table["tableConfig"]["segmentsConfig"]["peerSegmentDownloadScheme"] = json!("http");
+    cluster.post("/v1/tables", &table).await?;
+    s3.proxy.set_away(true);
+    cluster.produce("flights", flights::events(8_000)?).await?;
+    cluster.wait_for_each(COUNT, 8_000).await?;
+    // After the patience it is committed, and the other replica has it from the first.
+    cluster.wait_for(SEALED, 2).await?;
+    let on_both = format!("{SEALED} AND servers LIKE '%,%'");
+    cluster.wait_for(&on_both, 2).await?;
+    let during = cluster.sql().numbers(SUM).await?;
+    s3.proxy.set_away(false);
+    until("what was committed without is stored", || async {
+        let found = s3.segments().await?;
+        ensure!(found == 2, "{found} objects");
+        Ok(())
+    })
+    .await?;
+    let after = cluster.sql().numbers(SUM).await?;
+    ensure!(after == during, "{after:?} instead of {during:?}");
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_may_commit_without_the_store() -> Result<()> {
+    committed_without(Over::InProcess).await?;
+    committed_without(Over::Grpc).await
 }
 
 async fn replica_gives(over: Over) -> Result<()> {

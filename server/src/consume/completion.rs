@@ -9,8 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use deepstore::DeepStoreError;
 use parking_lot::Mutex;
 use runtime::failpoint::hit;
 use runtime::{Backoff, MemoryPermit};
@@ -29,6 +27,8 @@ use crate::store::{job_fault, make_folder, segment_fault};
 use crate::view::Table;
 
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// After so long without the deep store a table that allows it commits without it.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A segment that takes no more rows.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub(crate) struct Completion {
     pub(crate) table: Arc<Table>,
     pub(crate) frozen: Frozen,
     sealed: Option<SegmentRecord>,
+    /// When the upload failed first.
+    away_since: Option<Duration>,
     trouble: Trouble,
 }
 
@@ -99,6 +101,7 @@ impl Completion {
             table,
             frozen,
             sealed: None,
+            away_since: None,
             trouble,
         }
     }
@@ -188,7 +191,14 @@ impl Completion {
         record.stored_bytes = packed.len() as u64;
         record.uri = Some(key.clone());
         hit("commit.before_upload");
-        self.upload(&key, packed.into()).await?;
+        if let Err(fault) = self.core.store.upload(&key, packed.into()).await {
+            if !self.goes_on_without() {
+                return Err(fault);
+            }
+            tracing::warn!(segment = %id, cause = %fault,
+                "committed without the deep store, it gets the segment later");
+            record.unstored = true;
+        }
         hit("commit.after_upload");
         self.publish(&record).await?;
         let end = CommitEndRequest {
@@ -209,20 +219,13 @@ impl Completion {
         Ok(reply.accepted)
     }
 
-    /// Nobody refers to the object before the commit. What is there with another content is the same
-    /// segment, packed by another version, or was damaged: ours takes its place, whose length the
-    /// record tells.
-    async fn upload(&self, key: &str, packed: Bytes) -> Result<(), Fault> {
-        match self.core.deep.upload(key, packed.clone()).await {
-            Err(DeepStoreError::Conflict { .. }) => {
-                tracing::warn!(
-                    key,
-                    "what is in the deep store is packed otherwise, replaced"
-                );
-                Ok(self.core.deep.replace(key, packed).await?)
-            }
-            uploaded => Ok(uploaded?),
-        }
+    /// Whether the table allows that servers alone have the segment for now, as the deep store has
+    /// been away for a while.
+    fn goes_on_without(&mut self) -> bool {
+        let now = self.core.clock.monotonic();
+        let since = *self.away_since.get_or_insert(now);
+        let view = self.table.view();
+        view.spec.peer_download && view.spec.replication > 1 && now - since >= UPLOAD_PATIENCE
     }
 
     /// The sealed form, made once as long as its file can be read.
