@@ -111,7 +111,7 @@ pub(crate) async fn send(
             io::ErrorKind::NotFound => Fault::not_found(format!("segment {id} is not here")),
             _ => io_fault("read", &path, &error),
         })?;
-    let parts = stream::try_unfold((file, path), async |(mut file, path)| {
+    let parts = stream::try_unfold((file, path), |(mut file, path)| async move {
         let mut content = Vec::with_capacity(PART_BYTES);
         let mut part = (&mut file).take(PART_BYTES as u64);
         let read = part.read_to_end(&mut content).await;

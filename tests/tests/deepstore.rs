@@ -49,7 +49,7 @@ impl S3 {
             format!("deepstore.region={}", config.region),
             format!("deepstore.credentials_file={}", config.credentials_file),
             "deepstore.allow_http=true".to_owned(),
-            "deepstore.request_ms=2000".to_owned(),
+            "deepstore.request_ms=5000".to_owned(),
         ]
     }
 

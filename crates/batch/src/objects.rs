@@ -112,7 +112,10 @@ fn open(uri: &str, bucket: &str, workshop: &Workshop) -> Result<DeepStore, Impor
     };
     let files = Arc::clone(&workshop.files);
     let opened = DeepStore::open(&config, files, workshop.compute.clone());
-    opened.map_err(|error| told(uri, error))
+    opened.map_err(|error| match error {
+        DeepStoreError::Setting { reason, .. } => told(uri, reason),
+        error => told(uri, error),
+    })
 }
 
 fn failed(uri: &str, error: &DeepStoreError) -> ImportError {

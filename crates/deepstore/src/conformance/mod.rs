@@ -57,7 +57,7 @@ pub fn s3_config(endpoint: &str, bucket: &str, folder: &Path) -> std::io::Result
         path_style: true,
         allow_http: true,
         credentials_file: credentials.display().to_string(),
-        request_within: Duration::from_secs(5),
+        request_within: Duration::from_secs(20),
     })
 }
 
