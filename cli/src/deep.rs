@@ -62,6 +62,12 @@ pub(crate) async fn claim(deep: &DeepStore, cluster: Uuid) -> Result<()> {
     deep.claim(cluster).await.map_err(exit)
 }
 
+/// Empty: no controller has claimed it yet.
+pub(crate) async fn owner(deep: &DeepStore) -> Result<String> {
+    let owner = deep.owner().await.map_err(exit)?;
+    Ok(owner.unwrap_or_default())
+}
+
 fn exit(error: DeepStoreError) -> anyhow::Error {
     match error.is_of_settings() {
         true => Exit::usage(error.to_string()),

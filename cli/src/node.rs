@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
-use metastore::{Catalog, MetaStore, SqliteStore};
+use metastore::catalog::Catalog;
+use metastore::{MetaStore, SqliteStore};
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
 use runtime::settings::{LogSync, Settings};
@@ -323,6 +324,7 @@ impl<'a> Builder<'a> {
             instance: instance.clone(),
             address,
             version: VERSION,
+            deep_store_of: deep::owner(&self.deep).await?,
             data_dir: self.node.data_dir.clone(),
             hosts: self.hosts.clone(),
             ingest_memory_bytes: match self.settings.memory.ingest_bytes {
@@ -411,6 +413,7 @@ impl<'a> Builder<'a> {
             instance: instance("Minion", &address),
             address,
             version: VERSION,
+            deep_store_of: deep::owner(&self.deep).await?,
             hosts: self.hosts.clone(),
         };
         let parts = minion::Parts {

@@ -54,6 +54,8 @@ pub struct Config {
     /// Where its gRPC service is reached.
     pub address: String,
     pub version: &'static str,
+    /// The cluster that owns the deep store, as the store itself tells; empty: nobody yet.
+    pub deep_store_of: String,
     /// Segments are kept in the folder `segments` below it.
     pub data_dir: PathBuf,
     pub hosts: HostGuard,

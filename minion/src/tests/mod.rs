@@ -46,6 +46,7 @@ impl World {
             instance: InstanceId("Minion_test".to_owned()),
             address: address.to_string(),
             version: "test",
+            deep_store_of: String::new(),
             hosts: HostGuard::default(),
         };
         let parts = Parts {

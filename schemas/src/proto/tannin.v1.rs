@@ -471,6 +471,9 @@ pub struct HeartbeatRequest {
     /// of every reload that this server has heard of
     #[prost(message, repeated, tag = "10")]
     pub reloads: ::prost::alloc::vec::Vec<ReloadProgress>,
+    /// the cluster that owns its deep store; empty = not known
+    #[prost(string, tag = "11")]
+    pub deep_store_of: ::prost::alloc::string::String,
 }
 /// The indexes of a segment that are in use, and those that the table wants beside them.
 #[derive(Clone, PartialEq, ::prost::Message)]
