@@ -41,7 +41,7 @@ impl DeepStore {
         let meta = meta.map_err(failed)?;
         let parts = self.parts_to(key, &meta, to);
         self.in_time(key, meta.size, parts).await?;
-        Ok(object(meta))
+        Ok(object(key.to_owned(), meta))
     }
 
     async fn parts_to(
@@ -81,7 +81,7 @@ impl DeepStore {
             ..GetOptions::default()
         };
         let get = async {
-            let answer = self.objects.get_opts(&meta.location, options).await?;
+            let answer = self.objects.get_opts(&at(key), options).await?;
             answer.bytes().await
         };
         let bytes = get

@@ -145,7 +145,7 @@ impl DeepStore {
     pub async fn head(&self, key: &str) -> Result<Option<Object>, DeepStoreError> {
         let head = async {
             match self.objects.head(&at(key)).await {
-                Ok(meta) => Ok(Some(object(meta))),
+                Ok(meta) => Ok(Some(object(key.to_owned(), meta))),
                 Err(error) => match DeepStoreError::of_key(key, &error) {
                     DeepStoreError::Missing { .. } => Ok(None),
                     error => Err(error),
@@ -158,7 +158,8 @@ impl DeepStore {
     /// All objects below `prefix`, a folder; all there are when it is empty.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, DeepStoreError> {
         let prefix_path = (!prefix.is_empty()).then(|| path::Path::from(prefix));
-        let listed = self.objects.list(prefix_path.as_ref()).map_ok(object);
+        let listed = self.objects.list(prefix_path.as_ref());
+        let listed = listed.map_ok(|meta| object(meta.location.to_string(), meta));
         listed
             .try_collect()
             .await
@@ -183,10 +184,11 @@ impl DeepStore {
     }
 }
 
-fn object(meta: object_store::ObjectMeta) -> Object {
+/// Only a listing tells keys without the store's prefix.
+fn object(key: String, meta: object_store::ObjectMeta) -> Object {
     let modified_ms = meta.last_modified.timestamp_millis();
     Object {
-        key: meta.location.to_string(),
+        key,
         bytes: meta.size,
         modified_ms,
         version: meta
