@@ -68,7 +68,7 @@ pub(crate) struct Completion {
     pub(crate) table: Arc<Table>,
     pub(crate) frozen: Frozen,
     sealed: Option<SegmentRecord>,
-    /// When the upload failed first.
+    /// When the upload began that failed first.
     away_since: Option<Duration>,
     trouble: Trouble,
 }
@@ -191,8 +191,9 @@ impl Completion {
         record.stored_bytes = packed.len() as u64;
         record.uri = Some(key.clone());
         hit("commit.before_upload");
+        let begun = self.core.clock.monotonic();
         if let Err(fault) = self.core.store.upload(&key, packed.into()).await {
-            if !self.goes_on_without() {
+            if !self.goes_on_without(begun) {
                 return Err(fault);
             }
             tracing::warn!(segment = %id, cause = %fault,
@@ -221,9 +222,9 @@ impl Completion {
 
     /// Whether the table allows that servers alone have the segment for now, as the deep store has
     /// been away for a while.
-    fn goes_on_without(&mut self) -> bool {
+    fn goes_on_without(&mut self, begun: Duration) -> bool {
+        let since = *self.away_since.get_or_insert(begun);
         let now = self.core.clock.monotonic();
-        let since = *self.away_since.get_or_insert(now);
         let view = self.table.view();
         view.spec.peer_download && view.spec.replication > 1 && now - since >= UPLOAD_PATIENCE
     }
