@@ -42,6 +42,7 @@ use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
 use indexes::Indexer;
 use metrics::ServerMetrics;
+use peers::Peers;
 use ready::Readiness;
 use store::Store;
 use upsert::Spill;
