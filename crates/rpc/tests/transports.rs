@@ -190,9 +190,9 @@ async fn conformance(setup: Setup) {
     assert_eq!(contents(&fetched(2).await), b"abcbc");
     let broken = fetched(4).await;
     assert_eq!(contents(&broken), b"abcbcc");
-    let fault = broken.last().unwrap().as_ref().unwrap_err();
+    let cut = broken.last().unwrap().as_ref().unwrap_err();
     assert_eq!(
-        (fault.kind, &*fault.message),
+        (cut.kind, &*cut.message),
         (FaultKind::Unavailable, "the disk is gone")
     );
     assert_eq!(fault.message, "thirteen");
