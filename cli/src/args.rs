@@ -361,12 +361,13 @@ pub struct ImportArgs {
     /// Files, or parts of them, that are read at once [default: the number of cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Where the buckets of s3://bucket/key are, over http://; keys come from AWS_ACCESS_KEY_ID and
-    /// AWS_SECRET_ACCESS_KEY
+    /// Where the buckets of s3://bucket/key are [default: AWS_ENDPOINT_URL, else AWS]; keys come from
+    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     #[arg(long, value_name = "URL")]
     pub s3_endpoint: Option<String>,
-    #[arg(long, value_name = "REGION", default_value = "us-east-1")]
-    pub s3_region: String,
+    /// Of the buckets [default: AWS_REGION, else us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub s3_region: Option<String>,
     /// Make anew what the same import had done before it broke off
     #[arg(long)]
     pub start_over: bool,

@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod configs;
 mod data_dir;
+mod deep;
 pub mod exit;
 pub mod load;
 mod local;

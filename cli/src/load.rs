@@ -42,6 +42,7 @@ impl Bench {
             compute: ComputePool::new(threads),
             expressions: Arc::new(EngineExpressions),
             reach: Reach::default(),
+            objects: deepstore::Config::default(),
         };
         Ok(Self { folder, workshop })
     }
@@ -83,7 +84,7 @@ pub async fn import(
 /// The same files are the same import, from wherever they are named.
 pub(crate) fn key(inputs: &[String]) -> Result<String> {
     let absolute = |input: &String| {
-        if input.starts_with("s3://") {
+        if batch::names_objects(input) {
             return Ok(input.clone());
         }
         let path = std::path::absolute(input);

@@ -3,7 +3,7 @@
 //! Invariants: this is the only place where roles meet; whatever starts first stops last, so that
 //! nobody calls somebody who has gone; when a part cannot start, those before it are stopped.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
-use metastore::SqliteStore;
+use metastore::catalog::Catalog;
+use metastore::{MetaStore, SqliteStore};
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
 use runtime::settings::{LogSync, Settings};
@@ -23,6 +24,7 @@ use stream::{AllStreams, Streams};
 use tokio::net::TcpListener;
 
 use crate::data_dir::DataDir;
+use crate::deep;
 use crate::machine;
 use crate::ports::{Listeners, address_of};
 
@@ -181,11 +183,7 @@ impl<'a> Builder<'a> {
             0 => machine::cores(),
             threads => threads,
         });
-        let deep_folder = match settings.deepstore.path.as_str() {
-            "" => dir.join("deepstore"),
-            path => Path::new(path).to_owned(),
-        };
-        let deep = DeepStore::local(&deep_folder, Arc::clone(&files), compute.clone())?;
+        let deep = deep::open(settings, &dir, Arc::clone(&files), compute.clone())?;
         let (network, in_process) = network(settings, &addresses, transport, &base)?;
         let query_memory_bytes = match settings.memory.query_bytes {
             0 => machine::memory_bytes() / 4,
@@ -222,6 +220,9 @@ impl<'a> Builder<'a> {
 
     async fn start_all(&mut self, roles: &[Role], mut listeners: Listeners) -> Result<()> {
         self.keep_memory_small();
+        if roles.iter().any(|role| *role != Role::Broker) {
+            deep::prove(&self.deep).await?;
+        }
         if let Some(listener) = listeners.log.take() {
             self.start_log(listener)?;
         }
@@ -284,7 +285,10 @@ impl<'a> Builder<'a> {
 
     async fn start_controller(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
         let path = self.node.dir.join("metastore.db");
-        let store = SqliteStore::open(&path, Arc::clone(&self.node.clock)).await?;
+        let store: Arc<dyn MetaStore> =
+            Arc::new(SqliteStore::open(&path, Arc::clone(&self.node.clock)).await?);
+        let cluster = Catalog::new(Arc::clone(&store)).cluster_id().await?;
+        deep::claim(&self.deep, cluster).await?;
         let settings = &self.settings.controller;
         let config = controller::Config {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
@@ -294,7 +298,7 @@ impl<'a> Builder<'a> {
             hosts: self.hosts.clone(),
         };
         let parts = controller::Parts {
-            store: Arc::new(store),
+            store,
             deep: self.deep.clone(),
             streams: self.streams(),
             check: Arc::new(DecoderCheck),
@@ -320,6 +324,7 @@ impl<'a> Builder<'a> {
             instance: instance.clone(),
             address,
             version: VERSION,
+            deep_store_of: deep::owner(&self.deep).await?,
             data_dir: self.node.data_dir.clone(),
             hosts: self.hosts.clone(),
             ingest_memory_bytes: match self.settings.memory.ingest_bytes {
@@ -396,7 +401,9 @@ impl<'a> Builder<'a> {
             reach: Reach {
                 folders: import.folders.clone(),
                 hosts: import.hosts.clone(),
+                objects: import.objects.clone(),
             },
+            objects: deep::of_imports(self.settings),
         }
     }
 
@@ -406,6 +413,7 @@ impl<'a> Builder<'a> {
             instance: instance("Minion", &address),
             address,
             version: VERSION,
+            deep_store_of: deep::owner(&self.deep).await?,
             hosts: self.hosts.clone(),
         };
         let parts = minion::Parts {

@@ -133,7 +133,13 @@ impl ControlApi for Api {
         let (id, epoch) = (record.id, request.epoch);
         let spec = self.spec(id.table)?;
         let now_ms = self.0.clock.now_ms();
-        let outcome = match self.missing_object(&record).await? {
+        // A table may say that its servers have the segment until the deep store is back.
+        let is_held_by_servers = record.unstored && spec.peer_download;
+        let missing = match is_held_by_servers {
+            true => None,
+            false => self.missing_object(&record).await?,
+        };
+        let outcome = match missing {
             Some(reason) => CommitOutcome::Fenced(reason),
             None => {
                 let committing = self.0.catalog.commit_segment(&spec, record, epoch, now_ms);

@@ -187,11 +187,12 @@ fn not_done(task: &Task) -> Fault {
 
 /// Whether it may be read is said by whoever reads it.
 fn check_uri(uri: &str) -> Result<(), Fault> {
-    let known = uri.starts_with('/') || uri.starts_with("file:/") || uri.starts_with("http://");
-    match known {
+    const SCHEMES: [&str; 6] = ["/", "file:/", "http://", "s3://", "gs://", "az://"];
+    match SCHEMES.iter().any(|scheme| uri.starts_with(scheme)) {
         true => Ok(()),
         false => Err(Fault::invalid(format!(
-            "`{uri}` cannot be read here: write /path, file:///path or http://host/path"
+            "`{uri}` cannot be read here: write /path, file:///path, http://host/path or \
+             s3://bucket/key"
         ))),
     }
 }

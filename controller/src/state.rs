@@ -18,6 +18,7 @@ use schemas::proto::{ConsumerState, HeartbeatRequest, IndexList, ReloadProgress}
 use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
 use stream::{StreamSource, Streams};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::completion::Completion;
 use crate::http::forward::Forwarder;
@@ -30,6 +31,7 @@ const ORPHANS_AFTER_START: Duration = Duration::from_secs(300);
 
 pub(crate) struct State {
     pub(crate) config: Config,
+    cluster: Uuid,
     pub(crate) catalog: Catalog,
     pub(crate) deep: DeepStore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -104,8 +106,10 @@ impl State {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
         let orphans_due = clock.monotonic() + ORPHANS_AFTER_START;
+        let cluster = catalog.cluster_id().await?;
         let state = Self {
             config,
+            cluster,
             catalog,
             deep,
             clock,
@@ -213,6 +217,7 @@ impl State {
 
     pub(crate) fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), Fault> {
         let role: Role = request.role.parse().map_err(Fault::invalid)?;
+        self.check_cluster(&request)?;
         let lists: Vec<Arc<IndexList>> = request.index_lists.into_iter().map(Arc::new).collect();
         let (mut held, mut indexes) = (HashSet::new(), HashMap::new());
         for one in &request.held {
@@ -247,6 +252,19 @@ impl State {
         view.hear(InstanceId(request.instance), instance);
         self.announce(&view);
         Ok(())
+    }
+
+    /// Who keeps segments in another cluster's deep store does not belong here.
+    fn check_cluster(&self, request: &HeartbeatRequest) -> Result<(), Fault> {
+        let (theirs, ours) = (&request.deep_store_of, self.cluster.to_string());
+        if theirs.is_empty() || *theirs == ours {
+            return Ok(());
+        }
+        Err(Fault::conflict(format!(
+            "the deep store of `{}` belongs to the cluster {theirs}, this is {ours}: its \
+             deepstore.url is another cluster's, or its controller.address",
+            request.instance
+        )))
     }
 
     /// Takes those who were silent too long as dead.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runtime::TaskGroup;
-use schemas::Fault;
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
+use schemas::{Fault, FaultKind};
 
 use crate::Core;
 
@@ -44,7 +44,12 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
                 let heard = beat(&core).await;
                 core.heart.heard.store(heard.is_ok(), Ordering::Relaxed);
                 if let Err(fault) = heard {
-                    tracing::debug!(cause = %fault, "no heartbeat");
+                    match fault.kind {
+                        FaultKind::Conflict => {
+                            tracing::error!(cause = %fault, "the controller refuses this minion");
+                        }
+                        _ => tracing::debug!(cause = %fault, "no heartbeat"),
+                    }
                 }
                 core.clock.sleep(EVERY).await;
             }
@@ -59,6 +64,7 @@ async fn beat(core: &Core) -> Result<(), Fault> {
         role: Role::Minion.name().to_owned(),
         address: core.config.address.clone(),
         started_ms: core.heart.started_ms.max(0) as u64,
+        deep_store_of: core.config.deep_store_of.clone(),
         ..HeartbeatRequest::default()
     };
     core.network.controller()?.heartbeat(request).await?;

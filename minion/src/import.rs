@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use batch::{
     Begun, ImportError, Job, Mode, Progress, Source, Target, Workshop, file_source, local_sources,
-    remote_source,
+    names_objects, object_sources, remote_source,
 };
 use bytes::Bytes;
 use rpc::ControlApi;
@@ -69,11 +69,9 @@ async fn import(
         sources.extend(sources_of(uri, format, workshop).await?);
     }
     for file in &order.staged {
-        let content = core.deep.download(&file.key).await?;
         let name = Path::new(&file.name).file_name().unwrap_or_default();
         let path = workshop.folder.join(name);
-        let written = tokio::fs::write(&path, content).await;
-        written.map_err(|error| Fault::unavailable(format!("`{}`: {error}", path.display())))?;
+        core.deep.download_to(&file.key, &path).await?;
         // The object never changes.
         let key = file.key.clone();
         sources.push(file_source(key.clone(), key, path)?);
@@ -109,6 +107,11 @@ async fn sources_of(
 ) -> Result<Vec<Source>, Fault> {
     if uri.starts_with("http://") {
         return Ok(vec![remote_source(uri, &workshop.reach).await?]);
+    }
+    if names_objects(uri) {
+        let denied = |denied: runtime::Denied| Fault::denied(denied.to_string());
+        workshop.reach.check_object(uri).map_err(denied)?;
+        return Ok(object_sources(uri, format, workshop).await?);
     }
     let path = match uri.strip_prefix("file:") {
         // `file:///path` and `file:/path`.

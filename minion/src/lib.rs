@@ -34,6 +34,8 @@ pub struct Config {
     /// Where its HTTP service is reached.
     pub address: String,
     pub version: &'static str,
+    /// The cluster that owns the deep store, as the store itself tells; empty: nobody yet.
+    pub deep_store_of: String,
     pub hosts: HostGuard,
 }
 

@@ -35,6 +35,10 @@ pub struct SegmentRecord {
     pub stored_bytes: u64,
     /// Key in the deep store.
     pub uri: Option<String>,
+    /// Committed while the deep store was away: its object comes later, until then its servers
+    /// have it alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unstored: bool,
     pub created_ms: i64,
     pub sealed_ms: Option<i64>,
     /// Least and greatest value of the time column, epoch milliseconds.
@@ -109,6 +113,7 @@ impl SegmentRecord {
             bytes: 0,
             stored_bytes: 0,
             uri: None,
+            unstored: false,
             created_ms: now_ms,
             sealed_ms: None,
             time_range: None,

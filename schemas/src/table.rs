@@ -55,6 +55,9 @@ pub struct TableSpec {
     pub replication: u32,
     pub sorted_column: Option<String>,
     pub retention: Retention,
+    /// A segment may be committed while the deep store is away: its replicas get it from each other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub peer_download: bool,
     #[serde(default, skip_serializing_if = "BatchSpec::is_usual")]
     pub batch: BatchSpec,
     /// Topics whose messages are the rows, in the order of the config.
@@ -399,6 +402,7 @@ impl TableSpec {
             replication: 1,
             sorted_column: None,
             retention: Retention::default(),
+            peer_download: false,
             batch: BatchSpec::default(),
             streams: Vec::new(),
             flush: FlushLimits::default(),

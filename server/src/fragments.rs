@@ -16,12 +16,13 @@ use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
 use query::system::{CONSUMERS, CONSUMING, INDEXES, INGEST_EVENTS, REJECTED_ROWS};
 use query::timed_out;
-use rpc::{AnswerStream, FragmentApi};
+use rpc::{AnswerStream, FragmentApi, PartStream};
 use runtime::CancellationToken;
 use scan::{Engine, Fragment, FragmentResult, Suspects};
 use schemas::fault::pinot_code;
 use schemas::proto::{
-    FragmentAnswer, FragmentRequest, SystemRowsReply, SystemRowsRequest, TableScan,
+    FetchSegmentRequest, FragmentAnswer, FragmentRequest, SystemRowsReply, SystemRowsRequest,
+    TableScan,
 };
 use schemas::table::{ColumnSpec, virtual_column};
 use schemas::{
@@ -400,6 +401,10 @@ impl FragmentApi for FragmentService {
             }
         };
         Ok(stream::once(answers).flatten().map(Ok).boxed())
+    }
+
+    async fn fetch_segment(&self, request: FetchSegmentRequest) -> Result<PartStream, Fault> {
+        crate::peers::send(&self.0.core.store, &request).await
     }
 
     async fn system_rows(&self, request: SystemRowsRequest) -> Result<SystemRowsReply, Fault> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use query::codec::PLAN_FORMAT;
 use runtime::TaskGroup;
-use schemas::Fault;
 use schemas::cluster::Role;
 use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, SegmentRef};
+use schemas::{Fault, FaultKind};
 use tokio::sync::{Mutex, Notify};
 use upsert::KeyFigures;
 
@@ -44,8 +44,14 @@ impl Heart {
     pub(crate) async fn beat(&self, core: &Core) -> Result<(), Fault> {
         let _in_order = self.in_order.lock().await;
         let request = request(core, self.started_ms);
-        core.network.controller()?.heartbeat(request).await?;
-        Ok(())
+        let heard = core.network.controller()?.heartbeat(request).await;
+        if let Err(fault) = &heard
+            && fault.kind == FaultKind::Conflict
+        {
+            tracing::error!(cause = %fault, "the controller refuses this server");
+            core.ready.refused(&fault.message);
+        }
+        heard.map(|_| ())
     }
 }
 
@@ -135,6 +141,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         plan_format: PLAN_FORMAT,
         index_lists: index_lists.finish(),
         reloads: core.indexer.jobs.progress(),
+        deep_store_of: core.config.deep_store_of.clone(),
     }
 }
 

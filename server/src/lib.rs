@@ -10,6 +10,7 @@ mod fragments;
 mod heartbeat;
 mod indexes;
 mod metrics;
+mod peers;
 mod ready;
 mod reconcile;
 mod select;
@@ -41,6 +42,7 @@ use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
 use indexes::Indexer;
 use metrics::ServerMetrics;
+use peers::Peers;
 use ready::Readiness;
 use store::Store;
 use upsert::Spill;
@@ -53,6 +55,8 @@ pub struct Config {
     /// Where its gRPC service is reached.
     pub address: String,
     pub version: &'static str,
+    /// The cluster that owns the deep store, as the store itself tells; empty: nobody yet.
+    pub deep_store_of: String,
     /// Segments are kept in the folder `segments` below it.
     pub data_dir: PathBuf,
     pub hosts: HostGuard,
@@ -146,8 +150,13 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let query_memory = memory.child("query", config.query_memory_bytes);
     let engine = Engine::new(engine_config, compute.clone(), query_memory);
     let metrics = ServerMetrics::new();
+    let peers = Peers {
+        network: Arc::clone(&network),
+        cluster: cluster.clone(),
+        me: config.instance.clone(),
+    };
     let core = Arc::new(Core {
-        store: Store::new(&config, &files, &deep, &compute, &clock, &metrics),
+        store: Store::new(&config, &files, &deep, &compute, &clock, &metrics, peers),
         ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
         spill: Spill::new(
             memory.child("keys", config.key_memory_bytes),

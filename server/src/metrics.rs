@@ -13,6 +13,7 @@ pub(crate) struct ServerMetrics {
     pub(crate) stream_errors: IntCounter,
     pub(crate) sealed: IntCounter,
     pub(crate) downloads: IntCounter,
+    pub(crate) peer_downloads: IntCounter,
     pub(crate) quarantined: IntCounter,
     pub(crate) dropped_sidecars: IntCounter,
     pub(crate) fragments: IntCounter,
@@ -50,6 +51,10 @@ impl ServerMetrics {
             downloads: counter(
                 "tannin_server_downloads_total",
                 "segments loaded from the deep store",
+            ),
+            peer_downloads: counter(
+                "tannin_server_peer_downloads_total",
+                "segments loaded from another server, as the deep store did not give them",
             ),
             quarantined: counter(
                 "tannin_server_quarantined_total",

@@ -9,15 +9,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use deepstore::DeepStore;
+use bytes::Bytes;
+use deepstore::{DeepStore, DeepStoreError};
 use prometheus::IntCounter;
 use runtime::{Clock, ComputePool, Files};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
 use segment::{SealedSegment, SegmentError};
+use tempfile::TempPath;
 
 use crate::Config;
 use crate::metrics::ServerMetrics;
+use crate::peers::Peers;
 
 const QUARANTINE: &str = "quarantine";
 /// Damaged files that are kept, the newest.
@@ -28,9 +31,11 @@ pub(crate) struct Store {
     pub(crate) folder: PathBuf,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) deep: DeepStore,
+    pub(crate) peers: Peers,
     pub(crate) compute: ComputePool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) downloads: IntCounter,
+    pub(crate) peer_downloads: IntCounter,
     pub(crate) quarantined: IntCounter,
     pub(crate) dropped_sidecars: IntCounter,
 }
@@ -51,6 +56,7 @@ impl Store {
         compute: &ComputePool,
         clock: &Arc<dyn Clock>,
         metrics: &ServerMetrics,
+        peers: Peers,
     ) -> Self {
         Self {
             folder: config.data_dir.join("segments"),
@@ -59,6 +65,8 @@ impl Store {
             compute: compute.clone(),
             clock: Arc::clone(clock),
             downloads: metrics.downloads.clone(),
+            peers,
+            peer_downloads: metrics.peer_downloads.clone(),
             quarantined: metrics.quarantined.clone(),
             dropped_sidecars: metrics.dropped_sidecars.clone(),
         }
@@ -133,15 +141,110 @@ impl Store {
             Some(uri) => uri.clone(),
             None => SegmentRecord::object_key(record.id, record.crc),
         };
-        let packed = self.deep.download(&key).await?;
-        let (files, to, crc) = (Arc::clone(&self.files), path, record.crc);
-        let unpacked = self.compute.run(move || {
-            make_folder(&to)?;
-            segment::unpack(&packed, &*files, &to, crc).map_err(|error| segment_fault(&error))
-        });
-        unpacked.await.map_err(job_fault)??;
-        self.downloads.inc();
+        make_folder(&path)?;
+        // Nobody has stored it yet.
+        if record.unstored && self.from_peer(record, path.clone()).await.is_ok() {
+            self.peer_downloads.inc();
+            return Ok(());
+        }
+        let Err(fault) = self.from_deep_store(record, &key, path.clone()).await else {
+            self.downloads.inc();
+            return Ok(());
+        };
+        if let Err(other) = self.from_peer(record, path.clone()).await {
+            tracing::debug!(segment = %record.id, cause = %other, "nor from another server");
+            return Err(fault);
+        }
+        self.peer_downloads.inc();
+        tracing::info!(segment = %record.id, cause = %fault,
+            "loaded from another server, as the deep store did not give it");
+        if fault.kind == FaultKind::NotFound {
+            self.put_back(record, &key, path).await;
+        }
         Ok(())
+    }
+
+    async fn from_deep_store(
+        &self,
+        record: &SegmentRecord,
+        key: &str,
+        to: PathBuf,
+    ) -> Result<(), Fault> {
+        if let Some(file) = self.deep.file(key) {
+            return self.unpack(file, to, record.crc, key).await;
+        }
+        let file = self.temporary(&to)?;
+        self.deep.download_to(key, &file).await?;
+        self.unpack(file.to_path_buf(), to, record.crc, key).await
+    }
+
+    async fn from_peer(&self, record: &SegmentRecord, to: PathBuf) -> Result<(), Fault> {
+        let file = self.temporary(&to)?;
+        self.peers.fetch(record, &file).await?;
+        let (files, crc) = (Arc::clone(&self.files), record.crc);
+        let copied = self.compute.run(move || {
+            segment::copy_file(&file, &*files, &to, crc).map_err(|error| segment_fault(&error))
+        });
+        copied.await.map_err(job_fault)?
+    }
+
+    /// What the deep store has lost gets there again from whoever notices.
+    async fn put_back(&self, record: &SegmentRecord, key: &str, path: PathBuf) {
+        match self.put(record.crc, key, path).await {
+            Ok(_) => tracing::warn!(key, "the deep store had lost an object, it is there again"),
+            Err(fault) => tracing::warn!(key, cause = %fault, "the deep store has lost an object"),
+        }
+    }
+
+    /// Uploads a segment's file; the bytes of its object.
+    pub(crate) async fn put(&self, crc: u32, key: &str, path: PathBuf) -> Result<u64, Fault> {
+        let packed = self.compute.run(move || segment::pack(&path, crc)).await;
+        let packed = packed.map_err(job_fault)?;
+        let packed = packed.map_err(|error| segment_fault(&error))?;
+        let bytes = packed.len() as u64;
+        self.upload(key, packed.into()).await?;
+        Ok(bytes)
+    }
+
+    /// What is there already with another content is the same segment, packed by another version,
+    /// or was damaged: ours takes its place. Whoever reads either gets the content that the key
+    /// names, or an error.
+    pub(crate) async fn upload(&self, key: &str, packed: Bytes) -> Result<(), Fault> {
+        match self.deep.upload(key, packed.clone()).await {
+            Err(DeepStoreError::Conflict { .. }) => {
+                tracing::warn!(
+                    key,
+                    "what is in the deep store is packed otherwise, replaced"
+                );
+                Ok(self.deep.replace(key, packed).await?)
+            }
+            uploaded => Ok(uploaded?),
+        }
+    }
+
+    /// A name beside the segment's, for what is on its way. It goes when it is dropped; after a
+    /// crash the sweep removes it.
+    fn temporary(&self, path: &Path) -> Result<TempPath, Fault> {
+        let folder = path.parent().unwrap_or(&self.folder);
+        let file = tempfile::Builder::new()
+            .prefix("download-")
+            .tempfile_in(folder);
+        let file = file.map_err(|error| io_fault("write to", folder, &error))?;
+        Ok(file.into_temp_path())
+    }
+
+    /// Gives what was packed its place, if it is the content with this checksum.
+    async fn unpack(&self, packed: PathBuf, to: PathBuf, crc: u32, key: &str) -> Result<(), Fault> {
+        let (files, key) = (Arc::clone(&self.files), key.to_owned());
+        let unpacked = self.compute.run(move || {
+            segment::unpack_file(&packed, &*files, &to, crc).map_err(|error| match error {
+                SegmentError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    Fault::not_found(format!("`{key}` is not in the deep store"))
+                }
+                error => segment_fault(&error),
+            })
+        });
+        unpacked.await.map_err(job_fault)?
     }
 
     pub(crate) async fn open(

@@ -70,8 +70,13 @@ impl Cluster {
 
     /// One node, with these settings.
     pub async fn start_set(over: Over, assignments: &[&str]) -> Result<Self> {
+        Self::start_all_set(over, 1, assignments).await
+    }
+
+    /// Every node with these settings.
+    pub async fn start_all_set(over: Over, servers: usize, assignments: &[&str]) -> Result<Self> {
         let assignments = assignments.iter().map(ToString::to_string).collect();
-        Self::start_with(over, SystemClock::shared(), 1, assignments).await
+        Self::start_with(over, SystemClock::shared(), servers, assignments).await
     }
 
     pub async fn start_at(over: Over, clock: Arc<dyn Clock>) -> Result<Self> {
@@ -137,7 +142,7 @@ impl Cluster {
         let folder = self.data_dir(index);
         layers.assignment(&format!("node.data_dir={}", folder.display()));
         let deep = self.deepstore();
-        layers.assignment(&format!("deepstore.path={}", deep.display()));
+        layers.assignment(&format!("deepstore.url=file://{}", deep.display()));
         for port in [
             "controller.http_port",
             "controller.grpc_port",

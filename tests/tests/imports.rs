@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use batch::Mode;
+use deepstore::DeepStore;
+use deepstore::conformance::{s3_config, test_s3};
 use reqwest::Method;
+use runtime::{ComputePool, OsFiles};
 use schemas::cluster::Role;
 use serde_json::json;
 use tests::cluster::{Cluster, Over, both, until};
@@ -249,6 +252,53 @@ async fn ended(cluster: &Cluster, task: &str) -> Result<(String, String)> {
         Ok((text(0), said))
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_the_node_may_read_become_rows() -> Result<()> {
+    let Some((endpoint, bucket)) = test_s3("objects_that_the_node_may_read") else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let config = s3_config(&endpoint, &bucket, folder.path())?;
+    let store = DeepStore::open(&config, Arc::new(OsFiles), ComputePool::new(1))?;
+    for (key, ids) in [
+        ("in/a.json", 0..10),
+        ("in/b.json", 10..15),
+        ("out/c.json", 0..1),
+    ] {
+        let rows = ids.map(row).collect::<Vec<_>>().join("\n");
+        store.upload(key, rows.into()).await?;
+    }
+    let base = &config.url;
+    let settings = [
+        format!("import.objects=[\"{base}/in\"]"),
+        format!("import.endpoint={endpoint}"),
+        format!("import.credentials_file={}", config.credentials_file),
+        "import.allow_http=true".to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    for over in [Over::InProcess, Over::Grpc] {
+        let cluster = Cluster::start_set(over, &settings).await?;
+        let mut config = offline();
+        config["segmentsConfig"]["replication"] = json!("1");
+        create(&cluster, config).await?;
+        let order = |what: &str| format!("INSERT INTO trips FROM FILE '{base}/{what}'");
+        let task = insert(&cluster, &order("in/")).await?;
+        let (state, said) = ended(&cluster, &task).await?;
+        ensure!(state == "DONE" && said.contains("15 rows"), "{said}");
+        ensure!(cluster.sql().numbers("SELECT COUNT(*) FROM trips").await? == [15]);
+        for (what, reason) in [
+            ("out/c.json", "import.objects"),
+            ("in/none", "no such object"),
+        ] {
+            let task = insert(&cluster, &order(what)).await?;
+            let (state, said) = ended(&cluster, &task).await?;
+            ensure!(state == "FAILED" && said.contains(reason), "{what}: {said}");
+        }
+        cluster.stop().await;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,6 +118,7 @@ fn seg_files(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// All files but the one that says whose the deep store is.
 fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -126,7 +127,7 @@ fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.file_name().is_none_or(|name| name != "CLUSTER") {
                 files.push(path);
             }
         }

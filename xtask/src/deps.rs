@@ -30,7 +30,10 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ),
     ("crates/upsert", &["runtime", "schemas", "segment"]),
     ("crates/ingest", &["runtime", "schemas"]),
-    ("crates/batch", &["ingest", "runtime", "schemas", "segment"]),
+    (
+        "crates/batch",
+        &["deepstore", "ingest", "runtime", "schemas", "segment"],
+    ),
     // The gathering operator speaks to servers.
     ("crates/query", &["functions", "rpc", "runtime", "schemas"]),
     // Readers of indexes come from `segment`, their types from `index`.

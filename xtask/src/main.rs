@@ -15,6 +15,7 @@ mod node;
 mod page;
 mod python;
 mod quickstart;
+mod s3;
 mod steps;
 mod superset;
 mod system;

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use batch::{Done, Job, Mode, Progress, S3, Source, local_path, local_sources, s3_sources};
+use batch::{
+    Done, Job, Mode, Progress, Source, local_path, local_sources, names_objects, object_sources,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::files::FileRows;
 use runtime::{SystemClock, files};
@@ -21,11 +23,12 @@ use crate::{machine, units};
 
 pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     let client = Client::new(&args.node)?;
-    let sources = sources(&args).await?;
+    let threads = args.threads.unwrap_or_else(machine::cores);
+    let mut bench = Bench::new(SystemClock::shared(), files::shared(), threads)?;
+    bench.workshop.objects = access(&args);
+    let sources = sources(&args, &bench).await?;
     let first = sources.first().context("there is no file")?;
     let name = table_name(args.table.as_deref(), Path::new(&args.files[0]))?;
-    let threads = args.threads.unwrap_or_else(machine::cores);
-    let bench = Bench::new(SystemClock::shared(), files::shared(), threads)?;
     let known = client.tables().await?;
     let is_new = !known.iter().any(|table| table.name == name.as_str());
     if is_new {
@@ -69,24 +72,24 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
     Ok(())
 }
 
-async fn sources(args: &ImportArgs) -> Result<Vec<Source>> {
-    let (objects, files): (Vec<&String>, Vec<&String>) = args
-        .files
-        .iter()
-        .partition(|input| input.starts_with("s3://"));
+/// How buckets are reached. Who writes `http://` means it.
+fn access(args: &ImportArgs) -> deepstore::Config {
+    let endpoint = args.s3_endpoint.clone().unwrap_or_default();
+    deepstore::Config {
+        allow_http: endpoint.starts_with("http://"),
+        endpoint,
+        region: args.s3_region.clone().unwrap_or_default(),
+        ..deepstore::Config::default()
+    }
+}
+
+async fn sources(args: &ImportArgs, bench: &Bench) -> Result<Vec<Source>> {
+    let (objects, files): (Vec<&String>, Vec<&String>) =
+        args.files.iter().partition(|input| names_objects(input));
     let files: Vec<String> = files.into_iter().cloned().collect();
     let mut sources = local_sources(&files, args.format)?;
     for uri in objects {
-        let Some(endpoint) = &args.s3_endpoint else {
-            return Err(Exit::usage(format!(
-                "{uri}: say where it is, for example --s3-endpoint http://localhost:9000"
-            )));
-        };
-        let s3 = S3 {
-            endpoint: endpoint.parse().context("--s3-endpoint is no address")?,
-            region: args.s3_region.clone(),
-        };
-        sources.extend(s3_sources(uri, &s3, args.format).await?);
+        sources.extend(object_sources(uri, args.format, &bench.workshop).await?);
     }
     Ok(sources)
 }

@@ -276,3 +276,27 @@ async fn what_pinots_clients_read_of_consumption() {
     assert_eq!(reason, "partition 0 is consumed by no living server");
     drop(server);
 }
+
+#[tokio::test]
+async fn who_keeps_segments_in_another_clusters_store_is_refused() {
+    let bare = Bare::new().await;
+    let beat = |deep_store_of: String| {
+        bare.state.heartbeat(HeartbeatRequest {
+            instance: "a".to_owned(),
+            role: "server".to_owned(),
+            deep_store_of,
+            ..HeartbeatRequest::default()
+        })
+    };
+    let fault = beat("another".to_owned()).unwrap_err();
+    assert_eq!(fault.kind, schemas::FaultKind::Conflict);
+    assert!(
+        fault.message.contains("belongs to the cluster another"),
+        "{fault}"
+    );
+    assert!(bare.state.alive_servers().is_empty());
+    let ours = bare.state.catalog.cluster_id().await.unwrap();
+    beat(ours.to_string()).unwrap();
+    beat(String::new()).unwrap();
+    assert_eq!(bare.state.alive_servers().len(), 1);
+}

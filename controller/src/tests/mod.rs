@@ -245,6 +245,7 @@ pub(crate) fn sealed(id: SegmentId, start: i64, end: i64, crc: u32) -> SegmentRe
         bytes: 1000,
         stored_bytes: 0,
         uri: None,
+        unstored: false,
         created_ms: 1,
         sealed_ms: Some(2),
         time_range: Some((10, 20)),

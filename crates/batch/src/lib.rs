@@ -7,8 +7,8 @@
 mod build;
 mod finished;
 mod job;
+mod objects;
 mod remote;
-mod s3;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -29,8 +29,8 @@ use segment::SegmentError;
 use uuid::Uuid;
 
 pub use job::run;
+pub use objects::{names_objects, object_sources};
 pub use remote::{local_path, remote_source};
-pub use s3::{S3, s3_sources};
 pub use source::{Place, Source, file_source, local_sources};
 
 /// The controller, as far as an import needs it.
@@ -101,6 +101,8 @@ pub struct Workshop {
     pub expressions: Arc<dyn Expressions>,
     /// Which hosts may be asked for files.
     pub reach: Reach,
+    /// How buckets are reached; each address names its own.
+    pub objects: deepstore::Config,
 }
 
 /// How far an import is, for those who watch.

@@ -17,6 +17,7 @@ use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 use url::Url;
 
+use crate::objects::fetch_object;
 use crate::source::Place;
 use crate::{ImportError, Source, Workshop};
 
@@ -45,23 +46,18 @@ pub async fn local_path(
     source: &Source,
     workshop: &Workshop,
 ) -> Result<(PathBuf, Option<TempPath>), ImportError> {
-    let uri = source.uri.as_str();
     let (client, url) = match &source.place {
         Place::File(path) => return Ok((path.clone(), None)),
         Place::Host(url) => (client_of(url, &workshop.reach).await?, url.clone()),
-        Place::S3(object) => {
-            let client = Client::builder()
-                .no_proxy()
-                .read_timeout(READ_WITHIN)
-                .build();
-            (client.map_err(|error| told(uri, error))?, object.signed())
+        Place::Object { bucket, key } => {
+            let fetched = fetch_object(source, bucket, key, workshop).await?;
+            return Ok((fetched.to_path_buf(), Some(fetched)));
         }
     };
     let fetched = fetch(source, &client, url, &workshop.folder).await?;
     Ok((fetched.to_path_buf(), Some(fetched)))
 }
 
-/// Messages never tell the address: it may be signed.
 async fn fetch(
     source: &Source,
     client: &Client,
@@ -117,7 +113,7 @@ async fn client_of(url: &Url, reach: &Reach) -> Result<Client, ImportError> {
     client.build().map_err(|error| told(uri, error))
 }
 
-pub(crate) fn whole(uri: &str, answer: Response) -> Result<Response, ImportError> {
+fn whole(uri: &str, answer: Response) -> Result<Response, ImportError> {
     let status = answer.status();
     if status.is_redirection() {
         return Err(told(

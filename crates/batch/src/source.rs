@@ -1,4 +1,4 @@
-//! What is imported: files of this machine by path, folder or pattern, and files of other hosts.
+//! What is imported: files of this machine by path, folder or pattern, files of other hosts, objects.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -7,7 +7,6 @@ use ingest::files::FileFormat;
 use url::Url;
 
 use crate::ImportError;
-use crate::s3::Object;
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -25,8 +24,11 @@ pub enum Place {
     File(PathBuf),
     /// Fetched before it is read.
     Host(Url),
-    /// As well.
-    S3(Object),
+    /// As well. The bucket with its scheme.
+    Object {
+        bucket: String,
+        key: String,
+    },
 }
 
 impl Source {
@@ -35,7 +37,7 @@ impl Source {
         let path = match &self.place {
             Place::File(path) => path.to_str().unwrap_or_default(),
             Place::Host(url) => url.path(),
-            Place::S3(object) => object.key(),
+            Place::Object { key, .. } => key,
         };
         path.rsplit('/').next().unwrap_or_default()
     }

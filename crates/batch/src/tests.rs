@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
+use deepstore::conformance::{s3_config, test_s3};
 use ingest::NoExpressions;
 use parking_lot::Mutex;
 use runtime::{OsFiles, SystemClock};
@@ -110,6 +111,7 @@ impl World {
                 compute: ComputePool::new(2),
                 expressions: Arc::new(NoExpressions),
                 reach: Reach::default(),
+                objects: deepstore::Config::default(),
             },
             memory: Memory::new(),
             folder,
@@ -238,82 +240,51 @@ async fn files_are_found_by_path_folder_and_pattern() {
     assert!(error.to_string().contains("no such file"), "{error}");
 }
 
-/// Answers as S3 does, of one bucket with these objects.
-async fn bucket(objects: Vec<(&'static str, String)>) -> (url::Url, runtime::TaskGroup) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let answer = move |line: &str| {
-        let path = line.split([' ', '?']).nth(1).unwrap_or_default();
-        if let Some((_, content)) = objects.iter().find(|(key, _)| path == format!("/b/{key}")) {
-            return content.clone();
-        }
-        let page = usize::from(line.contains("continuation-token"));
-        let of_page = objects.chunks(2).nth(page).unwrap_or_default();
-        let content = |(key, content): &(&str, String)| {
-            let size = content.len();
-            format!("<Contents><Key>{key}</Key><ETag>\"x\"</ETag><Size>{size}</Size></Contents>")
-        };
-        let contents: String = of_page.iter().map(content).collect();
-        let more = (page == 0).then_some("<NextContinuationToken>2</NextContinuationToken>");
-        format!(
-            "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{contents}{}\
-             </ListBucketResult>",
-            more.unwrap_or_default()
-        )
-    };
-    let tasks = runtime::TaskGroup::new("bucket");
-    tasks.spawn("bucket", |_| async move {
-        loop {
-            let (mut connection, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 8192];
-            let read = connection.read(&mut request).await.unwrap();
-            let request = String::from_utf8_lossy(&request[..read]).into_owned();
-            let body = answer(request.lines().next().unwrap_or_default());
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
-            );
-            connection.write_all(head.as_bytes()).await.unwrap();
-            connection.write_all(body.as_bytes()).await.unwrap();
-        }
-    });
-    (endpoint.parse().unwrap(), tasks)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_of_a_bucket_are_found_and_fetched() {
-    let lines = |numbers: std::ops::Range<i64>| -> String {
-        numbers.map(|n| format!("{{\"n\": {n}}}\n")).collect()
+    let Some((endpoint, bucket)) = test_s3("objects_of_a_bucket") else {
+        return;
     };
-    let (endpoint, _tasks) = bucket(vec![
+    let lines = |numbers: std::ops::Range<i64>| -> Bytes {
+        let lines: String = numbers.map(|n| format!("{{\"n\": {n}}}\n")).collect();
+        lines.into()
+    };
+    let mut world = World::new();
+    let config = s3_config(&endpoint, &bucket, world.folder.path()).unwrap();
+    world.workshop.objects = config.clone();
+    let files: Arc<dyn Files> = Arc::new(OsFiles);
+    let store = deepstore::DeepStore::open(&config, files, ComputePool::new(1)).unwrap();
+    for (key, content) in [
         ("day/a.json", lines(0..10)),
-        ("day/_SUCCESS", String::new()),
-        ("day/b.json", lines(10..15)),
+        ("day/_SUCCESS", Bytes::new()),
+        ("day/b + c.json", lines(10..15)),
         ("other/c.json", lines(0..1)),
-    ])
-    .await;
-    let s3 = S3 {
-        endpoint,
-        region: "us-east-1".to_owned(),
-    };
-    let found = async |uri: &str| {
-        let sources = s3_sources(uri, &s3, None).await;
-        let names = sources.map(|all| all.into_iter().map(|one| one.uri).collect::<Vec<_>>());
+    ] {
+        store.upload(key, content).await.unwrap();
+    }
+    let base = config.url.as_str();
+    let found = async |wanted: &str| {
+        let uri = format!("{base}/{wanted}");
+        let sources = object_sources(&uri, None, &world.workshop).await;
+        let names = sources.map(|all| {
+            let names = all
+                .into_iter()
+                .map(|one| one.uri[base.len() + 1..].to_owned());
+            names.collect::<Vec<_>>()
+        });
         names.unwrap_or_default()
     };
-    assert_eq!(
-        found("s3://b/day").await,
-        ["s3://b/day/a.json", "s3://b/day/b.json"]
-    );
-    assert_eq!(found("s3://b/*/c.json").await, ["s3://b/other/c.json"]);
-    assert_eq!(found("s3://b/day/_SUCCESS").await, ["s3://b/day/_SUCCESS"]);
-    assert!(found("s3://b/da").await.is_empty());
-    let world = World::new();
-    let job = Job {
+    assert_eq!(found("day").await, ["day/a.json", "day/b + c.json"]);
+    assert_eq!(found("*/c.json").await, ["other/c.json"]);
+    assert_eq!(found("da?/a*").await, ["day/a.json"]);
+    assert_eq!(found("day/_SUCCESS").await, ["day/_SUCCESS"]);
+    assert!(found("da").await.is_empty());
+
+    let uri = format!("{base}/day/");
+    let mut job = Job {
         key: "k".to_owned(),
         mode: None,
-        sources: s3_sources("s3://b/day/", &s3, None).await.unwrap(),
+        sources: object_sources(&uri, None, &world.workshop).await.unwrap(),
         format: None,
         start_over: false,
     };
@@ -322,13 +293,22 @@ async fn objects_of_a_bucket_are_found_and_fetched() {
     assert_eq!(done.unwrap().rows, 15);
     let left = std::fs::read_dir(&world.workshop.folder).unwrap().count();
     assert_eq!(left, 0, "what was fetched is removed");
+
+    store.replace("day/a.json", lines(0..11)).await.unwrap();
+    job.key = "another".to_owned();
+    let changed = run(&job, &target, &world.workshop, &Arc::default()).await;
+    let told = changed.unwrap_err().to_string();
+    assert!(told.contains("it has changed since"), "{told}");
+    let missing = object_sources("s3://there-is-no-such-bucket/x", None, &world.workshop).await;
+    let told = missing.unwrap_err().to_string();
+    assert!(told.contains("NoSuchBucket"), "{told}");
 }
 
 #[tokio::test]
 async fn hosts_are_judged_before_they_are_asked() {
     let reach = Reach {
-        folders: Vec::new(),
         hosts: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+        ..Reach::default()
     };
     for (uri, reason) in [
         ("http://127.0.0.1:1/x.csv", "this machine"),

@@ -1,64 +1,60 @@
-//! Upload, download and removal of segments in the object store.
+//! Upload, download and removal of segments in the object store: S3, GCS, Azure, or a folder.
 //!
 //! An object is written once under a key that names its content, so that a retry never changes what
-//! is there. The local folder is written through `runtime::Files`, whole and synced or not at all.
+//! is there. A folder is written through `runtime::Files`, whole and synced or not at all.
+//!
+//! Requests that fail in a way that may pass are tried again with growing delays, at random so that
+//! nodes do not come back all at once; each has a deadline, and so has the whole.
 
-use std::path::{Path, PathBuf};
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod credentials;
+mod download;
+mod error;
+mod folder;
+mod place;
+mod proof;
+mod upload;
+
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path};
+use object_store::{ObjectStore, ObjectStoreExt, path};
 use runtime::{ComputePool, Files};
-use schemas::{Fault, FaultKind};
 
-#[derive(Clone, Debug)]
+pub use error::DeepStoreError;
+use folder::Folder;
+pub use place::Config;
+use place::Place;
+
+/// Larger objects go and come in several parts.
+pub(crate) const PART_BYTES: usize = 8 << 20;
+/// Of one object.
+pub(crate) const PARTS_AT_ONCE: usize = 4;
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(2);
+/// For a whole object: so long, and longer by its size.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+
+#[derive(Clone)]
 pub struct DeepStore {
     objects: Arc<dyn ObjectStore>,
-    local: Option<Local>,
+    /// As it is told to people.
+    place: Arc<str>,
+    folder: Option<Folder>,
+    /// Whether the store itself refuses to write what is there already.
+    decides: Arc<AtomicBool>,
 }
 
-#[derive(Clone, Debug)]
-struct Local {
-    folder: PathBuf,
-    files: Arc<dyn Files>,
-    pool: ComputePool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum DeepStoreError {
-    #[error("the deep store folder `{folder}` cannot be used")]
-    Folder {
-        folder: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("`{key}` cannot be written to the deep store")]
-    Upload {
-        key: String,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    #[error("`{key}` is not in the deep store")]
-    Missing { key: String },
-    #[error("the deep store does not answer for `{key}`")]
-    Unavailable {
-        key: String,
-        source: object_store::Error,
-    },
-}
-
-impl DeepStoreError {
-    pub fn kind(&self) -> FaultKind {
-        match self {
-            Self::Missing { .. } => FaultKind::NotFound,
-            _ => FaultKind::Unavailable,
-        }
-    }
-}
-
-impl From<DeepStoreError> for Fault {
-    fn from(error: DeepStoreError) -> Self {
-        Self::from_chain(error.kind(), &error)
+/// A store knows its credentials: they are not shown.
+impl fmt::Debug for DeepStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DeepStore").field(&self.place).finish()
     }
 }
 
@@ -69,9 +65,30 @@ pub struct Object {
     pub bytes: u64,
     /// Epoch milliseconds.
     pub modified_ms: i64,
+    /// Changes with the content.
+    pub version: String,
 }
 
 impl DeepStore {
+    /// What the settings name. Nothing is asked yet, see [`Self::prove`].
+    pub fn open(
+        config: &Config,
+        files: Arc<dyn Files>,
+        pool: ComputePool,
+    ) -> Result<Self, DeepStoreError> {
+        match Place::parse(&config.url)? {
+            Place::Folder(folder) => Self::local(&folder, files, pool),
+            Place::Bucket {
+                cloud,
+                bucket,
+                prefix,
+            } => {
+                let objects = place::open(config, cloud, &bucket, &prefix)?;
+                Ok(Self::of(objects, config.url.trim_end_matches('/'), None))
+            }
+        }
+    }
+
     /// A folder on this machine, which is made when it is missing.
     pub fn local(
         folder: &Path,
@@ -83,163 +100,104 @@ impl DeepStore {
             source,
         };
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let folder = folder.canonicalize().map_err(failed)?;
-        let objects = LocalFileSystem::new_with_prefix(&folder)
+        let path = folder.canonicalize().map_err(failed)?;
+        let objects = LocalFileSystem::new_with_prefix(&path)
             .map_err(|error| failed(std::io::Error::other(error)))?;
-        let local = Some(Local {
-            folder,
-            files,
-            pool,
-        });
-        Ok(Self {
-            objects: Arc::new(objects),
-            local,
-        })
-    }
-
-    /// Any other store: S3, GCS, Azure, or one in memory.
-    pub fn remote(objects: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            objects,
-            local: None,
-        }
+        let place = path.display().to_string();
+        let folder = Folder { path, files, pool };
+        Ok(Self::of(Arc::new(objects), &place, Some(folder)))
     }
 
     /// Lasts as long as the process: for tests.
     pub fn in_memory() -> Self {
-        Self::remote(Arc::new(object_store::memory::InMemory::new()))
+        let objects = object_store::memory::InMemory::new();
+        Self::of(Arc::new(objects), "memory", None)
     }
 
-    /// Durable when it returns. The same key with the same content may be uploaded again.
-    pub async fn upload(&self, key: &str, content: Bytes) -> Result<(), DeepStoreError> {
-        let failed = |source| DeepStoreError::Upload {
-            key: key.to_owned(),
-            source,
-        };
-        match &self.local {
-            Some(local) => local
-                .write(key, content)
-                .await
-                .map_err(|error| failed(Box::new(error))),
-            None => {
-                let put = self
-                    .objects
-                    .put(&path::Path::from(key), PutPayload::from(content))
-                    .await;
-                put.map(|_| ()).map_err(|error| failed(Box::new(error)))
-            }
+    fn of(objects: Arc<dyn ObjectStore>, place: &str, folder: Option<Folder>) -> Self {
+        Self {
+            objects,
+            place: place.into(),
+            folder,
+            decides: Arc::new(AtomicBool::new(true)),
         }
     }
 
-    pub async fn download(&self, key: &str) -> Result<Bytes, DeepStoreError> {
-        let answer = self.objects.get(&path::Path::from(key)).await;
-        let object = answer.map_err(|source| explain(key, source))?;
-        object.bytes().await.map_err(|source| explain(key, source))
+    fn decides_who_is_first(&self) -> bool {
+        self.decides.load(Ordering::Relaxed)
     }
 
     /// Deleting what is not there is fine.
     pub async fn delete(&self, key: &str) -> Result<(), DeepStoreError> {
-        match self.objects.delete(&path::Path::from(key)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(explain(key, source)),
-        }
+        let delete = async {
+            match self.objects.delete(&at(key)).await {
+                Ok(()) => Ok(()),
+                Err(error) => match DeepStoreError::of_key(key, &error) {
+                    DeepStoreError::Missing { .. } => Ok(()),
+                    error => Err(error),
+                },
+            }
+        };
+        self.in_time(key, 0, delete).await
     }
 
     /// `None`: it is not there.
     pub async fn head(&self, key: &str) -> Result<Option<Object>, DeepStoreError> {
-        match self.objects.head(&path::Path::from(key)).await {
-            Ok(meta) => Ok(Some(object(meta))),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(explain(key, source)),
-        }
+        let head = async {
+            match self.objects.head(&at(key)).await {
+                Ok(meta) => Ok(Some(object(key.to_owned(), meta))),
+                Err(error) => match DeepStoreError::of_key(key, &error) {
+                    DeepStoreError::Missing { .. } => Ok(None),
+                    error => Err(error),
+                },
+            }
+        };
+        self.in_time(key, 0, head).await
     }
 
     /// All objects below `prefix`, a folder; all there are when it is empty.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, DeepStoreError> {
         let prefix_path = (!prefix.is_empty()).then(|| path::Path::from(prefix));
-        let listed = self.objects.list(prefix_path.as_ref()).map_ok(object);
+        let listed = self.objects.list(prefix_path.as_ref());
+        let listed = listed.map_ok(|meta| object(meta.location.to_string(), meta));
         listed
             .try_collect()
             .await
-            .map_err(|source| explain(prefix, source))
+            .map_err(|error| DeepStoreError::of_key(prefix, &error))
+    }
+
+    /// A store that accepts and never answers is no reason to wait for ever.
+    async fn in_time<T>(
+        &self,
+        key: &str,
+        bytes: u64,
+        work: impl Future<Output = Result<T, DeepStoreError>>,
+    ) -> Result<T, DeepStoreError> {
+        let within = PATIENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        let done = tokio::time::timeout(within, work).await;
+        done.unwrap_or_else(|_| {
+            Err(DeepStoreError::Late {
+                key: key.to_owned(),
+                within,
+            })
+        })
     }
 }
 
-impl Local {
-    async fn write(&self, key: &str, content: Bytes) -> std::io::Result<()> {
-        let (target, files) = (self.folder.join(key), Arc::clone(&self.files));
-        let written = self.pool.run(move || {
-            if let Some(parent) = target.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            files.write_new(&target, "upload", &mut |to| to.write_all(&content))
-        });
-        written.await.map_err(std::io::Error::other)?
-    }
-}
-
-fn object(meta: object_store::ObjectMeta) -> Object {
+/// Only a listing tells keys without the store's prefix.
+fn object(key: String, meta: object_store::ObjectMeta) -> Object {
+    let modified_ms = meta.last_modified.timestamp_millis();
     Object {
-        key: meta.location.to_string(),
+        key,
         bytes: meta.size,
-        modified_ms: meta.last_modified.timestamp_millis(),
+        modified_ms,
+        version: meta
+            .e_tag
+            .unwrap_or_else(|| format!("{}-{modified_ms}", meta.size)),
     }
 }
 
-fn explain(key: &str, source: object_store::Error) -> DeepStoreError {
-    match source {
-        object_store::Error::NotFound { .. } => DeepStoreError::Missing {
-            key: key.to_owned(),
-        },
-        source => DeepStoreError::Unavailable {
-            key: key.to_owned(),
-            source,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use runtime::OsFiles;
-
-    async fn suite(store: DeepStore) {
-        let key = "t/0/1-00000abc.seg";
-        assert!(matches!(
-            store.download(key).await,
-            Err(DeepStoreError::Missing { .. })
-        ));
-        store
-            .upload(key, Bytes::from_static(b"content"))
-            .await
-            .unwrap();
-        store
-            .upload(key, Bytes::from_static(b"content"))
-            .await
-            .unwrap();
-        assert_eq!(store.download(key).await.unwrap(), "content");
-        let listed = store.list("").await.unwrap();
-        assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].key.as_str(), listed[0].bytes), (key, 7));
-        let head = store.head(key).await.unwrap().unwrap();
-        assert_eq!((head.key.as_str(), head.bytes), (key, 7));
-        assert_eq!(head.modified_ms, listed[0].modified_ms);
-        assert!(store.list("other").await.unwrap().is_empty());
-        store.delete(key).await.unwrap();
-        store.delete(key).await.unwrap();
-        assert!(store.list("t").await.unwrap().is_empty());
-        assert!(store.head(key).await.unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn local_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = ComputePool::new(1);
-        suite(DeepStore::local(folder.path(), Arc::new(OsFiles), pool).unwrap()).await;
-    }
-
-    #[tokio::test]
-    async fn in_memory() {
-        suite(DeepStore::in_memory()).await;
-    }
+/// A key as it is listed, or one that needs escapes.
+pub(crate) fn at(key: &str) -> path::Path {
+    path::Path::parse(key).unwrap_or_else(|_| path::Path::from(key))
 }

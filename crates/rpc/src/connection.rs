@@ -18,8 +18,8 @@ use runtime::{CancellationToken, TaskGroup};
 use schemas::Fault;
 use schemas::proto::fragment_frame::Body;
 use schemas::proto::{
-    CancelFragment, FragmentAnswer, FragmentFrame, FragmentRequest, SystemRowsReply,
-    SystemRowsRequest,
+    CancelFragment, FetchSegmentRequest, FragmentAnswer, FragmentFrame, FragmentRequest,
+    SystemRowsReply, SystemRowsRequest,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,7 +27,7 @@ use tonic::transport::Channel;
 
 use crate::client::{MESSAGE_BYTES_MAX, lazy_channel, to_fault};
 use crate::generated::fragments_client::FragmentsClient;
-use crate::{AnswerStream, FragmentApi};
+use crate::{AnswerStream, FragmentApi, PartStream};
 
 const FRAMES_QUEUED_MAX: usize = 256;
 /// Answers of one query that may wait for its reader.
@@ -149,6 +149,17 @@ impl FragmentApi for FragmentConnection {
     async fn system_rows(&self, request: SystemRowsRequest) -> Result<SystemRowsReply, Fault> {
         match self.client.clone().system_rows(request).await {
             Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(to_fault(&status)),
+        }
+    }
+
+    async fn fetch_segment(&self, request: FetchSegmentRequest) -> Result<PartStream, Fault> {
+        match self.client.clone().fetch_segment(request).await {
+            Ok(response) => {
+                let parts = response.into_inner();
+                let parts = parts.map(|part| part.map_err(|status| to_fault(&status)));
+                Ok(parts.boxed())
+            }
             Err(status) => Err(to_fault(&status)),
         }
     }

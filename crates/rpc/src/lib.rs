@@ -28,7 +28,7 @@ mod generated {
 }
 
 pub use control::{ControlApi, UpdateStream};
-pub use fragments::{AnswerStream, FragmentApi};
+pub use fragments::{AnswerStream, FragmentApi, PartStream};
 pub use network::{GrpcNetwork, InProcessNetwork, Network};
 pub use serve::{serve_control, serve_fragments};
 pub use watch::follow_cluster;

@@ -217,6 +217,19 @@ impl Fragments for FragmentService {
     ) -> Result<Response<proto::SystemRowsReply>, Status> {
         reply(self.api.system_rows(request.into_inner()).await)
     }
+
+    type FetchSegmentStream = BoxStream<'static, Result<proto::SegmentPart, Status>>;
+
+    async fn fetch_segment(
+        &self,
+        request: Request<proto::FetchSegmentRequest>,
+    ) -> Result<Response<Self::FetchSegmentStream>, Status> {
+        let parts = self.api.fetch_segment(request.into_inner()).await;
+        let parts = parts.map_err(to_status)?;
+        Ok(Response::new(
+            parts.map(|part| part.map_err(to_status)).boxed(),
+        ))
+    }
 }
 
 /// The server's end of one broker's stream.

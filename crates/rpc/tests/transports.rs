@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use rpc::{AnswerStream, FragmentApi, GrpcNetwork, InProcessNetwork, Network};
+use rpc::{AnswerStream, FragmentApi, GrpcNetwork, InProcessNetwork, Network, PartStream};
 use runtime::TaskGroup;
 use schemas::cluster::{InstanceState, Role};
-use schemas::proto::{FragmentAnswer, FragmentRequest, SystemRowsReply, SystemRowsRequest};
+use schemas::proto::{
+    FetchSegmentRequest, FragmentAnswer, FragmentRequest, SegmentPart, SegmentRef, SystemRowsReply,
+    SystemRowsRequest,
+};
 use schemas::{Fault, FaultKind, InstanceId};
 use tokio::net::TcpListener;
 
@@ -59,6 +62,17 @@ impl FragmentApi for Echo {
             batches: request.table.into(),
             fault: None,
         })
+    }
+
+    async fn fetch_segment(&self, request: FetchSegmentRequest) -> Result<PartStream, Fault> {
+        let parts = (0..request.segment.unwrap_or_default().sequence).map(move |number| {
+            let content = request.table_id.slice(number as usize..);
+            match content.is_empty() {
+                true => Err(Fault::unavailable("the disk is gone")),
+                false => Ok(SegmentPart { content }),
+            }
+        });
+        Ok(stream::iter(parts).boxed())
     }
 }
 
@@ -157,6 +171,30 @@ async fn conformance(setup: Setup) {
 
     let fault = fault_of(&setup.api, request(13, b"")).await;
     assert_eq!((fault.kind, fault.code), (FaultKind::Invalid, 710));
+
+    let fetched = async |sequence| {
+        let segment = SegmentRef {
+            sequence,
+            ..SegmentRef::default()
+        };
+        let parts = setup.api.fetch_segment(FetchSegmentRequest {
+            table_id: "abc".into(),
+            segment: Some(segment),
+        });
+        parts.await.unwrap().collect::<Vec<_>>().await
+    };
+    let contents = |parts: &[Result<SegmentPart, Fault>]| {
+        let contents = parts.iter().flatten().map(|part| part.content.to_vec());
+        contents.collect::<Vec<_>>().concat()
+    };
+    assert_eq!(contents(&fetched(2).await), b"abcbc");
+    let broken = fetched(4).await;
+    assert_eq!(contents(&broken), b"abcbcc");
+    let cut = broken.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(
+        (cut.kind, &*cut.message),
+        (FaultKind::Unavailable, "the disk is gone")
+    );
     assert_eq!(fault.message, "thirteen");
 
     let rows = SystemRowsRequest {

@@ -13,6 +13,8 @@ pub struct Reach {
     pub folders: Vec<PathBuf>,
     /// `host`, or `host:port` where only that port may be asked.
     pub hosts: Vec<String>,
+    /// `s3://bucket` or `s3://bucket/prefix`, with all that is below.
+    pub objects: Vec<String>,
 }
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -24,6 +26,11 @@ pub enum Denied {
     File { path: String },
     #[error("`{host}` is none of the setting import.hosts, which says whom this node may ask")]
     Host { host: String },
+    #[error(
+        "`{uri}` is not below an address of the setting import.objects, which says what this node \
+         may read"
+    )]
+    Object { uri: String },
     #[error(
         "`{host}` is at {address}: this machine or its own link, which no import may ask, whatever \
          import.hosts says"
@@ -61,6 +68,21 @@ impl Reach {
         match self.folders.iter().any(is_below) {
             true => Ok(real),
             false => Err(denied(path)),
+        }
+    }
+
+    /// An object, all below a prefix, or a pattern whose first wildcard is below what is listed.
+    pub fn check_object(&self, uri: &str) -> Result<(), Denied> {
+        let is_below = |listed: &String| {
+            let listed = listed.trim_end_matches('/');
+            let rest = uri.strip_prefix(listed);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        match self.objects.iter().any(is_below) {
+            true => Ok(()),
+            false => Err(Denied::Object {
+                uri: uri.to_owned(),
+            }),
         }
     }
 
@@ -133,7 +155,7 @@ mod tests {
         std::os::unix::fs::symlink(&outer, folder.join("out")).unwrap();
         let reach = Reach {
             folders: vec![folder.clone()],
-            hosts: Vec::new(),
+            ..Reach::default()
         };
         let inside = folder.join("deep/a.csv");
         assert_eq!(reach.check_file(&inside).unwrap(), inside);
@@ -153,10 +175,31 @@ mod tests {
     }
 
     #[test]
+    fn only_objects_below_a_listed_address_are_read() {
+        let reach = Reach {
+            objects: vec!["s3://in/day/".to_owned(), "gs://all".to_owned()],
+            ..Reach::default()
+        };
+        for allowed in ["s3://in/day", "s3://in/day/*.csv", "gs://all/x", "gs://all"] {
+            reach.check_object(allowed).unwrap();
+        }
+        for denied in [
+            "s3://in",
+            "s3://in/d*",
+            "s3://in/days/x",
+            "gs://allx/y",
+            "az://all/x",
+        ] {
+            let told = reach.check_object(denied).unwrap_err().to_string();
+            assert!(told.contains("import.objects"), "{told}");
+        }
+    }
+
+    #[test]
     fn only_listed_hosts_are_asked_and_never_the_machine_itself() {
         let reach = Reach {
-            folders: Vec::new(),
             hosts: vec!["files.example".to_owned(), "data.example:8080".to_owned()],
+            ..Reach::default()
         };
         reach.check_host("FILES.example", 443).unwrap();
         reach.check_host("data.example", 8080).unwrap();

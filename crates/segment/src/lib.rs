@@ -30,7 +30,7 @@ pub use defaults::default_array;
 pub use error::SegmentError;
 pub use keys::{KeyRows, KeysAtEnd};
 pub use mutable::MutableSegment;
-pub use pack::{pack, unpack};
+pub use pack::{copy_file, pack, unpack, unpack_file};
 pub use rejected::RejectedRow;
 pub use seal::{SealExtra, Sealed, indexes, seal};
 pub use sealed::{Extent, SealedSegment};

@@ -46,6 +46,7 @@ impl World {
             instance: InstanceId("Minion_test".to_owned()),
             address: address.to_string(),
             version: "test",
+            deep_store_of: String::new(),
             hosts: HostGuard::default(),
         };
         let parts = Parts {
@@ -59,6 +60,7 @@ impl World {
                 compute: ComputePool::new(1),
                 expressions: Arc::new(ingest::NoExpressions),
                 reach: runtime::Reach::default(),
+                objects: deepstore::Config::default(),
             },
             tasks: TaskGroup::new("minion"),
             http,

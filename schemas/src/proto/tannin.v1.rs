@@ -266,6 +266,19 @@ pub struct SystemRowsReply {
     #[prost(message, optional, tag = "2")]
     pub fault: ::core::option::Option<Fault>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchSegmentRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub table_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub segment: ::core::option::Option<SegmentRef>,
+}
+/// Parts come in order; who asked knows the checksum of the whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SegmentPart {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub content: ::prost::bytes::Bytes,
+}
 /// The one error that crosses the wire.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fault {
@@ -458,6 +471,9 @@ pub struct HeartbeatRequest {
     /// of every reload that this server has heard of
     #[prost(message, repeated, tag = "10")]
     pub reloads: ::prost::alloc::vec::Vec<ReloadProgress>,
+    /// the cluster that owns its deep store; empty = not known
+    #[prost(string, tag = "11")]
+    pub deep_store_of: ::prost::alloc::string::String,
 }
 /// The indexes of a segment that are in use, and those that the table wants beside them.
 #[derive(Clone, PartialEq, ::prost::Message)]

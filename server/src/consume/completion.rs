@@ -27,6 +27,8 @@ use crate::store::{job_fault, make_folder, segment_fault};
 use crate::view::Table;
 
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// After so long without the deep store a table that allows it commits without it.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A segment that takes no more rows.
 #[derive(Debug)]
@@ -66,6 +68,8 @@ pub(crate) struct Completion {
     pub(crate) table: Arc<Table>,
     pub(crate) frozen: Frozen,
     sealed: Option<SegmentRecord>,
+    /// When the upload began that failed first.
+    away_since: Option<Duration>,
     trouble: Trouble,
 }
 
@@ -97,6 +101,7 @@ impl Completion {
             table,
             frozen,
             sealed: None,
+            away_since: None,
             trouble,
         }
     }
@@ -186,7 +191,15 @@ impl Completion {
         record.stored_bytes = packed.len() as u64;
         record.uri = Some(key.clone());
         hit("commit.before_upload");
-        self.core.deep.upload(&key, packed.into()).await?;
+        let begun = self.core.clock.monotonic();
+        if let Err(fault) = self.core.store.upload(&key, packed.into()).await {
+            if !self.goes_on_without(begun) {
+                return Err(fault);
+            }
+            tracing::warn!(segment = %id, cause = %fault,
+                "committed without the deep store, it gets the segment later");
+            record.unstored = true;
+        }
         hit("commit.after_upload");
         self.publish(&record).await?;
         let end = CommitEndRequest {
@@ -205,6 +218,15 @@ impl Completion {
             return Err(Fault::internal("its file was damaged meanwhile"));
         }
         Ok(reply.accepted)
+    }
+
+    /// Whether the table allows that servers alone have the segment for now, as the deep store has
+    /// been away for a while.
+    fn goes_on_without(&mut self, begun: Duration) -> bool {
+        let since = *self.away_since.get_or_insert(begun);
+        let now = self.core.clock.monotonic();
+        let view = self.table.view();
+        view.spec.peer_download && view.spec.replication > 1 && now - since >= UPLOAD_PATIENCE
     }
 
     /// The sealed form, made once as long as its file can be read.

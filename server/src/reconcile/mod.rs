@@ -5,6 +5,7 @@
 //! Every pass starts from what is wanted and what is held; nothing else is remembered.
 
 mod retire;
+mod storing;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -54,6 +55,8 @@ struct Reconciler {
     consumers: HashMap<(TableId, Partition), Running>,
     restarts: HashMap<(TableId, Partition), Retry>,
     loading: HashSet<Content>,
+    /// What is uploaded that was committed without.
+    storing: HashSet<Content>,
     retries: HashMap<Content, Retry>,
     /// What is held and not wanted, since when.
     unwanted: HashMap<(SegmentId, Option<u32>), Duration>,
@@ -70,6 +73,7 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
         consumers: HashMap::new(),
         restarts: HashMap::new(),
         loading: HashSet::new(),
+        storing: HashSet::new(),
         retries: HashMap::new(),
         unwanted: HashMap::new(),
         permits: Arc::new(Semaphore::new(LOADS)),
@@ -108,6 +112,7 @@ impl Reconciler {
             let here = self.open(&table.spec);
             self.consume(table, &here).await;
             self.load(table, &here);
+            self.store_later(table, &here);
             self.retire(table, &here).await;
         }
         for table in self.core.tables.all() {

@@ -129,6 +129,7 @@ impl World {
             instance: InstanceId(name.to_owned()),
             address: "127.0.0.1:1".to_owned(),
             version: "test",
+            deep_store_of: String::new(),
             data_dir: self.folder.path().join(name),
             hosts: HostGuard::default(),
             ingest_memory_bytes: self.ingest_memory_bytes,

@@ -1,6 +1,7 @@
 //! Typed access to what the controller keeps: schemas, tables, segments, partition heads, tasks.
 //!
 //! ```text
+//! /cluster                                 the cluster's id, made by the first controller
 //! /schemas/<name>                          the schema as it was posted
 //! /names/<physical name>                   id of the table
 //! /tables/<id>                             StoredTable
@@ -13,6 +14,7 @@
 //! transaction with compares: two controllers cannot both win.
 
 mod changes;
+mod cluster;
 mod replacements;
 mod segments;
 mod tables;

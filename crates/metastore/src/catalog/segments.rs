@@ -133,16 +133,18 @@ impl Catalog {
         now_ms: i64,
     ) -> Result<CommitOutcome, MetaError> {
         let id = record.id;
-        let Some(current) = self.segment(id).await? else {
+        let key = segment_key(id.table, id.partition, id.sequence);
+        let Some(current) = self.read::<StoredSegment>(&key).await? else {
             return Ok(fenced("the segment does not exist any more"));
         };
-        if current.record.is_done() {
-            return Ok(if current.record.crc == record.crc {
-                CommitOutcome::AlreadyCommitted
-            } else {
-                fenced("the segment was committed by another replica")
-            });
+        if current.value.record.is_done() {
+            if current.value.record.crc != record.crc {
+                return Ok(fenced("the segment was committed by another replica"));
+            }
+            self.note_stored(current, &record).await?;
+            return Ok(CommitOutcome::AlreadyCommitted);
         }
+        let current = current.value;
         let Some(head) = self.head(id.table, id.partition).await? else {
             return Ok(fenced("the partition does not exist any more"));
         };
@@ -183,6 +185,30 @@ impl Catalog {
             TxnOutcome::Committed(_) => Ok(CommitOutcome::Committed),
             TxnOutcome::Conflict { .. } => Ok(fenced("the partition moved meanwhile")),
         }
+    }
+
+    /// The object of a segment that was committed without one is in the deep store now. A conflict
+    /// means that others have changed the segment: who stored it tells it again.
+    async fn note_stored(
+        &self,
+        current: Versioned<StoredSegment>,
+        record: &SegmentRecord,
+    ) -> Result<(), MetaError> {
+        let Versioned {
+            value: mut segment,
+            revision,
+        } = current;
+        if !segment.record.unstored || record.unstored {
+            return Ok(());
+        }
+        segment.record.unstored = false;
+        segment.record.stored_bytes = record.stored_bytes;
+        let id = record.id;
+        let key = segment_key(id.table, id.partition, id.sequence);
+        let txn = Txn::default()
+            .if_revision(&key, revision)
+            .put(&key, encode(&segment));
+        self.commit(txn).await
     }
 
     /// Adds a sealed segment of an OFFLINE table, under the next sequence or a later one. Adding

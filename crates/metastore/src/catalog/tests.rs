@@ -124,6 +124,8 @@ over_both_stores!(
     sequences_of_offline_tables_never_come_back,
     tasks_are_leased_by_kind_and_time,
     changes_name_their_table,
+    a_cluster_keeps_its_id,
+    a_commit_again_tells_that_the_object_has_come,
 );
 
 async fn a_commit_seals_one_segment_and_opens_the_next(world: World) {
@@ -350,4 +352,52 @@ async fn changes_name_their_table(world: World) {
     assert_eq!(seen[1], last);
     let nothing = world.catalog.whole_table(TableId::random()).await.unwrap();
     assert!(nothing.table.is_none() && nothing.segments.is_empty());
+}
+
+async fn a_cluster_keeps_its_id(world: World) {
+    let other = Catalog::new(Arc::clone(&world.store));
+    let (one, two) = futures::join!(world.catalog.cluster_id(), other.cluster_id());
+    let id = one.unwrap();
+    assert_eq!(two.unwrap(), id);
+    assert_eq!(world.catalog.cluster_id().await.unwrap(), id);
+}
+
+async fn a_commit_again_tells_that_the_object_has_come(world: World) {
+    let spec = world.table(REALTIME).await.spec;
+    assert!(world.open(&spec, 0).await);
+    let stored = sealed(&spec, 0, 0, 10, 1);
+    let epoch = world.catalog.elect(stored.id).await.unwrap().unwrap();
+    let unstored = SegmentRecord {
+        unstored: true,
+        ..stored.clone()
+    };
+    let commit = async |record: &SegmentRecord| {
+        let committed = world
+            .catalog
+            .commit_segment(&spec, record.clone(), epoch, 1);
+        committed.await.unwrap()
+    };
+    assert_eq!(commit(&unstored).await, CommitOutcome::Committed);
+    let found = async || {
+        world
+            .catalog
+            .segment(stored.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .record
+    };
+    assert!(found().await.unstored);
+    let told = SegmentRecord {
+        stored_bytes: 77,
+        ..stored.clone()
+    };
+    assert_eq!(commit(&told).await, CommitOutcome::AlreadyCommitted);
+    assert_eq!(
+        (found().await.unstored, found().await.stored_bytes),
+        (false, 77)
+    );
+    // A late one of before takes nothing back.
+    assert_eq!(commit(&unstored).await, CommitOutcome::AlreadyCommitted);
+    assert!(!found().await.unstored);
 }

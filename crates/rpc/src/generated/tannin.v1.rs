@@ -142,6 +142,31 @@ pub mod fragments_client {
                 .insert(GrpcMethod::new("tannin.v1.Fragments", "SystemRows"));
             self.inner.unary(req, path, codec).await
         }
+        /// The file of a sealed segment, in parts, for a server that does not get it from the deep store.
+        pub async fn fetch_segment(
+            &mut self,
+            request: impl tonic::IntoRequest<::schemas::proto::FetchSegmentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<::schemas::proto::SegmentPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/tannin.v1.Fragments/FetchSegment",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("tannin.v1.Fragments", "FetchSegment"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -177,6 +202,23 @@ pub mod fragments_server {
             request: tonic::Request<::schemas::proto::SystemRowsRequest>,
         ) -> std::result::Result<
             tonic::Response<::schemas::proto::SystemRowsReply>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the FetchSegment method.
+        type FetchSegmentStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    ::schemas::proto::SegmentPart,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The file of a sealed segment, in parts, for a server that does not get it from the deep store.
+        async fn fetch_segment(
+            &self,
+            request: tonic::Request<::schemas::proto::FetchSegmentRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchSegmentStream>,
             tonic::Status,
         >;
     }
@@ -345,6 +387,53 @@ pub mod fragments_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/tannin.v1.Fragments/FetchSegment" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchSegmentSvc<T: Fragments>(pub Arc<T>);
+                    impl<
+                        T: Fragments,
+                    > tonic::server::ServerStreamingService<
+                        ::schemas::proto::FetchSegmentRequest,
+                    > for FetchSegmentSvc<T> {
+                        type Response = ::schemas::proto::SegmentPart;
+                        type ResponseStream = T::FetchSegmentStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<::schemas::proto::FetchSegmentRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Fragments>::fetch_segment(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchSegmentSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

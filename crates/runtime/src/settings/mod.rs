@@ -139,6 +139,12 @@ pub struct Minion {
 pub struct Import {
     pub folders: Vec<std::path::PathBuf>,
     pub hosts: Vec<String>,
+    pub objects: Vec<String>,
+    pub endpoint: String,
+    pub region: String,
+    pub path_style: bool,
+    pub allow_http: bool,
+    pub credentials_file: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -174,14 +180,13 @@ pub enum MetastoreKind {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deepstore {
-    pub kind: DeepstoreKind,
-    pub path: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeepstoreKind {
-    Local,
+    pub url: String,
+    pub endpoint: String,
+    pub region: String,
+    pub path_style: bool,
+    pub allow_http: bool,
+    pub credentials_file: String,
+    pub request_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

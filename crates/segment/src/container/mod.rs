@@ -29,7 +29,7 @@ pub(crate) use footer::{
     ValueFrame,
 };
 pub use footer::{IndexKey, IndexKind};
-pub(crate) use writer::{ContainerWriter, Written};
+pub(crate) use writer::{ContainerWriter, Written, bytes_of};
 
 use schemas::{SegmentId, TableId};
 use serde::Serialize;

@@ -58,19 +58,8 @@ impl<'a> ContainerWriter<'a> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
-        match self.file.content()? {
-            NewContent::File(file) => {
-                // SAFETY: bytes that were appended are not written again before the map is gone,
-                // but for the header, which nobody reads there; the file has no name yet.
-                let map = unsafe { Mmap::map(&file) }?;
-                Ok(Bytes::from_owner(map))
-            }
-            NewContent::Memory(content) => {
-                let mut aligned = MutableBuffer::with_capacity(content.len());
-                aligned.extend_from_slice(&content);
-                Ok(Bytes::from_owner(Aligned(aligned)))
-            }
-        }
+        // But for the header, which nobody reads there, what was appended is not written again.
+        bytes_of(self.file.content()?)
     }
 
     /// Names the file by what `path` makes of its checksum, which comes back with its length.
@@ -98,6 +87,24 @@ impl<'a> ContainerWriter<'a> {
         };
         self.file.finish(&written.path)?;
         Ok(written)
+    }
+}
+
+/// What a file holds that has no name yet; those bytes are not to be written again.
+pub(crate) fn bytes_of(content: NewContent) -> io::Result<Bytes> {
+    match content {
+        // Nothing cannot be mapped.
+        NewContent::File(file) if file.metadata()?.len() == 0 => Ok(Bytes::new()),
+        NewContent::File(file) => {
+            // SAFETY: the file has no name yet, and who writes it only appends.
+            let map = unsafe { Mmap::map(&file) }?;
+            Ok(Bytes::from_owner(map))
+        }
+        NewContent::Memory(content) => {
+            let mut aligned = MutableBuffer::with_capacity(content.len());
+            aligned.extend_from_slice(&content);
+            Ok(Bytes::from_owner(Aligned(aligned)))
+        }
     }
 }
 

@@ -10,19 +10,22 @@
 //! The frames make up the container in its order: header, one buffer after the other, footer. What
 //! begins otherwise is a container in one frame, as it was written before.
 //!
+//! Unpacking holds one frame in memory, packing what it makes.
+//!
 //! Both ways every checksum of the container is verified, so that damage neither gets into the
 //! deep store nor out of it.
 
 mod layout;
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
-use bytes::Bytes;
-use runtime::files::Files;
+use memmap2::Mmap;
+use runtime::files::{Files, NewFile};
 
 use crate::SegmentError;
-use crate::container::{Container, Footer};
+use crate::container::{Container, Footer, bytes_of};
 use layout::Layout;
 
 const MAGIC: [u8; 8] = *b"TanninPk";
@@ -64,30 +67,80 @@ pub fn pack(path: &Path, expected_crc: u32) -> Result<Vec<u8>, SegmentError> {
     Ok(frames)
 }
 
-/// Writes what [`pack`] made to `path`, once it is known to be the content with this checksum.
-/// The fail points are those of [`Files::write_new`] with the prefix `load`.
-pub fn unpack(
-    packed: &[u8],
+/// Writes the container at `from`, which somebody else has sent, to `path`, once it is known to be
+/// the content with this checksum. Fail points as those of [`unpack`].
+pub fn copy_file(
+    from: &Path,
     files: &dyn Files,
     path: &Path,
     expected_crc: u32,
 ) -> Result<(), SegmentError> {
-    let damaged =
-        |what: &str| SegmentError::corrupt(path, format!("it cannot be decompressed: {what}"));
-    let bytes = match packed.starts_with(&MAGIC) {
-        true => whole(packed).map_err(damaged)?,
-        false => zstd::stream::decode_all(packed).map_err(|error| damaged(&error.to_string()))?,
-    };
-    let (container, _) =
-        Container::of_bytes::<Footer>(path, Bytes::from(bytes), Some(expected_crc))?;
+    let (container, _) = Container::open::<Footer>(from, Some(expected_crc))?;
     container.verify_checksums()?;
     files
         .write_new(path, "load", &mut |out| out.write_all(container.bytes()))
         .map_err(SegmentError::io("write", path))
 }
 
+/// As [`unpack`], of a file that nobody writes to any more.
+pub fn unpack_file(
+    packed: &Path,
+    files: &dyn Files,
+    path: &Path,
+    expected_crc: u32,
+) -> Result<(), SegmentError> {
+    let file = File::open(packed).map_err(SegmentError::io("open", packed))?;
+    let length = file
+        .metadata()
+        .map_err(SegmentError::io("look at", packed))?;
+    if length.len() == 0 {
+        return unpack(&[], files, path, expected_crc);
+    }
+    // SAFETY: an object of the deep store is written once, and what was downloaded by nobody else.
+    let map = unsafe { Mmap::map(&file) }.map_err(SegmentError::io("map", packed))?;
+    unpack(&map, files, path, expected_crc)
+}
+
+/// Writes what [`pack`] made to `path`, frame by frame; the file gets its name once it is known to
+/// be the content with this checksum. The fail points are those of [`Files::begin`] with the prefix
+/// `load`.
+pub fn unpack(
+    packed: &[u8],
+    files: &dyn Files,
+    path: &Path,
+    expected_crc: u32,
+) -> Result<(), SegmentError> {
+    let failed = || SegmentError::io("write", path);
+    let mut file = files.begin(path, "load").map_err(failed())?;
+    let unpacked = match packed.starts_with(&MAGIC) {
+        true => frames(packed, &mut *file),
+        false => one_frame(packed, &mut *file),
+    };
+    unpacked.map_err(|fault| match fault {
+        Unpacking::Damaged(what) => {
+            SegmentError::corrupt(path, format!("it cannot be decompressed: {what}"))
+        }
+        Unpacking::Disk(error) => failed()(error),
+    })?;
+    let content = file.content().and_then(bytes_of).map_err(failed())?;
+    let (container, _) = Container::of_bytes::<Footer>(path, content, Some(expected_crc))?;
+    container.verify_checksums()?;
+    file.finish(path).map_err(failed())
+}
+
+enum Unpacking {
+    Damaged(String),
+    Disk(io::Error),
+}
+
+impl From<&str> for Unpacking {
+    fn from(what: &str) -> Self {
+        Self::Damaged(what.to_owned())
+    }
+}
+
 /// The container.
-fn whole(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
+fn frames(packed: &[u8], file: &mut dyn NewFile) -> Result<(), Unpacking> {
     let (head, rest) = packed
         .split_at_checked(HEAD_BYTES)
         .ok_or("it has no head")?;
@@ -96,9 +149,8 @@ fn whole(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
         .split_at_checked(count * ENTRY_BYTES)
         .ok_or("its table is cut")?;
     if crc32c::crc32c(table) != u32::from_le_bytes(word(head, 12)) {
-        return Err("the checksum of its table differs");
+        return Err("the checksum of its table differs".into());
     }
-    let mut bytes = Vec::new();
     for entry in table.chunks_exact(ENTRY_BYTES) {
         let length = usize::try_from(u64::from_le_bytes(word(entry, 8)));
         let length = length.map_err(|_| "a frame is too long")?;
@@ -106,11 +158,25 @@ fn whole(packed: &[u8]) -> Result<Vec<u8>, &'static str> {
         rest = after;
         let layout = Layout::new(entry[16], entry[17] != 0).ok_or("a layout is not known")?;
         let laid_out = unframe(frame, u64::from_le_bytes(word(entry, 0)))?;
-        bytes.extend(layout.put_back(&laid_out).iter());
+        let bytes = layout.put_back(&laid_out);
+        file.append(&bytes).map_err(Unpacking::Disk)?;
     }
     match rest.is_empty() {
-        true => Ok(bytes),
-        false => Err("there is more behind its frames"),
+        true => Ok(()),
+        false => Err("there is more behind its frames".into()),
+    }
+}
+
+/// As it was written before.
+fn one_frame(packed: &[u8], file: &mut dyn NewFile) -> Result<(), Unpacking> {
+    let damaged = |error: io::Error| Unpacking::Damaged(error.to_string());
+    let mut decoder = zstd::stream::Decoder::new(packed).map_err(damaged)?;
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match decoder.read(&mut piece).map_err(damaged)? {
+            0 => return Ok(()),
+            read => file.append(&piece[..read]).map_err(Unpacking::Disk)?,
+        }
     }
 }
 

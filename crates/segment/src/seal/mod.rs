@@ -88,6 +88,7 @@ pub fn seal(
         bytes,
         stored_bytes: 0,
         uri: None,
+        unstored: false,
         created_ms: extra.created_ms,
         sealed_ms: Some(extra.sealed_ms),
         time_range: known.ranges.time_range(),

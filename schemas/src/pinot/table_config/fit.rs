@@ -140,6 +140,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         replication: config.replication,
         sorted_column: config.sorted_column.clone(),
         retention: config.retention,
+        peer_download: config.peer_download,
         batch: config.batch,
         streams: config.streams.clone(),
         flush: config.flush,

@@ -39,6 +39,7 @@ pub struct TableConfig {
     time_column: Option<String>,
     is_dimension_table: bool,
     replication: u32,
+    peer_download: bool,
     sorted_column: Option<String>,
     inverted: Vec<Marked>,
     no_dictionary: Vec<Marked>,
@@ -169,6 +170,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         report.fault("isDimTable", "a dimension table is OFFLINE");
     }
     let replication = replication(segments, report);
+    let peer_download = peer_download(segments, report);
     let retention = retention(node, segments, report);
     let (name, table_type) = named?;
     Some(TableConfig {
@@ -177,6 +179,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         time_column,
         is_dimension_table,
         replication,
+        peer_download,
         sorted_column: sorted.first().map(|name| (*name).to_owned()),
         inverted,
         no_dictionary,
@@ -216,6 +219,20 @@ fn replication(segments: Node<'_>, report: &mut Report) -> u32 {
         }
     }
     1
+}
+
+/// Segments go between servers as all else does, whichever scheme is named.
+fn peer_download(segments: Node<'_>, report: &mut Report) -> bool {
+    const KEY: &str = "peerSegmentDownloadScheme";
+    match segments.text(KEY, report) {
+        None => false,
+        Some(scheme) if ["http", "https"].contains(&scheme.to_lowercase().as_str()) => true,
+        Some(other) => {
+            let what = format!("`{other}` is neither http nor https");
+            report.fault(&segments.path(KEY), what);
+            false
+        }
+    }
 }
 
 fn name_and_type(node: Node<'_>, report: &mut Report) -> Option<(TableName, TableType)> {

@@ -37,7 +37,7 @@ const REFUSED: [(&str, &str, &str); 6] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 23] = [
+const WITHOUT_EFFECT: [(&str, &str); 22] = [
     ("", "tierConfigs"),
     ("", "quota"),
     ("", "query"),
@@ -48,7 +48,6 @@ const WITHOUT_EFFECT: [(&str, &str); 23] = [
     ("", "tunerConfigs"),
     ("tenants", "tagOverrideConfig"),
     ("segmentsConfig", "completionConfig"),
-    ("segmentsConfig", "peerSegmentDownloadScheme"),
     ("segmentsConfig", "replicaGroupStrategyConfig"),
     ("segmentsConfig", "segmentAssignmentStrategy"),
     ("segmentsConfig", "deletedSegmentsRetentionPeriod"),
