@@ -14,6 +14,7 @@ pub mod exit;
 pub mod load;
 mod local;
 mod machine;
+mod metadata;
 pub mod node;
 mod ports;
 mod quickstart;

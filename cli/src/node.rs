@@ -11,7 +11,6 @@ use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
-use metastore::SqliteStore;
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
 use runtime::settings::{LogSync, Settings};
@@ -24,6 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::data_dir::DataDir;
 use crate::machine;
+use crate::metadata;
 use crate::ports::{Listeners, address_of};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -119,6 +119,9 @@ impl Node {
 
     /// `Ok` when every role that runs here serves; otherwise what it waits for.
     pub fn ready(&self) -> Result<(), String> {
+        if let Some(controller) = &self.controller {
+            controller.ready()?;
+        }
         if let Some(server) = &self.server {
             server.ready()?;
         }
@@ -283,8 +286,10 @@ impl<'a> Builder<'a> {
     }
 
     async fn start_controller(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
-        let path = self.node.dir.join("metastore.db");
-        let store = SqliteStore::open(&path, Arc::clone(&self.node.clock)).await?;
+        let file = self.node.dir.join("metastore.db");
+        let clock = Arc::clone(&self.node.clock);
+        let store = metadata::open(&self.settings.metastore, &file, clock).await?;
+        metadata::check_cluster(&store, &self.node.dir, &*self.node.clock).await?;
         let settings = &self.settings.controller;
         let config = controller::Config {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
@@ -294,7 +299,7 @@ impl<'a> Builder<'a> {
             hosts: self.hosts.clone(),
         };
         let parts = controller::Parts {
-            store: Arc::new(store),
+            store,
             deep: self.deep.clone(),
             streams: self.streams(),
             check: Arc::new(DecoderCheck),

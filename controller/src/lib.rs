@@ -12,6 +12,7 @@ mod follow;
 mod http;
 mod imports;
 mod metrics;
+mod reach;
 mod reconcile;
 mod reloads;
 mod replacements;
@@ -107,6 +108,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
     );
     follow::start(&state, changes, &tasks);
     reconcile::start(&state, &tasks);
+    reach::start(&state, &tasks);
     Ok(Controller { state, tasks })
 }
 
@@ -114,6 +116,11 @@ impl Controller {
     /// For roles in the same process.
     pub fn api(&self) -> Arc<dyn ControlApi> {
         Arc::new(api::Api(Arc::clone(&self.state)))
+    }
+
+    /// Otherwise what it waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        self.state.ready()
     }
 
     pub async fn stop(&self, grace: Duration) {

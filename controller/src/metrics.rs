@@ -10,6 +10,7 @@ pub(crate) struct ControllerMetrics {
     pub(crate) fenced: IntCounter,
     pub(crate) segments_removed: IntCounter,
     pub(crate) tables: IntGauge,
+    pub(crate) metastore_up: IntGauge,
 }
 
 impl Default for ControllerMetrics {
@@ -23,6 +24,10 @@ impl Default for ControllerMetrics {
                 "segments past retention",
             ),
             tables: registry.gauge("tannin_controller_tables", "tables"),
+            metastore_up: registry.gauge(
+                "tannin_controller_metastore_up",
+                "1: the metadata can be reached; 0: commits wait for it",
+            ),
             registry,
         }
     }

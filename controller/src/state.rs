@@ -126,6 +126,14 @@ impl State {
         Ok(state)
     }
 
+    /// Otherwise what it waits for.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        match self.catalog.failing() {
+            None => Ok(()),
+            Some(reason) => Err(format!("the controller waits for its metadata: {reason}")),
+        }
+    }
+
     /// Whether the messages of the table can be read as its config wants.
     pub(crate) fn check(&self, spec: &TableSpec) -> Result<(), Fault> {
         self.check.check(spec)

@@ -3,13 +3,13 @@
 
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::drivers::{self, CrashOptions, FuzzOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
-use crate::{clients, kafka, page, superset, workspace};
+use crate::{clients, kafka, page, postgres, superset, workspace};
 
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
@@ -26,6 +26,10 @@ const STATEMENTS_SEED: u64 = 20;
 const FUZZ_MINUTES: f64 = 0.2;
 /// Where tests look for a real Kafka, see `stream::conformance`.
 const KAFKA_VARIABLE: &str = "TEST_KAFKA";
+/// Where tests look for a real PostgreSQL: the address of a superuser, see `metastore`.
+const POSTGRES_VARIABLE: &str = "TEST_POSTGRES";
+/// This program, for tests that stop and start a PostgreSQL of their own.
+const XTASK_VARIABLE: &str = "TEST_XTASK";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -97,15 +101,28 @@ fn page_dist() -> Result<()> {
     page::check_dist(&Web::prepare()?)
 }
 
-/// The same tests run on the built-in log and on Apache Kafka.
+/// The same tests run on the built-in log and on Apache Kafka, on SQLite and on PostgreSQL.
 fn cargo_tests() -> Result<()> {
-    if let Err(missing) = kafka::prepare() {
-        cargo(&["test", "--workspace"], None)?;
-        return Err(missing.context("the tests on Apache Kafka did not run"));
-    }
+    let kafka = kafka::prepare().context("the tests on Apache Kafka did not run");
+    let postgres = postgres::prepare().context("the tests on PostgreSQL did not run");
     // The compiler gets the memory that Kafka takes afterwards.
-    cargo(&["test", "--workspace", "--no-run"], None)?;
-    kafka::with_fresh(|brokers| cargo(&["test", "--workspace"], Some(brokers)))
+    cargo(&["test", "--workspace", "--no-run"], &[])?;
+    let xtask = std::env::current_exe()?.display().to_string();
+    let run = |found: &[(&str, &str)]| cargo(&["test", "--workspace"], found);
+    let on_postgres = |found: &[(&str, &str)]| match &postgres {
+        Err(_) => run(found),
+        Ok(_) => postgres::with_fresh(|url| {
+            let own = [(POSTGRES_VARIABLE, url), (XTASK_VARIABLE, &xtask)];
+            run(&[found, &own].concat())
+        }),
+    };
+    match &kafka {
+        Err(_) => on_postgres(&[])?,
+        Ok(()) => kafka::with_fresh(|brokers| on_postgres(&[(KAFKA_VARIABLE, brokers)]))?,
+    }
+    kafka?;
+    postgres?;
+    Ok(())
 }
 
 fn generated(questions: u64, statements: bool) -> Result<()> {
@@ -128,32 +145,32 @@ fn fuzz() -> Result<()> {
 }
 
 fn pinot_client() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     clients::pinotdb()
 }
 
 fn python_package() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     clients::package()
 }
 
 fn kafka_clients() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     clients::kafka_clients()
 }
 
 fn tpch() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     clients::tpch()
 }
 
 fn page_browser() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     page::browse(&Web::prepare()?)
 }
 
 fn superset_dashboard() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     superset::dashboard()
 }
 
@@ -181,13 +198,13 @@ fn crash_kafka() -> Result<()> {
     })
 }
 
-/// `kafka` is the address of a real one, for the tests that need it.
-fn cargo(args: &[&str], kafka: Option<&str>) -> Result<()> {
+/// `variables` name the real engines, for the tests that need them.
+fn cargo(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command
         .args(args)
         .arg("--target-dir")
         .arg(workspace::target()?)
-        .envs(kafka.map(|brokers| (KAFKA_VARIABLE, brokers)));
+        .envs(variables.iter().copied());
     steps::exec(command.current_dir(workspace::root()))
 }

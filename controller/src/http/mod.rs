@@ -31,7 +31,8 @@ pub(crate) type App = Shared<Arc<State>>;
 type Answer = Result<Json<Value>, ApiError>;
 
 pub(crate) fn routes(state: &Arc<State>) -> Api {
-    let ready = Arc::new(|| Ok(()));
+    let of_readiness = Arc::clone(state);
+    let ready = Arc::new(move || of_readiness.ready());
     let health = health_routes(state.config.version, ready, state.metrics.registry.clone());
     // `Controller_127.0.0.1_9000`.
     let host = state.config.instance.split('_').nth(1).unwrap_or_default();

@@ -9,6 +9,14 @@ pub enum MetaError {
          another data dir"
     )]
     Open { path: String, reason: String },
+    /// The setting cannot be right, whatever the database says.
+    #[error("`metastore.url`: {0}")]
+    Address(String),
+    /// It answers, but it is not what is wanted.
+    #[error("the metadata at `{place}` cannot be used: {reason}")]
+    Unusable { place: String, reason: String },
+    #[error("PostgreSQL at `{place}` does not answer: {reason}")]
+    Unreachable { place: String, reason: String },
     #[error("the metadata store failed")]
     Store(#[from] sqlx::Error),
     #[error("the metadata store has stopped")]
@@ -22,7 +30,12 @@ pub enum MetaError {
 impl MetaError {
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Open { .. } | Self::Store(_) | Self::Stopped => FaultKind::Unavailable,
+            Self::Open { .. }
+            | Self::Unusable { .. }
+            | Self::Unreachable { .. }
+            | Self::Store(_)
+            | Self::Stopped => FaultKind::Unavailable,
+            Self::Address(_) => FaultKind::Invalid,
             Self::Corrupt { .. } => FaultKind::Internal,
             Self::Conflict { .. } => FaultKind::Conflict,
         }

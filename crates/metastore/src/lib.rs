@@ -7,6 +7,8 @@
 pub mod catalog;
 mod error;
 mod memory;
+mod net;
+mod postgres;
 mod sqlite;
 
 use std::fmt::Debug;
@@ -18,6 +20,7 @@ use futures::stream::BoxStream;
 
 pub use error::MetaError;
 pub use memory::MemoryStore;
+pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::SqliteStore;
 
 pub type Revision = u64;
@@ -97,6 +100,10 @@ pub trait MetaStore: Debug + Send + Sync + 'static {
     async fn keep_alive(&self, lease: LeaseId) -> Result<bool, MetaError>;
     /// Ends it now; its keys go.
     async fn revoke(&self, lease: LeaseId) -> Result<(), MetaError>;
+    /// Why the store cannot be reached at present; nothing where that cannot happen.
+    fn failing(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Txn {

@@ -1,6 +1,7 @@
 //! Typed access to what the controller keeps: schemas, tables, segments, partition heads, tasks.
 //!
 //! ```text
+//! /cluster                                 Cluster: made once, tells clusters apart
 //! /schemas/<name>                          the schema as it was posted
 //! /names/<physical name>                   id of the table
 //! /tables/<id>                             StoredTable
@@ -13,6 +14,7 @@
 //! transaction with compares: two controllers cannot both win.
 
 mod changes;
+mod cluster;
 mod replacements;
 mod segments;
 mod tables;
@@ -29,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Entry, MetaError, MetaStore, Revision, Txn, TxnOutcome};
 
 pub use changes::{CatalogChange, WholeTable};
+pub use cluster::Cluster;
 pub use segments::{CommitOutcome, StoredSegment};
 pub use tables::{CreateOutcome, StoredTable};
 
@@ -56,6 +59,11 @@ pub struct Head {
 impl Catalog {
     pub fn new(store: Arc<dyn MetaStore>) -> Self {
         Self { store }
+    }
+
+    /// Why the store cannot be reached at present.
+    pub fn failing(&self) -> Option<String> {
+        self.store.failing()
     }
 
     async fn read<T: DeserializeOwned>(
