@@ -87,6 +87,7 @@ async fn all_goes_on_when_postgresql_was_away() -> Result<()> {
 fn settings(folder: &std::path::Path, assignments: &[&str]) -> Result<Settings> {
     let mut layers = Layers::default();
     layers.assignment(&format!("node.data_dir={}", folder.display()));
+    layers.assignment("log.enabled=false");
     for port in ["http_port", "grpc_port"] {
         layers.assignment(&format!("controller.{port}=0"));
     }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -72,6 +72,10 @@ pub(crate) fn up(port: u16, dir: &Path) -> Result<()> {
     if !data.exists() {
         create(&programs, dir)?;
     }
+    if is_running(&programs, &data)? {
+        println!("PostgreSQL on 127.0.0.1:{port}: {}", url(port));
+        return Ok(());
+    }
     let options = format!(
         "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off \
          -c max_connections=200 -c shared_buffers=32MB",
@@ -84,6 +88,12 @@ pub(crate) fn up(port: u16, dir: &Path) -> Result<()> {
     quietly(start).with_context(|| tail(&log))?;
     println!("PostgreSQL on 127.0.0.1:{port}: {}", url(port));
     Ok(())
+}
+
+fn is_running(programs: &Path, data: &Path) -> Result<bool> {
+    let mut status = unprivileged(&programs.join("pg_ctl"))?;
+    status.arg("-D").arg(data).arg("status").stdout(Stdio::null());
+    Ok(status.stdin(Stdio::null()).status()?.success())
 }
 
 /// Ends the server of `dir` without waiting for its clients. One that does not run is fine.
@@ -149,7 +159,7 @@ fn quietly(mut command: Command) -> Result<()> {
     // A server keeps what it inherits: its output must not be a pipe that somebody reads to its end.
     let said = tempfile()?;
     let status = command
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .stdout(said.1.try_clone()?)
         .stderr(said.1)
         .status()

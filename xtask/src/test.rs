@@ -113,7 +113,7 @@ fn cargo_tests() -> Result<()> {
         Err(_) => run(found),
         Ok(_) => postgres::with_fresh(|url| {
             let own = [(POSTGRES_VARIABLE, url), (XTASK_VARIABLE, &xtask)];
-            run(&[found, &own].concat())
+            run(&[found, &own[..]].concat())
         }),
     };
     match &kafka {
