@@ -28,7 +28,9 @@ async fn prove(cluster: &Cluster, rows: i64) -> Result<()> {
 }
 
 async fn ask(cluster: &Cluster, path: &str) -> Result<(StatusCode, String)> {
-    cluster.call(Role::Controller, Method::GET, path, None).await
+    cluster
+        .call(Role::Controller, Method::GET, path, None)
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,16 +56,25 @@ async fn all_goes_on_when_postgresql_was_away() -> Result<()> {
     server.down()?;
     let waits = until("the controller says so", || async {
         let (status, text) = ask(&cluster, "/ready").await?;
-        ensure!(status == StatusCode::SERVICE_UNAVAILABLE, "{status}: {text}");
+        ensure!(
+            status == StatusCode::SERVICE_UNAVAILABLE,
+            "{status}: {text}"
+        );
         Ok(text)
     })
     .await?;
-    ensure!(waits.starts_with("the controller waits for its metadata: PostgreSQL at"), "{waits}");
+    ensure!(
+        waits.starts_with("the controller waits for its metadata: PostgreSQL at"),
+        "{waits}"
+    );
     ensure!(!waits.contains("password"), "{waits}");
     ensure!(cluster.node(0).ready().is_err());
     until("metrics say so", || async {
         let (_, metrics) = ask(&cluster, "/metrics").await?;
-        ensure!(metrics.contains("tannin_controller_metastore_up 0"), "{metrics}");
+        ensure!(
+            metrics.contains("tannin_controller_metastore_up 0"),
+            "{metrics}"
+        );
         Ok(())
     })
     .await?;
@@ -71,10 +82,19 @@ async fn all_goes_on_when_postgresql_was_away() -> Result<()> {
     let more: Vec<_> = flights::events(16_000)?.split_off(8_000);
     cluster.produce("flights", more).await?;
     prove(&cluster, 16_000).await?;
-    ensure!(cluster.sql().numbers(SEALED).await? == [2], "nothing is committed meanwhile");
+    ensure!(
+        cluster.sql().numbers(SEALED).await? == [2],
+        "nothing is committed meanwhile"
+    );
     let refused = cluster.post("/v1/tables", &table).await;
-    let refused = refused.err().context("nobody can create a table now")?.to_string();
-    ensure!(refused.contains("503") && refused.contains("does not answer"), "{refused}");
+    let refused = refused
+        .err()
+        .context("nobody can create a table now")?
+        .to_string();
+    ensure!(
+        refused.contains("503") && refused.contains("does not answer"),
+        "{refused}"
+    );
 
     server.up()?;
     cluster.wait_ready().await?;
@@ -113,7 +133,9 @@ async fn refusal(settings: &Settings) -> Result<(String, bool)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_not_there_is_one_sentence() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
     let url = format!("metastore=postgres://me:secret@127.0.0.1:{port}/x");
     let (said, is_usage) = refusal(&settings(folder.path(), &[&url])?).await?;
     ensure!(said.contains("refused") && !is_usage, "{said}");
@@ -123,7 +145,10 @@ async fn a_database_that_is_not_there_is_one_sentence() -> Result<()> {
     let missing = [url.as_str(), "metastore.password_file=/nowhere/secret-file"];
     let error = start(&settings(folder.path(), &missing)?).await.err();
     let said = error.context("it started")?.to_string();
-    ensure!(said.contains("`metastore.password_file`: cannot read"), "{said}");
+    ensure!(
+        said.contains("`metastore.password_file`: cannot read"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -137,7 +162,10 @@ async fn the_metadata_of_another_cluster_is_refused() -> Result<()> {
     let (user, password) = login.rsplit_once(':').context("no password")?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("password");
-    std::fs::write(&file, format!("{}\n", password.replace("%20", " ").replace("%27", "'")))?;
+    std::fs::write(
+        &file,
+        format!("{}\n", password.replace("%20", " ").replace("%27", "'")),
+    )?;
     let assignments = [
         format!("metastore={user}@{rest}"),
         format!("metastore.password_file={}", file.display()),
@@ -148,7 +176,13 @@ async fn the_metadata_of_another_cluster_is_refused() -> Result<()> {
     start(&settings(&first, &assignments)?).await?.stop().await;
     start(&settings(&second, &[])?).await?.stop().await;
     let (said, is_usage) = refusal(&settings(&second, &assignments)?).await?;
-    ensure!(said.starts_with("the metadata is that of cluster") && is_usage, "{said}");
-    ensure!(said.ends_with("name the right `metastore.url`, or another data dir"), "{said}");
+    ensure!(
+        said.starts_with("the metadata is that of cluster") && is_usage,
+        "{said}"
+    );
+    ensure!(
+        said.ends_with("name the right `metastore.url`, or another data dir"),
+        "{said}"
+    );
     Ok(())
 }

@@ -51,7 +51,10 @@ fn installed() -> Option<PathBuf> {
     let versions = folders.filter_map(|folder| {
         let version: u32 = folder.file_name().to_str()?.parse().ok()?;
         let programs = folder.path().join("bin");
-        programs.join("pg_ctl").is_file().then_some((version, programs))
+        programs
+            .join("pg_ctl")
+            .is_file()
+            .then_some((version, programs))
     });
     versions.max().map(|(_, programs)| programs)
 }
@@ -92,7 +95,11 @@ pub(crate) fn up(port: u16, dir: &Path) -> Result<()> {
 
 fn is_running(programs: &Path, data: &Path) -> Result<bool> {
     let mut status = unprivileged(&programs.join("pg_ctl"))?;
-    status.arg("-D").arg(data).arg("status").stdout(Stdio::null());
+    status
+        .arg("-D")
+        .arg(data)
+        .arg("status")
+        .stdout(Stdio::null());
     Ok(status.stdin(Stdio::null()).status()?.success())
 }
 
@@ -117,8 +124,20 @@ fn create(programs: &Path, dir: &Path) -> Result<()> {
         quietly(own)?;
     }
     let mut initdb = unprivileged(&programs.join("initdb"))?;
-    initdb.arg("-D").arg(dir.join("data")).arg("--pwfile").arg(&password);
-    let form = ["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"];
+    initdb
+        .arg("-D")
+        .arg(dir.join("data"))
+        .arg("--pwfile")
+        .arg(&password);
+    let form = [
+        "-U",
+        USER,
+        "-A",
+        "scram-sha-256",
+        "-E",
+        "UTF8",
+        "--locale=C",
+    ];
     quietly_with(initdb, &[&form[..], &["--no-sync"]].concat())
 }
 
@@ -177,10 +196,15 @@ fn tempfile() -> Result<(PathBuf, fs::File)> {
         match fs::File::create_new(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("creating {}", path.display())),
+            Err(error) => {
+                return Err(error).with_context(|| format!("creating {}", path.display()));
+            }
         }
     }
-    bail!("no name is free for a file in {}", std::env::temp_dir().display())
+    bail!(
+        "no name is free for a file in {}",
+        std::env::temp_dir().display()
+    )
 }
 
 fn tail(path: &Path) -> String {

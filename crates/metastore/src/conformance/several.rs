@@ -19,7 +19,10 @@ pub(super) async fn writers_lose_nothing(store: &dyn MetaStore, other: &dyn Meta
         }
     });
     futures::future::join_all(writers).await;
-    assert_eq!(count(&store.get("/count").await.unwrap().unwrap()), WRITERS * ROUNDS);
+    assert_eq!(
+        count(&store.get("/count").await.unwrap().unwrap()),
+        WRITERS * ROUNDS
+    );
     let mut before = 0;
     for wanted in 1..=WRITERS * ROUNDS {
         let Change::Put(entry) = next(&mut changes).await else {
@@ -54,15 +57,19 @@ pub(super) async fn watchers_add_up_to_what_is_stored(
     put(store, "/sum/0", "before").await;
     let mut changes = other.watch("/sum/").await.unwrap();
     let (entries, _) = other.range("/sum/").await.unwrap();
-    let mut copy: BTreeMap<String, Entry> =
-        entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+    let mut copy: BTreeMap<String, Entry> = entries
+        .into_iter()
+        .map(|entry| (entry.key.clone(), entry))
+        .collect();
     let writers = (0..WRITERS).map(|writer| async move {
         let store = if writer % 2 == 0 { store } else { other };
         for round in 0..ROUNDS {
             let (own, shared) = (format!("/sum/{writer}"), format!("/sum/all/{}", round % 3));
             let txn = match round % 4 {
                 3 => Txn::default().delete(own).delete_range("/sum/all/"),
-                _ => Txn::default().put(own, round.to_string()).put(shared, writer.to_string()),
+                _ => Txn::default()
+                    .put(own, round.to_string())
+                    .put(shared, writer.to_string()),
             };
             store.txn(txn).await.unwrap();
         }

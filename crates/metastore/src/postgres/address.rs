@@ -85,7 +85,10 @@ fn unexplained(error: &sqlx::Error) -> String {
 
 /// SQLSTATEs after which the same statement may succeed later: connections, resources, shutdown.
 fn is_passing(code: &str) -> bool {
-    ["08", "53", "57P"].iter().any(|class| code.starts_with(class)) || code == "57014"
+    ["08", "53", "57P"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        || code == "57014"
 }
 
 pub(super) fn fault(place: &str, error: sqlx::Error) -> MetaError {

@@ -48,8 +48,7 @@ const RANGE: &str = "SELECT s.revision, e.key, e.value, e.revision FROM tannin.s
                      tannin.entries e ON e.key >= $1 AND e.key < $2 AND (e.lease IS NULL OR EXISTS \
                      (SELECT FROM tannin.leases l WHERE l.id = e.lease AND l.ends > \
                      clock_timestamp())) ORDER BY e.key";
-const TXN: &str =
-    "SELECT committed, conflict FROM tannin.txn($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const TXN: &str = "SELECT committed, conflict FROM tannin.txn($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const GRANT: &str = "INSERT INTO tannin.leases (ttl, ends) SELECT t.ttl, clock_timestamp() + t.ttl \
                      FROM (SELECT $1 * interval '1 millisecond' AS ttl) t RETURNING id";
 const KEEP_ALIVE: &str = "UPDATE tannin.leases SET ends = clock_timestamp() + ttl WHERE id = $1 \
@@ -138,10 +137,7 @@ impl Drop for Lent {
 }
 
 impl Shared {
-    async fn rows(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, MetaError> {
+    async fn rows(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, MetaError> {
         let outcome = self.rows_in_time(query).await;
         match &outcome {
             Ok(_) => self.answers(),

@@ -253,9 +253,15 @@ mod tests {
             assert_eq!(settings.metastore.kind, MetastoreKind::Postgres);
             assert_eq!(settings.metastore.url, url);
             let listed = settings.listed();
-            assert!(listed.iter().all(|setting| !setting.value.contains("secret")));
+            assert!(
+                listed
+                    .iter()
+                    .all(|setting| !setting.value.contains("secret"))
+            );
         }
-        let faults = file("metastore = 'x'\nbroker = 'y'").settings().unwrap_err();
+        let faults = file("metastore = 'x'\nbroker = 'y'")
+            .settings()
+            .unwrap_err();
         assert_eq!(
             faults.faults,
             [

@@ -81,21 +81,36 @@ async fn a_server_that_was_restarted_is_used_again() {
     let refused = store.txn(Txn::default().put("/during", "1")).await;
     let said = refused.unwrap_err();
     assert!(matches!(said, MetaError::Unreachable { .. }), "{said}");
-    assert!(store.failing().is_some_and(|reason| reason.contains("127.0.0.1")));
+    assert!(
+        store
+            .failing()
+            .is_some_and(|reason| reason.contains("127.0.0.1"))
+    );
     let asked = Instant::now();
     assert!(store.get("/before").await.is_err());
-    assert!(asked.elapsed() < Duration::from_secs(2), "nobody waits while it is known to be away");
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "nobody waits while it is known to be away"
+    );
 
     server.up();
     let back = Instant::now();
     while store.txn(Txn::default().put("/after", "1")).await.is_err() {
-        assert!(back.elapsed() < Duration::from_secs(20), "{:?}", store.failing());
+        assert!(
+            back.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            store.failing()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(matches!(next(&mut changes).await, Change::Put(entry) if entry.key == "/after"));
     assert_eq!((store.failing(), other.failing()), (None, None));
     let (entries, _) = other.range("/").await.unwrap();
-    assert_eq!(entries.len(), 2, "what was refused did not happen: {entries:?}");
+    assert_eq!(
+        entries.len(),
+        2,
+        "what was refused did not happen: {entries:?}"
+    );
 }
 
 /// A statement that waits for ever ends by its deadline, and what comes after it is not disturbed.
@@ -116,14 +131,25 @@ async fn a_database_that_hangs_hangs_nobody() {
     sqlx::raw_sql(lock).execute(&mut holder).await.unwrap();
     for _ in 0..5 {
         let asked = Instant::now();
-        let late = store.txn(Txn::default().put("/during", "1")).await.unwrap_err();
+        let late = store
+            .txn(Txn::default().put("/during", "1"))
+            .await
+            .unwrap_err();
         assert!(matches!(late, MetaError::Unreachable { .. }), "{late}");
-        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
     }
     drop(holder);
     let back = Instant::now();
     while store.txn(Txn::default().put("/after", "1")).await.is_err() {
-        assert!(back.elapsed() < Duration::from_secs(20), "{:?}", store.failing());
+        assert!(
+            back.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            store.failing()
+        );
     }
     let (entries, _) = store.range("/").await.unwrap();
     let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();

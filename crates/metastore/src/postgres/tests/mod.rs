@@ -59,7 +59,10 @@ impl Database {
     async fn on_server(&self, what: &str) {
         let mut connection = PgConnection::connect(&self.server).await.unwrap();
         let statement = AssertSqlSafe(format!("{what} {}", self.name));
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn store(&self) -> PostgresStore {
@@ -68,14 +71,20 @@ impl Database {
 
     async fn execute(&self, statement: &'static str) {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
     }
 
     /// For tests that passed: others leave it to be looked at.
     pub(crate) async fn remove(self) {
         let mut connection = PgConnection::connect(&self.server).await.unwrap();
         let statement = AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name));
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
     }
 }
 

@@ -22,19 +22,32 @@ async fn what_is_wrong_is_told() {
         return;
     };
     let missing = refusal(&database.url.replace(&database.name, "nowhere")).await;
-    assert!(missing.contains("database \"nowhere\" does not exist; create it"), "{missing}");
+    assert!(
+        missing.contains("database \"nowhere\" does not exist; create it"),
+        "{missing}"
+    );
     let (_, host) = database.url.split_once('@').unwrap();
     let wrong = refusal(&format!("postgres://tannin:wrong-secret@{host}")).await;
-    assert!(wrong.contains("password authentication failed for user \"tannin\""), "{wrong}");
+    assert!(
+        wrong.contains("password authentication failed for user \"tannin\""),
+        "{wrong}"
+    );
     assert!(!wrong.contains("secret"), "{wrong}");
 
-    database.execute("CREATE SCHEMA tannin; CREATE TABLE tannin.mine (a int)").await;
+    database
+        .execute("CREATE SCHEMA tannin; CREATE TABLE tannin.mine (a int)")
+        .await;
     let foreign = refusal(&database.url).await;
-    assert!(foreign.ends_with("somebody else's; use another database"), "{foreign}");
+    assert!(
+        foreign.ends_with("somebody else's; use another database"),
+        "{foreign}"
+    );
     database.execute("DROP SCHEMA tannin CASCADE").await;
 
     drop(database.store().await);
-    database.execute("UPDATE tannin.store SET format = 99").await;
+    database
+        .execute("UPDATE tannin.store SET format = 99")
+        .await;
     let newer = refusal(&database.url).await;
     let wanted = "it has format 99, this version reads up to 1; start the newer version that \
                   wrote it";
@@ -50,7 +63,10 @@ async fn what_is_not_there_is_told() {
     drop(listener);
     let said = refusal(&format!("postgres://me:secret@127.0.0.1:{port}/x")).await;
     assert!(said.starts_with("PostgreSQL at `127.0.0.1:"), "{said}");
-    assert!(said.contains("refused") && !said.contains("secret"), "{said}");
+    assert!(
+        said.contains("refused") && !said.contains("secret"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -73,5 +89,8 @@ async fn what_is_no_postgresql_is_told() {
         () = answering => unreachable!("it answers for ever"),
         said = refusal(&url) => said,
     };
-    assert!(said.ends_with("what answers there is not PostgreSQL"), "{said}");
+    assert!(
+        said.ends_with("what answers there is not PostgreSQL"),
+        "{said}"
+    );
 }

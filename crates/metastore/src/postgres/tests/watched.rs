@@ -98,7 +98,13 @@ async fn leases_end_by_themselves() {
         lease: Some(lease),
     };
     let ops = vec![op];
-    let outcome = store.txn(Txn { compares: vec![], ops }).await.unwrap();
+    let outcome = store
+        .txn(Txn {
+            compares: vec![],
+            ops,
+        })
+        .await
+        .unwrap();
     if let TxnOutcome::Committed(_) = outcome {
         assert!(matches!(next(&mut changes).await, Change::Put(_)));
         assert!(matches!(next(&mut changes).await, Change::Delete { .. }));
