@@ -61,6 +61,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Import(args) => commands::import::run(args).await,
             Command::Export(args) => commands::export::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,
+            Command::Metastore { action } => commands::metastore::run(action).await,
             Command::Config { .. } | Command::Segment { .. } | Command::Version => Ok(()),
         }
     });

@@ -13,7 +13,7 @@ use deepstore::DeepStore;
 use ingest::Decoder;
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
-use runtime::settings::{LogSync, Settings};
+use runtime::settings::{LogSync, MetastoreKind, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
 use schemas::{Fault, InstanceId, TableSpec};
@@ -295,8 +295,10 @@ impl<'a> Builder<'a> {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
             version: VERSION,
             liveness: Duration::from_millis(settings.liveness_ms),
+            address: self.node.addresses.controller_http.clone(),
             reconcile_every: Duration::from_millis(settings.reconcile_ms),
             hosts: self.hosts.clone(),
+            election: self.election(),
         };
         let parts = controller::Parts {
             store,
@@ -314,6 +316,14 @@ impl<'a> Builder<'a> {
         }
         self.node.controller = Some(controller);
         Ok(())
+    }
+
+    /// SQLite is opened by one controller only.
+    fn election(&self) -> Option<controller::Election> {
+        (self.settings.metastore.kind == MetastoreKind::Postgres).then(|| controller::Election {
+            ttl: Duration::from_millis(self.settings.controller.lease_ms),
+            grpc: self.node.addresses.controller_grpc.clone(),
+        })
     }
 
     async fn start_server(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {

@@ -11,6 +11,8 @@ pub(crate) struct ControllerMetrics {
     pub(crate) segments_removed: IntCounter,
     pub(crate) tables: IntGauge,
     pub(crate) metastore_up: IntGauge,
+    pub(crate) leads: IntGauge,
+    pub(crate) takeovers: IntCounter,
 }
 
 impl Default for ControllerMetrics {
@@ -27,6 +29,11 @@ impl Default for ControllerMetrics {
             metastore_up: registry.gauge(
                 "tannin_controller_metastore_up",
                 "1: the metadata can be reached; 0: commits wait for it",
+            ),
+            leads: registry.gauge("tannin_controller_leads", "1: this controller decides"),
+            takeovers: registry.counter(
+                "tannin_controller_takeovers_total",
+                "times that this controller took the lead",
             ),
             registry,
         }

@@ -11,4 +11,5 @@ pub mod memory;
 pub mod postgres;
 pub mod process;
 pub mod scenario;
+pub mod several;
 pub mod slt;

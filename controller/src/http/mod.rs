@@ -9,6 +9,7 @@ mod database;
 mod document;
 pub(crate) mod forward;
 mod ingest;
+mod leader;
 mod own;
 mod reload;
 mod replacements;
@@ -47,6 +48,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(reload::routes())
         .merge(brokers::routes())
         .merge(forward::routes())
+        .merge(leader::routes())
         .merge(own::routes())
         .route("/databases", [get("Names of databases", database::list)])
         .route(
@@ -61,6 +63,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
             })],
         )
         .pass(database::only_default)
+        .pass_with(Arc::clone(state), leader::to_the_leader)
         .answer_header("pinot-controller-host", host)
         .answer_header("pinot-controller-version", state.config.version)
         .with_state(Arc::clone(state))

@@ -19,6 +19,8 @@ pub enum MetaError {
     Unreachable { place: String, reason: String },
     #[error("the metadata store failed")]
     Store(#[from] sqlx::Error),
+    #[error("this controller does not lead any more; ask again")]
+    Fenced,
     #[error("the metadata store has stopped")]
     Stopped,
     #[error("`{key}` in the metadata is not understood: {detail}")]
@@ -34,6 +36,7 @@ impl MetaError {
             | Self::Unusable { .. }
             | Self::Unreachable { .. }
             | Self::Store(_)
+            | Self::Fenced
             | Self::Stopped => FaultKind::Unavailable,
             Self::Address(_) => FaultKind::Invalid,
             Self::Corrupt { .. } => FaultKind::Internal,

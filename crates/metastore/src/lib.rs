@@ -5,7 +5,9 @@
 //! of its last change. Only the controller opens a store.
 
 pub mod catalog;
+pub mod dump;
 mod error;
+mod fenced;
 mod memory;
 mod net;
 mod postgres;
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use error::MetaError;
+pub use fenced::{Fence, FencedStore};
 pub use memory::MemoryStore;
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::SqliteStore;

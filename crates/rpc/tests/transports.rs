@@ -77,6 +77,7 @@ fn instance(address: String) -> InstanceState {
         address,
         alive: true,
         plan_format: 1,
+        leads: false,
     }
 }
 

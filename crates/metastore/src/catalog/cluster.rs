@@ -7,6 +7,8 @@ use super::{Catalog, encode};
 use crate::{MetaError, Txn};
 
 pub(super) const CLUSTER: &str = "/cluster";
+/// There while a dump is put into the store.
+pub(crate) const IMPORTING: &str = "/importing";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -15,8 +17,14 @@ pub struct Cluster {
 }
 
 impl Catalog {
-    /// Of several controllers that start at once, one makes it.
+    /// Of several controllers that start at once, one makes it. A store with half a dump is none.
     pub async fn cluster(&self, now_ms: i64) -> Result<Cluster, MetaError> {
+        if self.store.get(IMPORTING).await?.is_some() {
+            return Err(MetaError::Corrupt {
+                key: IMPORTING.to_owned(),
+                detail: "an import was cut off; empty the store, and import again".to_owned(),
+            });
+        }
         loop {
             if let Some(found) = self.read(CLUSTER).await? {
                 return Ok(found.value);

@@ -114,6 +114,7 @@ pub struct Controller {
     pub http_port: u16,
     pub grpc_port: u16,
     pub address: String,
+    pub lease_ms: u64,
     pub liveness_ms: u64,
     pub reconcile_ms: u64,
 }
