@@ -10,6 +10,9 @@ pub(crate) struct ControllerMetrics {
     pub(crate) fenced: IntCounter,
     pub(crate) segments_removed: IntCounter,
     pub(crate) tables: IntGauge,
+    pub(crate) metastore_up: IntGauge,
+    pub(crate) leads: IntGauge,
+    pub(crate) takeovers: IntCounter,
 }
 
 impl Default for ControllerMetrics {
@@ -23,6 +26,15 @@ impl Default for ControllerMetrics {
                 "segments past retention",
             ),
             tables: registry.gauge("tannin_controller_tables", "tables"),
+            metastore_up: registry.gauge(
+                "tannin_controller_metastore_up",
+                "1: the metadata can be reached; 0: commits wait for it",
+            ),
+            leads: registry.gauge("tannin_controller_leads", "1: this controller decides"),
+            takeovers: registry.counter(
+                "tannin_controller_takeovers_total",
+                "times that this controller took the lead",
+            ),
             registry,
         }
     }

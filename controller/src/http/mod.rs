@@ -9,6 +9,7 @@ mod database;
 mod document;
 pub(crate) mod forward;
 mod ingest;
+mod leader;
 mod own;
 mod reload;
 mod replacements;
@@ -31,7 +32,8 @@ pub(crate) type App = Shared<Arc<State>>;
 type Answer = Result<Json<Value>, ApiError>;
 
 pub(crate) fn routes(state: &Arc<State>) -> Api {
-    let ready = Arc::new(|| Ok(()));
+    let of_readiness = Arc::clone(state);
+    let ready = Arc::new(move || of_readiness.ready());
     let health = health_routes(state.config.version, ready, state.metrics.registry.clone());
     // `Controller_127.0.0.1_9000`.
     let host = state.config.instance.split('_').nth(1).unwrap_or_default();
@@ -46,6 +48,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(reload::routes())
         .merge(brokers::routes())
         .merge(forward::routes())
+        .merge(leader::routes())
         .merge(own::routes())
         .route("/databases", [get("Names of databases", database::list)])
         .route(
@@ -60,6 +63,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
             })],
         )
         .pass(database::only_default)
+        .pass_with(Arc::clone(state), leader::to_the_leader)
         .answer_header("pinot-controller-host", host)
         .answer_header("pinot-controller-version", state.config.version)
         .with_state(Arc::clone(state))

@@ -39,7 +39,9 @@ pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
         tasks.spawn(format!("reconcile {name}"), |stop| async move {
             let again_and_again = async {
                 loop {
-                    if let Err(fault) = run(Arc::clone(&state)).await {
+                    if state.leadership.is_here()
+                        && let Err(fault) = run(Arc::clone(&state)).await
+                    {
                         tracing::warn!(reconciler = name, cause = %fault, "will try again");
                     }
                     state.clock.sleep(state.config.reconcile_every).await;

@@ -240,6 +240,7 @@ impl FakeControl {
             address: beat.address.clone(),
             alive: true,
             plan_format: beat.plan_format,
+            leads: false,
         });
         let instances: Vec<InstanceState> = instances.collect();
         ClusterUpdate {
