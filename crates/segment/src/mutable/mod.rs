@@ -22,6 +22,7 @@ mod lookup;
 pub(crate) mod multi;
 pub(crate) mod nulls;
 mod order;
+mod same;
 pub(crate) mod search;
 pub(crate) mod seen;
 pub(crate) mod text;
