@@ -22,6 +22,7 @@ use schemas::{Fault, Offset, SegmentId};
 use segment::{KeysAtEnd, MutableSegment, SealExtra, SealedSegment, seal};
 
 use super::pressure::Relief;
+use super::rolling;
 use crate::Core;
 use crate::store::{job_fault, make_folder, segment_fault};
 use crate::view::Table;
@@ -83,6 +84,21 @@ pub(crate) fn consumed_request(
         offset,
         reason: reason.to_owned(),
     }
+}
+
+/// With all rows put together that agree, where the table rolls up.
+fn rolled_up(
+    segment: Arc<MutableSegment>,
+    mut extra: SealExtra,
+) -> Result<(Arc<MutableSegment>, SealExtra), Fault> {
+    if segment.spec().keyed.is_some() {
+        return Ok((segment, extra));
+    }
+    let rolled = rolling::rolled_up(&segment)?;
+    let merged = u64::from(segment.row_count() - rolled.row_count());
+    extra.ledger.rows = extra.ledger.rows.saturating_sub(merged);
+    extra.ledger.merged += merged;
+    Ok((rolled, extra))
 }
 
 impl Completion {
@@ -230,6 +246,7 @@ impl Completion {
         let files = Arc::clone(&core.files);
         let sealing = core.compute.run(move || {
             make_folder(&folder.join("segment"))?;
+            let (segment, extra) = rolled_up(segment, extra)?;
             seal(&segment, &*files, &folder, extra).map_err(|error| segment_fault(&error))
         });
         let sealed = sealing.await.map_err(job_fault)??;

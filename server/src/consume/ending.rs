@@ -153,6 +153,7 @@ impl Runner {
         self.memory = None;
         self.memory_pressed = false;
         self.is_full = false;
+        self.rolled_up = 0;
         self.core.pressure.note((self.table.id, self.partition), 0);
         self.target = None;
         self.superseded = false;

@@ -74,6 +74,11 @@ pub(crate) fn is_complete(limits: &FlushLimits, segment: &MutableSegment) -> boo
     u64::from(segment.row_count()) >= limits.rows_max
 }
 
+/// It has its rows or its bytes.
+pub(crate) fn is_full(limits: &FlushLimits, segment: &MutableSegment) -> bool {
+    is_complete(limits, segment) || segment.memory_bytes() >= limits.bytes_max
+}
+
 /// The segment is so far past its limits that consumption has to wait.
 pub(crate) fn overflows(limits: &FlushLimits, segment: &MutableSegment) -> bool {
     u64::from(segment.row_count()) >= limits.rows_max.saturating_mul(SLACK)

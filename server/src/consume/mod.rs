@@ -16,6 +16,7 @@ mod limits;
 mod orders;
 mod pace;
 mod pressure;
+mod rolling;
 mod status;
 mod steps;
 
@@ -137,6 +138,8 @@ struct Runner {
     memory_pressed: bool,
     /// The segment can take no more, whatever its limits.
     is_full: bool,
+    /// Rows that it had when they were last put together.
+    rolled_up: u32,
     pace: Pace,
     feeder: Feeder,
     reader: Option<Box<dyn PartitionReader>>,
@@ -222,6 +225,8 @@ impl Known {
 enum Step {
     /// Nothing can be taken before the keys of what is sealed are known.
     ReadKeys,
+    /// Rows that agree are to become one.
+    RollUp,
     Feed,
     Fetch,
     Report(&'static str),
@@ -267,6 +272,7 @@ impl Runner {
             memory: None,
             memory_pressed: false,
             is_full: false,
+            rolled_up: 0,
             pace: Pace::default(),
             reader: None,
             pending: VecDeque::new(),
@@ -308,6 +314,7 @@ impl Runner {
         while !stop.is_cancelled() {
             let flow = match self.next_step() {
                 Step::ReadKeys => self.read_keys(stop).await?,
+                Step::RollUp => self.roll_up().await?,
                 Step::Feed => self.feed().await?,
                 Step::Fetch => self.fetch(stop).await?,
                 Step::Report(reason) => self.report(reason, stop).await?,

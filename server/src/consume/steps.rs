@@ -77,6 +77,9 @@ impl Runner {
         {
             return Step::ShowSwap;
         }
+        if self.rolls_up() {
+            return Step::RollUp;
+        }
         let is_first = self.completion.is_none() && self.swap.is_none();
         if is_first && let Some(step) = self.end_of_segment(now) {
             return step;
@@ -291,7 +294,7 @@ impl Runner {
     }
 
     /// Takes the budget for the rows in memory. `false`: there is none left.
-    fn reserve(&mut self) -> bool {
+    pub(super) fn reserve(&mut self) -> bool {
         let wanted = self.current.memory_bytes();
         let held = self.memory.as_ref().map_or(0, MemoryPermit::bytes);
         let pressure = &self.core.pressure;

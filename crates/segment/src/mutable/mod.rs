@@ -195,6 +195,17 @@ impl MutableSegment {
         self.merged.fetch_add(merged, Ordering::Relaxed);
     }
 
+    /// What another segment of the same offsets knows beside its rows, of which this one has some
+    /// put together: it takes the other's place.
+    pub fn succeed(&self, other: &Self) {
+        *self.rejected.lock() = other.rejected.lock().clone();
+        let ledger = other.ledger();
+        let joined = ledger.rows.saturating_sub(u64::from(self.row_count()));
+        self.count_filtered(ledger.filtered);
+        self.count_reshaped(ledger.unnested, ledger.merged + joined);
+        self.advance_to(other.next_offset());
+    }
+
     /// Where the offsets [start, next) went. Whole between calls of the writer.
     pub fn ledger(&self) -> Ledger {
         let rows = u64::from(self.row_count());
