@@ -128,9 +128,14 @@ impl Completion {
         delay
     }
 
-    /// Goes on until the segment is committed, by whomever. `reply` answers the first report.
-    pub(crate) async fn run(mut self, mut reply: SegmentConsumedReply) -> Finished {
+    /// Goes on until the segment is committed, by whomever. `reply`: what the controller said of
+    /// its end, when it was asked before the segment was frozen.
+    pub(crate) async fn run(mut self, reply: Option<SegmentConsumedReply>) -> Finished {
         let mut backoff = Backoff::up_to(RETRY_MAX);
+        let mut reply = match reply {
+            Some(reply) => reply,
+            None => self.report(&mut backoff).await,
+        };
         loop {
             let step = match reply.action() {
                 Action::Commit if reply.offset == self.frozen.end => self.commit(reply.epoch).await,

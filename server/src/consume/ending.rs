@@ -23,6 +23,13 @@ use crate::store::segment_fault;
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Runner {
+    /// Freezes the segment at once. Should another replica have ended it elsewhere after all, its
+    /// completion gets to know, as it does when another commits first.
+    pub(super) fn end(&mut self, reason: &'static str) -> Result<Flow, Fault> {
+        self.freeze(None, self.current.next_offset(), reason)?;
+        Ok(Flow::GoOn)
+    }
+
     /// Asks the controller how the segment ends. Without an answer consumption goes on.
     pub(super) async fn report(
         &mut self,
@@ -73,7 +80,7 @@ impl Runner {
             }
             Action::Discard => self.await_replacement(reply, reason),
             // With our offset or not: the rows up to it stay visible, the next ones follow.
-            _ => self.freeze(reply, offset, reason)?,
+            _ => self.freeze(Some(reply), offset, reason)?,
         }
         Ok(Flow::GoOn)
     }
@@ -81,7 +88,7 @@ impl Runner {
     /// The current segment takes no more rows; consumption goes on into the next.
     fn freeze(
         &mut self,
-        reply: SegmentConsumedReply,
+        reply: Option<SegmentConsumedReply>,
         end: Offset,
         reason: &'static str,
     ) -> Result<(), Fault> {
@@ -161,7 +168,7 @@ impl Runner {
         Ok(())
     }
 
-    fn complete(&mut self, frozen: Frozen, reply: SegmentConsumedReply) {
+    fn complete(&mut self, frozen: Frozen, reply: Option<SegmentConsumedReply>) {
         let completion = Completion::new(
             Arc::clone(&self.core),
             Arc::clone(&self.table),
@@ -182,7 +189,7 @@ impl Runner {
     fn await_replacement(&mut self, reply: SegmentConsumedReply, reason: &'static str) {
         let frozen = self.frozen(self.current.next_offset(), reason);
         self.superseded = true;
-        self.complete(frozen, reply);
+        self.complete(frozen, Some(reply));
     }
 
     pub(super) fn supersede(&mut self, end: Offset) -> Result<Flow, Fault> {
@@ -193,7 +200,7 @@ impl Runner {
             ..SegmentConsumedReply::default()
         };
         if offset == end {
-            self.freeze(keep, end, "COMMITTED")?;
+            self.freeze(Some(keep), end, "COMMITTED")?;
         } else {
             self.await_replacement(keep, "COMMITTED");
         }

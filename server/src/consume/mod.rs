@@ -190,6 +190,8 @@ struct Known {
     rate: Option<f64>,
     /// Of a segment that begins now.
     limits: FlushLimits,
+    /// Servers that consume the partition.
+    replicas: usize,
 }
 
 impl Known {
@@ -210,7 +212,12 @@ impl Known {
             limits: limits::learned(table.spec.flush, records()),
             ..Self::default()
         };
-        for record in records().filter(|record| record.id.partition == partition) {
+        let own = table.segments.iter();
+        for segment in own.filter(|segment| segment.record.id.partition == partition) {
+            let record = &segment.record;
+            if !record.is_done() {
+                known.replicas = segment.assigned.len();
+            }
             known.rejected += record.ledger.rejected;
             if let Some(end) = record.end.filter(|_| record.id.sequence >= from) {
                 known.ends.insert(record.id.sequence, end);
@@ -229,6 +236,9 @@ enum Step {
     RollUp,
     Feed,
     Fetch,
+    /// The segment ends here: it is frozen, and reported while the next one takes rows.
+    End(&'static str),
+    /// The segment shall end; other replicas may end it elsewhere.
     Report(&'static str),
     /// The current segment was committed by another replica before this one reported it.
     Superseded(Offset),
@@ -317,6 +327,7 @@ impl Runner {
                 Step::RollUp => self.roll_up().await?,
                 Step::Feed => self.feed().await?,
                 Step::Fetch => self.fetch(stop).await?,
+                Step::End(reason) => self.end(reason)?,
                 Step::Report(reason) => self.report(reason, stop).await?,
                 Step::Superseded(end) => self.supersede(end)?,
                 Step::ShowSwap => self.show_swap()?,

@@ -139,7 +139,7 @@ impl Runner {
             return None;
         }
         if self.target.is_some_and(|target| next >= target) {
-            return Some(Step::Report("CATCH_UP"));
+            return Some(Step::End("CATCH_UP"));
         }
         let age = now.saturating_sub(self.opened);
         let mut reason = limits::reached(&self.limits, &self.current, age);
@@ -162,7 +162,16 @@ impl Runner {
         if reason.is_none() && is_outdated() {
             reason = Some("CONFIG");
         }
-        reason.map(Step::Report)
+        reason.map(|reason| match self.ends_alike(reason) {
+            true => Step::End(reason),
+            false => Step::Report(reason),
+        })
+    }
+
+    /// Whether all replicas end the segment at the same offset by themselves.
+    fn ends_alike(&self, reason: &str) -> bool {
+        let by_rows = reason == limits::ROWS && limits::ends_alike(&self.limits, &self.current);
+        by_rows || self.known.replicas <= 1
     }
 
     /// How long to wait with a complete segment for the end of the one before, or for an answer of
@@ -262,7 +271,8 @@ impl Runner {
                 return Ok(Flow::GoOn);
             }
         }
-        if self.pending.is_empty() {
+        // Behind its last row replicas have fetched more or less.
+        if self.pending.is_empty() && !limits::is_complete(&self.limits, &self.current) {
             self.skip_to(self.fetched);
         }
         self.memory_pressed = !self.reserve();
