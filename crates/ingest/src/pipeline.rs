@@ -21,6 +21,10 @@ use crate::roll_up::roll_up;
 use crate::row::{Row, Target};
 use crate::sketches;
 
+mod stored;
+
+pub use stored::StoredTransforms;
+
 /// The query engine, as far as a pipeline needs it.
 pub trait Expressions: Debug + Send + Sync {
     /// The fields that an expression reads.

@@ -263,7 +263,7 @@ impl Completion {
     /// The sealed rows take the place of the consumed ones, and the controller hears of it.
     async fn publish(&mut self, record: &SegmentRecord) -> Result<(), Fault> {
         let path = self.core.store.path(record.id, record.crc);
-        let spec = Arc::clone(self.frozen.segment.spec());
+        let spec = Arc::clone(&self.table.view().spec);
         let sealed = self.core.store.open(&path, &spec, record.crc).await?;
         let sealed = sealed.map_err(|error| segment_fault(&error))?;
         let shown = self.table.publish(|view| view.seal(sealed));
@@ -271,6 +271,7 @@ impl Completion {
             self.sealed = None;
             segment_fault(&error)
         })?;
+        self.core.indexer.shown(&self.table.view(), record.id);
         self.frozen.memory = None;
         if let Some(keys) = self.table.view().keys(record.id.partition).cloned() {
             let tidied = self.core.compute.run(move || keys.tidy());

@@ -10,6 +10,7 @@ use schemas::proto::segment_consumed_reply::Action;
 use schemas::segment::display_name;
 use schemas::table::topic_partition;
 use schemas::{Fault, Offset, SegmentId};
+use segment::MutableSegment;
 use tokio::sync::mpsc;
 
 use super::completion::{Completion, Finished, Frozen, consumed_request};
@@ -83,6 +84,35 @@ impl Runner {
             _ => self.freeze(Some(reply), offset, reason)?,
         }
         Ok(Flow::GoOn)
+    }
+
+    /// Puts an empty segment of the table's present config in the place of the current one.
+    pub(super) fn renew(&mut self) -> Result<Flow, Fault> {
+        let old = Arc::clone(&self.current);
+        let spec = Arc::clone(&self.table.view().spec);
+        let (id, start) = (old.id(), old.start_offset());
+        let new = open_segment(&spec, id, old.name().to_owned(), start)?;
+        new.succeed(&old);
+        if let Some(keys) = &self.keys {
+            keys.open(&new);
+        }
+        self.take_place(&old, new);
+        let (topic, _) = topic_partition(id.partition);
+        self.feeder = Feeder::new(spec, topic);
+        Ok(Flow::GoOn)
+    }
+
+    /// Shows a segment of the same offsets in the place of the current one.
+    pub(super) fn take_place(&mut self, old: &Arc<MutableSegment>, new: Arc<MutableSegment>) {
+        self.current = Arc::clone(&new);
+        self.table.publish(|view| {
+            let mut run = view.run(self.partition).to_vec();
+            // Not while it is consumed again, aside.
+            if let Some(own) = run.iter_mut().find(|own| Arc::ptr_eq(own, old)) {
+                *own = new;
+                view.set_run(self.partition, run);
+            }
+        });
     }
 
     /// The current segment takes no more rows; consumption goes on into the next.
@@ -227,6 +257,7 @@ impl Runner {
         let id = sealed.id();
         if self.current.id().sequence > id.sequence && self.current.start_offset() == end {
             let shown = self.table.publish(|view| view.seal(sealed));
+            self.core.indexer.shown(&self.table.view(), id);
             self.core.heart.hurry();
             return shown.map_err(|error| segment_fault(&error));
         }
@@ -250,6 +281,7 @@ impl Runner {
 
     pub(super) fn show_swap(&mut self) -> Result<Flow, Fault> {
         if let Some(Swap { sealed, .. }) = self.swap.take() {
+            let id = sealed.id();
             let (partition, current) = (self.partition, Arc::clone(&self.current));
             let keys = self.keys.clone();
             let shown = self.table.publish(|view| {
@@ -258,6 +290,7 @@ impl Runner {
                 view.set_run(partition, vec![current]);
                 keys.map_or(Ok(()), |keys| view.set_keys(partition, keys))
             });
+            self.core.indexer.shown(&self.table.view(), id);
             self.core.heart.hurry();
             shown.map_err(|error| segment_fault(&error))?;
         }

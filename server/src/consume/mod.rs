@@ -48,6 +48,7 @@ use pace::Pace;
 use status::Status;
 
 pub(crate) use pressure::Pressure;
+pub(crate) use steps::is_outdated;
 
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -236,6 +237,8 @@ enum Step {
     RollUp,
     Feed,
     Fetch,
+    /// The segment holds nothing yet: it begins again with the table's new config.
+    Renew,
     /// The segment ends here: it is frozen, and reported while the next one takes rows.
     End(&'static str),
     /// The segment shall end; other replicas may end it elsewhere.
@@ -327,6 +330,7 @@ impl Runner {
                 Step::RollUp => self.roll_up().await?,
                 Step::Feed => self.feed().await?,
                 Step::Fetch => self.fetch(stop).await?,
+                Step::Renew => self.renew()?,
                 Step::End(reason) => self.end(reason)?,
                 Step::Report(reason) => self.report(reason, stop).await?,
                 Step::Superseded(end) => self.supersede(end)?,

@@ -44,17 +44,7 @@ impl Runner {
         if rolled.row_count() == old.row_count() {
             return Ok(Flow::GoOn);
         }
-        let new = Arc::clone(&rolled);
-        self.table.publish(|view| {
-            let mut run = view.run(self.partition).to_vec();
-            let own = run.iter_mut().find(|own| Arc::ptr_eq(own, &old));
-            // Not while it is consumed again, aside.
-            if let Some(own) = own {
-                *own = new;
-                view.set_run(self.partition, run);
-            }
-        });
-        self.current = rolled;
+        self.take_place(&old, rolled);
         self.is_full = false;
         if let Some(memory) = &mut self.memory {
             memory.shrink(memory.bytes().saturating_sub(self.current.memory_bytes()));

@@ -6,13 +6,14 @@ use std::time::Duration;
 use runtime::MemoryPermit;
 use schemas::table::{StreamSpec, topic_partition};
 use schemas::{Fault, FaultKind, Offset, Partition, TableSpec};
+use segment::MutableSegment;
 use stream::{Message, Messages, PartitionReader, StreamError};
 
 use super::feeder::Feeding;
 use super::status::Phase;
 use super::{Flow, Runner, Step, limits};
 use crate::Core;
-use crate::view::Table;
+use crate::view::{Table, TableView};
 
 /// Messages that are decoded at once; not more than a batch has rows.
 const CHUNK_MESSAGES: usize = ingest::BATCH_ROWS_MAX;
@@ -21,6 +22,12 @@ const IDLE: Duration = Duration::from_millis(500);
 const MEMORY_RETRY: Duration = Duration::from_millis(50);
 /// After a fault that only an operator can mend.
 const LONG_RETRY: Duration = Duration::from_secs(30);
+
+/// Whether messages that come now would not become the rows that the segment would make of them.
+pub(crate) fn is_outdated(view: &TableView, segment: &MutableSegment) -> bool {
+    let (new, old) = (&view.spec, segment.spec());
+    !Arc::ptr_eq(new, old) && reads_otherwise(new, old)
+}
 
 /// Whether the same message can become another row.
 fn reads_otherwise(new: &TableSpec, old: &TableSpec) -> bool {
@@ -76,6 +83,10 @@ impl Runner {
             && self.current.next_offset() >= swap.seen
         {
             return Step::ShowSwap;
+        }
+        if !limits::holds_anything(&self.current) && is_outdated(&self.table.view(), &self.current)
+        {
+            return Step::Renew;
         }
         if self.rolls_up() {
             return Step::RollUp;
@@ -152,14 +163,8 @@ impl Runner {
             }
         }
         // Messages are read as the table's new config says from the next segment on.
-        let is_outdated = || {
-            let view = self.table.view();
-            let (new, old) = (&view.spec, self.current.spec());
-            !Arc::ptr_eq(new, old)
-                && reads_otherwise(new, old)
-                && limits::holds_anything(&self.current)
-        };
-        if reason.is_none() && is_outdated() {
+        let is_outdated = || is_outdated(&self.table.view(), &self.current);
+        if reason.is_none() && limits::holds_anything(&self.current) && is_outdated() {
             reason = Some("CONFIG");
         }
         reason.map(|reason| match self.ends_alike(reason) {

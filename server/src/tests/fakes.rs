@@ -194,6 +194,12 @@ impl FakeControl {
         beat.map(|beat| beat.consumers.clone()).unwrap_or_default()
     }
 
+    pub(super) fn reloads(&self, instance: &str) -> Vec<ReloadProgress> {
+        let world = self.world.lock();
+        let beat = world.heartbeats.get(instance);
+        beat.map(|beat| beat.reloads.clone()).unwrap_or_default()
+    }
+
     pub(super) fn held(&self, instance: &str) -> HashSet<(u32, u32)> {
         let world = self.world.lock();
         let held = world.heartbeats.get(instance).map(|beat| beat.held.clone());

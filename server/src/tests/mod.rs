@@ -1,6 +1,7 @@
 //! Whole servers on a log in memory and a controller in memory: whatever happens, each offset is
 //! seen once, and what was seen stays seen.
 
+mod columns;
 mod fakes;
 mod faults;
 mod fragments;

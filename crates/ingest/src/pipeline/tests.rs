@@ -408,3 +408,50 @@ fn sketches_from_outside_are_read_before_they_are_kept() {
         "{told}"
     );
 }
+
+/// What is computed from stored rows is what the pipeline would have made of their records.
+#[test]
+fn transforms_over_stored_rows_are_those_of_records() {
+    let columns = [
+        ("c", DataType::Int),
+        ("a", DataType::Double),
+        ("b", DataType::Double),
+        ("other", DataType::Double),
+        ("lost", DataType::Double),
+        ("lost_too", DataType::Double),
+    ];
+    let spec = table(&columns, |spec| {
+        spec.columns[0].transform = Some("twice(b)".to_owned());
+        spec.columns[2].transform = Some("lucky(a)".to_owned());
+        spec.columns[3].transform = Some("twice(a)".to_owned());
+        spec.columns[4].transform = Some("twice(x)".to_owned());
+        spec.columns[5].transform = Some("twice(lost)".to_owned());
+    });
+    // `other` is stored; `lost` needs a field that is no column.
+    let mut later = StoredTransforms::new(&spec, &[0, 2, 4, 5], &Three).unwrap();
+    assert_eq!((later.reads(), later.columns()), (&[1][..], vec![2, 0]));
+    let values = [Some(1.0), None, Some(13.0), Some(0.3), Some(-4.5)];
+    let stored: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+    let (computed, failed) = later.run(&[stored], values.len());
+    // 13 is not lucky, and 1.2 no INT.
+    assert_eq!(failed, 2);
+
+    let payload = |value: &Option<f64>| format!(r#"{{"a": {}}}"#, serde_json::json!(value));
+    let texts: Vec<String> = values.iter().map(payload).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let spec = table(&columns, |own| {
+        own.columns.clone_from(&spec.columns);
+        own.pipeline.continue_on_error = true;
+    });
+    let mut decoder = Decoder::new(&spec, &Three).unwrap();
+    let decoded = decode(&mut decoder, &payloads(&texts));
+    let [batch] = &decoded.batches[..] else {
+        panic!("{} batches", decoded.batches.len());
+    };
+    assert_eq!(
+        &computed,
+        &[Arc::clone(batch.column(2)), Arc::clone(batch.column(0))]
+    );
+    let (computed, failed) = later.run(&[Arc::new(Float64Array::from(Vec::<f64>::new()))], 0);
+    assert_eq!((computed[0].len(), failed), (0, 0));
+}
