@@ -15,10 +15,11 @@ use prometheus::IntCounter;
 use runtime::{Clock, ComputePool, Files};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
-use segment::{SealedSegment, SegmentError};
+use segment::{Extent, SealedSegment, SegmentError};
 use tempfile::TempPath;
 
 use crate::Config;
+use crate::indexes::write_sidecar;
 use crate::metrics::ServerMetrics;
 use crate::peers::Peers;
 
@@ -254,11 +255,45 @@ impl Store {
         crc: u32,
     ) -> Result<Result<Arc<SealedSegment>, SegmentError>, Fault> {
         let (path, spec, store) = (path.to_owned(), Arc::clone(spec), self.clone());
+        let (of, to_open) = (Arc::clone(&spec), path.clone());
         let opened = self.compute.run(move || {
-            let segment = SealedSegment::open(&path, &spec, crc)?;
-            Ok(store.with_sidecar(segment, &spec))
+            let segment = SealedSegment::open(&to_open, &of, crc)?;
+            Ok(store.with_sidecar(segment, &of))
         });
-        opened.await.map_err(job_fault)
+        match opened.await.map_err(job_fault)? {
+            Ok(segment) => self.with_computed(segment, &spec).await.map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// With the columns that can be computed: the segment is shown with them from the beginning.
+    async fn with_computed(
+        &self,
+        segment: Arc<SealedSegment>,
+        spec: &Arc<TableSpec>,
+    ) -> Result<Arc<SealedSegment>, Fault> {
+        if !segment.lacks_computed(spec) {
+            return Ok(segment);
+        }
+        let path = self.next_sidecar(&segment);
+        let (to, of, store) = (Arc::clone(&segment), Arc::clone(spec), self.clone());
+        let job = move || {
+            let wanted = (&*of, Extent::Computed);
+            write_sidecar(&to, wanted, &*store.files, &path)?;
+            let fresh = to.with_sidecar(&path, &of);
+            let fresh = fresh.map_err(|error| segment_fault(&error))?;
+            if let Some((old, _)) = to.sidecar() {
+                store.remove_file(old);
+            }
+            Ok(fresh)
+        };
+        let computed = runtime::aside::run("compute columns", job).await;
+        let computed = computed.map_err(|error| Fault::internal(error.to_string()))?;
+        Ok(computed.unwrap_or_else(|fault: Fault| {
+            tracing::error!(segment = %segment.id(), cause = %fault,
+                "columns that came later cannot be computed, they are null");
+            segment
+        }))
     }
 
     /// With the newest of its sidecars; one that is of no use is dropped.

@@ -3,6 +3,7 @@
 //! Handlers only translate. Rules live in [`crate::tables`] and [`crate::state`]; the mapping from
 //! fault to status in [`rest::ApiError`].
 
+mod boundary;
 mod brokers;
 mod consumption;
 mod database;
@@ -46,6 +47,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(replacements::routes())
         .merge(ingest::routes())
         .merge(reload::routes())
+        .merge(boundary::routes())
         .merge(brokers::routes())
         .merge(forward::routes())
         .merge(leader::routes())

@@ -79,6 +79,7 @@ impl Bare {
             schema_json: SCHEMA.to_owned(),
             paused: false,
             time_boundary_ms: None,
+            set_boundary_ms: None,
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),

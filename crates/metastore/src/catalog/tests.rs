@@ -55,6 +55,7 @@ impl World {
             schema_json: schema_json.to_owned(),
             paused: false,
             time_boundary_ms: None,
+            set_boundary_ms: None,
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
