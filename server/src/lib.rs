@@ -6,6 +6,7 @@
 
 mod consume;
 mod events;
+mod figures;
 mod fragments;
 mod heartbeat;
 mod indexes;
@@ -101,6 +102,8 @@ pub(crate) struct Core {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) compute: ComputePool,
     pub(crate) ingest_memory: MemoryBudget,
+    /// All shares of the process's memory, by their names.
+    pub(crate) budgets: [(&'static str, MemoryBudget); 3],
     /// Where primary keys go that have no room in memory.
     pub(crate) spill: Spill,
     pub(crate) pressure: Arc<Pressure>,
@@ -144,15 +147,19 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     );
     let engine_config = EngineConfig::new(config.fragment_memory_bytes);
     let query_memory = memory.child("query", config.query_memory_bytes);
-    let engine = Engine::new(engine_config, compute.clone(), query_memory);
+    let engine = Engine::new(engine_config, compute.clone(), query_memory.clone());
+    let ingest_memory = memory.child("ingest", config.ingest_memory_bytes);
+    let key_memory = memory.child("keys", config.key_memory_bytes);
     let metrics = ServerMetrics::new();
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics),
-        ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
-        spill: Spill::new(
-            memory.child("keys", config.key_memory_bytes),
-            config.data_dir.join("keys"),
-        ),
+        budgets: [
+            ("ingest", ingest_memory.clone()),
+            ("query", query_memory),
+            ("keys", key_memory.clone()),
+        ],
+        ingest_memory,
+        spill: Spill::new(key_memory, config.data_dir.join("keys")),
         pressure: Arc::default(),
         events: Events::open(&config.data_dir),
         heart: Heart::new(clock.now_ms()),
@@ -182,6 +189,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     );
     rest::serve(http, routes, core.config.hosts.clone(), "server", &tasks);
     heartbeat::start(&core, &tasks);
+    figures::start(&core, &tasks);
     indexes::start(&core, &tasks);
     events::start(&core, &tasks);
     reconcile::start(&core, &tasks);

@@ -40,11 +40,17 @@ async fn segments_come_and_go() {
     eventually("ready", || server.ready().is_ok()).await;
     assert!(get(&world, "/ready").await.starts_with("HTTP/1.1 200"));
     assert!(get(&world, "/version").await.contains("\"test\""));
-    assert!(
-        get(&world, "/metrics")
-            .await
-            .contains("tannin_server_downloads_total 1")
-    );
+    let bytes = record.bytes;
+    for shown in [
+        "tannin_server_downloads_total 1".to_owned(),
+        "tannin_server_segments_missing 0".to_owned(),
+        "tannin_server_memory_used_bytes{budget=\"query\"} 0".to_owned(),
+        format!("tannin_server_segment_bytes {bytes}"),
+    ] {
+        clock.advance(Duration::from_secs(1));
+        let shows = async || get(&world, "/metrics").await.contains(&shown);
+        eventually(&shown, shows).await;
+    }
     let path = server.core.store.path(record.id, record.crc);
     assert!(path.exists());
     let table = server.core.tables.get(world.table).unwrap();
