@@ -47,9 +47,8 @@ pub(crate) fn unpacked(package: &str, path: &str) -> Result<PathBuf> {
         bail!("there is no {name}: put it on the path; Debian has it in the package {package}");
     }
     steps::sh("apt-get", &["download", "-qq", package], &folder)?;
-    let found = std::fs::read_dir(&folder)?.flatten().map(|one| one.path());
-    let is_package = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "deb");
-    let file = found.into_iter().find(is_package);
+    let mut found = std::fs::read_dir(&folder)?.flatten().map(|one| one.path());
+    let file = found.find(|path| path.extension().is_some_and(|ending| ending == "deb"));
     let file = file.with_context(|| format!("apt-get brought no package {package}"))?;
     steps::sh("dpkg-deb", &["-x", &file.to_string_lossy(), "."], &folder)?;
     std::fs::remove_file(file)?;
