@@ -18,12 +18,12 @@ struct Segments {
 
 pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     let metrics = &state.metrics;
-    let instances = state.instances();
+    let instances = state.who_lives();
     for role in Role::ALL {
         for (name, alive) in [("alive", true), ("dead", false)] {
             let counted = instances
-                .values()
-                .filter(|one| one.role == role && one.alive == alive)
+                .iter()
+                .filter(|one| **one == (role, alive))
                 .count();
             let gauge = metrics.instances.with_label_values(&[role.name(), name]);
             gauge.set(counted as i64);
