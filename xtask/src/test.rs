@@ -57,7 +57,7 @@ const STEPS: &[(&str, Work)] = &[
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
     ("Superset: a dashboard in Chromium", superset_dashboard),
-    ("deploy: image, units, rules, alerts", deploy::files),
+    ("deploy: image, units, alerts", deploy::files),
     ("deploy: chart", deploy_chart),
     ("deploy: compose, as processes", deploy_compose),
     ("crash: built-in log", || crash(|_| {})),
