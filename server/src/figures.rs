@@ -43,7 +43,7 @@ fn show_consumers(core: &Core, shown: &mut BTreeSet<Labels>) {
             found.insert(labels);
         }
     }
-    let metrics = &core.metrics;
+    let metrics = &core.metrics.figures;
     for (table, partition) in shown.difference(&found) {
         for gauges in [&metrics.lag, &metrics.newest_row, &metrics.stopped] {
             // One that was never set is not there.
@@ -54,7 +54,7 @@ fn show_consumers(core: &Core, shown: &mut BTreeSet<Labels>) {
 }
 
 fn show_consumer(core: &Core, (table, partition): &Labels, state: &ConsumerState) {
-    let metrics = &core.metrics;
+    let metrics = &core.metrics.figures;
     let labels = [table.as_str(), partition.as_str()];
     if state.log_end_offset >= 0 {
         let lag = state.log_end_offset.saturating_sub(state.next_offset);
@@ -70,10 +70,11 @@ fn show_consumer(core: &Core, (table, partition): &Labels, state: &ConsumerState
 }
 
 fn show_memory(core: &Core) {
-    for (name, budget) in &core.budgets {
-        let used = core.metrics.memory_used.with_label_values(&[name]);
+    let metrics = &core.metrics.figures;
+    for (name, budget) in core.budgets.named() {
+        let used = metrics.memory_used.with_label_values(&[name]);
         used.set(budget.used_bytes() as i64);
-        let limit = core.metrics.memory_limit.with_label_values(&[name]);
+        let limit = metrics.memory_limit.with_label_values(&[name]);
         limit.set(budget.limit_bytes() as i64);
     }
 }
@@ -88,12 +89,13 @@ fn show_disk(core: &Core) {
             bytes.collect::<Vec<_>>()
         })
         .sum();
-    core.metrics.segment_bytes.set(bytes as i64);
+    let metrics = &core.metrics.figures;
+    metrics.segment_bytes.set(bytes as i64);
     match rustix::fs::statvfs(&core.config.data_dir) {
         Ok(space) => {
             let of = |blocks: u64| blocks.saturating_mul(space.f_frsize) as i64;
-            core.metrics.disk_free.set(of(space.f_bavail));
-            core.metrics.disk_total.set(of(space.f_blocks));
+            metrics.disk_free.set(of(space.f_bavail));
+            metrics.disk_total.set(of(space.f_blocks));
         }
         Err(error) => tracing::debug!(%error, "the space on the disk is not known"),
     }

@@ -4,6 +4,7 @@
 //! Each partition has one consumer task, the only writer of its segment. Queries read one
 //! [`view::TableView`] per table, replaced whole, so that sealing a segment is never seen.
 
+mod budgets;
 mod consume;
 mod events;
 mod figures;
@@ -35,6 +36,7 @@ use stream::Streams;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use budgets::Budgets;
 pub use consume::EngineExpressions;
 use consume::Pressure;
 use events::Events;
@@ -101,9 +103,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) compute: ComputePool,
-    pub(crate) ingest_memory: MemoryBudget,
-    /// All shares of the process's memory, by their names.
-    pub(crate) budgets: [(&'static str, MemoryBudget); 3],
+    pub(crate) budgets: Budgets,
     /// Where primary keys go that have no room in memory.
     pub(crate) spill: Spill,
     pub(crate) pressure: Arc<Pressure>,
@@ -146,20 +146,13 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         &tasks,
     );
     let engine_config = EngineConfig::new(config.fragment_memory_bytes);
-    let query_memory = memory.child("query", config.query_memory_bytes);
-    let engine = Engine::new(engine_config, compute.clone(), query_memory.clone());
-    let ingest_memory = memory.child("ingest", config.ingest_memory_bytes);
-    let key_memory = memory.child("keys", config.key_memory_bytes);
+    let budgets = Budgets::new(&config, &memory);
+    let engine = Engine::new(engine_config, compute.clone(), budgets.query.clone());
     let metrics = ServerMetrics::new();
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics),
-        budgets: [
-            ("ingest", ingest_memory.clone()),
-            ("query", query_memory),
-            ("keys", key_memory.clone()),
-        ],
-        ingest_memory,
-        spill: Spill::new(key_memory, config.data_dir.join("keys")),
+        spill: Spill::new(budgets.keys.clone(), config.data_dir.join("keys")),
+        budgets,
         pressure: Arc::default(),
         events: Events::open(&config.data_dir),
         heart: Heart::new(clock.now_ms()),

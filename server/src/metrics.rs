@@ -23,7 +23,13 @@ pub(crate) struct ServerMetrics {
     pub(crate) key_bytes: IntGauge,
     pub(crate) spilled_key_bytes: IntGauge,
     pub(crate) missing: IntGauge,
-    /// By table and partition, set by [`crate::figures`].
+    pub(crate) figures: Figures,
+}
+
+/// Measured again and again, by [`crate::figures`].
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    /// By table and partition.
     pub(crate) lag: IntGaugeVec,
     pub(crate) newest_row: IntGaugeVec,
     pub(crate) stopped: IntGaugeVec,
@@ -92,6 +98,15 @@ impl ServerMetrics {
                 "tannin_server_segments_missing",
                 "sealed segments that are assigned to this server and not loaded",
             ),
+            figures: Figures::new(&all),
+            all,
+        }
+    }
+}
+
+impl Figures {
+    fn new(all: &Metrics) -> Self {
+        Self {
             lag: all.gauge_by(
                 "tannin_server_partition_lag_messages",
                 "messages between a consumer and the end of its log",
@@ -129,7 +144,6 @@ impl ServerMetrics {
                 "tannin_server_disk_total_bytes",
                 "bytes of the file system where the data dir is",
             ),
-            all,
         }
     }
 }
