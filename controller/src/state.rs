@@ -402,6 +402,13 @@ impl State {
         self.view.lock().instances.clone()
     }
 
+    /// The role of everybody that was heard of, and whether it lives.
+    pub(crate) fn who_lives(&self) -> Vec<(Role, bool)> {
+        let view = self.view.lock();
+        let instances = view.instances.values();
+        instances.map(|one| (one.role, one.alive)).collect()
+    }
+
     /// Of each living server that holds the segment sealed.
     pub(crate) fn index_lists(&self, id: SegmentId) -> Vec<(InstanceId, Arc<IndexList>)> {
         let view = self.view.lock();

@@ -144,15 +144,15 @@ impl Store {
         };
         make_folder(&path)?;
         // Nobody has stored it yet.
-        if record.unstored && self.from_peer(record, path.clone()).await.is_ok() {
+        if record.unstored && self.load_from_peer(record, path.clone()).await.is_ok() {
             self.peer_downloads.inc();
             return Ok(());
         }
-        let Err(fault) = self.from_deep_store(record, &key, path.clone()).await else {
+        let Err(fault) = self.load_from_deep_store(record, &key, path.clone()).await else {
             self.downloads.inc();
             return Ok(());
         };
-        if let Err(other) = self.from_peer(record, path.clone()).await {
+        if let Err(other) = self.load_from_peer(record, path.clone()).await {
             tracing::debug!(segment = %record.id, cause = %other, "nor from another server");
             return Err(fault);
         }
@@ -165,7 +165,7 @@ impl Store {
         Ok(())
     }
 
-    async fn from_deep_store(
+    async fn load_from_deep_store(
         &self,
         record: &SegmentRecord,
         key: &str,
@@ -179,7 +179,7 @@ impl Store {
         self.unpack(file.to_path_buf(), to, record.crc, key).await
     }
 
-    async fn from_peer(&self, record: &SegmentRecord, to: PathBuf) -> Result<(), Fault> {
+    async fn load_from_peer(&self, record: &SegmentRecord, to: PathBuf) -> Result<(), Fault> {
         let file = self.temporary(&to)?;
         self.peers.fetch(record, &file).await?;
         let (files, crc) = (Arc::clone(&self.files), record.crc);

@@ -8,8 +8,10 @@
 
 mod clients;
 mod codegen;
+mod deploy;
 mod deps;
 mod drivers;
+mod golang;
 mod kafka;
 mod node;
 mod page;

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::drivers::{self, CrashOptions, FuzzOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
-use crate::{clients, kafka, page, postgres, s3, superset, workspace};
+use crate::{clients, deploy, kafka, page, postgres, s3, superset, workspace};
 
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
@@ -63,6 +63,9 @@ const STEPS: &[(&str, Work)] = &[
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
     ("Superset: a dashboard in Chromium", superset_dashboard),
+    ("deploy: image, units, alerts", deploy::files),
+    ("deploy: chart", deploy_chart),
+    ("deploy: compose, as processes", deploy_compose),
     ("crash: built-in log", || crash(|_| {})),
     ("crash: unsynced writes lost", || {
         crash(|own| own.lossy = true)
@@ -181,6 +184,16 @@ fn page_browser() -> Result<()> {
 fn superset_dashboard() -> Result<()> {
     cargo(&["build", "-p", "tannin"], &[])?;
     superset::dashboard()
+}
+
+fn deploy_chart() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    deploy::chart()
+}
+
+fn deploy_compose() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    deploy::compose()
 }
 
 fn crash(change: impl FnOnce(&mut CrashOptions)) -> Result<()> {

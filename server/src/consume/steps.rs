@@ -322,12 +322,12 @@ impl Runner {
         let fits = match &mut self.memory {
             Some(permit) => permit.try_grow(wanted - held).is_ok(),
             None => {
-                self.memory = self.core.ingest_memory.try_reserve(wanted).ok();
+                self.memory = self.core.budgets.ingest.try_reserve(wanted).ok();
                 self.memory.is_some()
             }
         };
         if !fits {
-            pressure.relieve(self.core.ingest_memory.limit_bytes());
+            pressure.relieve(self.core.budgets.ingest.limit_bytes());
         }
         fits
     }
