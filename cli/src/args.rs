@@ -59,7 +59,8 @@ pub enum Command {
     /// Write all metadata as text, put it into an empty store, or look whether it fits together
     #[command(after_help = "Examples:\n  \
                       tannin metastore export --config node.toml --to metadata.jsonl\n  \
-                      tannin metastore import metadata.jsonl --set metastore=postgres://me@db/tannin\n  \
+                      tannin metastore import metadata.jsonl \
+                      --set metastore=postgres://me@db/tannin\n  \
                       tannin metastore check --data-dir tannin-data --files")]
     Metastore {
         #[command(subcommand)]
@@ -410,8 +411,8 @@ pub struct ImportArgs {
     /// Files, or parts of them, that are read at once [default: the number of cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Where the buckets of s3://bucket/key are [default: AWS_ENDPOINT_URL, else AWS]; keys come from
-    /// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    /// Where the buckets of s3://bucket/key are [default: AWS_ENDPOINT_URL, else AWS]; keys come
+    /// from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     #[arg(long, value_name = "URL")]
     pub s3_endpoint: Option<String>,
     /// Of the buckets [default: AWS_REGION, else us-east-1]

@@ -3,6 +3,7 @@
 //! Invariant: no role starts before the store has shown that it can be used, and a controller only
 //! in a place that is its cluster's own. What only other settings can mend ends with 2.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +13,21 @@ use runtime::settings::Settings;
 use runtime::{ComputePool, Files};
 use uuid::Uuid;
 
-use crate::data_dir::DataDir;
 use crate::exit::Exit;
 
+/// In the data dir, where the settings name no other place.
+pub(crate) const FOLDER: &str = "deepstore";
+
+/// `own_folder` is used where the settings name none.
 pub(crate) fn open(
     settings: &Settings,
-    dir: &DataDir,
+    own_folder: &Path,
     files: Arc<dyn Files>,
     pool: ComputePool,
 ) -> Result<DeepStore> {
     let settings = &settings.deepstore;
     let opened = match settings.url.as_str() {
-        "" => DeepStore::local(&dir.join("deepstore"), files, pool),
+        "" => DeepStore::local(own_folder, files, pool),
         url => {
             let config = Config {
                 url: url.to_owned(),

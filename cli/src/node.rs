@@ -185,7 +185,8 @@ impl<'a> Builder<'a> {
             0 => machine::cores(),
             threads => threads,
         });
-        let deep = deep::open(settings, &dir, Arc::clone(&files), compute.clone())?;
+        let own_folder = dir.join(deep::FOLDER);
+        let deep = deep::open(settings, &own_folder, Arc::clone(&files), compute.clone())?;
         let (network, in_process) = network(settings, &addresses, transport, &base)?;
         let query_memory_bytes = match settings.memory.query_bytes {
             0 => machine::memory_bytes() / 4,

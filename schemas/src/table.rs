@@ -55,7 +55,8 @@ pub struct TableSpec {
     pub replication: u32,
     pub sorted_column: Option<String>,
     pub retention: Retention,
-    /// A segment may be committed while the deep store is away: its replicas get it from each other.
+    /// A segment may be committed while the deep store is away: its replicas get it from each
+    /// other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub peer_download: bool,
     #[serde(default, skip_serializing_if = "BatchSpec::is_usual")]

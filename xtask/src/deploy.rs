@@ -1,5 +1,6 @@
 //! What is in deploy/, as far as it can be tried without containers and without Kubernetes: the
-//! files by themselves, the chart as Helm renders it, the services of the compose file as processes.
+//! files by themselves, the chart as Helm renders it, the services of the compose file as
+//! processes.
 
 use std::fs;
 use std::path::PathBuf;

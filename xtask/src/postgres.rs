@@ -175,7 +175,7 @@ fn quietly_with(mut command: Command, args: &[&str]) -> Result<()> {
 fn quietly(mut command: Command) -> Result<()> {
     let name = command.get_program().to_owned();
     let name = Path::new(&name).display();
-    // A server keeps what it inherits: its output must not be a pipe that somebody reads to its end.
+    // A server keeps what it inherits: its output must not be a pipe that is read to its end.
     let said = tempfile()?;
     let status = command
         .stdin(Stdio::null())

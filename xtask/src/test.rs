@@ -187,12 +187,12 @@ fn superset_dashboard() -> Result<()> {
 }
 
 fn deploy_chart() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     deploy::chart()
 }
 
 fn deploy_compose() -> Result<()> {
-    cargo(&["build", "-p", "tannin"], None)?;
+    cargo(&["build", "-p", "tannin"], &[])?;
     deploy::compose()
 }
 

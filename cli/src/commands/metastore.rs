@@ -1,4 +1,5 @@
-//! `tannin metastore`: all metadata as text, back into an empty store, and whether it fits together.
+//! `tannin metastore`: all metadata as text, back into an empty store, and whether it fits
+//! together.
 //!
 //! The store is opened as a controller opens it. A file of SQLite is opened by one process only:
 //! the node must be stopped. With PostgreSQL controllers may go on.
@@ -10,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use deepstore::DeepStore;
 use metastore::MetaStore;
 use metastore::catalog::{Catalog, Checked, WantedObject, check};
 use metastore::dump::{self, Dump};
@@ -21,7 +21,7 @@ use super::start;
 use crate::args::{MetastoreAction, StoreArgs};
 use crate::data_dir::DataDir;
 use crate::exit::Exit;
-use crate::{metadata, units};
+use crate::{deep, metadata, units};
 
 const FILE: &str = "metastore.db";
 /// Faults that are shown; the rest is counted.
@@ -153,11 +153,8 @@ fn show(checked: &Checked, files: bool, revision: u64) -> Result<()> {
 
 /// Every segment's object is there, with its size.
 async fn check_objects(settings: &Settings, wanted: &[WantedObject]) -> Result<Vec<String>> {
-    let folder = match settings.deepstore.path.as_str() {
-        "" => settings.node.data_dir.join("deepstore"),
-        path => Path::new(path).to_owned(),
-    };
-    let deep = DeepStore::local(&folder, files::shared(), ComputePool::new(1))?;
+    let own_folder = settings.node.data_dir.join(deep::FOLDER);
+    let deep = deep::open(settings, &own_folder, files::shared(), ComputePool::new(1))?;
     let listed = deep.list("").await?;
     let there: HashMap<&str, u64> = listed
         .iter()

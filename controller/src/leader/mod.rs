@@ -4,8 +4,8 @@
 //! the leader's view of who lives is told to other roles; whoever was the leader before tells them
 //! nothing any more, so that they come to the new one.
 //!
-//! [`campaign`] moves the state between the three; [`door`] and `http::leader` send on what comes to
-//! a controller that does not lead.
+//! [`campaign`] moves the state between the three; [`door`] and `http::leader` send on what comes
+//! to a controller that does not lead.
 
 mod campaign;
 pub(crate) mod door;

@@ -1,4 +1,5 @@
-//! What is imported: files of this machine by path, folder or pattern, files of other hosts, objects.
+//! What is imported: files of this machine by path, folder or pattern, files of other hosts,
+//! objects.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;

@@ -33,8 +33,8 @@ impl DeepStore {
         self.folder.as_ref().map(|folder| folder.path_of(key))
     }
 
-    /// Writes the object to the file at `to`, which is made; it is not synced. Tells which object it
-    /// was.
+    /// Writes the object to the file at `to`, which is made; it is not synced. Tells which object
+    /// it was.
     pub async fn download_to(&self, key: &str, to: &Path) -> Result<Object, DeepStoreError> {
         let failed = |error| DeepStoreError::of_key(key, &error);
         let meta = self.objects.head(&at(key)).await;

@@ -184,7 +184,8 @@ mod tests {
     fn the_stores_own_words_are_told() {
         let answer = "Error performing PUT http://s3/b/k?X-Amz-Signature=secret in 1s - Server \
                       returned non-2xx status code: 503 Service Unavailable: <Error>\
-                      <Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+                      <Code>SlowDown</Code>\
+                      <Message>Please reduce your request rate.</Message></Error>";
         let told = reason(&generic(answer));
         assert_eq!(told, "Please reduce your request rate. (SlowDown)");
         let bare = "Error performing GET http://s3/b/k in 1s - Server returned non-2xx status \

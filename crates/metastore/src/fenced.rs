@@ -1,7 +1,7 @@
 //! The store of somebody who may write only while a lease has not ended.
 //!
-//! Invariant: every transaction compares the lease inside the store, so that whoever sleeps past its
-//! end changes nothing when it wakes, whatever it still believes.
+//! Invariant: every transaction compares the lease inside the store, so that whoever sleeps past
+//! its end changes nothing when it wakes, whatever it still believes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -146,6 +146,16 @@ fn properties(schema: &SchemaRef) -> Arc<PlanProperties> {
     ))
 }
 
+/// Of what gives all of its rows out at its end.
+pub(crate) fn at_once(known: EquivalenceProperties) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        known,
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Final,
+        Boundedness::Bounded,
+    ))
+}
+
 impl DisplayAs for ServerScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
         write!(

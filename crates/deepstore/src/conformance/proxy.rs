@@ -124,9 +124,10 @@ async fn serve(state: &State, upstream: &str, mut client: TcpStream) -> io::Resu
     let trouble = trouble.or_else(|| state.always.lock().clone());
     match &trouble {
         Some(Trouble::Status(status, body)) => {
+            let length = body.len();
             let answer = format!(
-                "HTTP/1.1 {status} Trouble\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
+                "HTTP/1.1 {status} Trouble\r\nContent-Length: {length}\r\n\
+                 Connection: close\r\n\r\n{body}"
             );
             return client.write_all(answer.as_bytes()).await;
         }

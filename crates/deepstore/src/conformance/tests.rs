@@ -1,3 +1,5 @@
+//! The suite over a folder, memory and S3; what only a proxy in between can show.
+
 use std::sync::Arc;
 use std::time::Duration;
 

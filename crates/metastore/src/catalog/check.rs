@@ -254,7 +254,9 @@ impl All {
 
     fn objects(&self) -> Vec<WantedObject> {
         let segments = self.segments.values().flat_map(BTreeMap::values);
-        let objects = segments.filter_map(|segment| {
+        // What servers have alone gets into the deep store later.
+        let stored = segments.filter(|segment| !segment.record.unstored);
+        let objects = stored.filter_map(|segment| {
             Some(WantedObject {
                 key: segment.record.uri.clone()?,
                 bytes: segment.record.stored_bytes,

@@ -1,9 +1,9 @@
 //! The store in PostgreSQL: for several controllers at once.
 //!
 //! Invariants: a transaction is one statement, so that a controller that stops in the middle holds
-//! no lock; writers take turns at the one row of `tannin.store`, so that revisions become visible in
-//! their order; only the database's clock judges leases. Every statement has a deadline here and in
-//! the database; a connection that was not read to its end is closed and never used again.
+//! no lock; writers take turns at the one row of `tannin.store`, so that revisions become visible
+//! in their order; only the database's clock judges leases. Every statement has a deadline here
+//! and in the database; a connection that was not read to its end is closed and never used again.
 //!
 //! [`address`] says where the database is, [`open`] what it must be, [`tail`] what watchers see.
 

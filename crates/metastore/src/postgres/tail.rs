@@ -29,8 +29,8 @@ const REVISIONS_KEPT: i64 = 10_000;
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 const NEWS: &str = "SELECT s.revision, s.forgotten, EXISTS (SELECT FROM tannin.leases WHERE ends \
-                    <= clock_timestamp()), c.revision, c.key, c.value FROM tannin.store s LEFT JOIN \
-                    tannin.changes c ON c.revision > $1 AND c.revision <= $1 + $2 ORDER BY \
+                    <= clock_timestamp()), c.revision, c.key, c.value FROM tannin.store s LEFT \
+                    JOIN tannin.changes c ON c.revision > $1 AND c.revision <= $1 + $2 ORDER BY \
                     c.revision, c.key";
 const FORGET: &str = "SELECT tannin.forget($1)";
 

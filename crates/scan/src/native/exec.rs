@@ -15,16 +15,12 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use query::scan_exec::ScanDescription;
@@ -55,7 +51,7 @@ use crate::memory::bytes_of;
 use crate::morsels::Morsels;
 use crate::predicate::Compiler;
 use crate::prepared::{Bound, Run, run_of};
-use crate::scan_exec::{ServerScanExec, leaf};
+use crate::scan_exec::{ServerScanExec, at_once, leaf};
 use crate::shared::Shared;
 use crate::stats::Counters;
 
@@ -113,12 +109,6 @@ impl NativeAggregateExec {
         // Which columns are equal or constant, what is above relies on; they come in no order.
         let mut known = replaced.properties().equivalence_properties().clone();
         known.clear_orderings();
-        let properties = PlanProperties::new(
-            known,
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
         Ok(Self {
             description: Arc::clone(&scan.description),
             spec: Arc::clone(&scan.spec),
@@ -134,7 +124,7 @@ impl NativeAggregateExec {
             is_joined_here: false,
             few: None,
             schema: replaced.schema(),
-            properties: Arc::new(properties),
+            properties: at_once(known),
         })
     }
 

@@ -10,13 +10,9 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream;
 
 use super::has_keys;
@@ -24,7 +20,7 @@ use super::keys::OrderColumn;
 use super::search::{End, Search};
 use crate::columns::external;
 use crate::prepared::run_of;
-use crate::scan_exec::{ServerScanExec, leaf};
+use crate::scan_exec::{ServerScanExec, at_once, leaf};
 use crate::stats::Counters;
 
 #[derive(Clone, Debug)]
@@ -52,17 +48,12 @@ impl TopRowsExec {
         let sorted: Vec<PhysicalSortExpr> = sorted.collect();
         let schema = Arc::clone(scan.schema());
         let equivalence = EquivalenceProperties::new_with_orderings(schema, [sorted]);
-        let properties = PlanProperties::new(
-            equivalence,
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
+        let properties = at_once(equivalence);
         Ok(Self {
             scan: Arc::new(scan.clone()),
             order,
             fetch,
-            properties: Arc::new(properties),
+            properties,
         })
     }
 

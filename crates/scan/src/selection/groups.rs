@@ -23,13 +23,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, stream};
 use runtime::compute::Turn;
 
@@ -37,6 +33,7 @@ use crate::columns::batch;
 use crate::native::{Grouped, NativeAggregateExec, Wanted, is_short};
 use crate::predicate::{Inputs, evaluate};
 use crate::prepared::run_of;
+use crate::scan_exec::at_once;
 use crate::shared::in_turns;
 
 /// So few groups are ordered sooner than another thread would begin.
@@ -89,18 +86,13 @@ impl TopGroupsExec {
         let sorted: Vec<PhysicalSortExpr> = sorted.collect();
         let mut known = groups.properties().equivalence_properties().clone();
         known.add_ordering(sorted);
-        let properties = PlanProperties::new(
-            known,
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
+        let properties = at_once(known);
         Self {
             groups: Arc::new(groups.clone()),
             having,
             order,
             fetch,
-            properties: Arc::new(properties),
+            properties,
         }
     }
 
