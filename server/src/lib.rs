@@ -109,7 +109,6 @@ pub(crate) struct Core {
     pub(crate) spill: Spill,
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) events: Events,
-    pub(crate) deep: DeepStore,
     pub(crate) store: Store,
     pub(crate) tables: Tables,
     pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
@@ -174,7 +173,6 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         clock,
         files,
         compute,
-        deep,
         cluster,
         metrics,
     });
