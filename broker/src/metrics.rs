@@ -2,12 +2,15 @@
 
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use rest::Metrics;
+use schemas::FaultKind;
 
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerMetrics {
     pub(crate) registry: Metrics,
     pub(crate) latency: Histogram,
     pub(crate) queries: IntCounterVec,
+    /// By kind of fault.
+    pub(crate) errors: IntCounterVec,
     pub(crate) waiting: IntGauge,
     pub(crate) rejected: IntCounter,
     pub(crate) templates: IntCounterVec,
@@ -21,6 +24,11 @@ impl Default for BrokerMetrics {
         for outcome in ["ok", "error"] {
             queries.with_label_values(&[outcome]);
         }
+        let help = "queries that failed, by what their sender should do";
+        let errors = registry.counter_by("tannin_broker_query_errors_total", help, "kind");
+        for (_, kind) in FaultKind::ALL {
+            errors.with_label_values(&[kind]);
+        }
         let help = "plans: used again or made anew";
         let templates = registry.counter_by("tannin_broker_plans_total", help, "plan");
         for plan in ["template", "anew"] {
@@ -29,6 +37,7 @@ impl Default for BrokerMetrics {
         Self {
             latency: registry.latency("tannin_broker_query_seconds", "time of a query"),
             queries,
+            errors,
             waiting: registry.gauge(
                 "tannin_broker_queries_waiting",
                 "queries that wait for a place",

@@ -275,6 +275,10 @@ impl Queries {
             "error"
         };
         self.metrics.queries.with_label_values(&[label]).inc();
+        if let Err(fault) = &outcome.result {
+            let kind = fault.kind.name();
+            self.metrics.errors.with_label_values(&[kind]).inc();
+        }
         let plan = match outcome.stats.template_used {
             true => "template",
             false => "anew",

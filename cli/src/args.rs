@@ -56,6 +56,15 @@ pub enum Command {
     /// Show the ledger that proves that every offset was taken exactly once
     #[command(after_help = "Example:\n  tannin prove flights")]
     Prove(ProveArgs),
+    /// Write all metadata as text, put it into an empty store, or look whether it fits together
+    #[command(after_help = "Examples:\n  \
+                      tannin metastore export --config node.toml --to metadata.jsonl\n  \
+                      tannin metastore import metadata.jsonl --set metastore=postgres://me@db/tannin\n  \
+                      tannin metastore check --data-dir tannin-data --files")]
+    Metastore {
+        #[command(subcommand)]
+        action: MetastoreAction,
+    },
     /// Look into a segment file, or verify every byte of it
     #[command(after_help = "Example:\n  \
                       tannin segment inspect tannin-data/segments/*/0/0-1a2b3c4d.seg")]
@@ -72,6 +81,46 @@ pub enum Command {
     /// Print the version
     #[command(after_help = "Example:\n  tannin version")]
     Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum MetastoreAction {
+    /// Write all of it as of one moment, one JSON object a line
+    Export {
+        /// Instead of stdout
+        #[arg(long, short, value_name = "FILE")]
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Put an exported file into an empty store, before a controller uses it
+    Import {
+        file: PathBuf,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Look whether tables, segments, offsets and tasks fit together
+    Check {
+        /// And whether every segment's object is in the deep store
+        #[arg(long)]
+        files: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+/// The store as the settings of its controller name it.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Settings file of the controller
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Data dir of the controller, which must be stopped if its metadata is in there
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Override a setting
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

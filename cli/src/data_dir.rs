@@ -62,17 +62,26 @@ impl DataDir {
     /// The name of this node's server: that of its first start, so that its segments are found
     /// again when the ports are others.
     pub(crate) fn name_once(&self, first: &str) -> Result<String> {
-        let path = self.join("INSTANCE");
+        self.once("INSTANCE", first)
+    }
+
+    /// The cluster that this data dir belongs to: the first that it was told.
+    pub(crate) fn cluster_once(&self, first: &str) -> Result<String> {
+        self.once("CLUSTER", first)
+    }
+
+    fn once(&self, file: &str, first: &str) -> Result<String> {
+        let path = self.join(file);
         match fs::read_to_string(&path) {
-            Ok(name) => return Ok(name.trim().to_owned()),
+            Ok(text) => return Ok(text.trim().to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
             }
         }
-        let name = format!("{first}\n");
+        let line = format!("{first}\n");
         OsFiles
-            .write_new(&path, "instance", &mut |out| out.write_all(name.as_bytes()))
+            .write_new(&path, file, &mut |out| out.write_all(line.as_bytes()))
             .with_context(|| format!("cannot write `{}`", path.display()))?;
         Ok(first.to_owned())
     }

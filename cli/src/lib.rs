@@ -15,6 +15,7 @@ pub mod exit;
 pub mod load;
 mod local;
 mod machine;
+mod metadata;
 pub mod node;
 mod ports;
 mod quickstart;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Import(args) => commands::import::run(args).await,
             Command::Export(args) => commands::export::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,
+            Command::Metastore { action } => commands::metastore::run(action).await,
             Command::Config { .. } | Command::Segment { .. } | Command::Version => Ok(()),
         }
     });

@@ -11,11 +11,9 @@ use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
-use metastore::catalog::Catalog;
-use metastore::{MetaStore, SqliteStore};
 use rest::HostGuard;
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
-use runtime::settings::{LogSync, Settings};
+use runtime::settings::{LogSync, MetastoreKind, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
 use schemas::{Fault, InstanceId, TableSpec};
@@ -26,6 +24,7 @@ use tokio::net::TcpListener;
 use crate::data_dir::DataDir;
 use crate::deep;
 use crate::machine;
+use crate::metadata;
 use crate::ports::{Listeners, address_of};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -121,6 +120,9 @@ impl Node {
 
     /// `Ok` when every role that runs here serves; otherwise what it waits for.
     pub fn ready(&self) -> Result<(), String> {
+        if let Some(controller) = &self.controller {
+            controller.ready()?;
+        }
         if let Some(server) = &self.server {
             server.ready()?;
         }
@@ -284,18 +286,20 @@ impl<'a> Builder<'a> {
     }
 
     async fn start_controller(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
-        let path = self.node.dir.join("metastore.db");
-        let store: Arc<dyn MetaStore> =
-            Arc::new(SqliteStore::open(&path, Arc::clone(&self.node.clock)).await?);
-        let cluster = Catalog::new(Arc::clone(&store)).cluster_id().await?;
+        let file = self.node.dir.join("metastore.db");
+        let clock = Arc::clone(&self.node.clock);
+        let store = metadata::open(&self.settings.metastore, &file, clock).await?;
+        let cluster = metadata::check_cluster(&store, &self.node.dir, &*self.node.clock).await?;
         deep::claim(&self.deep, cluster).await?;
         let settings = &self.settings.controller;
         let config = controller::Config {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
             version: VERSION,
             liveness: Duration::from_millis(settings.liveness_ms),
+            address: self.node.addresses.controller_http.clone(),
             reconcile_every: Duration::from_millis(settings.reconcile_ms),
             hosts: self.hosts.clone(),
+            election: self.election(),
         };
         let parts = controller::Parts {
             store,
@@ -313,6 +317,14 @@ impl<'a> Builder<'a> {
         }
         self.node.controller = Some(controller);
         Ok(())
+    }
+
+    /// SQLite is opened by one controller only.
+    fn election(&self) -> Option<controller::Election> {
+        (self.settings.metastore.kind == MetastoreKind::Postgres).then(|| controller::Election {
+            ttl: Duration::from_millis(self.settings.controller.lease_ms),
+            grpc: self.node.addresses.controller_grpc.clone(),
+        })
     }
 
     async fn start_server(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {

@@ -149,6 +149,8 @@ impl ControlApi for Api {
         let (accepted, reason) = match outcome {
             CommitOutcome::Committed => {
                 self.0.metrics.commits.inc();
+                let now_ms = self.0.clock.now_ms();
+                self.0.metrics.last_commit.set(now_ms / 1000);
                 (true, String::new())
             }
             CommitOutcome::AlreadyCommitted => (true, String::new()),

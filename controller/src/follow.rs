@@ -65,7 +65,7 @@ async fn begin_again(state: &State) -> Result<Changes, MetaError> {
     Ok(changes)
 }
 
-async fn publish_everything(state: &State) -> Result<(), MetaError> {
+pub(crate) async fn publish_everything(state: &State) -> Result<(), MetaError> {
     let published = state.tables().into_iter().map(|table| table.spec.id);
     let stored = state.catalog.tables().await?;
     let stored = stored.into_iter().map(|table| table.spec.id);

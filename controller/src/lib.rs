@@ -11,7 +11,9 @@ mod consumption;
 mod follow;
 mod http;
 mod imports;
+mod leader;
 mod metrics;
+mod reach;
 mod reconcile;
 mod reloads;
 mod replacements;
@@ -26,26 +28,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deepstore::DeepStore;
-use metastore::MetaStore;
 use metastore::catalog::Catalog;
+use metastore::{Fence, FencedStore, MetaStore};
 use rest::HostGuard;
-use rpc::ControlApi;
+use rpc::{ControlApi, ControlDoors};
 use runtime::{Clock, TaskGroup};
 use schemas::{Fault, TableSpec};
 use stream::Streams;
 use tokio::net::TcpListener;
 
+pub use leader::Election;
+use leader::door::{Asker, Door};
 use state::State;
 
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `Controller_127.0.0.1_9000`.
     pub instance: String,
+    /// Where it listens for HTTP, as others reach it.
+    pub address: String,
     pub version: &'static str,
     /// A role that was silent for so long is dead.
     pub liveness: Duration,
     pub reconcile_every: Duration,
     pub hosts: HostGuard,
+    /// `None`: no other controller can open the store.
+    pub election: Option<Election>,
 }
 
 /// Whether a table's messages can be read as its config wants: only the roles that read them know.
@@ -91,29 +99,46 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
         http,
         grpc,
     } = parts;
-    let catalog = Catalog::new(store);
+    let fence = Fence::default();
+    let written: Arc<dyn MetaStore> = match &config.election {
+        Some(_) => Arc::new(FencedStore::new(Arc::clone(&store), fence.clone())),
+        None => Arc::clone(&store),
+    };
+    let catalog = Catalog::new(written);
     let changes = catalog.watch().await?;
     let state = Arc::new(State::load(config.clone(), catalog, deep, streams, check, clock).await?);
     if let Some(listener) = grpc {
-        let api: Arc<dyn ControlApi> = Arc::new(api::Api(Arc::clone(&state)));
-        rpc::serve_control(listener, api, &tasks);
+        let doors = ControlDoors {
+            to_roles: Door::open(&state, Asker::Role),
+            to_controllers: Door::open(&state, Asker::Controller),
+        };
+        rpc::serve_control(listener, doors, &tasks);
     }
     rest::serve(
         http,
         http::routes(&state),
-        config.hosts,
+        config.hosts.clone(),
         "controller",
         &tasks,
     );
     follow::start(&state, changes, &tasks);
     reconcile::start(&state, &tasks);
+    reach::start(&state, &tasks);
+    if let Some(election) = config.election {
+        leader::start(&state, store, fence, election, &tasks);
+    }
     Ok(Controller { state, tasks })
 }
 
 impl Controller {
     /// For roles in the same process.
     pub fn api(&self) -> Arc<dyn ControlApi> {
-        Arc::new(api::Api(Arc::clone(&self.state)))
+        Door::open(&self.state, Asker::Role)
+    }
+
+    /// Otherwise what it waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        self.state.ready()
     }
 
     pub async fn stop(&self, grace: Duration) {

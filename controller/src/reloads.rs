@@ -1,7 +1,8 @@
 //! Reloads: segments that are sealed get the indexes of the table's present config.
 //!
 //! A reload is a job in the catalog, which servers read as part of the cluster's state and carry
-//! out beside queries; how far they are comes with their heartbeats and is kept nowhere else.
+//! out beside queries; how far they are comes with their heartbeats and is kept nowhere else. Rows
+//! in memory whose segment began with an older config are waited for until they are sealed.
 
 use std::sync::Arc;
 
@@ -89,11 +90,15 @@ impl State {
             let mut reloads = instance.reloads.iter();
             if let Some(own) = reloads.find(|reload| reload.job_id == name) {
                 // What it says may be of a moment ago.
+                progress.total += u64::from(own.consuming);
                 progress.done += u64::from(own.done).min(segments);
                 progress.failed += u64::from(own.failed).min(segments);
                 let failures = own.failures.iter();
                 let told = failures.map(|failure| format!("{server}: {failure}"));
                 progress.failures.extend(told);
+            } else if segments == 0 {
+                // It consumes, and has not said yet whether there is something to be waited for.
+                progress.total += 1;
             }
         }
         progress.failures.truncate(FAILURES_MAX);
@@ -112,7 +117,7 @@ impl State {
     }
 }
 
-/// The servers that a job concerns, and how many segments each has of it.
+/// The servers that a job concerns, and how many sealed segments each has of it.
 pub(crate) fn servers_of(table: &TableState, job: &ReloadJob) -> Vec<(InstanceId, u64)> {
     let mut servers: Vec<InstanceId> = table
         .segments
@@ -125,7 +130,14 @@ pub(crate) fn servers_of(table: &TableState, job: &ReloadJob) -> Vec<(InstanceId
         let segments = table.segments.iter();
         let own = segments.filter(|segment| job.concerns(segment, &server));
         let count = own.count() as u64;
-        (count > 0).then_some((server, count))
+        (count > 0 || consumes(table, job, &server)).then_some((server, count))
     };
     servers.into_iter().filter_map(count).collect()
+}
+
+fn consumes(table: &TableState, job: &ReloadJob, server: &InstanceId) -> bool {
+    let mut segments = table.segments.iter();
+    job.segment.is_none()
+        && job.instance.as_ref().is_none_or(|only| only == server)
+        && segments.any(|s| !s.record.is_done() && s.assigned.contains(server))
 }

@@ -21,13 +21,19 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::completion::Completion;
+use crate::follow::publish_everything;
 use crate::http::forward::Forwarder;
+use crate::leader::{Leader, Leadership};
 use crate::metrics::ControllerMetrics;
 use crate::seen::Seen;
 use crate::{CheckTable, Config};
 
 /// Objects may wait so long for a commit of somebody who could not reach this process before.
 const ORPHANS_AFTER_START: Duration = Duration::from_secs(300);
+/// A new leader tells nobody that a server is gone which it has only not heard yet.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+const HEARD_POLL: Duration = Duration::from_millis(20);
+const NOBODY_LEADS: &str = "no controller leads at present; one will within seconds, ask again";
 
 pub(crate) struct State {
     pub(crate) config: Config,
@@ -39,6 +45,7 @@ pub(crate) struct State {
     pub(crate) completion: Mutex<Completion>,
     pub(crate) seen: Arc<Seen>,
     pub(crate) forwarder: Forwarder,
+    pub(crate) leadership: Leadership,
     streams: Arc<dyn Streams>,
     check: Arc<dyn CheckTable>,
     /// By table and position of the topic.
@@ -46,6 +53,8 @@ pub(crate) struct State {
     view: Mutex<View>,
     /// When orphans are looked for next, by the monotonic clock.
     orphans_due: Mutex<Duration>,
+    /// When it took the lead from others.
+    took_over: Mutex<Option<Duration>>,
     version: watch::Sender<u64>,
 }
 
@@ -106,8 +115,14 @@ impl State {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
         let orphans_due = clock.monotonic() + ORPHANS_AFTER_START;
-        let cluster = catalog.cluster_id().await?;
+        let cluster = catalog.cluster(clock.now_ms()).await?.id;
+        let leader = match &config.election {
+            Some(_) => Leader::Nobody,
+            None => Leader::Here,
+        };
         let state = Self {
+            leadership: Leadership::new(leader),
+            took_over: Mutex::default(),
             config,
             cluster,
             catalog,
@@ -128,6 +143,52 @@ impl State {
             state.publish(table.spec.id).await?;
         }
         Ok(state)
+    }
+
+    /// What was decided here before is another's by now: begins as after a start.
+    pub(crate) async fn take_over(&self) -> Result<(), MetaError> {
+        let now = self.clock.monotonic();
+        *self.completion.lock() = Completion::default();
+        *self.orphans_due.lock() = now + ORPHANS_AFTER_START;
+        *self.took_over.lock() = Some(now);
+        {
+            let mut view = self.view.lock();
+            view.instances.clear();
+            view.refresh_online();
+        }
+        publish_everything(self).await
+    }
+
+    /// Returns when every server that shall hold something was heard, or had time for it.
+    pub(crate) async fn wait_until_heard(&self) {
+        let Some(took_over) = *self.took_over.lock() else {
+            return;
+        };
+        while self.clock.monotonic() < took_over + HEARD_WITHIN && !self.view.lock().all_heard() {
+            self.clock.sleep(HEARD_POLL).await;
+        }
+    }
+
+    /// Why nothing can be decided here or elsewhere.
+    pub(crate) fn no_leader(&self) -> Fault {
+        Fault::unavailable(match self.waits_for_metadata() {
+            Some(reason) => reason,
+            None => NOBODY_LEADS.to_owned(),
+        })
+    }
+
+    fn waits_for_metadata(&self) -> Option<String> {
+        let reason = self.catalog.failing()?;
+        Some(format!("the controller waits for its metadata: {reason}"))
+    }
+
+    /// Otherwise what it waits for.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        match (self.waits_for_metadata(), self.leadership.now()) {
+            (Some(reason), _) => Err(reason),
+            (None, Leader::Nobody) => Err(NOBODY_LEADS.to_owned()),
+            (None, Leader::Here | Leader::There(_)) => Ok(()),
+        }
     }
 
     /// Whether the messages of the table can be read as its config wants.
@@ -294,6 +355,14 @@ impl State {
     pub(crate) fn difference(&self, since: u64) -> Difference {
         let view = self.view.lock();
         let newer = |version: u64| version > since;
+        let own = InstanceState {
+            id: InstanceId(self.config.instance.clone()),
+            role: Role::Controller,
+            address: self.config.address.clone(),
+            alive: true,
+            plan_format: 0,
+            leads: true,
+        };
         Difference {
             version: view.version,
             tables: view
@@ -308,7 +377,7 @@ impl State {
                 .filter(|(_, v)| newer(**v))
                 .map(|(id, _)| *id)
                 .collect(),
-            instances: view.instance_states(),
+            instances: view.instance_states().chain([own]).collect(),
         }
     }
 
@@ -331,6 +400,13 @@ impl State {
 
     pub(crate) fn instances(&self) -> BTreeMap<InstanceId, Instance> {
         self.view.lock().instances.clone()
+    }
+
+    /// The role of everybody that was heard of, and whether it lives.
+    pub(crate) fn who_lives(&self) -> Vec<(Role, bool)> {
+        let view = self.view.lock();
+        let instances = view.instances.values();
+        instances.map(|one| (one.role, one.alive)).collect()
     }
 
     /// Of each living server that holds the segment sealed.
@@ -492,14 +568,20 @@ impl View {
         }
     }
 
-    fn instance_states(&self) -> Vec<InstanceState> {
-        let states = self.instances.iter().map(|(id, instance)| InstanceState {
+    fn all_heard(&self) -> bool {
+        let segments = self.tables.values().flat_map(|table| &table.state.segments);
+        let mut assigned = segments.flat_map(|segment| &segment.assigned);
+        assigned.all(|server| self.instances.contains_key(server))
+    }
+
+    fn instance_states(&self) -> impl Iterator<Item = InstanceState> {
+        self.instances.iter().map(|(id, instance)| InstanceState {
             id: id.clone(),
             role: instance.role,
             address: instance.address.clone(),
             alive: instance.alive,
             plan_format: instance.plan_format,
-        });
-        states.collect()
+            leads: false,
+        })
     }
 }

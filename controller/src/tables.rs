@@ -64,6 +64,7 @@ impl State {
             schema_json,
             paused: false,
             time_boundary_ms: None,
+            set_boundary_ms: None,
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),

@@ -2,7 +2,8 @@
 //! REALTIME one.
 //!
 //! Invariant, as in Pinot: it lies a whole unit before the newest row of the OFFLINE part, so that
-//! a last day (or hour) that is not all there yet is read from the stream.
+//! a last day (or hour) that is not all there yet is read from the stream; unless somebody said
+//! that it is all there.
 
 use crate::segment::SegmentRecord;
 use crate::table::{ColumnSpec, TableSpec};
@@ -17,11 +18,19 @@ pub fn time_boundary_ms<'a>(
     sealed: impl Iterator<Item = &'a SegmentRecord>,
 ) -> Option<i64> {
     let column = spec.column(spec.time_column.as_deref()?)?;
-    let newest = sealed
-        .filter_map(|record| Some(record.time_range?.1))
-        .max()?;
+    let newest = newest_ms(spec, sealed)?;
     let hourly = spec.batch.hourly && time_unit_ms(column).is_none_or(|unit| unit < DAY_MS);
     Some(newest - if hourly { HOUR_MS } else { DAY_MS })
+}
+
+/// The time of the newest row of these segments.
+pub fn newest_ms<'a>(
+    spec: &TableSpec,
+    sealed: impl Iterator<Item = &'a SegmentRecord>,
+) -> Option<i64> {
+    spec.time_column.as_ref()?;
+    let newest = sealed.filter_map(|record| Some(record.time_range?.1));
+    newest.max()
 }
 
 /// How many milliseconds one means in a time column of whole numbers; `None`: it is none, or its

@@ -139,6 +139,9 @@ pub struct InstanceState {
     pub address: String,
     pub alive: bool,
     pub plan_format: u32,
+    /// Of a controller: it decides.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leads: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

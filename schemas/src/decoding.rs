@@ -212,6 +212,29 @@ pub enum RollUpFunction {
     Sum,
     Min,
     Max,
+    /// Sketches, in BYTES.
+    DistinctCountHll,
+    DistinctCountThetaSketch,
+    PercentileTDigest,
+}
+
+impl RollUpFunction {
+    /// It takes texts as well as numbers.
+    pub const fn counts_distinct(self) -> bool {
+        matches!(
+            self,
+            Self::DistinctCountHll | Self::DistinctCountThetaSketch
+        )
+    }
+
+    pub const fn is_sketch(self) -> bool {
+        match self {
+            Self::Count | Self::Sum | Self::Min | Self::Max => false,
+            Self::DistinctCountHll | Self::DistinctCountThetaSketch | Self::PercentileTDigest => {
+                true
+            }
+        }
+    }
 }
 
 /// What becomes of a text, a document or bytes beyond the length of their column.

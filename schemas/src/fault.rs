@@ -32,7 +32,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 9] = [
         (Self::Invalid, "Invalid"),
         (Self::Denied, "Denied"),
         (Self::NotFound, "NotFound"),

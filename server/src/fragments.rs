@@ -197,10 +197,11 @@ impl Fragments {
         };
         for segment in selection.sealed() {
             if let Err(error) = segment.check_unchanged_lately(now_ms, every_ms) {
-                self.replace(segment, &error.to_string()).await?;
+                self.replace(segment, Damage::Segment(error.to_string()))
+                    .await?;
                 any = true;
             } else if let Err(error) = segment.check_sidecar_lately(now_ms, every_ms) {
-                self.drop_sidecar(segment, &error.to_string());
+                self.drop_sidecar(segment, error.to_string()).await?;
                 any = true;
             }
         }
@@ -232,18 +233,26 @@ impl Fragments {
         let any = !damaged.is_empty();
         for (segment, damage) in damaged {
             match damage {
-                Damage::Segment(reason) => self.replace(&segment, &reason).await?,
-                Damage::Sidecar(reason) => self.drop_sidecar(&segment, &reason),
+                Damage::Segment(_) => self.replace(&segment, damage).await?,
+                Damage::Sidecar(reason) => self.drop_sidecar(&segment, reason).await?,
             }
         }
         Ok(any)
     }
 
-    /// The segment goes on without its later indexes, which are built again.
-    fn drop_sidecar(&self, damaged: &Arc<SealedSegment>, reason: &str) {
+    /// The segment goes on without its later indexes, which are built again; where columns are
+    /// among them, it is not shown before it has them again.
+    async fn drop_sidecar(
+        &self,
+        damaged: &Arc<SealedSegment>,
+        reason: String,
+    ) -> Result<(), Fault> {
         let id = damaged.id();
+        if damaged.has_computed() {
+            return self.replace(damaged, Damage::Sidecar(reason)).await;
+        }
         let Some(table) = self.core.tables.get(id.table) else {
-            return;
+            return Ok(());
         };
         let mut was_there = false;
         table.publish(|view| {
@@ -254,12 +263,13 @@ impl Fragments {
             }
         });
         if let Some((path, _)) = damaged.sidecar().filter(|_| was_there) {
-            self.core.store.drop_sidecar(path, reason);
+            self.core.store.drop_sidecar(path, &reason);
             self.core.indexer.want((id, damaged.crc()), Extent::All);
         }
+        Ok(())
     }
 
-    async fn replace(&self, damaged: &SealedSegment, reason: &str) -> Result<(), Fault> {
+    async fn replace(&self, damaged: &SealedSegment, damage: Damage) -> Result<(), Fault> {
         let id = damaged.id();
         let Some(table) = self.core.tables.get(id.table) else {
             return Ok(());
@@ -277,7 +287,13 @@ impl Fragments {
             }
         });
         self.core.heart.hurry();
-        self.core.store.quarantine(damaged.path(), reason);
+        match (damage, damaged.sidecar()) {
+            (Damage::Segment(reason), _) => self.core.store.quarantine(damaged.path(), &reason),
+            (Damage::Sidecar(reason), Some((path, _))) => {
+                self.core.store.drop_sidecar(path, &reason);
+            }
+            (Damage::Sidecar(_), None) => {}
+        }
         let cluster = Arc::clone(&self.core.cluster.borrow());
         let state = cluster.tables.get(&id.table);
         let segment = state.and_then(|table| table.segments.iter().find(|s| s.record.id == id));

@@ -140,7 +140,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         consumers,
         plan_format: PLAN_FORMAT,
         index_lists: index_lists.finish(),
-        reloads: core.indexer.jobs.progress(),
+        reloads: core.indexer.jobs.progress(&core.tables),
         deep_store_of: core.config.deep_store_of.clone(),
     }
 }

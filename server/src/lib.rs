@@ -4,8 +4,10 @@
 //! Each partition has one consumer task, the only writer of its segment. Queries read one
 //! [`view::TableView`] per table, replaced whole, so that sealing a segment is never seen.
 
+mod budgets;
 mod consume;
 mod events;
+mod figures;
 mod fragments;
 mod heartbeat;
 mod indexes;
@@ -35,6 +37,7 @@ use stream::Streams;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use budgets::Budgets;
 pub use consume::EngineExpressions;
 use consume::Pressure;
 use events::Events;
@@ -104,7 +107,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) compute: ComputePool,
-    pub(crate) ingest_memory: MemoryBudget,
+    pub(crate) budgets: Budgets,
     /// Where primary keys go that have no room in memory.
     pub(crate) spill: Spill,
     pub(crate) pressure: Arc<Pressure>,
@@ -146,8 +149,8 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         &tasks,
     );
     let engine_config = EngineConfig::new(config.fragment_memory_bytes);
-    let query_memory = memory.child("query", config.query_memory_bytes);
-    let engine = Engine::new(engine_config, compute.clone(), query_memory);
+    let budgets = Budgets::new(&config, &memory);
+    let engine = Engine::new(engine_config, compute.clone(), budgets.query.clone());
     let metrics = ServerMetrics::new();
     let peers = Peers {
         network: Arc::clone(&network),
@@ -156,11 +159,8 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     };
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics, peers),
-        ingest_memory: memory.child("ingest", config.ingest_memory_bytes),
-        spill: Spill::new(
-            memory.child("keys", config.key_memory_bytes),
-            config.data_dir.join("keys"),
-        ),
+        spill: Spill::new(budgets.keys.clone(), config.data_dir.join("keys")),
+        budgets,
         pressure: Arc::default(),
         events: Events::open(&config.data_dir),
         heart: Heart::new(clock.now_ms()),
@@ -189,6 +189,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     );
     rest::serve(http, routes, core.config.hosts.clone(), "server", &tasks);
     heartbeat::start(&core, &tasks);
+    figures::start(&core, &tasks);
     indexes::start(&core, &tasks);
     events::start(&core, &tasks);
     reconcile::start(&core, &tasks);

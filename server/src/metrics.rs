@@ -1,6 +1,6 @@
 //! What `/metrics` of a server tells.
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Histogram, IntCounter, IntGauge, IntGaugeVec};
 use rest::Metrics;
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,26 @@ pub(crate) struct ServerMetrics {
     pub(crate) keys: IntGauge,
     pub(crate) key_bytes: IntGauge,
     pub(crate) spilled_key_bytes: IntGauge,
+    pub(crate) missing: IntGauge,
+    pub(crate) figures: Figures,
 }
+
+/// Measured again and again, by [`crate::figures`].
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    /// By table and partition.
+    pub(crate) lag: IntGaugeVec,
+    pub(crate) newest_row: IntGaugeVec,
+    pub(crate) stopped: IntGaugeVec,
+    /// By budget.
+    pub(crate) memory_used: IntGaugeVec,
+    pub(crate) memory_limit: IntGaugeVec,
+    pub(crate) segment_bytes: IntGauge,
+    pub(crate) disk_free: IntGauge,
+    pub(crate) disk_total: IntGauge,
+}
+
+const OF_PARTITIONS: [&str; 2] = ["table", "partition"];
 
 impl ServerMetrics {
     pub(crate) fn new() -> Self {
@@ -80,7 +99,56 @@ impl ServerMetrics {
                 "tannin_server_spilled_key_bytes",
                 "bytes of primary keys on disk",
             ),
+            missing: all.gauge(
+                "tannin_server_segments_missing",
+                "sealed segments that are assigned to this server and not loaded",
+            ),
+            figures: Figures::new(&all),
             all,
+        }
+    }
+}
+
+impl Figures {
+    fn new(all: &Metrics) -> Self {
+        Self {
+            lag: all.gauge_by(
+                "tannin_server_partition_lag_messages",
+                "messages between a consumer and the end of its log",
+                &OF_PARTITIONS,
+            ),
+            newest_row: all.gauge_by(
+                "tannin_server_partition_newest_row_timestamp_seconds",
+                "when the newest row of a partition was taken",
+                &OF_PARTITIONS,
+            ),
+            stopped: all.gauge_by(
+                "tannin_server_partition_stopped",
+                "1: the partition is not consumed because of an error",
+                &OF_PARTITIONS,
+            ),
+            memory_used: all.gauge_by(
+                "tannin_server_memory_used_bytes",
+                "bytes taken from a budget",
+                &["budget"],
+            ),
+            memory_limit: all.gauge_by(
+                "tannin_server_memory_limit_bytes",
+                "bytes of a budget",
+                &["budget"],
+            ),
+            segment_bytes: all.gauge(
+                "tannin_server_segment_bytes",
+                "bytes of sealed segments and their indexes on disk",
+            ),
+            disk_free: all.gauge(
+                "tannin_server_disk_free_bytes",
+                "bytes that are free where the data dir is",
+            ),
+            disk_total: all.gauge(
+                "tannin_server_disk_total_bytes",
+                "bytes of the file system where the data dir is",
+            ),
         }
     }
 }

@@ -15,10 +15,11 @@ use prometheus::IntCounter;
 use runtime::{Clock, ComputePool, Files};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
-use segment::{SealedSegment, SegmentError};
+use segment::{Extent, SealedSegment, SegmentError};
 use tempfile::TempPath;
 
 use crate::Config;
+use crate::indexes::write_sidecar;
 use crate::metrics::ServerMetrics;
 use crate::peers::Peers;
 
@@ -143,15 +144,15 @@ impl Store {
         };
         make_folder(&path)?;
         // Nobody has stored it yet.
-        if record.unstored && self.from_peer(record, path.clone()).await.is_ok() {
+        if record.unstored && self.load_from_peer(record, path.clone()).await.is_ok() {
             self.peer_downloads.inc();
             return Ok(());
         }
-        let Err(fault) = self.from_deep_store(record, &key, path.clone()).await else {
+        let Err(fault) = self.load_from_deep_store(record, &key, path.clone()).await else {
             self.downloads.inc();
             return Ok(());
         };
-        if let Err(other) = self.from_peer(record, path.clone()).await {
+        if let Err(other) = self.load_from_peer(record, path.clone()).await {
             tracing::debug!(segment = %record.id, cause = %other, "nor from another server");
             return Err(fault);
         }
@@ -164,7 +165,7 @@ impl Store {
         Ok(())
     }
 
-    async fn from_deep_store(
+    async fn load_from_deep_store(
         &self,
         record: &SegmentRecord,
         key: &str,
@@ -178,7 +179,7 @@ impl Store {
         self.unpack(file.to_path_buf(), to, record.crc, key).await
     }
 
-    async fn from_peer(&self, record: &SegmentRecord, to: PathBuf) -> Result<(), Fault> {
+    async fn load_from_peer(&self, record: &SegmentRecord, to: PathBuf) -> Result<(), Fault> {
         let file = self.temporary(&to)?;
         self.peers.fetch(record, &file).await?;
         let (files, crc) = (Arc::clone(&self.files), record.crc);
@@ -254,11 +255,45 @@ impl Store {
         crc: u32,
     ) -> Result<Result<Arc<SealedSegment>, SegmentError>, Fault> {
         let (path, spec, store) = (path.to_owned(), Arc::clone(spec), self.clone());
+        let (of, to_open) = (Arc::clone(&spec), path.clone());
         let opened = self.compute.run(move || {
-            let segment = SealedSegment::open(&path, &spec, crc)?;
-            Ok(store.with_sidecar(segment, &spec))
+            let segment = SealedSegment::open(&to_open, &of, crc)?;
+            Ok(store.with_sidecar(segment, &of))
         });
-        opened.await.map_err(job_fault)
+        match opened.await.map_err(job_fault)? {
+            Ok(segment) => self.with_computed(segment, &spec).await.map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// With the columns that can be computed: the segment is shown with them from the beginning.
+    async fn with_computed(
+        &self,
+        segment: Arc<SealedSegment>,
+        spec: &Arc<TableSpec>,
+    ) -> Result<Arc<SealedSegment>, Fault> {
+        if !segment.lacks_computed(spec) {
+            return Ok(segment);
+        }
+        let path = self.next_sidecar(&segment);
+        let (to, of, store) = (Arc::clone(&segment), Arc::clone(spec), self.clone());
+        let job = move || {
+            let wanted = (&*of, Extent::Computed);
+            write_sidecar(&to, wanted, &*store.files, &path)?;
+            let fresh = to.with_sidecar(&path, &of);
+            let fresh = fresh.map_err(|error| segment_fault(&error))?;
+            if let Some((old, _)) = to.sidecar() {
+                store.remove_file(old);
+            }
+            Ok(fresh)
+        };
+        let computed = runtime::aside::run("compute columns", job).await;
+        let computed = computed.map_err(|error| Fault::internal(error.to_string()))?;
+        Ok(computed.unwrap_or_else(|fault: Fault| {
+            tracing::error!(segment = %segment.id(), cause = %fault,
+                "columns that came later cannot be computed, they are null");
+            segment
+        }))
     }
 
     /// With the newest of its sidecars; one that is of no use is dropped.

@@ -8,6 +8,8 @@ pub mod cluster;
 pub mod flights;
 pub mod generated;
 pub mod memory;
+pub mod postgres;
 pub mod process;
 pub mod scenario;
+pub mod several;
 pub mod slt;

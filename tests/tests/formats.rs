@@ -367,3 +367,108 @@ async fn columns_are_added_while_it_consumes() -> Result<()> {
     })
     .await
 }
+
+const ROLLED: &str = "SELECT SUM(n), SUM(cents), COUNT(*), DISTINCTCOUNTTHETASKETCH(thetas), \
+                      DISTINCTCOUNTHLL(users), PERCENTILETDIGEST(prices, 50) FROM orders";
+
+/// What must hold of an answer at any time; how many messages it is of, and its rows.
+fn rolled_of(row: &[Value]) -> Result<(i64, i64)> {
+    let (messages, rows) = (number(&row[0]), number(&row[2]));
+    ensure!(number(&row[1]) == 7 * messages, "{row:?}");
+    let users = messages.min(1000);
+    ensure!(number(&row[3]) == users, "{row:?}");
+    let (found, wanted) = (number(&row[4]) as f64, users as f64);
+    ensure!((found - wanted).abs() <= 0.03 * wanted, "{row:?}");
+    Ok((messages, rows))
+}
+
+/// A table whose rows are rolled up by shop and goods.
+fn rolled(log: &str) -> Value {
+    let columns = json!({ "dimensions": [
+        { "name": "shop", "dataType": "STRING" },
+        { "name": "goods", "dataType": "INT" },
+    ], "metrics": [
+        { "name": "n", "dataType": "LONG" },
+        { "name": "cents", "dataType": "LONG" },
+        { "name": "users", "dataType": "BYTES" },
+        { "name": "thetas", "dataType": "BYTES" },
+        { "name": "prices", "dataType": "BYTES" },
+    ] });
+    let rules = [
+        ("n", "COUNT(*)"),
+        ("cents", "SUM(price)"),
+        ("users", "DISTINCTCOUNTHLL(user, 12)"),
+        ("thetas", "distinctCountThetaSketch(user)"),
+        ("prices", "PERCENTILETDIGEST(at)"),
+    ];
+    let rules = rules
+        .map(|(column, function)| json!({ "columnName": column, "aggregationFunction": function }));
+    let ingestion = json!({ "aggregationConfigs": rules });
+    // Many times as few as there are messages, and more than there are keys.
+    let stream = json!({ "realtime.segment.flush.threshold.rows": "200" });
+    orders(log, &columns, &stream, &ingestion)
+}
+
+/// Rows that agree in all but metrics are one row of a sealed segment, and nearly so of a consuming
+/// one; questions beside it find each message once.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_segment_are_rolled_up() -> Result<()> {
+    const MESSAGES: i64 = 30_000;
+    /// Of 6 shops and 10 goods.
+    const KEYS: i64 = 30;
+    both(|cluster| async move {
+        cluster.create_topic("orders", 1).await?;
+        cluster.post("/v1/tables", &rolled(&cluster.log())).await?;
+        let message = |i: i64| {
+            let order = json!({ "shop": format!("s{}", i % 6), "goods": i % 10, "price": 7,
+                                "user": format!("u{}", i % 1000), "at": i,
+                                "ts": 1_700_000_000_000_i64 });
+            (0, order.to_string())
+        };
+        let producing = async {
+            for part in 0..10 {
+                let own = (part * MESSAGES / 10..(part + 1) * MESSAGES / 10).map(message);
+                cluster.produce("orders", own).await?;
+            }
+            Ok(())
+        };
+        let asking = async {
+            let (mut seen, mut most) = (0, 0);
+            while seen < MESSAGES {
+                let row = cluster.sql().rows(ROLLED).await?.remove(0);
+                if row[0].is_null() || number(&row[2]) == 0 {
+                    continue;
+                }
+                let (messages, rows) = rolled_of(&row)?;
+                ensure!(messages >= seen, "{messages} after {seen}");
+                (seen, most) = (messages, most.max(rows));
+            }
+            ensure!(most <= 400, "{most} rows");
+            Ok(())
+        };
+        let (produced, asked): (Result<()>, Result<()>) = tokio::join!(producing, asking);
+        produced.and(asked)?;
+        let path = "/tables/orders_REALTIME/forceCommit";
+        cluster.post(path, &json!({})).await?;
+        let sealed = "SELECT COUNT(*) FROM sys.segments WHERE \"table\" = 'orders' \
+                      AND status = 'DONE' AND end_offset = 30000";
+        cluster.wait_for(sealed, 1).await?;
+        let segments = "SELECT COUNT(*), MAX(\"rows\") FROM sys.segments \
+                        WHERE \"table\" = 'orders' AND status = 'DONE'";
+        let found = cluster.sql().numbers(segments).await?;
+        let row = cluster.sql().rows(ROLLED).await?.remove(0);
+        let (messages, rows) = rolled_of(&row)?;
+        ensure!(
+            messages == MESSAGES && rows <= KEYS * found[0],
+            "{row:?} in {found:?}"
+        );
+        ensure!(found[1] <= KEYS, "{found:?}");
+        let middle = row[5].as_f64().unwrap_or_default();
+        ensure!((middle - 15_000.0).abs() < 600.0, "{row:?}");
+        let proof = cluster.sql().numbers(PROOF).await?;
+        ensure!(proof[0] == 0 && proof[4] == MESSAGES - rows, "{proof:?}");
+        cluster.stop().await;
+        Ok(())
+    })
+    .await
+}

@@ -346,3 +346,128 @@ fn spoil(path: &std::path::Path) -> Result<()> {
     std::fs::write(path, bytes)?;
     Ok(())
 }
+
+/// Columns that came later, with what makes them: `[name, type, transform]`.
+const LATER: [[&str; 3]; 5] = [
+    ["route", "STRING", "concat(origin, dest, '-')"],
+    ["late", "INT", "CASE WHEN arr_delay > 15 THEN 1 ELSE 0 END"],
+    ["hours", "DOUBLE", "air_time / 60.0"],
+    ["minutes", "DOUBLE", "hours * 60.0"],
+    ["lost", "STRING", "upper(\"no column\")"],
+];
+const BY_ROUTE: &str = "SELECT route, COUNT(*), SUM(late) FROM flights \
+                        GROUP BY route ORDER BY route LIMIT 1000";
+/// The same, from what was there from the beginning.
+const BY_ENDS: &str = "SELECT concat(origin, dest, '-') AS r, COUNT(*), \
+                       SUM(CASE WHEN arr_delay > 15 THEN 1 ELSE 0 END) FROM flights \
+                       GROUP BY r ORDER BY r LIMIT 1000";
+const WRONG: &str = "SET enableNullHandling = true; \
+                     SELECT COUNT(*) FROM flights WHERE route IS NULL OR lost IS NOT NULL \
+                     OR (hours IS NULL) <> (air_time IS NULL) OR hours <> air_time / 60.0 \
+                     OR (minutes IS NULL) <> (hours IS NULL) OR minutes <> hours * 60.0";
+
+async fn add_columns(cluster: &Cluster, config: &Value) -> Result<()> {
+    let mut schema = flights::table(&cluster.log(), "flights", 2)["schema"].clone();
+    let fields = schema["dimensionFieldSpecs"].as_array_mut();
+    let fields = fields.context("no dimensions")?;
+    // With what makes them, in one step: no row comes with one and without the other.
+    fields.extend(LATER.map(|[name, data_type, transform]| {
+        json!({"name": name, "dataType": data_type, "transformFunction": transform})
+    }));
+    let (path, body) = ("/schemas/flights", Some(schema.to_string()));
+    let (status, text) = cluster
+        .call(Role::Controller, Method::PUT, path, body)
+        .await?;
+    ensure!(status.is_success(), "{status}: {text}");
+    let mut config = config.clone();
+    config["tableIndexConfig"]["invertedIndexColumns"] = json!(["carrier", "route"]);
+    put(cluster, &config).await.map(drop)
+}
+
+/// Of each replica, whatever it has been through.
+async fn is_computed(cluster: &Cluster) -> Result<()> {
+    let wanted = cluster.pinot(BY_ENDS).await?;
+    for _ in 0..2 * SERVERS {
+        let found = cluster.pinot(BY_ROUTE).await?;
+        ensure!(rows(&found) == rows(&wanted), "{found} is not {wanted}");
+        let wrong = cluster.pinot(WRONG).await?;
+        ensure!(rows(&wrong) == json!([[0]]), "{wrong}");
+    }
+    let by_route = "SELECT COUNT(*) FROM flights WHERE route = 'JFK-LAX'";
+    let by_route = cluster.pinot(by_route).await?;
+    let by_ends = "SELECT COUNT(*) FROM flights WHERE origin = 'JFK' AND dest = 'LAX'";
+    let by_ends = cluster.pinot(by_ends).await?;
+    ensure!(
+        rows(&by_route) == rows(&by_ends),
+        "{by_route} is not {by_ends}"
+    );
+    Ok(())
+}
+
+/// Old segments have the columns and, as all have, the index of one.
+async fn is_indexed(cluster: &Cluster) -> Result<()> {
+    until("the indexes are built", || async {
+        let count = "SELECT SUM(CASE WHEN indexes LIKE '%computed(route)%' THEN 1 ELSE 0 END), \
+                     SUM(CASE WHEN indexes LIKE '%inverted(route)%' THEN 1 ELSE 0 END), COUNT(*) \
+                     FROM sys.segments WHERE \"table\" = 'flights' AND status = 'DONE'";
+        let found = cluster.sql().numbers(count).await?;
+        ensure!(found[0] >= 4 && found[1] == found[2], "{found:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_come_later_are_computed() -> Result<()> {
+    both(|mut cluster| async move {
+        let config = load(&cluster).await?;
+        add_columns(&cluster, &config).await?;
+        let need = "/segments/flights_REALTIME/needReload?verbose=true";
+        until("servers tell what is missing", || async {
+            ensure!(cluster.get(need).await?["needReload"] == true);
+            Ok(())
+        })
+        .await?;
+        let before = "SELECT COUNT(*) FROM flights WHERE route IS NULL";
+        let before = cluster.pinot(before).await?;
+        ensure!(rows(&before) != json!([[0]]), "{before}");
+        // Rows with the columns come to those without.
+        let more: Vec<(u32, String)> = flights::events(ROWS + 4000)?.split_off(ROWS as usize);
+        cluster.produce("flights", more).await?;
+        cluster
+            .wait_for_each("SELECT COUNT(*) FROM flights", ROWS as i64 + 4000)
+            .await?;
+        reload(&cluster, "/segments/flights/reload").await?;
+        is_computed(&cluster).await?;
+        is_indexed(&cluster).await?;
+        ensure!(cluster.get(need).await?["needReload"] == false);
+
+        // While they are in use.
+        let files = sidecars(&cluster)?;
+        ensure!(!files.is_empty(), "nothing was written");
+        for path in &files {
+            spoil(path)?;
+        }
+        is_computed(&cluster).await?;
+        is_indexed(&cluster).await?;
+        // Servers that lost them show no segment without.
+        for index in (0..SERVERS).rev() {
+            cluster.stop_node(index).await;
+        }
+        for path in sidecars(&cluster)? {
+            std::fs::remove_file(path)?;
+        }
+        for index in 0..SERVERS {
+            cluster.start_node(index).await?;
+        }
+        cluster.wait_ready().await?;
+        cluster
+            .wait_for_each("SELECT COUNT(*) FROM flights", ROWS as i64 + 4000)
+            .await?;
+        is_computed(&cluster).await?;
+        is_indexed(&cluster).await?;
+        cluster.stop().await;
+        Ok(())
+    })
+    .await
+}

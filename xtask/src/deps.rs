@@ -29,7 +29,8 @@ const MEMBERS: &[(&str, &[&str])] = &[
         &["index", "kernels", "runtime", "schemas"],
     ),
     ("crates/upsert", &["runtime", "schemas", "segment"]),
-    ("crates/ingest", &["runtime", "schemas"]),
+    // Rows that are rolled up hold sketches.
+    ("crates/ingest", &["index", "runtime", "schemas"]),
     (
         "crates/batch",
         &["deepstore", "ingest", "runtime", "schemas", "segment"],

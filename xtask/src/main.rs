@@ -8,11 +8,14 @@
 
 mod clients;
 mod codegen;
+mod deploy;
 mod deps;
 mod drivers;
+mod golang;
 mod kafka;
 mod node;
 mod page;
+mod postgres;
 mod python;
 mod quickstart;
 mod s3;
@@ -59,15 +62,20 @@ enum Command {
     /// Start or stop a real Apache Kafka
     Kafka {
         #[command(subcommand)]
-        action: KafkaAction,
+        action: ServerAction,
+    },
+    /// Start or stop a real PostgreSQL
+    Postgres {
+        #[command(subcommand)]
+        action: ServerAction,
     },
 }
 
 #[derive(Debug, Subcommand)]
-enum KafkaAction {
-    /// Start one node on PORT (and PORT+1) that keeps its data in DIR
+enum ServerAction {
+    /// Start one on PORT (Kafka: and PORT+1) that keeps its data in DIR
     Up { port: u16, dir: PathBuf },
-    /// Stop the node of DIR
+    /// Stop the one of DIR
     Down { dir: PathBuf },
 }
 
@@ -82,11 +90,17 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => drivers::fuzz(&options),
         Command::Bench { suite } => drivers::bench(&suite),
         Command::Kafka {
-            action: KafkaAction::Up { port, dir },
+            action: ServerAction::Up { port, dir },
         } => kafka::up(port, &dir),
         Command::Kafka {
-            action: KafkaAction::Down { dir },
+            action: ServerAction::Down { dir },
         } => kafka::down(&dir),
+        Command::Postgres {
+            action: ServerAction::Up { port, dir },
+        } => postgres::up(port, &dir),
+        Command::Postgres {
+            action: ServerAction::Down { dir },
+        } => postgres::down(&dir),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

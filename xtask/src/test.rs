@@ -9,7 +9,7 @@ use clap::Args;
 use crate::drivers::{self, CrashOptions, FuzzOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
-use crate::{clients, kafka, page, s3, superset, workspace};
+use crate::{clients, deploy, kafka, page, postgres, s3, superset, workspace};
 
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
@@ -28,6 +28,10 @@ const FUZZ_MINUTES: f64 = 0.2;
 const KAFKA_VARIABLE: &str = "TEST_KAFKA";
 /// Where tests look for an S3, see `deepstore::conformance`.
 const S3_VARIABLE: &str = "TEST_S3";
+/// Where tests look for a real PostgreSQL: the address of a superuser, see `metastore`.
+const POSTGRES_VARIABLE: &str = "TEST_POSTGRES";
+/// This program, for tests that stop and start a PostgreSQL of their own.
+const XTASK_VARIABLE: &str = "TEST_XTASK";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -59,6 +63,9 @@ const STEPS: &[(&str, Work)] = &[
     ("TPC-H and SSB, against DuckDB", tpch),
     ("page: in Chromium", page_browser),
     ("Superset: a dashboard in Chromium", superset_dashboard),
+    ("deploy: image, units, alerts", deploy::files),
+    ("deploy: chart", deploy_chart),
+    ("deploy: compose, as processes", deploy_compose),
     ("crash: built-in log", || crash(|_| {})),
     ("crash: unsynced writes lost", || {
         crash(|own| own.lossy = true)
@@ -99,22 +106,33 @@ fn page_dist() -> Result<()> {
     page::check_dist(&Web::prepare()?)
 }
 
-/// The same tests run on the built-in log and on Apache Kafka, on folders and on S3.
+/// The same tests run on the built-in log and on Apache Kafka, on SQLite and on PostgreSQL, on
+/// folders and on S3.
 fn cargo_tests() -> Result<()> {
     let kafka = kafka::prepare().context("the tests on Apache Kafka did not run");
+    let postgres = postgres::prepare().context("the tests on PostgreSQL did not run");
     let s3 = s3::prepare().context("the tests on S3 did not run");
     // The compiler gets the memory that Kafka takes afterwards.
     cargo(&["test", "--workspace", "--no-run"], &[])?;
+    let xtask = std::env::current_exe()?.display().to_string();
     let run = |found: &[(&str, &str)]| cargo(&["test", "--workspace"], found);
     let on_s3 = |found: &[(&str, &str)]| match &s3 {
         Err(_) => run(found),
         Ok(_) => s3::with_fresh(|address| run(&[found, &[(S3_VARIABLE, address)]].concat())),
     };
+    let on_postgres = |found: &[(&str, &str)]| match &postgres {
+        Err(_) => on_s3(found),
+        Ok(_) => postgres::with_fresh(|url| {
+            let own = [(POSTGRES_VARIABLE, url), (XTASK_VARIABLE, &xtask)];
+            on_s3(&[found, &own[..]].concat())
+        }),
+    };
     match &kafka {
-        Err(_) => on_s3(&[])?,
-        Ok(()) => kafka::with_fresh(|brokers| on_s3(&[(KAFKA_VARIABLE, brokers)]))?,
+        Err(_) => on_postgres(&[])?,
+        Ok(()) => kafka::with_fresh(|brokers| on_postgres(&[(KAFKA_VARIABLE, brokers)]))?,
     }
     kafka?;
+    postgres?;
     s3?;
     Ok(())
 }
@@ -166,6 +184,16 @@ fn page_browser() -> Result<()> {
 fn superset_dashboard() -> Result<()> {
     cargo(&["build", "-p", "tannin"], &[])?;
     superset::dashboard()
+}
+
+fn deploy_chart() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    deploy::chart()
+}
+
+fn deploy_compose() -> Result<()> {
+    cargo(&["build", "-p", "tannin"], None)?;
+    deploy::compose()
 }
 
 fn crash(change: impl FnOnce(&mut CrashOptions)) -> Result<()> {

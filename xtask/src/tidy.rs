@@ -14,6 +14,7 @@ const LINE_CHARS_MAX: usize = 100;
 const ROOT: &[&str] = &[
     ".ci",
     ".cargo",
+    ".dockerignore",
     ".gitattributes",
     ".github",
     ".gitignore",

@@ -253,6 +253,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         address: String::new(),
         alive: true,
         plan_format: PLAN_FORMAT,
+        leads: false,
     }];
     let updates = states.iter().enumerate().map(|(at, state)| ClusterUpdate {
         version: at as u64 + 1,

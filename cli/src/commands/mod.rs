@@ -4,6 +4,7 @@ pub(crate) mod config;
 mod create;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod metastore;
 pub(crate) mod preview;
 mod prompt;
 pub(crate) mod prove;

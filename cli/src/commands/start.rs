@@ -28,7 +28,7 @@ pub(crate) async fn run(args: StartArgs) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .map_err(|error| Exit::usage(format!("cannot read `{}`: {error}", path.display())))
 }

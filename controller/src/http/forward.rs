@@ -74,6 +74,10 @@ impl Forwarder {
         })
     }
 
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.http
+    }
+
     fn next(&self, state: &State) -> Option<Broker> {
         let mut brokers = living(state);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -3,12 +3,14 @@
 //! Handlers only translate. Rules live in [`crate::tables`] and [`crate::state`]; the mapping from
 //! fault to status in [`rest::ApiError`].
 
+mod boundary;
 mod brokers;
 mod consumption;
 mod database;
 mod document;
 pub(crate) mod forward;
 mod ingest;
+mod leader;
 mod own;
 mod reload;
 mod replacements;
@@ -31,7 +33,8 @@ pub(crate) type App = Shared<Arc<State>>;
 type Answer = Result<Json<Value>, ApiError>;
 
 pub(crate) fn routes(state: &Arc<State>) -> Api {
-    let ready = Arc::new(|| Ok(()));
+    let of_readiness = Arc::clone(state);
+    let ready = Arc::new(move || of_readiness.ready());
     let health = health_routes(state.config.version, ready, state.metrics.registry.clone());
     // `Controller_127.0.0.1_9000`.
     let host = state.config.instance.split('_').nth(1).unwrap_or_default();
@@ -44,8 +47,10 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(replacements::routes())
         .merge(ingest::routes())
         .merge(reload::routes())
+        .merge(boundary::routes())
         .merge(brokers::routes())
         .merge(forward::routes())
+        .merge(leader::routes())
         .merge(own::routes())
         .route("/databases", [get("Names of databases", database::list)])
         .route(
@@ -60,6 +65,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
             })],
         )
         .pass(database::only_default)
+        .pass_with(Arc::clone(state), leader::to_the_leader)
         .answer_header("pinot-controller-host", host)
         .answer_header("pinot-controller-version", state.config.version)
         .with_state(Arc::clone(state))

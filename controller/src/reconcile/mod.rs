@@ -1,12 +1,15 @@
 //! Reconcilers: idempotent, without input, again and again. One file each.
 
 mod assignment;
+mod figures;
 mod lineage;
 mod partitions;
 mod retention;
 
 #[cfg(test)]
 pub(crate) use assignment::run as assignment;
+#[cfg(test)]
+pub(crate) use figures::run as figures;
 pub(crate) use lineage::move_boundary;
 pub(crate) use partitions::open_partitions;
 #[cfg(test)]
@@ -20,7 +23,7 @@ use schemas::Fault;
 use crate::state::State;
 
 pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
-    let loops: [(&str, Run); 4] = [
+    let loops: [(&str, Run); 5] = [
         ("partitions", |state| {
             Box::pin(async move { partitions::run(&state).await })
         }),
@@ -33,13 +36,20 @@ pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
         ("retention", |state| {
             Box::pin(async move { retention::run(&state).await })
         }),
+        ("figures", |state| {
+            Box::pin(async move { figures::run(&state).await })
+        }),
     ];
     for (name, run) in loops {
         let state = Arc::clone(state);
+        let failures = state.metrics.failures.with_label_values(&[name]);
         tasks.spawn(format!("reconcile {name}"), |stop| async move {
             let again_and_again = async {
                 loop {
-                    if let Err(fault) = run(Arc::clone(&state)).await {
+                    if state.leadership.is_here()
+                        && let Err(fault) = run(Arc::clone(&state)).await
+                    {
+                        failures.inc();
                         tracing::warn!(reconciler = name, cause = %fault, "will try again");
                     }
                     state.clock.sleep(state.config.reconcile_every).await;

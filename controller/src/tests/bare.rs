@@ -34,10 +34,12 @@ impl Bare {
     async fn over(store: Arc<dyn MetaStore>, clock: Arc<ManualClock>, deep: DeepStore) -> Self {
         let config = Config {
             instance: "Controller_test".to_owned(),
+            address: "127.0.0.1:9000".to_owned(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
             reconcile_every: Duration::from_secs(1),
             hosts: HostGuard::default(),
+            election: None,
         };
         let streams = FakeStreams::default();
         let state = State::load(
@@ -77,6 +79,7 @@ impl Bare {
             schema_json: SCHEMA.to_owned(),
             paused: false,
             time_boundary_ms: None,
+            set_boundary_ms: None,
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),

@@ -295,7 +295,7 @@ async fn who_keeps_segments_in_another_clusters_store_is_refused() {
         "{fault}"
     );
     assert!(bare.state.alive_servers().is_empty());
-    let ours = bare.state.catalog.cluster_id().await.unwrap();
+    let ours = bare.state.catalog.cluster(0).await.unwrap().id;
     beat(ours.to_string()).unwrap();
     beat(String::new()).unwrap();
     assert_eq!(bare.state.alive_servers().len(), 1);

@@ -23,6 +23,7 @@ mod bare;
 mod consumption;
 mod control;
 mod double;
+mod election;
 mod protocol;
 mod reconcilers;
 mod replacements;
@@ -128,10 +129,12 @@ impl World {
         let (deep, streams) = (DeepStore::in_memory(), FakeStreams::default());
         let config = Config {
             instance: "Controller_test".to_owned(),
+            address: "127.0.0.1:9000".to_owned(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
             reconcile_every: Duration::from_millis(50),
             hosts: HostGuard::default(),
+            election: None,
         };
         let parts = Parts {
             store,

@@ -135,6 +135,34 @@ async fn orphans_are_looked_for_hourly_but_not_right_after_the_start() {
 }
 
 #[tokio::test]
+async fn gauges_show_who_lives_and_what_nobody_holds() {
+    let bare = Bare::new().await;
+    bare.beat("a");
+    bare.beat("b");
+    let table = bare.table(OFFLINE, |_| {}).await;
+    let mut record = sealed(segment(table, 0, 0), 0, 3, 1);
+    bare.store_object(&mut record).await;
+    bare.state.add_offline_segment(record).await.unwrap();
+    bare.clock.advance(Duration::from_secs(6));
+    bare.beat("b");
+    bare.state.judge_liveness();
+    reconcile::figures(&bare.state).await.unwrap();
+    let text = bare.state.metrics.registry.text();
+    for line in [
+        "tannin_controller_instances{role=\"server\",state=\"alive\"} 1",
+        "tannin_controller_instances{role=\"server\",state=\"dead\"} 1",
+        "tannin_controller_instances{role=\"broker\",state=\"alive\"} 0",
+        "tannin_controller_segments 1",
+        "tannin_controller_segments_missing 1",
+        "tannin_controller_segments_under_replicated 1",
+        "tannin_controller_partitions_unconsumed 0",
+        "tannin_controller_tasks{state=\"waiting\"} 0",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn segments_of_a_dead_server_are_spread_over_the_living() {
     let bare = Bare::new().await;
     let servers = ["a", "b", "c"];

@@ -8,7 +8,7 @@ use schemas::segment::SegmentRecord;
 use schemas::{SegmentId, TableId};
 use serde_json::{Value, json};
 
-use super::{Answered, OFFLINE, World, eventually, sealed, segment};
+use super::{Answered, OFFLINE, REALTIME, World, eventually, sealed, segment};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -216,4 +216,32 @@ async fn the_boundary_follows_what_counts(world: &World) {
     let name = format!("orders_{sequence}");
     world.end(&refresh, &[&name]).await.ok();
     assert_eq!(world.boundary(table), Some(DAY_MS));
+
+    // Whoever knows that the last day is whole says so; it stays as long as its rows do.
+    let path = "/tables/orders/timeBoundary";
+    let told = world.post(path, "").await.refused(404);
+    assert!(told.contains("no hybrid table"), "{told}");
+    world.post("/tables", REALTIME).await.ok();
+    let set = world.post(path, "").await.ok();
+    let told = format!("Time boundary successfully updated to: {}", 2 * DAY_MS);
+    assert_eq!(set["status"], told);
+    assert_eq!(world.boundary(table), Some(2 * DAY_MS));
+    let more = world.begin(json!({"key": "c"})).await;
+    let sequence = world.reserve(&more).await;
+    world
+        .add(&more, segment(table, 0, sequence), 6 * DAY_MS)
+        .await
+        .ok();
+    let newer = format!("orders_{sequence}");
+    world.end(&more, &[&newer]).await.ok();
+    assert_eq!(world.boundary(table), Some(2 * DAY_MS));
+    world.delete(path).await.ok();
+    assert_eq!(world.boundary(table), Some(5 * DAY_MS));
+    world.post(path, "").await.ok();
+    assert_eq!(world.boundary(table), Some(6 * DAY_MS));
+    world
+        .delete(&format!("/segments/orders/{newer}"))
+        .await
+        .ok();
+    assert_eq!(world.boundary(table), Some(2 * DAY_MS));
 }

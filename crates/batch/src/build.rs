@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use ingest::RolledUp;
 use ingest::files::{FilePart, FileRows, Records};
 use schemas::segment::{Ledger, SegmentRecord, SourceMark, display_name};
 use schemas::{SegmentId, Sequence, TableSpec};
@@ -62,6 +63,8 @@ pub(crate) fn build(
         now_ms: workshop.clock.now_ms(),
         open: None,
         waiting: None,
+        rolling: RolledUp::new(spec),
+        merged: 0,
         pieces: 0,
     };
     let table = (spec, workshop.expressions.as_ref());
@@ -69,10 +72,10 @@ pub(crate) fn build(
     let records = unit
         .file
         .read::<ImportError>(&unit.part, table, now_ms, |batch| {
-            bench.add(&batch)?;
             progress.add_rows(batch.num_rows() as u64);
-            Ok(())
+            bench.take(batch)
         })?;
+    bench.flush()?;
     bench.end(records)
 }
 
@@ -86,10 +89,35 @@ struct Bench<'a> {
     open: Option<SegmentBuilder>,
     /// Full; whether it is the last is not known yet.
     waiting: Option<SegmentBuilder>,
+    /// Rows of the next segment, where the table rolls up.
+    rolling: Option<RolledUp>,
+    merged: u64,
     pieces: u32,
 }
 
 impl Bench<'_> {
+    fn take(&mut self, batch: RecordBatch) -> Result<(), ImportError> {
+        let Some(rolling) = &mut self.rolling else {
+            return self.add(&batch);
+        };
+        rolling.add(batch);
+        let is_full = rolling.rows() >= SEGMENT_ROWS_MAX as usize
+            || rolling.memory_bytes() as u64 >= SEGMENT_MEMORY_MAX;
+        match is_full {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ImportError> {
+        let Some(rolling) = &mut self.rolling else {
+            return Ok(());
+        };
+        let (batches, merged) = rolling.take();
+        self.merged += merged;
+        batches.iter().try_for_each(|batch| self.add(batch))
+    }
+
     fn add(&mut self, batch: &RecordBatch) -> Result<(), ImportError> {
         if let Some(full) = self.waiting.take() {
             self.seal(full, Ledger::default(), false)?;
@@ -128,7 +156,7 @@ impl Bench<'_> {
         let ledger = Ledger {
             filtered: records.filtered,
             unnested: records.unnested,
-            merged: records.merged,
+            merged: records.merged + self.merged,
             ..Ledger::default()
         };
         self.seal(last, ledger, true)

@@ -95,19 +95,9 @@ pub(crate) const LATER: &[(&[&str], Option<&str>)] = &[
         Some("FUNNELMAXSTEP"),
     ),
     (
-        &[
-            "timeseriesaggregate",
-            "timeseriesbucket",
-            "datetimeconvertwindowhop",
-        ],
+        &["timeseriesaggregate", "timeseriesbucket"],
         Some("DATETIMECONVERT"),
     ),
-    (&["md2"], Some("MD5")),
-    (
-        &["cityhash32", "cityhash64", "cityhash128"],
-        Some("MURMURHASH3BIT32"),
-    ),
-    (&["bigdecimaltobytes", "bytestobigdecimal"], Some("CAST")),
     (&["uuidv4", "uuidv7", "uuidtimestamp"], Some("UUIDVERSION")),
     (
         &[
@@ -115,7 +105,6 @@ pub(crate) const LATER: &[(&[&str], Option<&str>)] = &[
             "jsonstringtomap",
             "jsonstringtolistormap",
             "jsonextractobject",
-            "jsonextractkey",
             "tojsonmapstr",
         ],
         Some("JSONPATHARRAY"),

@@ -35,10 +35,12 @@ mod aggregates;
 mod arguments;
 mod arrays;
 mod conversion;
+mod decimal_bytes;
 mod docs;
 mod hash;
 mod ip;
 mod json_extract_index;
+mod json_extract_key;
 mod json_extract_scalar;
 mod json_match;
 mod json_path;
@@ -93,7 +95,9 @@ fn plain_functions() -> Vec<plain::Plain> {
         logic::all(),
         arrays::all(),
         conversion::all(),
+        decimal_bytes::all(),
         json_path::all(),
+        json_extract_key::all(),
         hash::all(),
         ip::all(),
     ];

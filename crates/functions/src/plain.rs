@@ -43,6 +43,8 @@ pub(crate) enum Takes {
     Number,
     Flag,
     Bytes,
+    /// A number, or BYTES that hold a digest of numbers.
+    DoubleOrBytes,
     /// A TIMESTAMP, epoch milliseconds, or text that is a time; read as epoch milliseconds.
     Time,
     Texts,
@@ -62,6 +64,7 @@ impl Takes {
             Self::Double | Self::Number => "a number",
             Self::Flag => "a BOOLEAN",
             Self::Bytes => "BYTES",
+            Self::DoubleOrBytes => "a number or BYTES",
             Self::Time => "a TIMESTAMP or epoch milliseconds",
             Self::Texts => "an array of texts",
             Self::Longs => "an array of whole numbers",
@@ -97,6 +100,8 @@ impl Takes {
             Self::Double | Self::Number => of(DataType::Float64, is_text || is_number || flag),
             Self::Flag => of(DataType::Boolean, is_text || is_number || flag),
             Self::Bytes => of(DataType::BinaryView, is_text || bytes),
+            Self::DoubleOrBytes if bytes => Some(DataType::BinaryView),
+            Self::DoubleOrBytes => Self::Double.coerced(own),
             Self::Time if is_text || is_time => Some(TIME),
             Self::Time => of(DataType::Int64, is_number),
             Self::Texts | Self::Longs | Self::Doubles => {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringViewArray};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{self as types, DataType as ArrowType, TimeUnit};
 use arrow::util::display::array_value_to_string;
@@ -29,7 +30,7 @@ pub(crate) fn convert(
     wrong: &mut Wrong,
 ) -> ArrayRef {
     let column = &target.spec.columns[at];
-    let array = unpacked(array);
+    let array = without_empty(unpacked(array));
     if fits(&array, column) {
         return array;
     }
@@ -86,20 +87,34 @@ pub(crate) fn unpacked(array: &ArrayRef) -> ArrayRef {
     cast.unwrap_or_else(|_| Arc::clone(array))
 }
 
+/// A list without entries is null.
+fn without_empty(array: ArrayRef) -> ArrayRef {
+    let Some(lists) = array.as_list_opt::<i32>() else {
+        return array;
+    };
+    let is_empty = |at: usize| lists.value_length(at) == 0;
+    if !(0..lists.len()).any(|at| lists.is_valid(at) && is_empty(at)) {
+        return array;
+    }
+    let (field, offsets, values, _) = lists.clone().into_parts();
+    let valid =
+        NullBuffer::from_iter((0..lists.len()).map(|at| lists.is_valid(at) && !is_empty(at)));
+    // The parts of one list array fit together.
+    match ListArray::try_new(field, offsets, values, Some(valid)) {
+        Ok(lists) => Arc::new(lists),
+        Err(_) => array,
+    }
+}
+
 /// Whether the array is one of the column as it is.
 fn fits(array: &ArrayRef, column: &ColumnSpec) -> bool {
     if *array.data_type() != column_type(column) {
         return false;
     }
     let entries = match array.as_list_opt::<i32>() {
-        // Lists keep no null, nor are they empty.
-        Some(lists) => {
-            let is_empty = |at| !lists.is_null(at) && lists.value_length(at) == 0;
-            if lists.values().null_count() > 0 || (0..lists.len()).any(is_empty) {
-                return false;
-            }
-            lists.values()
-        }
+        // Lists keep no null.
+        Some(lists) if lists.values().null_count() > 0 => return false,
+        Some(lists) => lists.values(),
         None => array,
     };
     let limit = column.length_max as usize;

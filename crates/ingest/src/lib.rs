@@ -26,6 +26,7 @@ pub mod registry;
 mod roll_up;
 mod row;
 mod separated;
+mod sketches;
 #[cfg(test)]
 mod testing;
 mod time;
@@ -35,7 +36,8 @@ pub use decoder::Decoder;
 pub use files::csv_payloads;
 pub use message::{Decoded, RawMessage, Rejection};
 pub use metadata::wants_headers;
-pub use pipeline::{Expression, Expressions, FieldUse, NoExpressions};
+pub use pipeline::{Expression, Expressions, FieldUse, NoExpressions, StoredTransforms};
+pub use roll_up::{RolledUp, roll_up_again};
 
 /// Rows of a batch, where each message gives one at most.
 pub const BATCH_ROWS_MAX: usize = 4096;

@@ -12,12 +12,18 @@ use arrow::compute::kernels::zip::zip;
 use arrow::compute::{concat, filter_record_batch, is_not_null};
 use arrow::datatypes::{DataType as ArrowType, Int64Type, SchemaRef};
 use schemas::arrow::ingest_schema;
+use schemas::decoding::RollUpFunction;
 use schemas::{ColumnSpec, DataType, FieldRole, TableSpec};
 
 use crate::convert::{Wrong, convert};
 use crate::message::{Decoded, RawMessage, Rejection};
 use crate::roll_up::roll_up;
 use crate::row::{Row, Target};
+use crate::sketches;
+
+mod stored;
+
+pub use stored::StoredTransforms;
 
 /// The query engine, as far as a pipeline needs it.
 pub trait Expressions: Debug + Send + Sync {
@@ -73,6 +79,8 @@ pub(crate) struct Pipeline {
     transforms: Vec<Transform>,
     /// For each column of the table the one of the source.
     columns: Vec<usize>,
+    /// Of each of them the function whose sketches it holds.
+    sketches: Vec<Option<RollUpFunction>>,
     row: Row,
 }
 
@@ -115,13 +123,20 @@ impl Pipeline {
             transforms.push(Transform { at, expression });
         }
         let mut columns: Vec<usize> = (0..spec.columns.len()).collect();
+        let mut sketches = vec![None; columns.len()];
         for one in &wanted.roll_up {
-            let position = |name: &str| source.columns.iter().position(|c| c.name == name);
+            let own = &source;
+            let position = |name: &str| own.columns.iter().position(|c| c.name == name);
             if let (Some(source), Some(to)) = (
                 one.source.as_deref().and_then(position),
                 position(&one.column),
             ) {
                 columns[to] = source;
+                if one.function.is_sketch() {
+                    sketches::check(one.function, &own.columns[source])
+                        .map_err(|error| told(&format!("roll-up of `{}`", one.column), error))?;
+                    sketches[to] = Some(one.function);
+                }
             }
         }
         let mut row = Row::default();
@@ -133,6 +148,7 @@ impl Pipeline {
             filter: filter.transpose()?,
             transforms,
             columns,
+            sketches,
             row,
         }))
     }
@@ -190,8 +206,10 @@ impl Pipeline {
         let mut arrays = Vec::with_capacity(self.columns.len() + 2);
         for (at, source) in self.columns.iter().enumerate() {
             let array = batch.column(*source);
-            let array = convert(array, &self.target, at, &mut self.row, &mut wrong);
-            arrays.push(array);
+            arrays.push(match self.sketches[at] {
+                Some(function) => sketches::of_values(function, array, &mut wrong),
+                None => convert(array, &self.target, at, &mut self.row, &mut wrong),
+            });
         }
         if self.row.texts.lenient {
             decoded.incomplete += wrong.iter_mut().filter_map(Option::take).count() as u64;
@@ -367,14 +385,12 @@ fn source(spec: &TableSpec, expressions: &dyn Expressions) -> Result<TableSpec, 
         uses.extend(expressions.fields(text)?);
     }
     let rolled = spec.pipeline.roll_up.iter();
-    uses.extend(
-        rolled
-            .filter_map(|one| one.source.clone())
-            .map(|name| FieldUse {
-                name,
-                as_number: true,
-            }),
-    );
+    uses.extend(rolled.filter_map(|one| {
+        Some(FieldUse {
+            name: one.source.clone()?,
+            as_number: !one.function.counts_distinct(),
+        })
+    }));
     for FieldUse { name, .. } in &uses {
         if columns.iter().any(|column| column.name == *name) {
             continue;

@@ -9,8 +9,18 @@ pub enum MetaError {
          another data dir"
     )]
     Open { path: String, reason: String },
+    /// The setting cannot be right, whatever the database says.
+    #[error("`metastore.url`: {0}")]
+    Address(String),
+    /// It answers, but it is not what is wanted.
+    #[error("the metadata at `{place}` cannot be used: {reason}")]
+    Unusable { place: String, reason: String },
+    #[error("PostgreSQL at `{place}` does not answer: {reason}")]
+    Unreachable { place: String, reason: String },
     #[error("the metadata store failed")]
     Store(#[from] sqlx::Error),
+    #[error("this controller does not lead any more; ask again")]
+    Fenced,
     #[error("the metadata store has stopped")]
     Stopped,
     #[error("`{key}` in the metadata is not understood: {detail}")]
@@ -22,7 +32,13 @@ pub enum MetaError {
 impl MetaError {
     pub fn kind(&self) -> FaultKind {
         match self {
-            Self::Open { .. } | Self::Store(_) | Self::Stopped => FaultKind::Unavailable,
+            Self::Open { .. }
+            | Self::Unusable { .. }
+            | Self::Unreachable { .. }
+            | Self::Store(_)
+            | Self::Fenced
+            | Self::Stopped => FaultKind::Unavailable,
+            Self::Address(_) => FaultKind::Invalid,
             Self::Corrupt { .. } => FaultKind::Internal,
             Self::Conflict { .. } => FaultKind::Conflict,
         }

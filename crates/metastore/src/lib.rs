@@ -5,8 +5,12 @@
 //! of its last change. Only the controller opens a store.
 
 pub mod catalog;
+pub mod dump;
 mod error;
+mod fenced;
 mod memory;
+mod net;
+mod postgres;
 mod sqlite;
 
 use std::fmt::Debug;
@@ -17,7 +21,9 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use error::MetaError;
+pub use fenced::{Fence, FencedStore};
 pub use memory::MemoryStore;
+pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::SqliteStore;
 
 pub type Revision = u64;
@@ -97,6 +103,10 @@ pub trait MetaStore: Debug + Send + Sync + 'static {
     async fn keep_alive(&self, lease: LeaseId) -> Result<bool, MetaError>;
     /// Ends it now; its keys go.
     async fn revoke(&self, lease: LeaseId) -> Result<(), MetaError>;
+    /// Why the store cannot be reached at present; nothing where that cannot happen.
+    fn failing(&self) -> Option<String> {
+        None
+    }
 }
 
 impl Txn {

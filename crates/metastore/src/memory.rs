@@ -19,7 +19,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use crate::{Change, Compare, Entry, LeaseId, MetaError, MetaStore, Op, Revision, Txn, TxnOutcome};
 
 /// Changes that a watcher may be behind.
-const WATCH_BEHIND_MAX: usize = 4096;
+pub(crate) const WATCH_BEHIND_MAX: usize = 4096;
 
 /// All entries in memory with their rules. The SQLite store keeps one of these and writes through.
 #[derive(Debug)]
@@ -220,19 +220,7 @@ impl Rules {
     }
 
     pub(crate) fn watch(&self, prefix: &str) -> BoxStream<'static, Change> {
-        let prefix = prefix.to_owned();
-        let changes = BroadcastStream::new(self.changes.subscribe());
-        changes
-            .filter_map(move |change| {
-                let kept = match change {
-                    Err(_behind) => Some(Change::Resync),
-                    Ok(Change::Put(entry)) if !entry.key.starts_with(&prefix) => None,
-                    Ok(Change::Delete { key, .. }) if !key.starts_with(&prefix) => None,
-                    Ok(change) => Some(change),
-                };
-                std::future::ready(kept)
-            })
-            .boxed()
+        of_prefix(BroadcastStream::new(self.changes.subscribe()), prefix)
     }
 
     pub(crate) fn grant(&mut self, ttl: Duration) -> LeaseId {
@@ -261,6 +249,25 @@ impl Rules {
         self.stale |= self.leases.remove(&id).is_some();
         self.expired()
     }
+}
+
+/// Those of the keys with the prefix; whoever falls behind is told.
+pub(crate) fn of_prefix(
+    changes: BroadcastStream<Change>,
+    prefix: &str,
+) -> BoxStream<'static, Change> {
+    let prefix = prefix.to_owned();
+    changes
+        .filter_map(move |change| {
+            let kept = match change {
+                Err(_behind) => Some(Change::Resync),
+                Ok(Change::Put(entry)) if !entry.key.starts_with(&prefix) => None,
+                Ok(Change::Delete { key, .. }) if !key.starts_with(&prefix) => None,
+                Ok(change) => Some(change),
+            };
+            std::future::ready(kept)
+        })
+        .boxed()
 }
 
 #[derive(Debug)]

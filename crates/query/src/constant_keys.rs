@@ -9,7 +9,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Window,
+};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 #[derive(Debug)]
@@ -31,7 +33,8 @@ impl OptimizerRule for ConstantKeys {
             let name = names.save(&expr);
             let kept = expr.transform_down(|expr| Ok(without_constants(expr, &input)))?;
             Ok(kept.update_data(|expr| name.restore(expr)))
-        })
+        })?
+        .transform_data(each_once)
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
@@ -41,6 +44,51 @@ impl OptimizerRule for ConstantKeys {
     fn name(&self) -> &str {
         "constant_keys"
     }
+}
+
+/// Windows that differ in a constant alone are one now: others would take what they share out of
+/// them, and leave no window.
+fn each_once(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Window(window) = &plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let mut kept: Vec<Expr> = Vec::with_capacity(window.window_expr.len());
+    let mut bare: Vec<Expr> = Vec::with_capacity(kept.capacity());
+    // For each window the place of the one that is kept.
+    let mut place = Vec::with_capacity(kept.capacity());
+    for expr in &window.window_expr {
+        let own = expr.clone().unalias();
+        let known = bare.iter().position(|one| *one == own);
+        place.push(known.unwrap_or(bare.len()));
+        if known.is_none() {
+            kept.push(expr.clone());
+            bare.push(own);
+        }
+    }
+    if kept.len() == window.window_expr.len() {
+        return Ok(Transformed::no(plan));
+    }
+    let before = window.input.schema().fields().len();
+    let names: Vec<_> = window
+        .schema
+        .iter()
+        .map(|(table, field)| (table.cloned(), field.name().clone()))
+        .collect();
+    let unique = Window::try_new(kept, Arc::clone(&window.input))?;
+    let columns = names.into_iter().enumerate().map(|(at, (table, name))| {
+        let own = Expr::Column(Column::new(table.clone(), name.clone()));
+        let Some(window) = at.checked_sub(before) else {
+            return own;
+        };
+        let kept = Column::from(unique.schema.qualified_field(before + place[window]));
+        match Expr::Column(kept) {
+            kept if kept == own => own,
+            kept => kept.alias_qualified(table, name),
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    let plan = LogicalPlanBuilder::from(LogicalPlan::Window(unique));
+    plan.project(columns)?.build().map(Transformed::yes)
 }
 
 fn without_constants(expr: Expr, input: &LogicalPlan) -> Transformed<Expr> {

@@ -34,6 +34,7 @@ mod literals;
 pub mod measured;
 mod operators;
 mod outer_constants;
+mod outer_types;
 pub mod parameters;
 mod parts;
 mod planner;
@@ -46,6 +47,7 @@ mod row_of_nothing;
 mod same_time;
 pub mod scan_exec;
 mod session;
+mod sorted_inputs;
 pub mod system;
 mod table;
 mod templates;
@@ -58,6 +60,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 use default_like::DefaultLike;
+use relations::Repeated;
 
 pub use any_entry::AnyEntry;
 pub use context::{QueryContext, QueryStats};
@@ -72,7 +75,7 @@ pub use templates::can_be_reset;
 
 /// Functions that stand for what dialects say in other words; brokers and servers know them.
 pub fn own_functions() -> Vec<Arc<ScalarUDF>> {
-    vec![AnyEntry::udf(), DefaultLike::udf()]
+    vec![AnyEntry::udf(), DefaultLike::udf(), Repeated::udf()]
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! What is the same in all rows of a table is not behind an outer join, which puts nulls beside it.
+//! What is the same in all rows of a table is not behind an outer join, which puts nulls beside it,
+//! nor among grouping sets, whose keys are null where a set leaves them out.
 //!
 //! The planner does not know that: it would leave out a sort by such a column, and take all rows
-//! for one partition of a window. So below outer joins such columns become expressions of which it
-//! cannot tell that they are constant. Nothing else of the plan changes, and their values do not.
+//! for one partition of a window. So there such columns become expressions of which it cannot tell
+//! that they are constant. Nothing else of the plan changes, and their values do not.
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CaseExpr, Column, lit};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode, PhysicalGroupBy};
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -43,6 +45,10 @@ impl PhysicalOptimizerRule for OuterConstants {
 }
 
 fn below(node: Plan, options: &Arc<ConfigOptions>) -> Result<Transformed<Plan>> {
+    if let Some(sets) = node.downcast_ref::<AggregateExec>() {
+        let hidden = without_constant_keys(sets, options)?;
+        return Ok(hidden.map_or(Transformed::no(node), Transformed::yes));
+    }
     let sides = match join_type(&node) {
         Some(JoinType::Left) => [false, true],
         Some(JoinType::Right) => [true, false],
@@ -78,6 +84,47 @@ fn join_type(node: &Plan) -> Option<JoinType> {
     let others = loops.map(NestedLoopJoinExec::join_type);
     let merge = merge.map(SortMergeJoinExec::join_type);
     hash.or(others).copied().or(merge)
+}
+
+/// `None`: it has none, or no grouping sets.
+fn without_constant_keys(
+    sets: &AggregateExec,
+    options: &Arc<ConfigOptions>,
+) -> Result<Option<Plan>> {
+    if !sets.group_expr().has_grouping_set() || sets.mode().input_mode() != AggregateInputMode::Raw
+    {
+        return Ok(None);
+    }
+    let known = &sets.input().properties().eq_properties;
+    let mut found = false;
+    let keys = sets.group_expr().expr().iter().map(|(key, name)| {
+        let shown = match known.is_expr_constant(key) {
+            None => Arc::clone(key),
+            Some(_) => {
+                found = true;
+                hidden(Arc::clone(key), options)?
+            }
+        };
+        Ok((shown, name.clone()))
+    });
+    let keys = keys.collect::<Result<Vec<_>>>()?;
+    if !found {
+        return Ok(None);
+    }
+    let groups = PhysicalGroupBy::new(
+        keys,
+        sets.group_expr().null_expr().to_vec(),
+        sets.group_expr().groups().to_vec(),
+        true,
+    );
+    Ok(Some(Arc::new(AggregateExec::try_new(
+        *sets.mode(),
+        groups,
+        sets.aggr_expr().to_vec(),
+        sets.filter_expr().to_vec(),
+        Arc::clone(sets.input()),
+        sets.input_schema(),
+    )?)))
 }
 
 /// `None`: it has none.

@@ -19,8 +19,10 @@ use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
 use crate::outer_constants::OuterConstants;
+use crate::outer_types::OuterTypes;
 use crate::row_of_nothing::{self, StaysAbove};
 use crate::same_time::SameTime;
+use crate::sorted_inputs::SortedInputs;
 use crate::whole_ranks::WholeRanks;
 
 pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
@@ -64,8 +66,11 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     analysis.insert(0, Arc::new(ExactDecimals));
     analysis.insert(0, Arc::new(ListsOfLiterals));
     analysis.insert(0, Arc::new(FramesOfAnyType));
+    analysis.push(Arc::new(OuterTypes));
     let mut physical = PhysicalOptimizer::new().rules;
     physical.insert(0, Arc::new(OuterConstants));
+    // The last one checks the plan.
+    physical.insert(physical.len() - 1, Arc::new(SortedInputs));
     let physical = physical.into_iter();
     let (analysis, rules) = (analysis.into_iter(), rules.into_iter());
     let session = SessionStateBuilder::new()

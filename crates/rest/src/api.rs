@@ -4,11 +4,11 @@
 //! other way to add a route.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value, json};
@@ -171,6 +171,17 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         F: Future<Output = Response> + Send + 'static,
     {
         self.router = self.router.layer(from_fn(through));
+        self
+    }
+
+    /// As [`Self::pass`], with something that it needs.
+    #[must_use]
+    pub fn pass_with<T, F>(mut self, state: T, through: fn(State<T>, Request, Next) -> F) -> Self
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+    {
+        self.router = self.router.layer(from_fn_with_state(state, through));
         self
     }
 

@@ -1,16 +1,35 @@
 //! The metrics of one role, in Prometheus' text form.
 //!
-//! Names are `tannin_<role>_<what>_<unit>`; a role registers its metrics once, when it starts.
+//! Names are `tannin_<role>_<what>_<unit>`; a role registers its metrics once, when it starts. With
+//! them come those of the process under the names that everybody's dashboards know (`process_…`).
 
 use prometheus::core::Collector;
 use prometheus::proto::MetricType;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::new(),
+        };
+        // Read from /proc.
+        #[cfg(target_os = "linux")]
+        metrics
+            .registry
+            .register(Box::new(
+                prometheus::process_collector::ProcessCollector::for_self(),
+            ))
+            .expect("the registry is empty");
+        metrics
+    }
 }
 
 /// One number.
@@ -43,6 +62,13 @@ impl Metrics {
 
     pub fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::new(name, help).expect("metric names are constants"))
+    }
+
+    /// One gauge for each combination of values of `labels`.
+    pub fn gauge_by(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        let gauges =
+            IntGaugeVec::new(Opts::new(name, help), labels).expect("metric names are constants");
+        self.register(gauges)
     }
 
     /// Latencies in seconds.

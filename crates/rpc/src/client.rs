@@ -17,16 +17,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Plans and answers of one message; larger answers come in several.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
+/// A controller that stands still is noticed after so long, and another one is asked.
+const CONTROL_SILENCE: Duration = Duration::from_secs(3);
+
 /// Connects on first use and again whenever the connection breaks.
 pub(crate) fn lazy_channel(address: &str) -> Result<Channel, Fault> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Fault> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Fault::invalid(format!("`{address}` is no address: {error}")))?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true))
 }
 
 /// A [`Fault`] travels whole in the details of the status.
@@ -63,24 +69,51 @@ pub(crate) fn to_fault(status: &Status) -> Fault {
 #[derive(Debug)]
 pub(crate) struct GrpcControl {
     client: ControlClient<Channel>,
+    caller: Caller,
 }
 
+/// Who asks a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Role,
+    /// Another controller, for a role that asked it.
+    Controller,
+}
+
+/// In the metadata of what a controller has sent on.
+pub(crate) const SENT_ON: &str = "x-tannin-sent-on";
+
 impl GrpcControl {
-    pub(crate) fn lazy(address: &str) -> Result<Self, Fault> {
-        let client = ControlClient::new(lazy_channel(address)?)
+    pub(crate) fn lazy(address: &str, caller: Caller) -> Result<Self, Fault> {
+        let endpoint = endpoint(address)?
+            .http2_keep_alive_interval(CONTROL_SILENCE)
+            .keep_alive_timeout(CONTROL_SILENCE);
+        let client = ControlClient::new(endpoint.connect_lazy())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { client })
+        Ok(Self { client, caller })
+    }
+}
+
+impl Caller {
+    fn marked<T>(self, request: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(request);
+        if self == Self::Controller {
+            let mark = tonic::metadata::MetadataValue::from_static("1");
+            request.metadata_mut().insert(SENT_ON, mark);
+        }
+        request
     }
 }
 
 macro_rules! call {
-    ($self:ident.$method:ident($request:expr)) => {
-        match $self.client.clone().$method($request).await {
+    ($self:ident.$method:ident($request:expr)) => {{
+        let request = $self.caller.marked($request);
+        match $self.client.clone().$method(request).await {
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(to_fault(&status)),
         }
-    };
+    }};
 }
 
 #[async_trait]

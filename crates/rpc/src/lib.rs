@@ -8,6 +8,7 @@
 mod client;
 mod connection;
 mod control;
+mod failover;
 mod fragments;
 mod network;
 mod serve;
@@ -28,7 +29,8 @@ mod generated {
 }
 
 pub use control::{ControlApi, UpdateStream};
+pub use failover::controller_for_controllers;
 pub use fragments::{AnswerStream, FragmentApi, PartStream};
 pub use network::{GrpcNetwork, InProcessNetwork, Network};
-pub use serve::{serve_control, serve_fragments};
+pub use serve::{ControlDoors, serve_control, serve_fragments};
 pub use watch::follow_cluster;

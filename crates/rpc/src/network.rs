@@ -9,8 +9,8 @@ use runtime::TaskGroup;
 use schemas::Fault;
 use schemas::cluster::InstanceState;
 
-use crate::client::GrpcControl;
 use crate::connection::FragmentConnection;
+use crate::failover::FailoverControl;
 use crate::{ControlApi, FragmentApi};
 
 /// The one way from role to role.
@@ -73,10 +73,11 @@ pub struct GrpcNetwork {
 }
 
 impl GrpcNetwork {
-    /// `controller` is `host:port`; a role that never calls the controller passes `None`.
+    /// `controller` is `host:port`, or several with commas between; a role that never calls the
+    /// controller passes `None`.
     pub fn new(controller: Option<&str>, tasks: &TaskGroup) -> Result<Self, Fault> {
         let controller = match controller {
-            Some(address) => Some(Arc::new(GrpcControl::lazy(address)?) as Arc<dyn ControlApi>),
+            Some(list) => Some(Arc::new(FailoverControl::of(list)?) as Arc<dyn ControlApi>),
             None => None,
         };
         let tasks = tasks.child("grpc");

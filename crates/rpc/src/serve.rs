@@ -17,17 +17,40 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::client::{MESSAGE_BYTES_MAX, to_fault, to_status};
+use crate::client::{MESSAGE_BYTES_MAX, SENT_ON, to_fault, to_status};
 use crate::generated::control_server::{Control, ControlServer};
 use crate::generated::fragments_server::{Fragments, FragmentsServer};
 use crate::{ControlApi, FragmentApi};
 
 const ANSWERS_QUEUED_MAX: usize = 256;
 
+/// What a controller answers, and to whom.
+pub struct ControlDoors {
+    pub to_roles: Arc<dyn ControlApi>,
+    /// To controllers that send on what roles have asked them.
+    pub to_controllers: Arc<dyn ControlApi>,
+}
+
+impl std::fmt::Debug for ControlDoors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlDoors").finish_non_exhaustive()
+    }
+}
+
+impl ControlDoors {
+    /// Of a controller that is the only one.
+    pub fn alone(api: Arc<dyn ControlApi>) -> Self {
+        Self {
+            to_controllers: Arc::clone(&api),
+            to_roles: api,
+        }
+    }
+}
+
 /// Serves the controller's side until `tasks` is cancelled.
-pub fn serve_control(listener: TcpListener, api: Arc<dyn ControlApi>, tasks: &TaskGroup) {
+pub fn serve_control(listener: TcpListener, doors: ControlDoors, tasks: &TaskGroup) {
     let service = ControlServer::new(ControlService {
-        api,
+        doors,
         stop: tasks.token(),
     })
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -71,8 +94,17 @@ async fn serve(
 }
 
 struct ControlService {
-    api: Arc<dyn ControlApi>,
+    doors: ControlDoors,
     stop: CancellationToken,
+}
+
+impl ControlService {
+    fn door<T>(&self, request: &Request<T>) -> &dyn ControlApi {
+        match request.metadata().contains_key(SENT_ON) {
+            true => &*self.doors.to_controllers,
+            false => &*self.doors.to_roles,
+        }
+    }
 }
 
 fn reply<T>(result: Result<T, Fault>) -> Result<Response<T>, Status> {
@@ -88,7 +120,7 @@ impl Control for ControlService {
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let updates = self
-            .api
+            .door(&request)
             .watch(request.into_inner())
             .await
             .map_err(to_status)?;
@@ -103,84 +135,92 @@ impl Control for ControlService {
         &self,
         request: Request<proto::SeenRequest>,
     ) -> Result<Response<proto::SeenReply>, Status> {
-        reply(self.api.seen(request.into_inner()).await)
+        reply(self.door(&request).seen(request.into_inner()).await)
     }
 
     async fn heartbeat(
         &self,
         request: Request<proto::HeartbeatRequest>,
     ) -> Result<Response<proto::HeartbeatReply>, Status> {
-        reply(self.api.heartbeat(request.into_inner()).await)
+        reply(self.door(&request).heartbeat(request.into_inner()).await)
     }
 
     async fn segment_consumed(
         &self,
         request: Request<proto::SegmentConsumedRequest>,
     ) -> Result<Response<proto::SegmentConsumedReply>, Status> {
-        reply(self.api.segment_consumed(request.into_inner()).await)
+        reply(
+            self.door(&request)
+                .segment_consumed(request.into_inner())
+                .await,
+        )
     }
 
     async fn commit_start(
         &self,
         request: Request<proto::CommitStartRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        reply(self.api.commit_start(request.into_inner()).await)
+        reply(self.door(&request).commit_start(request.into_inner()).await)
     }
 
     async fn commit_end(
         &self,
         request: Request<proto::CommitEndRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        reply(self.api.commit_end(request.into_inner()).await)
+        reply(self.door(&request).commit_end(request.into_inner()).await)
     }
 
     async fn add_segment(
         &self,
         request: Request<proto::AddSegmentRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        reply(self.api.add_segment(request.into_inner()).await)
+        reply(self.door(&request).add_segment(request.into_inner()).await)
     }
 
     async fn lease_task(
         &self,
         request: Request<proto::LeaseTaskRequest>,
     ) -> Result<Response<proto::LeaseTaskReply>, Status> {
-        reply(self.api.lease_task(request.into_inner()).await)
+        reply(self.door(&request).lease_task(request.into_inner()).await)
     }
 
     async fn finish_task(
         &self,
         request: Request<proto::FinishTaskRequest>,
     ) -> Result<Response<proto::FinishTaskReply>, Status> {
-        reply(self.api.finish_task(request.into_inner()).await)
+        reply(self.door(&request).finish_task(request.into_inner()).await)
     }
 
     async fn renew_task(
         &self,
         request: Request<proto::RenewTaskRequest>,
     ) -> Result<Response<proto::RenewTaskReply>, Status> {
-        reply(self.api.renew_task(request.into_inner()).await)
+        reply(self.door(&request).renew_task(request.into_inner()).await)
     }
 
     async fn import(
         &self,
         request: Request<proto::ImportRequest>,
     ) -> Result<Response<proto::ImportReply>, Status> {
-        reply(self.api.import(request.into_inner()).await)
+        reply(self.door(&request).import(request.into_inner()).await)
     }
 
     async fn submit_import(
         &self,
         request: Request<proto::SubmitImportRequest>,
     ) -> Result<Response<proto::SubmitImportReply>, Status> {
-        reply(self.api.submit_import(request.into_inner()).await)
+        reply(
+            self.door(&request)
+                .submit_import(request.into_inner())
+                .await,
+        )
     }
 
     async fn tasks(
         &self,
         request: Request<proto::TasksRequest>,
     ) -> Result<Response<proto::TasksReply>, Status> {
-        reply(self.api.tasks(request.into_inner()).await)
+        reply(self.door(&request).tasks(request.into_inner()).await)
     }
 }
 

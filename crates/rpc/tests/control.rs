@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use rpc::{ControlApi, GrpcNetwork, InProcessNetwork, Network, UpdateStream, follow_cluster};
+use rpc::{
+    ControlApi, ControlDoors, GrpcNetwork, InProcessNetwork, Network, UpdateStream, follow_cluster,
+};
 use runtime::{SystemClock, TaskGroup};
 use schemas::proto::*;
 use schemas::{FaultKind, InstanceId};
@@ -203,7 +205,11 @@ async fn over_grpc() {
     let (server, client) = (TaskGroup::new("server"), TaskGroup::new("client"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    rpc::serve_control(listener, Arc::clone(&echo) as Arc<dyn ControlApi>, &server);
+    rpc::serve_control(
+        listener,
+        ControlDoors::alone(Arc::clone(&echo) as _),
+        &server,
+    );
     let network = GrpcNetwork::new(Some(&address), &client).unwrap();
     conformance(echo, Arc::new(network)).await;
 }
@@ -213,7 +219,11 @@ async fn a_follower_finds_a_controller_that_came_back() {
     let (first, client) = (TaskGroup::new("first"), TaskGroup::new("client"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    rpc::serve_control(listener, Arc::new(Echo::default()), &first);
+    rpc::serve_control(
+        listener,
+        ControlDoors::alone(Arc::new(Echo::default())),
+        &first,
+    );
     let network = Arc::new(GrpcNetwork::new(Some(&address.to_string()), &client).unwrap());
     let instance = InstanceId("Broker_a".to_owned());
     let state = follow_cluster(network, &instance, SystemClock::shared(), &client);
@@ -229,7 +239,40 @@ async fn a_follower_finds_a_controller_that_came_back() {
     assert_eq!(state.borrow().version, 1, "the last state stays");
     let echo = Arc::new(Echo::default());
     echo.version.send_replace(7);
-    rpc::serve_control(listener.unwrap(), echo, &second);
+    rpc::serve_control(listener.unwrap(), ControlDoors::alone(echo), &second);
     until(|| state.borrow().version == 7).await;
+    client.stop(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn the_next_controller_is_asked_when_one_is_away() {
+    let (group, client) = (TaskGroup::new("controllers"), TaskGroup::new("client"));
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [&gone, &listener].map(|one| one.local_addr().unwrap().to_string());
+    drop(gone);
+    let echo = Arc::new(Echo::default());
+    rpc::serve_control(
+        listener,
+        ControlDoors::alone(Arc::clone(&echo) as _),
+        &group,
+    );
+    let controllers = || {
+        let network = GrpcNetwork::new(Some(&addresses.join(", ")), &client).unwrap();
+        network.controller().unwrap()
+    };
+    let beat = HeartbeatRequest::default;
+    assert_eq!(controllers().heartbeat(beat()).await.unwrap().version, 0);
+    // What might be done twice is not sent to another by itself, but goes there next time.
+    let careful = controllers();
+    let lease = LeaseTaskRequest::default;
+    let first = careful.lease_task(lease()).await.unwrap_err();
+    assert_eq!(first.kind, FaultKind::Unavailable);
+    assert!(careful.lease_task(lease()).await.is_ok());
+
+    group.stop(Duration::from_secs(1)).await;
+    let nobody = careful.heartbeat(beat()).await.unwrap_err();
+    assert_eq!(nobody.kind, FaultKind::Unavailable);
+    assert!(GrpcNetwork::new(Some(" , "), &client).is_err());
     client.stop(Duration::from_secs(1)).await;
 }

@@ -91,6 +91,7 @@ fn instance(address: String) -> InstanceState {
         address,
         alive: true,
         plan_format: 1,
+        leads: false,
     }
 }
 

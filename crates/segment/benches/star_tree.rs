@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         wanted.star_trees = vec![tree];
         let path = folder.path().join("tree.idx");
         let began = Instant::now();
-        segment.write_sidecar((&wanted, Extent::All), &OsFiles, &path)?;
+        segment.write_sidecar((&wanted, Extent::All), None, &OsFiles, &path)?;
         let built = began.elapsed().as_secs_f64();
         let with = segment.with_sidecar(&path, &wanted)?;
         let view = with.view();

@@ -33,7 +33,7 @@ pub use mutable::MutableSegment;
 pub use pack::{copy_file, pack, unpack, unpack_file};
 pub use rejected::RejectedRow;
 pub use seal::{SealExtra, Sealed, indexes, seal};
-pub use sealed::{Extent, SealedSegment};
+pub use sealed::{ComputedColumns, Extent, SealedSegment};
 pub use view::{BLOCK_ROWS, Segment, SegmentView};
 
 #[cfg(test)]

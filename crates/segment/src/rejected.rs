@@ -24,7 +24,7 @@ impl RejectedRow {
 }
 
 /// The rejected rows of a consuming segment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RejectedLog {
     rows: Vec<RejectedRow>,
     bytes: usize,

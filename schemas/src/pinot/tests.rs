@@ -207,7 +207,7 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         fieldConfigList[1].encodingType: `ZSTD` is neither DICTIONARY nor RAW
         tableIndexConfig.sortedColumn: a table has one sorted column
         ingestionConfig.complexTypeConfig.collectionNotUnnestedToJson: `SOME` is not one of NONE, NON_PRIMITIVE, ALL
-        ingestionConfig.aggregationConfigs[0].aggregationFunction: `AVG(x)` is not rolled up here: COUNT(*), SUM(x), MIN(x), MAX(x)
+        ingestionConfig.aggregationConfigs[0].aggregationFunction: `AVG(x)` is not rolled up here: COUNT(*), SUM(x), MIN(x), MAX(x), DISTINCTCOUNTHLL(x), DISTINCTCOUNTHLLPLUS(x), DISTINCTCOUNTTHETASKETCH(x), PERCENTILETDIGEST(x)
         ingestionConfig.transformConfigs[0].transformFunction: missing
         dedupConfig: of REALTIME tables only, whose rows have an order
         segmentsConfig.replication: 0 is not between 1 and 64

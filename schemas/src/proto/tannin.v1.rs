@@ -508,6 +508,9 @@ pub struct ReloadProgress {
     /// the first few: segment and reason
     #[prost(string, repeated, tag = "5")]
     pub failures: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// and segments in memory with rows of an older config
+    #[prost(uint32, tag = "6")]
+    pub consuming: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeldSegment {

@@ -22,6 +22,7 @@ use schemas::{Fault, Offset, SegmentId};
 use segment::{KeysAtEnd, MutableSegment, SealExtra, SealedSegment, seal};
 
 use super::pressure::Relief;
+use super::rolling;
 use crate::Core;
 use crate::store::{job_fault, make_folder, segment_fault};
 use crate::view::Table;
@@ -89,6 +90,21 @@ pub(crate) fn consumed_request(
     }
 }
 
+/// With all rows put together that agree, where the table rolls up.
+fn rolled_up(
+    segment: Arc<MutableSegment>,
+    mut extra: SealExtra,
+) -> Result<(Arc<MutableSegment>, SealExtra), Fault> {
+    if segment.spec().keyed.is_some() {
+        return Ok((segment, extra));
+    }
+    let rolled = rolling::rolled_up(&segment)?;
+    let merged = u64::from(segment.row_count() - rolled.row_count());
+    extra.ledger.rows = extra.ledger.rows.saturating_sub(merged);
+    extra.ledger.merged += merged;
+    Ok((rolled, extra))
+}
+
 impl Completion {
     pub(crate) fn new(
         core: Arc<Core>,
@@ -117,9 +133,14 @@ impl Completion {
         delay
     }
 
-    /// Goes on until the segment is committed, by whomever. `reply` answers the first report.
-    pub(crate) async fn run(mut self, mut reply: SegmentConsumedReply) -> Finished {
+    /// Goes on until the segment is committed, by whomever. `reply`: what the controller said of
+    /// its end, when it was asked before the segment was frozen.
+    pub(crate) async fn run(mut self, reply: Option<SegmentConsumedReply>) -> Finished {
         let mut backoff = Backoff::up_to(RETRY_MAX);
+        let mut reply = match reply {
+            Some(reply) => reply,
+            None => self.report(&mut backoff).await,
+        };
         loop {
             let step = match reply.action() {
                 Action::Commit if reply.offset == self.frozen.end => self.commit(reply.epoch).await,
@@ -252,6 +273,7 @@ impl Completion {
         let files = Arc::clone(&core.files);
         let sealing = core.compute.run(move || {
             make_folder(&folder.join("segment"))?;
+            let (segment, extra) = rolled_up(segment, extra)?;
             seal(&segment, &*files, &folder, extra).map_err(|error| segment_fault(&error))
         });
         let sealed = sealing.await.map_err(job_fault)??;
@@ -263,7 +285,7 @@ impl Completion {
     /// The sealed rows take the place of the consumed ones, and the controller hears of it.
     async fn publish(&mut self, record: &SegmentRecord) -> Result<(), Fault> {
         let path = self.core.store.path(record.id, record.crc);
-        let spec = Arc::clone(self.frozen.segment.spec());
+        let spec = Arc::clone(&self.table.view().spec);
         let sealed = self.core.store.open(&path, &spec, record.crc).await?;
         let sealed = sealed.map_err(|error| segment_fault(&error))?;
         let shown = self.table.publish(|view| view.seal(sealed));
@@ -271,6 +293,7 @@ impl Completion {
             self.sealed = None;
             segment_fault(&error)
         })?;
+        self.core.indexer.shown(&self.table.view(), record.id);
         self.frozen.memory = None;
         if let Some(keys) = self.table.view().keys(record.id.partition).cloned() {
             let tidied = self.core.compute.run(move || keys.tidy());

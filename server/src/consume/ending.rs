@@ -10,6 +10,7 @@ use schemas::proto::segment_consumed_reply::Action;
 use schemas::segment::display_name;
 use schemas::table::topic_partition;
 use schemas::{Fault, Offset, SegmentId};
+use segment::MutableSegment;
 use tokio::sync::mpsc;
 
 use super::completion::{Completion, Finished, Frozen, consumed_request};
@@ -23,6 +24,13 @@ use crate::store::segment_fault;
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Runner {
+    /// Freezes the segment at once. Should another replica have ended it elsewhere after all, its
+    /// completion gets to know, as it does when another commits first.
+    pub(super) fn end(&mut self, reason: &'static str) -> Result<Flow, Fault> {
+        self.freeze(None, self.current.next_offset(), reason)?;
+        Ok(Flow::GoOn)
+    }
+
     /// Asks the controller how the segment ends. Without an answer consumption goes on.
     pub(super) async fn report(
         &mut self,
@@ -73,15 +81,44 @@ impl Runner {
             }
             Action::Discard => self.await_replacement(reply, reason),
             // With our offset or not: the rows up to it stay visible, the next ones follow.
-            _ => self.freeze(reply, offset, reason)?,
+            _ => self.freeze(Some(reply), offset, reason)?,
         }
         Ok(Flow::GoOn)
+    }
+
+    /// Puts an empty segment of the table's present config in the place of the current one.
+    pub(super) fn renew(&mut self) -> Result<Flow, Fault> {
+        let old = Arc::clone(&self.current);
+        let spec = Arc::clone(&self.table.view().spec);
+        let (id, start) = (old.id(), old.start_offset());
+        let new = open_segment(&spec, id, old.name().to_owned(), start)?;
+        new.succeed(&old);
+        if let Some(keys) = &self.keys {
+            keys.open(&new);
+        }
+        self.take_place(&old, new);
+        let (topic, _) = topic_partition(id.partition);
+        self.feeder = Feeder::new(spec, topic);
+        Ok(Flow::GoOn)
+    }
+
+    /// Shows a segment of the same offsets in the place of the current one.
+    pub(super) fn take_place(&mut self, old: &Arc<MutableSegment>, new: Arc<MutableSegment>) {
+        self.current = Arc::clone(&new);
+        self.table.publish(|view| {
+            let mut run = view.run(self.partition).to_vec();
+            // Not while it is consumed again, aside.
+            if let Some(own) = run.iter_mut().find(|own| Arc::ptr_eq(own, old)) {
+                *own = new;
+                view.set_run(self.partition, run);
+            }
+        });
     }
 
     /// The current segment takes no more rows; consumption goes on into the next.
     fn freeze(
         &mut self,
-        reply: SegmentConsumedReply,
+        reply: Option<SegmentConsumedReply>,
         end: Offset,
         reason: &'static str,
     ) -> Result<(), Fault> {
@@ -153,6 +190,7 @@ impl Runner {
         self.memory = None;
         self.memory_pressed = false;
         self.is_full = false;
+        self.rolled_up = 0;
         self.core.pressure.note((self.table.id, self.partition), 0);
         self.target = None;
         self.superseded = false;
@@ -160,7 +198,7 @@ impl Runner {
         Ok(())
     }
 
-    fn complete(&mut self, frozen: Frozen, reply: SegmentConsumedReply) {
+    fn complete(&mut self, frozen: Frozen, reply: Option<SegmentConsumedReply>) {
         let completion = Completion::new(
             Arc::clone(&self.core),
             Arc::clone(&self.table),
@@ -181,7 +219,7 @@ impl Runner {
     fn await_replacement(&mut self, reply: SegmentConsumedReply, reason: &'static str) {
         let frozen = self.frozen(self.current.next_offset(), reason);
         self.superseded = true;
-        self.complete(frozen, reply);
+        self.complete(frozen, Some(reply));
     }
 
     pub(super) fn supersede(&mut self, end: Offset) -> Result<Flow, Fault> {
@@ -192,7 +230,7 @@ impl Runner {
             ..SegmentConsumedReply::default()
         };
         if offset == end {
-            self.freeze(keep, end, "COMMITTED")?;
+            self.freeze(Some(keep), end, "COMMITTED")?;
         } else {
             self.await_replacement(keep, "COMMITTED");
         }
@@ -219,6 +257,7 @@ impl Runner {
         let id = sealed.id();
         if self.current.id().sequence > id.sequence && self.current.start_offset() == end {
             let shown = self.table.publish(|view| view.seal(sealed));
+            self.core.indexer.shown(&self.table.view(), id);
             self.core.heart.hurry();
             return shown.map_err(|error| segment_fault(&error));
         }
@@ -242,6 +281,7 @@ impl Runner {
 
     pub(super) fn show_swap(&mut self) -> Result<Flow, Fault> {
         if let Some(Swap { sealed, .. }) = self.swap.take() {
+            let id = sealed.id();
             let (partition, current) = (self.partition, Arc::clone(&self.current));
             let keys = self.keys.clone();
             let shown = self.table.publish(|view| {
@@ -250,6 +290,7 @@ impl Runner {
                 view.set_run(partition, vec![current]);
                 keys.map_or(Ok(()), |keys| view.set_keys(partition, keys))
             });
+            self.core.indexer.shown(&self.table.view(), id);
             self.core.heart.hurry();
             shown.map_err(|error| segment_fault(&error))?;
         }

@@ -6,6 +6,8 @@ use schemas::segment::SegmentRecord;
 use schemas::table::FlushLimits;
 use segment::MutableSegment;
 
+pub(super) const ROWS: &str = "ROWS";
+
 /// How far a segment may grow past its limits while the one before it is still being committed.
 const SLACK: u64 = 2;
 
@@ -18,7 +20,7 @@ pub(crate) fn reached(
 ) -> Option<&'static str> {
     let rows = u64::from(segment.row_count());
     if rows >= limits.rows_max {
-        Some("ROWS")
+        Some(ROWS)
     } else if segment.next_offset() == segment.start_offset() {
         None
     } else if segment.memory_bytes() >= limits.bytes_max {
@@ -72,6 +74,19 @@ pub(crate) fn holds_anything(segment: &MutableSegment) -> bool {
 /// The segment has its rows; replicas that all end it here need not load what another committed.
 pub(crate) fn is_complete(limits: &FlushLimits, segment: &MutableSegment) -> bool {
     u64::from(segment.row_count()) >= limits.rows_max
+}
+
+/// It has its rows or its bytes.
+pub(crate) fn is_full(limits: &FlushLimits, segment: &MutableSegment) -> bool {
+    is_complete(limits, segment) || segment.memory_bytes() >= limits.bytes_max
+}
+
+/// Whether every replica has exactly these rows when it has as many: the same messages make the
+/// same ones. What one has learned, has put together or has taken beyond its limit is its own.
+pub(crate) fn ends_alike(limits: &FlushLimits, segment: &MutableSegment) -> bool {
+    u64::from(segment.row_count()) == limits.rows_max
+        && limits.sealed_bytes.is_none()
+        && segment.spec().pipeline.roll_up.is_empty()
 }
 
 /// The segment is so far past its limits that consumption has to wait.

@@ -16,6 +16,7 @@ mod limits;
 mod orders;
 mod pace;
 mod pressure;
+mod rolling;
 mod status;
 mod steps;
 
@@ -47,6 +48,7 @@ use pace::Pace;
 use status::Status;
 
 pub(crate) use pressure::Pressure;
+pub(crate) use steps::is_outdated;
 
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -137,6 +139,8 @@ struct Runner {
     memory_pressed: bool,
     /// The segment can take no more, whatever its limits.
     is_full: bool,
+    /// Rows that it had when they were last put together.
+    rolled_up: u32,
     pace: Pace,
     feeder: Feeder,
     reader: Option<Box<dyn PartitionReader>>,
@@ -187,6 +191,8 @@ struct Known {
     rate: Option<f64>,
     /// Of a segment that begins now.
     limits: FlushLimits,
+    /// Servers that consume the partition.
+    replicas: usize,
 }
 
 impl Known {
@@ -207,7 +213,12 @@ impl Known {
             limits: limits::learned(table.spec.flush, records()),
             ..Self::default()
         };
-        for record in records().filter(|record| record.id.partition == partition) {
+        let own = table.segments.iter();
+        for segment in own.filter(|segment| segment.record.id.partition == partition) {
+            let record = &segment.record;
+            if !record.is_done() {
+                known.replicas = segment.assigned.len();
+            }
             known.rejected += record.ledger.rejected;
             if let Some(end) = record.end.filter(|_| record.id.sequence >= from) {
                 known.ends.insert(record.id.sequence, end);
@@ -222,8 +233,15 @@ impl Known {
 enum Step {
     /// Nothing can be taken before the keys of what is sealed are known.
     ReadKeys,
+    /// Rows that agree are to become one.
+    RollUp,
     Feed,
     Fetch,
+    /// The segment holds nothing yet: it begins again with the table's new config.
+    Renew,
+    /// The segment ends here: it is frozen, and reported while the next one takes rows.
+    End(&'static str),
+    /// The segment shall end; other replicas may end it elsewhere.
     Report(&'static str),
     /// The current segment was committed by another replica before this one reported it.
     Superseded(Offset),
@@ -267,6 +285,7 @@ impl Runner {
             memory: None,
             memory_pressed: false,
             is_full: false,
+            rolled_up: 0,
             pace: Pace::default(),
             reader: None,
             pending: VecDeque::new(),
@@ -308,8 +327,11 @@ impl Runner {
         while !stop.is_cancelled() {
             let flow = match self.next_step() {
                 Step::ReadKeys => self.read_keys(stop).await?,
+                Step::RollUp => self.roll_up().await?,
                 Step::Feed => self.feed().await?,
                 Step::Fetch => self.fetch(stop).await?,
+                Step::Renew => self.renew()?,
+                Step::End(reason) => self.end(reason)?,
                 Step::Report(reason) => self.report(reason, stop).await?,
                 Step::Superseded(end) => self.supersede(end)?,
                 Step::ShowSwap => self.show_swap()?,

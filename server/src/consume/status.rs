@@ -207,7 +207,7 @@ impl Runner {
         }
         match (self.status.phase, self.pace.rate()) {
             (Phase::Holding, _) if self.memory_pressed => {
-                let mb = self.core.ingest_memory.limit_bytes() >> 20;
+                let mb = self.core.budgets.ingest.limit_bytes() >> 20;
                 format!(
                     "the {mb} MiB for consuming rows are used up: waits until a segment is sealed"
                 )

@@ -6,13 +6,14 @@ use std::time::Duration;
 use runtime::MemoryPermit;
 use schemas::table::{StreamSpec, topic_partition};
 use schemas::{Fault, FaultKind, Offset, Partition, TableSpec};
+use segment::MutableSegment;
 use stream::{Message, Messages, PartitionReader, StreamError};
 
 use super::feeder::Feeding;
 use super::status::Phase;
 use super::{Flow, Runner, Step, limits};
 use crate::Core;
-use crate::view::Table;
+use crate::view::{Table, TableView};
 
 /// Messages that are decoded at once; not more than a batch has rows.
 const CHUNK_MESSAGES: usize = ingest::BATCH_ROWS_MAX;
@@ -21,6 +22,12 @@ const IDLE: Duration = Duration::from_millis(500);
 const MEMORY_RETRY: Duration = Duration::from_millis(50);
 /// After a fault that only an operator can mend.
 const LONG_RETRY: Duration = Duration::from_secs(30);
+
+/// Whether messages that come now would not become the rows that the segment would make of them.
+pub(crate) fn is_outdated(view: &TableView, segment: &MutableSegment) -> bool {
+    let (new, old) = (&view.spec, segment.spec());
+    !Arc::ptr_eq(new, old) && reads_otherwise(new, old)
+}
 
 /// Whether the same message can become another row.
 fn reads_otherwise(new: &TableSpec, old: &TableSpec) -> bool {
@@ -76,6 +83,13 @@ impl Runner {
             && self.current.next_offset() >= swap.seen
         {
             return Step::ShowSwap;
+        }
+        if !limits::holds_anything(&self.current) && is_outdated(&self.table.view(), &self.current)
+        {
+            return Step::Renew;
+        }
+        if self.rolls_up() {
+            return Step::RollUp;
         }
         let is_first = self.completion.is_none() && self.swap.is_none();
         if is_first && let Some(step) = self.end_of_segment(now) {
@@ -136,7 +150,7 @@ impl Runner {
             return None;
         }
         if self.target.is_some_and(|target| next >= target) {
-            return Some(Step::Report("CATCH_UP"));
+            return Some(Step::End("CATCH_UP"));
         }
         let age = now.saturating_sub(self.opened);
         let mut reason = limits::reached(&self.limits, &self.current, age);
@@ -149,17 +163,20 @@ impl Runner {
             }
         }
         // Messages are read as the table's new config says from the next segment on.
-        let is_outdated = || {
-            let view = self.table.view();
-            let (new, old) = (&view.spec, self.current.spec());
-            !Arc::ptr_eq(new, old)
-                && reads_otherwise(new, old)
-                && limits::holds_anything(&self.current)
-        };
-        if reason.is_none() && is_outdated() {
+        let is_outdated = || is_outdated(&self.table.view(), &self.current);
+        if reason.is_none() && limits::holds_anything(&self.current) && is_outdated() {
             reason = Some("CONFIG");
         }
-        reason.map(Step::Report)
+        reason.map(|reason| match self.ends_alike(reason) {
+            true => Step::End(reason),
+            false => Step::Report(reason),
+        })
+    }
+
+    /// Whether all replicas end the segment at the same offset by themselves.
+    fn ends_alike(&self, reason: &str) -> bool {
+        let by_rows = reason == limits::ROWS && limits::ends_alike(&self.limits, &self.current);
+        by_rows || self.known.replicas <= 1
     }
 
     /// How long to wait with a complete segment for the end of the one before, or for an answer of
@@ -259,7 +276,8 @@ impl Runner {
                 return Ok(Flow::GoOn);
             }
         }
-        if self.pending.is_empty() {
+        // Behind its last row replicas have fetched more or less.
+        if self.pending.is_empty() && !limits::is_complete(&self.limits, &self.current) {
             self.skip_to(self.fetched);
         }
         self.memory_pressed = !self.reserve();
@@ -291,7 +309,7 @@ impl Runner {
     }
 
     /// Takes the budget for the rows in memory. `false`: there is none left.
-    fn reserve(&mut self) -> bool {
+    pub(super) fn reserve(&mut self) -> bool {
         let wanted = self.current.memory_bytes();
         let held = self.memory.as_ref().map_or(0, MemoryPermit::bytes);
         let pressure = &self.core.pressure;
@@ -304,12 +322,12 @@ impl Runner {
         let fits = match &mut self.memory {
             Some(permit) => permit.try_grow(wanted - held).is_ok(),
             None => {
-                self.memory = self.core.ingest_memory.try_reserve(wanted).ok();
+                self.memory = self.core.budgets.ingest.try_reserve(wanted).ok();
                 self.memory.is_some()
             }
         };
         if !fits {
-            pressure.relieve(self.core.ingest_memory.limit_bytes());
+            pressure.relieve(self.core.budgets.ingest.limit_bytes());
         }
         fits
     }

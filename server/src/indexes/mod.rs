@@ -1,4 +1,5 @@
-//! Builds the indexes that a table wants and its sealed segments lack, beside queries.
+//! Builds the indexes that a table wants and its sealed segments lack, beside queries, and computes
+//! the columns that segments were written without ([`computed`]).
 //!
 //! What is missing is built when a reload asks for it and for segments that are loaded: after a
 //! restart, from another server or from the deep store. A changed config alone only makes the
@@ -9,6 +10,7 @@
 //! segment is looked at again when its table's config changed meanwhile. What waits is in memory
 //! only: after a restart every segment that is loaded is looked at anyway.
 
+mod computed;
 mod jobs;
 mod list;
 
@@ -26,8 +28,9 @@ use tokio::sync::Notify;
 
 use crate::Core;
 use crate::store::segment_fault;
-use crate::view::Table;
+use crate::view::{Table, TableView};
 
+pub(crate) use computed::write_sidecar;
 pub(crate) use jobs::Jobs;
 pub(crate) use list::IndexLists;
 
@@ -61,6 +64,14 @@ impl Indexer {
         self.wake.notify_one();
     }
 
+    /// A segment is shown: makes up for columns that came to the table while it was opened.
+    pub(crate) fn shown(&self, view: &TableView, id: SegmentId) {
+        let held = view.find(id.partition, id.sequence);
+        if let Some(held) = held.filter(|held| held.lacks_computed(&view.spec)) {
+            self.want((id, held.crc()), Extent::Computed);
+        }
+    }
+
     fn next(&self) -> Option<(Content, Extent)> {
         let mut waiting = self.waiting.lock();
         let next = waiting.queue.pop_front()?;
@@ -70,7 +81,7 @@ impl Indexer {
 
     /// Takes up the jobs that the state names.
     pub(crate) fn follow(&self, core: &Core, state: &ClusterState) {
-        for content in self.jobs.follow(&core.config.instance, state) {
+        for content in self.jobs.follow(&core.config.instance, state, &core.tables) {
             self.want(content, Extent::All);
         }
     }
@@ -163,12 +174,11 @@ async fn build(
     let path = core.store.next_sidecar(held);
     let (held, spec, files) = (Arc::clone(held), Arc::clone(spec), Arc::clone(&core.files));
     let job = move || {
-        let written = held.write_sidecar((&spec, extent), &*files, &path);
-        written.map(|written| written.then_some(path))
+        let written = write_sidecar(&held, (&spec, extent), &*files, &path)?;
+        Ok(written.then_some(path))
     };
     let built = runtime::aside::run("build indexes", job).await;
-    let built = built.map_err(|error| Fault::internal(error.to_string()))?;
-    built.map_err(|error| segment_fault(&error))
+    built.map_err(|error| Fault::internal(error.to_string()))?
 }
 
 /// Takes the segment from the deep store once more, in the place of the file that is here.

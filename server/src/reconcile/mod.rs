@@ -108,13 +108,15 @@ impl Reconciler {
         if !self.swept {
             self.first_pass(state).await;
         }
+        let mut missing = 0;
         for table in state.tables.values() {
             let here = self.open(&table.spec);
             self.consume(table, &here).await;
-            self.load(table, &here);
+            missing += self.load(table, &here);
             self.store_later(table, &here);
             self.retire(table, &here).await;
         }
+        self.core.metrics.missing.set(missing);
         for table in self.core.tables.all() {
             if !state.tables.contains_key(&table.id) {
                 self.drop_table(table.id).await;
@@ -247,8 +249,9 @@ impl Reconciler {
         }
     }
 
-    /// Loads the sealed segments of a table that are assigned and not here.
-    fn load(&mut self, table: &TableState, here: &Arc<Table>) {
+    /// Loads the sealed segments of a table that are assigned and not here; how many these are.
+    fn load(&mut self, table: &TableState, here: &Arc<Table>) -> i64 {
+        let mut missing = 0;
         let view = here.view();
         let now = self.core.clock.monotonic();
         for segment in &table.segments {
@@ -262,13 +265,18 @@ impl Reconciler {
                 self.core.ready.segment_settled(id);
                 continue;
             }
+            if self.is_with_consumer(here, id) {
+                continue;
+            }
+            missing += 1;
             let content = (id, record.crc);
             let early = self.retries.get(&content).is_some_and(|r| now < r.at);
-            if early || self.is_with_consumer(here, id) || !self.loading.insert(content) {
+            if early || !self.loading.insert(content) {
                 continue;
             }
             self.load_one(here, record);
         }
+        missing
     }
 
     /// The consumer puts the sealed form in the place of its own rows.

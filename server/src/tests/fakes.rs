@@ -158,6 +158,8 @@ pub(super) struct FakeControl {
     version: watch::Sender<u64>,
     /// Nobody answers.
     pub(super) away: AtomicBool,
+    /// Who reports the end of a segment waits for as long.
+    pub(super) ponders: watch::Sender<bool>,
     /// Is committed by somebody else in the moment before the next commit.
     pub(super) rival: Mutex<Option<SegmentRecord>>,
 }
@@ -168,6 +170,7 @@ impl Default for FakeControl {
             world: Mutex::default(),
             version: watch::Sender::new(1),
             away: AtomicBool::new(false),
+            ponders: watch::Sender::new(false),
             rival: Mutex::default(),
         }
     }
@@ -189,6 +192,12 @@ impl FakeControl {
         let world = self.world.lock();
         let beat = world.heartbeats.get(instance);
         beat.map(|beat| beat.consumers.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn reloads(&self, instance: &str) -> Vec<ReloadProgress> {
+        let world = self.world.lock();
+        let beat = world.heartbeats.get(instance);
+        beat.map(|beat| beat.reloads.clone()).unwrap_or_default()
     }
 
     pub(super) fn held(&self, instance: &str) -> HashSet<(u32, u32)> {
@@ -240,6 +249,7 @@ impl FakeControl {
             address: beat.address.clone(),
             alive: true,
             plan_format: beat.plan_format,
+            leads: false,
         });
         let instances: Vec<InstanceState> = instances.collect();
         ClusterUpdate {
@@ -293,6 +303,8 @@ impl ControlApi for Control {
         request: SegmentConsumedRequest,
     ) -> Result<SegmentConsumedReply, Fault> {
         self.0.here()?;
+        let mut ponders = self.0.ponders.subscribe();
+        let _ = ponders.wait_for(|ponders| !ponders).await;
         let id = id_of(&request.table_id, request.partition, request.sequence);
         let mut world = self.0.world.lock();
         let answer = |action: Action, offset, epoch| SegmentConsumedReply {

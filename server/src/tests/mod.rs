@@ -1,6 +1,7 @@
 //! Whole servers on a log in memory and a controller in memory: whatever happens, each offset is
 //! seen once, and what was seen stays seen.
 
+mod columns;
 mod fakes;
 mod faults;
 mod fragments;
@@ -338,13 +339,62 @@ async fn without_a_controller_consumption_goes_on() {
     world.log.push_rows(0..100);
     watch(&world, &server, |seen| seen.len() == 100).await;
     world.control.away.store(true, Ordering::Relaxed);
-    world.log.push_rows(100..900);
-    watch(&world, &server, |seen| seen.len() == 900).await;
+    // Up to twice the limit in the segment behind the one that is not committed.
+    world.log.push_rows(100..1700);
+    watch(&world, &server, |seen| seen.len() == 1500).await;
     assert!(world.sealed().is_empty());
     world.control.away.store(false, Ordering::Relaxed);
-    watch(&world, &server, |_| world.sealed().len() == 1).await;
-    assert_eq!(world.sealed()[0].end, Some(900));
+    watch(&world, &server, |seen| {
+        seen.len() == 1700 && world.sealed().len() == 2
+    })
+    .await;
+    let ends: Vec<_> = world.sealed().iter().map(|r| r.end).collect();
+    assert_eq!(ends, [Some(500), Some(1500)]);
+    world.check_ledgers();
     server.stop(GRACE).await;
+}
+
+/// The controller takes its time to say who commits: rows are taken meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_taken_while_the_end_is_reported() {
+    let world = World::new(&["a", "b"]);
+    let (a, b) = (world.start("a").await, world.start("b").await);
+    world.control.ponders.send_replace(true);
+    world.log.push_rows(0..499);
+    watch(&world, &a, |seen| seen.len() == 499).await;
+    watch(&world, &b, |seen| seen.len() == 499).await;
+    // Offsets behind the last row are not in the log: replicas end the segment before them.
+    world
+        .log
+        .push([Some(r#"{"n": 499}"#.to_owned()), None, None]);
+    eventually("both have begun the next segment", || {
+        [&a, &b].iter().all(|server| {
+            let view = server.core.tables.get(world.table).unwrap().view();
+            view.run(0).len() == 2
+        })
+    })
+    .await;
+    world.log.push_rows(502..700);
+    eventually("all rows are seen", || {
+        [&a, &b]
+            .iter()
+            .all(|server| offsets(&world, server).last() == Some(&699))
+    })
+    .await;
+    assert!(world.sealed().is_empty());
+    world.control.ponders.send_replace(false);
+    eventually("the segment is sealed, on both", || {
+        let sealed = world.sealed();
+        let held = |name| world.control.held(name).contains(&(0, sealed[0].crc));
+        sealed.len() == 1 && held("a") && held("b")
+    })
+    .await;
+    assert_eq!(world.sealed()[0].end, Some(500));
+    world.check_ledgers();
+    let readers = world.log.opened.load(Ordering::Relaxed);
+    assert_eq!(readers, 2, "nobody had to read a row again");
+    a.stop(GRACE).await;
+    b.stop(GRACE).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,6 +29,20 @@ fn assign(world: &World, record: &SegmentRecord, to: &str) {
     });
 }
 
+/// As a line of `/metrics`, sooner or later.
+async fn is_shown(world: &World, clock: &ManualClock, line: &str) {
+    let mut text = String::new();
+    for _ in 0..200 {
+        clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        text = get(world, "/metrics").await;
+        if text.lines().any(|shown| shown == line) {
+            return;
+        }
+    }
+    panic!("never: {line} in\n{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_come_and_go() {
     let mut world = World::new(&["a"]);
@@ -40,11 +54,15 @@ async fn segments_come_and_go() {
     eventually("ready", || server.ready().is_ok()).await;
     assert!(get(&world, "/ready").await.starts_with("HTTP/1.1 200"));
     assert!(get(&world, "/version").await.contains("\"test\""));
-    assert!(
-        get(&world, "/metrics")
-            .await
-            .contains("tannin_server_downloads_total 1")
-    );
+    let bytes = record.bytes;
+    for line in [
+        "tannin_server_downloads_total 1".to_owned(),
+        "tannin_server_segments_missing 0".to_owned(),
+        "tannin_server_memory_used_bytes{budget=\"query\"} 0".to_owned(),
+        format!("tannin_server_segment_bytes {bytes}"),
+    ] {
+        is_shown(&world, &clock, &line).await;
+    }
     let path = server.core.store.path(record.id, record.crc);
     assert!(path.exists());
     let table = server.core.tables.get(world.table).unwrap();

@@ -289,6 +289,6 @@ async fn without_memory_the_fattest_is_sealed_first() {
         own.map_or(0, |c| c.next_offset)
     };
     eventually("all is consumed", || next(0) == pushed && next(1) == pushed).await;
-    assert!(server.core.ingest_memory.used_bytes() <= world.ingest_memory_bytes);
+    assert!(server.core.budgets.ingest.used_bytes() <= world.ingest_memory_bytes);
     server.stop(GRACE).await;
 }

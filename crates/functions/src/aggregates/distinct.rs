@@ -37,7 +37,10 @@ fn sketched(name: &str, shown: &str) -> Renamed {
         Ok(Call::new(approx_distinct_udaf(), args[..1].to_vec()))
     })
     .optional(1)
-    .of_bytes(super::raw::joined_registers)
+    .of_bytes(|args| {
+        let joined = Arc::new(super::raw::joined_registers());
+        Ok(Call::new(joined, args[..1].to_vec()))
+    })
     .never_null(ScalarValue::UInt64(Some(0)))
     .says(
         &format!("{shown}(x [, precision])"),

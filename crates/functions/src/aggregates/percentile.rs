@@ -109,6 +109,16 @@ impl Member {
         Ok(self.call(approx_percentile_cont_udaf(), planned))
     }
 
+    /// Of BYTES, which hold digests.
+    fn joined(self, args: &[Expr]) -> Result<Call> {
+        let percent = match self.fixed {
+            Some(percent) => percent,
+            None => percent_of(self.shown, args.get(1))?,
+        };
+        let joined = Arc::new(super::raw::joined_digests());
+        Ok(Call::new(joined, vec![args[0].clone(), lit(percent)]))
+    }
+
     fn type_of(self, one: DataType) -> DataType {
         if self.of_entries { list_of(one) } else { one }
     }
@@ -124,17 +134,23 @@ impl Member {
     }
 
     fn named(self, name: String) -> Renamed {
-        let of = if self.of_entries {
-            Takes::Doubles
-        } else {
-            Takes::Double
+        let joins = self.way == Way::Digest && !self.of_entries;
+        let of = match (self.of_entries, joins) {
+            (true, _) => Takes::Doubles,
+            (_, true) => Takes::DoubleOrBytes,
+            _ => Takes::Double,
         };
         let takes = match self.fixed {
             Some(_) => vec![of, Takes::Any],
             None => vec![of, Takes::Double, Takes::Any],
         };
         let gives = DataType::Float64;
-        Renamed::new(name, &takes, gives, move |args| self.planned(args)).optional(1)
+        let named = Renamed::new(name, &takes, gives, move |args| self.planned(args));
+        let named = named.optional(1);
+        match joins {
+            true => named.of_bytes(move |args| self.joined(args)),
+            false => named,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use base64::Engine;
@@ -15,11 +15,8 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF};
-use datasketches::error::Error;
-use datasketches::hash::value::{canonical_float, raw_bytes};
-use datasketches::theta::{
-    CompactThetaSketch, ThetaSketch, ThetaSketchBuilder, ThetaUnion, ThetaUnionBuilder,
-};
+use index::CorruptIndex;
+use index::sketch::{DIGEST_SIZE, HyperLogLog, TDigest, ThetaSketch};
 
 use super::own::Own;
 use crate::arguments::wrong;
@@ -27,32 +24,27 @@ use crate::conversion::to_hex;
 use crate::plain::{Takes, is_text};
 use crate::rows::TEXT;
 
-/// Sketches keep 4,096 values, as Pinot's do.
-const LG_K: u8 = 12;
-
-fn damaged(error: &Error) -> DataFusionError {
-    wrong(format!("BYTES that are no theta sketch: {error}"))
+fn damaged(error: &CorruptIndex) -> DataFusionError {
+    wrong(error.to_string())
 }
 
-/// `approx_distinct` over any values, or over its own states.
+/// Each of the states, which are bytes; those of no value left out.
+fn each_state(states: &ArrayRef, mut join: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let states = cast(states, &DataType::BinaryView)?;
+    let mut states = states.as_binary_view().iter().flatten();
+    states.try_for_each(|state| match state.is_empty() {
+        true => Ok(()),
+        false => join(state),
+    })
+}
+
+/// `approx_distinct` that tells its state.
 #[derive(Debug)]
-struct Registers {
-    of: Box<dyn Accumulator>,
-    /// The arguments are states.
-    joins: bool,
-    gives_raw: bool,
-}
+struct Registers(Box<dyn Accumulator>);
 
 impl Registers {
-    fn of(
-        args: &AccumulatorArgs<'_>,
-        joins: bool,
-        gives_raw: bool,
-    ) -> Result<Box<dyn Accumulator>> {
-        let count = approx_distinct_udaf();
-        // States are the same for all types.
-        let numbers = [Arc::new(Field::new("x", DataType::Int64, true))];
-        let of = count.accumulator(AccumulatorArgs {
+    fn of(args: &AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let of = approx_distinct_udaf().accumulator(AccumulatorArgs {
             return_field: Arc::new(Field::new("n", DataType::UInt64, false)),
             schema: args.schema,
             ignore_nulls: args.ignore_nulls,
@@ -61,154 +53,173 @@ impl Registers {
             name: args.name,
             is_distinct: false,
             exprs: &args.exprs[..1],
-            expr_fields: if joins {
-                &numbers
-            } else {
-                &args.expr_fields[..1]
-            },
+            expr_fields: &args.expr_fields[..1],
         })?;
-        Ok(Box::new(Self {
-            of,
-            joins,
-            gives_raw,
-        }))
+        Ok(Box::new(Self(of)))
     }
 }
 
 impl Accumulator for Registers {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        match self.joins {
-            true => self.merge_batch(values),
-            false => self.of.update_batch(&values[..1]),
-        }
+        self.0.update_batch(&values[..1])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let states = cast(&states[0], &DataType::Binary)?;
-        let is_state = |state: Option<&[u8]>| state.is_some_and(|state| !state.is_empty());
-        let kept = states
-            .as_binary::<i32>()
-            .iter()
-            .map(|state| Some(is_state(state)));
-        let kept = arrow::array::BooleanArray::from_iter(kept);
-        self.of
-            .merge_batch(&[arrow::compute::filter(&states, &kept)?])
+        self.0.merge_batch(states)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.of.state()
+        self.0.state()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        if !self.gives_raw {
-            return self.of.evaluate();
-        }
-        Ok(match self.of.state()?.as_slice() {
+        Ok(match self.0.state()?.as_slice() {
             [ScalarValue::Binary(Some(state)), ..] => ScalarValue::Utf8View(Some(to_hex(state))),
             _ => ScalarValue::Utf8View(None),
         })
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.of.size()
+        size_of_val(self) + self.0.size()
     }
 }
 
+/// Sketches of distinct values, joined; of few values they are shorter than of many.
+#[derive(Debug, Default)]
+struct JoinedRegisters(HyperLogLog);
+
+impl Accumulator for JoinedRegisters {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let joined = &mut self.0;
+        each_state(&values[0], |state| {
+            joined.merge_state(state).map_err(|error| damaged(&error))
+        })
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let mut state = Vec::new();
+        self.0.write_state(&mut state);
+        Ok(vec![ScalarValue::Binary(Some(state))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::UInt64(Some(self.0.count())))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.0.memory_bytes()
+    }
+}
+
+/// Digests, joined, and the share that is asked for.
+#[derive(Debug)]
+struct JoinedDigests {
+    joined: TDigest,
+    share: f64,
+}
+
+impl JoinedDigests {
+    fn of(args: &AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Self {
+            joined: TDigest::new(DIGEST_SIZE),
+            share: super::states::number(args, 1)? / 100.0,
+        }))
+    }
+}
+
+impl Accumulator for JoinedDigests {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let joined = &mut self.joined;
+        each_state(&values[0], |state| {
+            let other = TDigest::of_bytes(state).map_err(|error| damaged(&error))?;
+            joined.merge(&other);
+            Ok(())
+        })
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![ScalarValue::Binary(Some(self.joined.to_bytes()))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::Float64(self.joined.quantile(self.share)))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.joined.memory_bytes()
+    }
+}
+
+#[derive(Debug)]
 struct Theta {
-    own: ThetaSketch,
-    others: ThetaUnion,
+    sketch: ThetaSketch,
     gives_raw: bool,
-}
-
-impl std::fmt::Debug for Theta {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Theta").finish_non_exhaustive()
-    }
 }
 
 impl Theta {
     fn new(gives_raw: bool) -> Result<Self> {
-        let own = ThetaSketchBuilder::default().lg_k(LG_K).build();
-        let others = ThetaUnionBuilder::default().lg_k(LG_K).build();
-        Ok(Self {
-            own: own.map_err(|error| damaged(&error))?,
-            others: others.map_err(|error| damaged(&error))?,
-            gives_raw,
-        })
-    }
-
-    fn join(&mut self, bytes: &[u8]) -> Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let sketch = CompactThetaSketch::deserialize(bytes).map_err(|error| damaged(&error))?;
-        self.others.update(&sketch).map_err(|error| damaged(&error))
-    }
-
-    fn whole(&mut self) -> Result<CompactThetaSketch> {
-        let own = self.own.compact(true);
-        self.others.update(&own).map_err(|error| damaged(&error))?;
-        Ok(self.others.to_sketch(true))
+        let sketch = ThetaSketch::new().map_err(|error| damaged(&error))?;
+        Ok(Self { sketch, gives_raw })
     }
 }
 
 impl Accumulator for Theta {
-    /// As DataSketches for Java hashes values, so that sketches can be joined with Pinot's.
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let column = &values[0];
         match column.data_type() {
             DataType::Binary | DataType::BinaryView | DataType::LargeBinary => {
-                let column = cast(column, &DataType::BinaryView)?;
-                let mut sketches = column.as_binary_view().iter().flatten();
-                sketches.try_for_each(|bytes| self.join(bytes))?;
+                self.merge_batch(values)?;
             }
             own if is_text(own) => {
                 let texts = cast(column, &TEXT)?;
-                for text in texts
-                    .as_string_view()
-                    .iter()
-                    .flatten()
-                    .filter(|t| !t.is_empty())
-                {
-                    self.own.update(raw_bytes::from_slice(text.as_bytes()));
-                }
+                let texts = texts.as_string_view().iter().flatten();
+                texts.for_each(|text| self.sketch.add_text(text));
             }
             DataType::Float32 | DataType::Float64 => {
                 let doubles = cast(column, &DataType::Float64)?;
-                for value in super::states::doubles_of(&doubles) {
-                    self.own.update(canonical_float::from_f64(value));
-                }
+                let doubles = super::states::doubles_of(&doubles);
+                doubles.for_each(|value| self.sketch.add_double(value));
             }
             _ => {
                 let longs = super::states::as_longs(column)?;
-                longs
-                    .iter()
-                    .flatten()
-                    .for_each(|value| self.own.update(value));
+                let longs = longs.iter().flatten();
+                longs.for_each(|value| self.sketch.add_long(value));
             }
         }
         Ok(())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        let mut states = states[0].as_binary::<i32>().iter().flatten();
-        states.try_for_each(|bytes| self.join(bytes))
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::Binary(Some(self.whole()?.serialize()))])
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let whole = self.whole()?;
-        Ok(match self.gives_raw {
-            true => ScalarValue::Utf8View(Some(STANDARD.encode(whole.serialize()))),
-            false => ScalarValue::Int64(Some(whole.estimate().round() as i64)),
+        let sketch = &mut self.sketch;
+        each_state(&states[0], |state| {
+            sketch.merge_state(state).map_err(|error| damaged(&error))
         })
     }
 
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let state = self.sketch.state().map_err(|error| damaged(&error))?;
+        Ok(vec![ScalarValue::Binary(Some(state))])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        if self.gives_raw {
+            let state = self.sketch.state().map_err(|error| damaged(&error))?;
+            return Ok(ScalarValue::Utf8View(Some(STANDARD.encode(state))));
+        }
+        let count = self.sketch.estimate().map_err(|error| damaged(&error))?;
+        Ok(ScalarValue::Int64(Some(count.round() as i64)))
+    }
+
     fn size(&self) -> usize {
-        size_of_val(self) + self.own.estimated_size() + self.others.estimated_size()
+        size_of_val(self) + self.sketch.memory_bytes()
     }
 }
 
@@ -225,7 +236,7 @@ fn join_hll() -> Own {
         &[Takes::Bytes],
         DataType::UInt64,
         &[BYTES_STATE],
-        |args| Registers::of(args, true, false),
+        |_| Ok(Box::new(JoinedRegisters::default())),
     )
     .says(
         "JOIN_HLL(bytes)",
@@ -238,6 +249,27 @@ fn join_hll() -> Own {
     )
 }
 
+/// What PERCENTILETDIGEST of a BYTES column is planned as.
+pub(super) fn joined_digests() -> AggregateUDF {
+    AggregateUDF::from(join_t_digest())
+}
+
+fn join_t_digest() -> Own {
+    Own::new(
+        "join_t_digest",
+        &[Takes::Bytes, Takes::Double],
+        DataType::Float64,
+        &[BYTES_STATE],
+        JoinedDigests::of,
+    )
+    .says(
+        "JOIN_T_DIGEST(bytes, percent)",
+        "The value that so many percent of the values are not above, by the joined digests that \
+         roll-up at ingest keeps in a BYTES column; PERCENTILETDIGEST of BYTES is the same.",
+        &[("JOIN_T_DIGEST(HEXTOBYTES(''), 50) FROM numbers", "null")],
+    )
+}
+
 fn raw_hll() -> Own {
     let takes = [Takes::Any, Takes::Any];
     Own::new(
@@ -245,7 +277,7 @@ fn raw_hll() -> Own {
         &takes,
         TEXT,
         &[BYTES_STATE],
-        |args| Registers::of(args, false, true),
+        Registers::of,
     )
     .optional(1)
     .alias("distinct_count_raw_hll_plus")
@@ -298,5 +330,5 @@ fn raw_theta() -> Own {
 }
 
 pub(super) fn all() -> Vec<Own> {
-    vec![join_hll(), raw_hll(), theta(), raw_theta()]
+    vec![join_hll(), join_t_digest(), raw_hll(), theta(), raw_theta()]
 }

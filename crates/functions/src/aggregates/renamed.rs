@@ -48,7 +48,7 @@ pub(crate) struct Renamed {
     /// What Pinot's dialect calls it, where SQL means something else by it.
     pub(crate) in_pinot: Vec<&'static str>,
     /// What BYTES are planned as, if it is another one: sketches that are joined.
-    of_bytes: Option<fn() -> AggregateUDF>,
+    of_bytes: Option<To>,
     /// Over no rows, if it is not null.
     of_nothing: Option<ScalarValue>,
     to: To,
@@ -122,8 +122,11 @@ impl Renamed {
         self
     }
 
-    pub(crate) fn of_bytes(mut self, joined: fn() -> AggregateUDF) -> Self {
-        self.of_bytes = Some(joined);
+    pub(crate) fn of_bytes(
+        mut self,
+        joined: impl Fn(&[Expr]) -> Result<Call> + Send + Sync + 'static,
+    ) -> Self {
+        self.of_bytes = Some(Arc::new(joined));
         self
     }
 
@@ -223,7 +226,7 @@ impl AggregateUDFImpl for Renamed {
     }
 
     fn simplify(&self) -> Option<AggregateFunctionSimplification> {
-        let (to, of_bytes) = (Arc::clone(&self.to), self.of_bytes);
+        let (to, of_bytes) = (Arc::clone(&self.to), self.of_bytes.clone());
         Some(Box::new(move |call: AggregateFunction, info| {
             let params = call.params;
             let Call {
@@ -231,9 +234,9 @@ impl AggregateUDFImpl for Renamed {
                 args,
                 distinct,
                 order_by,
-            } = match of_bytes {
+            } = match &of_bytes {
                 Some(joined) if is_bytes(&info.get_data_type(&params.args[0])?) => {
-                    Call::new(Arc::new(joined()), params.args[..1].to_vec())
+                    joined(&params.args)?
                 }
                 _ => to(&params.args)?,
             };

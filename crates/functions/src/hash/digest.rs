@@ -1,5 +1,6 @@
-//! SHA and MD5, as hexadecimal texts.
+//! SHA, MD5 and MD2, as hexadecimal texts.
 
+use md2::Md2;
 use md5::{Digest, Md5};
 use sha1::Sha1;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
@@ -60,6 +61,7 @@ const ALL: &[Row] = &[
         of::<Md5>,
         "0cc175b9c0f1b6a831c399e269772661",
     ),
+    ("md2", "MD2", of::<Md2>, "32ec01ec4a6dac72c0ab96fb34c0b5d1"),
 ];
 
 pub(super) fn all() -> Vec<Plain> {

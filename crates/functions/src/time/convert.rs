@@ -66,7 +66,7 @@ fn of_literals(values: &[Option<&ScalarValue>]) -> Result<Option<Conversion>> {
 }
 
 /// Each value as epoch milliseconds.
-fn read(rows: &Rows, from: &Format) -> Result<Vec<Option<i64>>> {
+pub(super) fn read(rows: &Rows, from: &Format) -> Result<Vec<Option<i64>>> {
     let column = rows.whole(0)?;
     let is_number = column.data_type().is_numeric();
     if is_text(column.data_type()) || (is_number && matches!(from, Format::Text { .. })) {

@@ -12,6 +12,7 @@ mod pattern;
 mod round;
 mod text;
 mod unit;
+mod window_hop;
 mod zone;
 
 use crate::plain::Plain;
@@ -25,6 +26,7 @@ pub(super) fn all() -> Vec<Plain> {
     [
         date_trunc::all(),
         convert::all(),
+        window_hop::all(),
         text::all(),
         epoch::all(),
         parts::all(),

@@ -13,14 +13,16 @@
 //! Where there are no groups DataFusion takes REGISTERS alone.
 //!
 //! The digest's state is its size limit, sum, count, greatest and least value, and its centroids as
-//! mean, weight, mean, weight, …
+//! mean, weight, mean, weight, …; in a BYTES column all of them one behind the other, each as f64.
 
 mod hash;
 mod hyper_log_log;
 mod t_digest;
+mod theta;
 
 pub use hash::{hash_bytes, hash_decimal, hash_i32, hash_i64};
 pub use hyper_log_log::{
     HyperLogLog, REGISTERS, Raise, count_of_registers, join_registers, register_of,
 };
 pub use t_digest::{Centroid, DIGEST_SIZE, TDigest};
+pub use theta::ThetaSketch;

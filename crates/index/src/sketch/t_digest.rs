@@ -6,6 +6,9 @@ use crate::CorruptIndex;
 /// Clusters of a digest, unless the query asks for another number.
 pub const DIGEST_SIZE: usize = 100;
 
+/// Of a digest that comes from outside.
+const SIZE_MAX: f64 = 100_000.0;
+
 /// A cluster of values that lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Centroid {
@@ -76,6 +79,32 @@ impl TDigest {
             min,
             centroids,
         })
+    }
+
+    /// From what [`Self::to_bytes`] gives; nothing at all is a digest without values.
+    pub fn of_bytes(bytes: &[u8]) -> Result<Self, CorruptIndex> {
+        if bytes.is_empty() {
+            return Ok(Self::new(DIGEST_SIZE));
+        }
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let numbers: Vec<f64> = numbers.iter().map(|one| f64::from_le_bytes(*one)).collect();
+        match (&numbers[..], rest) {
+            ([size, sum, count, max, min, centroids @ ..], [])
+                if (1.0..=SIZE_MAX).contains(size) && centroids.len() as f64 <= 4.0 * SIZE_MAX =>
+            {
+                Self::of_parts(*size as u64, (*sum, *count), (*max, *min), centroids)
+            }
+            _ => Err(CorruptIndex::Sketch {
+                what: format!("{} bytes are no digest", bytes.len()),
+            }),
+        }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let head = [self.size as f64, self.sum, self.count, self.max, self.min];
+        let centroids = self.centroids.iter().flat_map(|one| [one.mean, one.weight]);
+        let numbers = head.into_iter().chain(centroids);
+        numbers.flat_map(f64::to_le_bytes).collect()
     }
 
     /// Adds `(value, how often)`, which ascend by [`f64::total_cmp`].

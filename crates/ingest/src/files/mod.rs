@@ -443,17 +443,18 @@ fn builder<R: ChunkReader + 'static>(
 }
 
 fn with_views(schema: &SchemaRef) -> SchemaRef {
-    let view = |field: &Arc<Field>| match field.data_type() {
-        ArrowType::Utf8 | ArrowType::LargeUtf8 => {
-            Arc::new(field.as_ref().clone().with_data_type(ArrowType::Utf8View))
-        }
-        ArrowType::Binary | ArrowType::LargeBinary => {
-            Arc::new(field.as_ref().clone().with_data_type(ArrowType::BinaryView))
-        }
-        _ => Arc::clone(field),
-    };
-    let fields: Vec<Arc<Field>> = schema.fields().iter().map(view).collect();
+    let fields: Vec<Arc<Field>> = schema.fields().iter().map(with_view).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn with_view(field: &Arc<Field>) -> Arc<Field> {
+    let view = match field.data_type() {
+        ArrowType::Utf8 | ArrowType::LargeUtf8 => ArrowType::Utf8View,
+        ArrowType::Binary | ArrowType::LargeBinary => ArrowType::BinaryView,
+        ArrowType::List(entry) => ArrowType::List(with_view(entry)),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(view))
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, FileError>>>;

@@ -10,8 +10,8 @@ use schemas::decoding::{DecoderSpec, RollUp, RollUpFunction, SourceField};
 use schemas::{DataType, FieldRole, TableSpec};
 
 use super::*;
-use crate::Decoder;
 use crate::testing::{decode, shown, spec};
+use crate::{Decoder, RolledUp};
 
 #[derive(Debug)]
 struct Three;
@@ -219,11 +219,6 @@ fn rolled() -> Arc<TableSpec> {
         ("low", DataType::Double),
     ];
     table(&columns, |spec| {
-        let rule = |column: &str, function, source: Option<&str>| RollUp {
-            column: column.to_owned(),
-            function,
-            source: source.map(str::to_owned),
-        };
         spec.pipeline.roll_up = vec![
             rule("n", RollUpFunction::Count, None),
             rule("s", RollUpFunction::Sum, Some("v")),
@@ -263,4 +258,200 @@ proptest! {
         let offsets = decoded.batches[0].column(4).as_primitive::<Int64Type>();
         prop_assert!(offsets.values().is_sorted(), "the last row passes all before it");
     }
+}
+
+fn rule(column: &str, function: RollUpFunction, source: Option<&str>) -> RollUp {
+    RollUp {
+        column: column.to_owned(),
+        function,
+        source: source.map(str::to_owned),
+    }
+}
+
+fn sketched() -> Arc<TableSpec> {
+    let columns = [
+        ("k", DataType::String),
+        ("n", DataType::Long),
+        ("users", DataType::Bytes),
+        ("thetas", DataType::Bytes),
+        ("prices", DataType::Bytes),
+    ];
+    table(&columns, |spec| {
+        spec.pipeline.roll_up = vec![
+            rule("n", RollUpFunction::Count, None),
+            rule("users", RollUpFunction::DistinctCountHll, Some("user")),
+            rule(
+                "thetas",
+                RollUpFunction::DistinctCountThetaSketch,
+                Some("user"),
+            ),
+            rule("prices", RollUpFunction::PercentileTDigest, Some("price")),
+        ];
+        for column in &mut spec.columns[1..] {
+            column.role = FieldRole::Metric;
+        }
+    })
+}
+
+proptest! {
+    /// Whatever came in one batch, a segment has one row of each key, with the sketches of all
+    /// its values.
+    #[test]
+    fn rows_of_a_segment_become_one_for_each_key(
+        messages in prop::collection::vec((0..3u8, proptest::option::of(0..40u32)), 1..120),
+        cuts in prop::collection::vec(1..30usize, 1..8),
+    ) {
+        let spec = sketched();
+        let mut decoder = Decoder::new(&spec, &Three).unwrap();
+        let mut rolling = RolledUp::new(&spec).unwrap();
+        let (mut rest, mut merged) = (&messages[..], 0);
+        for cut in cuts.iter().cycle() {
+            let (now, later) = rest.split_at(rest.len().min(*cut));
+            let texts: Vec<Vec<u8>> = now.iter().map(|(key, user)| {
+                let user = user.map_or("null".to_owned(), |user| user.to_string());
+                format!(r#"{{"k": "{key}", "user": {user}, "price": {user}}}"#).into_bytes()
+            }).collect();
+            let decoded = decode(&mut decoder, &texts);
+            prop_assert!(decoded.rejected.is_empty(), "{:?}", decoded.rejected);
+            merged += decoded.merged;
+            decoded.batches.into_iter().for_each(|batch| rolling.add(batch));
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let (batches, more) = rolling.take();
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        prop_assert_eq!((rows as u64) + merged + more, messages.len() as u64);
+        let mut keys = std::collections::HashSet::new();
+        for batch in &batches {
+            for row in 0..batch.num_rows() {
+                let key = batch.column(0).as_string_view().value(row).to_owned();
+                let of_key = || messages.iter().filter(|(k, _)| k.to_string() == key);
+                let users: Vec<u32> = of_key().filter_map(|(_, user)| *user).collect();
+                let distinct: std::collections::HashSet<_> = users.iter().collect();
+                let state = |at: usize| {
+                    let states = batch.column(at).as_binary_view();
+                    if states.is_valid(row) { states.value(row) } else { &[] }
+                };
+                let mut hll = index::sketch::HyperLogLog::default();
+                hll.merge_state(state(2)).unwrap();
+                let mut theta = index::sketch::ThetaSketch::new().unwrap();
+                theta.merge_state(state(3)).unwrap();
+                let digest = index::sketch::TDigest::of_bytes(state(4)).unwrap();
+                let n = batch.column(1).as_primitive::<Int64Type>().value(row);
+                prop_assert_eq!(n as usize, of_key().count());
+                prop_assert_eq!(hll.count() as usize, distinct.len());
+                prop_assert_eq!(theta.estimate().unwrap() as usize, distinct.len());
+                prop_assert_eq!(digest.count() as usize, users.len());
+                if let Some(greatest) = users.iter().max() {
+                    prop_assert_eq!(digest.max(), f64::from(*greatest));
+                }
+                prop_assert!(keys.insert(key), "a key twice");
+            }
+        }
+    }
+}
+
+/// Sketches that come as such are joined, and what is none is rejected.
+#[test]
+fn sketches_from_outside_are_read_before_they_are_kept() {
+    let spec = table(
+        &[("k", DataType::String), ("users", DataType::Bytes)],
+        |spec| {
+            let function = RollUpFunction::DistinctCountThetaSketch;
+            spec.pipeline.roll_up = vec![rule("users", function, Some("sketch"))];
+            spec.pipeline.sources = vec![SourceField {
+                name: "sketch".to_owned(),
+                data_type: DataType::Bytes,
+                multi_value: false,
+            }];
+            spec.columns[1].role = FieldRole::Metric;
+        },
+    );
+    let of = |users: std::ops::Range<i64>| {
+        let mut sketch = index::sketch::ThetaSketch::new().unwrap();
+        users.for_each(|user| sketch.add_long(user));
+        let state = sketch.state().unwrap();
+        state
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let texts = [of(0..100), of(50..300), "00ff".to_owned()];
+    let texts = texts.map(|sketch| format!(r#"{{"k": "a", "sketch": "{sketch}"}}"#));
+    let mut decoder = Decoder::new(&spec, &Three).unwrap();
+    let decoded = decode(&mut decoder, &texts.map(String::into_bytes));
+    assert_eq!((decoded.rejected.len(), decoded.merged), (1, 1));
+    assert!(
+        decoded.rejected[0].reason.contains("theta"),
+        "{:?}",
+        decoded.rejected
+    );
+    let mut joined = index::sketch::ThetaSketch::new().unwrap();
+    let states = decoded.batches[0].column(1).as_binary_view();
+    joined.merge_state(states.value(0)).unwrap();
+    assert_eq!(joined.estimate().unwrap(), 300.0);
+
+    let spec = table(&[("users", DataType::Bytes)], |spec| {
+        let function = RollUpFunction::DistinctCountHll;
+        spec.pipeline.roll_up = vec![rule("users", function, Some("score"))];
+        spec.pipeline.sources = vec![SourceField {
+            name: "score".to_owned(),
+            data_type: DataType::Double,
+            multi_value: false,
+        }];
+    });
+    let told = Decoder::new(&spec, &Three).unwrap_err();
+    assert!(
+        told.contains("`score` is DOUBLE, of which no such sketch is made"),
+        "{told}"
+    );
+}
+
+/// What is computed from stored rows is what the pipeline would have made of their records.
+#[test]
+fn transforms_over_stored_rows_are_those_of_records() {
+    let columns = [
+        ("c", DataType::Int),
+        ("a", DataType::Double),
+        ("b", DataType::Double),
+        ("other", DataType::Double),
+        ("lost", DataType::Double),
+        ("lost_too", DataType::Double),
+    ];
+    let spec = table(&columns, |spec| {
+        spec.columns[0].transform = Some("twice(b)".to_owned());
+        spec.columns[2].transform = Some("lucky(a)".to_owned());
+        spec.columns[3].transform = Some("twice(a)".to_owned());
+        spec.columns[4].transform = Some("twice(x)".to_owned());
+        spec.columns[5].transform = Some("twice(lost)".to_owned());
+    });
+    // `other` is stored; `lost` needs a field that is no column.
+    let mut later = StoredTransforms::new(&spec, &[0, 2, 4, 5], &Three).unwrap();
+    assert_eq!((later.reads(), later.columns()), (&[1][..], vec![2, 0]));
+    let values = [Some(1.0), None, Some(13.0), Some(0.3), Some(-4.5)];
+    let stored: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
+    let (computed, failed) = later.run(&[stored], values.len());
+    // 13 is not lucky, and 1.2 no INT.
+    assert_eq!(failed, 2);
+
+    let payload = |value: &Option<f64>| format!(r#"{{"a": {}}}"#, serde_json::json!(value));
+    let texts: Vec<String> = values.iter().map(payload).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let spec = table(&columns, |own| {
+        own.columns.clone_from(&spec.columns);
+        own.pipeline.continue_on_error = true;
+    });
+    let mut decoder = Decoder::new(&spec, &Three).unwrap();
+    let decoded = decode(&mut decoder, &payloads(&texts));
+    let [batch] = &decoded.batches[..] else {
+        panic!("{} batches", decoded.batches.len());
+    };
+    assert_eq!(
+        &computed,
+        &[Arc::clone(batch.column(2)), Arc::clone(batch.column(0))]
+    );
+    let (computed, failed) = later.run(&[Arc::new(Float64Array::from(Vec::<f64>::new()))], 0);
+    assert_eq!((computed[0].len(), failed), (0, 0));
 }

@@ -1,29 +1,41 @@
 //! Which cluster this is.
-//!
-//! Invariant: the id is made once, by whoever comes first, and never changes: what else belongs to
-//! the cluster, such as its deep store, is known by it.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Catalog, encode};
-use crate::{MetaError, Txn, TxnOutcome};
+use crate::{MetaError, Txn};
 
-const CLUSTER: &str = "/cluster";
+pub(super) const CLUSTER: &str = "/cluster";
+/// There while a dump is put into the store.
+pub(crate) const IMPORTING: &str = "/importing";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub id: Uuid,
+    pub created_ms: i64,
+}
 
 impl Catalog {
-    pub async fn cluster_id(&self) -> Result<Uuid, MetaError> {
-        if let Some(known) = self.read(CLUSTER).await? {
-            return Ok(known.value);
+    /// Of several controllers that start at once, one makes it. A store with half a dump is none.
+    pub async fn cluster(&self, now_ms: i64) -> Result<Cluster, MetaError> {
+        if self.store.get(IMPORTING).await?.is_some() {
+            return Err(MetaError::Corrupt {
+                key: IMPORTING.to_owned(),
+                detail: "an import was cut off; empty the store, and import again".to_owned(),
+            });
         }
-        let id = Uuid::new_v4();
-        let made = Txn::default().if_absent(CLUSTER).put(CLUSTER, encode(&id));
-        match self.store.txn(made).await? {
-            TxnOutcome::Committed(_) => Ok(id),
-            // Another controller was first.
-            TxnOutcome::Conflict { key } => match self.read(CLUSTER).await? {
-                Some(known) => Ok(known.value),
-                None => Err(MetaError::Conflict { key }),
-            },
+        loop {
+            if let Some(found) = self.read(CLUSTER).await? {
+                return Ok(found.value);
+            }
+            let cluster = Cluster {
+                id: Uuid::new_v4(),
+                created_ms: now_ms,
+            };
+            let txn = Txn::default().if_absent(CLUSTER);
+            // Made, or somebody else made it: it is there now.
+            self.store.txn(txn.put(CLUSTER, encode(&cluster))).await?;
         }
     }
 }

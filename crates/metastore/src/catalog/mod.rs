@@ -1,7 +1,9 @@
 //! Typed access to what the controller keeps: schemas, tables, segments, partition heads, tasks.
 //!
 //! ```text
-//! /cluster                                 the cluster's id, made by the first controller
+//! /cluster                                 Cluster: made once, tells clusters apart
+//! /leaders/<group>                         LeaderRecord, under a lease
+//! /importing                               while a dump is put into the store
 //! /schemas/<name>                          the schema as it was posted
 //! /names/<physical name>                   id of the table
 //! /tables/<id>                             StoredTable
@@ -14,7 +16,9 @@
 //! transaction with compares: two controllers cannot both win.
 
 mod changes;
+mod check;
 mod cluster;
+mod leaders;
 mod replacements;
 mod segments;
 mod tables;
@@ -31,6 +35,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Entry, MetaError, MetaStore, Revision, Txn, TxnOutcome};
 
 pub use changes::{CatalogChange, WholeTable};
+pub use check::{Checked, WantedObject, check};
+pub use cluster::Cluster;
+pub(crate) use cluster::IMPORTING;
+pub(crate) use leaders::LEADERS;
+pub use leaders::{Group, LeaderRecord, lead, leader};
 pub use segments::{CommitOutcome, StoredSegment};
 pub use tables::{CreateOutcome, StoredTable};
 
@@ -58,6 +67,11 @@ pub struct Head {
 impl Catalog {
     pub fn new(store: Arc<dyn MetaStore>) -> Self {
         Self { store }
+    }
+
+    /// Why the store cannot be reached at present.
+    pub fn failing(&self) -> Option<String> {
+        self.store.failing()
     }
 
     async fn read<T: DeserializeOwned>(

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use schemas::boundary::time_boundary_ms;
+use schemas::boundary::{newest_ms, time_boundary_ms};
 use schemas::lineage::Lineage;
 use schemas::segment::{SegmentRecord, display_name};
 use schemas::{Fault, SegmentId, Sequence, TableId, TableType};
@@ -171,6 +171,48 @@ impl Catalog {
         Ok(matches!(outcome, TxnOutcome::Committed(_)))
     }
 
+    /// Puts the time boundary at the newest row that counts, where it stays as long as these rows
+    /// do, or leaves it to follow from the segments again. Where it is now.
+    pub async fn set_boundary(
+        &self,
+        id: TableId,
+        is_set: bool,
+        is_there: impl Fn(SegmentId) -> bool,
+    ) -> Result<Option<i64>, Fault> {
+        for _ in 0..ATTEMPTS_MAX {
+            let Versioned {
+                value: mut table,
+                revision,
+            } = self.existing(id).await?;
+            let segments = self.segments(id).await?;
+            let hidden = table.lineage.hidden();
+            let mut counted: Vec<&SegmentRecord> = segments.iter().map(|one| &one.record).collect();
+            counted.retain(|record| !hidden.contains(record.name.as_str()));
+            if is_set && let Some(away) = counted.iter().find(|record| !is_there(record.id)) {
+                return Err(Fault::conflict(format!(
+                    "segment `{}` is not loaded by any server yet; try again when it is",
+                    away.name
+                )));
+            }
+            let newest = newest_ms(&table.spec, counted.iter().copied());
+            if is_set && newest.is_none() {
+                let name = table.spec.physical_name();
+                return Err(Fault::unavailable(format!(
+                    "table `{name}` has no segment with a time, so nothing is known to be whole"
+                )));
+            }
+            table.set_boundary_ms = newest.filter(|_| is_set);
+            table.time_boundary_ms = boundary(&table, counted.into_iter());
+            let key = table_key(id);
+            let txn = Txn::default().if_revision(&key, revision);
+            let txn = txn.put(&key, encode(&table));
+            if let TxnOutcome::Committed(_) = self.store.txn(txn).await? {
+                return Ok(table.time_boundary_ms);
+            }
+        }
+        Err(MetaError::Conflict { key: table_key(id) }.into())
+    }
+
     /// Where the boundary is put back to when these segments go: rows are never missing in between.
     pub(super) async fn with_boundary_before(
         &self,
@@ -216,5 +258,9 @@ fn boundary<'a>(
     }
     let hidden = table.lineage.hidden();
     let counted = segments.filter(|record| !hidden.contains(record.name.as_str()));
-    time_boundary_ms(&table.spec, counted)
+    match table.set_boundary_ms {
+        // What is gone is not whole any more.
+        Some(set) => newest_ms(&table.spec, counted).map(|newest| newest.min(set)),
+        None => time_boundary_ms(&table.spec, counted),
+    }
 }

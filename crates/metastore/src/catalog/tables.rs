@@ -24,6 +24,9 @@ pub struct StoredTable {
     #[serde(default)]
     pub orders: ConsumptionOrders,
     pub time_boundary_ms: Option<i64>,
+    /// Up to here somebody said that the OFFLINE part is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_boundary_ms: Option<i64>,
     /// The newest, in the order in which they were asked for.
     #[serde(default)]
     pub reloads: Vec<ReloadJob>,

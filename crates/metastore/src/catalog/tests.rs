@@ -1,4 +1,4 @@
-//! The catalog's transactions, over the store in memory and the one in a file.
+//! The catalog's transactions, over every store.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use schemas::task::TaskKind;
 use schemas::{InstanceId, SegmentId, TableId, TableSpec};
 
 use super::*;
+use crate::postgres::tests::Database;
 use crate::{Change, MemoryStore, SqliteStore};
 
 const REALTIME: &str = r#"{"tableName":"t","tableType":"REALTIME","segmentsConfig":{"timeColumnName":"ts"},
@@ -54,6 +55,7 @@ impl World {
             schema_json: schema_json.to_owned(),
             paused: false,
             time_boundary_ms: None,
+            set_boundary_ms: None,
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
@@ -98,7 +100,7 @@ fn sealed(spec: &TableSpec, sequence: u32, start: i64, end: i64, crc: u32) -> Se
     }
 }
 
-macro_rules! over_both_stores {
+macro_rules! over_all_stores {
     ($($name:ident),* $(,)?) => {
         mod memory {
             $(#[tokio::test]
@@ -112,10 +114,22 @@ macro_rules! over_both_stores {
                 super::$name(super::World::sqlite().await).await;
             })*
         }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some(database) = super::Database::fresh("the catalog").await else {
+                    return;
+                };
+                let folder = tempfile::tempdir().unwrap();
+                let store = std::sync::Arc::new(database.store().await);
+                super::$name(super::World::over(store, folder)).await;
+                database.remove().await;
+            })*
+        }
     };
 }
 
-over_both_stores!(
+over_all_stores!(
     a_commit_seals_one_segment_and_opens_the_next,
     what_does_not_fit_the_head_is_fenced,
     removal_and_its_task_are_one_transaction,
@@ -356,10 +370,10 @@ async fn changes_name_their_table(world: World) {
 
 async fn a_cluster_keeps_its_id(world: World) {
     let other = Catalog::new(Arc::clone(&world.store));
-    let (one, two) = futures::join!(world.catalog.cluster_id(), other.cluster_id());
+    let (one, two) = futures::join!(world.catalog.cluster(0), other.cluster(0));
     let id = one.unwrap();
     assert_eq!(two.unwrap(), id);
-    assert_eq!(world.catalog.cluster_id().await.unwrap(), id);
+    assert_eq!(world.catalog.cluster(0).await.unwrap(), id);
 }
 
 async fn a_commit_again_tells_that_the_object_has_come(world: World) {

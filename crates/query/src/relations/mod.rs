@@ -6,6 +6,7 @@
 
 mod as_of;
 mod multiset;
+mod repeated;
 mod unnest;
 
 use datafusion::common::{JoinType, Result};
@@ -18,6 +19,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::dialect::is_own_join;
+
+pub(crate) use repeated::Repeated;
 
 #[derive(Debug)]
 pub(crate) struct OwnJoins;

@@ -11,6 +11,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, JoinConstraint, JoinOperator, TableAlias, TableFactor, Value,
 };
 
+use super::repeated::without_keys;
+
 /// Which rows are left.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
@@ -102,7 +104,7 @@ pub(super) fn unnest(
     }
     let of_left = left.schema().columns();
     let own = |at: usize| format!("__unnested_{at}");
-    let mut before: Vec<Expr> = of_left.iter().cloned().map(Expr::Column).collect();
+    let mut before = without_keys(&left);
     before.extend(
         lists
             .into_iter()

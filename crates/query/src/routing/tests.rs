@@ -58,6 +58,7 @@ fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableS
             role: Role::Server,
             address: String::new(),
             alive: true,
+            leads: false,
             plan_format: if name == "old" {
                 PLAN_FORMAT + 1
             } else {

@@ -172,5 +172,6 @@ pub(super) fn nodes(cluster: &ClusterState) -> Result<RecordBatch> {
         ),
         (flag("alive"), flags(nodes.iter().map(|node| node.alive))),
         (long("segments"), segments),
+        (flag("leads"), flags(nodes.iter().map(|node| node.leads))),
     ])
 }

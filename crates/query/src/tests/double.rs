@@ -468,6 +468,7 @@ pub(super) fn instance(id: InstanceId) -> InstanceState {
         role: Role::Server,
         alive: true,
         plan_format: PLAN_FORMAT,
+        leads: false,
     }
 }
 

@@ -44,13 +44,18 @@ impl Layers {
         }
     }
 
-    /// Variables of the form `TANNIN_SECTION__KEY`; others are ignored.
+    /// Variables of the form `TANNIN_SECTION__KEY`, and `TANNIN_SECTION` where the section can be
+    /// one URL; others are ignored.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, value) in variables {
             let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
             };
             let Some((section, key)) = path.split_once("__") else {
+                let section = path.to_lowercase();
+                if self.can_be_url(&section) {
+                    self.put_url(&format!("environment {name}"), &section, &value);
+                }
                 continue;
             };
             let (section, key) = (section.to_lowercase(), key.to_lowercase());
@@ -58,8 +63,14 @@ impl Layers {
         }
     }
 
-    /// `section.key=value`, as `--set` takes it.
+    /// `section.key=value`, as `--set` takes it; `section=URL` where the section can be one URL.
     pub fn assignment(&mut self, text: &str) {
+        if let Some((section, url)) = text.split_once('=')
+            && self.can_be_url(section.trim())
+        {
+            self.put_url("--set", section.trim(), url.trim());
+            return;
+        }
         let parts = text.split_once('=').and_then(|(path, value)| {
             let (section, key) = path.trim().split_once('.')?;
             Some((section.trim(), key.trim(), value.trim()))
@@ -77,8 +88,12 @@ impl Layers {
     pub fn settings(self) -> Result<Settings, SettingsError> {
         let Self { merged, mut faults } = self;
         match Value::Table(merged).try_into::<Settings>() {
-            Ok(settings) if faults.is_empty() => return Ok(settings),
-            Ok(_) => {}
+            Ok(settings) => {
+                faults.extend(settings.faults());
+                if faults.is_empty() {
+                    return Ok(settings);
+                }
+            }
             Err(error) => faults.push(error.to_string().trim_end().to_owned()),
         }
         Err(SettingsError { faults })
@@ -92,11 +107,36 @@ impl Layers {
                         self.put(layer, &section, &key, value);
                     }
                 }
+                Value::String(url) if self.can_be_url(&section) => {
+                    self.put_url(layer, &section, &url);
+                }
                 _ => self
                     .faults
                     .push(format!("{layer}: `{section}` stands outside of a section")),
             }
         }
+    }
+
+    /// Whether `section = "kind://…"` says all of it.
+    fn can_be_url(&self, section: &str) -> bool {
+        let section = self.merged.get(section).and_then(Value::as_table);
+        section.is_some_and(|keys| keys.contains_key("kind") && keys.contains_key("url"))
+    }
+
+    /// The scheme is the kind.
+    fn put_url(&mut self, layer: &str, section: &str, url: &str) {
+        let Some((scheme, _)) = url.split_once("://") else {
+            self.faults.push(format!(
+                "{layer}: `{section}` stands outside of a section and is no URL"
+            ));
+            return;
+        };
+        let kind = match scheme {
+            "postgresql" => "postgres",
+            scheme => scheme,
+        };
+        self.put(layer, section, "kind", Value::String(kind.to_owned()));
+        self.put(layer, section, "url", Value::String(url.to_owned()));
     }
 
     /// The text takes the type of the default: `8000` is a number for a port, text for a name.
@@ -163,6 +203,7 @@ fn nearest(word: &str, known: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::MetastoreKind;
 
     #[test]
     fn the_defaults_are_complete() {
@@ -191,6 +232,66 @@ mod tests {
         let settings = layers.settings().unwrap();
         assert_eq!(settings.broker.http_port, 3);
         assert_eq!(settings.http.allowed_hosts, ["b", "c"]);
+    }
+
+    #[test]
+    fn a_section_can_be_one_url() {
+        let file = |text: &str| {
+            let mut layers = Layers::default();
+            layers.file("my.toml", text);
+            layers
+        };
+        let url = "postgres://me:secret@db:5432/x";
+        let written = file(&format!("metastore = '{url}'\n[broker]\nhttp_port = 1"));
+        let mut of_environment = Layers::default();
+        of_environment.environment([("TANNIN_METASTORE".to_owned(), url.to_owned())]);
+        let mut flag = Layers::default();
+        flag.assignment(&format!("metastore={url}"));
+        let long = file(&format!("[metastore]\nkind = 'postgres'\nurl = '{url}'"));
+        for layers in [written, of_environment, flag, long] {
+            let settings = layers.settings().unwrap();
+            assert_eq!(settings.metastore.kind, MetastoreKind::Postgres);
+            assert_eq!(settings.metastore.url, url);
+            let listed = settings.listed();
+            assert!(
+                listed
+                    .iter()
+                    .all(|setting| !setting.value.contains("secret"))
+            );
+        }
+        let faults = file("metastore = 'x'\nbroker = 'y'")
+            .settings()
+            .unwrap_err();
+        assert_eq!(
+            faults.faults,
+            [
+                "my.toml: `broker` stands outside of a section",
+                "my.toml: `metastore` stands outside of a section and is no URL",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_metastore_is_all_of_one_kind() {
+        let fault = |assignment: &str| {
+            let mut layers = Layers::default();
+            layers.assignment(assignment);
+            layers.settings().unwrap_err().to_string()
+        };
+        assert!(fault("metastore.kind=postgres").contains("`metastore.url` is empty"));
+        assert!(fault("metastore.url=postgres://h/d").contains("kind = \"postgres\""));
+        assert!(fault("metastore=mysql://h/d").contains("mysql"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let mut layers = Layers::default();
+        layers.environment([("TANNIN_METASTORE__PASSWORD".to_owned(), "secret".to_owned())]);
+        let settings = layers.settings().unwrap();
+        assert_eq!(settings.metastore.password.0, "secret");
+        assert!(!format!("{settings:?}").contains("secret"));
+        let listed = settings.listed();
+        assert!(listed.iter().all(|setting| setting.value != "secret"));
     }
 
     impl Layers {

@@ -41,6 +41,12 @@ pub struct Setting {
 }
 
 impl Settings {
+    /// What no value alone tells: one sentence each.
+    fn faults(&self) -> Vec<String> {
+        let faults = [self.metastore.fault()];
+        faults.into_iter().flatten().map(str::to_owned).collect()
+    }
+
     /// All settings, in the order of their names.
     pub fn listed(&self) -> Vec<Setting> {
         let default: toml::Table = DEFAULT_TOML.parse().expect("the defaults are TOML");
@@ -51,7 +57,10 @@ impl Settings {
                 let default = default.get(section).and_then(|keys| keys.get(key));
                 listed.push(Setting {
                     name: format!("{section}.{key}"),
-                    value: shown(value),
+                    value: match (key.as_str(), value.as_str()) {
+                        ("password", Some(password)) if !password.is_empty() => "…".to_owned(),
+                        _ => shown(value),
+                    },
                     default: default.map_or_else(String::new, shown),
                 });
             }
@@ -105,6 +114,7 @@ pub struct Controller {
     pub http_port: u16,
     pub grpc_port: u16,
     pub address: String,
+    pub lease_ms: u64,
     pub liveness_ms: u64,
     pub reconcile_ms: u64,
 }
@@ -169,12 +179,47 @@ pub enum LogSync {
 #[serde(deny_unknown_fields)]
 pub struct Metastore {
     pub kind: MetastoreKind,
+    pub url: String,
+    pub password_file: std::path::PathBuf,
+    pub password: Secret,
+    pub connections_max: u32,
+    pub timeout_ms: u64,
+}
+
+impl Metastore {
+    fn fault(&self) -> Option<&'static str> {
+        match (self.kind, self.url.is_empty()) {
+            (MetastoreKind::Postgres, true) => Some(
+                "`metastore.kind` is \"postgres\", but `metastore.url` is empty: write \
+                 postgres://user@host:5432/database",
+            ),
+            (MetastoreKind::Sqlite, false) => Some(
+                "`metastore.url` is set, but `metastore.kind` is \"sqlite\": write \
+                 kind = \"postgres\", or leave the URL out",
+            ),
+            _ if self.connections_max == 0 => Some("`metastore.connections_max` is at least 1"),
+            _ if self.timeout_ms == 0 => Some("`metastore.timeout_ms` is at least 1"),
+            _ => None,
+        }
+    }
+}
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetastoreKind {
     Sqlite,
+    Postgres,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

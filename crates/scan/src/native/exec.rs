@@ -11,9 +11,9 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions,
@@ -103,15 +103,18 @@ impl NativeAggregateExec {
         (keys, entries): (Vec<Arc<dyn PhysicalExpr>>, Option<ByEntry>),
         aggregates: Vec<Aggregate>,
         output: Output,
-        schema: SchemaRef,
+        replaced: &AggregateExec,
     ) -> Result<Self> {
         let (keys, key_columns) = match entries {
             None => derived::split(keys, &scan.description.table_schema)?,
             Some(_) => derived::as_they_are(keys),
         };
         let (kept, answers) = shared(aggregates);
+        // Which columns are equal or constant, what is above relies on; they come in no order.
+        let mut known = replaced.properties().equivalence_properties().clone();
+        known.clear_orderings();
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            known,
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
@@ -130,7 +133,7 @@ impl NativeAggregateExec {
             whole: None,
             is_joined_here: false,
             few: None,
-            schema,
+            schema: replaced.schema(),
             properties: Arc::new(properties),
         })
     }

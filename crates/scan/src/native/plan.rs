@@ -124,15 +124,14 @@ pub(super) fn native(
     {
         return Ok(None);
     }
-    let schema = last.schema();
     let columns: usize = match output {
         Output::Values => aggregates.len(),
         Output::States => aggregates.iter().map(|a| a.states.len()).sum(),
     };
-    if schema.fields().len() != keys.len() + columns {
+    if last.schema().fields().len() != keys.len() + columns {
         return Ok(None);
     }
-    let mut native = NativeAggregateExec::new(scan, (keys, entries), aggregates, output, schema)?;
+    let mut native = NativeAggregateExec::new(scan, (keys, entries), aggregates, output, last)?;
     native.whole = (output == Output::Values).then(|| Arc::new(aggregate.clone()));
     let limit = last.limit_options();
     let limit = limit.filter(|limit| limit.descending.is_none());

@@ -22,7 +22,7 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, ReplaceChildrenOptions,
 };
@@ -83,13 +83,14 @@ impl TopGroupsExec {
         order: Vec<GroupOrder>,
         fetch: usize,
     ) -> Self {
-        let schema = groups.schema();
         let sorted = order
             .iter()
             .map(|order| PhysicalSortExpr::new(Arc::clone(&order.by.expr), order.options));
         let sorted: Vec<PhysicalSortExpr> = sorted.collect();
+        let mut known = groups.properties().equivalence_properties().clone();
+        known.add_ordering(sorted);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new_with_orderings(Arc::clone(&schema), [sorted]),
+            known,
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,

@@ -83,6 +83,8 @@ pub enum IndexKind {
     Json,
     Timestamp,
     StarTree,
+    /// No index: the values of a column that the segment was written without, by its transform.
+    Computed,
     /// Of a newer program: never used.
     #[serde(other)]
     Unknown,
@@ -98,6 +100,7 @@ impl IndexKind {
             Self::Json => "json",
             Self::Timestamp => "timestamp",
             Self::StarTree => "star_tree",
+            Self::Computed => "computed",
             Self::Unknown => "unknown",
         }
     }
@@ -273,7 +276,7 @@ impl Footer {
 }
 
 impl ColumnFooter {
-    fn buffers(&self) -> Vec<BufferRef> {
+    pub(crate) fn buffers(&self) -> Vec<BufferRef> {
         let mut all = self.encoding.buffers();
         let indexes = [
             self.nulls,

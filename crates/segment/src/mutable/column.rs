@@ -347,6 +347,7 @@ fn intern_all(
     codes: &mut Vec<u32>,
 ) {
     codes.clear();
+    dictionary.begin_array();
     let buffers = match array.as_string_view_opt() {
         Some(strings) => strings.data_buffers(),
         None => array.as_binary_view().data_buffers(),

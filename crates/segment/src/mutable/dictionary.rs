@@ -20,6 +20,7 @@ use schemas::arrow::arrow_type;
 use std::hash::BuildHasher;
 
 use super::lookup::{Lookup, LookupWriter, lookup};
+use super::same::SameViews;
 use crate::prefix::{Place, Prefix, PrefixWriter, capacity_of, first_of, place, prefix};
 
 /// Longest value that a view holds itself.
@@ -217,6 +218,7 @@ pub(crate) struct DictionaryWriter {
     known_arena: Prefix<u8>,
     /// Rows often repeat the value of the row before.
     last: Option<(u128, u32)>,
+    same: SameViews,
 }
 
 pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryReader) {
@@ -232,6 +234,7 @@ pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryRe
         known: views.clone(),
         known_arena: arena.clone(),
         last: None,
+        same: SameViews::default(),
     };
     let reader = DictionaryReader {
         data_type,
@@ -247,6 +250,11 @@ pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryRe
 impl DictionaryWriter {
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
         self.arena.len() <= ARENA_MAX && bytes <= ARENA_MAX
+    }
+
+    /// Views of another array follow, with other buffers.
+    pub(crate) fn begin_array(&mut self) {
+        self.same.begin();
     }
 
     /// Codes of the values that `views` stand for in `buffers`, new ones of those that are new.
@@ -274,12 +282,18 @@ impl DictionaryWriter {
         }
     }
 
-    /// Code of the value that `view` stands for in `buffers`, a new one if it is new.
+    /// Code of the value that `view` stands for in `buffers`, those of the array that was begun; a
+    /// new one if it is new.
     pub(crate) fn intern_view(&mut self, view: u128, buffers: &[Buffer]) -> u32 {
         if is_long(view) {
+            if let Some(code) = self.same.find(view) {
+                return code;
+            }
             let bytes = given(&view, buffers);
             let hash = self.hasher.hash_one(bytes);
-            return self.intern_long(view as u64, bytes, hash);
+            let code = self.intern_long(view as u64, bytes, hash);
+            self.same.keep(view, code);
+            return code;
         }
         match self.last {
             Some((last, code)) if last == view => code,

@@ -22,6 +22,7 @@ mod lookup;
 pub(crate) mod multi;
 pub(crate) mod nulls;
 mod order;
+mod same;
 pub(crate) mod search;
 pub(crate) mod seen;
 pub(crate) mod text;
@@ -192,6 +193,17 @@ impl MutableSegment {
     pub fn count_reshaped(&self, unnested: u64, merged: u64) {
         self.unnested.fetch_add(unnested, Ordering::Relaxed);
         self.merged.fetch_add(merged, Ordering::Relaxed);
+    }
+
+    /// What another segment of the same offsets knows beside its rows, of which this one has some
+    /// put together: it takes the other's place.
+    pub fn succeed(&self, other: &Self) {
+        *self.rejected.lock() = other.rejected.lock().clone();
+        let ledger = other.ledger();
+        let joined = ledger.rows.saturating_sub(u64::from(self.row_count()));
+        self.count_filtered(ledger.filtered);
+        self.count_reshaped(ledger.unnested, ledger.merged + joined);
+        self.advance_to(other.next_offset());
     }
 
     /// Where the offsets [start, next) went. Whole between calls of the writer.

@@ -180,6 +180,7 @@ impl MultiWriter {
                     Some(strings) => strings.data_buffers(),
                     None => entries.as_binary_view().data_buffers(),
                 };
+                self.dictionary.begin_array();
                 let views = views_of(entries).iter().enumerate();
                 let code = |(at, view): (usize, &u128)| match entries.is_valid(at) {
                     true => self.dictionary.intern_view(*view, buffers),

@@ -13,7 +13,7 @@ use index::json::{Flattening, JsonIndexWriter};
 use index::range::{RangeWriter, order_key};
 use index::text::{Analyzer, TextIndexWriter};
 use index::timestamp::BucketWriter;
-use schemas::{DataType, TableSpec};
+use schemas::{ColumnSpec, DataType, TableSpec};
 
 use super::star_tree;
 use crate::SegmentError;
@@ -23,9 +23,11 @@ use crate::raw::{RawColumn, RawValues};
 use crate::sealed::buckets;
 use crate::view::{IndexKey, IndexKind, SegmentView, blocks};
 
-/// The indexes that the table asks for. Column by column, in the order of the schema.
+/// The indexes that the table asks for: columns that can be computed, then column by column, in the
+/// order of the schema.
 pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
-    let mut keys = Vec::new();
+    let computed = spec.columns.iter().filter_map(computed);
+    let mut keys: Vec<IndexKey> = computed.collect();
     for column in &spec.columns {
         let mut want = |kind| keys.push(IndexKey::of_column(kind, &column.name));
         let stays_raw = column.stays_raw();
@@ -56,6 +58,15 @@ pub fn wanted(spec: &TableSpec) -> Vec<IndexKey> {
     }
     keys.extend(star_tree::wanted(spec));
     keys
+}
+
+/// The column as one that a segment may have been written without.
+pub(crate) fn computed(column: &ColumnSpec) -> Option<IndexKey> {
+    let transform = column.transform.as_ref()?;
+    Some(IndexKey {
+        parameters: serde_json::json!({ "transform": transform }),
+        ..IndexKey::of_column(IndexKind::Computed, &column.name)
+    })
 }
 
 /// The buffers of one index over all rows of a sealed segment. `None`: it cannot be had there,

@@ -27,7 +27,7 @@ mod star_tree;
 mod strings;
 mod texts;
 
-use crate::container::{ContainerWriter, Footer, IndexFooter, Written};
+use crate::container::{ColumnFooter, ContainerWriter, Footer, IndexFooter, IndexKind, Written};
 use crate::mutable::{Column, MutableSegment};
 use crate::rejected::{self, RejectedLog, RejectedRow};
 use crate::{KeysAtEnd, SealedSegment, SegmentError};
@@ -127,10 +127,7 @@ fn encode_all<'a>(
         partitions: Vec::new(),
     };
     for column in segment.columns() {
-        let own = spec.column(&column.name);
-        let shares_prefixes = own.is_some_and(|own| own.shared_prefixes);
-        let mut encoder = ColumnEncoder::new(writer, choice_of(spec, column), shares_prefixes);
-        let (footer, range) = encoder.encode(column, &rows)?;
+        let (footer, range) = encode_column(spec, column, &rows, writer)?;
         known.ranges.add(&column.name, range);
         let partitions = partitions::of_column(spec, column, &rows);
         known.partitions.extend(partitions);
@@ -169,6 +166,33 @@ fn encode_all<'a>(
     Ok((footer, known))
 }
 
+fn encode_column(
+    spec: &TableSpec,
+    column: &Column,
+    rows: &Rows,
+    writer: &mut ContainerWriter<'_>,
+) -> Result<(ColumnFooter, Range), SegmentError> {
+    let own = spec.column(&column.name);
+    let shares_prefixes = own.is_some_and(|own| own.shared_prefixes);
+    let mut encoder = ColumnEncoder::new(writer, choice_of(spec, column), shares_prefixes);
+    encoder.encode(column, rows)
+}
+
+/// The table's columns of some rows, which are all that is wanted of them.
+pub(crate) fn encode_columns(
+    rows: &MutableSegment,
+    writer: &mut ContainerWriter<'_>,
+) -> Result<Vec<ColumnFooter>, SegmentError> {
+    let order = Rows::in_order(rows, None, None);
+    let columns = &rows.columns()[..rows.spec().columns.len()];
+    let encoded = columns
+        .iter()
+        .map(|column| encode_column(rows.spec(), column, &order, writer));
+    encoded
+        .map(|encoded| encoded.map(|(footer, _)| footer))
+        .collect()
+}
+
 /// All that the table wants, from the columns that `writer` has.
 fn build_indexes(
     writer: &mut ContainerWriter<'_>,
@@ -176,7 +200,9 @@ fn build_indexes(
     spec: &TableSpec,
     near: &Path,
 ) -> Result<(), SegmentError> {
-    let wanted = indexes::wanted(spec);
+    let mut wanted = indexes::wanted(spec);
+    // A column that came while the rows did is computed for the sealed segment.
+    wanted.retain(|key| key.kind != IndexKind::Computed);
     if wanted.is_empty() {
         return Ok(());
     }

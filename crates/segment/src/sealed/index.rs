@@ -163,7 +163,7 @@ impl Index {
             IndexKind::Json => self.checked(self.open::<JsonIndexReader>(segment)?.verify()),
             IndexKind::StarTree => self.open::<StarTree>(segment).map(drop),
             IndexKind::Timestamp => self.open::<Buckets>(segment).map(drop),
-            IndexKind::Unknown => self.buffers().map(drop),
+            IndexKind::Computed | IndexKind::Unknown => self.buffers().map(drop),
         }
     }
 }

@@ -13,6 +13,7 @@ use schemas::{Offset, SegmentId, TableSpec};
 
 pub(crate) mod buckets;
 pub(crate) mod column;
+mod computed;
 pub(crate) mod forward;
 pub(crate) mod hashes;
 pub(crate) mod index;
@@ -25,13 +26,13 @@ pub(crate) mod texts;
 
 use crate::container::{Container, Footer, IndexKind};
 use crate::rejected::{self, RejectedRow};
-use crate::seal::indexes;
 use crate::view::{Segment, SegmentView, describe};
 use crate::{KeysAtEnd, SegmentError};
 use column::Column;
 use index::Index;
 use sidecar::Sidecar;
 
+pub use computed::ComputedColumns;
 pub use sidecar::Extent;
 
 /// `$docId` is an INT.
@@ -41,6 +42,8 @@ pub(crate) const ROWS_MAX: u32 = i32::MAX as u32;
 pub struct SealedSegment {
     base: Arc<Base>,
     sidecar: Option<Arc<Sidecar>>,
+    /// Columns of the sidecar that the table wants.
+    computed: Vec<Arc<Column>>,
     /// Those of both that the table wants.
     indexes: Vec<Arc<Index>>,
 }
@@ -52,7 +55,7 @@ struct Base {
     footer: Footer,
     columns: Vec<Column>,
     indexes: Vec<Arc<Index>>,
-    /// Of the keys of all indexes and of those that cannot be had.
+    /// Of the keys of all indexes and of those that cannot be had, and of the columns.
     hash: u64,
     /// When somebody last asked whether the file was changed; epoch milliseconds.
     looked_at_ms: AtomicI64,
@@ -75,7 +78,7 @@ impl SealedSegment {
             });
         }
         let base = Base::checked(container, footer)?;
-        base.check_types(spec)?;
+        check_types(&base.columns, spec)?;
         Ok(Self::with(Arc::new(base), None, spec))
     }
 
@@ -86,17 +89,31 @@ impl SealedSegment {
         Ok(Arc::new(Self {
             indexes: base.indexes.clone(),
             sidecar: None,
+            computed: Vec::new(),
             base: Arc::new(base),
         }))
     }
 
     fn with(base: Arc<Base>, sidecar: Option<Arc<Sidecar>>, spec: &TableSpec) -> Arc<Self> {
-        let wanted = indexes::wanted(spec);
-        let later = sidecar.iter().flat_map(|sidecar| &sidecar.indexes);
-        let all = base.indexes.iter().chain(later);
-        let indexes = all.filter(|index| wanted.contains(index.key()));
+        let wanted = base.wanted(spec);
+        let own = base.indexes.iter();
+        let mut indexes: Vec<Arc<Index>> = own
+            .filter(|index| wanted.contains(index.key()))
+            .cloned()
+            .collect();
+        let mut computed = Vec::new();
+        if let Some(sidecar) = &sidecar {
+            indexes.extend(sidecar.indexes_of(&wanted));
+            let shown = |column: &&Arc<Column>| {
+                let name = column.name();
+                let mut indexes = indexes.iter();
+                indexes.any(|index| index.key().is_of(IndexKind::Computed, name))
+            };
+            computed.extend(sidecar.columns.iter().filter(shown).cloned());
+        }
         Arc::new(Self {
-            indexes: indexes.cloned().collect(),
+            indexes,
+            computed,
             sidecar,
             base,
         })
@@ -112,6 +129,7 @@ impl SealedSegment {
         Arc::new(Self {
             base: Arc::new(base),
             sidecar: None,
+            computed: Vec::new(),
             indexes: Vec::new(),
         })
     }
@@ -245,10 +263,9 @@ impl SealedSegment {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Column> {
-        self.base
-            .columns
-            .iter()
-            .find(|column| column.name() == name)
+        let mut computed = self.computed.iter().map(Arc::as_ref);
+        let own = self.base.find(name);
+        own.or_else(|| computed.find(|column| column.name() == name))
     }
 }
 
@@ -260,40 +277,14 @@ impl Base {
         Ok(Self::new(container, footer))
     }
 
-    fn check_types(&self, spec: &TableSpec) -> Result<(), SegmentError> {
-        for stored in &self.columns {
-            let Some(column) = spec.column(stored.name()) else {
-                continue;
-            };
-            if column.data_type != stored.data_type() {
-                return Err(SegmentError::ColumnType {
-                    column: column.name.clone(),
-                    expected: column.data_type,
-                    found: stored.data_type(),
-                });
-            }
-            if column.multi_value != stored.is_multi_value() {
-                let [found, expected] = match column.multi_value {
-                    true => ["one value a row", "several"],
-                    false => ["several values a row", "one"],
-                };
-                return Err(SegmentError::ColumnShape {
-                    column: column.name.clone(),
-                    expected,
-                    found,
-                });
-            }
-        }
-        Ok(())
-    }
-
     fn new(container: Container, footer: Footer) -> Self {
         let container = Arc::new(container);
         let columns = footer.columns.iter();
         let columns = columns.map(|column| Column::new(&container, column, footer.rows));
         let indexes = footer.all_indexes();
         let keys = indexes.iter().map(|index| &index.key);
-        let hash = sidecar::hash_of(keys.chain(&footer.declined));
+        let names = footer.columns.iter().map(|column| column.name.as_str());
+        let hash = sidecar::hash_of(keys.chain(&footer.declined), names);
         let indexes = indexes.into_iter();
         let indexes = indexes.map(|index| Arc::new(Index::new(&container, index)));
         Self {
@@ -305,6 +296,36 @@ impl Base {
             looked_at_ms: AtomicI64::new(i64::MIN),
         }
     }
+}
+
+fn check_types<'a>(
+    columns: impl IntoIterator<Item = &'a Column>,
+    spec: &TableSpec,
+) -> Result<(), SegmentError> {
+    for stored in columns {
+        let Some(column) = spec.column(stored.name()) else {
+            continue;
+        };
+        if column.data_type != stored.data_type() {
+            return Err(SegmentError::ColumnType {
+                column: column.name.clone(),
+                expected: column.data_type,
+                found: stored.data_type(),
+            });
+        }
+        if column.multi_value != stored.is_multi_value() {
+            let [found, expected] = match column.multi_value {
+                true => ["one value a row", "several"],
+                false => ["several values a row", "one"],
+            };
+            return Err(SegmentError::ColumnShape {
+                column: column.name.clone(),
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether `every_ms` have gone since the last time; if so, it is now.

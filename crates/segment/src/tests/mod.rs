@@ -20,6 +20,7 @@ use crate::raw::RawValues;
 use crate::view::blocks;
 use crate::{SealExtra, SegmentView};
 
+mod computed;
 mod consuming;
 mod damage;
 mod derived;

@@ -89,7 +89,7 @@ fn later_indexes_are_those_of_the_seal() {
     let path = folder.path().join("1.a.idx");
     assert!(
         plain
-            .write_sidecar((&indexed, Extent::All), &OsFiles, &path)
+            .write_sidecar((&indexed, Extent::All), None, &OsFiles, &path)
             .unwrap()
     );
     let with = plain.with_sidecar(&path, &indexed).unwrap();
@@ -112,7 +112,7 @@ fn later_indexes_are_those_of_the_seal() {
     assert_eq!(names(&hidden.with_spec(&indexed)).len(), 2);
     assert!(
         !hidden
-            .write_sidecar((&bare, Extent::All), &OsFiles, &path)
+            .write_sidecar((&bare, Extent::All), None, &OsFiles, &path)
             .unwrap()
     );
     assert!(names(&with.without_sidecar(&indexed)).is_empty());
@@ -127,7 +127,7 @@ fn later_indexes_are_those_of_the_seal() {
     );
     let next = folder.path().join("1.b.idx");
     assert!(
-        with.write_sidecar((&more, Extent::All), &OsFiles, &next)
+        with.write_sidecar((&more, Extent::All), None, &OsFiles, &next)
             .unwrap()
     );
     let fresh = with.with_sidecar(&next, &more).unwrap();
@@ -140,7 +140,7 @@ fn later_indexes_are_those_of_the_seal() {
     let kept = folder.path().join("1.c.idx");
     let extent = (&more, Extent::Kept);
     assert!(with.is_sidecar_outdated(&more, Extent::Kept));
-    assert!(with.write_sidecar(extent, &OsFiles, &kept).unwrap());
+    assert!(with.write_sidecar(extent, None, &OsFiles, &kept).unwrap());
     let fewer = with.with_sidecar(&kept, &more).unwrap();
     assert_eq!(names(&fewer), ["star_tree(a,b)"]);
     assert!(!fewer.is_sidecar_outdated(&more, Extent::Kept));
@@ -158,7 +158,7 @@ fn damaged_and_foreign_sidecars_are_refused() {
     let path = folder.path().join("1.a.idx");
     assert!(
         segment
-            .write_sidecar((&indexed, Extent::All), &OsFiles, &path)
+            .write_sidecar((&indexed, Extent::All), None, &OsFiles, &path)
             .unwrap()
     );
     let error = foreign.with_sidecar(&path, &indexed).unwrap_err();

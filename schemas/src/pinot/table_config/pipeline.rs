@@ -226,8 +226,11 @@ fn roll_up(ingestion: Node<'_>, report: &mut Report) -> Vec<RollUp> {
                 source,
             }),
             None => {
-                let what =
-                    format!("`{call}` is not rolled up here: COUNT(*), SUM(x), MIN(x), MAX(x)");
+                let what = format!(
+                    "`{call}` is not rolled up here: COUNT(*), SUM(x), MIN(x), MAX(x), \
+                     DISTINCTCOUNTHLL(x), DISTINCTCOUNTHLLPLUS(x), DISTINCTCOUNTTHETASKETCH(x), \
+                     PERCENTILETDIGEST(x)"
+                );
                 report.fault(&node.path("aggregationFunction"), what);
             }
         }
@@ -237,12 +240,19 @@ fn roll_up(ingestion: Node<'_>, report: &mut Report) -> Vec<RollUp> {
 
 fn aggregate(call: &str) -> Option<(RollUpFunction, Option<String>)> {
     let (name, rest) = call.split_once('(')?;
-    let source = rest.trim_end().strip_suffix(')')?.trim().trim_matches('"');
-    let function = match name.trim().to_uppercase().as_str() {
+    let arguments = rest.trim_end().strip_suffix(')')?;
+    // Behind it stands how large a sketch shall be: ours have one size.
+    let source = arguments.split(',').next()?.trim().trim_matches('"');
+    let function = match name.trim().to_uppercase().replace('_', "").as_str() {
         "COUNT" => return Some((RollUpFunction::Count, None)),
         "SUM" => RollUpFunction::Sum,
         "MIN" => RollUpFunction::Min,
         "MAX" => RollUpFunction::Max,
+        "DISTINCTCOUNTHLL" | "DISTINCTCOUNTHLLPLUS" => RollUpFunction::DistinctCountHll,
+        "DISTINCTCOUNTTHETASKETCH" | "DISTINCTCOUNTRAWTHETASKETCH" => {
+            RollUpFunction::DistinctCountThetaSketch
+        }
+        "PERCENTILETDIGEST" => RollUpFunction::PercentileTDigest,
         _ => return None,
     };
     (!source.is_empty()).then(|| (function, Some(source.to_owned())))
@@ -286,6 +296,13 @@ impl Pipeline {
                         && found.data_type != DataType::Long =>
                 {
                     let what = format!("`{}` counts rows and is LONG", one.column);
+                    report.fault(&path, what);
+                }
+                Some(found) if one.function.is_sketch() != (found.data_type == DataType::Bytes) => {
+                    let what = format!(
+                        "sketches are BYTES, `{}` is {}",
+                        one.column, found.data_type
+                    );
                     report.fault(&path, what);
                 }
                 Some(_) => {}

@@ -1,14 +1,33 @@
-//! One suite over every store.
+//! One suite over every store: what one caller sees, and what several do to each other.
+
+mod several;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 use runtime::ManualClock;
 
 use super::*;
 
-async fn put(store: &dyn MetaStore, key: &str, value: &str) -> Revision {
+/// Generous: what must come may come late on a machine under load.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How time passes for the leases of a store.
+#[async_trait]
+pub(crate) trait Time: Sync {
+    async fn pass(&self, time: Duration);
+}
+
+#[async_trait]
+impl Time for ManualClock {
+    async fn pass(&self, time: Duration) {
+        self.advance(time);
+    }
+}
+
+pub(crate) async fn put(store: &dyn MetaStore, key: &str, value: &str) -> Revision {
     let txn = Txn::default().put(key, value.to_owned());
     match store.txn(txn).await.unwrap() {
         TxnOutcome::Committed(revision) => revision,
@@ -27,14 +46,24 @@ async fn keys(store: &dyn MetaStore, prefix: &str) -> Vec<String> {
         .collect()
 }
 
-async fn suite(store: &dyn MetaStore, clock: &ManualClock) {
+pub(crate) async fn next(changes: &mut BoxStream<'static, Change>) -> Change {
+    let change = tokio::time::timeout(PATIENCE, changes.next()).await;
+    change.expect("a change comes").expect("changes never end")
+}
+
+/// `store` and `other` are two ways to the same entries: as two processes have them, or one twice.
+pub(crate) async fn suite(store: &dyn MetaStore, other: &dyn MetaStore, time: &dyn Time) {
     ranges_are_ordered(store).await;
     transactions_are_whole(store).await;
     ops_apply_in_order(store).await;
+    values_are_any_bytes(store).await;
     watchers_see_everything(store).await;
     slow_watchers_are_told(store).await;
     racing_writers_take_turns(store).await;
-    leases_end(store, clock).await;
+    leases_end(store, time).await;
+    several::writers_lose_nothing(store, other).await;
+    several::watchers_add_up_to_what_is_stored(store, other).await;
+    several::a_holder_that_slept_is_fenced(store, other, time).await;
 }
 
 async fn ranges_are_ordered(store: &dyn MetaStore) {
@@ -100,8 +129,18 @@ async fn ops_apply_in_order(store: &dyn MetaStore) {
     assert!(keys(store, "/o/").await.is_empty());
 }
 
+async fn values_are_any_bytes(store: &dyn MetaStore) {
+    let bytes: Vec<u8> = (0..=255).collect();
+    let txn = Txn::default().put("/v/ü%_", bytes.clone()).put("/v/", "");
+    store.txn(txn).await.unwrap();
+    let (entries, _) = store.range("/v/").await.unwrap();
+    let values: Vec<_> = entries.iter().map(|e| (&*e.key, &*e.value)).collect();
+    assert_eq!(values, [("/v/", &b""[..]), ("/v/ü%_", &*bytes)]);
+}
+
 async fn slow_watchers_are_told(store: &dyn MetaStore) {
     let mut changes = store.watch("/s/").await.unwrap();
+    let mut quick = store.watch("/quick").await.unwrap();
     let many = 3000;
     for round in 0..2 {
         let txn = (0..many).fold(Txn::default(), |txn, at| {
@@ -109,7 +148,10 @@ async fn slow_watchers_are_told(store: &dyn MetaStore) {
         });
         store.txn(txn).await.unwrap();
     }
-    assert_eq!(changes.next().await, Some(Change::Resync));
+    // When it is heard by whom it must, everything before it has been sent.
+    put(store, "/quick", "1").await;
+    next(&mut quick).await;
+    assert_eq!(next(&mut changes).await, Change::Resync);
 }
 
 /// Compare-and-set from the same revision: exactly one of them wins.
@@ -132,7 +174,7 @@ async fn watchers_see_everything(store: &dyn MetaStore) {
     put(store, "/w/1", "a").await;
     put(store, "/other", "x").await;
     store.txn(Txn::default().delete("/w/1")).await.unwrap();
-    let seen: Vec<Change> = changes.by_ref().take(2).collect().await;
+    let seen = [next(&mut changes).await, next(&mut changes).await];
     assert!(matches!(&seen[0], Change::Put(entry) if entry.key == "/w/1"));
     assert!(matches!(&seen[1], Change::Delete { key, .. } if key == "/w/1"));
     assert!(
@@ -141,7 +183,7 @@ async fn watchers_see_everything(store: &dyn MetaStore) {
     );
 }
 
-async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
+async fn leases_end(store: &dyn MetaStore, time: &dyn Time) {
     let ttl = Duration::from_secs(10);
     let lease = store.grant_lease(ttl).await.unwrap();
     let guarded = |key: &str| Txn {
@@ -153,11 +195,11 @@ async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
         }],
     };
     store.txn(guarded("/l/1")).await.unwrap();
-    clock.advance(Duration::from_secs(6));
+    time.pass(Duration::from_secs(6)).await;
     assert!(store.keep_alive(lease).await.unwrap());
-    clock.advance(Duration::from_secs(6));
+    time.pass(Duration::from_secs(6)).await;
     assert_eq!(keys(store, "/l/").await, ["/l/1"], "kept alive");
-    clock.advance(Duration::from_secs(6));
+    time.pass(Duration::from_secs(6)).await;
     assert!(keys(store, "/l/").await.is_empty(), "ended");
     assert!(!store.keep_alive(lease).await.unwrap());
     let late = store.txn(guarded("/l/2")).await.unwrap();
@@ -191,11 +233,8 @@ async fn leases_end(store: &dyn MetaStore, clock: &ManualClock) {
 #[tokio::test]
 async fn memory() {
     let clock = ManualClock::at_ms(0);
-    suite(
-        &MemoryStore::new(Arc::clone(&clock) as Arc<dyn runtime::Clock>),
-        &clock,
-    )
-    .await;
+    let store = MemoryStore::new(Arc::clone(&clock) as Arc<dyn runtime::Clock>);
+    suite(&store, &store, &*clock).await;
 }
 
 #[tokio::test]
@@ -205,7 +244,7 @@ async fn sqlite() {
     let clock = ManualClock::at_ms(0);
     let shared = || Arc::clone(&clock) as Arc<dyn runtime::Clock>;
     let store = SqliteStore::open(&path, shared()).await.unwrap();
-    suite(&store, &clock).await;
+    suite(&store, &store, &*clock).await;
     let (before, revision) = store.range("/").await.unwrap();
     let lease = store.grant_lease(Duration::from_secs(60)).await.unwrap();
     let op = Op::Put {
