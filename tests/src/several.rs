@@ -95,7 +95,7 @@ impl Several {
             .collect();
         for assignment in [
             format!("node.data_dir={}", path.join(name).display()),
-            format!("deepstore.path={}", path.join("deepstore").display()),
+            format!("deepstore.url=file://{}", path.join("deepstore").display()),
             format!("metastore={}", self.url),
             format!("controller.address={}", grpc.join(",")),
         ] {

@@ -50,7 +50,7 @@ default
   "server" (dict "http_port" 8097 "grpc_port" 8098)
   "minion" (dict "http_port" 9514)
   "log" (dict "enabled" false)
-  "deepstore" (dict "kind" "local" "path" "/var/lib/tannin-deepstore")
+  "deepstore" (dict "url" (.Values.deepstore.url | default "file:///var/lib/tannin-deepstore"))
   "http" (dict "allowed_hosts" (include "tannin.hosts" . | fromJsonArray))
 -}}
 {{- range $section, $keys := mustMergeOverwrite $own (deepCopy .Values.config) }}
@@ -190,7 +190,9 @@ spec:
         - { name: settings, mountPath: /etc/tannin, readOnly: true }
         - { name: data, mountPath: /var/lib/tannin }
         - { name: tmp, mountPath: /tmp }
+        {{- if not $root.Values.deepstore.url }}
         - { name: deepstore, mountPath: /var/lib/tannin-deepstore }
+        {{- end }}
   volumes:
     - name: settings
       configMap: { name: {{ $full }} }
@@ -201,9 +203,11 @@ spec:
     - name: data
       emptyDir: {{ if .own.scratch }}{ sizeLimit: {{ .own.scratch }} }{{ else }}{}{{ end }}
     {{- end }}
+    {{- if not $root.Values.deepstore.url }}
     - name: deepstore
       persistentVolumeClaim:
-        claimName: {{ required "deepstore.existingClaim: the claim (ReadWriteMany) that all nodes share" $root.Values.deepstore.existingClaim }}
+        claimName: {{ required "deepstore.url, or deepstore.existingClaim: the claim (ReadWriteMany) that all nodes share" $root.Values.deepstore.existingClaim }}
+    {{- end }}
 {{- end -}}
 
 {{- define "tannin.volumeClaim" -}}
