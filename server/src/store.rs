@@ -17,6 +17,7 @@ use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId, TableId, TableSpec};
 use segment::{Extent, SealedSegment, SegmentError};
 use tempfile::TempPath;
+use tokio::sync::Mutex;
 
 use crate::Config;
 use crate::indexes::write_sidecar;
@@ -39,6 +40,8 @@ pub(crate) struct Store {
     pub(crate) peer_downloads: IntCounter,
     pub(crate) quarantined: IntCounter,
     pub(crate) dropped_sidecars: IntCounter,
+    /// Whose turn it is to write a sidecar: two loads of a segment would write the same file.
+    pub(crate) sidecar_turn: Arc<Mutex<()>>,
 }
 
 pub(crate) fn segment_fault(error: &SegmentError) -> Fault {
@@ -70,6 +73,7 @@ impl Store {
             peer_downloads: metrics.peer_downloads.clone(),
             quarantined: metrics.quarantined.clone(),
             dropped_sidecars: metrics.dropped_sidecars.clone(),
+            sidecar_turn: Arc::default(),
         }
     }
 
@@ -272,6 +276,15 @@ impl Store {
         segment: Arc<SealedSegment>,
         spec: &Arc<TableSpec>,
     ) -> Result<Arc<SealedSegment>, Fault> {
+        if !segment.lacks_computed(spec) {
+            return Ok(segment);
+        }
+        let _turn = self.sidecar_turn.lock().await;
+        // Another load of it may have written them meanwhile.
+        let plain = segment.without_sidecar(spec);
+        let (of, store) = (Arc::clone(spec), self.clone());
+        let found = self.compute.run(move || store.with_sidecar(plain, &of));
+        let segment = found.await.map_err(job_fault)?;
         if !segment.lacks_computed(spec) {
             return Ok(segment);
         }

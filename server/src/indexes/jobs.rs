@@ -1,21 +1,21 @@
 //! The reloads that the cluster's state names, as far as they concern this server.
 //!
 //! A job ends for a segment when the segment was looked at after the job was heard of, whatever
-//! came of it. It waits for segments in memory whose rows the table would have otherwise by now:
-//! they are sealed, and shown with what the reload is for. Jobs that the state forgets are
-//! forgotten.
+//! came of it. It waits for segments that are not committed yet and whose rows the table would have
+//! otherwise by now: they are sealed, and shown with what the reload is for. Jobs that the state
+//! forgets are forgotten.
 
 use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
-use schemas::cluster::{ClusterState, ReloadJob};
+use schemas::cluster::{ClusterState, ReloadJob, TableState};
 use schemas::proto::ReloadProgress;
 use schemas::{Fault, InstanceId, SegmentId};
 use uuid::Uuid;
 
 use super::Content;
 use crate::consume::is_outdated;
-use crate::view::{Table, TableView, Tables};
+use crate::view::{TableView, Tables};
 
 /// Reasons that are told of each job.
 const FAILURES_MAX: usize = 5;
@@ -29,7 +29,7 @@ struct Job {
     /// All that it concerns, as far as it was heard of.
     heard: HashSet<Content>,
     pending: HashSet<Content>,
-    /// In memory then, of an older config than the table's.
+    /// Not committed then, and of an older config than the table's.
     consuming: HashSet<SegmentId>,
     done: u32,
     failed: u32,
@@ -55,11 +55,16 @@ impl Jobs {
                     concerned.map(|segment| (segment.record.id, segment.record.crc))
                 };
                 named.insert(job.id);
+                let is_new = !jobs.contains_key(&job.id);
                 let known = jobs.entry(job.id).or_insert_with(|| Job {
                     force_download: job.force_download,
-                    consuming: consuming(job, own, tables.get(table.spec.id).as_deref()),
                     ..Job::default()
                 });
+                if is_new && let Some(here) = tables.get(table.spec.id) {
+                    let behind = behind(job, own, table, &here.view());
+                    known.consuming = behind.iter().map(|(id, _)| *id).collect();
+                    fresh.extend(behind.into_iter().filter(|(_, crc)| *crc != 0));
+                }
                 // What is gone from here is nothing to wait for.
                 if !known.pending.is_empty() {
                     let here: HashSet<Content> = segments().collect();
@@ -107,7 +112,7 @@ impl Jobs {
         for job in jobs.values_mut() {
             job.consuming.retain(|id| {
                 let table = tables.get(id.table);
-                table.is_some_and(|table| is_in_memory(&table.view(), *id))
+                table.is_some_and(|table| is_behind(&table.view(), *id))
             });
         }
         let progress = jobs.iter().map(|(id, job)| ReloadProgress {
@@ -122,19 +127,27 @@ impl Jobs {
     }
 }
 
-/// Segments that a job waits for, of those in memory.
-fn consuming(job: &ReloadJob, own: &InstanceId, table: Option<&Table>) -> HashSet<SegmentId> {
-    let Some(table) = table.filter(|_| job.instance.as_ref().is_none_or(|only| only == own)) else {
-        return HashSet::new();
-    };
-    let view = table.view();
-    let meant = view.runs().map(|segment| segment.id());
-    let meant = meant.filter(|id| job.segment.is_none_or(|only| only == *id));
-    meant.filter(|id| is_in_memory(&view, *id)).collect()
+/// Segments that a job waits for, of those that are not committed; those that are sealed already
+/// with their checksum, others with 0.
+fn behind(job: &ReloadJob, own: &InstanceId, state: &TableState, view: &TableView) -> Vec<Content> {
+    if job.instance.as_ref().is_some_and(|only| only != own) {
+        return Vec::new();
+    }
+    let done = state.segments.iter().map(|segment| &segment.record);
+    let done = done.filter(|record| record.is_done());
+    let done: HashSet<SegmentId> = done.map(|record| record.id).collect();
+    let sealed = view.sealed().values();
+    let sealed = sealed.map(|segment| (segment.id(), segment.crc()));
+    let open = view.runs().map(|segment| (segment.id(), 0));
+    let meant = open.chain(sealed.filter(|(id, _)| !done.contains(id)));
+    let meant = meant.filter(|(id, _)| job.segment.is_none_or(|only| only == *id));
+    meant.filter(|(id, _)| is_behind(view, *id)).collect()
 }
 
 /// Whether rows of it are shown that the table would have otherwise by now.
-fn is_in_memory(view: &TableView, id: SegmentId) -> bool {
+fn is_behind(view: &TableView, id: SegmentId) -> bool {
     let mut run = view.run(id.partition).iter();
+    let sealed = view.find(id.partition, id.sequence);
     run.any(|segment| segment.id() == id && is_outdated(view, segment))
+        || sealed.is_some_and(|sealed| sealed.lacks_computed(&view.spec))
 }

@@ -171,6 +171,7 @@ async fn build(
     spec: &Arc<TableSpec>,
     extent: Extent,
 ) -> Result<Option<PathBuf>, Fault> {
+    let _turn = core.store.sidecar_turn.lock().await;
     let path = core.store.next_sidecar(held);
     let (held, spec, files) = (Arc::clone(held), Arc::clone(spec), Arc::clone(&core.files));
     let job = move || {

@@ -344,6 +344,12 @@ impl Reconciler {
             }
             let unreadable = table.publish(|view| {
                 let shown = segments.into_iter().map(|segment| {
+                    let id = segment.id();
+                    let held = view.find(id.partition, id.sequence);
+                    if held.is_some_and(|held| held.crc() == segment.crc()) {
+                        // A query that found the file damaged has loaded it meanwhile.
+                        return Ok(());
+                    }
                     let path = segment.path().to_owned();
                     view.add_sealed(segment).map_err(|error| (path, error))
                 });
