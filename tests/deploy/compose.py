@@ -1,18 +1,24 @@
-"""The cluster of deploy/compose as processes, beside a real Kafka: what a user does with it, and a lost server.
+"""The cluster of deploy/compose as processes, beside a real Kafka and a real PostgreSQL: what a user does with
+it, a lost server, lost disks.
 
-    python compose.py TANNIN FOLDER SERVICE:PORT=HOST:PORT …
+    python compose.py TANNIN FOLDER KAFKA POSTGRES S3
 
-The places after the folder are where the engines of compose.yaml are on this machine.
+HOST:PORT of Kafka, the address of a superuser of PostgreSQL, and http://HOST:PORT/bucket of an S3.
 """
 
 import json
+import os
 import sys
 import time
+import urllib.request
+from urllib.parse import unquote, urlsplit
+
+import psycopg
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from metrics import check_metrics
+from metrics import missing_metrics
 from services import Services
 
 TABLE, TOPIC = "clicks", "clicks"
@@ -145,9 +151,8 @@ def answers_without(brokers, rows):
 
 
 def main():
-    binary, folder, *places = sys.argv[1:]
-    engines = dict(place.split("=", 1) for place in places)
-    kafka = engines["kafka:9092"]
+    binary, folder, kafka, postgres, s3 = sys.argv[1:]
+    engines = {"kafka:9092": kafka, "metadata:5432": database(postgres), "objects:9000": bucket(s3)}
     services = Services(binary, folder, engines)
     try:
         services.start()
@@ -162,6 +167,24 @@ def main():
         stop(services)
     finally:
         services.kill()
+
+
+def database(address):
+    """What the service `metadata` makes of its environment. Gives its HOST:PORT."""
+    with psycopg.connect(address, autocommit=True) as superuser:
+        superuser.execute("CREATE DATABASE tannin")
+    server = urlsplit(address)
+    assert server.username == "tannin", "the user that compose.yaml names"
+    os.environ["METADATA_PASSWORD"] = unquote(server.password)
+    return f"{server.hostname}:{server.port}"
+
+
+def bucket(address):
+    """What the service `bucket` does. Gives HOST:PORT of the S3."""
+    place = urlsplit(address).netloc
+    request = urllib.request.Request(f"http://{place}/tannin", method="PUT")
+    with urllib.request.urlopen(request, timeout=PATIENCE):
+        return place
 
 
 def stop(services):
@@ -185,7 +208,7 @@ def run(services, kafka):
     least = ROWS // SEGMENT_ROWS - PARTITIONS
     eventually("sealed", lambda: sealed_everywhere(brokers[0], least))
     step(f"at least {least} segments sealed, each on {REPLICAS} servers")
-    check_metrics(services)
+    eventually("metrics", lambda: missing_metrics(services) or True)
     step("every metric of rules, alerts and dashboards is there")
 
     lost = services.of_role("server")[0]
