@@ -121,15 +121,19 @@ def create_table(controller, kafka):
         assert status == 200, f"{path}: {status}: {text}"
 
 
-def sealed_everywhere(broker, wanted):
+def sealed_segments(broker):
+    """On all replicas."""
     status, body = query(
         broker,
         "SELECT count(*) FROM sys.segments WHERE status = 'DONE' AND "
         f"\"table\" = '{TABLE}' AND servers LIKE '%,%'",
     )
-    if status != 200:
-        return body
-    found = int(body["rows"][0][0])
+    assert status == 200, body
+    return int(body["rows"][0][0])
+
+
+def sealed_everywhere(broker, wanted):
+    found = sealed_segments(broker)
     return found >= wanted or f"{found} segments on {REPLICAS} servers"
 
 
@@ -159,10 +163,11 @@ def main():
         step(f"healthy: {', '.join(services.all)}")
         run(services, kafka)
         stop(services)
+        produced = (2 + len(services.of_role("controller"))) * ROWS
         services.lose_disks(["server", "broker", "minion"])
         services.start()
         for broker in services.of_role("broker"):
-            eventually("all rows", lambda: counted(broker) == all_of(2 * ROWS) or counted(broker))
+            eventually("all rows", lambda: counted(broker) == all_of(produced) or counted(broker))
         step("servers, brokers and minions lost their disks: all rows are there")
         stop(services)
     finally:
@@ -205,13 +210,13 @@ def run(services, kafka):
     for broker in brokers:
         eventually("all rows", lambda: counted(broker) == all_of(ROWS) or counted(broker))
     step(f"{ROWS} rows through {len(brokers)} brokers")
-    least = ROWS // SEGMENT_ROWS - PARTITIONS
-    eventually("sealed", lambda: sealed_everywhere(brokers[0], least))
-    step(f"at least {least} segments sealed, each on {REPLICAS} servers")
+    eventually("sealed", lambda: sealed_everywhere(brokers[0], PARTITIONS))
+    step(f"at least {PARTITIONS} segments sealed, each on {REPLICAS} servers")
     eventually("metrics", lambda: missing_metrics(services) or True)
     step("every metric of rules, alerts and dashboards is there")
 
     lost = services.of_role("server")[0]
+    sealed = sealed_segments(brokers[0]) + PARTITIONS
     lost.kill()
     refused = answers_without(brokers, ROWS)
     step(f"{lost.name} killed: no wrong answer, {refused} refused, then all right")
@@ -221,14 +226,26 @@ def run(services, kafka):
     step(f"{2 * ROWS} rows without it")
     lost.start()
     lost.wait_healthy()
-    eventually(
-        "sealed again", lambda: sealed_everywhere(brokers[-1], 2 * ROWS // SEGMENT_ROWS - PARTITIONS)
-    )
+    eventually("sealed again", lambda: sealed_everywhere(brokers[-1], sealed))
     for broker in brokers:
         assert counted(broker) == wanted, counted(broker)
     step(f"{lost.name} is back with its segments")
-    status, text = controllers[0].ask(f"/v1/tables/{TABLE}/status")
-    assert status == 200, text
+    lose_controller(controllers, brokers, kafka)
+
+
+def lose_controller(controllers, brokers, kafka):
+    """Each in turn, so that one of them is the leader: rows are read and segments committed by another."""
+    for n, lost in enumerate(controllers, 3):
+        # Segments grow past their limit, at most to twice of it, until another one leads.
+        sealed = sealed_segments(brokers[0]) + PARTITIONS
+        lost.kill()
+        produce(kafka, (n - 1) * ROWS, ROWS)
+        for broker in brokers:
+            eventually("all rows", lambda: counted(broker) == all_of(n * ROWS) or counted(broker))
+        eventually("sealed", lambda: sealed_everywhere(brokers[0], sealed))
+        lost.start()
+        lost.wait_healthy()
+        step(f"{lost.name} killed: {n * ROWS} rows, at least {sealed} segments; it is back")
 
 
 START = time.monotonic()
