@@ -73,7 +73,9 @@ pub(super) fn forget(state: &State) {
         &metrics.under_replicated,
         &metrics.unconsumed,
     ];
-    counts.into_iter().for_each(|count| count.set(0));
+    for count in counts {
+        count.set(0);
+    }
 }
 
 async fn show_tasks(state: &State) -> Result<(), Fault> {
