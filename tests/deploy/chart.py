@@ -23,6 +23,16 @@ CLAIM = {"deepstore": {"existingClaim": "segments"}}
 CASES = {
     "as it comes": {},
     "with everything": {
+        "metastore": {
+            "url": "postgres://tannin@db.example:5432/tannin?sslmode=verify-full",
+            "passwordSecret": {"name": "metadata", "key": "password"},
+        },
+        "deepstore": {
+            "url": "s3://segments/olap",
+            "credentialsSecret": {"name": "objects", "key": "credentials"},
+            "existingClaim": "",
+        },
+        "controller": {"replicas": 3},
         "image": {"tag": "1.2.3"},
         "imagePullSecrets": [{"name": "registry"}],
         "allowedHosts": ["olap.example"],

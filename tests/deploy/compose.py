@@ -1,18 +1,24 @@
-"""The cluster of deploy/compose as processes, beside a real Kafka: what a user does with it, and a lost server.
+"""The cluster of deploy/compose as processes, beside a real Kafka and a real PostgreSQL: what a user does with
+it, a lost server, lost disks.
 
-    python compose.py TANNIN FOLDER SERVICE:PORT=HOST:PORT …
+    python compose.py TANNIN FOLDER KAFKA POSTGRES S3
 
-The places after the folder are where the engines of compose.yaml are on this machine.
+HOST:PORT of Kafka, the address of a superuser of PostgreSQL, and http://HOST:PORT/bucket of an S3.
 """
 
 import json
+import os
 import sys
 import time
+import urllib.request
+from urllib.parse import unquote, urlsplit
+
+import psycopg
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from metrics import check_metrics
+from metrics import missing_metrics
 from services import Services
 
 TABLE, TOPIC = "clicks", "clicks"
@@ -115,15 +121,19 @@ def create_table(controller, kafka):
         assert status == 200, f"{path}: {status}: {text}"
 
 
-def sealed_everywhere(broker, wanted):
+def sealed_segments(broker):
+    """On all replicas."""
     status, body = query(
         broker,
         "SELECT count(*) FROM sys.segments WHERE status = 'DONE' AND "
         f"\"table\" = '{TABLE}' AND servers LIKE '%,%'",
     )
-    if status != 200:
-        return body
-    found = int(body["rows"][0][0])
+    assert status == 200, body
+    return int(body["rows"][0][0])
+
+
+def sealed_everywhere(broker, wanted):
+    found = sealed_segments(broker)
     return found >= wanted or f"{found} segments on {REPLICAS} servers"
 
 
@@ -145,23 +155,41 @@ def answers_without(brokers, rows):
 
 
 def main():
-    binary, folder, *places = sys.argv[1:]
-    engines = dict(place.split("=", 1) for place in places)
-    kafka = engines["kafka:9092"]
+    binary, folder, kafka, postgres, s3 = sys.argv[1:]
+    engines = {"kafka:9092": kafka, "metadata:5432": database(postgres), "objects:9000": bucket(s3)}
     services = Services(binary, folder, engines)
     try:
         services.start()
         step(f"healthy: {', '.join(services.all)}")
         run(services, kafka)
         stop(services)
+        produced = (2 + len(services.of_role("controller"))) * ROWS
         services.lose_disks(["server", "broker", "minion"])
         services.start()
         for broker in services.of_role("broker"):
-            eventually("all rows", lambda: counted(broker) == all_of(2 * ROWS) or counted(broker))
+            eventually("all rows", lambda: counted(broker) == all_of(produced) or counted(broker))
         step("servers, brokers and minions lost their disks: all rows are there")
         stop(services)
     finally:
         services.kill()
+
+
+def database(address):
+    """What the service `metadata` makes of its environment. Gives its HOST:PORT."""
+    with psycopg.connect(address, autocommit=True) as superuser:
+        superuser.execute("CREATE DATABASE tannin")
+    server = urlsplit(address)
+    assert server.username == "tannin", "the user that compose.yaml names"
+    os.environ["METADATA_PASSWORD"] = unquote(server.password)
+    return f"{server.hostname}:{server.port}"
+
+
+def bucket(address):
+    """What the service `bucket` does. Gives HOST:PORT of the S3."""
+    place = urlsplit(address).netloc
+    request = urllib.request.Request(f"http://{place}/tannin", method="PUT")
+    with urllib.request.urlopen(request, timeout=PATIENCE):
+        return place
 
 
 def stop(services):
@@ -182,13 +210,13 @@ def run(services, kafka):
     for broker in brokers:
         eventually("all rows", lambda: counted(broker) == all_of(ROWS) or counted(broker))
     step(f"{ROWS} rows through {len(brokers)} brokers")
-    least = ROWS // SEGMENT_ROWS - PARTITIONS
-    eventually("sealed", lambda: sealed_everywhere(brokers[0], least))
-    step(f"at least {least} segments sealed, each on {REPLICAS} servers")
-    check_metrics(services)
+    eventually("sealed", lambda: sealed_everywhere(brokers[0], PARTITIONS))
+    step(f"at least {PARTITIONS} segments sealed, each on {REPLICAS} servers")
+    eventually("metrics", lambda: missing_metrics(services) or True)
     step("every metric of rules, alerts and dashboards is there")
 
     lost = services.of_role("server")[0]
+    sealed = sealed_segments(brokers[0]) + PARTITIONS
     lost.kill()
     refused = answers_without(brokers, ROWS)
     step(f"{lost.name} killed: no wrong answer, {refused} refused, then all right")
@@ -198,14 +226,26 @@ def run(services, kafka):
     step(f"{2 * ROWS} rows without it")
     lost.start()
     lost.wait_healthy()
-    eventually(
-        "sealed again", lambda: sealed_everywhere(brokers[-1], 2 * ROWS // SEGMENT_ROWS - PARTITIONS)
-    )
+    eventually("sealed again", lambda: sealed_everywhere(brokers[-1], sealed))
     for broker in brokers:
         assert counted(broker) == wanted, counted(broker)
     step(f"{lost.name} is back with its segments")
-    status, text = controllers[0].ask(f"/v1/tables/{TABLE}/status")
-    assert status == 200, text
+    lose_controller(controllers, brokers, kafka)
+
+
+def lose_controller(controllers, brokers, kafka):
+    """Each in turn, so that one of them is the leader: rows are read and segments committed by another."""
+    for n, lost in enumerate(controllers, 3):
+        # Segments grow past their limit, at most to twice of it, until another one leads.
+        sealed = sealed_segments(brokers[0]) + PARTITIONS
+        lost.kill()
+        produce(kafka, (n - 1) * ROWS, ROWS)
+        for broker in brokers:
+            eventually("all rows", lambda: counted(broker) == all_of(n * ROWS) or counted(broker))
+        eventually("sealed", lambda: sealed_everywhere(brokers[0], sealed))
+        lost.start()
+        lost.wait_healthy()
+        step(f"{lost.name} killed: {n * ROWS} rows, at least {sealed} segments; it is back")
 
 
 START = time.monotonic()

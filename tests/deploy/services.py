@@ -35,6 +35,18 @@ def described():
     return found
 
 
+def is_job(services, name):
+    """Others wait for its end: whoever calls does it."""
+    waits = [one.get("depends_on", {}).get(name) for one in services.values()]
+    return {"condition": "service_completed_successfully"} in waits
+
+
+def filled_in(text):
+    """`${NAME:-default}` from the environment, as compose does it."""
+    named = re.compile(r"\$\{(\w+):-([^}]*)\}")
+    return named.sub(lambda found: os.environ.get(found[1]) or found[2], text)
+
+
 def seconds(text):
     number, unit = re.fullmatch(r"(\d+)(s|m)", text).groups()
     return int(number) * (60 if unit == "m" else 1)
@@ -45,7 +57,7 @@ class Services:
         """`engines`: `service:port` of what is no Tannin, and where it is instead."""
         all_services = described()["services"]
         own = {name: one for name, one in all_services.items() if one["image"] == IMAGE}
-        foreign = set(all_services) - set(own)
+        foreign = {name for name in set(all_services) - set(own) if not is_job(all_services, name)}
         unknown = foreign - {place.split(":")[0] for place in engines}
         assert not unknown, f"nothing stands for the services {sorted(unknown)}"
         self.engines = engines
@@ -140,7 +152,7 @@ class Service:
     def _environment(self):
         kept = {key: value for key, value in os.environ.items() if not key.startswith("TANNIN_")}
         own = self.spec.get("environment", {})
-        return kept | {key: self._here(value) for key, value in own.items()}
+        return kept | {key: self._here(filled_in(value)) for key, value in own.items()}
 
     def _data_dir(self):
         return str(self.files["/var/lib/tannin"])

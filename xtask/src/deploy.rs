@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{golang, kafka, python, steps, system, workspace};
+use crate::{golang, kafka, postgres, python, s3, steps, system, workspace};
 
 const HELM: (&str, &str) = ("helm.sh/helm/v3/cmd/helm", "v3.22.0");
 
@@ -23,17 +23,22 @@ pub(crate) fn chart() -> Result<()> {
     steps::exec(script("chart.py")?.arg(helm).arg(tannin()?))
 }
 
-/// A cluster as the compose file describes it, beside a real Kafka.
+/// A cluster as the compose file describes it, beside a real Kafka, a real PostgreSQL and moto's S3.
 pub(crate) fn compose() -> Result<()> {
     kafka::prepare()?;
+    postgres::prepare()?;
+    s3::prepare()?;
     let folder = workspace::cache("compose")?.join("run");
     // A run that was interrupted may have left it.
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
-    kafka::with_fresh(|brokers| {
+    let run = |kafka: &str, metadata: &str, objects: &str| {
         let mut run = script("compose.py")?;
         run.arg(tannin()?).arg(&folder);
-        steps::exec(run.arg(format!("kafka:9092={brokers}")))
+        steps::exec(run.args([kafka, metadata, objects]))
+    };
+    kafka::with_fresh(|kafka| {
+        postgres::with_fresh(|metadata| s3::with_fresh(|objects| run(kafka, metadata, objects)))
     })?;
     // After a fault the logs of the services are wanted.
     fs::remove_dir_all(&folder)?;

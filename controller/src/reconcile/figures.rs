@@ -1,5 +1,7 @@
-//! Shows as gauges what this controller sees of the whole cluster: who lives, what nobody holds or
-//! consumes, which tasks wait.
+//! Shows as gauges what the controller that leads sees of the whole cluster: who lives, what nobody
+//! holds or consumes, which tasks wait.
+//!
+//! Invariant: one that does not lead any more shows nothing of it, least of all what was.
 
 use std::sync::Arc;
 
@@ -57,6 +59,22 @@ impl Segments {
             };
             self.under_replicated += i64::from(holders < wanted);
         }
+    }
+}
+
+/// Another one leads.
+pub(super) fn forget(state: &State) {
+    let metrics = &state.metrics;
+    metrics.instances.reset();
+    metrics.tasks.reset();
+    let counts = [
+        &metrics.segments,
+        &metrics.missing,
+        &metrics.under_replicated,
+        &metrics.unconsumed,
+    ];
+    for count in counts {
+        count.set(0);
     }
 }
 

@@ -46,9 +46,9 @@ pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
         tasks.spawn(format!("reconcile {name}"), |stop| async move {
             let again_and_again = async {
                 loop {
-                    if state.leadership.is_here()
-                        && let Err(fault) = run(Arc::clone(&state)).await
-                    {
+                    if !state.leadership.is_here() {
+                        figures::forget(&state);
+                    } else if let Err(fault) = run(Arc::clone(&state)).await {
                         failures.inc();
                         tracing::warn!(reconciler = name, cause = %fault, "will try again");
                     }

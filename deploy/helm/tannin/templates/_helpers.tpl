@@ -50,9 +50,15 @@ default
   "server" (dict "http_port" 8097 "grpc_port" 8098)
   "minion" (dict "http_port" 9514)
   "log" (dict "enabled" false)
-  "deepstore" (dict "url" (.Values.deepstore.url | default "file:///var/lib/tannin-deepstore"))
+  "deepstore" (dict "url" (default "file:///var/lib/tannin-deepstore" .Values.deepstore.url))
   "http" (dict "allowed_hosts" (include "tannin.hosts" . | fromJsonArray))
 -}}
+{{- if .Values.metastore.url -}}
+{{- $_ := set $own "metastore" (dict "kind" "postgres" "url" .Values.metastore.url) -}}
+{{- end -}}
+{{- if .Values.deepstore.credentialsSecret.name -}}
+{{- $_ := set $own.deepstore "credentials_file" (printf "/etc/tannin-deepstore/%s" .Values.deepstore.credentialsSecret.key) -}}
+{{- end -}}
 {{- range $section, $keys := mustMergeOverwrite $own (deepCopy .Values.config) }}
 [{{ $section }}]
 {{- range $key, $value := $keys }}
@@ -155,6 +161,12 @@ spec:
           {{- else }}
           value: "$(POD_IP)"
           {{- end }}
+        {{- if and (eq .role "controller") $root.Values.metastore.passwordSecret.name }}
+        - name: TANNIN_METASTORE__PASSWORD
+          valueFrom:
+            secretKeyRef:
+              {{- toYaml $root.Values.metastore.passwordSecret | nindent 14 }}
+        {{- end }}
         {{- with $root.Values.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -193,6 +205,9 @@ spec:
         {{- if not $root.Values.deepstore.url }}
         - { name: deepstore, mountPath: /var/lib/tannin-deepstore }
         {{- end }}
+        {{- if $root.Values.deepstore.credentialsSecret.name }}
+        - { name: credentials, mountPath: /etc/tannin-deepstore, readOnly: true }
+        {{- end }}
   volumes:
     - name: settings
       configMap: { name: {{ $full }} }
@@ -206,7 +221,15 @@ spec:
     {{- if not $root.Values.deepstore.url }}
     - name: deepstore
       persistentVolumeClaim:
-        claimName: {{ required "deepstore.url, or deepstore.existingClaim: the claim (ReadWriteMany) that all nodes share" $root.Values.deepstore.existingClaim }}
+        claimName: {{ required "deepstore.url, or deepstore.existingClaim: a claim (ReadWriteMany) that all nodes share" $root.Values.deepstore.existingClaim }}
+    {{- end }}
+    {{- with $root.Values.deepstore.credentialsSecret }}
+    {{- if .name }}
+    - name: credentials
+      secret:
+        secretName: {{ .name }}
+        items: [{ key: {{ .key }}, path: {{ .key }} }]
+    {{- end }}
     {{- end }}
 {{- end -}}
 
