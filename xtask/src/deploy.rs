@@ -23,7 +23,7 @@ pub(crate) fn chart() -> Result<()> {
     steps::exec(script("chart.py")?.arg(helm).arg(tannin()?))
 }
 
-/// A cluster as the compose file describes it, beside a real Kafka, a real PostgreSQL and moto's S3.
+/// A cluster as the compose file describes it, beside a real Kafka, a real PostgreSQL and an S3.
 pub(crate) fn compose() -> Result<()> {
     kafka::prepare()?;
     postgres::prepare()?;

@@ -115,7 +115,8 @@ fn cargo_tests() -> Result<()> {
     // The compiler gets the memory that Kafka takes afterwards.
     cargo(&["test", "--workspace", "--no-run"], &[])?;
     let xtask = std::env::current_exe()?.display().to_string();
-    let run = |found: &[(&str, &str)]| cargo(&["test", "--workspace"], found);
+    let all = ["test", "--workspace", "--no-fail-fast"];
+    let run = |found: &[(&str, &str)]| cargo(&all, found);
     let on_s3 = |found: &[(&str, &str)]| match &s3 {
         Err(_) => run(found),
         Ok(_) => s3::with_fresh(|address| run(&[found, &[(S3_VARIABLE, address)]].concat())),
