@@ -99,6 +99,10 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
         http,
         grpc,
     } = parts;
+    // Made before anybody leads: nobody may write without the lead after that.
+    Catalog::new(Arc::clone(&store))
+        .cluster(clock.now_ms())
+        .await?;
     let fence = Fence::default();
     let written: Arc<dyn MetaStore> = match &config.election {
         Some(_) => Arc::new(FencedStore::new(Arc::clone(&store), fence.clone())),

@@ -149,7 +149,10 @@ impl Several {
         for (index, controller) in self.controllers.iter().enumerate() {
             if controller.is_some() {
                 let (_, metrics) = self.get(index, "/metrics").await?;
-                if metrics.contains("tannin_controller_leads 1") {
+                if metrics
+                    .lines()
+                    .any(|line| line == "tannin_controller_leads 1")
+                {
                     leaders.push(index);
                 }
             }

@@ -244,6 +244,9 @@ async fn replica_gives(over: Over) -> Result<()> {
     cluster.wait_for(SEALED, 2).await?;
     let before = cluster.sql().numbers(SUM).await?;
     cluster.wait_for_each(COUNT, 8_000).await?;
+    // The one that goes on has the files too.
+    let on_both = format!("{SEALED} AND servers LIKE '%,%'");
+    cluster.wait_for(&on_both, 2).await?;
     cluster.stop_node(1).await;
     remove_segments(&cluster.data_dir(1))?;
     let store = s3.store()?;

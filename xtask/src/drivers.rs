@@ -222,7 +222,7 @@ fn over_rows(command: &mut Command, options: &[String]) -> Result<()> {
 /// Builds the binary and the drivers; the folder they are in.
 fn build(profile: &str, features: &[&str]) -> Result<PathBuf> {
     let target = workspace::target()?;
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = workspace::cargo();
     cargo.args(["build", "--quiet", "-p", "tannin", "-p", "tests", "--bins"]);
     if profile == "release" {
         cargo.arg("--release");

@@ -1,8 +1,6 @@
 //! Every test of the project, each kind one step with its time. A step that cannot run here fails
 //! and says what to install: nothing is skipped in silence.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
@@ -223,7 +221,7 @@ fn crash_kafka() -> Result<()> {
 
 /// `variables` name the real engines, for the tests that need them.
 fn cargo(args: &[&str], variables: &[(&str, &str)]) -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = workspace::cargo();
     command
         .args(args)
         .arg("--target-dir")

@@ -15,6 +15,19 @@ pub(crate) fn root() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
+/// Cargo as it runs outside of this program: what `cargo run` says of this package would make it
+/// build whatever asks for that again (`ring` does), and nearly all else after it.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
 /// `${XDG_CACHE_HOME:-~/.cache}/tannin/{name}`, created.
 pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     let base = match env::var_os("XDG_CACHE_HOME") {

@@ -46,49 +46,60 @@ impl OptimizerRule for ConstantKeys {
     }
 }
 
-/// Windows that differ in a constant alone are one now: others would take what they share out of
-/// them, and leave no window.
+/// Windows that differ in a constant alone are one now, also of those right below: others would
+/// take what they share out of them, and leave no window.
 fn each_once(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Window(window) = &plan else {
         return Ok(Transformed::no(plan));
     };
-    let mut kept: Vec<Expr> = Vec::with_capacity(window.window_expr.len());
-    let mut bare: Vec<Expr> = Vec::with_capacity(kept.capacity());
-    // For each window the place of the one that is kept.
-    let mut place = Vec::with_capacity(kept.capacity());
-    for expr in &window.window_expr {
-        let own = expr.clone().unalias();
-        let known = bare.iter().position(|one| *one == own);
-        place.push(known.unwrap_or(bare.len()));
-        if known.is_none() {
-            kept.push(expr.clone());
-            bare.push(own);
-        }
+    // Each with the column that holds it.
+    let mut known: Vec<(Expr, Expr)> = Vec::new();
+    let mut below = window.input.as_ref();
+    while let LogicalPlan::Window(lower) = below {
+        let columns = columns_of(lower);
+        let bare = lower.window_expr.iter().map(|expr| expr.clone().unalias());
+        known.extend(bare.zip(columns));
+        below = &lower.input;
     }
-    if kept.len() == window.window_expr.len() {
+    let mut kept = Vec::with_capacity(window.window_expr.len());
+    let mut found = Vec::with_capacity(kept.capacity());
+    for (expr, own) in window.window_expr.iter().zip(columns_of(window)) {
+        let bare = expr.clone().unalias();
+        if let Some((_, column)) = known.iter().find(|(one, _)| *one == bare) {
+            found.push(column.clone());
+            continue;
+        }
+        kept.push(expr.clone());
+        found.push(own.clone());
+        known.push((bare, own));
+    }
+    if kept.len() == found.len() {
         return Ok(Transformed::no(plan));
     }
-    let before = window.input.schema().fields().len();
-    let names: Vec<_> = window
-        .schema
-        .iter()
-        .map(|(table, field)| (table.cloned(), field.name().clone()))
-        .collect();
-    let unique = Window::try_new(kept, Arc::clone(&window.input))?;
-    let columns = names.into_iter().enumerate().map(|(at, (table, name))| {
-        let own = Expr::Column(Column::new(table.clone(), name.clone()));
-        let Some(window) = at.checked_sub(before) else {
-            return own;
-        };
-        let kept = Column::from(unique.schema.qualified_field(before + place[window]));
-        match Expr::Column(kept) {
-            kept if kept == own => own,
-            kept => kept.alias_qualified(table, name),
+    let own = window.schema.columns();
+    let before = own.len() - found.len();
+    let columns = own.into_iter().enumerate().map(|(at, own)| {
+        let held = at.checked_sub(before).map(|at| found[at].clone());
+        let (table, name) = (own.relation.clone(), own.name.clone());
+        match (held, Expr::Column(own)) {
+            (Some(held), own) if held != own => held.alias_qualified(table, name),
+            (_, own) => own,
         }
     });
     let columns: Vec<Expr> = columns.collect();
-    let plan = LogicalPlanBuilder::from(LogicalPlan::Window(unique));
-    plan.project(columns)?.build().map(Transformed::yes)
+    let input = match kept.is_empty() {
+        true => window.input.as_ref().clone(),
+        false => LogicalPlan::Window(Window::try_new(kept, Arc::clone(&window.input))?),
+    };
+    let plan = LogicalPlanBuilder::from(input).project(columns)?;
+    plan.build().map(Transformed::yes)
+}
+
+/// Those that hold its windows.
+fn columns_of(window: &Window) -> Vec<Expr> {
+    let before = window.input.schema().fields().len();
+    let columns = window.schema.columns().into_iter().skip(before);
+    columns.map(Expr::Column).collect()
 }
 
 fn without_constants(expr: Expr, input: &LogicalPlan) -> Transformed<Expr> {
