@@ -1,8 +1,8 @@
 //! A join by a constant that is the same on both sides is a join without it.
 //!
-//! Such pairs are left of conditions like `x IS NULL = y IS NULL` over columns that have no nulls. The
-//! planner makes a column of each side, gives both the same name, and then names all columns of a
-//! side anew by their last part, which need not be the name of one column alone.
+//! Such pairs are left of conditions like `x IS NULL = y IS NULL` over columns that have no nulls.
+//! The planner makes a column of each side, gives both the same name, and then names all columns of
+//! a side anew by their last part, which need not be the name of one column alone.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::Transformed;

@@ -33,7 +33,8 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = true;
     options.execution.collect_statistics = false;
-    // It refuses what is right: IS TRUE is never null for the logical planner, and may be for the other.
+    // It refuses what is right: IS TRUE is never null for the logical planner, and may be for the
+    // other.
     options.execution.skip_physical_aggregate_schema_check = true;
     // What a join learns is of use to a scan alone: servers look for that themselves.
     options.optimizer.enable_join_dynamic_filter_pushdown = false;

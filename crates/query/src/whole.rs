@@ -101,8 +101,8 @@ fn is_known(node: &Plan) -> bool {
         || is_known_window(node)
 }
 
-/// IGNORE NULLS, FILTER and "this function is read from behind" do not travel: the text of a plan has no
-/// place for them.
+/// IGNORE NULLS, FILTER and "this function is read from behind" do not travel: the text of a plan
+/// has no place for them.
 fn is_known_window(node: &Plan) -> bool {
     let plain = node.downcast_ref::<WindowAggExec>();
     if plain.is_some_and(excludes) {
@@ -126,8 +126,8 @@ fn has_condition(function: &Arc<dyn WindowExpr>) -> bool {
     !is_standard && format!("{function:?}").contains("filter: Some(")
 }
 
-/// Past nulls, or from behind: for an order that is there backwards, NTH_VALUE, LEAD and LAG count from
-/// the other end. The function tells both in its debug form alone.
+/// Past nulls, or from behind: for an order that is there backwards, NTH_VALUE, LEAD and LAG count
+/// from the other end. The function tells both in its debug form alone.
 fn is_changed(function: &Arc<dyn WindowExpr>) -> bool {
     let standard = function.as_any().downcast_ref::<StandardWindowExpr>();
     standard.is_some_and(|standard| {

@@ -1,9 +1,11 @@
-//! What an aggregate over a frame that loses rows gives is not sorted, whatever its rows are sorted by.
+//! What an aggregate over a frame that loses rows gives is not sorted, whatever its rows are sorted
+//! by.
 //!
-//! The planner takes it for sorted where more rows only make it grow, or fall: MIN, MAX and COUNT. But
-//! the least value of a frame that ends is null, at the other end of the order than the planner says,
-//! and a count falls where nulls come into the frame. An ORDER BY of such a column would be left out. So it
-//! becomes an expression of which the planner cannot tell an order; its values do not change.
+//! The planner takes it for sorted where more rows only make it grow, or fall: MIN, MAX and COUNT.
+//! But the least value of a frame that ends is null, at the other end of the order than the planner
+//! says, and a count falls where nulls come into the frame. An ORDER BY of such a column would be
+//! left out. So it becomes an expression of which the planner cannot tell an order; its values do
+//! not change.
 
 use std::sync::Arc;
 
