@@ -1,10 +1,10 @@
-//! Sealed segments that are assigned to this server and not on its disk: their files are in the deep
-//! store, and come when a query reads them.
+//! Sealed segments that are assigned to this server and not on its disk: their files are in the
+//! deep store, and come when a query reads them.
 //!
-//! Invariants: all segments of a table whose keys have rules stay on the disk, as does what the deep
-//! store does not have yet; what a running fragment reads is pinned. Beyond that the files of
-//! segments take no more than the limit: who comes takes the place of those that were not asked for
-//! longest. A segment is sealed, cold or not here, and others cannot tell sealed from cold.
+//! Invariants: all segments of a table whose keys have rules stay on the disk, as does what the
+//! deep store does not have yet; what a running fragment reads is pinned. Beyond that the files of
+//! segments take no more than the limit: who comes takes the place of those that were not asked
+//! for longest. A segment is sealed, cold or not here, and others cannot tell sealed from cold.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
