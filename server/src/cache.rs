@@ -109,7 +109,7 @@ impl Cache {
         if bytes > limit {
             return Err(too_large(bytes, limit));
         }
-        core.metrics.cache_misses.inc_by(records.len() as u64);
+        core.metrics.cache.misses.inc_by(records.len() as u64);
         self.make_room(core, bytes).await;
         stream::iter(records)
             .map(|record| self.load(core, table, record))
@@ -203,7 +203,7 @@ impl Cache {
             held -= bytes;
             gone.push((id, crc));
         }
-        core.metrics.cache_evictions.inc_by(gone.len() as u64);
+        core.metrics.cache.evictions.inc_by(gone.len() as u64);
         remove_files(core, gone).await;
     }
 }

@@ -157,11 +157,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let budgets = Budgets::new(&config, &memory);
     let engine = Engine::new(engine_config, compute.clone(), budgets.query.clone());
     let metrics = ServerMetrics::new();
-    let peers = Peers {
-        network: Arc::clone(&network),
-        cluster: cluster.clone(),
-        me: config.instance.clone(),
-    };
+    let peers = Peers::new(&network, &cluster, &config.instance);
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics, peers),
         cache: Cache::new(config.cache_bytes),

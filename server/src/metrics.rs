@@ -20,8 +20,7 @@ pub(crate) struct ServerMetrics {
     pub(crate) fragment_seconds: Histogram,
     pub(crate) segments: IntGauge,
     pub(crate) cold: IntGauge,
-    pub(crate) cache_misses: IntCounter,
-    pub(crate) cache_evictions: IntCounter,
+    pub(crate) cache: CacheMetrics,
     pub(crate) consuming: IntGauge,
     pub(crate) keys: IntGauge,
     pub(crate) key_bytes: IntGauge,
@@ -43,6 +42,28 @@ pub(crate) struct Figures {
     pub(crate) segment_bytes: IntGauge,
     pub(crate) disk_free: IntGauge,
     pub(crate) disk_total: IntGauge,
+}
+
+/// Of [`crate::cache`].
+#[derive(Clone, Debug)]
+pub(crate) struct CacheMetrics {
+    pub(crate) misses: IntCounter,
+    pub(crate) evictions: IntCounter,
+}
+
+impl CacheMetrics {
+    fn new(all: &Metrics) -> Self {
+        Self {
+            misses: all.counter(
+                "tannin_server_cache_misses_total",
+                "cold segments that a query waited for",
+            ),
+            evictions: all.counter(
+                "tannin_server_cache_evictions_total",
+                "segment files that made room for others",
+            ),
+        }
+    }
 }
 
 const OF_PARTITIONS: [&str; 2] = ["table", "partition"];
@@ -96,14 +117,7 @@ impl ServerMetrics {
                 "tannin_server_cold_segments",
                 "sealed segments that are in the deep store alone until they are read",
             ),
-            cache_misses: counter(
-                "tannin_server_cache_misses_total",
-                "cold segments that a query waited for",
-            ),
-            cache_evictions: counter(
-                "tannin_server_cache_evictions_total",
-                "segment files that made room for others",
-            ),
+            cache: CacheMetrics::new(&all),
             consuming: all.gauge("tannin_server_consuming_segments", "segments in memory"),
             keys: all.gauge("tannin_server_keys", "primary keys that are known"),
             key_bytes: all.gauge(

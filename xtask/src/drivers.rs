@@ -73,6 +73,9 @@ pub(crate) struct FuzzOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChaosOptions {
+    /// A table that keeps the newest row of each key
+    #[arg(long)]
+    pub(crate) upsert: bool,
     /// No fault begins later
     #[arg(long, default_value_t = 10.0)]
     pub(crate) minutes: f64,
@@ -161,6 +164,9 @@ pub(crate) fn chaos(options: &ChaosOptions) -> Result<()> {
         command.args(["--kafka", kafka, "--postgres", postgres, "--s3", s3]);
         command.arg("--kafka-folder").arg(kafka::folder()?);
         command.arg("--xtask").arg(std::env::current_exe()?);
+        if options.upsert {
+            command.arg("--upsert");
+        }
         steps::exec(&mut command)
     };
     kafka::with_fresh(|kafka| {

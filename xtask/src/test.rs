@@ -216,6 +216,7 @@ fn crash(change: impl FnOnce(&mut CrashOptions)) -> Result<()> {
 
 fn chaos() -> Result<()> {
     drivers::chaos(&ChaosOptions {
+        upsert: false,
         minutes: CHAOS_MINUTES,
         seed: CHAOS_SEED,
         debug: true,

@@ -8,7 +8,7 @@ use schemas::cluster::{SegmentState, TableState};
 use schemas::{Partition, SegmentId, TableId};
 
 use super::{GRACE, Reconciler, STOP_GRACE};
-use crate::view::Table;
+use crate::view::{Table, TableView};
 
 impl Reconciler {
     /// Lets go of what the state does not give to this server any more.
@@ -31,20 +31,7 @@ impl Reconciler {
                 gone.push((id, segment.crc()));
             }
         }
-        let mut unwanted = Vec::new();
-        for ((partition, sequence), crc) in view.cold() {
-            let id = SegmentId {
-                table: here.id,
-                partition: *partition,
-                sequence: *sequence,
-            };
-            let keep = wanted
-                .get(&id)
-                .is_some_and(|state| self.is_mine(state) && state.record.crc == *crc);
-            if self.is_over(keep, (id, Some(*crc)), now) {
-                unwanted.push(id);
-            }
-        }
+        let unwanted = self.unwanted_cold(&view, &wanted, now);
         let mut lost = Vec::new();
         for partition in view.partitions() {
             let id = SegmentId {
@@ -83,6 +70,28 @@ impl Reconciler {
         if let Err(error) = removed.await {
             tracing::warn!(%error, "segment files were not removed");
         }
+    }
+
+    fn unwanted_cold(
+        &mut self,
+        view: &TableView,
+        wanted: &HashMap<SegmentId, &SegmentState>,
+        now: Duration,
+    ) -> Vec<SegmentId> {
+        let mut unwanted = Vec::new();
+        for ((partition, sequence), crc) in view.cold() {
+            let id = SegmentId {
+                table: view.spec.id,
+                partition: *partition,
+                sequence: *sequence,
+            };
+            let state = wanted.get(&id).filter(|state| state.record.crc == *crc);
+            let keep = state.is_some_and(|state| self.is_mine(state));
+            if self.is_over(keep, (id, Some(*crc)), now) {
+                unwanted.push(id);
+            }
+        }
+        unwanted
     }
 
     /// Whether something that is not to be kept has been so for the grace.

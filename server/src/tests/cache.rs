@@ -67,7 +67,7 @@ async fn cold_segments_come_when_they_are_read() {
     // Nobody asks for what was read longest ago.
     let last = world.sealed().remove(0);
     assert!(server.core.store.path(last.id, last.crc).exists());
-    assert!(server.core.metrics.cache_misses.get() >= 2);
+    assert!(server.core.metrics.cache.misses.get() >= 2);
     server.stop(GRACE).await;
 }
 

@@ -24,8 +24,9 @@ pub struct Verified {
 /// Of a table with upserts: all that is stored.
 const ALL_ROWS: &str = "SET skipUpsert = true; ";
 
+/// `at_odds`: for so long servers may count more, or less, than the others know of.
 pub async fn verify(
-    (sql, upserts): (&Sql, bool),
+    (sql, upserts, at_odds): (&Sql, bool, Duration),
     brokers: &str,
     model: &mut Model,
 ) -> Result<Verified> {
@@ -39,7 +40,7 @@ pub async fn verify(
             "the log of partition {partition} ends at {end}, acknowledged was up to {acknowledged}"
         );
     }
-    let ledger = wait_for_ledger(sql, &ends).await?;
+    let ledger = wait_for_ledger(sql, &ends, at_odds).await?;
     let all = if upserts { ALL_ROWS } else { "" };
     for (partition, end) in ends.iter().enumerate() {
         let begin = model.compared(partition);
@@ -79,10 +80,22 @@ struct Ledger {
 }
 
 /// Waits until the ledger reaches the ends of the log; it must add up at every moment.
-async fn wait_for_ledger(sql: &Sql, ends: &[Offset; PARTITIONS]) -> Result<Vec<Ledger>> {
+async fn wait_for_ledger(
+    sql: &Sql,
+    ends: &[Offset; PARTITIONS],
+    at_odds: Duration,
+) -> Result<Vec<Ledger>> {
     let begin = Instant::now();
+    let mut added_up = Instant::now();
     loop {
-        let ledger = read_ledger(sql).await?;
+        let ledger = match read_ledger(sql).await {
+            Err(_) if added_up.elapsed() < at_odds => {
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            read => read?,
+        };
+        added_up = Instant::now();
         let behind = ledger.iter().zip(ends).find(|(line, end)| line.end < **end);
         let Some((line, end)) = behind else {
             return Ok(ledger);

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tests::exactly_once::model::{PARTITIONS, TABLE};
 use tests::process::{Running, Sql};
@@ -233,13 +234,26 @@ impl Cluster {
         brokers.map(|at| self.members[at].http()).collect()
     }
 
-    /// To the first controller that answers.
-    pub(crate) async fn post(&self, path: &str, body: Value) -> Result<()> {
-        let controller = self.of(Role::Controller)[0];
+    /// To the controller `nth`: the status and what it says.
+    pub(crate) async fn call(
+        &self,
+        nth: usize,
+        (method, path): (Method, &str),
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, String)> {
+        let controller = self.of(Role::Controller)[nth];
         let url = format!("http://{}{path}", self.members[controller].http());
-        let answer = self.http.post(url).json(&body).send().await?;
-        let status = answer.status();
-        let text = answer.text().await?;
+        let request = self.http.request(method, url);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<()> {
+        let (status, text) = self.call(0, (Method::POST, path), Some(body)).await?;
         ensure!(status.is_success(), "POST {path}: {status}: {text}");
         Ok(())
     }

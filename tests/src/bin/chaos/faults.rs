@@ -12,6 +12,7 @@ use tests::kafka::Kafka;
 
 use crate::cluster::{Cluster, Role};
 use crate::link::Mode;
+use crate::load;
 
 /// In ms.
 const SHORT: (u64, u64) = (500, 6_000);
@@ -38,6 +39,8 @@ pub(crate) enum Fault {
     FlippedBit(usize),
     /// Each in its turn is stopped and started.
     Rolling,
+    /// Many clients ask what takes long, and tables come and go.
+    Overload,
 }
 
 /// All kinds in turn, so that a short run has each once.
@@ -46,7 +49,7 @@ pub(crate) struct Plan {
     next: usize,
 }
 
-const KINDS: usize = 14;
+const KINDS: usize = 16;
 
 impl Plan {
     /// With how long it lasts.
@@ -76,6 +79,7 @@ impl Plan {
             10 => (Fault::FlippedBit(one(Role::Server)), SHORT),
             11 => (Fault::NoKafka, SHORT),
             12 => (Fault::Rolling, SHORT),
+            13 | 14 => (Fault::Overload, SHORT),
             _ => match rare {
                 0 => (Fault::Kill(cluster.of(Role::Controller)), SHORT),
                 1 => (
@@ -139,6 +143,7 @@ impl Fault {
                     cluster.wait_ready().await?;
                 }
             }
+            Self::Overload => load::heavy(cluster).await?,
         }
         Ok(())
     }
@@ -161,7 +166,7 @@ impl Fault {
             }
             Self::NoKafka => kafka.start()?,
             Self::LostDisk(at) | Self::FlippedBit(at) => cluster.start_member(*at)?,
-            Self::Rolling => {}
+            Self::Rolling | Self::Overload => {}
         }
         Ok(())
     }
@@ -183,6 +188,7 @@ impl Fault {
             Self::LostDisk(at) => format!("{} loses its disk", name(at)),
             Self::FlippedBit(at) => format!("a bit flips at {}", name(at)),
             Self::Rolling => "rolling restart".to_owned(),
+            Self::Overload => "overload, tables come and go".to_owned(),
         }
     }
 }

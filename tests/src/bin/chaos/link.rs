@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -26,7 +26,8 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub(crate) struct Link {
     mode: Arc<watch::Sender<Mode>>,
-    task: AbortHandle,
+    /// Aborted when dropped.
+    _task: JoinSet<()>,
 }
 
 impl Link {
@@ -36,7 +37,8 @@ impl Link {
             .with_context(|| format!("listening on {from} for {name}"))?;
         let mode = Arc::new(watch::Sender::new(Mode::Passes));
         let own = Arc::clone(&mode);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
@@ -48,20 +50,11 @@ impl Link {
                 }
             }
         });
-        Ok(Self {
-            mode,
-            task: task.abort_handle(),
-        })
+        Ok(Self { mode, _task: task })
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -14,9 +14,10 @@
 mod cluster;
 mod faults;
 mod link;
+mod load;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ const EVENTS_PER_SECOND: f64 = 600.0;
 const AROUND: Duration = Duration::from_secs(2);
 /// From the end of a fault until everything has its replicas.
 const RECOVERED_MAX: Duration = Duration::from_secs(60);
+/// For so long a broker may not have heard what servers already know.
+const AT_ODDS_MAX: Duration = Duration::from_secs(5);
 /// Every so many rounds all rows are compared again.
 const COMPARE_ALL_EVERY: u32 = 14;
 
@@ -62,6 +65,9 @@ struct Options {
     postgres: String,
     #[arg(long, value_name = "http://HOST:PORT/BUCKET")]
     s3: String,
+    /// A table that keeps the newest row of each key
+    #[arg(long)]
+    upsert: bool,
     /// Where the processes keep their data; removed after a run without a fault
     #[arg(long)]
     data: Option<PathBuf>,
@@ -89,9 +95,10 @@ async fn run(options: &Options) -> Result<()> {
     };
     std::fs::create_dir_all(&data)?;
     println!(
-        "{} min, seed {}, data in {}",
+        "{} min, seed {}{}, data in {}",
         options.minutes,
         options.seed,
+        if options.upsert { ", upserts" } else { "" },
         data.display()
     );
     let engines = Engines {
@@ -103,27 +110,7 @@ async fn run(options: &Options) -> Result<()> {
         folder: options.kafka_folder.clone(),
         xtask: options.xtask.clone(),
     };
-    let begin = Instant::now();
-    let cluster = Cluster::start(&options.tannin, &data, &engines).await?;
-    let source = KafkaSource::new(&kafka.address, &[], "chaos")?;
-    source.create_topic(TABLE, PARTITIONS as u32).await?;
-    cluster.post("/schemas", tables::schema()).await?;
-    let table = tables::table(&kafka.address, REPLICAS, false);
-    cluster.post("/tables", table).await?;
-    cluster.wait_replicated(RECOVERED_MAX).await?;
-    println!(
-        "the cluster serves after {:.1} s",
-        begin.elapsed().as_secs_f64()
-    );
-    let mut harness = Harness {
-        model: Model::new(options.seed),
-        random: SmallRng::seed_from_u64(options.seed),
-        producer: KafkaProducer::new(&kafka.address)?,
-        watch: Watch::start(cluster.brokers())?,
-        plan: Plan::default(),
-        kafka,
-        cluster,
-    };
+    let mut harness = Harness::start(options, &data, (engines, kafka)).await?;
     let begin = Instant::now();
     let mut round = 0;
     let mut all = Seen::default();
@@ -131,30 +118,10 @@ async fn run(options: &Options) -> Result<()> {
         round += 1;
         let seen = harness.round(round).await;
         let seen = seen.with_context(|| format!("round {round}; data in {}", data.display()))?;
-        all.asked += seen.asked;
-        all.failed_at_first += seen.failed_at_first;
-        all.failed_later += seen.failed_later;
-        all.unreachable += seen.unreachable;
-        all.flagged += seen.flagged;
-        all.backwards += seen.backwards;
-        for (failure, count) in seen.failures {
-            *all.failures.entry(failure).or_default() += count;
-        }
+        all.add(seen);
     }
-    println!(
-        "\n{round} faults, {} rows, {} questions: {} failed in the first second of a fault, {} later, {} \
-         found no broker, {} said what is missing, {} had less than one before",
-        harness.model.sums().rows,
-        all.asked,
-        all.failed_at_first,
-        all.failed_later,
-        all.unreachable,
-        all.flagged,
-        all.backwards
-    );
-    for (failure, count) in &all.failures {
-        println!("{count:>6}  {failure}");
-    }
+    println!("\n{round} faults, {} rows", harness.model.sums().rows);
+    all.report();
     drop(harness);
     std::fs::remove_dir_all(&data)?;
     Ok(())
@@ -168,9 +135,40 @@ struct Harness {
     model: Model,
     random: SmallRng,
     plan: Plan,
+    upsert: bool,
 }
 
 impl Harness {
+    /// A cluster that consumes a table of its own.
+    async fn start(
+        options: &Options,
+        data: &Path,
+        (engines, kafka): (Engines, Kafka),
+    ) -> Result<Self> {
+        let begin = Instant::now();
+        let cluster = Cluster::start(&options.tannin, data, &engines).await?;
+        let source = KafkaSource::new(&kafka.address, &[], "chaos")?;
+        source.create_topic(TABLE, PARTITIONS as u32).await?;
+        cluster.post("/schemas", &tables::schema()).await?;
+        let table = tables::table(&kafka.address, REPLICAS, options.upsert);
+        cluster.post("/tables", &table).await?;
+        cluster.wait_replicated(RECOVERED_MAX).await?;
+        println!(
+            "the cluster serves after {:.1} s",
+            begin.elapsed().as_secs_f64()
+        );
+        Ok(Self {
+            model: Model::new(options.seed),
+            random: SmallRng::seed_from_u64(options.seed),
+            producer: KafkaProducer::new(&kafka.address)?,
+            watch: Watch::start(cluster.brokers())?,
+            upsert: options.upsert,
+            plan: Plan::default(),
+            kafka,
+            cluster,
+        })
+    }
+
     async fn round(&mut self, round: u32) -> Result<Seen> {
         let (fault, lasts) = self.plan.next(&self.cluster, &mut self.random);
         let told = fault.told(&self.cluster);
@@ -209,7 +207,12 @@ impl Harness {
             self.model.compare_all_again();
         }
         let sql = self.cluster.sql(round as usize % 2);
-        let verified = verify::verify((&sql, false), &self.kafka.address, &mut self.model).await;
+        let verified = verify::verify(
+            (&sql, self.upsert, AT_ODDS_MAX),
+            &self.kafka.address,
+            &mut self.model,
+        )
+        .await;
         let verified = verified.with_context(|| told.clone())?;
         self.cluster.check_alive().with_context(|| told.clone())?;
         let seen = self.watch.take().with_context(|| told.clone())?;

@@ -34,6 +34,38 @@ pub(crate) struct Seen {
     wrong: Option<String>,
 }
 
+impl Seen {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.asked += other.asked;
+        self.unreachable += other.unreachable;
+        self.failed_at_first += other.failed_at_first;
+        self.failed_later += other.failed_later;
+        self.flagged += other.flagged;
+        self.backwards += other.backwards;
+        self.slowest = self.slowest.max(other.slowest);
+        for (failure, count) in other.failures {
+            *self.failures.entry(failure).or_default() += count;
+        }
+    }
+
+    pub(crate) fn report(&self) {
+        println!(
+            "{} questions, the slowest {:.1} s: {} failed in the first second of a fault, {} \
+             later, {} found no broker, {} said what is missing, {} had less than one before",
+            self.asked,
+            self.slowest.as_secs_f64(),
+            self.failed_at_first,
+            self.failed_later,
+            self.unreachable,
+            self.flagged,
+            self.backwards
+        );
+        for (failure, count) in &self.failures {
+            println!("{count:>6}  {failure}");
+        }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     seen: Seen,
@@ -106,7 +138,7 @@ enum Answer {
 
 async fn ask(http: &reqwest::Client, broker: &str) -> Answer {
     let sql = format!(
-        "SELECT \"$partition\", COUNT(*), COUNT(DISTINCT \"$offset\"), MIN(\"$offset\"), \
+        "SET skipUpsert = true; SELECT \"$partition\", COUNT(*), COUNT(DISTINCT \"$offset\"), MIN(\"$offset\"), \
          MAX(\"$offset\") FROM {TABLE} GROUP BY 1"
     );
     let request = http.post(format!("http://{broker}/v1/sql"));

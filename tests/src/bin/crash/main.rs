@@ -269,7 +269,8 @@ impl<'a> Harness<'a> {
         let sql = Sql::new(&self.http, &ports.broker);
         let brokers = self.brokers(&ports);
         let upserts = self.options.upsert;
-        let verified = verify::verify((&sql, upserts), &brokers, &mut self.model).await;
+        let verified =
+            verify::verify((&sql, upserts, Duration::ZERO), &brokers, &mut self.model).await;
         let verified = verified.with_context(|| node.last_words())?;
         if self.random.random_bool(0.5) {
             let status = node.terminate(STOP_MAX).await?;

@@ -45,7 +45,12 @@ impl Harness<'_> {
             back.elapsed().as_secs_f64()
         );
         let upserts = self.options.upsert;
-        let verified = verify::verify((&sql, upserts), &kafka.address, &mut self.model).await;
+        let verified = verify::verify(
+            (&sql, upserts, Duration::ZERO),
+            &kafka.address,
+            &mut self.model,
+        )
+        .await;
         let verified = verified.with_context(|| node.last_words())?;
         println!("{} rows, {} rejected", verified.rows, verified.rejected);
         let told = sql.numbers(
