@@ -77,7 +77,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
     let mut held = Vec::new();
     let mut index_lists = IndexLists::default();
     let mut consumers = Vec::new();
-    let (mut sealed_count, mut consuming_count) = (0, 0);
+    let (mut sealed_count, mut cold_count, mut consuming_count) = (0, 0, 0);
     for table in core.tables.all() {
         let table_id = table.id.to_bytes();
         let view = table.view();
@@ -109,6 +109,10 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
                 hold(*partition, *sequence, 0, 0, 0);
             }
         }
+        for ((partition, sequence), crc) in view.cold() {
+            hold(*partition, *sequence, *crc, 0, 0);
+            cold_count += 1;
+        }
         for segment in view.runs() {
             consuming_count += 1;
             let id = segment.id();
@@ -128,6 +132,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         );
     }
     core.metrics.segments.set(sealed_count);
+    core.metrics.cold.set(cold_count);
     core.metrics.consuming.set(consuming_count);
     count_keys(core);
     HeartbeatRequest {

@@ -19,6 +19,9 @@ pub(crate) struct ServerMetrics {
     pub(crate) fragments: IntCounter,
     pub(crate) fragment_seconds: Histogram,
     pub(crate) segments: IntGauge,
+    pub(crate) cold: IntGauge,
+    pub(crate) cache_misses: IntCounter,
+    pub(crate) cache_evictions: IntCounter,
     pub(crate) consuming: IntGauge,
     pub(crate) keys: IntGauge,
     pub(crate) key_bytes: IntGauge,
@@ -89,6 +92,18 @@ impl ServerMetrics {
                 "time from a fragment's request to its last answer",
             ),
             segments: all.gauge("tannin_server_sealed_segments", "sealed segments at hand"),
+            cold: all.gauge(
+                "tannin_server_cold_segments",
+                "sealed segments that are in the deep store alone until they are read",
+            ),
+            cache_misses: counter(
+                "tannin_server_cache_misses_total",
+                "cold segments that a query waited for",
+            ),
+            cache_evictions: counter(
+                "tannin_server_cache_evictions_total",
+                "segment files that made room for others",
+            ),
             consuming: all.gauge("tannin_server_consuming_segments", "segments in memory"),
             keys: all.gauge("tannin_server_keys", "primary keys that are known"),
             key_bytes: all.gauge(

@@ -5,9 +5,11 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod exactly_once;
 pub mod flights;
 pub mod generated;
 pub mod guarded;
+pub mod kafka;
 pub mod memory;
 pub mod postgres;
 pub mod process;

@@ -31,6 +31,20 @@ impl Reconciler {
                 gone.push((id, segment.crc()));
             }
         }
+        let mut unwanted = Vec::new();
+        for ((partition, sequence), crc) in view.cold() {
+            let id = SegmentId {
+                table: here.id,
+                partition: *partition,
+                sequence: *sequence,
+            };
+            let keep = wanted
+                .get(&id)
+                .is_some_and(|state| self.is_mine(state) && state.record.crc == *crc);
+            if self.is_over(keep, (id, Some(*crc)), now) {
+                unwanted.push(id);
+            }
+        }
         let mut lost = Vec::new();
         for partition in view.partitions() {
             let id = SegmentId {
@@ -43,12 +57,15 @@ impl Reconciler {
                 lost.push(partition);
             }
         }
-        if gone.is_empty() && lost.is_empty() {
+        if gone.is_empty() && lost.is_empty() && unwanted.is_empty() {
             return;
         }
         here.publish(|view| {
             for (id, _) in &gone {
                 view.retire(id.partition, id.sequence);
+            }
+            for id in unwanted {
+                view.forget_cold(id.partition, id.sequence);
             }
             for partition in lost {
                 view.remove_run(partition);

@@ -6,25 +6,25 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use schemas::Offset;
 use stream::{KafkaSource, StreamSource};
-use tests::process::{Sql, number};
 
-use crate::model::{COLUMNS, Model, PARTITIONS, REJECTING, Sums, TABLE};
+use super::model::{COLUMNS, Model, PARTITIONS, REJECTING, Sums, TABLE};
+use crate::process::{Sql, number};
 
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 /// What the table has after the comparison.
 #[derive(Debug)]
-pub(crate) struct Verified {
-    pub(crate) rows: i64,
-    pub(crate) rejected: i64,
-    pub(crate) sealed: i64,
+pub struct Verified {
+    pub rows: i64,
+    pub rejected: i64,
+    pub sealed: i64,
 }
 
 /// Of a table with upserts: all that is stored.
 const ALL_ROWS: &str = "SET skipUpsert = true; ";
 
-pub(crate) async fn verify(
+pub async fn verify(
     (sql, upserts): (&Sql, bool),
     brokers: &str,
     model: &mut Model,
