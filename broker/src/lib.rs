@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use admission::Limits;
 use events::Logs;
 use query::Queries;
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::{Network, follow_cluster};
 use runtime::settings::Setting;
 use runtime::{Clock, TaskGroup};
@@ -50,7 +50,7 @@ pub struct Config {
     pub default_limit: u64,
     pub memory_bytes: u64,
     pub limits: Limits,
-    pub hosts: HostGuard,
+    pub entrance: Entrance,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,
     /// For `sys.settings`.
@@ -102,7 +102,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
     rest::serve(
         http,
         http::routes(&queries),
-        config.hosts.clone(),
+        config.entrance.clone(),
         "broker",
         &tasks,
     );

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use access::{Action, Caller};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::Mutex;
@@ -52,12 +53,15 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     /// `GET` reads.
     pub(crate) may_write: bool,
+    pub(crate) caller: Caller,
 }
 
 /// A query's end, good or bad.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) id: u64,
+    /// Who asked.
+    pub(crate) owner: String,
     /// As it was sent: places in faults are of it.
     pub(crate) sql: String,
     pub(crate) elapsed: Duration,
@@ -78,6 +82,7 @@ impl Outcome {
         let rows = rows.map_or(0, |batches| batches.iter().map(RecordBatch::num_rows).sum());
         Ran {
             id: self.id,
+            owner: self.owner.clone(),
             sql: self.sql.clone(),
             client_id: options.and_then(|options| options.get("clientqueryid").cloned()),
             started_ms,
@@ -224,6 +229,7 @@ impl Queries {
         })
     }
 
+    /// With all tables, whoever asks.
     pub(crate) fn cluster(&self) -> Arc<ClusterState> {
         Arc::clone(&self.cluster.borrow())
     }
@@ -265,6 +271,7 @@ impl Queries {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut outcome = Outcome {
             id,
+            owner: request.caller.name().to_owned(),
             sql: request.sql.clone(),
             elapsed: Duration::ZERO,
             parsing: Duration::ZERO,
@@ -280,6 +287,10 @@ impl Queries {
         outcome.warnings.extend(found.into_iter().chain(of_servers));
         if let (Some(statement), Ok(rows)) = (&outcome.statement, &outcome.result) {
             outcome.warnings.extend(cut(statement, rows));
+        }
+        if outcome.statement.is_some() {
+            let (tables, fault) = (&outcome.stats.tables, outcome.result.as_ref().err());
+            request.caller.has_asked(tables, &outcome.sql, fault);
         }
         outcome.elapsed = self.clock.monotonic() - started;
         let label = if outcome.result.is_ok() {
@@ -307,10 +318,12 @@ impl Queries {
             return Ok(Rows::none());
         }
         if let Some(import) = file_import(&request.sql, &request.options) {
-            return match request.may_write {
-                true => self.submit(import?, &mut outcome.warnings).await,
-                false => Err(Fault::invalid("GET reads; send the INSERT by POST")),
-            };
+            if !request.may_write {
+                return Err(Fault::invalid("GET reads; send the INSERT by POST"));
+            }
+            let import = import?;
+            request.caller.check(Action::Write, &import.table)?;
+            return self.submit(import, &mut outcome.warnings).await;
         }
         let limit = self.config.default_limit;
         let options = request.options.clone();
@@ -327,9 +340,12 @@ impl Queries {
         let timeout_ms = timeout_ms.unwrap_or(self.config.query_timeout_ms);
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let client_id = statement.options.0.get("clientqueryid").cloned();
-        let running = self
-            .log
-            .started((outcome.id, &request.sql), client_id, now_ms);
+        let running = self.log.started(
+            (outcome.id, &request.sql),
+            &outcome.owner,
+            client_id,
+            now_ms,
+        );
         let deadline_ms = now_ms + timeout_ms as i64;
         let left_ms = (deadline_ms - self.clock.now_ms()).max(0);
         let timeout = Duration::from_millis(left_ms as u64);
@@ -341,7 +357,8 @@ impl Queries {
         let work = async {
             let _place = self.admission.enter().await?;
             self.wait_for_state().await?;
-            self.with_fresh_state(&statement, &limit, outcome).await
+            self.with_fresh_state(&statement, &limit, &request.caller, outcome)
+                .await
         };
         tokio::select! {
             result = tokio::time::timeout(timeout, work) => {
@@ -357,12 +374,14 @@ impl Queries {
         &self,
         statement: &Arc<Statement>,
         limit: &TimeLimit,
+        caller: &Caller,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
         let mut cluster = self.cluster.clone();
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
-            let state = Arc::clone(&cluster.borrow_and_update());
+            let all = Arc::clone(&cluster.borrow_and_update());
+            let state = caller.visible(&all);
             // The deadline ends the wait.
             if !after(statement, &state)?.is_read(&state) {
                 cluster.changed().await.map_err(|_| {
@@ -370,7 +389,7 @@ impl Queries {
                 })?;
                 continue;
             }
-            let context = Arc::new(self.context(statement, state, limit)?);
+            let context = Arc::new(self.context(statement, (state, caller), limit)?);
             let result = self.execute(statement, &context).await;
             outcome.stats = context.stats.lock().clone();
             attempts_left -= 1;
@@ -392,7 +411,7 @@ impl Queries {
     fn context(
         &self,
         statement: &Statement,
-        cluster: Arc<ClusterState>,
+        (cluster, caller): (Arc<ClusterState>, &Caller),
         limit: &TimeLimit,
     ) -> Result<QueryContext, Fault> {
         let after = after(statement, &cluster)?;
@@ -400,6 +419,7 @@ impl Queries {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
             cluster,
+            caller: caller.clone(),
             turn: self.turn.fetch_add(1, Ordering::Relaxed),
             deadline_ms: limit.deadline_ms,
             timeout_ms: limit.timeout_ms,

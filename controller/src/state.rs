@@ -120,6 +120,7 @@ impl State {
             Some(_) => Leader::Nobody,
             None => Leader::Here,
         };
+        let forwarder = Forwarder::new(config.entrance.access.tls.clone())?;
         let state = Self {
             leadership: Leadership::new(leader),
             took_over: Mutex::default(),
@@ -131,7 +132,7 @@ impl State {
             metrics: ControllerMetrics::default(),
             completion: Mutex::default(),
             seen: Arc::default(),
-            forwarder: Forwarder::new()?,
+            forwarder,
             streams,
             check,
             sources: Mutex::default(),

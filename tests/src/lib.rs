@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod exactly_once;
 pub mod flights;
 pub mod generated;
+pub mod guarded;
 pub mod kafka;
 pub mod memory;
 pub mod postgres;

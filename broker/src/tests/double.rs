@@ -284,7 +284,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
             waiting_max: 100,
             wait_max: Duration::from_secs(1),
         },
-        hosts: rest::HostGuard::default(),
+        entrance: rest::Entrance::default(),
         examples: vec![("All".to_owned(), "SELECT 1".to_owned())],
         settings: Vec::new(),
     };

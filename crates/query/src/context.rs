@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Caller;
 use parking_lot::Mutex;
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -20,7 +21,10 @@ use crate::watched::{Deadline, Watch};
 pub struct QueryContext {
     pub network: Arc<dyn Network>,
     pub clock: Arc<dyn Clock>,
+    /// With the tables alone that the caller may read.
     pub cluster: Arc<ClusterState>,
+    /// Who asks.
+    pub caller: Caller,
     /// Grows from query to query, so that replicas take turns.
     pub turn: usize,
     /// Epoch milliseconds.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use batch::Workshop;
 use bytes::Bytes;
 use deepstore::DeepStore;
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::InProcessNetwork;
 use runtime::{ComputePool, ManualClock, OsFiles, SystemClock, TaskGroup};
 use schemas::segment::SegmentRecord;
@@ -47,7 +47,7 @@ impl World {
             address: address.to_string(),
             version: "test",
             deep_store_of: String::new(),
-            hosts: HostGuard::default(),
+            entrance: Entrance::default(),
         };
         let parts = Parts {
             network,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use access::Caller;
 use arrow::array::{
     Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
@@ -296,6 +297,8 @@ pub(super) struct Cluster {
     pub(super) turn: AtomicUsize,
     pub(super) planner: Arc<Planner>,
     pub(super) network: Arc<InProcessNetwork>,
+    /// Who asks.
+    pub(super) caller: Caller,
     tables: Vec<Laid>,
 }
 
@@ -356,6 +359,7 @@ impl Cluster {
             now_ms: AtomicI64::new(NOW_MS),
             turn: AtomicUsize::new(0),
             network,
+            caller: Caller::anyone(),
             planner,
             tables,
         }
@@ -397,7 +401,8 @@ impl Cluster {
         Ok(QueryContext {
             network: Arc::clone(&self.network) as Arc<dyn rpc::Network>,
             clock: ManualClock::at_ms(now_ms),
-            cluster: Arc::clone(&self.state.borrow()),
+            cluster: self.caller.visible(&self.state.borrow()),
+            caller: self.caller.clone(),
             turn: self.turn.load(Ordering::Relaxed),
             deadline_ms: now_ms + 10_000,
             timeout_ms: 10_000,
@@ -497,7 +502,7 @@ pub(super) fn shown(batches: &[RecordBatch]) -> Vec<String> {
 struct OwnTables;
 
 impl BrokerTables for OwnTables {
-    fn rows(&self, table: &str) -> Option<Result<RecordBatch, ArrowError>> {
+    fn rows(&self, table: &str, _: &Caller) -> Option<Result<RecordBatch, ArrowError>> {
         let text = |name: &str| Field::new(name, DataType::Utf8View, true);
         let number = |name: &str| Field::new(name, DataType::Float64, true);
         let long = |name: &str| Field::new(name, DataType::Int64, true);
@@ -523,6 +528,7 @@ impl BrokerTables for OwnTables {
                 long("servers"),
                 text("plan"),
                 text("error"),
+                text("principal"),
             ],
             _ => return None,
         };
