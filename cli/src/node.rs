@@ -95,7 +95,9 @@ struct DecoderCheck;
 
 impl controller::CheckTable for DecoderCheck {
     fn check(&self, spec: &TableSpec) -> Result<(), Fault> {
-        Decoder::check(spec, &server::EngineExpressions).map_err(Fault::invalid)
+        let expressions = &server::EngineExpressions;
+        Decoder::check(spec, expressions).map_err(Fault::invalid)?;
+        batch::check_filters(spec, expressions)
     }
 }
 
@@ -427,6 +429,7 @@ impl<'a> Builder<'a> {
             address,
             version: VERSION,
             deep_store_of: deep::owner(&self.deep).await?,
+            rewrites_max: self.settings.minion.rewrites_max,
             hosts: self.hosts.clone(),
         };
         let parts = minion::Parts {
@@ -434,6 +437,7 @@ impl<'a> Builder<'a> {
             deep: self.deep.clone(),
             clock: Arc::clone(&self.node.clock),
             workshop: self.workshop(),
+            exports: deep::exports(self.settings, &self.node.files)?,
             tasks: TaskGroup::new("minion"),
             http,
         };

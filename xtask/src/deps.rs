@@ -152,7 +152,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         "memmap2",
         &["crates/segment", "crates/stream", "crates/upsert"],
     ),
-    ("parquet", &["crates/ingest", "broker", "cli"]),
+    (
+        "parquet",
+        &["crates/batch", "crates/ingest", "broker", "cli"],
+    ),
     ("clap", &["cli", "xtask", "tests", "benchmarks"]),
     ("anyhow", &["cli", "xtask", "tests", "benchmarks"]),
     // The controller hands SQL on to brokers, as Pinot's does; schemas come from a registry.

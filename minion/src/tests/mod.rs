@@ -47,6 +47,7 @@ impl World {
             address: address.to_string(),
             version: "test",
             deep_store_of: String::new(),
+            rewrites_max: 1,
             hosts: HostGuard::default(),
         };
         let parts = Parts {
@@ -62,6 +63,7 @@ impl World {
                 reach: runtime::Reach::default(),
                 objects: deepstore::Config::default(),
             },
+            exports: None,
             tasks: TaskGroup::new("minion"),
             http,
         };
