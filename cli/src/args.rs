@@ -43,6 +43,11 @@ pub enum Command {
         after_help = "Example:\n  tannin table create clicks --kafka localhost:9092 --topic clicks"
     )]
     Table(TableArgs),
+    /// List, order and cancel tasks in the background
+    #[command(after_help = "Examples:\n  \
+                      tannin task list --table trips\n  \
+                      tannin task schedule --type MergeRollupTask --table trips_OFFLINE")]
+    Task(TaskArgs),
     /// Load Parquet, Arrow, Avro, CSV or JSON files into a table
     #[command(after_help = "Examples:\n  \
                       tannin import trips.parquet\n  \
@@ -445,6 +450,36 @@ pub enum TableAction {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    #[command(subcommand)]
+    pub action: TaskAction,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TaskAction {
+    /// Tasks that wait, are worked on, or were over within a day
+    List {
+        /// Only those of this table
+        #[arg(long, value_name = "NAME")]
+        table: Option<String>,
+    },
+    /// Order what is due by the tables' configs now, without waiting for its schedule
+    Schedule {
+        /// MergeRollupTask, RealtimeToOfflineSegmentsTask, PurgeTask, RefreshSegmentTask; all
+        /// unless given
+        #[arg(long = "type", value_name = "TYPE")]
+        task_type: Option<String>,
+        /// Only of this table
+        #[arg(long, value_name = "NAME")]
+        table: Option<String>,
+    },
+    /// Cancel a task, as `tannin task list` names it; nothing of it counts
+    Cancel { name: String },
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -58,6 +58,22 @@ pub(crate) fn of_imports(settings: &Settings) -> Config {
     }
 }
 
+/// Where minions put files for others; `None`: nowhere.
+pub(crate) fn exports(settings: &Settings, files: &Arc<dyn Files>) -> Result<Option<DeepStore>> {
+    let url = &settings.export.url;
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let config = Config {
+        url: url.clone(),
+        ..of_imports(settings)
+    };
+    let opened = DeepStore::open(&config, Arc::clone(files), ComputePool::new(1));
+    Ok(Some(opened.map_err(|error| {
+        Exit::usage(format!("export.url: {error}"))
+    })?))
+}
+
 pub(crate) async fn prove(deep: &DeepStore) -> Result<()> {
     deep.prove().await.map_err(exit)
 }

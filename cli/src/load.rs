@@ -175,6 +175,7 @@ impl Target for OverHttp {
             id: answer.id,
             spec: answer.spec,
             segments: answer.segments,
+            is_done: false,
         })
     }
 

@@ -97,7 +97,9 @@ struct DecoderCheck;
 
 impl controller::CheckTable for DecoderCheck {
     fn check(&self, spec: &TableSpec) -> Result<(), Fault> {
-        Decoder::check(spec, &server::EngineExpressions).map_err(Fault::invalid)
+        let expressions = &server::EngineExpressions;
+        Decoder::check(spec, expressions).map_err(Fault::invalid)?;
+        batch::check_filters(spec, expressions)
     }
 }
 
@@ -434,12 +436,14 @@ impl<'a> Builder<'a> {
             version: VERSION,
             deep_store_of: deep::owner(&self.deep).await?,
             entrance: self.entrance.clone(),
+            rewrites_max: self.settings.minion.rewrites_max,
         };
         let parts = minion::Parts {
             network: Arc::clone(&self.network),
             deep: self.deep.clone(),
             clock: Arc::clone(&self.node.clock),
             workshop: self.workshop(),
+            exports: deep::exports(self.settings, &self.node.files)?,
             tasks: TaskGroup::new("minion"),
             http,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
-use metastore::catalog::CommitOutcome;
+use metastore::catalog::{Asking, CommitOutcome};
 use rpc::{ControlApi, UpdateStream};
 use schemas::proto::segment_consumed_reply::Action;
 use schemas::proto::{
@@ -17,6 +17,7 @@ use schemas::proto::{
     SubmitImportRequest, TasksReply, TasksRequest, WatchRequest,
 };
 use schemas::segment::SegmentRecord;
+use schemas::task::{Task, TaskKind};
 use schemas::{Fault, InstanceId, Offset, SegmentId, TableId, TableSpec};
 
 use crate::assignment::least_loaded;
@@ -181,13 +182,29 @@ impl ControlApi for Api {
 
     async fn lease_task(&self, request: LeaseTaskRequest) -> Result<LeaseTaskReply, Fault> {
         let now_ms = self.0.clock.now_ms();
-        let until_ms = now_ms + TASK_LEASE.as_millis() as i64;
         let LeaseTaskRequest { kinds, instance } = request;
-        let leasing = self
-            .0
-            .catalog
-            .lease_task(&kinds, &instance, (now_ms, until_ms));
-        let task = leasing.await?;
+        let stopped = self.0.catalog.stopped_tasks().await?;
+        let is_stopped = |kind: &str| stopped.iter().any(|stopped| stopped.name() == kind);
+        let (all, mut kinds) = (kinds.is_empty(), kinds);
+        if all && !stopped.is_empty() {
+            kinds = TaskKind::NAMES.iter().map(ToString::to_string).collect();
+        }
+        kinds.retain(|kind| !is_stopped(kind));
+        if kinds.is_empty() && !all {
+            return Ok(LeaseTaskReply::default());
+        }
+        let asking = Asking {
+            minion: &instance,
+            kinds: &kinds,
+            now_ms,
+            until_ms: now_ms + TASK_LEASE.as_millis() as i64,
+        };
+        // Who is dead will not go on with it; if it lives after all, it hears so when it renews.
+        let is_free = |task: &Task| {
+            let holder = InstanceId(task.leased_by.clone());
+            !task.leased_by.is_empty() && !self.0.may_live(&holder)
+        };
+        let task = self.0.catalog.lease_task(asking, is_free).await?;
         let json = task.map(|task| serde_json::to_vec(&task).unwrap_or_default());
         Ok(LeaseTaskReply {
             task: json.unwrap_or_default().into(),
@@ -196,22 +213,12 @@ impl ControlApi for Api {
 
     async fn finish_task(&self, request: FinishTaskRequest) -> Result<FinishTaskReply, Fault> {
         let id = task_id(&request.task_id)?;
-        let now_ms = self.0.clock.now_ms();
-        match request.fault {
-            Some(fault) => {
-                let fault = Fault::from(fault);
-                let over = self.0.is_over_with(id, &fault).await?;
-                let over_at_ms = over.then_some(now_ms);
-                tracing::warn!(task = %id, instance = request.instance, cause = %fault,
-                    is_over = over_at_ms.is_some(), "task failed");
-                let catalog = &self.0.catalog;
-                catalog.task_failed(id, &fault.message, over_at_ms).await?;
-            }
-            None => {
-                let finishing = self.0.catalog.finish_task(id, &request.summary, now_ms);
-                finishing.await?;
-            }
-        }
+        let fault = request.fault.map(Fault::from);
+        let outcome = match &fault {
+            Some(fault) => Err(fault),
+            None => Ok(request.summary.as_str()),
+        };
+        self.0.task_ended(id, &request.instance, outcome).await?;
         Ok(FinishTaskReply {})
     }
 

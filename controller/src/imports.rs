@@ -9,15 +9,15 @@ use schemas::cluster::TableState;
 use schemas::proto::import_request::Step;
 use schemas::proto::{BeginImport, ImportReply, ImportRequest};
 use schemas::segment::SegmentRecord;
-use schemas::task::{ImportOrder, StagedFile, Task, TaskKind};
-use schemas::{Fault, FaultKind, TableId, TableType};
+use schemas::task::{ImportOrder, StagedFile, Task, TaskKind, Trigger, task_of_replacement};
+use schemas::{Fault, TableId, TableType};
 use uuid::Uuid;
 
+use crate::background::done_before;
 use crate::replacements::Wanted;
 use crate::state::State;
 
 const POLL: Duration = Duration::from_millis(50);
-const ATTEMPTS_MAX: u32 = 3;
 
 /// What a batch config of Pinot says that changes nothing here: how a job is run there.
 const WITHOUT_MEANING: [&str; 8] = [
@@ -67,10 +67,14 @@ impl State {
             format,
             refresh,
         };
-        let kind = TaskKind::ImportFiles(order);
-        let task = self.catalog.add_task(kind, self.clock.now_ms()).await?;
+        let task = Task {
+            submitted_ms: self.clock.now_ms(),
+            trigger: Trigger::Adhoc,
+            ..Task::new(TaskKind::ImportFiles(order))
+        };
+        self.catalog.put_task(&task).await?;
         Ok(Submitted {
-            task,
+            task: task.id,
             table: name,
             unknown,
         })
@@ -100,17 +104,6 @@ impl State {
             }
             self.clock.sleep(POLL).await;
         }
-    }
-
-    /// Whether a task that failed so is not tried again. A task of ours is right; what a user
-    /// ordered may never be.
-    pub(crate) async fn is_over_with(&self, id: Uuid, fault: &Fault) -> Result<bool, Fault> {
-        let task = self.catalog.task(id).await?;
-        Ok(task.is_some_and(|task| {
-            let is_order = matches!(task.kind, TaskKind::ImportFiles(_));
-            let may_help = fault.kind.retryable() || fault.kind == FaultKind::Cancelled;
-            is_order && (!may_help || task.attempts >= ATTEMPTS_MAX)
-        }))
     }
 
     pub(crate) async fn import_step(&self, request: ImportRequest) -> Result<ImportReply, Fault> {
@@ -154,10 +147,28 @@ impl State {
         table: &Arc<TableState>,
         begin: BeginImport,
     ) -> Result<ImportReply, Fault> {
-        let refresh = begin.refresh.unwrap_or(table.spec.batch.refresh);
-        let wanted = Wanted::Import {
-            key: begin.key,
-            refresh,
+        let of_task = task_of_replacement(&begin.key);
+        let task = match of_task {
+            Some(id) => self.catalog.task(id).await?.map(|task| task.kind),
+            None => None,
+        };
+        // Whoever had it before has done it, and was not heard.
+        let before = done_before(&self.lineage(table.spec.id).await?, &begin.key);
+        if let Some(done) = before.filter(|_| of_task.is_some()) {
+            return Ok(ImportReply {
+                import_id: done.as_bytes().to_vec().into(),
+                ..ImportReply::default()
+            });
+        }
+        let wanted = match (of_task, task) {
+            (Some(id), Some(TaskKind::Rewrite(_))) => Wanted::Rewrite {
+                key: begin.key,
+                order: self.open_rewrite(id).await?,
+            },
+            _ => Wanted::Import {
+                key: begin.key,
+                refresh: begin.refresh.unwrap_or(table.spec.batch.refresh),
+            },
         };
         let begun = self.start_replacement(table, wanted).await?;
         let stored = self.catalog.segments(table.spec.id).await?.into_iter();

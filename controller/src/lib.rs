@@ -6,6 +6,7 @@
 
 mod api;
 mod assignment;
+mod background;
 mod completion;
 mod consumption;
 mod follow;

@@ -24,6 +24,7 @@ pub(crate) struct ControllerMetrics {
     pub(crate) unconsumed: IntGauge,
     /// By state.
     pub(crate) tasks: IntGaugeVec,
+    pub(crate) tasks_failed: IntCounter,
 }
 
 impl Default for ControllerMetrics {
@@ -77,6 +78,10 @@ impl Default for ControllerMetrics {
                 "tannin_controller_tasks",
                 "tasks of minions that are not over",
                 &["state"],
+            ),
+            tasks_failed: registry.counter(
+                "tannin_controller_tasks_failed_total",
+                "ordered tasks that failed and are not tried again",
             ),
             registry,
         }

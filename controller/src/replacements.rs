@@ -11,6 +11,7 @@ use std::time::Duration;
 use schemas::cluster::{SegmentState, TableState};
 use schemas::lineage::{Lineage, Replacement, ReplacementState};
 use schemas::segment::SegmentRecord;
+use schemas::task::RewriteOrder;
 use schemas::{Fault, TableId, TableType};
 use uuid::Uuid;
 
@@ -33,6 +34,11 @@ pub(crate) enum Wanted {
     },
     /// The segments of an import, which names itself by `key`; `refresh`: in place of all others.
     Import { key: String, refresh: bool },
+    /// Those that a task rewrites.
+    Rewrite {
+        key: String,
+        order: Box<RewriteOrder>,
+    },
 }
 
 impl State {
@@ -69,6 +75,18 @@ impl State {
                 }
                 let nothing = BTreeSet::new;
                 (replacement(nothing(), nothing(), Some(key)), false, refresh)
+            }
+            Wanted::Rewrite { key, order } => {
+                if let Some(left) = self.lineage(id).await?.under_way(&key) {
+                    return Ok(left.clone());
+                }
+                let from = order.replaced().map(str::to_owned).collect();
+                let new = Replacement {
+                    yields: true,
+                    watermark: order.watermark,
+                    ..replacement(from, BTreeSet::new(), Some(key))
+                };
+                (new, false, false)
             }
         };
         new.changed_ms = self.clock.now_ms();
@@ -182,5 +200,7 @@ fn replacement(from: BTreeSet<String>, to: BTreeSet<String>, key: Option<String>
         changed_ms: 0,
         key,
         first_sequence: 0,
+        yields: false,
+        watermark: None,
     }
 }

@@ -20,6 +20,7 @@ use stream::{StreamSource, Streams};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::background::Due;
 use crate::completion::Completion;
 use crate::follow::publish_everything;
 use crate::http::forward::Forwarder;
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) seen: Arc<Seen>,
     pub(crate) forwarder: Forwarder,
     pub(crate) leadership: Leadership,
+    /// When schedules of tasks are due next.
+    pub(crate) due: Mutex<Due>,
     streams: Arc<dyn Streams>,
     check: Arc<dyn CheckTable>,
     /// By table and position of the topic.
@@ -133,6 +136,7 @@ impl State {
             completion: Mutex::default(),
             seen: Arc::default(),
             forwarder,
+            due: Mutex::default(),
             streams,
             check,
             sources: Mutex::default(),
@@ -152,6 +156,7 @@ impl State {
         *self.completion.lock() = Completion::default();
         *self.orphans_due.lock() = now + ORPHANS_AFTER_START;
         *self.took_over.lock() = Some(now);
+        self.due.lock().clear();
         {
             let mut view = self.view.lock();
             view.instances.clear();

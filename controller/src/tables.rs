@@ -68,6 +68,9 @@ impl State {
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
+            watermarks: Default::default(),
+            scheduled: Default::default(),
+            spec_changed_ms: 0,
         };
         let id = stored.spec.id;
         if self.catalog.create_table(&stored).await? == CreateOutcome::NameTaken {
@@ -103,7 +106,9 @@ impl State {
         if !kept.is_empty() {
             return Err(Fault::invalid(kept.join("; ")));
         }
+        let now_ms = self.clock.now_ms();
         let change = |stored: &mut StoredTable| {
+            note_change(stored, &spec, now_ms);
             stored.spec = spec;
             stored.config_json = config_json;
         };
@@ -131,7 +136,9 @@ impl State {
         let spec = parsed.value.spec;
         self.check(&spec)?;
         let schema_json = schema_json.to_owned();
+        let now_ms = self.clock.now_ms();
         let change = |stored: &mut StoredTable| {
+            note_change(stored, &spec, now_ms);
             stored.spec = spec;
             stored.schema_json = schema_json;
         };
@@ -161,6 +168,17 @@ impl State {
             self.clock.sleep(DROP_POLL).await;
         }
         Ok(())
+    }
+}
+
+/// When segments are made otherwise from now on: by other columns, indexes or another order.
+fn note_change(stored: &mut StoredTable, new: &TableSpec, now_ms: i64) {
+    let old = &stored.spec;
+    let is_same = old.columns == new.columns
+        && old.sorted_column == new.sorted_column
+        && old.star_trees == new.star_trees;
+    if !is_same {
+        stored.spec_changed_ms = now_ms;
     }
 }
 

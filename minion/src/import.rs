@@ -4,54 +4,29 @@
 //! this very task. The task is the import's key: whoever gets it after this minion died goes on
 //! with the segments that are there, and no row of it is seen before the last one is.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use batch::{
-    Begun, ImportError, Job, Mode, Progress, Source, Target, Workshop, file_source, local_sources,
-    names_objects, object_sources, remote_source,
+    ImportError, Job, Mode, Progress, Source, Workshop, file_source, local_sources, names_objects,
+    object_sources, remote_source,
 };
-use bytes::Bytes;
-use rpc::ControlApi;
-use schemas::proto::import_request::Step;
-use schemas::proto::{
-    BeginImport, EndImport, ImportReply, ImportRequest, RenewTaskRequest, ReserveSequence,
-    RevertImport,
-};
-use schemas::segment::SegmentRecord;
+use schemas::Fault;
 use schemas::task::{ImportOrder, Task};
-use schemas::{Fault, Sequence, TableId};
-use uuid::Uuid;
 
 use crate::Core;
-
-/// A third of a lease.
-const RENEW_EVERY: Duration = Duration::from_secs(20);
+use crate::replacing::{WAS_DONE, held, scratch, target};
 
 /// What was done, in words.
 pub(crate) async fn run(core: &Core, task: &Task, order: &ImportOrder) -> Result<String, Fault> {
-    let failed = |what: &str, error: std::io::Error| {
-        Fault::unavailable(format!(
-            "the folder for files on their way: {what}: {error}"
-        ))
-    };
-    std::fs::create_dir_all(&core.scratch).map_err(|error| failed("it cannot be made", error))?;
-    let folder = tempfile::tempdir_in(&core.scratch);
-    let folder = folder.map_err(|error| failed("none can be made in it", error))?;
+    let folder = scratch(core)?;
     let workshop = Workshop {
         folder: folder.path().to_owned(),
         ..core.workshop.clone()
     };
     let progress: Arc<Progress> = Arc::default();
     let import = import(core, task, order, &workshop, &progress);
-    tokio::select! {
-        done = import => done,
-        fault = keep(core, task, &progress) => Err(fault),
-    }
+    held(core, task, &progress, import).await
 }
 
 async fn import(
@@ -77,7 +52,7 @@ async fn import(
         sources.push(file_source(key.clone(), key, path)?);
     }
     let job = Job {
-        key: format!("task {}", task.id),
+        key: task.replacement_key(),
         mode: order.refresh.map(|refresh| match refresh {
             true => Mode::Refresh,
             false => Mode::Append,
@@ -86,12 +61,11 @@ async fn import(
         format,
         start_over: false,
     };
-    let target: Arc<dyn Target> = Arc::new(OverRpc {
-        controller: core.network.controller()?,
-        deep: core.deep.clone(),
-        table: order.table,
-    });
+    let target = target(core, order.table)?;
     let done = batch::run(&job, &target, workshop, progress).await?;
+    if done.was_done {
+        return Ok(WAS_DONE.to_owned());
+    }
     let (rows, segments) = (done.rows, done.segments);
     let mut summary = format!("{rows} rows in {segments} segments");
     if done.filtered > 0 {
@@ -130,112 +104,4 @@ async fn sources_of(
     };
     let listed = workshop.compute.run(list).await;
     listed.map_err(ImportError::from)?
-}
-
-/// Tells the controller that the task is worked on; returns when it is somebody else's.
-async fn keep(core: &Core, task: &Task, progress: &Progress) -> Fault {
-    loop {
-        core.clock.sleep(RENEW_EVERY).await;
-        let count = |of: &std::sync::atomic::AtomicU64| of.load(Ordering::Relaxed);
-        let (done, all) = (count(&progress.bytes_done), count(&progress.bytes_total));
-        let request = RenewTaskRequest {
-            instance: core.config.instance.0.clone(),
-            task_id: task.id.as_bytes().to_vec().into(),
-            summary: format!("{} rows, {done} of {all} bytes", count(&progress.rows)),
-        };
-        let renewed = match core.network.controller() {
-            Ok(controller) => controller.renew_task(request).await,
-            Err(fault) => Err(fault),
-        };
-        match renewed {
-            Ok(reply) if !reply.yours => {
-                return Fault::cancelled("another minion goes on with the task");
-            }
-            Ok(_) => {}
-            // Its lease may end; then another goes on, and one of the two ends first.
-            Err(fault) => tracing::debug!(cause = %fault, "the lease of a task is not renewed"),
-        }
-    }
-}
-
-/// The controller, and the deep store that it shares with this minion.
-struct OverRpc {
-    controller: Arc<dyn ControlApi>,
-    deep: deepstore::DeepStore,
-    table: TableId,
-}
-
-impl OverRpc {
-    async fn step(&self, import: Option<Uuid>, step: Step) -> Result<ImportReply, Fault> {
-        let import = import.map(|id| id.as_bytes().to_vec()).unwrap_or_default();
-        let request = ImportRequest {
-            table_id: self.table.to_bytes(),
-            import_id: import.into(),
-            step: Some(step),
-        };
-        self.controller.import(request).await
-    }
-}
-
-fn misunderstood(error: impl ToString) -> Fault {
-    let error = error.to_string();
-    Fault::internal(format!(
-        "the controller's answer is not understood: {error}"
-    ))
-}
-
-#[async_trait]
-impl Target for OverRpc {
-    async fn begin(&self, key: &str, mode: Option<Mode>) -> Result<Begun, Fault> {
-        let begin = BeginImport {
-            key: key.to_owned(),
-            refresh: mode.map(|mode| mode == Mode::Refresh),
-        };
-        let reply = self.step(None, Step::Begin(begin)).await?;
-        let segments = reply
-            .segments
-            .iter()
-            .map(|json| serde_json::from_slice(json));
-        Ok(Begun {
-            id: Uuid::from_slice(&reply.import_id).map_err(misunderstood)?,
-            spec: serde_json::from_slice(&reply.spec).map_err(misunderstood)?,
-            segments: segments.collect::<Result<_, _>>().map_err(misunderstood)?,
-        })
-    }
-
-    async fn reserve(&self, import: Uuid) -> Result<Sequence, Fault> {
-        let reply = self
-            .step(Some(import), Step::Reserve(ReserveSequence {}))
-            .await?;
-        Ok(reply.sequence)
-    }
-
-    async fn add(
-        &self,
-        import: Uuid,
-        mut record: SegmentRecord,
-        packed: Bytes,
-    ) -> Result<String, Fault> {
-        let key = SegmentRecord::object_key(record.id, record.crc);
-        record.stored_bytes = packed.len() as u64;
-        self.deep.upload(&key, packed).await?;
-        record.uri = Some(key);
-        let json = serde_json::to_vec(&record).map_err(misunderstood)?;
-        let reply = self.step(Some(import), Step::Add(json.into())).await?;
-        Ok(reply.segment)
-    }
-
-    async fn end(&self, import: Uuid, segments: BTreeSet<String>) -> Result<(), Fault> {
-        let end = EndImport {
-            segments: segments.into_iter().collect(),
-        };
-        self.step(Some(import), Step::End(end)).await?;
-        Ok(())
-    }
-
-    async fn revert(&self, import: Uuid) -> Result<(), Fault> {
-        self.step(Some(import), Step::Revert(RevertImport {}))
-            .await?;
-        Ok(())
-    }
 }

@@ -4,10 +4,13 @@
 //! Every task may be run twice, by one minion or by two at once: a minion that dies in the middle
 //! loses its lease, and another begins the task again. A minion keeps nothing.
 
+mod export;
 mod heartbeat;
 mod import;
 mod metrics;
 mod removal;
+mod replacing;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -37,14 +40,18 @@ pub struct Config {
     /// The cluster that owns the deep store, as the store itself tells; empty: nobody yet.
     pub deep_store_of: String,
     pub entrance: Entrance,
+    /// Tasks that rewrite segments at once.
+    pub rewrites_max: u32,
 }
 
 pub struct Parts {
     pub network: Arc<dyn Network>,
     pub deep: DeepStore,
     pub clock: Arc<dyn Clock>,
-    /// For what is imported, in a folder of its own for each import.
+    /// For segments that are made, in a folder of its own for each task.
     pub workshop: Workshop,
+    /// Where files for others go; `None`: nowhere.
+    pub exports: Option<DeepStore>,
     pub tasks: TaskGroup,
     pub http: TcpListener,
 }
@@ -65,6 +72,7 @@ pub(crate) struct Core {
     pub(crate) deep: DeepStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) workshop: Workshop,
+    pub(crate) exports: Option<DeepStore>,
     /// Where those folders are.
     pub(crate) scratch: PathBuf,
     pub(crate) heart: Heart,
@@ -84,12 +92,14 @@ pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
         deep,
         clock,
         workshop,
+        exports,
         tasks,
         http,
     } = parts;
     let core = Arc::new(Core {
         scratch: workshop.folder.clone(),
         workshop,
+        exports,
         heart: Heart::new(clock.now_ms()),
         config,
         network,

@@ -9,19 +9,24 @@ use std::time::Duration;
 use runtime::{Backoff, TaskGroup};
 use schemas::Fault;
 use schemas::proto::{FinishTaskRequest, LeaseTaskRequest};
-use schemas::task::{Task, TaskKind};
+use schemas::task::{Task, TaskKind, TaskType};
 
-use crate::{Core, import, removal};
+use crate::{Core, export, import, removal, rewrite};
 
 /// Between two questions when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Removals do not wait for imports, which take long.
+/// Removals wait for nothing, imports do not wait for what is done in the background.
 pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
     let names = TaskKind::NAMES.into_iter();
-    let (imports, others) = names.partition(|name| *name == TaskKind::IMPORT);
+    let (imports, others): (Vec<_>, Vec<_>) = names.partition(|name| *name == TaskKind::IMPORT);
+    let others = others.into_iter();
+    let (rewrites, others) = others.partition(|name| name.parse::<TaskType>().is_ok());
     work(core, "minion imports", imports, tasks);
+    for _ in 0..core.config.rewrites_max.max(1) {
+        work(core, "minion rewrites", Vec::clone(&rewrites), tasks);
+    }
     work(core, "minion work", others, tasks);
 }
 
@@ -73,7 +78,7 @@ async fn one_task(core: &Core, kinds: &[&str]) -> Result<Found, Fault> {
     let task: Task = serde_json::from_slice(&leased)
         .map_err(|error| Fault::internal(format!("the task is not understood: {error}")))?;
     let kind = task.kind.name();
-    // An import is large.
+    // What brings segments is large.
     let outcome = Box::pin(run(core, &task)).await;
     let (fault, summary) = match outcome {
         Ok(summary) => {
@@ -106,5 +111,7 @@ async fn run(core: &Core, task: &Task) -> Result<String, Fault> {
             older_than_ms,
         } => removal::orphans(core, known, *older_than_ms).await,
         TaskKind::ImportFiles(order) => import::run(core, task, order).await,
+        TaskKind::Rewrite(order) => rewrite::run(core, task, order).await,
+        TaskKind::Export(order) => export::run(core, task, order).await,
     }
 }

@@ -18,9 +18,26 @@ pub fn time_boundary_ms<'a>(
     sealed: impl Iterator<Item = &'a SegmentRecord>,
 ) -> Option<i64> {
     let column = spec.column(spec.time_column.as_deref()?)?;
-    let newest = newest_ms(spec, sealed)?;
+    let (ends, rounds): (Vec<i64>, Vec<Option<i64>>) = sealed
+        .filter_map(|record| Some((end_ms(record)?, record.marks.round_ms)))
+        .unzip();
+    let newest = ends.into_iter().max()?;
     let hourly = spec.batch.hourly && time_unit_ms(column).is_none_or(|unit| unit < DAY_MS);
-    Some(newest - if hourly { HOUR_MS } else { DAY_MS })
+    let boundary = newest - if hourly { HOUR_MS } else { DAY_MS };
+    Some(match rounds.into_iter().flatten().max() {
+        // Just before a moment to which times are cut: of such a span all or nothing is read.
+        Some(round) => (boundary + 1).div_euclid(round) * round - 1,
+        None => boundary,
+    })
+}
+
+/// Up to where rows of a segment may have been in time, before their times were cut.
+fn end_ms(record: &SegmentRecord) -> Option<i64> {
+    let (_, newest) = record.time_range?;
+    Some(match record.marks.round_ms {
+        Some(round) => newest.div_euclid(round) * round + round - 1,
+        None => newest,
+    })
 }
 
 /// The time of the newest row of these segments.
@@ -29,8 +46,7 @@ pub fn newest_ms<'a>(
     sealed: impl Iterator<Item = &'a SegmentRecord>,
 ) -> Option<i64> {
     spec.time_column.as_ref()?;
-    let newest = sealed.filter_map(|record| Some(record.time_range?.1));
-    newest.max()
+    sealed.filter_map(end_ms).max()
 }
 
 /// How many milliseconds one means in a time column of whole numbers; `None`: it is none, or its
@@ -99,6 +115,21 @@ mod tests {
             time_boundary_ms(&spec, records.iter()),
             Some(5 * DAY_MS - HOUR_MS)
         );
+        // Rows whose times were cut to days count up to the end of their day.
+        let cut = |newest: i64| {
+            let mut record = until(newest);
+            record.marks.round_ms = Some(DAY_MS);
+            record
+        };
+        let some_cut = [until(5 * DAY_MS + 7), cut(3 * DAY_MS)];
+        spec.batch.hourly = false;
+        let boundary = time_boundary_ms(&spec, some_cut.iter());
+        assert_eq!(boundary, Some(4 * DAY_MS - 1));
+        let all_cut = [cut(5 * DAY_MS), cut(3 * DAY_MS)];
+        assert_eq!(newest_ms(&spec, all_cut.iter()), Some(6 * DAY_MS - 1));
+        let boundary = time_boundary_ms(&spec, all_cut.iter());
+        assert_eq!(boundary, Some(5 * DAY_MS - 1));
+        spec.batch.hourly = true;
         column.time_format = Some("1:DAYS:EPOCH".to_owned());
         assert_eq!(time_unit_ms(&column), Some(DAY_MS));
         spec.columns = vec![column];

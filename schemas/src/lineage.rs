@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::fault::Fault;
 use crate::ids::Sequence;
+use crate::task::WatermarkMove;
 
 /// Replaced segments stay for so long, in which a replacement can be taken back.
 const REPLACED_KEPT_MS: i64 = 3_600_000;
@@ -37,6 +38,13 @@ pub struct Replacement {
     /// Segments that come for it have this sequence or a later one.
     #[serde(default)]
     pub first_sequence: Sequence,
+    /// Of a task in the background: it gives way to what people do, and is done only while all that
+    /// it replaces is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub yields: bool,
+    /// Moves in the step in which it is done, and back when it is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<WatermarkMove>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +96,7 @@ impl Lineage {
     }
 
     /// Begins a replacement of segments that are `there`. One under way that replaces the same ones
-    /// stands against it, unless that is taken back by `force`.
+    /// stands against it, unless that is taken back: by `force`, or because it yields.
     pub fn start(
         &mut self,
         new: Replacement,
@@ -111,7 +119,9 @@ impl Lineage {
             let stands_against =
                 !other.from.is_disjoint(&new.from) || !other.to.is_disjoint(&new.to);
             match stands_against {
-                true if force => other.move_to(ReplacementState::Reverted, new.changed_ms),
+                true if force || (other.yields && !new.yields) => {
+                    other.move_to(ReplacementState::Reverted, new.changed_ms)
+                }
                 true => {
                     return Err(Fault::conflict(format!(
                         "replacement {} of some of these segments is under way; end it, take it \
@@ -148,6 +158,14 @@ impl Lineage {
             return Ok(BTreeSet::new());
         }
         let one = self.under_way_mut(id)?;
+        // Rows of a segment that somebody has removed must not come back.
+        if one.yields
+            && let Some(gone) = one.from.iter().find(|name| !there.contains(name.as_str()))
+        {
+            return Err(Fault::conflict(format!(
+                "segment `{gone}`, which replacement {id} replaces, was removed meanwhile"
+            )));
+        }
         let to = to.unwrap_or(&one.to);
         if let Some(foreign) = to.iter().find(|name| !one.to.contains(*name)) {
             return Err(Fault::invalid(format!(
@@ -276,6 +294,8 @@ mod tests {
             changed_ms: 0,
             key: None,
             first_sequence: 0,
+            yields: false,
+            watermark: None,
         }
     }
 
@@ -312,6 +332,34 @@ mod tests {
         lineage.revert(id, false, &there, 4).unwrap();
         assert_eq!(seen(&lineage, &there), ["a", "b", "d"]);
         assert_eq!(lineage.clean(&there, 5), names(&["c"]));
+    }
+
+    #[test]
+    fn what_works_in_the_background_gives_way_and_brings_nothing_back() {
+        let mut lineage = Lineage::default();
+        let there = HashSet::from(["a", "b"]);
+        let of_task = Replacement {
+            yields: true,
+            ..replacement(&["a", "b"], &["m"])
+        };
+        let task = of_task.id;
+        lineage.start(of_task.clone(), &there, false).unwrap();
+        let import = replacement(&["a"], &["c"]);
+        lineage.start(import, &there, false).unwrap();
+        let state = lineage.find(task).unwrap().state;
+        assert_eq!(state, ReplacementState::Reverted);
+        // A task does not stop what people do, nor another task.
+        let another = Replacement {
+            id: Uuid::new_v4(),
+            ..of_task.clone()
+        };
+        lineage.start(another, &there, false).unwrap_err();
+        let mut lineage = Lineage::default();
+        lineage.start(of_task, &there, false).unwrap();
+        let without_a = HashSet::from(["b", "m"]);
+        lineage.end(task, None, &without_a, 1).unwrap_err();
+        let all = HashSet::from(["a", "b", "m"]);
+        lineage.end(task, None, &all, 1).unwrap();
     }
 
     #[test]

@@ -51,6 +51,29 @@ pub struct SegmentRecord {
     /// Of an imported segment: what it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceMark>,
+    #[serde(default, skip_serializing_if = "TaskMarks::is_none")]
+    pub marks: TaskMarks,
+}
+
+/// What tasks did to a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TaskMarks {
+    /// It was merged on this level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_level: Option<String>,
+    /// Rows that shall go were removed then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purged_ms: Option<i64>,
+    /// Times of its rows were cut to multiples of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_ms: Option<i64>,
+}
+
+impl TaskMarks {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which part of which file a segment was made of: whoever goes on with an import that broke off
@@ -120,6 +143,7 @@ impl SegmentRecord {
             column_ranges: Vec::new(),
             partitions: Vec::new(),
             source: None,
+            marks: TaskMarks::default(),
         }
     }
 

@@ -31,6 +31,34 @@ pub enum Over {
     Grpc,
 }
 
+/// As [`both`], with nodes that are minions and nothing else, and no other minion: they may be
+/// stopped without any loss.
+pub async fn both_with_minions<T>(minions: usize, test: impl Fn(Cluster) -> T) -> Result<()>
+where
+    T: Future<Output = Result<()>>,
+{
+    for over in [Over::InProcess, Over::Grpc] {
+        let mut all = vec![BUT_MINION, SERVER];
+        all.extend(std::iter::repeat_n(MINION, minions));
+        let cluster = Cluster::start_with(over, SystemClock::shared(), all, Vec::new()).await?;
+        test(cluster)
+            .await
+            .with_context(|| format!("over {over:?}"))?;
+    }
+    Ok(())
+}
+
+const EVERY: &[Role] = &Role::ALL;
+const BUT_MINION: &[Role] = &[Role::Controller, Role::Broker, Role::Server];
+const SERVER: &[Role] = &[Role::Server];
+const MINION: &[Role] = &[Role::Minion];
+
+/// The first node has everything; the others are servers.
+fn servers(count: usize) -> Vec<&'static [Role]> {
+    let others = std::iter::repeat_n(SERVER, count.saturating_sub(1));
+    std::iter::once(EVERY).chain(others).collect()
+}
+
 /// Runs a test over both transports; an error names the one it happened on.
 pub async fn both<T>(test: impl Fn(Cluster) -> T) -> Result<()>
 where
@@ -52,6 +80,8 @@ pub struct Cluster {
     network: Transport,
     folder: tempfile::TempDir,
     nodes: Vec<Option<Node>>,
+    /// Of each node.
+    roles: Vec<&'static [Role]>,
     /// `section.key=value` of every node, beside what a test always needs.
     assignments: Vec<String>,
     /// Kept over restarts, as tables name the log's address.
@@ -65,7 +95,13 @@ impl Cluster {
     }
 
     pub async fn start_of(over: Over, servers: usize) -> Result<Self> {
-        Self::start_with(over, SystemClock::shared(), servers, Vec::new()).await
+        Self::start_with(
+            over,
+            SystemClock::shared(),
+            self::servers(servers),
+            Vec::new(),
+        )
+        .await
     }
 
     /// One node, with these settings.
@@ -76,17 +112,23 @@ impl Cluster {
     /// Every node with these settings.
     pub async fn start_all_set(over: Over, servers: usize, assignments: &[&str]) -> Result<Self> {
         let assignments = assignments.iter().map(ToString::to_string).collect();
-        Self::start_with(over, SystemClock::shared(), servers, assignments).await
+        Self::start_with(
+            over,
+            SystemClock::shared(),
+            self::servers(servers),
+            assignments,
+        )
+        .await
     }
 
     pub async fn start_at(over: Over, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::start_with(over, clock, SERVERS, Vec::new()).await
+        Self::start_with(over, clock, servers(SERVERS), Vec::new()).await
     }
 
     async fn start_with(
         over: Over,
         clock: Arc<dyn Clock>,
-        servers: usize,
+        roles: Vec<&'static [Role]>,
         assignments: Vec<String>,
     ) -> Result<Self> {
         show_logs();
@@ -100,11 +142,12 @@ impl Cluster {
             network,
             folder: tempfile::tempdir()?,
             nodes: Vec::new(),
+            roles,
             assignments,
             log_port: 0,
             http: reqwest::Client::builder().no_proxy().build()?,
         };
-        for index in 0..servers {
+        for index in 0..cluster.roles.len() {
             cluster.nodes.push(None);
             cluster.start_node(index).await?;
         }
@@ -122,10 +165,7 @@ impl Cluster {
     /// Starts a node that is stopped, on the files it left.
     pub async fn start_node(&mut self, index: usize) -> Result<()> {
         let settings = self.settings(index)?;
-        let roles: &[Role] = match index {
-            0 => &Role::ALL,
-            _ => &[Role::Server],
-        };
+        let roles = self.roles[index];
         let parts = Parts {
             transport: self.network.clone(),
             clock: Arc::clone(&self.clock),
@@ -199,7 +239,10 @@ impl Cluster {
 
     /// Until every running node serves and the controller has heard of every server.
     pub async fn wait_ready(&self) -> Result<()> {
-        let running = self.nodes.iter().flatten().count();
+        let running = self.nodes.iter().zip(&self.roles);
+        let running =
+            running.filter(|(node, roles)| node.is_some() && roles.contains(&Role::Server));
+        let running = running.count();
         until("the cluster is ready", || async {
             for node in self.nodes.iter().flatten() {
                 if let Err(reason) = node.ready() {

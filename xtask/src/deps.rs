@@ -162,7 +162,10 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("rustls", &["crates/access"]),
     ("argon2", &["crates/access"]),
     ("ring", &["crates/access"]),
-    ("parquet", &["crates/ingest", "broker", "cli"]),
+    (
+        "parquet",
+        &["crates/batch", "crates/ingest", "broker", "cli"],
+    ),
     ("clap", &["cli", "xtask", "tests", "benchmarks"]),
     ("anyhow", &["cli", "xtask", "tests", "benchmarks"]),
     // The controller hands SQL on to brokers, as Pinot's does; schemas come from a registry.

@@ -13,3 +13,4 @@ pub(crate) mod segment;
 pub(crate) mod sql;
 pub(crate) mod start;
 pub(crate) mod table;
+pub(crate) mod task;

@@ -18,6 +18,8 @@ mod schemas;
 mod segments;
 mod status;
 mod tables;
+mod task_orders;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -49,6 +51,8 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(replacements::routes())
         .merge(ingest::routes())
         .merge(reload::routes())
+        .merge(tasks::routes())
+        .merge(task_orders::routes())
         .merge(boundary::routes())
         .merge(brokers::routes())
         .merge(forward::routes())

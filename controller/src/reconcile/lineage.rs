@@ -1,5 +1,5 @@
-//! Removes segments that were replaced or never counted, keeps the time boundaries of OFFLINE
-//! tables where their segments say, and forgets imports that were over long ago.
+//! Removes segments that were replaced or never counted, and keeps the time boundaries of OFFLINE
+//! tables where their segments say.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,19 +9,7 @@ use schemas::{Fault, SegmentId, TableType};
 
 use crate::state::State;
 
-/// Imports that are over are told of for so long.
-const TASKS_KEPT_MS: i64 = 86_400_000;
-
 pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
-    let now_ms = state.clock.now_ms();
-    for task in state.catalog.tasks().await? {
-        if task
-            .finished_ms
-            .is_some_and(|at| at < now_ms - TASKS_KEPT_MS)
-        {
-            state.catalog.forget_task(task.id).await?;
-        }
-    }
     for table in state.tables() {
         if table.spec.table_type == TableType::Offline {
             clean(state, &table).await?;

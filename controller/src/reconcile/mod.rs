@@ -5,6 +5,7 @@ mod figures;
 mod lineage;
 mod partitions;
 mod retention;
+mod tasks;
 
 #[cfg(test)]
 pub(crate) use assignment::run as assignment;
@@ -23,7 +24,7 @@ use schemas::Fault;
 use crate::state::State;
 
 pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
-    let loops: [(&str, Run); 5] = [
+    let loops: [(&str, Run); 6] = [
         ("partitions", |state| {
             Box::pin(async move { partitions::run(&state).await })
         }),
@@ -35,6 +36,9 @@ pub(crate) fn start(state: &Arc<State>, tasks: &TaskGroup) {
         }),
         ("retention", |state| {
             Box::pin(async move { retention::run(&state).await })
+        }),
+        ("tasks", |state| {
+            Box::pin(async move { tasks::run(&state).await })
         }),
         ("figures", |state| {
             Box::pin(async move { figures::run(&state).await })

@@ -83,6 +83,9 @@ impl Bare {
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
+            watermarks: Default::default(),
+            scheduled: Default::default(),
+            spec_changed_ms: 0,
         };
         self.state.catalog.create_table(&stored).await.unwrap();
         self.state.publish(id).await.unwrap();

@@ -19,7 +19,7 @@ use crate::{ImportError, Progress, Source, Workshop};
 /// A part with more rows becomes several segments.
 pub(crate) const SEGMENT_ROWS_MAX: u32 = 2_500_000;
 /// Also when the rows of an open one take so much memory.
-const SEGMENT_MEMORY_MAX: u64 = 1 << 30;
+pub(crate) const SEGMENT_MEMORY_MAX: u64 = 1 << 30;
 
 /// What is read in one go, by one thread.
 #[derive(Clone, Debug)]

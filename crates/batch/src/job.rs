@@ -31,6 +31,12 @@ pub async fn run(
     let bytes = job.sources.iter().map(|source| source.bytes).sum();
     progress.bytes_total.store(bytes, Ordering::Relaxed);
     let mut begun = target.begin(&job.key, job.mode).await?;
+    if begun.is_done {
+        return Ok(Done {
+            was_done: true,
+            ..Done::default()
+        });
+    }
     if job.start_over && !begun.segments.is_empty() {
         target.revert(begun.id).await?;
         begun = target.begin(&job.key, job.mode).await?;
@@ -138,13 +144,7 @@ impl Run<'_> {
 
     /// Builds a part on a thread of the pool, while its segments are sent.
     async fn unit(&self, unit: Unit) -> Result<(Done, Vec<String>), ImportError> {
-        let (give, mut take) = mpsc::channel(1);
-        let mut line = Sending {
-            target: Arc::clone(self.target),
-            import: self.import,
-            runtime: Handle::current(),
-            give,
-        };
+        let (mut line, mut take) = sending(self.target, self.import);
         let (spec, reader) = (Arc::clone(&self.spec), self.reader);
         let (workshop, progress) = (self.workshop.clone(), Arc::clone(self.progress));
         let job = move || build(&unit, &spec, reader, (&workshop, &progress), &mut line);
@@ -185,7 +185,21 @@ fn fits(file: &FileRows, fields: Option<&[String]>, spec: &TableSpec) -> Result<
     }
 }
 
-/// From a thread of the pool to the target.
+/// From a thread of the pool to whoever sends.
+pub(crate) fn sending(
+    target: &Arc<dyn Target>,
+    import: Uuid,
+) -> (impl Line + use<>, mpsc::Receiver<Built>) {
+    let (give, take) = mpsc::channel(1);
+    let line = Sending {
+        target: Arc::clone(target),
+        import,
+        runtime: Handle::current(),
+        give,
+    };
+    (line, take)
+}
+
 struct Sending {
     target: Arc<dyn Target>,
     import: Uuid,

@@ -1,14 +1,16 @@
-//! An import: files into segments of an OFFLINE table, all at once or not at all.
+//! Files into segments of an OFFLINE table, and segments into others: all at once or not at all.
 //!
 //! Invariant: what was imported counts only when every file is in, in one step ([`Target::end`]).
 //! Whoever dies before leaves segments that nobody sees; the next import of the same key goes on
 //! with those whose part of a file is whole, and makes the others anew.
 
 mod build;
+mod export;
 mod finished;
 mod job;
 mod objects;
 mod remote;
+mod rewrite;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -28,9 +30,11 @@ use schemas::{Fault, FaultKind, Sequence, TableSpec};
 use segment::SegmentError;
 use uuid::Uuid;
 
+pub use export::export;
 pub use job::run;
 pub use objects::{names_objects, object_sources};
 pub use remote::{local_path, remote_source};
+pub use rewrite::{check_filters, rewrite};
 pub use source::{Place, Source, file_source, local_sources};
 
 /// The controller, as far as an import needs it.
@@ -75,6 +79,8 @@ pub struct Begun {
     pub spec: TableSpec,
     /// Segments that came before it broke off.
     pub segments: Vec<SegmentRecord>,
+    /// One of the same key did all of it; nothing is left to be done.
+    pub is_done: bool,
 }
 
 #[derive(Debug)]
@@ -111,9 +117,24 @@ pub struct Progress {
     pub bytes_total: AtomicU64,
     pub bytes_done: AtomicU64,
     pub rows: AtomicU64,
+    /// 0: not known before.
+    pub rows_total: AtomicU64,
 }
 
 impl Progress {
+    /// In words.
+    pub fn told(&self) -> String {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let (rows, rows_total) = (count(&self.rows), count(&self.rows_total));
+        match rows_total {
+            0 => {
+                let (done, all) = (count(&self.bytes_done), count(&self.bytes_total));
+                format!("{rows} rows, {done} of {all} bytes")
+            }
+            all => format!("{rows} of {all} rows"),
+        }
+    }
+
     fn add_rows(&self, rows: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }
@@ -130,6 +151,8 @@ pub struct Done {
     pub bytes: u64,
     /// Segments among them that an earlier attempt had made.
     pub kept: u32,
+    /// All of it was done before; the rest is not known.
+    pub was_done: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -55,6 +55,7 @@ impl Target for Memory {
             id: *id,
             spec: self.spec.clone(),
             segments: self.come.lock().values().cloned().collect(),
+            is_done: false,
         })
     }
 

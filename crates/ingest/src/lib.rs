@@ -37,7 +37,7 @@ pub use files::csv_payloads;
 pub use message::{Decoded, RawMessage, Rejection};
 pub use metadata::wants_headers;
 pub use pipeline::{Expression, Expressions, FieldUse, NoExpressions, StoredTransforms};
-pub use roll_up::{RolledUp, roll_up_again};
+pub use roll_up::{RolledUp, compact, roll_up_again};
 
 /// Rows of a batch, where each message gives one at most.
 pub const BATCH_ROWS_MAX: usize = 4096;

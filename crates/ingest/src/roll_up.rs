@@ -10,7 +10,9 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanArray, RecordBatch, UInt32Array,
 };
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    DataType as ArrowType, Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type,
+};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
 use schemas::decoding::{RollUp, RollUpFunction as Function};
@@ -30,6 +32,31 @@ pub fn roll_up_again(spec: &TableSpec, batch: RecordBatch) -> RecordBatch {
     put_together(spec, batch, |_| false)
 }
 
+/// Texts and bytes of its own: views keep whole buffers, of which few rows may be left.
+pub fn compact(batch: &RecordBatch) -> RecordBatch {
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            ArrowType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+            ArrowType::BinaryView => Arc::new(column.as_binary_view().gc()),
+            _ => Arc::clone(column),
+        });
+    RecordBatch::try_new(batch.schema(), columns.collect()).expect("columns of the batch")
+}
+
+/// Of rows that agree in everything one stays.
+fn distinct(spec: &TableSpec, batch: RecordBatch) -> RecordBatch {
+    let metrics: Vec<Metric<'_>> = spec.columns.iter().map(|_| None).collect();
+    let Some((made, _)) = groups(&metrics, &batch, |_| false) else {
+        return batch;
+    };
+    let mut last: Vec<u32> = made.iter().map(|group| group.last).collect();
+    last.sort_unstable();
+    let last = UInt32Array::from(last);
+    take_record_batch(&batch, &last).expect("rows of the batch")
+}
+
 /// Rows of one segment that comes into being, in few batches that are put together again and again.
 #[derive(Debug)]
 pub struct RolledUp {
@@ -39,6 +66,8 @@ pub struct RolledUp {
     /// Of them, those that were put together.
     tidy: usize,
     merged: u64,
+    /// Only rows that agree in everything become one.
+    distinct: bool,
 }
 
 /// So many rows at least are put together at once.
@@ -53,7 +82,20 @@ impl RolledUp {
             rows: 0,
             tidy: 0,
             merged: 0,
+            distinct: false,
         })
+    }
+
+    /// Whatever the table rolls up: of rows that agree in everything one stays.
+    pub fn distinct(spec: &Arc<TableSpec>) -> Self {
+        Self {
+            spec: Arc::clone(spec),
+            batches: Vec::new(),
+            rows: 0,
+            tidy: 0,
+            merged: 0,
+            distinct: true,
+        }
     }
 
     /// Of one schema.
@@ -70,7 +112,11 @@ impl RolledUp {
             return;
         };
         let all = concat_batches(&schema, &self.batches).expect("batches of one schema");
-        let all = roll_up_again(&self.spec, all);
+        let all = match self.distinct {
+            true => distinct(&self.spec, all),
+            false => roll_up_again(&self.spec, all),
+        };
+        let all = compact(&all);
         self.merged += (self.rows - all.num_rows()) as u64;
         (self.rows, self.tidy) = (all.num_rows(), all.num_rows());
         self.batches = vec![all];

@@ -7,6 +7,7 @@
 #[cfg(target_endian = "big")]
 compile_error!("segments are mapped as little-endian arrays");
 
+pub mod arrays;
 mod builder;
 pub mod calendar;
 mod column;

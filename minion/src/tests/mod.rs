@@ -48,6 +48,7 @@ impl World {
             version: "test",
             deep_store_of: String::new(),
             entrance: Entrance::default(),
+            rewrites_max: 1,
         };
         let parts = Parts {
             network,
@@ -62,6 +63,7 @@ impl World {
                 reach: runtime::Reach::default(),
                 objects: deepstore::Config::default(),
             },
+            exports: None,
             tasks: TaskGroup::new("minion"),
             http,
         };

@@ -73,6 +73,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Where the object itself stands.
+    pub(super) fn place(&self) -> &'a str {
+        self.path
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&'a Json> {
         self.object.get(key).filter(|value| !value.is_null())
     }

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 mod keyed;
+mod tasks;
 
 use super::*;
 use crate::decoding::{Compression, Envelope, FormatSpec};
@@ -193,7 +194,7 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
       "fieldConfigList":[{"encodingType":"RAW"},{"name":"a","encodingType":"ZSTD"}],
       "ingestionConfig":{"transformConfigs":[{"columnName":"a"}],"enrichmentConfigs":[{}],
       "aggregationConfigs":[{"columnName":"n","aggregationFunction":"AVG(x)"}],"complexTypeConfig":{"collectionNotUnnestedToJson":"SOME"}},
-      "task":{"taskTypeConfigsMap":{"PurgeTask":{},"MergeRollupTask":{"1day.mergeType":"rollup"}}},
+      "task":{"taskTypeConfigsMap":{"PurgeTask":{},"MergeRollupTask":{"1day.mergeType":"roll"},"RealtimeToOfflineSegmentsTask":{"schedule":"daily"}}},
       "metadata":{"customConfigs":{"tannin.retention.rows":"all"}}}"#;
     expect![[r#"
         isMaterializedView: materialized views are not supported yet
@@ -201,8 +202,6 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         segmentsConfig.crypterClassName: not supported yet: segments are not encrypted
         dimensionTableConfig.errorOnDuplicatePrimaryKey: not supported yet
         ingestionConfig.enrichmentConfigs: not supported yet, and it would change the data
-        task.taskTypeConfigsMap.PurgeTask: not supported yet, and it would change the data
-        task.taskTypeConfigsMap.MergeRollupTask: not supported yet, and it would change the data
         fieldConfigList[0].name: missing
         fieldConfigList[1].encodingType: `ZSTD` is neither DICTIONARY nor RAW
         tableIndexConfig.sortedColumn: a table has one sorted column
@@ -221,14 +220,13 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
       "tableIndexConfig":{"starTreeIndexConfigs":[{}],"bloomFilterColumns":[],"aggregateMetrics":false,"nullHandlingEnabled":true},
       "fieldConfigList":[{"name":"a","indexes":{"text":{}},"compressionCodec":"LZ4","tmestampConfig":{}}],
       "ingestionConfig":{"transformConfigs":[],"continueOnError":false},
-      "task":{"taskTypeConfigsMap":{"MergeRollupTask":{"1day.mergeType":"concat"}}}}"#;
+      "task":{"taskTypeConfigsMap":{"SegmentGenerationAndPushTask":{}}}}"#;
     let parsed = parse_table_config(slow).unwrap();
     expect![[r#"
         quota has no effect yet
         query has no effect yet
         segmentsConfig.completionConfig has no effect yet
         tenants.server has no effect yet
-        task.taskTypeConfigsMap.MergeRollupTask has no effect yet
         fieldConfigList[0].compressionCodec has no effect yet"#]]
     .assert_eq(&parsed.warnings.join("\n"));
     let unknown: Vec<_> = parsed.unrecognized.into_iter().collect();

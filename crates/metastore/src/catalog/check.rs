@@ -118,6 +118,7 @@ impl All {
                     _ => self.fault(format!("`{key}` is no key of a partition")),
                 }
             }
+            ["stopped_tasks", _] => {}
             ["tasks", task] => match self.decoded::<Task>(entry) {
                 Some(stored) if stored.id.to_string() == task => self.tasks.push(stored),
                 None => {}
@@ -246,7 +247,19 @@ impl All {
                         task.id
                     ));
                 }
-                TaskKind::ImportFiles(_) | TaskKind::RemoveOrphans { .. } => {}
+                TaskKind::Rewrite(order)
+                    if !task.is_over() && !self.tables.contains_key(&order.target) =>
+                {
+                    let table = &order.table_name;
+                    faults.push(format!(
+                        "task {} rewrites segments of `{table}`, which is not there",
+                        task.id
+                    ));
+                }
+                TaskKind::ImportFiles(_)
+                | TaskKind::Rewrite(_)
+                | TaskKind::Export(_)
+                | TaskKind::RemoveOrphans { .. } => {}
             }
         }
         self.faults.extend(faults);

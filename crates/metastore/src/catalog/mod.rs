@@ -11,6 +11,7 @@
 //! /heads/<id>/<partition>                  Head: the first segment that is not committed;
 //!                                          of an OFFLINE table the next free sequence
 //! /tasks/<id>                              Task
+//! /stopped_tasks/<type>                    no task of the type is begun
 //! ```
 //! Numbers in keys have ten digits, so that keys sort as numbers do. Every change is one
 //! transaction with compares: two controllers cannot both win.
@@ -42,6 +43,7 @@ pub(crate) use leaders::LEADERS;
 pub use leaders::{Group, LeaderRecord, lead, leader};
 pub use segments::{CommitOutcome, StoredSegment};
 pub use tables::{CreateOutcome, StoredTable};
+pub use tasks::Asking;
 
 #[derive(Clone, Debug)]
 pub struct Catalog {

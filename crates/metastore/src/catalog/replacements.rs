@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use schemas::boundary::{newest_ms, time_boundary_ms};
-use schemas::lineage::Lineage;
+use schemas::lineage::{Lineage, ReplacementState};
 use schemas::segment::{SegmentRecord, display_name};
 use schemas::{Fault, SegmentId, Sequence, TableId, TableType};
 use uuid::Uuid;
@@ -24,7 +24,8 @@ use crate::{MetaError, Txn, TxnOutcome};
 const ATTEMPTS_MAX: usize = 20;
 
 impl Catalog {
-    /// Applies `change` to the lineage, given the names of the segments that there are. It returns
+    /// Applies `change` to the lineage, and what follows from it to the time boundary and the
+    /// watermarks, given the names of the segments that there are. It returns
     /// those to be removed with it.
     pub async fn change_lineage(
         &self,
@@ -47,6 +48,7 @@ impl Catalog {
                 .iter()
                 .map(|one| &one.record)
                 .partition(|record| over.contains(&record.name));
+            move_watermarks(&before, &mut table)?;
             if table.lineage.hidden() != before.hidden() {
                 table.time_boundary_ms = boundary(&table, left.into_iter());
             }
@@ -246,6 +248,43 @@ impl Catalog {
         let gone = || Fault::not_found(format!("table {id} does not exist"));
         self.table(id).await?.ok_or_else(gone)
     }
+}
+
+/// Of replacements that are done, or taken back, by the change of the lineage.
+fn move_watermarks(before: &Lineage, table: &mut StoredTable) -> Result<(), Fault> {
+    let StoredTable {
+        lineage,
+        watermarks,
+        ..
+    } = table;
+    for one in lineage.replacements() {
+        let Some(moved) = &one.watermark else {
+            continue;
+        };
+        let was = before.find(one.id).map(|one| one.state);
+        let (from_ms, to_ms) = match (was, one.state) {
+            (Ok(ReplacementState::InProgress), ReplacementState::Completed) => {
+                (moved.from_ms, Some(moved.to_ms))
+            }
+            (Ok(ReplacementState::Completed), ReplacementState::Reverted) => {
+                (Some(moved.to_ms), moved.from_ms)
+            }
+            _ => continue,
+        };
+        let found_ms = watermarks.get(&moved.name).copied();
+        if found_ms != from_ms {
+            return Err(Fault::conflict(format!(
+                "replacement {}: the watermark `{}` is at {found_ms:?} and not at {from_ms:?}, as \
+                 others have moved it",
+                one.id, moved.name
+            )));
+        }
+        match to_ms {
+            Some(ms) => watermarks.insert(moved.name.clone(), ms),
+            None => watermarks.remove(&moved.name),
+        };
+    }
+    Ok(())
 }
 
 /// By those of the segments that count.

@@ -1,5 +1,7 @@
 //! Tables: created under a name that is free, changed in place, dropped with everything they own.
 
+use std::collections::BTreeMap;
+
 use schemas::cluster::{ConsumptionOrders, ReloadJob};
 use schemas::lineage::Lineage;
 use schemas::{TableId, TableSpec};
@@ -11,7 +13,7 @@ use super::{
     segments_prefix, table_key,
 };
 use crate::{MetaError, Txn, TxnOutcome};
-use schemas::task::{Task, TaskKind};
+use schemas::task::{Task, TaskKind, TaskType};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredTable {
@@ -33,6 +35,15 @@ pub struct StoredTable {
     /// Which of its segments count.
     #[serde(default, skip_serializing_if = "Lineage::is_empty")]
     pub lineage: Lineage,
+    /// Up to where tasks have worked on its rows, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watermarks: BTreeMap<String, i64>,
+    /// Up to when the schedule of each type of tasks was followed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scheduled: BTreeMap<TaskType, i64>,
+    /// When what its segments are made by changed last.
+    #[serde(default)]
+    pub spec_changed_ms: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

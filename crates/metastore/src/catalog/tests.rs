@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use runtime::{Clock, ManualClock};
+use schemas::lineage::{Replacement, ReplacementState};
 use schemas::pinot::{parse_schema, parse_table_config, table_spec};
 use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
-use schemas::task::TaskKind;
+use schemas::task::{RewriteOrder, Task, TaskKind, TaskState, TaskType, WatermarkMove};
 use schemas::{InstanceId, SegmentId, TableId, TableSpec};
 
 use super::*;
@@ -59,6 +60,9 @@ impl World {
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
+            watermarks: Default::default(),
+            scheduled: Default::default(),
+            spec_changed_ms: 0,
         };
         let outcome = self.catalog.create_table(&table).await.unwrap();
         assert_eq!(outcome, CreateOutcome::Created);
@@ -140,6 +144,8 @@ over_all_stores!(
     changes_name_their_table,
     a_cluster_keeps_its_id,
     a_commit_again_tells_that_the_object_has_come,
+    watermarks_move_with_their_replacement,
+    tasks_are_ordered_once_and_over_once,
 );
 
 async fn a_commit_seals_one_segment_and_opens_the_next(world: World) {
@@ -283,7 +289,7 @@ async fn a_drop_and_a_commit_never_lose_an_object(world: World) {
         let key = record.uri.unwrap();
         let named = tasks.iter().any(|task| match &task.kind {
             TaskKind::RemoveObjects { keys, .. } => keys.contains(&key),
-            TaskKind::RemoveOrphans { .. } | TaskKind::ImportFiles(_) => false,
+            _ => false,
         });
         assert_eq!(named, outcome == CommitOutcome::Committed, "{outcome:?}");
     }
@@ -327,8 +333,13 @@ async fn tasks_are_leased_by_kind_and_time(world: World) {
     let orphans = [kind.name().to_owned()];
     let other = ["remove_objects".to_owned()];
     let lease = async |kinds: &[String], now_ms, until_ms| {
-        let leased = catalog.lease_task(kinds, "Minion_a", (now_ms, until_ms));
-        leased.await.unwrap()
+        let asking = Asking {
+            minion: "Minion_a",
+            kinds,
+            now_ms,
+            until_ms,
+        };
+        catalog.lease_task(asking, |_| false).await.unwrap()
     };
     assert_eq!(lease(&other, 0, 60).await, None);
     let task = lease(&orphans, 0, 60).await.unwrap();
@@ -337,7 +348,10 @@ async fn tasks_are_leased_by_kind_and_time(world: World) {
     let again = lease(&[], 60, 120).await.unwrap();
     assert_eq!(again.id, task.id, "its time was over");
     assert_eq!((&*again.leased_by, again.attempts), ("Minion_a", 2));
-    catalog.task_failed(task.id, "no room", None).await.unwrap();
+    for (minion, is_its) in [("Minion_b", false), ("Minion_a", true)] {
+        let failed = catalog.task_failed(task.id, minion, "no room", (70, false));
+        assert_eq!(failed.await.unwrap(), is_its);
+    }
     let failed = catalog.tasks().await.unwrap().remove(0);
     assert_eq!((&*failed.leased_by, &*failed.last_error), ("", "no room"));
     catalog.finish_task(task.id, "", 0).await.unwrap();
@@ -414,4 +428,124 @@ async fn a_commit_again_tells_that_the_object_has_come(world: World) {
     // A late one of before takes nothing back.
     assert_eq!(commit(&unstored).await, CommitOutcome::AlreadyCommitted);
     assert!(!found().await.unstored);
+}
+
+async fn watermarks_move_with_their_replacement(world: World) {
+    let (catalog, table) = (&world.catalog, world.table(OFFLINE).await.spec.id);
+    let nothing = || Ok(std::collections::BTreeSet::new());
+    let start = async |from_ms, to_ms| {
+        let new = Replacement {
+            id: uuid::Uuid::new_v4(),
+            state: ReplacementState::InProgress,
+            from: Default::default(),
+            to: Default::default(),
+            changed_ms: 0,
+            key: None,
+            first_sequence: 0,
+            yields: true,
+            watermark: Some(WatermarkMove {
+                name: "moved".to_owned(),
+                from_ms,
+                to_ms,
+            }),
+        };
+        let starting = catalog.change_lineage(table, |lineage, there| {
+            lineage.start(new.clone(), there, false)?;
+            nothing()
+        });
+        starting.await.unwrap();
+        new.id
+    };
+    let end = async |id| {
+        let ending =
+            catalog.change_lineage(table, |lineage, there| lineage.end(id, None, there, 1));
+        ending.await
+    };
+    let mark = async || {
+        let stored = catalog.table(table).await.unwrap().unwrap();
+        stored.value.watermarks.get("moved").copied()
+    };
+    // Two of the same bucket: one of them ends.
+    let (first, second) = (start(None, 10).await, start(None, 10).await);
+    assert_eq!(mark().await, None);
+    end(first).await.unwrap();
+    end(first).await.unwrap();
+    assert_eq!(mark().await, Some(10));
+    let refused = end(second).await.unwrap_err();
+    assert!(refused.message.contains("watermark `moved`"), "{refused}");
+    end(start(Some(10), 20).await).await.unwrap();
+    assert_eq!(mark().await, Some(20));
+    // What was taken back is moved again, but for what others rest on.
+    let revert = async |id| {
+        let reverting = catalog.change_lineage(table, |lineage, there| {
+            lineage.revert(id, false, there, 2)?;
+            nothing()
+        });
+        reverting.await
+    };
+    assert!(revert(first).await.is_err());
+    assert_eq!(mark().await, Some(20));
+    let third = start(Some(20), 30).await;
+    end(third).await.unwrap();
+    revert(third).await.unwrap();
+    assert_eq!(mark().await, Some(20));
+}
+
+async fn tasks_are_ordered_once_and_over_once(world: World) {
+    let (catalog, table) = (&world.catalog, world.table(OFFLINE).await.spec.id);
+    let order = RewriteOrder {
+        task_type: TaskType::MergeRollupTask,
+        table_name: "t_OFFLINE".to_owned(),
+        target: table,
+        inputs: Vec::new(),
+        window_ms: None,
+        bucket_ms: None,
+        round_ms: None,
+        merge: Default::default(),
+        roll_up: Vec::new(),
+        filter: None,
+        rows_max: 1,
+        level: None,
+        watermark: None,
+    };
+    let task = Task::new(TaskKind::Rewrite(Box::new(order)));
+    let seen = || async { catalog.table(table).await.unwrap().unwrap() };
+    let (a, b) = (seen().await, seen().await);
+    let note = |stored: &mut StoredTable| {
+        stored.scheduled.insert(TaskType::MergeRollupTask, 7);
+    };
+    let tasks = std::slice::from_ref(&task);
+    assert!(catalog.order_tasks(a, note, tasks).await.unwrap());
+    assert!(!catalog.order_tasks(b, note, tasks).await.unwrap());
+    assert_eq!(seen().await.value.scheduled[&TaskType::MergeRollupTask], 7);
+    let asking = |minion, now_ms| Asking {
+        minion,
+        kinds: &[],
+        now_ms,
+        until_ms: now_ms + 60,
+    };
+    let lease = async |minion, now_ms, is_free: bool| {
+        let leasing = catalog.lease_task(asking(minion, now_ms), move |_| is_free);
+        leasing.await.unwrap()
+    };
+    assert!(lease("a", 0, false).await.is_some());
+    assert!(lease("b", 1, false).await.is_none());
+    let again = lease("b", 1, true).await.unwrap();
+    assert_eq!((again.attempts, again.history.len()), (2, 2), "a is dead");
+    assert!(!catalog.renew_task(task.id, "a", 99, "").await.unwrap());
+    assert!(catalog.renew_task(task.id, "b", 99, "half").await.unwrap());
+    assert!(catalog.cancel_task(task.id, "enough", 50).await.unwrap());
+    assert!(!catalog.cancel_task(task.id, "enough", 51).await.unwrap());
+    assert!(!catalog.renew_task(task.id, "b", 99, "").await.unwrap());
+    catalog.finish_task(task.id, "done", 60).await.unwrap();
+    let over = catalog.task(task.id).await.unwrap().unwrap();
+    assert_eq!(
+        (over.state(60), over.finished_ms),
+        (TaskState::Cancelled, Some(50))
+    );
+    let stopped = TaskType::PurgeTask;
+    catalog.stop_tasks(stopped, true).await.unwrap();
+    assert_eq!(catalog.stopped_tasks().await.unwrap(), [stopped].into());
+    catalog.stop_tasks(stopped, false).await.unwrap();
+    assert!(catalog.stopped_tasks().await.unwrap().is_empty());
 }

@@ -1,4 +1,4 @@
-//! `sys.tasks`: what minions do or shall do, and imports that are over: only the controller knows.
+//! `sys.tasks`: what minions do or shall do, and orders that are over: only the controller knows.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrow::array::{Int64Array, RecordBatch, TimestampMillisecondArray};
 use datafusion::common::Result;
 use schemas::Fault;
 use schemas::proto::TasksRequest;
-use schemas::task::{Task, TaskKind};
+use schemas::task::Task;
 
 use super::described::{batch, ints, texts};
 use super::{int, text, time};
@@ -22,13 +22,8 @@ pub(super) async fn tasks(context: &QueryContext) -> Result<RecordBatch> {
         table => caller.may(Action::Read, table),
     });
     let now_ms = context.clock.now_ms();
-    let is_leased = |task: &Task| task.leased_until_ms > now_ms && !task.is_over();
-    let state = tasks.iter().map(|task| match task {
-        task if task.is_over() && task.last_error.is_empty() => "DONE",
-        task if task.is_over() => "FAILED",
-        task if is_leased(task) && !task.leased_by.is_empty() => "RUNNING",
-        _ => "WAITING",
-    });
+    let is_leased = |task: &Task| task.is_leased(now_ms);
+    let state = tasks.iter().map(|task| task.state(now_ms).name());
     let kinds = tasks.iter().map(|task| task.kind.name());
     let minions = tasks.iter().map(|task| task.leased_by.as_str());
     let until = tasks.iter();
@@ -64,21 +59,25 @@ pub(super) async fn tasks(context: &QueryContext) -> Result<RecordBatch> {
             text("last_error"),
             texts(tasks.iter().map(|task| task.last_error.as_str())),
         ),
-        (text("table"), texts(tasks.iter().map(table_of))),
+        (
+            text("table"),
+            texts(tasks.iter().map(|task| task.kind.table())),
+        ),
         (
             text("summary"),
             texts(tasks.iter().map(|task| task.summary.as_str())),
         ),
         (time("submitted"), Arc::new(submitted)),
         (time("finished"), Arc::new(finished)),
+        (
+            text("job"),
+            texts(tasks.iter().map(|task| task.job.as_str())),
+        ),
+        (
+            text("trigger"),
+            texts(tasks.iter().map(|task| task.trigger.name())),
+        ),
     ])
-}
-
-fn table_of(task: &Task) -> &str {
-    match &task.kind {
-        TaskKind::ImportFiles(order) => &order.table_name,
-        TaskKind::RemoveObjects { .. } | TaskKind::RemoveOrphans { .. } => "",
-    }
 }
 
 async fn asked(context: &QueryContext) -> Result<Vec<Task>, Fault> {

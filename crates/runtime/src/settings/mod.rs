@@ -22,6 +22,7 @@ pub struct Settings {
     pub server: Server,
     pub minion: Minion,
     pub import: Import,
+    pub export: Export,
     pub log: Log,
     pub metastore: Metastore,
     pub deepstore: Deepstore,
@@ -144,6 +145,7 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Minion {
     pub http_port: u16,
+    pub rewrites_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -157,6 +159,12 @@ pub struct Import {
     pub path_style: bool,
     pub allow_http: bool,
     pub credentials_file: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    pub url: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

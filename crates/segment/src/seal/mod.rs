@@ -95,6 +95,7 @@ pub fn seal(
         column_ranges: known.ranges.into_columns(),
         partitions: known.partitions,
         source: None,
+        marks: Default::default(),
     };
     Ok(Sealed { path, record })
 }

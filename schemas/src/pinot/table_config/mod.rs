@@ -13,6 +13,7 @@ mod pipeline;
 mod search;
 mod star_tree;
 mod stream;
+mod tasks;
 mod unsupported;
 
 use serde_json::{Map, Value as Json};
@@ -24,6 +25,7 @@ use crate::keyed::KeyedSpec;
 use crate::table::{
     BatchSpec, FlushLimits, IngestRules, Retention, StarTreeSpec, StreamSpec, TableSpec,
 };
+use crate::task::TaskSpec;
 
 use column_indexes::ColumnIndexes;
 use partitioning::ColumnPartitionings;
@@ -54,6 +56,7 @@ pub struct TableConfig {
     pipeline: pipeline::Pipeline,
     keyed: Option<KeyedSpec>,
     ingest: IngestRules,
+    tasks: Vec<TaskSpec>,
 }
 
 /// A column that the config names, and where.
@@ -162,8 +165,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         report.fault(path, "a table has one sorted column");
     }
     let pipeline = pipeline::read(ingestion, report);
-    let time_column = segments.text("timeColumnName", report);
-    let time_column = time_column.map(str::to_owned);
+    let time_column = segments.text("timeColumnName", report).map(str::to_owned);
     let keyed = keyed::read(node, is_realtime, time_column.as_deref(), report);
     let is_dimension_table = node.flag("isDimTable", report).unwrap_or(false);
     if is_dimension_table && is_realtime {
@@ -194,6 +196,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         pipeline,
         keyed,
         ingest: ingest_rules::read(node, report),
+        tasks: tasks::read(node, is_realtime, report),
     })
 }
 

@@ -1,8 +1,6 @@
 //! Keys of Pinot that we do not support: a fault where they would change data or answers, a warning
 //! where they are about speed or placement.
 
-use serde_json::Value as Json;
-
 use super::super::reader::{Node, Report};
 
 /// Section and key of what would change data or answers, and why.
@@ -87,7 +85,6 @@ pub(super) fn check(table: Node<'_>, report: &mut Report) {
             }
         }
     }
-    tasks(table, report);
 }
 
 fn part<'a>(table: Node<'a>, section: &'static str) -> Option<Node<'a>> {
@@ -96,37 +93,4 @@ fn part<'a>(table: Node<'a>, section: &'static str) -> Option<Node<'a>> {
     }
     let object = table.get(section)?.as_object()?;
     Some(Node::new(object, section))
-}
-
-/// Tasks that rewrite segments for speed only warn; those that change rows are refused.
-fn tasks(table: Node<'_>, report: &mut Report) {
-    let path = "task.taskTypeConfigsMap";
-    let kinds = table
-        .get("task")
-        .and_then(|task| task.get("taskTypeConfigsMap"));
-    let Some(kinds) = kinds.and_then(Json::as_object) else {
-        return;
-    };
-    for (kind, config) in kinds {
-        let rolls_up = || {
-            let mut settings = config.as_object().into_iter().flatten();
-            let merge = |(key, value): (&String, &Json)| {
-                key.to_lowercase().ends_with("mergetype")
-                    && value
-                        .as_str()
-                        .is_some_and(|v| !v.eq_ignore_ascii_case("concat"))
-            };
-            settings.any(merge)
-        };
-        let changes_rows = match kind.as_str() {
-            "PurgeTask" => true,
-            "MergeRollupTask" | "RealtimeToOfflineSegmentsTask" => rolls_up(),
-            _ => false,
-        };
-        if changes_rows {
-            report.fault(&format!("{path}.{kind}"), CHANGES_DATA);
-        } else {
-            report.warn_without_effect(&format!("{path}.{kind}"));
-        }
-    }
 }
