@@ -380,6 +380,7 @@ impl<'a> Builder<'a> {
             default_limit: settings.default_limit,
             memory_bytes: self.query_memory_bytes,
             limits: query_limits(settings),
+            hedge_percent: settings.hedge_percent,
             hosts: self.hosts.clone(),
             examples: std::mem::take(&mut self.examples),
             settings: self.settings.listed(),

@@ -6,6 +6,7 @@
 //! Invariants: column names are unique and never start with `$`; the time column, the sorted
 //! column and every key column exist in `columns`.
 
+mod serving;
 mod streams;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::keyed::KeyedSpec;
 use crate::partition::Partitioning;
 use crate::types::{DataType, FieldRole, Value};
 
+pub use serving::{InstanceSelector, QuotaSpec, RoutingSpec};
 pub use streams::{
     FlushLimits, IngestRules, LostOffsets, RateLimits, StreamKind, StreamSpec, StreamStart,
     partition_id, topic_partition,
@@ -79,6 +81,10 @@ pub struct TableSpec {
     /// What becomes of a row whose primary key is there already; `None`: it is one more row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyed: Option<KeyedSpec>,
+    #[serde(default, skip_serializing_if = "RoutingSpec::is_usual")]
+    pub routing: RoutingSpec,
+    #[serde(default, skip_serializing_if = "QuotaSpec::is_usual")]
+    pub quota: QuotaSpec,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -411,6 +417,8 @@ impl TableSpec {
             star_trees: Vec::new(),
             pipeline: PipelineSpec::default(),
             keyed: None,
+            routing: RoutingSpec::default(),
+            quota: QuotaSpec::default(),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cluster;
 pub mod flights;
 pub mod generated;
+pub mod members;
 pub mod memory;
 pub mod postgres;
 pub mod process;

@@ -148,5 +148,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         star_trees,
         pipeline,
         keyed: config.keyed.clone(),
+        routing: config.serving.routing,
+        quota: config.serving.quota,
     }
 }

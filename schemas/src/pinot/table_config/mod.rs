@@ -11,6 +11,7 @@ mod keys;
 mod partitioning;
 mod pipeline;
 mod search;
+mod serving;
 mod star_tree;
 mod stream;
 mod unsupported;
@@ -54,6 +55,7 @@ pub struct TableConfig {
     pipeline: pipeline::Pipeline,
     keyed: Option<KeyedSpec>,
     ingest: IngestRules,
+    serving: serving::Serving,
 }
 
 /// A column that the config names, and where.
@@ -156,11 +158,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let search = search::read(node, indexes, report);
     let star_trees = star_tree::read(indexes, report);
-    let sorted = indexes.texts("sortedColumn", report);
-    if sorted.len() > 1 {
-        let path = "tableIndexConfig.sortedColumn";
-        report.fault(path, "a table has one sorted column");
-    }
+    let sorted_column = sorted_column(indexes, report);
     let pipeline = pipeline::read(ingestion, report);
     let time_column = segments.text("timeColumnName", report);
     let time_column = time_column.map(str::to_owned);
@@ -180,7 +178,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         is_dimension_table,
         replication,
         peer_download,
-        sorted_column: sorted.first().map(|name| (*name).to_owned()),
+        sorted_column,
         inverted,
         no_dictionary,
         column_indexes,
@@ -194,6 +192,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         pipeline,
         keyed,
         ingest: ingest_rules::read(node, report),
+        serving: serving::read(node, report),
     })
 }
 
@@ -205,6 +204,15 @@ fn marked(indexes: Node<'_>, key: &str, report: &mut Report) -> Vec<Marked> {
         column: column.to_owned(),
     };
     columns.map(mark).collect()
+}
+
+fn sorted_column(indexes: Node<'_>, report: &mut Report) -> Option<String> {
+    let sorted = indexes.texts("sortedColumn", report);
+    if sorted.len() > 1 {
+        let path = "tableIndexConfig.sortedColumn";
+        report.fault(path, "a table has one sorted column");
+    }
+    sorted.first().map(|name| (*name).to_owned())
 }
 
 fn replication(segments: Node<'_>, report: &mut Report) -> u32 {
