@@ -5,6 +5,7 @@
 //! [`view::TableView`] per table, replaced whole, so that sealing a segment is never seen.
 
 mod budgets;
+mod cache;
 mod consume;
 mod events;
 mod figures;
@@ -38,6 +39,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use budgets::Budgets;
+use cache::Cache;
 pub use consume::EngineExpressions;
 use consume::Pressure;
 use events::Events;
@@ -69,6 +71,8 @@ pub struct Config {
     pub key_memory_bytes: u64,
     /// How long consumption waits at a segment's limit while the one before it is committed.
     pub seal_patience: Duration,
+    /// Bytes of segment files, 0 for no limit; other segments are read from the deep store.
+    pub cache_bytes: u64,
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,
@@ -113,6 +117,7 @@ pub(crate) struct Core {
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) events: Events,
     pub(crate) store: Store,
+    pub(crate) cache: Cache,
     pub(crate) tables: Tables,
     pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) heart: Heart,
@@ -152,13 +157,10 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let budgets = Budgets::new(&config, &memory);
     let engine = Engine::new(engine_config, compute.clone(), budgets.query.clone());
     let metrics = ServerMetrics::new();
-    let peers = Peers {
-        network: Arc::clone(&network),
-        cluster: cluster.clone(),
-        me: config.instance.clone(),
-    };
+    let peers = Peers::new(&network, &cluster, &config.instance);
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics, peers),
+        cache: Cache::new(config.cache_bytes),
         spill: Spill::new(budgets.keys.clone(), config.data_dir.join("keys")),
         budgets,
         pressure: Arc::default(),

@@ -5,8 +5,10 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod exactly_once;
 pub mod flights;
 pub mod generated;
+pub mod kafka;
 pub mod members;
 pub mod memory;
 pub mod postgres;
