@@ -58,6 +58,8 @@ struct Parameters {
 
 const STATS: HeaderName = HeaderName::from_static("tannin-stats");
 const WARNINGS: HeaderName = HeaderName::from_static("tannin-warnings");
+/// What is missing, of a query that allows it.
+const LEFT_OUT: HeaderName = HeaderName::from_static("tannin-left-out");
 
 async fn sql(
     Shared(queries): Shared<Arc<Queries>>,
@@ -98,16 +100,30 @@ async fn sql(
         caller,
     };
     let outcome = queries.run(request).await;
+    let mut response = respond(&queries, form, &outcome).await;
+    if outcome.is_partial() {
+        let headers = response.headers_mut();
+        headers.insert(LEFT_OUT, header(&left_out(&outcome)));
+    }
+    response
+}
+
+fn left_out(outcome: &Outcome) -> Vec<&str> {
+    let faults = outcome.stats.left_out.iter();
+    faults.map(|fault| fault.message.as_str()).collect()
+}
+
+async fn respond(queries: &Queries, form: Form, outcome: &Outcome) -> Response {
     match &outcome.result {
         Ok(rows) if form == Form::Json => {
-            let body = answer(&queries, &outcome, rows).await;
+            let body = answer(queries, outcome, rows).await;
             ([(CONTENT_TYPE, form.media_type())], body).into_response()
         }
         Ok(rows) => {
             let begun = queries.clock.monotonic();
             let body = encode(form, &rows.schema, &rows.batches).await;
             let writing = queries.clock.monotonic() - begun;
-            in_form(form, body, &outcome, &stats(&queries, &outcome, writing))
+            in_form(form, body, outcome, &stats(queries, outcome, writing))
         }
         Err(fault) => refused(fault, &outcome.sql),
     }
@@ -177,6 +193,10 @@ async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
     let _written = serde_json::to_writer(&mut body, &stats);
     body.extend_from_slice(b",\"warnings\":");
     let _written = serde_json::to_writer(&mut body, &outcome.warnings);
+    if outcome.is_partial() {
+        body.extend_from_slice(b",\"leftOut\":");
+        let _written = serde_json::to_writer(&mut body, &left_out(outcome));
+    }
     body.push(b'}');
     body
 }

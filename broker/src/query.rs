@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::Mutex;
 use query::after::After;
 use query::{
-    Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
-    file_import, is_settings_only, timed_out,
+    Answer, Dialect, Gate, Options, Planner, PlannerConfig, QueryContext, QueryStats, Servers,
+    Statement, TableIndexes, file_import, is_settings_only, timed_out,
 };
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -26,6 +26,7 @@ use crate::cursors::Cursors;
 use crate::events::Logs;
 use crate::log::{QueryLog, Ran};
 use crate::metrics::BrokerMetrics;
+use crate::quota::Quotas;
 use crate::system::OwnRows;
 
 #[derive(Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct Queries {
     pub(crate) logs: Arc<Logs>,
     planner: Arc<Planner>,
     admission: Admission,
+    quotas: Arc<Quotas>,
+    pub(crate) servers: Arc<Servers>,
+    pub(crate) indexes: Arc<TableIndexes>,
     pub(crate) network: Arc<dyn Network>,
     cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) log: Arc<QueryLog>,
@@ -73,6 +77,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Rows are missing, and the query allows it.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.result.is_ok() && !self.stats.left_out.is_empty()
+    }
+
     fn as_ran(&self, started_ms: i64) -> Ran {
         let options = self
             .statement
@@ -119,13 +128,15 @@ impl Rows {
     }
 }
 
-/// When a query must have ended, after how long that is, and what ends it before.
+/// When a query must have ended, after how long that is, what ends it before, and who must let it
+/// through.
 #[derive(Clone, Debug)]
-struct TimeLimit {
+struct Bounds {
     timeout_ms: u64,
     /// Epoch milliseconds.
     deadline_ms: i64,
     stop: CancellationToken,
+    gate: Arc<dyn Gate>,
 }
 
 /// How often a query is planned again because nobody had a segment.
@@ -171,8 +182,10 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 19] = [
     "after",
+    "allowpartialresults",
+    "usefixedreplica",
     "database",
     "getcursor",
     "cursornumrows",
@@ -211,8 +224,15 @@ impl Queries {
             clock: Arc::clone(&clock),
         };
         let planner = Planner::new(&planner_config, cluster.clone(), Arc::new(own))?;
+        let refused = metrics.quota_refusals.clone();
+        let observer = Arc::new(metrics.clone());
+        let percent = config.hedge_percent;
+        let servers = Arc::new(Servers::new(Arc::clone(&clock), observer, percent));
         let (waiting, rejected) = (metrics.waiting.clone(), metrics.rejected.clone());
         Ok(Self {
+            quotas: Arc::new(Quotas::new(Arc::clone(&clock), refused)),
+            servers,
+            indexes: Arc::default(),
             admission: Admission::new(config.limits, waiting, rejected),
             cursors: Cursors::new(config.memory_bytes as usize / CURSORS_SHARE),
             config: config.clone(),
@@ -303,6 +323,9 @@ impl Queries {
             let kind = fault.kind.name();
             self.metrics.errors.with_label_values(&[kind]).inc();
         }
+        if outcome.is_partial() {
+            self.metrics.partial_answers.inc();
+        }
         let plan = match outcome.stats.template_used {
             true => "template",
             false => "anew",
@@ -349,10 +372,11 @@ impl Queries {
         let deadline_ms = now_ms + timeout_ms as i64;
         let left_ms = (deadline_ms - self.clock.now_ms()).max(0);
         let timeout = Duration::from_millis(left_ms as u64);
-        let limit = TimeLimit {
+        let limit = Bounds {
             timeout_ms,
             deadline_ms,
             stop: running.stop.clone(),
+            gate: self.quotas.for_query(),
         };
         let work = async {
             let _place = self.admission.enter().await?;
@@ -373,7 +397,7 @@ impl Queries {
     async fn with_fresh_state(
         &self,
         statement: &Arc<Statement>,
-        limit: &TimeLimit,
+        limit: &Bounds,
         caller: &Caller,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
@@ -412,15 +436,17 @@ impl Queries {
         &self,
         statement: &Statement,
         (cluster, caller): (Arc<ClusterState>, &Caller),
-        limit: &TimeLimit,
+        limit: &Bounds,
     ) -> Result<QueryContext, Fault> {
         let after = after(statement, &cluster)?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (turn, standing) = self.servers.standing(turn);
         Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
             cluster,
             caller: caller.clone(),
-            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+            turn,
             deadline_ms: limit.deadline_ms,
             timeout_ms: limit.timeout_ms,
             stop: limit.stop.clone(),
@@ -428,6 +454,12 @@ impl Queries {
             options: statement.scan_options()?,
             after,
             stats: Mutex::default(),
+            indexes: Arc::clone(&self.indexes),
+            servers: Arc::clone(&self.servers),
+            standing,
+            fixed_replica: statement.options.flag("useFixedReplica") == Some(true),
+            allows_partial: statement.options.flag("allowPartialResults") == Some(true),
+            gate: Arc::clone(&limit.gate),
             failed: Mutex::default(),
         })
     }

@@ -389,6 +389,7 @@ impl<'a> Builder<'a> {
             memory_bytes: self.query_memory_bytes,
             limits: query_limits(settings),
             entrance: self.entrance.clone(),
+            hedge_percent: settings.hedge_percent,
             examples: std::mem::take(&mut self.examples),
             settings: self.settings.listed(),
         };

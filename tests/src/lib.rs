@@ -10,6 +10,7 @@ pub mod flights;
 pub mod generated;
 pub mod guarded;
 pub mod kafka;
+pub mod members;
 pub mod memory;
 pub mod postgres;
 pub mod process;

@@ -256,11 +256,23 @@ async fn from_servers(context: &QueryContext, table: &str, schema: &SchemaRef) -
     let left_ms = context.deadline_ms - context.clock.now_ms();
     let timeout = Duration::from_millis(left_ms.max(0) as u64 / 2);
     let answers = join_all(servers.map(async |server| {
+        let asked = context.servers.asked(&server.id);
         let rows = rows_of(context, server, request.clone(), schema);
-        let rows = tokio::time::timeout(timeout, rows).await;
-        let late = || Fault::timeout("it did not answer in time");
-        rows.unwrap_or_else(|_| Err(late()))
-            .map_err(|fault| (&server.id, fault))
+        let rows = tokio::select! {
+            biased;
+            rows = tokio::time::timeout(timeout, rows) => {
+                rows.unwrap_or_else(|_| Err(Fault::timeout("it did not answer in time")))
+            }
+            () = context.servers.silent(&server.id) => {
+                Err(Fault::unavailable("it does not answer"))
+            }
+        };
+        if rows.is_ok() {
+            asked.heard();
+        }
+        // It tells nothing about queries.
+        asked.refused();
+        rows.map_err(|fault| (&server.id, fault))
     }))
     .await;
     let mut batches = Vec::new();

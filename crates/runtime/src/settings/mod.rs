@@ -130,6 +130,7 @@ pub struct Broker {
     pub queries_running_max: u64,
     pub queries_waiting_max: u64,
     pub queries_wait_max_ms: u64,
+    pub hedge_percent: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
