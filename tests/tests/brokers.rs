@@ -289,7 +289,6 @@ async fn a_table_has_a_quota() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_hear_of_changes_at_once() -> Result<()> {
     both(|cluster| async move {
-        let sql = cluster.sql();
         let mut soonest = Duration::MAX;
         for at in 0..6 {
             let table = json!({

@@ -410,7 +410,8 @@ async fn rows_are_removed_for_good_and_segments_made_anew() -> Result<()> {
             )
             .await?;
         ensure!(status.is_success(), "{body}");
-        let found = beside(&cluster, (sum, &[wanted]), async {
+        let wanted = [wanted];
+        let found = beside(&cluster, (sum, &wanted), async {
             all_done(&cluster, "RefreshSegmentTask").await
         });
         ensure!(found.await? == 1);

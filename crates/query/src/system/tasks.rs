@@ -17,7 +17,7 @@ use crate::fault::from_fault;
 pub(super) async fn tasks(context: &QueryContext) -> Result<RecordBatch> {
     let mut tasks = asked(context).await.map_err(from_fault)?;
     let caller = &context.caller;
-    tasks.retain(|task| match table_of(task) {
+    tasks.retain(|task| match task.kind.table() {
         "" => caller.may_cluster(Action::Read),
         table => caller.may(Action::Read, table),
     });
