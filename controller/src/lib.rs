@@ -8,12 +8,15 @@ mod api;
 mod assignment;
 mod completion;
 mod consumption;
+mod fleet;
 mod follow;
 mod http;
 mod imports;
 mod leader;
 mod metrics;
+mod moves;
 mod reach;
+mod rebalance;
 mod reconcile;
 mod reloads;
 mod replacements;
@@ -23,6 +26,7 @@ mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -58,6 +58,7 @@ impl State {
             }
         }
         self.check(&spec)?;
+        self.check_tags(&spec)?;
         let stored = StoredTable {
             spec,
             config_json,
@@ -68,6 +69,7 @@ impl State {
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
+            moves: Default::default(),
         };
         let id = stored.spec.id;
         if self.catalog.create_table(&stored).await? == CreateOutcome::NameTaken {
@@ -99,6 +101,9 @@ impl State {
         let mut parsed = parse_table(&config_json, Some(&schema), id, UnknownKeys::Collect)?;
         let spec = parsed.value.spec.clone();
         self.check(&spec)?;
+        if spec.placement != table.spec.placement {
+            self.check_tags(&spec)?;
+        }
         let kept = unchangeable(&table.spec, &spec);
         if !kept.is_empty() {
             return Err(Fault::invalid(kept.join("; ")));

@@ -16,6 +16,7 @@ use crate::decoding::{PipelineSpec, TooLong};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
 use crate::partition::Partitioning;
+use crate::placement::Placement;
 use crate::types::{DataType, FieldRole, Value};
 
 pub use streams::{
@@ -79,6 +80,9 @@ pub struct TableSpec {
     /// What becomes of a row whose primary key is there already; `None`: it is one more row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyed: Option<KeyedSpec>,
+    /// On which servers its segments may lie.
+    #[serde(default, skip_serializing_if = "Placement::is_usual")]
+    pub placement: Placement,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -411,6 +415,7 @@ impl TableSpec {
             star_trees: Vec::new(),
             pipeline: PipelineSpec::default(),
             keyed: None,
+            placement: Placement::default(),
         }
     }
 

@@ -15,6 +15,7 @@ mod metrics;
 mod peers;
 mod ready;
 mod reconcile;
+mod room;
 mod select;
 mod store;
 mod system;
@@ -47,6 +48,7 @@ use indexes::Indexer;
 use metrics::ServerMetrics;
 use peers::Peers;
 use ready::Readiness;
+use room::Room;
 use store::Store;
 use upsert::Spill;
 use view::Tables;
@@ -69,6 +71,8 @@ pub struct Config {
     pub key_memory_bytes: u64,
     /// How long consumption waits at a segment's limit while the one before it is committed.
     pub seal_patience: Duration,
+    /// With less room on the disk nothing is consumed.
+    pub disk_free_bytes_min: u64,
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,
@@ -118,6 +122,7 @@ pub(crate) struct Core {
     pub(crate) heart: Heart,
     pub(crate) indexer: Indexer,
     pub(crate) ready: Readiness,
+    pub(crate) room: Room,
     pub(crate) metrics: ServerMetrics,
 }
 
@@ -167,6 +172,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         indexer: Indexer::default(),
         tables: Tables::default(),
         ready: Readiness::default(),
+        room: Room::new(config.disk_free_bytes_min),
         config,
         network,
         streams,

@@ -50,6 +50,8 @@ enum Command {
     Codegen,
     /// Kill the real binary again and again and compare every row with what was produced
     Crash(drivers::CrashOptions),
+    /// Drive a simulated cluster by a seeded dice: leases, commits, moves, routing
+    Simulate(drivers::SimulateOptions),
     /// Ask generated questions of generated tables in every way, and compare with DuckDB
     Generated(drivers::GeneratedOptions),
     /// Send a broker statements and bodies that nobody would write
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Deps => deps::run(),
         Command::Codegen => codegen::run(),
         Command::Crash(options) => drivers::crash(&options),
+        Command::Simulate(options) => drivers::simulate(&options),
         Command::Generated(options) => drivers::generated(&options),
         Command::Fuzz(options) => drivers::fuzz(&options),
         Command::Bench { suite } => drivers::bench(&suite),

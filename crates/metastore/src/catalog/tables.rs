@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tasks::task_key;
 use super::{
-    Catalog, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, schema_key,
+    Catalog, Moves, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, schema_key,
     segments_prefix, table_key,
 };
 use crate::{MetaError, Txn, TxnOutcome};
@@ -33,6 +33,9 @@ pub struct StoredTable {
     /// Which of its segments count.
     #[serde(default, skip_serializing_if = "Lineage::is_empty")]
     pub lineage: Lineage,
+    /// What was ordered about where its segments are.
+    #[serde(default, skip_serializing_if = "Moves::is_empty")]
+    pub moves: Moves,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

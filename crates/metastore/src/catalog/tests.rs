@@ -59,6 +59,7 @@ impl World {
             reloads: Vec::new(),
             lineage: Default::default(),
             orders: Default::default(),
+            moves: Default::default(),
         };
         let outcome = self.catalog.create_table(&table).await.unwrap();
         assert_eq!(outcome, CreateOutcome::Created);

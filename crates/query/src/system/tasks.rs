@@ -1,71 +1,112 @@
-//! `sys.tasks`: what minions do or shall do, and imports that are over: only the controller knows.
+//! `sys.tasks`: what minions do or shall do, imports that are over, and what the controller does
+//! again and again: only the controller knows.
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
 use datafusion::common::Result;
 use schemas::Fault;
 use schemas::proto::TasksRequest;
-use schemas::task::{Task, TaskKind};
+use schemas::task::{ReconcilerStatus, Task, TaskKind};
 
 use super::described::{batch, ints, texts};
 use super::{int, text, time};
 use crate::context::QueryContext;
 use crate::fault::from_fault;
 
+/// One line of the table.
+struct Row {
+    id: String,
+    kind: String,
+    state: &'static str,
+    objects: i64,
+    attempts: usize,
+    leased_by: String,
+    leased_until: Option<i64>,
+    last_error: String,
+    table: String,
+    summary: String,
+    submitted: Option<i64>,
+    finished: Option<i64>,
+}
+
 pub(super) async fn tasks(context: &QueryContext) -> Result<RecordBatch> {
-    let tasks = asked(context).await.map_err(from_fault)?;
     let now_ms = context.clock.now_ms();
-    let is_leased = |task: &Task| task.leased_until_ms > now_ms && !task.is_over();
-    let state = tasks.iter().map(|task| match task {
-        task if task.is_over() && task.last_error.is_empty() => "DONE",
-        task if task.is_over() => "FAILED",
-        task if is_leased(task) && !task.leased_by.is_empty() => "RUNNING",
-        _ => "WAITING",
-    });
-    let kinds = tasks.iter().map(|task| task.kind.name());
-    let minions = tasks.iter().map(|task| task.leased_by.as_str());
-    let until = tasks.iter();
-    let until = until.map(|task| is_leased(task).then_some(task.leased_until_ms));
-    let objects = tasks.iter().map(|task| task.kind.objects() as i64);
-    let submitted = tasks
-        .iter()
-        .map(|task| Some(task.submitted_ms).filter(|at| *at > 0));
-    let submitted = submitted.collect::<TimestampMillisecondArray>();
-    let finished = tasks.iter().map(|task| task.finished_ms);
-    let finished = finished.collect::<TimestampMillisecondArray>();
+    let rows = asked(context, now_ms).await.map_err(from_fault)?;
+    let rows = || rows.iter();
+    let times = |of: fn(&Row) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows().map(of).collect::<TimestampMillisecondArray>())
+    };
+    let objects = Int64Array::from_iter_values(rows().map(|row| row.objects));
     batch(vec![
+        (text("id"), texts(rows().map(|row| row.id.as_str()))),
+        (text("kind"), texts(rows().map(|row| row.kind.as_str()))),
+        (text("state"), texts(rows().map(|row| row.state))),
+        (super::long("objects"), Arc::new(objects)),
+        (int("attempts"), ints(rows().map(|row| row.attempts))),
         (
-            text("id"),
-            texts(tasks.iter().map(|task| task.id.to_string())),
+            text("leased_by"),
+            texts(rows().map(|row| row.leased_by.as_str())),
         ),
-        (text("kind"), texts(kinds)),
-        (text("state"), texts(state)),
-        (
-            super::long("objects"),
-            Arc::new(Int64Array::from_iter_values(objects)),
-        ),
-        (
-            int("attempts"),
-            ints(tasks.iter().map(|task| task.attempts as usize)),
-        ),
-        (text("leased_by"), texts(minions)),
-        (
-            time("leased_until"),
-            Arc::new(until.collect::<TimestampMillisecondArray>()),
-        ),
+        (time("leased_until"), times(|row| row.leased_until)),
         (
             text("last_error"),
-            texts(tasks.iter().map(|task| task.last_error.as_str())),
+            texts(rows().map(|row| row.last_error.as_str())),
         ),
-        (text("table"), texts(tasks.iter().map(table_of))),
+        (text("table"), texts(rows().map(|row| row.table.as_str()))),
         (
             text("summary"),
-            texts(tasks.iter().map(|task| task.summary.as_str())),
+            texts(rows().map(|row| row.summary.as_str())),
         ),
-        (time("submitted"), Arc::new(submitted)),
-        (time("finished"), Arc::new(finished)),
+        (time("submitted"), times(|row| row.submitted)),
+        (time("finished"), times(|row| row.finished)),
     ])
+}
+
+fn of_task(task: Task, now_ms: i64) -> Row {
+    let is_leased = task.leased_until_ms > now_ms && !task.is_over();
+    let state = match &task {
+        task if task.is_over() && task.last_error.is_empty() => "DONE",
+        task if task.is_over() => "FAILED",
+        task if is_leased && !task.leased_by.is_empty() => "RUNNING",
+        _ => "WAITING",
+    };
+    Row {
+        id: task.id.to_string(),
+        kind: task.kind.name().to_owned(),
+        state,
+        objects: task.kind.objects() as i64,
+        attempts: task.attempts as usize,
+        leased_until: is_leased.then_some(task.leased_until_ms),
+        table: table_of(&task).to_owned(),
+        leased_by: task.leased_by,
+        last_error: task.last_error,
+        summary: task.summary,
+        submitted: Some(task.submitted_ms).filter(|at| *at > 0),
+        finished: task.finished_ms,
+    }
+}
+
+/// It never is over: FAILED says that its last pass was.
+fn of_reconciler(status: ReconcilerStatus) -> Row {
+    let state = match status.last_error.is_empty() {
+        true => "RUNNING",
+        false => "FAILED",
+    };
+    Row {
+        id: status.name.clone(),
+        kind: format!("reconcile_{}", status.name),
+        state,
+        objects: 0,
+        attempts: status.passes as usize,
+        leased_by: status.controller,
+        leased_until: None,
+        last_error: status.last_error,
+        table: String::new(),
+        summary: status.summary,
+        submitted: status.last_began_ms,
+        finished: status.last_ended_ms,
+    }
 }
 
 fn table_of(task: &Task) -> &str {
@@ -75,10 +116,21 @@ fn table_of(task: &Task) -> &str {
     }
 }
 
-async fn asked(context: &QueryContext) -> Result<Vec<Task>, Fault> {
+async fn asked(context: &QueryContext, now_ms: i64) -> Result<Vec<Row>, Fault> {
     let controller = context.network.controller()?;
     let reply = controller.tasks(TasksRequest {}).await?;
-    let tasks = reply.tasks.iter().map(|task| serde_json::from_slice(task));
-    let tasks = tasks.collect::<Result<Vec<Task>, _>>();
-    tasks.map_err(|error| Fault::internal(format!("a task of the controller is damaged: {error}")))
+    let mut rows = Vec::new();
+    for json in &reply.tasks {
+        let task: Task = serde_json::from_slice(json).map_err(damaged)?;
+        rows.push(of_task(task, now_ms));
+    }
+    for json in &reply.reconcilers {
+        let status = serde_json::from_slice(json).map_err(damaged)?;
+        rows.push(of_reconciler(status));
+    }
+    Ok(rows)
+}
+
+fn damaged(error: serde_json::Error) -> Fault {
+    Fault::internal(format!("a task of the controller is damaged: {error}"))
 }

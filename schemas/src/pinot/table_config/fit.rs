@@ -2,7 +2,7 @@
 
 use super::super::reader::Report;
 use super::super::{Schema, Violations};
-use super::{Marked, TableConfig, keyed, star_tree};
+use super::{Marked, TableConfig, keyed, placement, star_tree};
 use crate::ids::{TableId, TableType};
 use crate::table::{ColumnSpec, TableSpec};
 use crate::types::DataType;
@@ -93,6 +93,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
             );
         }
     }
+    placement::check(&config.placement, column, report);
     star_tree::check(schema, has_none(config), &config.star_trees, report);
     check_time_column(config, config.time_column.as_deref().map(column), report);
     if config.is_dimension_table && schema.primary_key.is_empty() {
@@ -148,5 +149,6 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         star_trees,
         pipeline,
         keyed: config.keyed.clone(),
+        placement: config.placement.clone(),
     }
 }

@@ -10,6 +10,7 @@ mod keyed;
 mod keys;
 mod partitioning;
 mod pipeline;
+mod placement;
 mod search;
 mod star_tree;
 mod stream;
@@ -21,6 +22,7 @@ use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
+use crate::placement::Placement;
 use crate::table::{
     BatchSpec, FlushLimits, IngestRules, Retention, StarTreeSpec, StreamSpec, TableSpec,
 };
@@ -54,6 +56,7 @@ pub struct TableConfig {
     pipeline: pipeline::Pipeline,
     keyed: Option<KeyedSpec>,
     ingest: IngestRules,
+    placement: Placement,
 }
 
 /// A column that the config names, and where.
@@ -162,8 +165,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         report.fault(path, "a table has one sorted column");
     }
     let pipeline = pipeline::read(ingestion, report);
-    let time_column = segments.text("timeColumnName", report);
-    let time_column = time_column.map(str::to_owned);
+    let time_column = segments.text("timeColumnName", report).map(str::to_owned);
     let keyed = keyed::read(node, is_realtime, time_column.as_deref(), report);
     let is_dimension_table = node.flag("isDimTable", report).unwrap_or(false);
     if is_dimension_table && is_realtime {
@@ -174,6 +176,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     let retention = retention(node, segments, report);
     let (name, table_type) = named?;
     Some(TableConfig {
+        placement: placement::read(node, table_type, replication, keyed.is_some(), report),
         name,
         table_type,
         time_column,

@@ -37,21 +37,15 @@ const REFUSED: [(&str, &str, &str); 6] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 22] = [
-    ("", "tierConfigs"),
+const WITHOUT_EFFECT: [(&str, &str); 16] = [
     ("", "quota"),
     ("", "query"),
     ("", "routing"),
-    ("", "instanceAssignmentConfigMap"),
     ("", "instancePartitionsMap"),
     ("", "segmentAssignmentConfigMap"),
     ("", "tunerConfigs"),
-    ("tenants", "tagOverrideConfig"),
     ("segmentsConfig", "completionConfig"),
-    ("segmentsConfig", "replicaGroupStrategyConfig"),
-    ("segmentsConfig", "segmentAssignmentStrategy"),
     ("segmentsConfig", "deletedSegmentsRetentionPeriod"),
-    ("segmentsConfig", "minimizeDataMovement"),
     ("dimensionTableConfig", "disablePreload"),
     ("tableIndexConfig", "noDictionaryConfig"),
     ("tableIndexConfig", "onHeapDictionaryColumns"),
@@ -61,8 +55,6 @@ const WITHOUT_EFFECT: [(&str, &str); 22] = [
     ("tableIndexConfig", "segmentNameGeneratorType"),
     ("ingestionConfig", "retryOnSegmentBuildPrecheckFailure"),
 ];
-
-const TENANT: &str = "DefaultTenant";
 
 /// `table` is the whole config.
 pub(super) fn check(table: Node<'_>, report: &mut Report) {
@@ -78,13 +70,6 @@ pub(super) fn check(table: Node<'_>, report: &mut Report) {
             && node.says_something(key)
         {
             report.warn_without_effect(&node.path(key));
-        }
-    }
-    if let Some(tenants) = part(table, "tenants") {
-        for key in ["broker", "server"] {
-            if tenants.text(key, report).is_some_and(|name| name != TENANT) {
-                report.warn_without_effect(&tenants.path(key));
-            }
         }
     }
     tasks(table, report);
