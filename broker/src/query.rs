@@ -246,6 +246,19 @@ impl Queries {
         Ok(())
     }
 
+    /// A broker that has just started knows no table, which says nothing of tables.
+    async fn wait_for_state(&self) -> Result<(), Fault> {
+        let mut cluster = self.cluster.clone();
+        let heard = cluster.wait_for(|state| state.version > 0);
+        match tokio::time::timeout(STATE_WAIT, heard).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Fault::unavailable(
+                "this broker has just started and has not heard from a controller yet: ask \
+                 again, or another broker",
+            )),
+        }
+    }
+
     pub(crate) async fn run(&self, request: Request) -> Outcome {
         let started = self.clock.monotonic();
         let started_ms = self.clock.now_ms();
@@ -327,6 +340,7 @@ impl Queries {
         };
         let work = async {
             let _place = self.admission.enter().await?;
+            self.wait_for_state().await?;
             self.with_fresh_state(&statement, &limit, outcome).await
         };
         tokio::select! {

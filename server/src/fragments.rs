@@ -135,6 +135,8 @@ impl Fragments {
                     .with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE)
             })?;
             reach(&table, scan).await;
+            let pins = self.core.cache.bring(&self.core, &table, scan).await?;
+            selection.pins.push(pins);
             let all_rows = request
                 .options
                 .as_ref()

@@ -77,7 +77,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
     let mut held = Vec::new();
     let mut index_lists = IndexLists::default();
     let mut consumers = Vec::new();
-    let (mut sealed_count, mut consuming_count) = (0, 0);
+    let (mut sealed_count, mut cold_count, mut consuming_count) = (0, 0, 0);
     for table in core.tables.all() {
         let table_id = table.id.to_bytes();
         let view = table.view();
@@ -109,6 +109,9 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
                 hold(*partition, *sequence, 0, 0, 0);
             }
         }
+        let cold = view.cold().iter();
+        cold.for_each(|((partition, sequence), crc)| hold(*partition, *sequence, *crc, 0, 0));
+        cold_count += view.cold().len() as i64;
         for segment in view.runs() {
             consuming_count += 1;
             let id = segment.id();
@@ -117,18 +120,17 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
                 hold(id.partition, id.sequence, 0, 0, 0);
             }
         }
-        consumers.extend(
-            statuses
-                .into_iter()
-                .map(|(partition, status)| ConsumerState {
-                    table_id: table_id.clone(),
-                    partition,
-                    ..status.state
-                }),
-        );
+        let said = statuses.into_iter();
+        consumers.extend(said.map(|(partition, status)| ConsumerState {
+            table_id: table_id.clone(),
+            partition,
+            ..status.state
+        }));
     }
-    core.metrics.segments.set(sealed_count);
-    core.metrics.consuming.set(consuming_count);
+    let metrics = &core.metrics;
+    metrics.segments.set(sealed_count);
+    metrics.cold.set(cold_count);
+    metrics.consuming.set(consuming_count);
     count_keys(core);
     HeartbeatRequest {
         instance: core.config.instance.0.clone(),

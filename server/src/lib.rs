@@ -5,6 +5,7 @@
 //! [`view::TableView`] per table, replaced whole, so that sealing a segment is never seen.
 
 mod budgets;
+mod cache;
 mod consume;
 mod events;
 mod figures;
@@ -39,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use budgets::Budgets;
+use cache::Cache;
 pub use consume::EngineExpressions;
 use consume::Pressure;
 use events::Events;
@@ -73,6 +75,8 @@ pub struct Config {
     pub seal_patience: Duration,
     /// With less room on the disk nothing is consumed.
     pub disk_free_bytes_min: u64,
+    /// Bytes of segment files, 0 for no limit; other segments are read from the deep store.
+    pub cache_bytes: u64,
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,
@@ -117,6 +121,7 @@ pub(crate) struct Core {
     pub(crate) pressure: Arc<Pressure>,
     pub(crate) events: Events,
     pub(crate) store: Store,
+    pub(crate) cache: Cache,
     pub(crate) tables: Tables,
     pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) heart: Heart,
@@ -157,13 +162,10 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let budgets = Budgets::new(&config, &memory);
     let engine = Engine::new(engine_config, compute.clone(), budgets.query.clone());
     let metrics = ServerMetrics::new();
-    let peers = Peers {
-        network: Arc::clone(&network),
-        cluster: cluster.clone(),
-        me: config.instance.clone(),
-    };
+    let peers = Peers::new(&network, &cluster, &config.instance);
     let core = Arc::new(Core {
         store: Store::new(&config, &files, &deep, &compute, &clock, &metrics, peers),
+        cache: Cache::new(config.cache_bytes),
         spill: Spill::new(budgets.keys.clone(), config.data_dir.join("keys")),
         budgets,
         pressure: Arc::default(),

@@ -19,6 +19,8 @@ pub(crate) struct ServerMetrics {
     pub(crate) fragments: IntCounter,
     pub(crate) fragment_seconds: Histogram,
     pub(crate) segments: IntGauge,
+    pub(crate) cold: IntGauge,
+    pub(crate) cache: CacheMetrics,
     pub(crate) consuming: IntGauge,
     pub(crate) keys: IntGauge,
     pub(crate) key_bytes: IntGauge,
@@ -40,6 +42,28 @@ pub(crate) struct Figures {
     pub(crate) segment_bytes: IntGauge,
     pub(crate) disk_free: IntGauge,
     pub(crate) disk_total: IntGauge,
+}
+
+/// Of [`crate::cache`].
+#[derive(Clone, Debug)]
+pub(crate) struct CacheMetrics {
+    pub(crate) misses: IntCounter,
+    pub(crate) evictions: IntCounter,
+}
+
+impl CacheMetrics {
+    fn new(all: &Metrics) -> Self {
+        Self {
+            misses: all.counter(
+                "tannin_server_cache_misses_total",
+                "cold segments that a query waited for",
+            ),
+            evictions: all.counter(
+                "tannin_server_cache_evictions_total",
+                "segment files that made room for others",
+            ),
+        }
+    }
 }
 
 const OF_PARTITIONS: [&str; 2] = ["table", "partition"];
@@ -89,6 +113,11 @@ impl ServerMetrics {
                 "time from a fragment's request to its last answer",
             ),
             segments: all.gauge("tannin_server_sealed_segments", "sealed segments at hand"),
+            cold: all.gauge(
+                "tannin_server_cold_segments",
+                "sealed segments that are in the deep store alone until they are read",
+            ),
+            cache: CacheMetrics::new(&all),
             consuming: all.gauge("tannin_server_consuming_segments", "segments in memory"),
             keys: all.gauge("tannin_server_keys", "primary keys that are known"),
             key_bytes: all.gauge(

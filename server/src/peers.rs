@@ -27,12 +27,24 @@ const PART_WITHIN: Duration = Duration::from_secs(20);
 /// The other servers, as the cluster's state knows them.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
-    pub(crate) network: Arc<dyn Network>,
-    pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
-    pub(crate) me: InstanceId,
+    network: Arc<dyn Network>,
+    cluster: watch::Receiver<Arc<ClusterState>>,
+    me: InstanceId,
 }
 
 impl Peers {
+    pub(crate) fn new(
+        network: &Arc<dyn Network>,
+        cluster: &watch::Receiver<Arc<ClusterState>>,
+        me: &InstanceId,
+    ) -> Self {
+        Self {
+            network: Arc::clone(network),
+            cluster: cluster.clone(),
+            me: me.clone(),
+        }
+    }
+
     /// Writes the file to `to`, from the first server that holds it and sends all of it.
     pub(crate) async fn fetch(&self, record: &SegmentRecord, to: &Path) -> Result<(), Fault> {
         let mut last = Fault::not_found("no other server holds it");

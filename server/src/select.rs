@@ -12,6 +12,7 @@ use schemas::proto::{
 use schemas::{Partition, TableId, TableSpec};
 use segment::{SealedSegment, Segment, SegmentView};
 
+use crate::cache::Pins;
 use crate::view::TableView;
 
 /// What a fragment reads.
@@ -23,6 +24,8 @@ pub(crate) struct Selection {
     pub(crate) progress: Vec<TableProgress>,
     /// Partitions that are not read to their end, for people.
     pub(crate) behind: Vec<String>,
+    /// What is read stays on the disk meanwhile.
+    pub(crate) pins: Vec<Pins>,
 }
 
 impl Selection {

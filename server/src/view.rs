@@ -24,6 +24,8 @@ use crate::Core;
 pub(crate) struct TableView {
     pub(crate) spec: Arc<TableSpec>,
     sealed: Arc<BTreeMap<(Partition, Sequence), Arc<SealedSegment>>>,
+    /// Assigned, and in the deep store alone ([`crate::cache`]); by their checksums.
+    cold: Arc<BTreeMap<(Partition, Sequence), u32>>,
     /// Of each partition the segments that are frozen, then the one that grows.
     runs: BTreeMap<Partition, Vec<Arc<MutableSegment>>>,
     /// Of tables whose keys have rules. A partition without them is not shown.
@@ -35,6 +37,7 @@ impl TableView {
         Self {
             spec,
             sealed: Arc::default(),
+            cold: Arc::default(),
             runs: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
@@ -42,6 +45,23 @@ impl TableView {
 
     pub(crate) fn sealed(&self) -> &BTreeMap<(Partition, Sequence), Arc<SealedSegment>> {
         &self.sealed
+    }
+
+    pub(crate) fn cold(&self) -> &BTreeMap<(Partition, Sequence), u32> {
+        &self.cold
+    }
+
+    /// From now on its file comes when it is read.
+    pub(crate) fn make_cold(&mut self, id: SegmentId, crc: u32) {
+        let key = (id.partition, id.sequence);
+        Arc::make_mut(&mut self.sealed).remove(&key);
+        Arc::make_mut(&mut self.cold).insert(key, crc);
+    }
+
+    pub(crate) fn forget_cold(&mut self, partition: Partition, sequence: Sequence) {
+        if self.cold.contains_key(&(partition, sequence)) {
+            Arc::make_mut(&mut self.cold).remove(&(partition, sequence));
+        }
     }
 
     pub(crate) fn find(
@@ -115,6 +135,7 @@ impl TableView {
         }
         let segment = segment.with_spec(&self.spec);
         Arc::make_mut(&mut self.sealed).insert((partition, sequence), segment);
+        self.forget_cold(partition, sequence);
         Ok(())
     }
 

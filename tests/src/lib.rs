@@ -6,8 +6,10 @@
 pub mod asking;
 pub mod clock;
 pub mod cluster;
+pub mod exactly_once;
 pub mod flights;
 pub mod generated;
+pub mod kafka;
 pub mod memory;
 pub mod postgres;
 pub mod process;

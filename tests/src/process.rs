@@ -37,11 +37,89 @@ pub struct Ports {
     pub log: String,
 }
 
+/// A child process, killed when dropped. What it says is appended to its log file.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log_file: PathBuf,
+}
+
+impl Running {
+    pub fn start(command: &mut Command, log_file: PathBuf) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(&log_file)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", Path::new(command.get_program()).display()))?;
+        Ok(Self { child, log_file })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// SIGKILL; whether it still ran.
+    pub fn kill(&mut self) -> Result<bool> {
+        let running = self.ended()?.is_none();
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(running)
+    }
+
+    /// By its name, as `kill` knows it: STOP, CONT, TERM.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status()?;
+        ensure!(sent.success(), "SIG{name} does not reach process {pid}");
+        Ok(())
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        let begin = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            ensure!(
+                begin.elapsed() < within,
+                "it still runs {within:?} after SIGTERM\n{}",
+                self.last_words()
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The end of its log.
+    pub fn last_words(&self) -> String {
+        let text = fs::read(&self.log_file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+        format!("{}:\n{tail}", self.log_file.display())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[derive(Debug)]
 pub struct Node {
-    child: Child,
+    running: Running,
     ports_file: PathBuf,
-    log_file: PathBuf,
     pub started: Instant,
     http: reqwest::Client,
 }
@@ -72,8 +150,6 @@ impl Node {
         let ports_file = launch.data.join("ports.json");
         // A killed node leaves its own behind.
         let _ = fs::remove_file(&ports_file);
-        let log_file = log_file(&launch.data);
-        let log = File::options().create(true).append(true).open(&log_file)?;
         let mut command = Command::new(&launch.tannin);
         command
             .args([
@@ -84,33 +160,27 @@ impl Node {
             .arg("--data-dir")
             .arg(&launch.data)
             .args(&launch.args)
-            .env_remove("FAILPOINTS")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+            .env_remove("FAILPOINTS");
         if !launch.failpoints.is_empty() {
             command.env("FAILPOINTS", &launch.failpoints);
         }
         let started = Instant::now();
-        let child = command
-            .spawn()
-            .with_context(|| format!("starting {}", launch.tannin.display()))?;
+        let running = Running::start(&mut command, log_file(&launch.data))?;
         Ok(Self {
-            child,
+            running,
             ports_file,
-            log_file,
             started,
             http: http.clone(),
         })
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.pid()
     }
 
     /// How it ended; `None` while it runs.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+        self.running.ended()
     }
 
     /// The listeners, once all of them are up.
@@ -173,43 +243,17 @@ impl Node {
 
     /// SIGKILL; whether it still ran.
     pub fn kill(&mut self) -> Result<bool> {
-        let running = self.ended()?.is_none();
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(running)
+        self.running.kill()
     }
 
     /// SIGTERM, and how it ended.
     pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
-        Command::new("kill").arg(self.pid().to_string()).status()?;
-        let begin = Instant::now();
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(status);
-            }
-            ensure!(
-                begin.elapsed() < within,
-                "the node still runs {within:?} after SIGTERM\n{}",
-                self.last_words()
-            );
-            tokio::time::sleep(POLL).await;
-        }
+        self.running.terminate(within).await
     }
 
     /// The end of its log.
     pub fn last_words(&self) -> String {
-        let text = fs::read(&self.log_file).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(25)..].join("\n");
-        format!("{}:\n{tail}", self.log_file.display())
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.running.last_words()
     }
 }
 

@@ -1,5 +1,5 @@
-//! `crash` and `bench` drive the real binary. Their drivers need the engine's own clients, so they
-//! are binaries of `tests`; this only builds both and hands the arguments over.
+//! `crash`, `chaos` and `bench` drive the real binary. Their drivers need the engine's own clients,
+//! so they are binaries of `tests`; this only builds both and hands the arguments over.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::{kafka, python, steps, workspace};
+use crate::{kafka, postgres, python, s3, steps, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct CrashOptions {
@@ -77,6 +77,22 @@ pub(crate) struct FuzzOptions {
     #[arg(long)]
     pub(crate) only: Option<u64>,
     /// Build without optimisation: fewer inputs a minute, the build is faster
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChaosOptions {
+    /// A table that keeps the newest row of each key
+    #[arg(long)]
+    pub(crate) upsert: bool,
+    /// No fault begins later
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) minutes: f64,
+    /// Repeats a run, as far as the machine's timing lets it
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Build without optimisation: everything is slower, the build is faster
     #[arg(long)]
     pub(crate) debug: bool,
 }
@@ -156,6 +172,27 @@ pub(crate) fn simulate(options: &SimulateOptions) -> Result<()> {
     cargo.env("SEED", options.seed.to_string());
     cargo.current_dir(workspace::root());
     steps::exec(&mut cargo)
+}
+
+/// A cluster beside a Kafka, a PostgreSQL and an S3 that are there for it alone.
+pub(crate) fn chaos(options: &ChaosOptions) -> Result<()> {
+    let profile = if options.debug { "debug" } else { "release" };
+    let folder = build(profile, &[])?;
+    let run = |kafka: &str, postgres: &str, s3: &str| {
+        let mut command = driver(&folder, "chaos");
+        command.args(["--minutes", &options.minutes.to_string()]);
+        command.args(["--seed", &options.seed.to_string()]);
+        command.args(["--kafka", kafka, "--postgres", postgres, "--s3", s3]);
+        command.arg("--kafka-folder").arg(kafka::folder()?);
+        command.arg("--xtask").arg(std::env::current_exe()?);
+        if options.upsert {
+            command.arg("--upsert");
+        }
+        steps::exec(&mut command)
+    };
+    kafka::with_fresh(|kafka| {
+        postgres::with_fresh(|postgres| s3::with_fresh(|s3| run(kafka, postgres, s3)))
+    })
 }
 
 pub(crate) fn generated(options: &GeneratedOptions) -> Result<()> {

@@ -52,6 +52,8 @@ enum Command {
     Crash(drivers::CrashOptions),
     /// Drive a simulated cluster by a seeded dice: leases, commits, moves, routing
     Simulate(drivers::SimulateOptions),
+    /// Kill, stop, cut off and restart the processes of a cluster under load, and compare every row
+    Chaos(drivers::ChaosOptions),
     /// Ask generated questions of generated tables in every way, and compare with DuckDB
     Generated(drivers::GeneratedOptions),
     /// Send a broker statements and bodies that nobody would write
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Codegen => codegen::run(),
         Command::Crash(options) => drivers::crash(&options),
         Command::Simulate(options) => drivers::simulate(&options),
+        Command::Chaos(options) => drivers::chaos(&options),
         Command::Generated(options) => drivers::generated(&options),
         Command::Fuzz(options) => drivers::fuzz(&options),
         Command::Bench { suite } => drivers::bench(&suite),

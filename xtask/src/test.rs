@@ -4,11 +4,14 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::drivers::{self, CrashOptions, FuzzOptions, GeneratedOptions};
+use crate::drivers::{self, ChaosOptions, CrashOptions, FuzzOptions, GeneratedOptions};
 use crate::node::Web;
 use crate::steps::{self, Steps};
 use crate::{clients, deploy, kafka, page, postgres, s3, superset, workspace};
 
+/// Each kind of fault about once; `cargo xtask chaos` runs as long as wanted.
+const CHAOS_MINUTES: f64 = 1.5;
+const CHAOS_SEED: u64 = 1;
 /// Kills in the tests; `cargo xtask crash` runs as many as wanted.
 const CRASH_ROUNDS: u32 = 4;
 const KAFKA_ROUNDS: u32 = 2;
@@ -64,6 +67,7 @@ const STEPS: &[(&str, Work)] = &[
     ("deploy: image, units, alerts", deploy::files),
     ("deploy: chart", deploy_chart),
     ("deploy: compose, as processes", deploy_compose),
+    ("chaos", chaos),
     ("crash: built-in log", || crash(|_| {})),
     ("crash: unsynced writes lost", || {
         crash(|own| own.lossy = true)
@@ -208,6 +212,15 @@ fn crash(change: impl FnOnce(&mut CrashOptions)) -> Result<()> {
     };
     change(&mut options);
     drivers::crash(&options)
+}
+
+fn chaos() -> Result<()> {
+    drivers::chaos(&ChaosOptions {
+        upsert: false,
+        minutes: CHAOS_MINUTES,
+        seed: CHAOS_SEED,
+        debug: true,
+    })
 }
 
 fn crash_kafka() -> Result<()> {

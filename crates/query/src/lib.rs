@@ -12,6 +12,7 @@ mod catalog;
 pub mod codec;
 mod conditional_sums;
 mod constant_keys;
+mod constant_pairs;
 mod context;
 mod correlated;
 mod cut;
@@ -55,6 +56,7 @@ mod typed_chains;
 pub mod watched;
 mod whole;
 mod whole_ranks;
+mod window_orders;
 
 use std::sync::Arc;
 

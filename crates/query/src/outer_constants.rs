@@ -154,7 +154,7 @@ fn without_constants(plan: &Plan, options: &Arc<ConfigOptions>) -> Result<Option
 }
 
 /// The column, whatever chance says.
-fn hidden(column: Expr, options: &Arc<ConfigOptions>) -> Result<Expr> {
+pub(crate) fn hidden(column: Expr, options: &Arc<ConfigOptions>) -> Result<Expr> {
     let none = arrow::datatypes::Schema::empty();
     let chance = ScalarFunctionExpr::try_new(random(), vec![], &none, Arc::clone(options))?;
     let never: Expr = Arc::new(BinaryExpr::new(Arc::new(chance), Operator::Lt, lit(0.0)));

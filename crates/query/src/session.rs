@@ -13,6 +13,7 @@ use datafusion::sql::planner::ParserOptions;
 
 use crate::conditional_sums::ConditionalSums;
 use crate::constant_keys::ConstantKeys;
+use crate::constant_pairs::ConstantPairs;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
 use crate::frames::FramesOfAnyType;
@@ -24,6 +25,7 @@ use crate::row_of_nothing::{self, StaysAbove};
 use crate::same_time::SameTime;
 use crate::sorted_inputs::SortedInputs;
 use crate::whole_ranks::WholeRanks;
+use crate::window_orders::WindowOrders;
 
 pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     let mut options = ConfigOptions::new();
@@ -31,6 +33,9 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = true;
     options.execution.collect_statistics = false;
+    // It refuses what is right: IS TRUE is never null for the logical planner, and may be for the
+    // other.
+    options.execution.skip_physical_aggregate_schema_check = true;
     // What a join learns is of use to a scan alone: servers look for that themselves.
     options.optimizer.enable_join_dynamic_filter_pushdown = false;
     // Its table panics on groups whose key is NaN.
@@ -55,6 +60,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     rules.insert(0, Arc::new(ListsOfOneValue));
     rules.push(Arc::new(SameTime));
     rules.push(Arc::new(ConstantKeys));
+    rules.push(Arc::new(ConstantPairs));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
     rules.insert(0, misread);
     let lateral = rules
@@ -69,6 +75,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     analysis.push(Arc::new(OuterTypes));
     let mut physical = PhysicalOptimizer::new().rules;
     physical.insert(0, Arc::new(OuterConstants));
+    physical.insert(0, Arc::new(WindowOrders));
     // The last one checks the plan.
     physical.insert(physical.len() - 1, Arc::new(SortedInputs));
     let physical = physical.into_iter();

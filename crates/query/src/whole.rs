@@ -101,7 +101,8 @@ fn is_known(node: &Plan) -> bool {
         || is_known_window(node)
 }
 
-/// IGNORE NULLS and FILTER do not travel: the text of a plan has no place for them.
+/// IGNORE NULLS, FILTER and "this function is read from behind" do not travel: the text of a plan
+/// has no place for them.
 fn is_known_window(node: &Plan) -> bool {
     let plain = node.downcast_ref::<WindowAggExec>();
     if plain.is_some_and(excludes) {
@@ -116,7 +117,7 @@ fn is_known_window(node: &Plan) -> bool {
     };
     !functions
         .iter()
-        .any(|function| looks_past_nulls(function) || has_condition(function))
+        .any(|function| is_changed(function) || has_condition(function))
 }
 
 /// Aggregates tell it in their debug form alone.
@@ -125,11 +126,13 @@ fn has_condition(function: &Arc<dyn WindowExpr>) -> bool {
     !is_standard && format!("{function:?}").contains("filter: Some(")
 }
 
-/// The function tells it in its debug form alone.
-fn looks_past_nulls(function: &Arc<dyn WindowExpr>) -> bool {
+/// Past nulls, or from behind: for an order that is there backwards, NTH_VALUE, LEAD and LAG count
+/// from the other end. The function tells both in its debug form alone.
+fn is_changed(function: &Arc<dyn WindowExpr>) -> bool {
     let standard = function.as_any().downcast_ref::<StandardWindowExpr>();
     standard.is_some_and(|standard| {
-        format!("{:?}", standard.get_standard_func_expr()).contains("ignore_nulls: true")
+        let shown = format!("{:?}", standard.get_standard_func_expr());
+        shown.contains("ignore_nulls: true") || shown.contains("is_reversed: true")
     })
 }
 

@@ -20,6 +20,7 @@ use segment::{Extent, SealedSegment};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::Core;
+use crate::cache::remove_files;
 use crate::consume::Consumer;
 use crate::indexes::Content;
 use crate::view::Table;
@@ -119,15 +120,17 @@ impl Reconciler {
         if !self.swept {
             self.first_pass(state).await;
         }
-        let mut missing = 0;
+        let (mut missing, mut bytes) = (0, 0);
         for table in state.tables.values() {
             let here = self.open(&table.spec);
             self.consume(table, &here).await;
+            self.keep_cold(table, &here, &mut bytes).await;
             missing += self.load(table, &here);
             self.store_later(table, &here);
             self.retire(table, &here).await;
         }
         self.core.metrics.missing.set(missing);
+        self.core.cache.make_room(&self.core, 0).await;
         for table in self.core.tables.all() {
             if !state.tables.contains_key(&table.id) {
                 self.drop_table(table.id).await;
@@ -271,7 +274,8 @@ impl Reconciler {
             }
             let id = record.id;
             let held = view.find(id.partition, id.sequence);
-            if held.is_some_and(|held| held.crc() == record.crc) {
+            let cold = view.cold().get(&(id.partition, id.sequence));
+            if held.is_some_and(|held| held.crc() == record.crc) || cold == Some(&record.crc) {
                 self.core.ready.segment_settled(id);
                 continue;
             }
@@ -287,6 +291,40 @@ impl Reconciler {
             self.load_one(here, record);
         }
         missing
+    }
+
+    /// Of what is assigned and not here only the newest is loaded that has room beside the `bytes`
+    /// of what is here; the rest comes when it is read.
+    async fn keep_cold(&self, table: &TableState, here: &Arc<Table>, bytes: &mut u64) {
+        let view = here.view();
+        let mut cold = Vec::new();
+        for segment in table.segments.iter().rev() {
+            let record = &segment.record;
+            let id = record.id;
+            if !record.is_done() || !self.is_mine(segment) {
+                continue;
+            }
+            let is_known = view.cold().get(&(id.partition, id.sequence)) == Some(&record.crc);
+            let held = view.find(id.partition, id.sequence);
+            let is_held = held.is_some_and(|held| held.crc() == record.crc);
+            if is_known || self.is_with_consumer(here, id) {
+                continue;
+            }
+            let fits = self.core.cache.has_room(*bytes + record.bytes);
+            let is_loading = self.loading.contains(&(id, record.crc));
+            if fits || is_held || is_loading || !self.core.cache.may_be_cold(here, record) {
+                *bytes += record.bytes;
+            } else {
+                cold.push((id, record.crc));
+            }
+        }
+        if cold.is_empty() {
+            return;
+        }
+        here.publish(|view| cold.iter().for_each(|(id, crc)| view.make_cold(*id, *crc)));
+        self.core.heart.hurry();
+        // An earlier run may have had room for them.
+        remove_files(&self.core, cold).await;
     }
 
     /// The consumer puts the sealed form in the place of its own rows.

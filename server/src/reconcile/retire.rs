@@ -8,7 +8,7 @@ use schemas::cluster::{SegmentState, TableState};
 use schemas::{Partition, SegmentId, TableId};
 
 use super::{GRACE, Reconciler, STOP_GRACE};
-use crate::view::Table;
+use crate::view::{Table, TableView};
 
 impl Reconciler {
     /// Lets go of what the state does not give to this server any more.
@@ -31,6 +31,7 @@ impl Reconciler {
                 gone.push((id, segment.crc()));
             }
         }
+        let unwanted = self.unwanted_cold(&view, &wanted, now);
         let mut lost = Vec::new();
         for partition in view.partitions() {
             let id = SegmentId {
@@ -43,12 +44,15 @@ impl Reconciler {
                 lost.push(partition);
             }
         }
-        if gone.is_empty() && lost.is_empty() {
+        if gone.is_empty() && lost.is_empty() && unwanted.is_empty() {
             return;
         }
         here.publish(|view| {
             for (id, _) in &gone {
                 view.retire(id.partition, id.sequence);
+            }
+            for id in unwanted {
+                view.forget_cold(id.partition, id.sequence);
             }
             for partition in lost {
                 view.remove_run(partition);
@@ -66,6 +70,28 @@ impl Reconciler {
         if let Err(error) = removed.await {
             tracing::warn!(%error, "segment files were not removed");
         }
+    }
+
+    fn unwanted_cold(
+        &mut self,
+        view: &TableView,
+        wanted: &HashMap<SegmentId, &SegmentState>,
+        now: Duration,
+    ) -> Vec<SegmentId> {
+        let mut unwanted = Vec::new();
+        for ((partition, sequence), crc) in view.cold() {
+            let id = SegmentId {
+                table: view.spec.id,
+                partition: *partition,
+                sequence: *sequence,
+            };
+            let state = wanted.get(&id).filter(|state| state.record.crc == *crc);
+            let keep = state.is_some_and(|state| self.is_mine(state));
+            if self.is_over(keep, (id, Some(*crc)), now) {
+                unwanted.push(id);
+            }
+        }
+        unwanted
     }
 
     /// Whether something that is not to be kept has been so for the grace.

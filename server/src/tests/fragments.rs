@@ -11,7 +11,7 @@ use schemas::proto::{
 };
 
 /// SELECT n FROM t.
-fn request(world: &World, scan: TableScan) -> FragmentRequest {
+pub(super) fn request(world: &World, scan: TableScan) -> FragmentRequest {
     let spec = world.state().spec;
     let description = ScanDescription {
         table: world.table,
@@ -34,7 +34,7 @@ fn request(world: &World, scan: TableScan) -> FragmentRequest {
     }
 }
 
-fn whole(world: &World) -> TableScan {
+pub(super) fn whole(world: &World) -> TableScan {
     let state = world.state();
     let last = &state.segments.last().unwrap().record;
     let sealed = world.sealed().into_iter().map(|record| SegmentRef {
@@ -54,12 +54,12 @@ fn whole(world: &World) -> TableScan {
     }
 }
 
-async fn run(server: &Server, request: FragmentRequest) -> Vec<FragmentAnswer> {
+pub(super) async fn run(server: &Server, request: FragmentRequest) -> Vec<FragmentAnswer> {
     let answers = server.fragments().run(request).await.unwrap();
     answers.map(Result::unwrap).collect().await
 }
 
-fn rows(answers: &[FragmentAnswer]) -> usize {
+pub(super) fn rows(answers: &[FragmentAnswer]) -> usize {
     let last = answers.last().unwrap();
     assert!(last.last && last.fault.is_none(), "{:?}", last.fault);
     let filled = answers.iter().filter(|answer| !answer.batches.is_empty());

@@ -1,6 +1,7 @@
 //! Whole servers on a log in memory and a controller in memory: whatever happens, each offset is
 //! seen once, and what was seen stays seen.
 
+mod cache;
 mod columns;
 mod fakes;
 mod faults;
@@ -51,6 +52,7 @@ struct World {
     /// Of the HTTP listener of the last server.
     http: Mutex<Option<SocketAddr>>,
     ingest_memory_bytes: u64,
+    cache_bytes: u64,
 }
 
 fn spec(id: TableId) -> TableSpec {
@@ -120,6 +122,7 @@ impl World {
             deep,
             table,
             ingest_memory_bytes: 1 << 30,
+            cache_bytes: 0,
         }
     }
 
@@ -137,6 +140,7 @@ impl World {
             key_memory_bytes: 1 << 30,
             seal_patience: Duration::from_secs(1),
             disk_free_bytes_min: 0,
+            cache_bytes: self.cache_bytes,
             query_memory_bytes: 1 << 30,
             fragment_memory_bytes: 1 << 28,
         };

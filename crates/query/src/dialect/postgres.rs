@@ -19,6 +19,10 @@ pub(super) fn of_function(function: &Function) -> Result<Option<Expr>, Fault> {
         ("last_day", [time]) => format!(
             "CAST(date_trunc('month', {time}) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)"
         ),
+        ("date_trunc" | "datetrunc", [unit, time]) => match years_of(unit) {
+            Some(years) => begin_of_years(years, time),
+            None => return Ok(None),
+        },
         ("monthname", [time]) => format!("to_char({time}, '%B')"),
         ("dayname", [time]) => format!("to_char({time}, '%A')"),
         ("make_timestamp", [year, month, day, hour, minute, second]) => format!(
@@ -39,6 +43,25 @@ pub(super) fn of_function(function: &Function) -> Result<Option<Expr>, Fault> {
         _ => return Ok(None),
     };
     expression(&sql).map(Some)
+}
+
+/// Of the units that the planner's own does not know.
+fn years_of(unit: &Expr) -> Option<u16> {
+    Some(match literal(unit)?.to_ascii_lowercase().as_str() {
+        "decade" | "decades" => 10,
+        "century" | "centuries" => 100,
+        "millennium" | "millennia" | "millenniums" => 1_000,
+        _ => return None,
+    })
+}
+
+fn begin_of_years(years: u16, time: &Expr) -> String {
+    // The first century begins with the year 1, the first decade with 0.
+    let first = u8::from(years > 10);
+    let year = format!("extract(year FROM {time}) - {first}");
+    let begin = format!("CAST(floor(({year}) / {years}.0) * {years} + {first} AS INT)");
+    // The day is made of an existing one, so that nothing gives nothing.
+    format!("arrow_cast(make_date({begin}, 1, 1), 'Timestamp(Millisecond, None)')")
 }
 
 /// MODE() WITHIN GROUP (ORDER BY x) is an aggregate of x.

@@ -73,7 +73,8 @@ impl SystemTables {
         segments_batch(&rows)
     }
 
-    /// A server may already consume behind a segment whose commit has not reached this broker.
+    /// A server may already consume behind a segment whose commit has not reached this broker, or
+    /// have sealed one of which only the begin of the next is known here.
     async fn state_that_knows(&self, live: &Live) -> Arc<ClusterState> {
         let mut cluster = self.cluster.clone();
         let knows = |state: &Arc<ClusterState>| !is_behind(state, live);
@@ -95,12 +96,27 @@ fn is_behind(state: &ClusterState, live: &Live) -> bool {
             .or_insert(0);
         *of_partition = (*of_partition).max(id.sequence as i32);
     }
-    live.keys().any(|(table, partition, sequence)| {
-        let known = newest.get(&(table.clone(), *partition));
-        // While its commit is under way a segment has a successor that nobody else knows.
-        let before = (table.clone(), *partition, *sequence - 1);
-        known.is_some_and(|known| known < sequence) && !live.contains_key(&before)
-    })
+    let segments = state.tables.values().flat_map(|table| &table.segments);
+    let mut open = segments.map(|segment| &segment.record);
+    // The one who has sealed it counts it no more, and another replica may be behind.
+    let is_uncounted = open.any(|record| {
+        let (partition, sequence) = (record.id.partition as i32, record.id.sequence as i32);
+        let of_partition = (record.id.table.to_string(), partition);
+        let has_next = newest
+            .get(&of_partition)
+            .is_some_and(|last| *last > sequence);
+        let key = (of_partition.0, partition, sequence);
+        let counted = live.get(&key).map(|numbers| numbers[0]);
+        let is_whole = counted.is_some_and(|end| record.end.is_none_or(|known| known <= end));
+        !record.is_done() && has_next && !is_whole
+    });
+    is_uncounted
+        || live.keys().any(|(table, partition, sequence)| {
+            let known = newest.get(&(table.clone(), *partition));
+            // While its commit is under way a segment has a successor that nobody else knows.
+            let before = (table.clone(), *partition, *sequence - 1);
+            known.is_some_and(|known| known < sequence) && !live.contains_key(&before)
+        })
 }
 
 /// Of several replicas the one that is farthest.

@@ -13,6 +13,7 @@ use arrow::array::{
 };
 use double::{Cluster, Laid};
 use schemas::arrow::full_schema;
+use schemas::cluster::{ClusterState, TableState};
 use schemas::proto::NullMode;
 use schemas::segment::SegmentStatus;
 use schemas::table::ColumnSpec;
@@ -128,4 +129,14 @@ fn replicated() -> Cluster {
         .segment((0, 1), DONE, &["s2", "s3"], flights(100, 150))
         .segment((0, 2), IN_PROGRESS, &["s1", "s3"], flights(150, 170));
     Cluster::new(&["s1", "s2", "s3"], vec![laid])
+}
+
+fn change(cluster: &Cluster, table: &str, change: impl Fn(&mut TableState)) {
+    cluster.state.send_modify(|state| {
+        let mut table = TableState::clone(&state.resolve(table)[0]);
+        change(&mut table);
+        let mut changed = ClusterState::clone(state);
+        changed.tables.insert(table.spec.id, Arc::new(table));
+        *state = Arc::new(changed);
+    });
 }

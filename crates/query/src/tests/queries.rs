@@ -4,7 +4,6 @@ use futures::future::BoxFuture;
 
 use super::double::{Cluster, Given, Laid, shown};
 use super::*;
-use schemas::cluster::{ClusterState, TableState};
 
 use crate::QueryStats;
 
@@ -248,16 +247,6 @@ async fn a_hybrid_table_is_cut_at_its_time_boundary() {
         assert!(plan.contains(side), "no {side} in {plan}");
     }
     assert!(!halves(&plan).0.contains("Partial"), "{plan}");
-}
-
-fn change(cluster: &Cluster, table: &str, change: impl Fn(&mut TableState)) {
-    cluster.state.send_modify(|state| {
-        let mut table = TableState::clone(&state.resolve(table)[0]);
-        change(&mut table);
-        let mut changed = ClusterState::clone(state);
-        changed.tables.insert(table.spec.id, Arc::new(table));
-        *state = Arc::new(changed);
-    });
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! System tables: sealed segments from the state, the rest from servers, replicas once.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use arrow::array::Int64Array;
 use async_trait::async_trait;
+use schemas::cluster::SegmentState;
 use schemas::task::{ReconcilerStatus, Task, TaskKind};
 use schemas::{Fault, TableId, proto};
 
@@ -287,5 +289,35 @@ async fn rejected_rows_of_replicas_are_seen_once() {
         given.stats.warnings[0].contains("`s1`"),
         "{:?}",
         given.stats.warnings
+    );
+}
+
+/// The replica that has sealed the segment counts it no more, and the other one is behind.
+#[tokio::test]
+async fn the_ledger_waits_for_a_seal_that_others_know() {
+    let cluster = with_rows();
+    let is_open = |one: &&mut SegmentState| one.record.id.partition == 0 && !one.record.is_done();
+    change(&cluster, "flights_REALTIME", |table| {
+        let open = table.segments.iter_mut().find(is_open).unwrap();
+        open.record.end = Some(260);
+        let mut next = open.clone();
+        next.record.id.sequence += 1;
+        (next.record.start, next.record.end) = (260, None);
+        table.segments.push(next);
+    });
+    let sql = "SELECT sequence, status, start_offset, end_offset, \"rows\", rejected \
+               FROM sys.segments WHERE \"table\" = 'flights' AND \"partition\" = 0 ORDER BY 1";
+    let committed = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        change(&cluster, "flights_REALTIME", |table| {
+            let sealed = &mut table.segments.iter_mut().find(is_open).unwrap().record;
+            sealed.status = SegmentStatus::Done;
+            (sealed.ledger.rows, sealed.ledger.rejected) = (58, 2);
+        });
+    };
+    let (given, ()) = tokio::join!(cluster.standard(sql), committed);
+    assert_eq!(
+        given.unwrap().rows()[2..],
+        ["2|DONE|200|260|58|2", "3|IN_PROGRESS|260|260|0|0"]
     );
 }

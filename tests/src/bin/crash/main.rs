@@ -8,11 +8,9 @@
     reason = "a command line tool prints its results"
 )]
 
-mod model;
 mod outage;
 mod plan;
 mod produce;
-mod verify;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,22 +21,21 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::Value;
 use stream::{KafkaSource, StreamSource};
+use tests::exactly_once::model::{Model, PARTITIONS, TABLE};
+use tests::exactly_once::tables;
+use tests::exactly_once::verify::{self, Verified};
+use tests::kafka::Kafka;
 use tests::process::{Launch, Node, Ports, Sql, free_port_offset, log_file, was_killed};
 
-use model::{Model, PARTITIONS, TABLE};
-use outage::Kafka;
 use plan::{Kill, Plan};
 use produce::Death;
-use verify::Verified;
 
 const START_MAX: Duration = Duration::from_secs(60);
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// Every so many rounds all rows are compared again.
 const COMPARE_ALL_EVERY: u32 = 25;
-/// So often a segment is sealed: rows of one partition.
-const FLUSH_ROWS: u32 = 1000;
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -210,9 +207,13 @@ impl<'a> Harness<'a> {
                 "topic `{TABLE}` at {brokers} is not empty; start a fresh Kafka"
             );
         }
-        self.post(&ports, "/schemas", schema()).await?;
-        self.post(&ports, "/tables", table(&brokers, self.options.upsert))
-            .await?;
+        self.post(&ports, "/schemas", tables::schema()).await?;
+        self.post(
+            &ports,
+            "/tables",
+            tables::table(&brokers, 1, self.options.upsert),
+        )
+        .await?;
         let status = node.terminate(STOP_MAX).await?;
         ensure!(
             status.success(),
@@ -268,7 +269,8 @@ impl<'a> Harness<'a> {
         let sql = Sql::new(&self.http, &ports.broker);
         let brokers = self.brokers(&ports);
         let upserts = self.options.upsert;
-        let verified = verify::verify((&sql, upserts), &brokers, &mut self.model).await;
+        let verified =
+            verify::verify((&sql, upserts, Duration::ZERO), &brokers, &mut self.model).await;
         let verified = verified.with_context(|| node.last_words())?;
         if self.random.random_bool(0.5) {
             let status = node.terminate(STOP_MAX).await?;
@@ -316,53 +318,4 @@ impl<'a> Harness<'a> {
         ensure!(never.is_empty(), "never reached: {}", never.join(", "));
         Ok(())
     }
-}
-
-fn schema() -> Value {
-    json!({
-        "schemaName": TABLE,
-        "enableColumnBasedNullHandling": true,
-        "dimensionFieldSpecs": [
-            { "name": "id", "dataType": "LONG" },
-            { "name": "kind", "dataType": "STRING" },
-            { "name": "who", "dataType": "STRING" },
-            { "name": "flag", "dataType": "BOOLEAN" }
-        ],
-        "metricFieldSpecs": [
-            { "name": "amount", "dataType": "INT" },
-            { "name": "price", "dataType": "DOUBLE" }
-        ],
-        "dateTimeFieldSpecs": [{
-            "name": "ts", "dataType": "TIMESTAMP", "format": "1:MILLISECONDS:TIMESTAMP",
-            "granularity": "1:MILLISECONDS"
-        }],
-        "primaryKeyColumns": ["who"]
-    })
-}
-
-fn table(brokers: &str, upserts: bool) -> Value {
-    json!({
-        "tableName": TABLE,
-        "tableType": "REALTIME",
-        "segmentsConfig": { "timeColumnName": "ts", "replication": "1" },
-        "tenants": {},
-        "tableIndexConfig": {
-            "loadMode": "MMAP",
-            "nullHandlingEnabled": true,
-            "invertedIndexColumns": ["kind"],
-            "sortedColumn": ["who"]
-        },
-        "ingestionConfig": { "streamIngestionConfig": { "streamConfigMaps": [{
-            "streamType": "kafka",
-            "stream.kafka.topic.name": TABLE,
-            "stream.kafka.broker.list": brokers,
-            "stream.kafka.consumer.prop.auto.offset.reset": "smallest",
-            "stream.kafka.decoder.class.name":
-                "org.apache.pinot.plugin.inputformat.json.JSONMessageDecoder",
-            "realtime.segment.flush.threshold.rows": FLUSH_ROWS.to_string(),
-            "realtime.segment.flush.threshold.time": "1h"
-        }] } },
-        "upsertConfig": { "mode": if upserts { "FULL" } else { "NONE" } },
-        "metadata": {}
-    })
 }

@@ -2,16 +2,17 @@
 //! the rows that are there are answered and the outage is told; afterwards, by itself, every event
 //! is in once and nothing is late.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use stream::KafkaProducer;
+use tests::exactly_once::model::{PARTITIONS, TABLE};
+use tests::exactly_once::{produce, verify};
+use tests::kafka::Kafka;
 use tests::process::{Sql, number};
 
-use crate::model::{PARTITIONS, TABLE};
-use crate::{Harness, START_MAX, STOP_MAX, produce, verify};
+use crate::produce::EVENTS_PER_SECOND;
+use crate::{Harness, START_MAX, STOP_MAX};
 
 /// Of producing before and after it.
 const SOME_TIME: Duration = Duration::from_secs(4);
@@ -19,58 +20,24 @@ const TOLD_MAX: Duration = Duration::from_secs(15);
 const CAUGHT_UP_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-/// How to kill the Kafka that `cargo xtask kafka up` has started, and to start it again.
-#[derive(Debug)]
-pub(crate) struct Kafka {
-    pub(crate) address: String,
-    pub(crate) folder: PathBuf,
-    pub(crate) xtask: PathBuf,
-}
-
-impl Kafka {
-    fn kill(&self) -> Result<()> {
-        let pid = std::fs::read_to_string(self.folder.join("pid"));
-        let pid = pid.context("Kafka's folder names no process")?;
-        let pid = pid.trim();
-        let killed = Command::new("kill").args(["-KILL", pid]).status()?;
-        ensure!(killed.success(), "Kafka's process {pid} cannot be killed");
-        // A process that is not waited for yet has no command line.
-        let begin = Instant::now();
-        while std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()) {
-            ensure!(begin.elapsed() < STOP_MAX, "Kafka's process {pid} lives on");
-            std::thread::sleep(POLL);
-        }
-        Ok(())
-    }
-
-    fn start(&self) -> Result<()> {
-        let port = self.address.rsplit(':').next().unwrap_or_default();
-        let mut up = Command::new(&self.xtask);
-        let up = up.args(["kafka", "up", port]).arg(&self.folder);
-        let started = up.stdin(Stdio::null()).status()?;
-        ensure!(started.success(), "Kafka did not start again: {started}");
-        Ok(())
-    }
-}
-
 impl Harness<'_> {
     pub(crate) async fn outage(&mut self, kafka: &Kafka, away: Duration) -> Result<()> {
         let mut node = self.start(None)?;
         let ports = node.wait_ready(START_MAX).await?;
         let sql = Sql::new(&self.http, &ports.broker);
         let producer = KafkaProducer::new(&kafka.address)?;
-        produce::for_a_while(&producer, SOME_TIME, &mut self.model).await?;
+        produce::for_a_while(&producer, EVENTS_PER_SECOND, SOME_TIME, &mut self.model).await?;
         println!("killing Kafka for {away:?}");
         kafka.kill()?;
         let (produced, told) = tokio::join!(
-            produce::for_a_while(&producer, away, &mut self.model),
+            produce::for_a_while(&producer, EVENTS_PER_SECOND, away, &mut self.model),
             watch(&sql, away)
         );
         produced?;
         println!("told after {:.1} s; Kafka comes back", told?.as_secs_f64());
         kafka.start()?;
         let back = Instant::now();
-        produce::for_a_while(&producer, SOME_TIME, &mut self.model).await?;
+        produce::for_a_while(&producer, EVENTS_PER_SECOND, SOME_TIME, &mut self.model).await?;
         producer.flush(CAUGHT_UP_MAX).await?;
         wait_for_no_lag(&sql, back).await?;
         println!(
@@ -78,7 +45,12 @@ impl Harness<'_> {
             back.elapsed().as_secs_f64()
         );
         let upserts = self.options.upsert;
-        let verified = verify::verify((&sql, upserts), &kafka.address, &mut self.model).await;
+        let verified = verify::verify(
+            (&sql, upserts, Duration::ZERO),
+            &kafka.address,
+            &mut self.model,
+        )
+        .await;
         let verified = verified.with_context(|| node.last_words())?;
         println!("{} rows, {} rejected", verified.rows, verified.rejected);
         let told = sql.numbers(

@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, HashSet};
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
-pub(crate) const PARTITIONS: usize = 3;
-pub(crate) const TABLE: &str = "crash";
+pub const PARTITIONS: usize = 3;
+pub const TABLE: &str = "crash";
 /// Only this partition gets events that the decoder must reject.
-pub(crate) const REJECTING: usize = 2;
+pub const REJECTING: usize = 2;
 const REJECT_EVERY: u64 = 50;
 const TIME_BASE_MS: i64 = 1_700_000_000_000;
 
 /// The columns of a row, in the order of [`Event::row`].
-pub(crate) const COLUMNS: &str = "id, kind, who, amount, price, flag, CAST(ts AS BIGINT)";
+pub const COLUMNS: &str = "id, kind, who, amount, price, flag, CAST(ts AS BIGINT)";
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Event {
+pub struct Event {
     id: i64,
     kind: String,
     who: String,
@@ -66,26 +66,26 @@ impl Event {
 
 /// Sums over all rows of the table that one statement can give too.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Sums {
-    pub(crate) rows: i64,
-    pub(crate) id: i64,
-    pub(crate) kind: i64,
-    pub(crate) who: i64,
-    pub(crate) amounts: i64,
-    pub(crate) amount: i64,
-    pub(crate) price_64: i64,
-    pub(crate) flags: i64,
-    pub(crate) ts: i64,
+pub struct Sums {
+    pub rows: i64,
+    pub id: i64,
+    pub kind: i64,
+    pub who: i64,
+    pub amounts: i64,
+    pub amount: i64,
+    pub price_64: i64,
+    pub flags: i64,
+    pub ts: i64,
 }
 
 impl Sums {
     /// Gives the fields in their order. Text columns are summed by the number that they end with.
-    pub(crate) const SQL: &str = "SELECT COUNT(*), SUM(id), \
+    pub const SQL: &str = "SELECT COUNT(*), SUM(id), \
         SUM(CAST(substr(kind, 6) AS BIGINT)), SUM(CAST(substr(who, 6) AS BIGINT)), \
         COUNT(amount), SUM(CAST(amount AS BIGINT)), SUM(CAST(price * 64 AS BIGINT)), \
         COUNT(*) FILTER (WHERE flag), SUM(CAST(ts AS BIGINT) - 1700000000000) FROM crash";
 
-    pub(crate) fn from_numbers(numbers: &[i64]) -> Result<Self> {
+    pub fn from_numbers(numbers: &[i64]) -> Result<Self> {
         let &[rows, id, kind, who, amounts, amount, price_64, flags, ts] = numbers else {
             bail!("{} sums instead of 9", numbers.len());
         };
@@ -117,7 +117,7 @@ impl Sums {
 }
 
 #[derive(Debug)]
-pub(crate) struct Model {
+pub struct Model {
     seed: u64,
     next: u64,
     /// By partition and offset: the event that is there, once known.
@@ -131,7 +131,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
             seed,
             next: 0,
@@ -144,7 +144,7 @@ impl Model {
     }
 
     /// The next event to send: its number, partition and payload. Unknown until acknowledged.
-    pub(crate) fn send(&mut self) -> (u64, i32, String) {
+    pub fn send(&mut self) -> (u64, i32, String) {
         let id = self.next;
         self.next += 1;
         self.unknown.insert(id);
@@ -160,7 +160,7 @@ impl Model {
         (id, partition_of(id) as i32, payload)
     }
 
-    pub(crate) fn acknowledged(&mut self, id: u64, offset: i64) -> Result<()> {
+    pub fn acknowledged(&mut self, id: u64, offset: i64) -> Result<()> {
         let log = &mut self.log[partition_of(id)];
         let offset = usize::try_from(offset)?;
         if log.len() <= offset {
@@ -177,16 +177,16 @@ impl Model {
     }
 
     /// The log must reach at least to here.
-    pub(crate) fn acknowledged_end(&self, partition: usize) -> usize {
+    pub fn acknowledged_end(&self, partition: usize) -> usize {
         self.log[partition].len()
     }
 
-    pub(crate) fn compared(&self, partition: usize) -> usize {
+    pub fn compared(&self, partition: usize) -> usize {
         self.compared[partition]
     }
 
     /// The newest event of each key of a partition, by time and then by offset.
-    pub(crate) fn newest(&self) -> BTreeMap<(i64, String), i64> {
+    pub fn newest(&self) -> BTreeMap<(i64, String), i64> {
         let mut newest: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();
         for (partition, log) in (0..).zip(&self.log) {
             for id in log.iter().flatten().filter(|id| !is_rejected(**id)) {
@@ -203,22 +203,22 @@ impl Model {
     }
 
     /// From the next comparison on every row is compared again, not only new ones.
-    pub(crate) fn compare_all_again(&mut self) {
+    pub fn compare_all_again(&mut self) {
         self.compared = [0; PARTITIONS];
         self.sums = Sums::default();
         self.rejected = [0; PARTITIONS];
     }
 
-    pub(crate) fn sums(&self) -> &Sums {
+    pub fn sums(&self) -> &Sums {
         &self.sums
     }
 
-    pub(crate) fn rejected(&self, partition: usize) -> i64 {
+    pub fn rejected(&self, partition: usize) -> i64 {
         self.rejected[partition]
     }
 
     /// Compares the rows of [compared, end): `$offset` and then [`COLUMNS`], in any order.
-    pub(crate) fn compare(&mut self, p: usize, end: usize, rows: &[Vec<Value>]) -> Result<()> {
+    pub fn compare(&mut self, p: usize, end: usize, rows: &[Vec<Value>]) -> Result<()> {
         let begin = self.compared[p];
         let mut found: Vec<Option<&[Value]>> = vec![None; end - begin];
         for row in rows {
