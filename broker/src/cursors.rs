@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::Caller;
 use arrow::array::RecordBatch;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::HeaderMap;
 use parking_lot::Mutex;
 use rest::api::{delete, get};
-use rest::{Api, ApiError, Params};
+use rest::{Api, ApiError, By, Params};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 use serde::Deserialize;
@@ -87,17 +88,22 @@ impl Cursors {
         Ok(kept)
     }
 
-    fn find(&self, id: &str, now_ms: i64) -> Result<Arc<Kept>, Fault> {
+    fn find(&self, id: &str, caller: &Caller, now_ms: i64) -> Result<Arc<Kept>, Fault> {
         let mut all = self.kept.lock();
         all.retain(|_, kept| kept.expires_ms > now_ms);
         let found = id.parse().ok().and_then(|id: u64| all.get(&id).cloned());
+        let found = found.filter(|kept| kept.is_of(caller));
         found.ok_or_else(|| unknown(id))
     }
 
-    fn remove(&self, id: &str) -> Result<(), Fault> {
-        let number: Option<u64> = id.parse().ok();
-        let removed = number.and_then(|id| self.kept.lock().remove(&id));
-        removed.map(|_| ()).ok_or_else(|| unknown(id))
+    fn remove(&self, id: &str, caller: &Caller) -> Result<(), Fault> {
+        let number = id.parse::<u64>().map_err(|_| unknown(id))?;
+        let mut all = self.kept.lock();
+        if !all.get(&number).is_some_and(|kept| kept.is_of(caller)) {
+            return Err(unknown(id));
+        }
+        all.remove(&number);
+        Ok(())
     }
 }
 
@@ -106,6 +112,11 @@ fn unknown(id: &str) -> Fault {
 }
 
 impl Kept {
+    /// Nobody else sees it, also one who may read the same tables: by now it may be another.
+    fn is_of(&self, caller: &Caller) -> bool {
+        caller.is(&self.outcome.owner)
+    }
+
     pub(crate) fn page(&self, offset: usize, rows: Option<usize>) -> Result<Page, Fault> {
         if offset > 0 && offset >= self.rows {
             let message = format!("offset {offset} is behind the last of {} rows", self.rows);
@@ -132,19 +143,22 @@ pub(crate) fn routes() -> Api<Arc<Queries>> {
     let all = || {
         let remove = delete("Forgets answers that have expired", remove_expired);
         [
-            get("Answers that are kept, without their rows", list),
-            remove.query("expiredBefore", "epoch milliseconds; now unless it is set"),
+            get("Answers that are kept, without their rows", list).inside(),
+            remove
+                .query("expiredBefore", "epoch milliseconds; now unless it is set")
+                .inside(),
         ]
     };
     let one = || {
         [
-            get("A kept answer without its rows", read),
-            delete("Forgets a kept answer", remove),
+            get("A kept answer without its rows", read).inside(),
+            delete("Forgets a kept answer", remove).inside(),
         ]
     };
     let rows = get("Rows of a kept answer", rows)
         .query("offset", "rows before the first one")
-        .query("numRows", "10000 unless it is set");
+        .query("numRows", "10000 unless it is set")
+        .inside();
     Api::default()
         .route("/responseStore", all())
         .route("/responseStore/", all())
@@ -153,12 +167,13 @@ pub(crate) fn routes() -> Api<Arc<Queries>> {
         .route("/responseStore/{id}/results", [rows])
 }
 
-async fn list(Shared(queries): State) -> Json<Value> {
+async fn list(Shared(queries): State, By(caller): By) -> Json<Value> {
     let now_ms = queries.clock.now_ms();
     let kept: Vec<Arc<Kept>> = {
         let mut all = queries.cursors.kept.lock();
         all.retain(|_, kept| kept.expires_ms > now_ms);
-        all.values().cloned().collect()
+        let own = all.values().filter(|kept| kept.is_of(&caller));
+        own.cloned().collect()
     };
     let mut list = Vec::new();
     for kept in &kept {
@@ -168,8 +183,14 @@ async fn list(Shared(queries): State) -> Json<Value> {
     Json(Value::Array(list))
 }
 
-async fn read(Shared(queries): State, headers: HeaderMap, Path(id): Path<String>) -> Door {
-    let kept = queries.cursors.find(&id, queries.clock.now_ms())?;
+async fn read(
+    Shared(queries): State,
+    By(caller): By,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Door {
+    let now_ms = queries.clock.now_ms();
+    let kept = queries.cursors.find(&id, &caller, now_ms)?;
     Ok(answer(&queries, &headers, &kept.outcome, Part::Nothing(&kept)).await)
 }
 
@@ -183,17 +204,23 @@ struct Wanted {
 
 async fn rows(
     Shared(queries): State,
+    By(caller): By,
     headers: HeaderMap,
     Path(id): Path<String>,
     Params(wanted): Params<Wanted>,
 ) -> Door {
-    let kept = queries.cursors.find(&id, queries.clock.now_ms())?;
+    let now_ms = queries.clock.now_ms();
+    let kept = queries.cursors.find(&id, &caller, now_ms)?;
     let page = kept.page(wanted.offset, wanted.num_rows)?;
     Ok(answer(&queries, &headers, &kept.outcome, Part::Page(&kept, &page)).await)
 }
 
-async fn remove(Shared(queries): State, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    queries.cursors.remove(&id)?;
+async fn remove(
+    Shared(queries): State,
+    By(caller): By,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    queries.cursors.remove(&id, &caller)?;
     Ok(Json(json!(format!("Query Results for {id} deleted."))))
 }
 
@@ -203,11 +230,15 @@ struct Expired {
     expired_before: Option<i64>,
 }
 
-async fn remove_expired(Shared(queries): State, Params(expired): Params<Expired>) -> Json<Value> {
+async fn remove_expired(
+    Shared(queries): State,
+    By(caller): By,
+    Params(expired): Params<Expired>,
+) -> Json<Value> {
     let limit_ms = expired.expired_before.unwrap_or(queries.clock.now_ms());
     let mut all = queries.cursors.kept.lock();
     let before = all.len();
-    all.retain(|_, kept| kept.expires_ms > limit_ms);
+    all.retain(|_, kept| kept.expires_ms > limit_ms || !kept.is_of(&caller));
     let removed = before - all.len();
     Json(json!(format!("Deleted {removed} expired response(s).")))
 }

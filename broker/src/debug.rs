@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use chrono::DateTime;
 use query::{Dialect, Options};
 use rest::api::get;
-use rest::{Api, ApiError, Params};
+use rest::{Api, ApiError, By, Params};
 use schemas::boundary::time_unit_ms;
 use schemas::{Fault, InstanceId};
 use serde::Deserialize;
@@ -22,20 +23,21 @@ type Answer = Result<Json<Value>, ApiError>;
 
 pub(crate) fn routes() -> Api<Arc<Queries>> {
     let of_query = get("Servers and segments of a query's table", routing_of_query)
-        .query("query", "a SELECT of one table");
+        .query("query", "a SELECT of one table")
+        .inside();
     Api::default()
         .route(
             "/debug/timeBoundary/{table}",
-            [get("Where a hybrid table is divided", time_boundary)],
+            [get("Where a hybrid table is divided", time_boundary).table(Action::Read)],
         )
         .route(
             "/debug/routingTable/{table}",
-            [get("Servers and segments of a table", routing_table)],
+            [get("Servers and segments of a table", routing_table).table(Action::Read)],
         )
         .route("/debug/routingTable/sql", [of_query])
-        .route("/uptime", [get("Seconds since the start", uptime)])
-        .route("/start-time", [get("When it started", start_time)])
-        .route("/instance/tags", [get("Tags of this broker", tags)])
+        .route("/uptime", [get("Seconds since the start", uptime).known()])
+        .route("/start-time", [get("When it started", start_time).known()])
+        .route("/instance/tags", [get("Tags of this broker", tags).known()])
 }
 
 async fn time_boundary(Shared(queries): State, Path(name): Path<String>) -> Answer {
@@ -75,12 +77,17 @@ struct OfQuery {
     query: String,
 }
 
-async fn routing_of_query(Shared(queries): State, Params(asked): Params<OfQuery>) -> Answer {
+async fn routing_of_query(
+    Shared(queries): State,
+    By(caller): By,
+    Params(asked): Params<OfQuery>,
+) -> Answer {
     let options = Options::default();
     let parsed = query::parse(&asked.query, Dialect::Pinot, options, 1)?;
     let cluster = queries.cluster();
     let mut servers: BTreeMap<InstanceId, Vec<String>> = BTreeMap::new();
     for name in parsed.parsed.tables() {
+        caller.check(Action::Read, &name)?;
         let tables = cluster.resolve(&name);
         if tables.is_empty() {
             return Err(Fault::not_found(format!("table `{name}` does not exist")).into());

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use query::{Dialect, Options};
 use rest::api::{Operation, delete, get, post};
-use rest::{Api, ApiError, Params, health_routes};
+use rest::{Api, ApiError, By, Params, health_routes};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 use serde::Deserialize;
@@ -42,26 +42,38 @@ pub(crate) fn routes(queries: &Arc<Queries>) -> Api {
     );
     let validate = post("Whether a statement can be parsed", validate);
     let cancel = delete("Cancels a query", cancel)
-        .query("client", "true: the id is the client's `clientQueryId`");
+        .query("client", "true: the id is the client's `clientQueryId`")
+        .inside();
     Api::default()
         .route(
             "/query/sql",
             [
-                door(post("Runs a statement", post_sql)).body(example()),
-                door(get("Runs a query", get_sql)).query("sql", "the query"),
+                door(post("Runs a statement", post_sql))
+                    .body(example())
+                    .inside(),
+                door(get("Runs a query", get_sql))
+                    .query("sql", "the query")
+                    .inside(),
             ],
         )
         .route(
             "/query",
             [
-                door(post("Runs it as the multi-stage engine", post_multi)).body(example()),
-                door(get("Runs it as the multi-stage engine", get_multi)).query("sql", "the query"),
+                door(post("Runs it as the multi-stage engine", post_multi))
+                    .body(example())
+                    .inside(),
+                door(get("Runs it as the multi-stage engine", get_multi))
+                    .query("sql", "the query")
+                    .inside(),
             ],
         )
-        .route("/query/sql/validateSyntax", [validate.body(example())])
+        .route(
+            "/query/sql/validateSyntax",
+            [validate.body(example()).known()],
+        )
         .route(
             "/queries",
-            [get("Ids and texts of running queries", running)],
+            [get("Ids and texts of running queries", running).inside()],
         )
         .route("/query/{id}", [cancel])
         .merge(cursors::routes())
@@ -94,11 +106,12 @@ fn example() -> Value {
 }
 
 fn page_routes() -> Api<Arc<Queries>> {
-    let html = get("The page", || page(INDEX, "text/html; charset=utf-8"));
+    let html = get("The page", || page(INDEX, "text/html; charset=utf-8")).known();
     let script = get("Its script", || {
         page(SCRIPT, "text/javascript; charset=utf-8")
-    });
-    let style = get("Its style", || page(STYLE, "text/css; charset=utf-8"));
+    })
+    .known();
+    let style = get("Its style", || page(STYLE, "text/css; charset=utf-8")).known();
     Api::default()
         .route("/", [html])
         .route("/assets/app.js", [script])
@@ -162,25 +175,27 @@ enum Engine {
 
 type Url = Params<Parameters>;
 
-async fn post_sql(state: State, headers: HeaderMap, url: Url, body: Bytes) -> Door {
-    run(&state, &headers, url.0, Some(&body), Engine::Asked).await
+async fn post_sql(state: State, by: By, headers: HeaderMap, url: Url, body: Bytes) -> Door {
+    run(&state, by, &headers, url.0, Some(&body), Engine::Asked).await
 }
 
-async fn post_multi(state: State, headers: HeaderMap, url: Url, body: Bytes) -> Door {
-    run(&state, &headers, url.0, Some(&body), Engine::MultiStage).await
+async fn post_multi(state: State, by: By, headers: HeaderMap, url: Url, body: Bytes) -> Door {
+    let engine = Engine::MultiStage;
+    run(&state, by, &headers, url.0, Some(&body), engine).await
 }
 
-async fn get_sql(state: State, headers: HeaderMap, url: Url) -> Door {
-    run(&state, &headers, url.0, None, Engine::Asked).await
+async fn get_sql(state: State, by: By, headers: HeaderMap, url: Url) -> Door {
+    run(&state, by, &headers, url.0, None, Engine::Asked).await
 }
 
-async fn get_multi(state: State, headers: HeaderMap, url: Url) -> Door {
-    run(&state, &headers, url.0, None, Engine::MultiStage).await
+async fn get_multi(state: State, by: By, headers: HeaderMap, url: Url) -> Door {
+    run(&state, by, &headers, url.0, None, Engine::MultiStage).await
 }
 
 /// `body`: of a `POST`.
 async fn run(
     queries: &Queries,
+    By(caller): By,
     headers: &HeaderMap,
     url: Parameters,
     body: Option<&[u8]>,
@@ -212,6 +227,7 @@ async fn run(
             dialect: Dialect::Pinot,
             options,
             may_write: is_post,
+            caller,
         })
         .await;
     let options = outcome.statement.as_deref().map(|s| &s.options);
@@ -243,8 +259,10 @@ pub(crate) async fn answer(
         .get(WANTS_STATUS)
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true"));
     let is_refused = code == i64::from(pinot_code::TOO_MANY_REQUESTS);
+    // As Pinot does, whether the client asks for statuses or not.
+    let is_denied = code == i64::from(pinot_code::ACCESS_DENIED);
     let status = match &outcome.result {
-        Err(fault) if wants_status || is_refused => {
+        Err(fault) if wants_status || is_refused || is_denied => {
             StatusCode::from_u16(pinot_code::http_status(fault.code))
         }
         _ => Ok(StatusCode::OK),
@@ -279,8 +297,8 @@ async fn validate(Shared(queries): State, body: Bytes) -> Result<Json<Value>, Ap
     }))
 }
 
-async fn running(Shared(queries): State) -> Json<Value> {
-    Json(json!(queries.log.running()))
+async fn running(Shared(queries): State, By(caller): By) -> Json<Value> {
+    Json(json!(queries.log.running(&caller)))
 }
 
 #[derive(Deserialize)]
@@ -291,9 +309,10 @@ struct CancelParameters {
 
 async fn cancel(
     Shared(queries): State,
+    By(caller): By,
     Path(id): Path<String>,
     Params(parameters): Params<CancelParameters>,
 ) -> Result<Json<Value>, ApiError> {
-    queries.log.cancel(&id, parameters.client)?;
+    queries.log.cancel(&id, parameters.client, &caller)?;
     Ok(Json(json!(format!("Cancelled query: {id}"))))
 }

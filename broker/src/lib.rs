@@ -18,17 +18,20 @@ mod own;
 mod pinot;
 mod place;
 mod query;
+mod quota;
 mod rows;
 mod system;
 mod values;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::query::look_after;
 pub use admission::Limits;
 use events::Logs;
 use query::Queries;
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::{Network, follow_cluster};
 use runtime::settings::Setting;
 use runtime::{Clock, TaskGroup};
@@ -50,7 +53,9 @@ pub struct Config {
     pub default_limit: u64,
     pub memory_bytes: u64,
     pub limits: Limits,
-    pub hosts: HostGuard,
+    pub entrance: Entrance,
+    /// Of a hundred requests to servers so many may be sent to another one too, for being slow.
+    pub hedge_percent: u64,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,
     /// For `sys.settings`.
@@ -95,14 +100,23 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
         &config,
         Arc::clone(&network),
         Arc::clone(&clock),
-        cluster,
+        cluster.clone(),
         logs,
     )?;
     let queries = Arc::new(queries);
+    let (indexes, states) = (Arc::clone(&queries.indexes), cluster.clone());
+    tasks.spawn("routing", |stop| async move {
+        stop.run_until_cancelled(indexes.follow(states)).await;
+    });
+    let lookout = look_after(Arc::clone(&queries.servers), Arc::clone(&network), cluster);
+    tasks.spawn("server lookout", |stop| async move {
+        stop.run_until_cancelled(lookout).await;
+    });
+    show_servers(&queries, Arc::clone(&clock), &tasks);
     rest::serve(
         http,
         http::routes(&queries),
-        config.hosts.clone(),
+        config.entrance.clone(),
         "broker",
         &tasks,
     );
@@ -126,6 +140,22 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
         stop.run_until_cancelled(beats).await;
     });
     Ok(Broker { tasks, queries })
+}
+
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
+
+fn show_servers(queries: &Arc<Queries>, clock: Arc<dyn Clock>, tasks: &TaskGroup) {
+    let queries = Arc::clone(queries);
+    tasks.spawn("server figures", |stop| async move {
+        let figures = async {
+            let mut shown = BTreeSet::new();
+            loop {
+                queries.metrics.show(&queries.servers, &mut shown);
+                clock.sleep(FIGURES_EVERY).await;
+            }
+        };
+        stop.run_until_cancelled(figures).await;
+    });
 }
 
 impl Broker {

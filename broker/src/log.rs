@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Action, Caller};
 use arrow::array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
 };
@@ -29,6 +30,7 @@ pub(crate) struct QueryLog {
 #[derive(Debug)]
 struct Running {
     sql: String,
+    owner: String,
     client_id: Option<String>,
     started_ms: i64,
     stop: CancellationToken,
@@ -44,6 +46,8 @@ struct Recent {
 #[derive(Clone, Debug)]
 pub(crate) struct Ran {
     pub(crate) id: u64,
+    /// Who asked.
+    pub(crate) owner: String,
     pub(crate) sql: String,
     pub(crate) client_id: Option<String>,
     pub(crate) started_ms: i64,
@@ -75,12 +79,14 @@ impl QueryLog {
     pub(crate) fn started(
         &self,
         (id, sql): (u64, &str),
+        owner: &str,
         client_id: Option<String>,
         started_ms: i64,
     ) -> Entry<'_> {
         let stop = CancellationToken::new();
         let running = Running {
             sql: sql.to_owned(),
+            owner: owner.to_owned(),
             client_id,
             started_ms,
             stop: stop.clone(),
@@ -105,21 +111,27 @@ impl QueryLog {
         }
     }
 
-    /// Id → statement of what runs now.
-    pub(crate) fn running(&self) -> BTreeMap<String, String> {
+    /// Id → statement of what runs now: one's own, or all for those who may read the cluster.
+    pub(crate) fn running(&self, caller: &Caller) -> BTreeMap<String, String> {
         let running = self.running.lock();
         running
             .iter()
+            .filter(|(_, query)| may_see(caller, &query.owner))
             .map(|(id, query)| (id.to_string(), query.sql.clone()))
             .collect()
     }
 
-    /// By our id, or by the client's.
-    pub(crate) fn cancel(&self, id: &str, by_client: bool) -> Result<(), Fault> {
+    /// By our id, or by the client's. That of another is not there, but for those who may
+    /// administer the cluster.
+    pub(crate) fn cancel(&self, id: &str, by_client: bool, caller: &Caller) -> Result<(), Fault> {
+        let may_end_all = caller.may_cluster(Action::Admin);
         let running = self.running.lock();
-        let found = running.iter().find(|(own, query)| match by_client {
-            true => query.client_id.as_deref() == Some(id),
-            false => own.to_string() == id,
+        let found = running.iter().find(|(own, query)| {
+            let is_meant = match by_client {
+                true => query.client_id.as_deref() == Some(id),
+                false => own.to_string() == id,
+            };
+            is_meant && (may_end_all || caller.is(&query.owner))
         });
         match found {
             Some((_, query)) => {
@@ -134,13 +146,19 @@ impl QueryLog {
         }
     }
 
-    /// `sys.queries`: those that run, then the others, the newest first.
-    pub(crate) fn rows(&self, now_ms: i64) -> Result<RecordBatch, arrow::error::ArrowError> {
+    /// `sys.queries`: those that run, then the others, the newest first. One's own, or all for those
+    /// who may read the cluster.
+    pub(crate) fn rows(
+        &self,
+        caller: &Caller,
+        now_ms: i64,
+    ) -> Result<RecordBatch, arrow::error::ArrowError> {
         let mut all: Vec<Row> = Vec::new();
         let of_running = |(id, query): (&u64, &Running)| Row {
             state: "RUNNING",
             ran: Ran {
                 id: *id,
+                owner: query.owner.clone(),
                 sql: query.sql.clone(),
                 client_id: query.client_id.clone(),
                 started_ms: query.started_ms,
@@ -163,8 +181,13 @@ impl QueryLog {
             },
             ran: ran.clone(),
         }));
+        all.retain(|row| may_see(caller, &row.ran.owner));
         batch(&all)
     }
+}
+
+fn may_see(caller: &Caller, owner: &str) -> bool {
+    caller.is(owner) || caller.may_cluster(Action::Read)
 }
 
 impl Ran {
@@ -218,6 +241,7 @@ fn batch(rows: &[Row]) -> Result<RecordBatch, arrow::error::ArrowError> {
             })
         }),
         text("error", |row| row.ran.error.as_deref()),
+        text("principal", |row| Some(&row.ran.owner)),
     ];
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)

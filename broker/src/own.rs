@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Caller;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use query::{Dialect, Options};
 use rest::api::{get, post};
-use rest::{Api, Params};
+use rest::{Api, By, Params};
 use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 use serde::{Deserialize, Serialize};
@@ -28,16 +29,17 @@ use crate::values::{Cells, type_name};
 pub(crate) fn routes() -> Api<Arc<Queries>> {
     let run = post("Runs a statement of the standard dialect", sql)
         .query("format", "json, ndjson, csv, arrow or parquet")
-        .header("Accept", "the media type of one of these");
+        .header("Accept", "the media type of one of these")
+        .inside();
     Api::default()
         .route("/v1/sql", [run.body(json!({ "sql": "SELECT 1" }))])
         .route(
             "/v1/tables",
-            [get("Tables, their columns and rows", tables)],
+            [get("Tables, their columns and rows", tables).inside()],
         )
         .route(
             "/v1/examples",
-            [get("Questions that the page offers", examples)],
+            [get("Questions that the page offers", examples).known()],
         )
 }
 
@@ -56,9 +58,12 @@ struct Parameters {
 
 const STATS: HeaderName = HeaderName::from_static("tannin-stats");
 const WARNINGS: HeaderName = HeaderName::from_static("tannin-warnings");
+/// What is missing, of a query that allows it.
+const LEFT_OUT: HeaderName = HeaderName::from_static("tannin-left-out");
 
 async fn sql(
     Shared(queries): Shared<Arc<Queries>>,
+    By(caller): By,
     headers: HeaderMap,
     Params(parameters): Params<Parameters>,
     body: Bytes,
@@ -92,18 +97,33 @@ async fn sql(
         dialect: Dialect::Standard,
         options,
         may_write: true,
+        caller,
     };
     let outcome = queries.run(request).await;
+    let mut response = respond(&queries, form, &outcome).await;
+    if outcome.is_partial() {
+        let headers = response.headers_mut();
+        headers.insert(LEFT_OUT, header(&left_out(&outcome)));
+    }
+    response
+}
+
+fn left_out(outcome: &Outcome) -> Vec<&str> {
+    let faults = outcome.stats.left_out.iter();
+    faults.map(|fault| fault.message.as_str()).collect()
+}
+
+async fn respond(queries: &Queries, form: Form, outcome: &Outcome) -> Response {
     match &outcome.result {
         Ok(rows) if form == Form::Json => {
-            let body = answer(&queries, &outcome, rows).await;
+            let body = answer(queries, outcome, rows).await;
             ([(CONTENT_TYPE, form.media_type())], body).into_response()
         }
         Ok(rows) => {
             let begun = queries.clock.monotonic();
             let body = encode(form, &rows.schema, &rows.batches).await;
             let writing = queries.clock.monotonic() - begun;
-            in_form(form, body, &outcome, &stats(&queries, &outcome, writing))
+            in_form(form, body, outcome, &stats(queries, outcome, writing))
         }
         Err(fault) => refused(fault, &outcome.sql),
     }
@@ -173,6 +193,10 @@ async fn answer(queries: &Queries, outcome: &Outcome, rows: &Rows) -> Vec<u8> {
     let _written = serde_json::to_writer(&mut body, &stats);
     body.extend_from_slice(b",\"warnings\":");
     let _written = serde_json::to_writer(&mut body, &outcome.warnings);
+    if outcome.is_partial() {
+        body.extend_from_slice(b",\"leftOut\":");
+        let _written = serde_json::to_writer(&mut body, &left_out(outcome));
+    }
     body.push(b'}');
     body
 }
@@ -258,14 +282,14 @@ fn refusal(fault: &Fault, sql: &str) -> Value {
 }
 
 /// Names, columns and rows, for completion and for the row counter.
-async fn tables(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {
-    let cluster = queries.cluster();
+async fn tables(Shared(queries): Shared<Arc<Queries>>, By(caller): By) -> Json<Value> {
+    let cluster = caller.visible(&queries.cluster());
     let mut tables: Vec<_> = cluster.tables.values().collect();
     tables.sort_by_key(|table| table.spec.physical_name());
     tables.dedup_by(|a, b| a.spec.name == b.spec.name);
     let counts = tables
         .iter()
-        .map(|table| count(&queries, table.spec.name.as_str()));
+        .map(|table| count(&queries, &caller, table.spec.name.as_str()));
     let counts = join_all(counts).await;
     let mut list = Vec::new();
     for (table, rows) in tables.into_iter().zip(counts) {
@@ -280,7 +304,7 @@ async fn tables(Shared(queries): Shared<Arc<Queries>>) -> Json<Value> {
     Json(json!({ "tables": list }))
 }
 
-async fn count(queries: &Queries, table: &str) -> Option<i64> {
+async fn count(queries: &Queries, caller: &Caller, table: &str) -> Option<i64> {
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
     let sql = format!("SELECT COUNT(*) FROM \"{table}\"");
@@ -289,6 +313,7 @@ async fn count(queries: &Queries, table: &str) -> Option<i64> {
         dialect: Dialect::Standard,
         options: Options::default(),
         may_write: false,
+        caller: caller.clone(),
     };
     let rows = queries.run(request).await.result.ok()?;
     let batch = rows.batches.first().filter(|batch| batch.num_rows() == 1)?;

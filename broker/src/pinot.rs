@@ -4,7 +4,8 @@
 //!
 //! | field | what it is |
 //! |---|---|
-//! | numRowsResultSet, partialResult, exceptions | rows given; whether it failed; why |
+//! | numRowsResultSet | rows given |
+//! | partialResult, exceptions | whether it failed, or rows are left out; why |
 //! | timeUsedMs, requestId, clientRequestId, brokerId | at this broker; option `clientQueryId` |
 //! | numDocsScanned, totalDocs | rows that passed the filter; rows of the tables, pruned or not |
 //! | numEntriesScannedInFilter, -PostFilter | values looked at by filters; values read for the rest |
@@ -68,7 +69,13 @@ pub(crate) async fn response(
 ) -> (Vec<u8>, i64) {
     let mut body = Vec::with_capacity(4096);
     let (exceptions, code) = match &outcome.result {
-        Ok(_) => (Vec::new(), -1),
+        // Of a query that allows it.
+        Ok(_) => {
+            let left_out = &outcome.stats.left_out;
+            let first = left_out.first().map_or(-1, |fault| i64::from(fault.code));
+            let why = left_out.iter().map(|fault| exception(fault, &outcome.sql));
+            (why.collect(), first)
+        }
         Err(fault) => (vec![exception(fault, &outcome.sql)], i64::from(fault.code)),
     };
     body.push(b'{');

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use access::{Action, Caller};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::Mutex;
 use query::after::After;
 use query::{
-    Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
-    file_import, is_settings_only, timed_out,
+    Answer, Dialect, Gate, Options, Planner, PlannerConfig, QueryContext, QueryStats, Servers,
+    Statement, TableIndexes, file_import, is_settings_only, timed_out,
 };
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
@@ -25,6 +26,7 @@ use crate::cursors::Cursors;
 use crate::events::Logs;
 use crate::log::{QueryLog, Ran};
 use crate::metrics::BrokerMetrics;
+use crate::quota::Quotas;
 use crate::system::OwnRows;
 
 #[derive(Debug)]
@@ -37,6 +39,9 @@ pub(crate) struct Queries {
     pub(crate) logs: Arc<Logs>,
     planner: Arc<Planner>,
     admission: Admission,
+    quotas: Arc<Quotas>,
+    pub(crate) servers: Arc<Servers>,
+    pub(crate) indexes: Arc<TableIndexes>,
     pub(crate) network: Arc<dyn Network>,
     cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) log: Arc<QueryLog>,
@@ -52,12 +57,15 @@ pub(crate) struct Request {
     pub(crate) options: Options,
     /// `GET` reads.
     pub(crate) may_write: bool,
+    pub(crate) caller: Caller,
 }
 
 /// A query's end, good or bad.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) id: u64,
+    /// Who asked.
+    pub(crate) owner: String,
     /// As it was sent: places in faults are of it.
     pub(crate) sql: String,
     pub(crate) elapsed: Duration,
@@ -69,6 +77,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Rows are missing, and the query allows it.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.result.is_ok() && !self.stats.left_out.is_empty()
+    }
+
     fn as_ran(&self, started_ms: i64) -> Ran {
         let options = self
             .statement
@@ -78,6 +91,7 @@ impl Outcome {
         let rows = rows.map_or(0, |batches| batches.iter().map(RecordBatch::num_rows).sum());
         Ran {
             id: self.id,
+            owner: self.owner.clone(),
             sql: self.sql.clone(),
             client_id: options.and_then(|options| options.get("clientqueryid").cloned()),
             started_ms,
@@ -114,13 +128,15 @@ impl Rows {
     }
 }
 
-/// When a query must have ended, after how long that is, and what ends it before.
+/// When a query must have ended, after how long that is, what ends it before, and who must let it
+/// through.
 #[derive(Clone, Debug)]
-struct TimeLimit {
+struct Bounds {
     timeout_ms: u64,
     /// Epoch milliseconds.
     deadline_ms: i64,
     stop: CancellationToken,
+    gate: Arc<dyn Gate>,
 }
 
 /// How often a query is planned again because nobody had a segment.
@@ -166,8 +182,10 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 19] = [
     "after",
+    "allowpartialresults",
+    "usefixedreplica",
     "database",
     "getcursor",
     "cursornumrows",
@@ -206,8 +224,15 @@ impl Queries {
             clock: Arc::clone(&clock),
         };
         let planner = Planner::new(&planner_config, cluster.clone(), Arc::new(own))?;
+        let refused = metrics.quota_refusals.clone();
+        let observer = Arc::new(metrics.clone());
+        let percent = config.hedge_percent;
+        let servers = Arc::new(Servers::new(Arc::clone(&clock), observer, percent));
         let (waiting, rejected) = (metrics.waiting.clone(), metrics.rejected.clone());
         Ok(Self {
+            quotas: Arc::new(Quotas::new(Arc::clone(&clock), refused)),
+            servers,
+            indexes: Arc::default(),
             admission: Admission::new(config.limits, waiting, rejected),
             cursors: Cursors::new(config.memory_bytes as usize / CURSORS_SHARE),
             config: config.clone(),
@@ -224,6 +249,7 @@ impl Queries {
         })
     }
 
+    /// With all tables, whoever asks.
     pub(crate) fn cluster(&self) -> Arc<ClusterState> {
         Arc::clone(&self.cluster.borrow())
     }
@@ -265,6 +291,7 @@ impl Queries {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut outcome = Outcome {
             id,
+            owner: request.caller.name().to_owned(),
             sql: request.sql.clone(),
             elapsed: Duration::ZERO,
             parsing: Duration::ZERO,
@@ -281,6 +308,10 @@ impl Queries {
         if let (Some(statement), Ok(rows)) = (&outcome.statement, &outcome.result) {
             outcome.warnings.extend(cut(statement, rows));
         }
+        if outcome.statement.is_some() {
+            let (tables, fault) = (&outcome.stats.tables, outcome.result.as_ref().err());
+            request.caller.has_asked(tables, &outcome.sql, fault);
+        }
         outcome.elapsed = self.clock.monotonic() - started;
         let label = if outcome.result.is_ok() {
             "ok"
@@ -291,6 +322,9 @@ impl Queries {
         if let Err(fault) = &outcome.result {
             let kind = fault.kind.name();
             self.metrics.errors.with_label_values(&[kind]).inc();
+        }
+        if outcome.is_partial() {
+            self.metrics.partial_answers.inc();
         }
         let plan = match outcome.stats.template_used {
             true => "template",
@@ -307,10 +341,12 @@ impl Queries {
             return Ok(Rows::none());
         }
         if let Some(import) = file_import(&request.sql, &request.options) {
-            return match request.may_write {
-                true => self.submit(import?, &mut outcome.warnings).await,
-                false => Err(Fault::invalid("GET reads; send the INSERT by POST")),
-            };
+            if !request.may_write {
+                return Err(Fault::invalid("GET reads; send the INSERT by POST"));
+            }
+            let import = import?;
+            request.caller.check(Action::Write, &import.table)?;
+            return self.submit(import, &mut outcome.warnings).await;
         }
         let limit = self.config.default_limit;
         let options = request.options.clone();
@@ -327,21 +363,26 @@ impl Queries {
         let timeout_ms = timeout_ms.unwrap_or(self.config.query_timeout_ms);
         let timeout_ms = timeout_ms.min(TIMEOUT_MAX_MS);
         let client_id = statement.options.0.get("clientqueryid").cloned();
-        let running = self
-            .log
-            .started((outcome.id, &request.sql), client_id, now_ms);
+        let running = self.log.started(
+            (outcome.id, &request.sql),
+            &outcome.owner,
+            client_id,
+            now_ms,
+        );
         let deadline_ms = now_ms + timeout_ms as i64;
         let left_ms = (deadline_ms - self.clock.now_ms()).max(0);
         let timeout = Duration::from_millis(left_ms as u64);
-        let limit = TimeLimit {
+        let limit = Bounds {
             timeout_ms,
             deadline_ms,
             stop: running.stop.clone(),
+            gate: self.quotas.for_query(),
         };
         let work = async {
             let _place = self.admission.enter().await?;
             self.wait_for_state().await?;
-            self.with_fresh_state(&statement, &limit, outcome).await
+            self.with_fresh_state(&statement, &limit, &request.caller, outcome)
+                .await
         };
         tokio::select! {
             result = tokio::time::timeout(timeout, work) => {
@@ -356,13 +397,15 @@ impl Queries {
     async fn with_fresh_state(
         &self,
         statement: &Arc<Statement>,
-        limit: &TimeLimit,
+        limit: &Bounds,
+        caller: &Caller,
         outcome: &mut Outcome,
     ) -> Result<Rows, Fault> {
         let mut cluster = self.cluster.clone();
         let mut attempts_left = ATTEMPTS_MAX;
         loop {
-            let state = Arc::clone(&cluster.borrow_and_update());
+            let all = Arc::clone(&cluster.borrow_and_update());
+            let state = caller.visible(&all);
             // The deadline ends the wait.
             if !after(statement, &state)?.is_read(&state) {
                 cluster.changed().await.map_err(|_| {
@@ -370,7 +413,7 @@ impl Queries {
                 })?;
                 continue;
             }
-            let context = Arc::new(self.context(statement, state, limit)?);
+            let context = Arc::new(self.context(statement, (state, caller), limit)?);
             let result = self.execute(statement, &context).await;
             outcome.stats = context.stats.lock().clone();
             attempts_left -= 1;
@@ -392,15 +435,18 @@ impl Queries {
     fn context(
         &self,
         statement: &Statement,
-        cluster: Arc<ClusterState>,
-        limit: &TimeLimit,
+        (cluster, caller): (Arc<ClusterState>, &Caller),
+        limit: &Bounds,
     ) -> Result<QueryContext, Fault> {
         let after = after(statement, &cluster)?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (turn, standing) = self.servers.standing(turn);
         Ok(QueryContext {
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.clock),
             cluster,
-            turn: self.turn.fetch_add(1, Ordering::Relaxed),
+            caller: caller.clone(),
+            turn,
             deadline_ms: limit.deadline_ms,
             timeout_ms: limit.timeout_ms,
             stop: limit.stop.clone(),
@@ -408,6 +454,12 @@ impl Queries {
             options: statement.scan_options()?,
             after,
             stats: Mutex::default(),
+            indexes: Arc::clone(&self.indexes),
+            servers: Arc::clone(&self.servers),
+            standing,
+            fixed_replica: statement.options.flag("useFixedReplica") == Some(true),
+            allows_partial: statement.options.flag("allowPartialResults") == Some(true),
+            gate: Arc::clone(&limit.gate),
             failed: Mutex::default(),
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Caller;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
@@ -21,9 +22,9 @@ pub(crate) struct OwnRows {
 }
 
 impl BrokerTables for OwnRows {
-    fn rows(&self, table: &str) -> Option<Result<RecordBatch, ArrowError>> {
+    fn rows(&self, table: &str, caller: &Caller) -> Option<Result<RecordBatch, ArrowError>> {
         match table {
-            QUERIES => Some(self.log.rows(self.clock.now_ms())),
+            QUERIES => Some(self.log.rows(caller, self.clock.now_ms())),
             METRICS => Some(metrics(&self.metrics)),
             SETTINGS => Some(settings(&self.settings)),
             _ => None,

@@ -78,6 +78,15 @@ pub enum Command {
         #[command(subcommand)]
         action: SegmentAction,
     },
+    /// Make what the file of principals holds, or check that file
+    #[command(after_help = "Examples:\n  \
+                      tannin access password                (asks for it, prints its hash)\n  \
+                      tannin access token                   (prints a new one, and its hash)\n  \
+                      tannin access check principals.toml")]
+    Access {
+        #[command(subcommand)]
+        action: AccessAction,
+    },
     /// Print the documented default settings, or check a settings file
     #[command(after_help = "Example:\n  tannin config print > node.toml")]
     Config {
@@ -209,6 +218,39 @@ pub struct NodeArgs {
     /// Added to the ports of both addresses
     #[arg(long, global = true, value_name = "N", default_value_t = 0)]
     pub port_offset: u16,
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// Who asks, and over what.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Login")]
+pub struct LoginArgs {
+    /// Name of a principal [default: TANNIN_USER]; its password is in TANNIN_PASSWORD, or in a file
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "token_file"
+    )]
+    pub user: Option<String>,
+    /// File with the password, and nothing else
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "token_file"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// File with a token, and nothing else, in the place of name and password [default: TANNIN_TOKEN]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Speak HTTPS, with nodes whose certificates are of an authority that the system trusts
+    #[arg(long, global = true)]
+    pub tls: bool,
+    /// Speak HTTPS, and trust the authority of this file (PEM) [default: TANNIN_CA_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl NodeArgs {
@@ -223,6 +265,28 @@ impl NodeArgs {
         }
         if self.port_offset != 0 {
             flags.push_str(&format!(" --port-offset {}", self.port_offset));
+        }
+        let LoginArgs {
+            user,
+            password_file,
+            token_file,
+            tls,
+            ca_file,
+        } = &self.login;
+        if let Some(user) = user {
+            flags.push_str(&format!(" --user {user}"));
+        }
+        for (flag, file) in [
+            ("password-file", password_file),
+            ("token-file", token_file),
+            ("ca-file", ca_file),
+        ] {
+            if let Some(file) = file {
+                flags.push_str(&format!(" --{flag} {}", file.display()));
+            }
+        }
+        if *tls {
+            flags.push_str(" --tls");
         }
         flags
     }
@@ -480,6 +544,16 @@ pub struct ProveArgs {
     pub table: String,
     #[command(flatten)]
     pub node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccessAction {
+    /// Read a password from stdin and print its hash, for `password = "…"`
+    Password,
+    /// Print a new token and its hash, for `token = "…"`
+    Token,
+    /// Check a file of principals
+    Check { file: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]

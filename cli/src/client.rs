@@ -13,6 +13,7 @@ use crate::args::NodeArgs;
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
+    scheme: &'static str,
     pub broker: String,
     pub controller: String,
     /// What has to follow a command so that it asks the same node.
@@ -74,21 +75,26 @@ impl std::error::Error for Refusal {}
 
 impl Client {
     pub(crate) fn new(node: &NodeArgs) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let (http, scheme) = crate::login::client(&node.login)?;
         let broker = shift(&node.broker, node.port_offset)?;
         let controller = shift(&node.controller, node.port_offset)?;
         Ok(Self {
             http,
+            scheme,
             broker,
             controller,
             flags: node.flags(),
         })
     }
 
+    /// Of this very process.
     pub(crate) fn at(broker: &str, controller: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_built_in_root_certs(false);
         Ok(Self {
-            http,
+            http: http.build()?,
+            scheme: "http",
             broker: broker.to_owned(),
             controller: controller.to_owned(),
             flags: String::new(),
@@ -104,7 +110,7 @@ impl Client {
 
     /// The answer in a form, not yet read.
     pub(crate) async fn answered(&self, statement: &str, form: Form) -> Result<reqwest::Response> {
-        let url = format!("http://{}/v1/sql", self.broker);
+        let url = format!("{}://{}/v1/sql", self.scheme, self.broker);
         let request = self.http.post(url).json(&json!({ "sql": statement }));
         let request = request.header(reqwest::header::ACCEPT, form.media_type());
         let response = send(request, "broker", &self.broker).await?;
@@ -125,7 +131,8 @@ impl Client {
 
     /// Tables with their columns and row counts.
     pub(crate) async fn tables(&self) -> Result<Vec<TableInfo>> {
-        let request = self.http.get(format!("http://{}/v1/tables", self.broker));
+        let url = format!("{}://{}/v1/tables", self.scheme, self.broker);
+        let request = self.http.get(url);
         let response = send(request, "broker", &self.broker).await?;
         let status = response.status();
         let text = response.text().await.context("the answer broke off")?;
@@ -155,7 +162,7 @@ impl Client {
 
     /// `None`: there is no such thing.
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>> {
-        let request = self.http.get(format!("http://{}{path}", self.controller));
+        let request = self.http.get(self.of_controller(path));
         let response = send(request, "controller", &self.controller).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
@@ -173,9 +180,7 @@ impl Client {
         path: &str,
         body: Option<Value>,
     ) -> Result<Value> {
-        let mut request = self
-            .http
-            .request(method, format!("http://{}{path}", self.controller));
+        let mut request = self.http.request(method, self.of_controller(path));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -190,14 +195,17 @@ impl Client {
         record: &str,
         body: Bytes,
     ) -> Result<Value> {
-        let controller = &self.controller;
-        let url = format!("http://{controller}/v1/segments/{table}?import={import}");
+        let url = self.of_controller(&format!("/v1/segments/{table}?import={import}"));
         let request = self
             .http
             .post(url)
             .header("x-tannin-segment", record)
             .body(body);
         self.controller_answer(request).await
+    }
+
+    fn of_controller(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.controller)
     }
 
     async fn controller_answer(&self, request: RequestBuilder) -> Result<Value> {
@@ -217,6 +225,9 @@ async fn answer_of(response: reqwest::Response) -> Result<Value> {
 
 async fn send(request: RequestBuilder, role: &str, address: &str) -> Result<reqwest::Response> {
     request.send().await.map_err(|error| {
+        if let Some(why) = tls_fault(&error) {
+            return anyhow!("no TLS with the {role} at {address}: {why}; see --tls and --ca-file");
+        }
         if error.is_connect() {
             anyhow!(
                 "no {role} answers at {address}; start one with `tannin quickstart`, or name its \
@@ -228,12 +239,35 @@ async fn send(request: RequestBuilder, role: &str, address: &str) -> Result<reqw
     })
 }
 
+/// What is wrong with a certificate, or that there is none.
+fn tls_fault(error: &reqwest::Error) -> Option<String> {
+    let mut at = std::error::Error::source(error)?;
+    while let Some(deeper) = at.source() {
+        at = deeper;
+    }
+    let text = at.to_string();
+    let is_of_tls = ["certificate", "InvalidMessage", "corrupt message", "tls"];
+    is_of_tls
+        .iter()
+        .any(|word| text.contains(word))
+        .then_some(text)
+}
+
 fn refused(status: StatusCode, text: &str) -> anyhow::Error {
-    let message = serde_json::from_str::<Value>(text)
+    if status == StatusCode::UNAUTHORIZED {
+        return anyhow!(
+            "{} (401): name yourself with --user and TANNIN_PASSWORD, or with --token-file",
+            said(text)
+        );
+    }
+    anyhow!("{} ({})", said(text), status.as_u16())
+}
+
+fn said(text: &str) -> String {
+    serde_json::from_str::<Value>(text)
         .ok()
         .and_then(|body| body.get("error").and_then(Value::as_str).map(str::to_owned))
-        .unwrap_or_else(|| text.to_owned());
-    anyhow!("{message} ({})", status.as_u16())
+        .unwrap_or_else(|| text.to_owned())
 }
 
 fn shift(address: &str, offset: u16) -> Result<String> {

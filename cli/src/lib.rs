@@ -11,9 +11,11 @@ mod commands;
 mod configs;
 mod data_dir;
 mod deep;
+mod entrance;
 pub mod exit;
 pub mod load;
 mod local;
+mod login;
 mod machine;
 mod metadata;
 pub mod node;
@@ -37,6 +39,7 @@ pub fn run(cli: Cli) -> Result<()> {
     #[cfg(feature = "failpoints")]
     arm_failpoints()?;
     match cli.command {
+        Command::Access { action } => return commands::access::run(action),
         Command::Config { action } => return commands::config::run(action),
         Command::Segment { action } => return commands::segment::run(action),
         Command::Version => {
@@ -64,7 +67,10 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Export(args) => commands::export::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,
             Command::Metastore { action } => commands::metastore::run(action).await,
-            Command::Config { .. } | Command::Segment { .. } | Command::Version => Ok(()),
+            Command::Access { .. }
+            | Command::Config { .. }
+            | Command::Segment { .. }
+            | Command::Version => Ok(()),
         }
     });
     runtime.shutdown_background();

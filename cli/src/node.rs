@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Access;
 use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
-use rest::HostGuard;
+use rest::{Entrance, HostGuard};
 use rpc::{GrpcNetwork, InProcessNetwork, Network};
 use runtime::settings::{LogSync, MetastoreKind, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
@@ -23,6 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::data_dir::DataDir;
 use crate::deep;
+use crate::entrance;
 use crate::machine;
 use crate::metadata;
 use crate::ports::{Listeners, address_of};
@@ -163,7 +165,7 @@ struct Builder<'a> {
     in_process: Option<Arc<InProcessNetwork>>,
     deep: DeepStore,
     compute: ComputePool,
-    hosts: HostGuard,
+    entrance: Entrance,
     query_memory_bytes: u64,
     examples: Vec<(String, String)>,
 }
@@ -189,7 +191,9 @@ impl<'a> Builder<'a> {
         });
         let own_folder = dir.join(deep::FOLDER);
         let deep = deep::open(settings, &own_folder, Arc::clone(&files), compute.clone())?;
-        let (network, in_process) = network(settings, &addresses, transport, &base)?;
+        let access = entrance::access(settings, &clock, &*files)?;
+        access.follow(Arc::clone(&clock), &base);
+        let (network, in_process) = network(settings, &addresses, transport, &access, &base)?;
         let query_memory_bytes = match settings.memory.query_bytes {
             0 => machine::memory_bytes() / 4,
             bytes => bytes,
@@ -210,6 +214,7 @@ impl<'a> Builder<'a> {
         let names = [&settings.node.host, &settings.node.advertised_host];
         let names = names.into_iter().chain(&settings.http.allowed_hosts);
         let hosts = HostGuard::new(names.filter(|name| !name.is_empty()).cloned());
+        let entrance = Entrance { hosts, access };
         Ok(Self {
             settings,
             node,
@@ -217,7 +222,7 @@ impl<'a> Builder<'a> {
             in_process,
             deep,
             compute,
-            hosts,
+            entrance,
             query_memory_bytes,
             examples,
         })
@@ -301,7 +306,7 @@ impl<'a> Builder<'a> {
             liveness: Duration::from_millis(settings.liveness_ms),
             address: self.node.addresses.controller_http.clone(),
             reconcile_every: Duration::from_millis(settings.reconcile_ms),
-            hosts: self.hosts.clone(),
+            entrance: self.entrance.clone(),
             election: self.election(),
         };
         let parts = controller::Parts {
@@ -341,7 +346,7 @@ impl<'a> Builder<'a> {
             version: VERSION,
             deep_store_of: deep::owner(&self.deep).await?,
             data_dir: self.node.data_dir.clone(),
-            hosts: self.hosts.clone(),
+            entrance: self.entrance.clone(),
             ingest_memory_bytes: match self.settings.memory.ingest_bytes {
                 0 => memory_bytes / 4,
                 bytes => bytes,
@@ -383,7 +388,8 @@ impl<'a> Builder<'a> {
             default_limit: settings.default_limit,
             memory_bytes: self.query_memory_bytes,
             limits: query_limits(settings),
-            hosts: self.hosts.clone(),
+            entrance: self.entrance.clone(),
+            hedge_percent: settings.hedge_percent,
             examples: std::mem::take(&mut self.examples),
             settings: self.settings.listed(),
         };
@@ -430,8 +436,8 @@ impl<'a> Builder<'a> {
             address,
             version: VERSION,
             deep_store_of: deep::owner(&self.deep).await?,
+            entrance: self.entrance.clone(),
             rewrites_max: self.settings.minion.rewrites_max,
-            hosts: self.hosts.clone(),
         };
         let parts = minion::Parts {
             network: Arc::clone(&self.network),
@@ -453,6 +459,7 @@ fn network(
     settings: &Settings,
     addresses: &Addresses,
     transport: Transport,
+    access: &Access,
     tasks: &TaskGroup,
 ) -> Result<WayToOthers> {
     match transport {
@@ -468,7 +475,7 @@ fn network(
                      (host:port) of the one that does",
                 ));
             }
-            let network = GrpcNetwork::new(Some(controller), tasks)?;
+            let network = GrpcNetwork::trusting(Some(controller), &access.nodes, tasks)?;
             Ok((Arc::new(network), None))
         }
     }

@@ -31,7 +31,7 @@ use std::time::Duration;
 use deepstore::DeepStore;
 use metastore::catalog::Catalog;
 use metastore::{Fence, FencedStore, MetaStore};
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::{ControlApi, ControlDoors};
 use runtime::{Clock, TaskGroup};
 use schemas::{Fault, TableSpec};
@@ -52,7 +52,7 @@ pub struct Config {
     /// A role that was silent for so long is dead.
     pub liveness: Duration,
     pub reconcile_every: Duration,
-    pub hosts: HostGuard,
+    pub entrance: Entrance,
     /// `None`: no other controller can open the store.
     pub election: Option<Election>,
 }
@@ -117,12 +117,12 @@ pub async fn start(config: Config, parts: Parts) -> Result<Controller, Fault> {
             to_roles: Door::open(&state, Asker::Role),
             to_controllers: Door::open(&state, Asker::Controller),
         };
-        rpc::serve_control(listener, doors, &tasks);
+        rpc::serve_control(listener, doors, &config.entrance.access.nodes, &tasks);
     }
     rest::serve(
         http,
         http::routes(&state),
-        config.hosts.clone(),
+        config.entrance.clone(),
         "controller",
         &tasks,
     );

@@ -123,6 +123,7 @@ impl State {
             Some(_) => Leader::Nobody,
             None => Leader::Here,
         };
+        let forwarder = Forwarder::new(config.entrance.access.tls.clone())?;
         let state = Self {
             leadership: Leadership::new(leader),
             took_over: Mutex::default(),
@@ -134,7 +135,7 @@ impl State {
             metrics: ControllerMetrics::default(),
             completion: Mutex::default(),
             seen: Arc::default(),
-            forwarder: Forwarder::new()?,
+            forwarder,
             due: Mutex::default(),
             streams,
             check,

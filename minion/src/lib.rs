@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use batch::Workshop;
 use deepstore::DeepStore;
-use rest::{HostGuard, health_routes};
+use rest::{Entrance, health_routes};
 use rpc::Network;
 use runtime::{Clock, TaskGroup};
 use schemas::{Fault, InstanceId};
@@ -39,9 +39,9 @@ pub struct Config {
     pub version: &'static str,
     /// The cluster that owns the deep store, as the store itself tells; empty: nobody yet.
     pub deep_store_of: String,
+    pub entrance: Entrance,
     /// Tasks that rewrite segments at once.
     pub rewrites_max: u32,
-    pub hosts: HostGuard,
 }
 
 pub struct Parts {
@@ -113,7 +113,8 @@ pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
         Arc::new(move || asked.heart.check()),
         core.metrics.all.clone(),
     );
-    rest::serve(http, routes, core.config.hosts.clone(), "minion", &tasks);
+    let entrance = core.config.entrance.clone();
+    rest::serve(http, routes, entrance, "minion", &tasks);
     heartbeat::start(&core, &tasks);
     work::start(&core, &tasks);
     Ok(Minion { core, tasks })

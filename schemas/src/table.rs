@@ -6,6 +6,7 @@
 //! Invariants: column names are unique and never start with `$`; the time column, the sorted
 //! column and every key column exist in `columns`.
 
+mod serving;
 mod streams;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::partition::Partitioning;
 use crate::task::TaskSpec;
 use crate::types::{DataType, FieldRole, Value};
 
+pub use serving::{InstanceSelector, QuotaSpec, RoutingSpec};
 pub use streams::{
     FlushLimits, IngestRules, LostOffsets, RateLimits, StreamKind, StreamSpec, StreamStart,
     partition_id, topic_partition,
@@ -83,6 +85,10 @@ pub struct TableSpec {
     /// What rewrites its segments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskSpec>,
+    #[serde(default, skip_serializing_if = "RoutingSpec::is_usual")]
+    pub routing: RoutingSpec,
+    #[serde(default, skip_serializing_if = "QuotaSpec::is_usual")]
+    pub quota: QuotaSpec,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -416,6 +422,8 @@ impl TableSpec {
             pipeline: PipelineSpec::default(),
             keyed: None,
             tasks: Vec::new(),
+            routing: RoutingSpec::default(),
+            quota: QuotaSpec::default(),
         }
     }
 

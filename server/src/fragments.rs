@@ -31,7 +31,7 @@ use schemas::{
 use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
-use crate::select::{Selection, select_table};
+use crate::select::{Selection, select_table, without_hidden};
 use crate::store::{job_fault, segment_fault};
 use crate::view::{Table, TableView};
 
@@ -141,7 +141,10 @@ impl Fragments {
                 .options
                 .as_ref()
                 .is_some_and(|own| own.replaced_rows);
-            table.select(|view| select_table(view, (id, all_rows), scan, &mut selection));
+            let is_keyed = table.view().spec.keyed.is_some() && !all_rows;
+            let (scan, behind) = without_hidden(scan, &table.hidden(), is_keyed);
+            selection.missing.extend(behind);
+            table.select(|view| select_table(view, (id, all_rows), &scan, &mut selection));
             let consuming = selection
                 .tables
                 .get(&id)
@@ -406,6 +409,14 @@ impl FragmentApi for FragmentService {
                 "this server reads plans of format {PLAN_FORMAT}, not {}",
                 request.plan_format
             )));
+        }
+        // A broker looks whether somebody is here.
+        if request.plan.is_empty() {
+            let nothing = FragmentAnswer {
+                last: true,
+                ..FragmentAnswer::default()
+            };
+            return Ok(stream::once(async { Ok(nothing) }).boxed());
         }
         let fragments = Arc::clone(&self.0);
         let cancel = CancellationToken::new();

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deepstore::DeepStore;
-use rest::{HostGuard, health_routes};
+use rest::{Entrance, health_routes};
 use rpc::{FragmentApi, Network, follow_cluster};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, TaskGroup};
 use scan::{Engine, EngineConfig};
@@ -64,7 +64,7 @@ pub struct Config {
     pub deep_store_of: String,
     /// Segments are kept in the folder `segments` below it.
     pub data_dir: PathBuf,
-    pub hosts: HostGuard,
+    pub entrance: Entrance,
     /// Bytes of rows that are consumed and not sealed yet.
     pub ingest_memory_bytes: u64,
     /// Bytes of primary keys of upsert tables; more are on disk.
@@ -181,7 +181,8 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let fragments = FragmentService(Arc::new(Fragments::new(Arc::clone(&core), engine)));
     if let Some(listener) = grpc {
         let api: Arc<dyn FragmentApi> = Arc::new(fragments.clone());
-        rpc::serve_fragments(listener, api, &tasks);
+        let nodes = &core.config.entrance.access.nodes;
+        rpc::serve_fragments(listener, api, nodes, &tasks);
     }
     let asked = Arc::clone(&core);
     let routes = health_routes(
@@ -189,7 +190,8 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         Arc::new(move || asked.ready.check()),
         core.metrics.all.clone(),
     );
-    rest::serve(http, routes, core.config.hosts.clone(), "server", &tasks);
+    let entrance = core.config.entrance.clone();
+    rest::serve(http, routes, entrance, "server", &tasks);
     heartbeat::start(&core, &tasks);
     figures::start(&core, &tasks);
     indexes::start(&core, &tasks);

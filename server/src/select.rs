@@ -1,9 +1,12 @@
 //! What a fragment reads of a table, taken from one view of it.
 //!
-//! Invariant: where keys have rules, all that is asked of a partition is taken at one moment, with
+//! Invariants: where keys have rules, all that is asked of a partition is taken at one moment, with
 //! the rows that count, or none of it is: another server then answers for all of the partition.
+//! Nothing is taken of a run whose consumer has not caught up with another replica: whoever read
+//! that one would see rows go again. A broker may not have heard yet that this server began anew.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use schemas::proto::{
@@ -74,6 +77,37 @@ pub(crate) fn select_table(
         true => *known = Arc::new(taken.views),
         false => Arc::make_mut(known).extend(taken.views),
     }
+}
+
+/// The scan without runs of `hidden` partitions; they are named as missing, and where keys have
+/// rules all of their partitions.
+pub(crate) fn without_hidden<'a>(
+    scan: &'a TableScan,
+    hidden: &BTreeSet<Partition>,
+    is_keyed: bool,
+) -> (Cow<'a, TableScan>, Vec<MissingSegment>) {
+    let runs = scan.consuming.iter();
+    let runs = runs.filter(|run| hidden.contains(&run.partition));
+    let behind: BTreeSet<Partition> = runs.map(|run| run.partition).collect();
+    if behind.is_empty() {
+        return (Cow::Borrowed(scan), Vec::new());
+    }
+    let is_behind = |partition: Partition| behind.contains(&partition);
+    let mut shown = scan.clone();
+    shown.consuming.retain(|run| !is_behind(run.partition));
+    let runs = scan.consuming.iter();
+    let runs = runs.filter(|run| is_behind(run.partition));
+    let mut missing: Vec<SegmentRef> = runs.map(|run| run_of(*run)).collect();
+    if is_keyed {
+        shown.sealed.retain(|sealed| !is_behind(sealed.partition));
+        let sealed = scan.sealed.iter();
+        missing.extend(sealed.filter(|sealed| is_behind(sealed.partition)));
+    }
+    let missing = missing.into_iter().map(|segment| MissingSegment {
+        table_id: scan.table_id.clone(),
+        segment: Some(segment),
+    });
+    (Cow::Owned(shown), missing.collect())
 }
 
 /// Each partition at one moment, and whole.

@@ -5,7 +5,7 @@
 //! changes the partition's part of the view. Rows of a table whose keys have rules are shown
 //! through the keys of their partition alone: [`Table::select`] is the only way to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -214,6 +214,8 @@ pub(crate) struct Table {
     /// Rows were appended or the view changed.
     pub(crate) progress: Notify,
     consumers: Mutex<BTreeMap<Partition, ConsumerStatus>>,
+    /// Partitions whose consumers have not caught up with another replica.
+    hidden: Mutex<BTreeSet<Partition>>,
     /// A client for each topic.
     sources: Mutex<Vec<(StreamSpec, Arc<dyn StreamSource>)>>,
 }
@@ -234,6 +236,7 @@ impl Table {
             publisher: Mutex::default(),
             progress: Notify::new(),
             consumers: Mutex::default(),
+            hidden: Mutex::default(),
             sources: Mutex::default(),
         }
     }
@@ -280,11 +283,24 @@ impl Table {
     }
 
     pub(crate) fn report(&self, partition: Partition, status: ConsumerStatus) {
+        if !status.hidden {
+            self.hidden.lock().remove(&partition);
+        }
         self.consumers.lock().insert(partition, status);
     }
 
     pub(crate) fn forget_consumer(&self, partition: Partition) {
+        self.hidden.lock().remove(&partition);
         self.consumers.lock().remove(&partition);
+    }
+
+    /// Another replica is asked until the consumer of the partition has caught up.
+    pub(crate) fn hide(&self, partition: Partition) {
+        self.hidden.lock().insert(partition);
+    }
+
+    pub(crate) fn hidden(&self) -> BTreeSet<Partition> {
+        self.hidden.lock().clone()
     }
 
     /// What answers lack of these partitions: those that are stopped, or read late.

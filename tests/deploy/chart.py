@@ -19,7 +19,8 @@ PROMETHEUS = ROOT / "deploy/observability/prometheus"
 VERSIONS = ["1.27", kubernetes_validate.latest_version()]
 # Of the Prometheus operator: Kubernetes has no schema of them.
 OF_OPERATOR = {"PodMonitor", "PrometheusRule"}
-CLAIM = {"deepstore": {"existingClaim": "segments"}}
+OPEN = {"security": {"listenWithoutAuthentication": True}}
+CLAIM = {"deepstore": {"existingClaim": "segments"}} | OPEN
 CASES = {
     "as it comes": {},
     "with everything": {
@@ -31,6 +32,11 @@ CASES = {
             "url": "s3://segments/olap",
             "credentialsSecret": {"name": "objects", "key": "credentials"},
             "existingClaim": "",
+        },
+        "security": {
+            "principalsSecret": {"name": "principals", "key": "principals.toml"},
+            "clusterTokenSecret": {"name": "cluster-token", "key": "token"},
+            "listenWithoutAuthentication": False,
         },
         "controller": {"replicas": 3},
         "image": {"tag": "1.2.3"},
@@ -189,7 +195,12 @@ def check_rules(objects):
 def check_refusals():
     """What cannot work is refused by name."""
     cases = [
-        ({}, "deepstore.existingClaim"),
+        (OPEN, "deepstore.existingClaim"),
+        (CLAIM | {"security": {}}, "security.principalsSecret.name"),
+        (
+            CLAIM | {"security": {"principalsSecret": {"name": "p"}}},
+            "security.clusterTokenSecret.name",
+        ),
         (CLAIM | {"controller": {"replicas": 2}}, "controller.replicas"),
         (CLAIM | {"broker": {"ingress": {"enabled": True}}}, "broker.ingress.host"),
     ]

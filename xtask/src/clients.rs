@@ -2,6 +2,7 @@
 //! and TPC-H.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
@@ -13,13 +14,21 @@ pub(crate) fn pinotdb() -> Result<()> {
     let folder = workspace::root().join("tests/clients");
     let python = python::with("clients", &folder.join("requirements.txt"))?;
     with_node("clients", &["--events-per-second=0"], |addresses| {
-        let mut script = Command::new(python);
+        let mut script = Command::new(&python);
         script
             .arg(folder.join("pinotdb_client.py"))
             .arg(format!("http://{}", addresses.broker))
             .arg(format!("http://{}", addresses.controller));
         script
-    })
+    })?;
+    let mut script = Command::new(python);
+    script.arg(folder.join("guarded.py")).arg(binary()?);
+    script.arg("pinotdb");
+    steps::exec(&mut script)
+}
+
+fn binary() -> Result<PathBuf> {
+    Ok(workspace::target()?.join("debug/tannin"))
 }
 
 /// Clients of Kafka as they are published against the built-in log: the Python one, and the console
@@ -45,14 +54,19 @@ pub(crate) fn package() -> Result<()> {
     let folder = workspace::root().join("tests/clients");
     let python = python::with("package", &folder.join("package-requirements.txt"))?;
     with_node("package", &["--events-per-second=0"], |addresses| {
-        let mut script = Command::new(python);
+        let mut script = Command::new(&python);
         script
             .arg(folder.join("tannin_package.py"))
             .arg(format!("http://{}", addresses.broker))
             .arg(format!("http://{}", addresses.controller))
             .arg(workspace::root().join("clients/python"));
         script
-    })
+    })?;
+    let mut script = Command::new(python);
+    script.arg(folder.join("guarded.py")).arg(binary()?);
+    script.arg("package");
+    script.arg(workspace::root().join("clients/python"));
+    steps::exec(&mut script)
 }
 
 /// TPC-H's and SSB's statements, with DuckDB's answers.
@@ -60,7 +74,7 @@ pub(crate) fn tpch() -> Result<()> {
     let folder = workspace::root().join("tests/tpch");
     let python = python::with("tpch", &folder.join("requirements.txt"))?;
     let rows = workspace::cache("tpch-rows")?;
-    let tannin = workspace::target()?.join("debug/tannin");
+    let tannin = binary()?;
     let empty = ["--empty", "--events-per-second=0"];
     with_node("tpch", &empty, |addresses| {
         let mut script = Command::new(python);

@@ -22,8 +22,9 @@ const MEMBERS: &[(&str, &[&str])] = &[
     ("crates/metastore", &["runtime", "schemas"]),
     ("crates/stream", &["runtime", "schemas"]),
     ("crates/deepstore", &["runtime", "schemas"]),
-    ("crates/rpc", &["runtime", "schemas"]),
-    ("crates/rest", &["runtime", "schemas"]),
+    ("crates/access", &["runtime", "schemas"]),
+    ("crates/rpc", &["access", "runtime", "schemas"]),
+    ("crates/rest", &["access", "runtime", "schemas"]),
     (
         "crates/segment",
         &["index", "kernels", "runtime", "schemas"],
@@ -36,7 +37,10 @@ const MEMBERS: &[(&str, &[&str])] = &[
         &["deepstore", "ingest", "runtime", "schemas", "segment"],
     ),
     // The gathering operator speaks to servers.
-    ("crates/query", &["functions", "rpc", "runtime", "schemas"]),
+    (
+        "crates/query",
+        &["access", "functions", "rpc", "runtime", "schemas"],
+    ),
     // Readers of indexes come from `segment`, their types from `index`.
     (
         "crates/scan",
@@ -53,6 +57,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     (
         "controller",
         &[
+            "access",
             "deepstore",
             "metastore",
             "rest",
@@ -66,12 +71,13 @@ const MEMBERS: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "ingest", "query", "rest", "rpc", "runtime", "schemas", "stream",
+            "access", "ingest", "query", "rest", "rpc", "runtime", "schemas", "stream",
         ],
     ),
     (
         "server",
         &[
+            "access",
             "deepstore",
             "ingest",
             "query",
@@ -88,6 +94,7 @@ const MEMBERS: &[(&str, &[&str])] = &[
     (
         "minion",
         &[
+            "access",
             "batch",
             "deepstore",
             "ingest",
@@ -152,6 +159,9 @@ const LIBRARIES: &[(&str, &[&str])] = &[
         "memmap2",
         &["crates/segment", "crates/stream", "crates/upsert"],
     ),
+    ("rustls", &["crates/access"]),
+    ("argon2", &["crates/access"]),
+    ("ring", &["crates/access"]),
     (
         "parquet",
         &["crates/batch", "crates/ingest", "broker", "cli"],

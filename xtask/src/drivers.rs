@@ -115,6 +115,12 @@ pub(crate) enum Suite {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// A broker and two servers as processes, beside all roles in one; `--help` lists its options
+    #[command(disable_help_flag = true)]
+    Cluster {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Many users at once: latency at a rate, the greatest rate, ten times that; `--help` lists
     /// its options
     #[command(disable_help_flag = true)]
@@ -228,6 +234,10 @@ pub(crate) fn bench(suite: &Suite) -> Result<()> {
         }
         Suite::Load { options } => {
             command.arg("load");
+            over_rows(&mut command, options)?;
+        }
+        Suite::Cluster { options } => {
+            command.arg("cluster");
             over_rows(&mut command, options)?;
         }
         Suite::Ingest { options } => {

@@ -12,6 +12,7 @@ mod seen;
 
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
@@ -53,7 +54,8 @@ pub(crate) fn routes() -> Api<Arc<Queries>> {
         .header(
             "Idempotency-Key",
             "a request that is sent again with the same key appends nothing twice",
-        );
+        )
+        .table(Action::Write);
     Api::default()
         .route("/v1/tables/{table}/events", [append])
         .body_limit(BODY_BYTES_MAX)

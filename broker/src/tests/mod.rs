@@ -1,4 +1,4 @@
 //! The broker as a whole: a real listener, a controller and a server that are stand-ins.
 
 mod doors;
-mod double;
+pub(crate) mod double;

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod access;
 pub(crate) mod config;
 mod create;
 pub(crate) mod export;

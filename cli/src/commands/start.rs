@@ -6,6 +6,7 @@ use anyhow::Result;
 use runtime::settings::{Layers, Settings};
 
 use crate::args::StartArgs;
+use crate::entrance;
 use crate::exit::Exit;
 use crate::node::{Node, Parts, Transport};
 use crate::signals::Signals;
@@ -18,6 +19,7 @@ pub(crate) async fn run(args: StartArgs) -> Result<()> {
     }
     let settings = finish(layers, &args.set)?;
     telemetry::init(&settings.telemetry)?;
+    entrance::refuse_open_doors(&settings, &args.role)?;
     let mut signals = Signals::new()?;
     let node = Node::start(&settings, &args.role, Parts::real(Transport::Grpc)).await?;
     let roles: Vec<&str> = args.role.iter().map(|role| role.name()).collect();

@@ -18,6 +18,7 @@ use schemas::cluster::Role;
 use crate::args::QuickstartArgs;
 use crate::client::Client;
 use crate::commands::start::finish;
+use crate::entrance;
 use crate::exit::Exit;
 use crate::node::{Node, Parts, Transport};
 use crate::sample::QUESTIONS;
@@ -90,6 +91,7 @@ fn settings(args: &QuickstartArgs) -> Result<Settings> {
     }
     flags.extend(args.set.iter().cloned());
     let settings = finish(layers, &flags)?;
+    entrance::stay_at_home(&settings)?;
     if !args.empty && !settings.log.enabled {
         return Err(Exit::usage(
             "the sample flights come through the built-in log, and log.enabled is false; add \

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::Api;
@@ -21,8 +22,9 @@ pub(super) fn routes() -> Api<Arc<State>> {
             post(
                 "The OFFLINE part of a hybrid table is whole up to its newest row",
                 set,
-            ),
-            delete("The time boundary follows from the segments again", leave),
+            )
+            .table(Action::Admin),
+            delete("The time boundary follows from the segments again", leave).table(Action::Admin),
         ],
     )
 }

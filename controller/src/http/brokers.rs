@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::{Action, Caller};
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{Operation, get};
-use rest::{Api, Params};
+use rest::{Api, By, Params};
 use schemas::cluster::Role;
 use schemas::{Fault, InstanceId};
 use serde::Deserialize;
@@ -22,14 +23,23 @@ const TENANT: &str = "DefaultTenant";
 
 pub(super) fn routes() -> Api<Arc<State>> {
     let alive = |operation: Operation<Arc<State>>| {
-        operation.query("state", "ONLINE: those that live; OFFLINE: the others")
+        operation
+            .query("state", "ONLINE: those that live; OFFLINE: the others")
+            .known()
     };
     let live = get("Brokers of some tables, with host and port", live)
-        .query("tables", "names, separated by commas; all unless it is set");
+        .query("tables", "names, separated by commas; all unless it is set")
+        .known();
     Api::default()
-        .route("/instances", [get("Names of all roles", instances)])
-        .route("/instances/{instance}", [get("A role", instance)])
-        .route("/tenants", [get("Names of tenants", tenants)])
+        .route(
+            "/instances",
+            [get("Names of all roles", instances).cluster(Action::Read)],
+        )
+        .route(
+            "/instances/{instance}",
+            [get("A role", instance).cluster(Action::Read)],
+        )
+        .route("/tenants", [get("Names of tenants", tenants).known()])
         .route("/brokers", [alive(get("Brokers by tenant and table", all))])
         .route(
             "/brokers/tenants",
@@ -45,7 +55,7 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/brokers/tables/{table}",
-            [alive(get("Brokers of a table", of_table))],
+            [alive(get("Brokers of a table", of_table)).table(Action::Read)],
         )
         .route(
             "/v2/brokers",
@@ -65,12 +75,12 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/v2/brokers/tables/{table}",
-            [alive(get("Brokers of a table", of_table_v2))],
+            [alive(get("Brokers of a table", of_table_v2)).table(Action::Read)],
         )
         .route("/tables/livebrokers", [live])
         .route(
             "/tables/{table}/livebrokers",
-            [get("Names of its brokers", of_table)],
+            [get("Names of its brokers", of_table).table(Action::Read)],
         )
 }
 
@@ -138,27 +148,30 @@ fn addresses(brokers: &[Broker]) -> Value {
 /// How a list of brokers is shown.
 type Shown = fn(&[Broker]) -> Value;
 
-fn tables(state: &State, brokers: &[Broker], shown: Shown) -> Value {
+fn tables(state: &State, caller: &Caller, brokers: &[Broker], shown: Shown) -> Value {
     let tables = state.tables();
-    let names = tables.iter().map(|table| table.spec.physical_name());
+    let seen = tables
+        .iter()
+        .filter(|table| caller.may_any(table.spec.name.as_str()));
+    let names = seen.map(|table| table.spec.physical_name());
     let by_name: BTreeMap<String, Value> = names.map(|name| (name, shown(brokers))).collect();
     json!(by_name)
 }
 
-fn everything(state: &State, asked: &Asked, shown: Shown) -> Answer {
+fn everything(state: &State, caller: &Caller, asked: &Asked, shown: Shown) -> Answer {
     let brokers = asked.brokers(state)?;
     Ok(Json(json!({
         "tenants": { TENANT: shown(&brokers) },
-        "tables": tables(state, &brokers, shown),
+        "tables": tables(state, caller, &brokers, shown),
     })))
 }
 
-async fn all(Shared(state): App, Params(asked): Params<Asked>) -> Answer {
-    everything(&state, &asked, names)
+async fn all(Shared(state): App, By(caller): By, Params(asked): Params<Asked>) -> Answer {
+    everything(&state, &caller, &asked, names)
 }
 
-async fn all_v2(Shared(state): App, Params(asked): Params<Asked>) -> Answer {
-    everything(&state, &asked, addresses)
+async fn all_v2(Shared(state): App, By(caller): By, Params(asked): Params<Asked>) -> Answer {
+    everything(&state, &caller, &asked, addresses)
 }
 
 async fn by_tenant(Shared(state): App, Params(asked): Params<Asked>) -> Answer {
@@ -196,12 +209,14 @@ async fn of_tenant_v2(
     Ok(Json(addresses(&asked.brokers(&state)?)))
 }
 
-async fn by_table(Shared(state): App, Params(asked): Params<Asked>) -> Answer {
-    Ok(Json(tables(&state, &asked.brokers(&state)?, names)))
+async fn by_table(Shared(state): App, By(caller): By, Params(asked): Params<Asked>) -> Answer {
+    let brokers = asked.brokers(&state)?;
+    Ok(Json(tables(&state, &caller, &brokers, names)))
 }
 
-async fn by_table_v2(Shared(state): App, Params(asked): Params<Asked>) -> Answer {
-    Ok(Json(tables(&state, &asked.brokers(&state)?, addresses)))
+async fn by_table_v2(Shared(state): App, By(caller): By, Params(asked): Params<Asked>) -> Answer {
+    let brokers = asked.brokers(&state)?;
+    Ok(Json(tables(&state, &caller, &brokers, addresses)))
 }
 
 async fn of_table(
@@ -227,13 +242,14 @@ struct OfTables {
     tables: Option<String>,
 }
 
-async fn live(Shared(state): App, Params(wanted): Params<OfTables>) -> Answer {
+async fn live(Shared(state): App, By(caller): By, Params(wanted): Params<OfTables>) -> Answer {
     let brokers = living(&state);
     let Some(wanted) = wanted.tables else {
-        return Ok(Json(tables(&state, &brokers, addresses)));
+        return Ok(Json(tables(&state, &caller, &brokers, addresses)));
     };
     let mut found = BTreeMap::new();
     for name in wanted.split(',').map(str::trim) {
+        caller.check(Action::Read, name)?;
         state.resolve(name)?;
         found.insert(name, addresses(&brokers));
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{Operation, get, post};
-use rest::{Api, ApiError, Params};
+use rest::{Api, ApiError, By, Params};
 use schemas::cluster::TableState;
 use schemas::proto::ConsumerState;
 use schemas::{Fault, Offset, Partition};
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Api<Arc<State>> {
         operation
             .query("comment", "why; it is told by pauseStatus")
             .query("topics", "only these topics, by position: 0,2")
+            .table(Action::Admin)
     };
     let from = "lastConsumed (unless it is set), smallest or largest";
     Api::default()
@@ -40,32 +42,34 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/tables/{table}/pauseStatus",
-            [get("Whether it consumes", pause_status)],
+            [get("Whether it consumes", pause_status).table(Action::Read)],
         )
         .route(
             "/tables/{table}/forceCommit",
             [post("Seals what consumes now", force_commit)
                 .query("partitions", "only these: 0,2,10001")
-                .query("segments", "only these, by name")],
+                .query("segments", "only these, by name")
+                .table(Action::Admin)],
         )
         .route(
             "/tables/forceCommitStatus/{job}",
-            [get("How far a force commit is", commit_status)],
+            [get("How far a force commit is", commit_status).inside()],
         )
         .route(
             "/tables/{table}/consumingSegmentsInfo",
-            [get("How far each partition is consumed", consuming_info)],
+            [get("How far each partition is consumed", consuming_info).table(Action::Read)],
         )
         .route(
             "/v1/tables/{table}/retryRejected",
             [
                 post("Sends rejected messages to their topics again, once", retry)
-                    .body(json!({ "offsets": { "0": [17] } })),
+                    .body(json!({ "offsets": { "0": [17] } }))
+                    .table(Action::Admin),
             ],
         )
         .route(
             "/tables/{table}/status",
-            [get("Whether it consumes as it should", ingestion_status)],
+            [get("Whether it consumes as it should", ingestion_status).table(Action::Read)],
         )
 }
 
@@ -178,10 +182,11 @@ async fn force_commit(
     })))
 }
 
-async fn commit_status(Shared(state): App, Path(job): Path<String>) -> Answer {
+async fn commit_status(Shared(state): App, By(caller): By, Path(job): Path<String>) -> Answer {
     let unknown = || Fault::not_found(format!("there is no force commit `{job}`"));
     let id: Uuid = job.parse().map_err(|_| unknown())?;
     let (table, found) = state.find_commit(id).ok_or_else(unknown)?;
+    caller.check(Action::Read, table.spec.name.as_str())?;
     let name_of = |(partition, sequence): &(u32, u32)| {
         let id = (*partition, *sequence);
         let mut records = table.segments.iter().map(|segment| &segment.record);

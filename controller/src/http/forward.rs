@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use access::Tls;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use rest::api::{delete, get, post};
 use rest::{Api, ApiError};
 use schemas::Fault;
@@ -42,40 +44,77 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/sql",
             [
-                post("Runs a statement on a broker", post_sql).body(example()),
-                get("Runs a query on a broker", get_sql).query("sql", "the query"),
+                post("Runs a statement on a broker", post_sql)
+                    .body(example())
+                    .known(),
+                get("Runs a query on a broker", get_sql)
+                    .query("sql", "the query")
+                    .known(),
             ],
         )
-        .route("/queries", [get("Running queries by broker", running)])
-        .route("/query/{broker}/{id}", [delete("Cancels a query", cancel)])
+        .route(
+            "/queries",
+            [get("Running queries by broker", running).known()],
+        )
+        .route(
+            "/query/{broker}/{id}",
+            [delete("Cancels a query", cancel).known()],
+        )
         .route(
             "/clientQuery/{id}",
-            [delete(
-                "Cancels a query by its `clientQueryId`",
-                cancel_of_client,
-            )],
+            [delete("Cancels a query by its `clientQueryId`", cancel_of_client).known()],
         )
 }
 
-/// The client of brokers, and whose turn it is.
+/// The client of brokers and of the controller that leads, and whose turn it is. Who asks goes
+/// along (`Authorization`): nodes of a cluster know the same principals, and each judges for itself.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
-    http: reqwest::Client,
+    /// With TLS where this node has it; all nodes of a cluster do as one does.
+    tls: Option<Tls>,
+    /// Made for a version of the certificate.
+    http: Mutex<(u64, reqwest::Client)>,
     turn: AtomicUsize,
 }
 
+fn client(tls: Option<&Tls>) -> Result<(u64, reqwest::Client), Fault> {
+    let builder = reqwest::Client::builder().no_proxy();
+    let (version, builder) = match tls {
+        None => (0, builder.tls_built_in_root_certs(false)),
+        Some(tls) => {
+            let (version, config) = tls.for_http();
+            (version, builder.use_preconfigured_tls(config))
+        }
+    };
+    let client = builder.build();
+    let client = client.map_err(|error| Fault::internal(format!("no HTTP client: {error}")))?;
+    Ok((version, client))
+}
+
 impl Forwarder {
-    pub(crate) fn new() -> Result<Self, Fault> {
-        let http = reqwest::Client::builder().no_proxy().build();
-        let http = http.map_err(|error| Fault::internal(format!("no HTTP client: {error}")))?;
+    pub(crate) fn new(tls: Option<Tls>) -> Result<Self, Fault> {
         Ok(Self {
-            http,
+            http: Mutex::new(client(tls.as_ref())?),
+            tls,
             turn: AtomicUsize::new(0),
         })
     }
 
-    pub(super) fn client(&self) -> &reqwest::Client {
-        &self.http
+    pub(super) fn client(&self) -> Result<reqwest::Client, Fault> {
+        let mut made = self.http.lock();
+        if let Some(tls) = &self.tls
+            && tls.version() != made.0
+        {
+            *made = client(Some(tls))?;
+        }
+        Ok(made.1.clone())
+    }
+
+    pub(super) fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 
     fn next(&self, state: &State) -> Option<Broker> {
@@ -94,8 +133,8 @@ impl Forwarder {
         body: Bytes,
     ) -> Result<reqwest::Response, Fault> {
         let Broker { name, host, port } = broker;
-        let url = format!("http://{host}:{port}{path}");
-        let mut request = self.http.request(method, url).body(body);
+        let url = format!("{}://{host}:{port}{path}", self.scheme());
+        let mut request = self.client()?.request(method, url).body(body);
         for name in &SENT {
             if let Some(value) = headers.get(name) {
                 request = request.header(name, value);

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Action;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use rest::api::{Operation, post};
-use rest::{Api, Params};
+use rest::{Api, By, Params};
 use schemas::Fault;
 use schemas::task::StagedFile;
 use serde::Deserialize;
@@ -41,6 +42,7 @@ fn into_table<S>(operation: Operation<S>) -> Operation<S> {
     operation
         .query("tableNameWithType", "trips_OFFLINE")
         .query("batchConfigMapStr", "{\"inputFormat\":\"csv\"}")
+        .inside()
 }
 
 #[derive(Deserialize)]
@@ -55,10 +57,12 @@ struct Wanted {
 
 async fn from_file(
     Shared(state): App,
+    By(caller): By,
     Params(wanted): Params<Wanted>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
+    caller.check(Action::Write, &wanted.table_name_with_type)?;
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
@@ -74,7 +78,8 @@ async fn from_file(
     ingest(&state, &wanted, Vec::new(), vec![staged]).await
 }
 
-async fn from_uri(Shared(state): App, Params(wanted): Params<Wanted>) -> Answer {
+async fn from_uri(Shared(state): App, By(caller): By, Params(wanted): Params<Wanted>) -> Answer {
+    caller.check(Action::Write, &wanted.table_name_with_type)?;
     let missing = || Fault::invalid("the parameter `sourceURIStr` is missing");
     let uri = wanted.source_uri.clone().ok_or_else(missing)?;
     ingest(&state, &wanted, vec![uri], Vec::new()).await

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Request, State as Shared};
@@ -15,7 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metastore::catalog::Group;
 use rest::api::get;
-use rest::{Api, ApiError};
+use rest::{Api, ApiError, By};
 use schemas::Fault;
 use serde_json::{Value, json};
 
@@ -36,11 +37,11 @@ pub(super) fn routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/leader/tables",
-            [get("Who decides about which tables", all)],
+            [get("Who decides about which tables", all).known()],
         )
         .route(
             "/leader/tables/{table}",
-            [get("Who decides about a table", one)],
+            [get("Who decides about a table", one).table(Action::Read)],
         )
 }
 
@@ -73,10 +74,11 @@ async fn send_on(state: &State, address: &str, request: Request) -> Result<Respo
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let headers = without_connection(&head.headers);
     let is_read = head.method.is_safe();
+    let scheme = state.forwarder.scheme();
     let mut sent = state
         .forwarder
-        .client()
-        .request(head.method, format!("http://{address}{path}"))
+        .client()?
+        .request(head.method, format!("{scheme}://{address}{path}"))
         .headers(headers)
         .header(SENT_ON, &state.config.instance);
     if !is_read {
@@ -131,8 +133,8 @@ fn leaders(state: &State, wanted: impl Fn(&str) -> bool) -> Value {
     json!({ "leadControllerResourceEnabled": true, "leadControllerEntryMap": entries })
 }
 
-async fn all(Shared(state): App) -> Json<Value> {
-    Json(leaders(&state, |_| true))
+async fn all(Shared(state): App, By(caller): By) -> Json<Value> {
+    Json(leaders(&state, |table| caller.may_any(table)))
 }
 
 async fn one(Shared(state): App, Path(name): Path<String>) -> Answer {

@@ -23,10 +23,12 @@ mod tasks;
 
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::State as Shared;
 use rest::api::get;
-use rest::{Api, ApiError, health_routes};
+use rest::{Api, ApiError, By, Params, health_routes};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::state::State;
@@ -56,17 +58,21 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(forward::routes())
         .merge(leader::routes())
         .merge(own::routes())
-        .route("/databases", [get("Names of databases", database::list)])
+        .route(
+            "/databases",
+            [get("Names of databases", database::list).known()],
+        )
         .route(
             "/pinot-controller/admin",
-            [get("GOOD: the process lives", || async { "GOOD" })],
+            [get("GOOD: the process lives", || async { "GOOD" }).open()],
         )
-        .route("/cluster/info", [get("The cluster's name", info)])
+        .route("/cluster/info", [get("The cluster's name", info).known()])
         .route(
             "/auth/verify",
-            [get("Whether the caller may do this", || async {
-                Json(true)
-            })],
+            [get("Whether the caller may do this", verify)
+                .query("tableName", "of a table; else of the cluster")
+                .query("accessType", "READ, CREATE, UPDATE or DELETE")
+                .known()],
         )
         .pass(database::only_default)
         .pass_with(Arc::clone(state), leader::to_the_leader)
@@ -74,4 +80,24 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .answer_header("pinot-controller-version", state.config.version)
         .with_state(Arc::clone(state))
         .merge(health)
+}
+
+/// As Pinot's console asks before it shows a button.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Verified {
+    table_name: Option<String>,
+    access_type: Option<String>,
+}
+
+async fn verify(By(caller): By, Params(asked): Params<Verified>) -> Json<bool> {
+    let access = asked.access_type.as_deref().unwrap_or("READ");
+    let action = match access.eq_ignore_ascii_case("READ") {
+        true => Action::Read,
+        false => Action::Admin,
+    };
+    Json(match &asked.table_name {
+        Some(table) => caller.may(action, table),
+        None => action == Action::Read || caller.may_cluster(action),
+    })
 }

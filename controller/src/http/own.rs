@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Action;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
 use axum::http::HeaderMap;
 use rest::api::{get, post};
-use rest::{Api, Params};
+use rest::{Api, By, Params};
 use schemas::pinot::{
     UnknownKeys, Violations, parse_schema_with, parse_table, parse_table_config_with,
 };
@@ -30,17 +31,21 @@ const RECORD_HEADER: &str = "x-tannin-segment";
 const ONLINE_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn routes() -> Api<Arc<State>> {
-    let create = post("Adds a schema and its table", create);
+    let create = post("Adds a schema and its table", create).inside();
     let upload = post("Takes one packed segment of an OFFLINE table", upload)
         .header(RECORD_HEADER, "the segment's record as JSON")
         .query(
             "import",
             "id of the import that it is of; it counts when that ends",
-        );
+        )
+        .table(Action::Write);
     let segments = Api::default()
         .route(
             "/v1/segments/{table}",
-            [get("Records of segments", ledger), upload],
+            [
+                get("Records of segments", ledger).table(Action::Read),
+                upload,
+            ],
         )
         .body_limit(SEGMENT_BYTES_MAX);
     Api::default()
@@ -50,13 +55,19 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/v1/tables/{table}/status",
-            [get(
-                "What was consumed, and why nothing is",
-                super::status::read,
-            )],
+            [
+                get("What was consumed, and why nothing is", super::status::read)
+                    .table(Action::Read),
+            ],
         )
-        .route("/v1/tables/{table}/spec", [get("What the table is", spec)])
-        .route("/v1/cluster", [get("Who lives", cluster)])
+        .route(
+            "/v1/tables/{table}/spec",
+            [get("What the table is", spec).table(Action::Read)],
+        )
+        .route(
+            "/v1/cluster",
+            [get("Who lives", cluster).cluster(Action::Read)],
+        )
         .merge(segments)
 }
 
@@ -68,7 +79,7 @@ struct CreateTable {
 }
 
 /// Schema and table in one request; unknown keys are refused, and all faults of both come at once.
-async fn create(Shared(state): App, document: Document) -> Answer {
+async fn create(Shared(state): App, By(caller): By, document: Document) -> Answer {
     let request: CreateTable = document.parse()?;
     let schema_json = request.schema.to_string();
     let config_json = request.table_config.to_string();
@@ -91,6 +102,7 @@ async fn create(Shared(state): App, document: Document) -> Answer {
         }
     };
     let spec = table.value.spec;
+    caller.check(Action::Admin, spec.name.as_str())?;
     let creating = state.create_table(schema_json, config_json, spec);
     let created = creating.await?;
     let warnings = [schema.warnings, table.warnings].concat();

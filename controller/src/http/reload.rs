@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{Operation, get, post};
-use rest::{Api, Params};
+use rest::{Api, By, Params};
 use schemas::cluster::TableState;
 use schemas::proto::SegmentIndex;
 use schemas::table::StarTreeSpec;
@@ -40,6 +41,7 @@ pub(super) fn routes() -> Api<Arc<State>> {
                 "true: the files are loaded from the deep store",
             )
             .query("targetInstance", "only on this server")
+            .table(Action::Admin)
     };
     Api::default()
         .route(
@@ -55,15 +57,15 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/segments/segmentReloadStatus/{job}",
-            [get("How far a reload is", status)],
+            [get("How far a reload is", status).inside()],
         )
         .route(
             "/segments/{table}/needReload",
-            [get("Which servers lack indexes", need_reload)],
+            [get("Which servers lack indexes", need_reload).table(Action::Read)],
         )
         .route(
             "/tables/{table}/indexes",
-            [get("Indexes by column", indexes)],
+            [get("Indexes by column", indexes).table(Action::Read)],
         )
 }
 
@@ -133,10 +135,11 @@ async fn reload_one(
     ))
 }
 
-async fn status(Shared(state): App, Path(job): Path<String>) -> Answer {
+async fn status(Shared(state): App, By(caller): By, Path(job): Path<String>) -> Answer {
     let unknown = || Fault::not_found(format!("there is no reload `{job}`"));
     let id: Uuid = job.parse().map_err(|_| unknown())?;
     let (table, found) = state.find_reload(id).ok_or_else(unknown)?;
+    caller.check(Action::Read, table.spec.name.as_str())?;
     let Progress {
         total,
         done,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
@@ -28,44 +29,50 @@ pub(super) fn routes() -> Api<Arc<State>> {
     let start = post("Begins to replace segments by others", start)
         .query("type", "OFFLINE")
         .query("forceCleanup", "true: what stands against it is taken back")
-        .body(json!({ "segmentsFrom": [], "segmentsTo": [] }));
+        .body(json!({ "segmentsFrom": [], "segmentsTo": [] }))
+        .table(Action::Write);
     let end = post("The new segments count, the old ones do not", end)
         .query(
             "segmentLineageEntryId",
             "what startReplaceSegments answered",
         )
-        .body(json!({ "segmentsTo": [] }));
+        .body(json!({ "segmentsTo": [] }))
+        .table(Action::Write);
     let revert = post("The old segments count again", revert)
         .query(
             "segmentLineageEntryId",
             "what startReplaceSegments answered",
         )
-        .query("forceRevert", "true: also while it is under way");
+        .query("forceRevert", "true: also while it is under way")
+        .table(Action::Write);
     Api::default()
         .route("/segments/{table}/startReplaceSegments", [start])
         .route("/segments/{table}/endReplaceSegments", [end])
         .route("/segments/{table}/revertReplaceSegments", [revert])
         .route(
             "/segments/{table}/lineage",
-            [get("Replacements of segments", lineage)],
+            [get("Replacements of segments", lineage).table(Action::Read)],
         )
         .merge(of_imports())
 }
 
 fn of_imports() -> Api<Arc<State>> {
     let begin = post("Begins an import, or goes on with one that was left", begin)
-        .body(json!({ "key": "nightly", "mode": "APPEND" }));
+        .body(json!({ "key": "nightly", "mode": "APPEND" }))
+        .table(Action::Write);
     let reserve = post("Numbers for segments that will be uploaded", reserve)
-        .query("count", "how many; 1 unless it is set");
-    let finish =
-        post("Its segments count from now on, all at once", finish).body(json!({ "segments": [] }));
+        .query("count", "how many; 1 unless it is set")
+        .table(Action::Write);
+    let finish = post("Its segments count from now on, all at once", finish)
+        .body(json!({ "segments": [] }))
+        .table(Action::Write);
     Api::default()
         .route("/v1/tables/{table}/imports", [begin])
         .route("/v1/tables/{table}/imports/{id}/sequences", [reserve])
         .route("/v1/tables/{table}/imports/{id}/end", [finish])
         .route(
             "/v1/tables/{table}/imports/{id}/revert",
-            [post("Takes it back", give_up)],
+            [post("Takes it back", give_up).table(Action::Write)],
         )
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{delete, get, post, put};
-use rest::{Api, ApiError, Params};
+use rest::{Api, ApiError, By, Params};
 use schemas::Fault;
 use schemas::pinot::{Parsed, Schema, parse_schema};
 use serde::Deserialize;
@@ -21,14 +22,19 @@ pub(super) fn routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/schemas",
-            [get("Names of schemas", list), create.body(json!({}))],
+            [
+                get("Names of schemas", list).known(),
+                create.body(json!({})).inside(),
+            ],
         )
         .route(
             "/schemas/{schema}",
             [
-                get("A schema as it was posted", read),
-                put("Replaces a schema", replace).body(json!({})),
-                delete("Removes a schema", remove),
+                get("A schema as it was posted", read).named(Action::Read, "schema"),
+                put("Replaces a schema", replace)
+                    .body(json!({}))
+                    .named(Action::Admin, "schema"),
+                delete("Removes a schema", remove).named(Action::Admin, "schema"),
             ],
         )
 }
@@ -43,19 +49,21 @@ fn yes() -> bool {
     true
 }
 
-async fn list(Shared(state): App) -> Answer {
-    Ok(Json(json!(
-        state.catalog.schema_names().await.map_err(Fault::from)?
-    )))
+async fn list(Shared(state): App, By(caller): By) -> Answer {
+    let mut names = state.catalog.schema_names().await.map_err(Fault::from)?;
+    names.retain(|name| caller.may_any(name));
+    Ok(Json(json!(names)))
 }
 
 async fn create(
     Shared(state): App,
+    By(caller): By,
     Params(options): Params<CreateOptions>,
     Document(schema): Document,
 ) -> Answer {
     let parsed = parse_schema(&schema).map_err(Fault::from)?;
     let name = parsed.value.name.as_str();
+    caller.check(Action::Admin, name)?;
     let known = state.catalog.schema(name).await.map_err(Fault::from)?;
     if known.is_some() && !options.replace {
         return Err(Fault::conflict(format!("schema `{name}` already exists")).into());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{delete, get};
@@ -22,23 +23,22 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/segments/{table}",
             [
-                of_type(get("Names of segments", list)).query(
-                    "excludeReplacedSegments",
-                    "true: only those that queries see",
-                ),
-                of_type(delete("Removes all sealed segments", remove_all)),
+                of_type(get("Names of segments", list))
+                    .query(
+                        "excludeReplacedSegments",
+                        "true: only those that queries see",
+                    )
+                    .table(Action::Read),
+                of_type(delete("Removes all sealed segments", remove_all)).table(Action::Admin),
             ],
         )
         .route(
             "/segments/{table}/{segment}",
-            [delete("Removes a sealed segment", remove_one)],
+            [delete("Removes a sealed segment", remove_one).table(Action::Admin)],
         )
         .route(
             "/segments/{table}/{segment}/metadata",
-            [get(
-                "Rows, times, offsets and indexes of a segment",
-                metadata,
-            )],
+            [get("Rows, times, offsets and indexes of a segment", metadata).table(Action::Read)],
         )
 }
 

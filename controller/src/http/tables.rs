@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::api::{Operation, delete, get, post, put};
-use rest::{Api, Params};
+use rest::{Api, By, Params};
 use schemas::cluster::TableState;
 use schemas::pinot::{
     Parsed, Table, UnknownKeys, parse_schema, parse_table, parse_table_config, table_name,
@@ -25,29 +26,41 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/tables",
             [
-                of_type(get("Names of tables", list)),
-                post("Adds a table whose schema is there", create).body(json!({})),
+                of_type(get("Names of tables", list)).known(),
+                post("Adds a table whose schema is there", create)
+                    .body(json!({}))
+                    .inside(),
             ],
         )
         .route(
             "/tables/{table}",
             [
-                of_type(get("Configs of a table as they were posted", read)),
-                put("Replaces a config", replace).body(json!({})),
-                of_type(delete("Removes a table and its rows", remove)),
+                of_type(get("Configs of a table as they were posted", read)).table(Action::Read),
+                put("Replaces a config", replace)
+                    .body(json!({}))
+                    .table(Action::Admin),
+                of_type(delete("Removes a table and its rows", remove)).table(Action::Admin),
             ],
         )
-        .route("/tables/{table}/schema", [get("Its schema", schema)])
-        .route("/tables/{table}/size", [get("Its bytes by segment", size)])
+        .route(
+            "/tables/{table}/schema",
+            [get("Its schema", schema).table(Action::Read)],
+        )
+        .route(
+            "/tables/{table}/size",
+            [get("Its bytes by segment", size).table(Action::Read)],
+        )
         .route(
             "/tables/{table}/metadata",
-            [get("Its bytes, segments and rows", metadata)],
+            [get("Its bytes, segments and rows", metadata).table(Action::Read)],
         )
         .route(
             "/tables/{table}/state",
             [
-                get("Whether it is enabled", state_of),
-                put("Enables it", set_state).query("state", "enable"),
+                get("Whether it is enabled", state_of).table(Action::Read),
+                put("Enables it", set_state)
+                    .query("state", "enable")
+                    .table(Action::Admin),
             ],
         )
         .merge(views())
@@ -57,15 +70,15 @@ fn views() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tables/{table}/externalview",
-            [of_type(get("Who serves which segment", external_view))],
+            [of_type(get("Who serves which segment", external_view)).table(Action::Read)],
         )
         .route(
             "/tables/{table}/idealstate",
-            [of_type(get("Who shall serve which segment", ideal_state))],
+            [of_type(get("Who shall serve which segment", ideal_state)).table(Action::Read)],
         )
         .route(
             "/tables/{table}/instances",
-            [get("Its brokers and servers", instances)],
+            [get("Its brokers and servers", instances).table(Action::Read)],
         )
 }
 
@@ -110,11 +123,11 @@ fn accepted(parsed: &Parsed<Table>, what: &str) -> Value {
     body
 }
 
-async fn list(Shared(state): App, Params(wanted): Params<OfType>) -> Answer {
+async fn list(Shared(state): App, By(caller): By, Params(wanted): Params<OfType>) -> Answer {
     let tables = state.tables();
     let mut names: Vec<String> = tables
         .iter()
-        .filter(|table| wanted.fits(table))
+        .filter(|table| wanted.fits(table) && caller.may_any(table.spec.name.as_str()))
         .map(|table| table.spec.name.to_string())
         .collect();
     names.sort();
@@ -122,9 +135,11 @@ async fn list(Shared(state): App, Params(wanted): Params<OfType>) -> Answer {
     Ok(Json(json!({ "tables": names })))
 }
 
-async fn create(Shared(state): App, Document(config): Document) -> Answer {
+async fn create(Shared(state): App, By(caller): By, Document(config): Document) -> Answer {
     let mut schema_json = None;
+    // A config without a name is refused below, whoever has sent it.
     if let Some(name) = table_name(&config) {
+        caller.check(Action::Admin, name.as_str())?;
         schema_json = state
             .catalog
             .schema(name.as_str())
@@ -139,6 +154,7 @@ async fn create(Shared(state): App, Document(config): Document) -> Answer {
     let answer = accepted(&parsed, "successfully added");
     let schema_json = schema_json.unwrap_or_default();
     let spec = parsed.value.spec;
+    caller.check(Action::Admin, spec.name.as_str())?;
     state.create_table(schema_json, config, spec).await?;
     Ok(Json(answer))
 }

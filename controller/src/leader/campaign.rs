@@ -110,7 +110,8 @@ impl Campaign {
             self.beat(&other).await;
             return;
         }
-        match rpc::controller_for_controllers(&record.grpc) {
+        let nodes = &self.state.config.entrance.access.nodes;
+        match rpc::controller_for_controllers(&record.grpc, nodes) {
             Ok(control) => {
                 tracing::info!(leader = record.instance, "another controller leads");
                 let other = Arc::new(Other { record, control });

@@ -38,7 +38,7 @@ impl Bare {
             version: "9.9.9",
             liveness: Duration::from_secs(5),
             reconcile_every: Duration::from_secs(1),
-            hosts: HostGuard::default(),
+            entrance: Entrance::default(),
             election: None,
         };
         let streams = FakeStreams::default();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use deepstore::DeepStore;
 use metastore::catalog::{Group, LeaderRecord, lead};
 use metastore::{LeaseId, MemoryStore, MetaError, MetaStore};
-use rest::HostGuard;
+use rest::Entrance;
 use runtime::{Clock, SystemClock, TaskGroup};
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
@@ -36,7 +36,7 @@ impl One {
             version: "9.9.9",
             liveness: Duration::from_secs(5),
             reconcile_every: Duration::from_millis(50),
-            hosts: HostGuard::default(),
+            entrance: Entrance::default(),
             election: Some(Election {
                 ttl: Duration::from_secs(1),
                 grpc: own.to_string(),

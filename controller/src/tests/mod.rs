@@ -38,7 +38,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use deepstore::DeepStore;
 use metastore::{MemoryStore, MetaStore, SqliteStore};
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::{ControlApi, InProcessNetwork};
 use runtime::{Clock, SystemClock, TaskGroup};
 use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
@@ -133,7 +133,7 @@ impl World {
             version: "9.9.9",
             liveness: Duration::from_secs(5),
             reconcile_every: Duration::from_millis(50),
-            hosts: HostGuard::default(),
+            entrance: Entrance::default(),
             election: None,
         };
         let parts = Parts {

@@ -1,11 +1,13 @@
 //! What the names in one statement mean: tables, functions, operators.
 //!
 //! All tables of a statement are seen in one snapshot of the cluster, so that two scans of a table
-//! read the same segments from the same servers.
+//! read the same segments from the same servers. The snapshot has the tables alone that the caller may
+//! read: no form of a statement finds another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use access::Action;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableProvider};
 use datafusion::common::TableReference;
@@ -130,6 +132,11 @@ impl<'a> Catalog<'a> {
 
     fn unknown_table(&self, reference: &TableReference) -> Fault {
         let (schema, name) = key(reference, self.statement);
+        let caller = &self.context.caller;
+        // Also one that is not there: who may not read it does not learn that.
+        if schema == DEFAULT_SCHEMA && !caller.may(Action::Read, &name) {
+            return caller.denied(Action::Read, &name);
+        }
         let shown = reference.to_string();
         let hint = match schema.as_str() {
             DEFAULT_SCHEMA => {

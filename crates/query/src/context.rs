@@ -1,18 +1,23 @@
 //! What all parts of one query share: its snapshot of the cluster, its deadline, its numbers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Caller;
 use parking_lot::Mutex;
 use rpc::Network;
 use runtime::{CancellationToken, Clock};
-use schemas::InstanceId;
-use schemas::cluster::ClusterState;
+use schemas::cluster::{ClusterState, TableState};
 use schemas::proto::{NullMode, ScanOptions, ScanStats};
+use schemas::{Fault, InstanceId};
 
 use crate::after::After;
 use crate::explain::Explained;
+use crate::gate::Gate;
+use crate::routing::TableIndexes;
+use crate::servers::{Servers, Standing};
 use crate::watched::{Deadline, Watch};
 
 /// Made by the broker for each query.
@@ -20,7 +25,10 @@ use crate::watched::{Deadline, Watch};
 pub struct QueryContext {
     pub network: Arc<dyn Network>,
     pub clock: Arc<dyn Clock>,
+    /// With the tables alone that the caller may read.
     pub cluster: Arc<ClusterState>,
+    /// Who asks.
+    pub caller: Caller,
     /// Grows from query to query, so that replicas take turns.
     pub turn: usize,
     /// Epoch milliseconds.
@@ -34,6 +42,15 @@ pub struct QueryContext {
     /// Rows that must be seen.
     pub after: After,
     pub stats: Mutex<QueryStats>,
+    pub indexes: Arc<TableIndexes>,
+    pub servers: Arc<Servers>,
+    /// How they stood when the query began: each of its scans chooses alike.
+    pub standing: Standing,
+    /// Of the replicas of a table always the same one is asked.
+    pub fixed_replica: bool,
+    /// What nobody answers may be left out.
+    pub allows_partial: bool,
+    pub gate: Arc<dyn Gate>,
     /// Servers that could not answer alone what they were asked for: not asked again.
     pub failed: Mutex<HashSet<InstanceId>>,
 }
@@ -55,6 +72,35 @@ impl QueryContext {
         Watch {
             cancel: self.stop.child_token(),
             ..self.watch()
+        }
+    }
+
+    fn is_fixed(&self, table: &TableState) -> bool {
+        self.fixed_replica || table.spec.routing.fixed_replica
+    }
+
+    /// Whose turn it is among the replicas of the table.
+    pub(crate) fn turn_of(&self, table: &TableState) -> usize {
+        match self.is_fixed(table) {
+            true => table
+                .spec
+                .id
+                .to_bytes()
+                .iter()
+                .map(|b| usize::from(*b))
+                .sum(),
+            false => self.turn,
+        }
+    }
+
+    pub(crate) fn turn_and_standing(&self) -> (usize, &Standing) {
+        (self.turn, &self.standing)
+    }
+
+    pub(crate) fn standing_for(&self, table: &TableState) -> Cow<'_, Standing> {
+        match self.is_fixed(table) {
+            true => Cow::Owned(self.standing.without_costs()),
+            false => Cow::Borrowed(&self.standing),
         }
     }
 
@@ -84,12 +130,29 @@ pub struct QueryStats {
     pub planning: Duration,
     /// For the reader of the answer.
     pub warnings: Vec<String>,
+    /// What the answer lacks, and why; something stands here only if the query allows it.
+    pub left_out: Vec<Fault>,
 }
 
 impl QueryStats {
     /// What was pruned for a plan that is not used.
     pub(crate) fn pruned_nothing(&mut self) {
         (self.segments_pruned_by_broker, self.docs_pruned_by_broker) = (0, 0);
+    }
+
+    /// The answer is whole. Whoever was asked in vain was not needed: clients take a server that did
+    /// not respond for rows that are not there.
+    pub(crate) fn whole(&mut self) {
+        if self.left_out.is_empty() {
+            self.servers_queried.clone_from(&self.servers_responded);
+        }
+    }
+
+    /// Scans of one table, and plans that are tried, may miss the same.
+    pub(crate) fn leave_out(&mut self, fault: Fault) {
+        if !self.left_out.contains(&fault) {
+            self.left_out.push(fault);
+        }
     }
 
     pub(crate) fn pruned(&mut self, (segments, docs): (u64, u64)) {

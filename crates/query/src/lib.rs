@@ -6,6 +6,7 @@
 //! here opens a segment.
 
 pub mod after;
+mod answer;
 mod any_entry;
 mod ask;
 mod catalog;
@@ -26,6 +27,7 @@ mod explain;
 pub mod expressions;
 mod fault;
 mod frames;
+mod gate;
 mod gather;
 mod given_up;
 pub mod ipc;
@@ -47,7 +49,9 @@ mod routing;
 mod row_of_nothing;
 mod same_time;
 pub mod scan_exec;
+mod servers;
 mod session;
+mod shared_memory;
 mod sorted_inputs;
 pub mod system;
 mod table;
@@ -71,8 +75,11 @@ pub use dialect::{
     Statement, file_import, is_settings_only, parse,
 };
 pub use fault::{timed_out, to_fault};
+pub use gate::{Gate, Memory, Open, Pass};
 pub use planner::{Answer, Planner, PlannerConfig};
-pub use routing::servers_of;
+pub use routing::{TableIndexes, servers_of};
+pub use servers::{Estimate, Event, Observer, Servers, Standing, look_after};
+pub use table::who_reads;
 pub use templates::can_be_reset;
 
 /// Functions that stand for what dialects say in other words; brokers and servers know them.

@@ -105,7 +105,12 @@ pub(crate) fn for_each_server(
     };
     let Some(shares) = shares else {
         let avoid = context.failed.lock().clone();
-        let server = holder_of_all(&context.cluster, &tables, context.turn, &avoid);
+        let server = holder_of_all(
+            &context.cluster,
+            &tables,
+            context.turn_and_standing(),
+            &avoid,
+        );
         let server = server.ok_or_else(|| no_holder(&tables))?;
         return Ok(vec![Some(part(server, None))]);
     };

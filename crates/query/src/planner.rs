@@ -43,6 +43,7 @@ use crate::parameters::{Parameters, parameter};
 use crate::repair::{NamedCasts, mend, shown};
 use crate::rounding::rounded_casts;
 use crate::session::{parser_options, session};
+use crate::shared_memory::memory_of;
 use crate::system::{BrokerTables, SystemTables};
 use crate::templates::{Parameter, Templates, binds_in_scans, is_timeless, values};
 use crate::typed_chains::TypedChains;
@@ -156,14 +157,20 @@ impl Planner {
             let begun = context.clock.monotonic();
             let plan = self.plan(statement, context).await.map_err(place)?;
             context.stats.lock().planning = context.clock.monotonic() - begun;
+            let tables = context.stats.lock().tables.clone();
+            let pass = context.gate.enter(&tables, &context.cluster)?;
             let mut plan = watched(plan, &context.watch()).map_err(place)?;
             if statement.explain == Explain::Analyze {
                 plan = measured(plan).map_err(place)?;
             }
             let schema = shown(plan.schema());
             // The answer counts as memory of the query until it is whole.
-            let memory = MemoryConsumer::new("answer").register(self.task.memory_pool());
-            match run(Arc::clone(&plan), Arc::clone(&self.task), memory).await {
+            let task = match &pass.memory {
+                Some(memory) => memory_of(&self.task, memory),
+                None => Arc::clone(&self.task),
+            };
+            let memory = MemoryConsumer::new("answer").register(task.memory_pool());
+            match run(Arc::clone(&plan), task, memory).await {
                 Ok(_) if statement.explain != Explain::None => {
                     let stats = context.stats.lock().clone();
                     let lines = explain::explain(&plan, statement, &stats).map_err(place)?;
@@ -172,7 +179,10 @@ impl Planner {
                         batches: vec![lines],
                     });
                 }
-                Ok(batches) => return Ok(Answer { schema, batches }),
+                Ok(batches) => {
+                    context.stats.lock().whole();
+                    return Ok(Answer { schema, batches });
+                }
                 Err(error) if context.failed.lock().len() == failed_before => {
                     return Err(place(error));
                 }

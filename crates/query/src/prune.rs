@@ -27,29 +27,48 @@ use schemas::segment::SegmentRecord;
 use schemas::table::virtual_column;
 
 use crate::parameters::{Parameters, bound, value_of};
+use crate::routing::{Bounds, Conditions, TableIndex};
 
-/// For each segment of the table whether it must be read.
+/// Positions of the segments of the table that must be read, in their order.
 pub(crate) fn segments_to_read(
     table: &TableState,
+    index: &TableIndex,
     schema: &SchemaRef,
     filters: &[Arc<dyn PhysicalExpr>],
     parameters: &Parameters,
-) -> Vec<bool> {
-    let mut keep = vec![true; table.segments.len()];
-    let mut rest = Vec::new();
+) -> Vec<u32> {
+    let (mut tests, mut rest) = (Vec::new(), Vec::new());
     for filter in filters {
-        let Some(test) = Test::of(filter, parameters) else {
-            rest.extend(bound(filter, parameters).ok());
-            continue;
-        };
-        for (keep, segment) in keep.iter_mut().zip(&table.segments) {
-            *keep = *keep && test.may_match(&segment.record);
+        match Test::of(filter, parameters) {
+            Some(test) => tests.push(test),
+            None => rest.extend(bound(filter, parameters).ok()),
         }
+    }
+    let mut keep = index.candidates(&AllOf(&tests));
+    for test in tests {
+        keep.retain(|at| test.may_match(&table.segments[*at as usize].record));
     }
     if !rest.is_empty() {
         judge_others(table, schema, rest, &mut keep);
     }
     keep
+}
+
+/// Tests that must all hold.
+struct AllOf<'a>(&'a [Test<'a>]);
+
+impl Conditions for AllOf<'_> {
+    fn bounds(&self, column: &str) -> Bounds {
+        let mut bounds = Bounds::default();
+        self.0
+            .iter()
+            .for_each(|test| test.narrow(column, &mut bounds));
+        bounds
+    }
+
+    fn partition(&self, column: &str, by: &Partitioning) -> Option<u32> {
+        self.0.iter().find_map(|test| test.only(column, by))
+    }
 }
 
 /// A condition on the values of columns.
@@ -90,6 +109,34 @@ impl<'a> Test<'a> {
                 let value = value_of(literal, parameters).and_then(Literal::of)?;
                 is_comparison(op).then(|| Self::Compare(column.name(), op, value))
             }
+        }
+    }
+
+    /// Whole numbers alone have bounds that say as much as the test.
+    fn narrow(&self, column: &str, bounds: &mut Bounds) {
+        match self {
+            Self::All(both) => both.iter().for_each(|test| test.narrow(column, bounds)),
+            Self::Compare(name, op, Literal::Stored(Value::Long(value))) if *name == column => {
+                match op {
+                    Operator::Eq => {
+                        bounds.at_least(*value);
+                        bounds.at_most(*value);
+                    }
+                    Operator::Gt | Operator::GtEq => bounds.at_least(*value),
+                    Operator::Lt | Operator::LtEq => bounds.at_most(*value),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The partition of the one value that the column must have.
+    fn only(&self, column: &str, by: &Partitioning) -> Option<u32> {
+        match self {
+            Self::All(both) => both.iter().find_map(|test| test.only(column, by)),
+            Self::Compare(name, Operator::Eq, value) if *name == column => value.partition(by),
+            _ => None,
         }
     }
 
@@ -213,15 +260,12 @@ fn judge_others(
     table: &TableState,
     schema: &SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
-    keep: &mut [bool],
+    keep: &mut Vec<u32>,
 ) {
-    let sealed: Vec<usize> = (0..table.segments.len())
-        .filter(|at| table.segments[*at].record.is_done())
-        .collect();
-    let records: Vec<&SegmentRecord> = sealed
-        .iter()
-        .map(|at| &table.segments[*at].record)
-        .collect();
+    let segment = |at: &u32| &table.segments[*at as usize];
+    let sealed = keep.iter().filter(|at| segment(at).record.is_done());
+    let sealed: Vec<u32> = sealed.copied().collect();
+    let records: Vec<&SegmentRecord> = sealed.iter().map(|at| &segment(at).record).collect();
     // A filter on columns without ranges tells nothing, and may be costly to look at.
     let known: HashSet<&str> = records
         .iter()
@@ -243,9 +287,10 @@ fn judge_others(
     };
     let ranges = Ranges { records, schema };
     if let Ok(verdicts) = predicate.prune(&ranges) {
-        for (at, verdict) in sealed.into_iter().zip(verdicts) {
-            keep[at] &= verdict;
-        }
+        let out = sealed.into_iter().zip(verdicts);
+        let out = out.filter_map(|(at, may_match)| (!may_match).then_some(at));
+        let out: HashSet<u32> = out.collect();
+        keep.retain(|at| !out.contains(at));
     }
 }
 

@@ -1,16 +1,20 @@
 //! Which server reads what of a table.
 //!
 //! A sealed segment is read by one of the servers that hold it; the consuming rows of a partition
-//! by one of the servers that consume it. Replicas take turns by query; within a query the choice
-//! is the same for every scan of a table. Few rows that one server holds alone are read there: it
-//! then answers alone. Of a table whose keys have rules all of a partition is read by one server,
-//! which knows which of its rows count.
+//! by one of the servers that consume it. Replicas that are about as good as the best take turns by
+//! query; within a query the choice is the same for every scan of a table. Few rows that one server
+//! holds alone are read there: it then answers alone. Of a table whose keys have rules all of a
+//! partition is read by one server, which knows which of its rows count. Where the table asks for
+//! it, all is read from one replica: the servers at one position of what segments are assigned to.
 //!
 //! Between the commit of a segment and the moment when its servers say that they hold it sealed, it
 //! is read as part of the consuming run: `ConsumingFrom` then starts at its sequence. A server that
 //! cannot serve a run from its first sequence on reports it as missing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod index;
+mod usable;
+
+use std::collections::{BTreeMap, HashSet};
 
 use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
 use schemas::proto::{ConsumingFrom, SegmentRef, TableScan};
@@ -18,6 +22,10 @@ use schemas::{InstanceId, Offset, Partition, Sequence, TableType};
 
 use crate::codec::PLAN_FORMAT;
 use crate::scan_exec::ScanPart;
+use crate::servers::{Standing, choose};
+pub use index::TableIndexes;
+pub(crate) use index::{Bounds, Conditions, TableIndex};
+use usable::Usable;
 
 /// A table's segments spread over servers.
 #[derive(Debug, Default)]
@@ -36,9 +44,11 @@ pub(crate) struct Route {
 pub(crate) struct Wanted<'a> {
     pub(crate) cluster: &'a ClusterState,
     pub(crate) table: &'a TableState,
-    /// By position in the table's segments.
-    pub(crate) keep: Vec<bool>,
+    pub(crate) index: &'a TableIndex,
+    /// Positions in the table's segments, in their order.
+    pub(crate) keep: Vec<u32>,
     pub(crate) turn: usize,
+    pub(crate) standing: &'a Standing,
     pub(crate) avoid: &'a HashSet<InstanceId>,
 }
 
@@ -51,10 +61,12 @@ enum Piece {
 
 pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
     let usable = Usable::of(wanted);
-    let runs = consuming_runs(wanted);
+    let Runs { of: runs, waiting } = consuming_runs(wanted);
     let mut route = Route::default();
-    let mut pieces = Vec::with_capacity(wanted.table.segments.len());
-    for (at, segment) in wanted.table.segments.iter().enumerate() {
+    let mut pieces = Vec::with_capacity(wanted.keep.len());
+    let mut kept = (0, 0);
+    for at in &wanted.keep {
+        let segment = &wanted.table.segments[*at as usize];
         let record = &segment.record;
         let in_run = runs
             .get(&record.id.partition)
@@ -62,24 +74,27 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         if !record.is_done() || in_run || segment.hidden {
             continue;
         }
-        if !wanted.keep[at] {
-            route.pruned.0 += 1;
-            route.pruned.1 += record.ledger.rows;
-            continue;
-        }
-        route.rows += record.ledger.rows;
+        kept = (kept.0 + 1, kept.1 + record.ledger.rows);
         pieces.push(Routed {
             partition: record.id.partition,
-            turn: wanted.turn + at,
+            turn: wanted.turn + *at as usize,
             holders: &segment.online,
+            assigned: &segment.assigned,
             name: &record.name,
             piece: Piece::Sealed(reference(segment)),
         });
     }
+    let (segments, rows) = wanted.index.seen;
+    route.rows = kept.1;
+    route.pruned = (
+        segments.saturating_sub(kept.0 + waiting.0),
+        rows.saturating_sub(kept.1 + waiting.1),
+    );
     pieces.extend(runs.iter().map(|(partition, run)| Routed {
         partition: *partition,
         turn: wanted.turn + *partition as usize,
         holders: run.servers,
+        assigned: run.assigned,
         name: run.name,
         piece: Piece::Consuming(ConsumingFrom {
             partition: *partition,
@@ -93,26 +108,14 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
 
 /// Says who reads which piece.
 fn spread(wanted: &Wanted<'_>, usable: &Usable<'_>, pieces: Vec<Routed<'_>>, route: &mut Route) {
-    let alone = match route.rows <= ALONE_ROWS_MAX {
-        true => usable.holder_of_all(&pieces, wanted.turn),
-        false => None,
-    };
     let mut scans: Vec<Option<TableScan>> = vec![None; usable.servers.len()];
-    let keyed = wanted.table.spec.keyed.as_ref();
-    let together = keyed.map(|_| usable.holders_of_partitions(&pieces, wanted.turn));
-    for Routed {
-        partition,
-        turn,
-        holders,
-        name,
-        piece,
-    } in pieces
-    {
-        let own = || match &together {
-            Some(together) => together.get(&partition).copied().flatten(),
-            None => usable.whose_turn(holders, turn),
-        };
-        let Some(server) = alone.or_else(own) else {
+    let places: Vec<_> = {
+        let readers = usable.readers(wanted, &pieces, route.rows <= ALONE_ROWS_MAX);
+        let pieces = pieces.iter();
+        pieces.map(|piece| usable.reader(&readers, piece)).collect()
+    };
+    for (Routed { name, piece, .. }, place) in pieces.into_iter().zip(places) {
+        let Some(server) = place else {
             route.unavailable.push(name.to_owned());
             continue;
         };
@@ -141,76 +144,9 @@ struct Routed<'a> {
     partition: Partition,
     turn: usize,
     holders: &'a [InstanceId],
+    assigned: &'a [InstanceId],
     name: &'a str,
     piece: Piece,
-}
-
-/// Servers that may be asked, in the order of their names.
-struct Usable<'a> {
-    servers: Vec<&'a InstanceState>,
-    places: HashMap<&'a str, usize>,
-}
-
-impl<'a> Usable<'a> {
-    fn of(wanted: &Wanted<'a>) -> Self {
-        let servers = wanted.cluster.instances.values();
-        let servers = servers.filter(|i| is_usable(i) && !wanted.avoid.contains(&i.id));
-        let mut servers: Vec<&InstanceState> = servers.collect();
-        servers.sort_by(|a, b| a.id.cmp(&b.id));
-        let places = servers.iter().enumerate();
-        let places = places.map(|(place, server)| (server.id.0.as_str(), place));
-        Self {
-            places: places.collect(),
-            servers,
-        }
-    }
-
-    fn among<'b>(&'b self, ids: &'b [InstanceId]) -> impl Iterator<Item = usize> + Clone + 'b {
-        ids.iter()
-            .filter_map(|id| self.places.get(id.0.as_str()).copied())
-    }
-
-    fn whose_turn(&self, holders: &[InstanceId], turn: usize) -> Option<usize> {
-        let usable = self.among(holders);
-        usable.clone().nth(turn % usable.count().max(1))
-    }
-
-    /// For each partition the server that reads all of it, where one can.
-    fn holders_of_partitions(
-        &self,
-        pieces: &[Routed<'_>],
-        turn: usize,
-    ) -> BTreeMap<Partition, Option<usize>> {
-        let mut of: BTreeMap<Partition, Vec<&Routed<'_>>> = BTreeMap::new();
-        for piece in pieces {
-            of.entry(piece.partition).or_default().push(piece);
-        }
-        let holder = |(partition, pieces): (Partition, Vec<&Routed<'_>>)| {
-            let turn = turn + partition as usize;
-            (partition, self.holder_of(pieces.into_iter(), turn))
-        };
-        of.into_iter().map(holder).collect()
-    }
-
-    /// The server that reads all pieces, where one can.
-    fn holder_of_all(&self, pieces: &[Routed<'_>], turn: usize) -> Option<usize> {
-        self.holder_of(pieces.iter(), turn)
-    }
-
-    fn holder_of<'p>(
-        &self,
-        mut pieces: impl Iterator<Item = &'p Routed<'p>>,
-        turn: usize,
-    ) -> Option<usize> {
-        let mut holders: Vec<usize> = self.among(pieces.next()?.holders).collect();
-        for piece in pieces {
-            if holders.is_empty() {
-                return None;
-            }
-            holders.retain(|holder| self.among(piece.holders).any(|other| other == *holder));
-        }
-        holders.get(turn % holders.len().max(1)).copied()
-    }
 }
 
 /// The segments of a partition that one server must answer for together.
@@ -219,57 +155,56 @@ struct Run<'a> {
     from_sequence: Sequence,
     start: Offset,
     servers: &'a [InstanceId],
+    assigned: &'a [InstanceId],
     name: &'a str,
 }
 
-fn consuming_runs<'a>(wanted: &Wanted<'a>) -> BTreeMap<Partition, Run<'a>> {
-    let mut runs = BTreeMap::new();
+/// Runs by partition, and what is read as part of them that is committed: segments, and rows.
+struct Runs<'a> {
+    of: BTreeMap<Partition, Run<'a>>,
+    waiting: (u64, u64),
+}
+
+fn consuming_runs<'a>(wanted: &Wanted<'a>) -> Runs<'a> {
+    let mut runs = Runs {
+        of: BTreeMap::new(),
+        waiting: (0, 0),
+    };
     if wanted.table.spec.table_type == TableType::Offline {
         return runs;
     }
-    let segments = || wanted.table.segments.iter().enumerate();
-    for (at, segment) in segments().filter(|(_, segment)| !segment.record.is_done()) {
-        let id = segment.record.id;
-        let known = runs.get(&id.partition);
+    let segment = |at: u32| &wanted.table.segments[at as usize];
+    for at in &wanted.index.open {
+        let consuming = segment(*at);
+        let id = consuming.record.id;
+        let known = runs.of.get(&id.partition);
         let is_first = known.is_none_or(|run: &Run<'_>| id.sequence < run.from_sequence);
-        if wanted.keep[at] && is_first {
+        if is_first && wanted.keep.binary_search(at).is_ok() {
             let run = Run {
                 from_sequence: id.sequence,
-                start: segment.record.start,
-                servers: &segment.online,
-                name: &segment.record.name,
+                start: consuming.record.start,
+                servers: &consuming.online,
+                assigned: &consuming.assigned,
+                name: &consuming.record.name,
             };
-            runs.insert(id.partition, run);
+            runs.of.insert(id.partition, run);
         }
     }
     // Committed, but not yet reported as sealed by anybody: they are few, and right before it.
-    let mut waiting: BTreeMap<Partition, Vec<&SegmentState>> = BTreeMap::new();
-    let mut newest_held: BTreeMap<Partition, Sequence> = BTreeMap::new();
-    for (_, segment) in segments().filter(|(_, segment)| segment.record.is_done()) {
-        let id = segment.record.id;
-        if runs
-            .get(&id.partition)
-            .is_none_or(|run| id.sequence >= run.from_sequence)
-        {
-            continue;
-        }
-        if is_held(wanted.cluster, &segment.online) {
-            let newest = newest_held.entry(id.partition).or_insert(id.sequence);
-            *newest = id.sequence.max(*newest);
-        } else {
-            waiting.entry(id.partition).or_default().push(segment);
-        }
-    }
-    for (partition, segments) in waiting {
-        let held = newest_held.get(&partition);
-        let behind = segments
-            .into_iter()
-            .filter(|segment| held.is_none_or(|held| segment.record.id.sequence > *held));
-        let first = behind.min_by_key(|segment| segment.record.id.sequence);
-        if let (Some(first), Some(run)) = (first, runs.get_mut(&partition)) {
-            run.from_sequence = first.record.id.sequence;
-            run.start = first.record.start;
-            run.servers = &first.assigned;
+    for (partition, run) in &mut runs.of {
+        let sealed = wanted.index.sealed.get(partition);
+        let newest_first = sealed.into_iter().flatten().rev().map(|at| segment(*at));
+        let first = run.from_sequence;
+        let before = newest_first.filter(|segment| segment.record.id.sequence < first);
+        for waiting in before.take_while(|one| !is_held(wanted.cluster, &one.online)) {
+            run.from_sequence = waiting.record.id.sequence;
+            run.start = waiting.record.start;
+            run.servers = &waiting.assigned;
+            run.assigned = &waiting.assigned;
+            if !waiting.hidden {
+                runs.waiting.0 += 1;
+                runs.waiting.1 += waiting.record.ledger.rows;
+            }
         }
     }
     runs
@@ -310,8 +245,10 @@ pub fn servers_of(cluster: &ClusterState, table: &TableState) -> BTreeMap<Instan
     let wanted = Wanted {
         cluster,
         table,
-        keep: vec![true; table.segments.len()],
+        index: &TableIndex::of(table),
+        keep: (0..table.segments.len() as u32).collect(),
         turn: 0,
+        standing: &Standing::default(),
         avoid: &HashSet::new(),
     };
     let mut servers = BTreeMap::new();
@@ -337,7 +274,7 @@ pub fn servers_of(cluster: &ClusterState, table: &TableState) -> BTreeMap<Instan
 pub(crate) fn holder_of_all<'a>(
     cluster: &'a ClusterState,
     tables: &[&TableState],
-    turn: usize,
+    (turn, standing): (usize, &Standing),
     avoid: &HashSet<InstanceId>,
 ) -> Option<&'a InstanceState> {
     let mut holders: Vec<&InstanceState> = cluster
@@ -346,7 +283,66 @@ pub(crate) fn holder_of_all<'a>(
         .filter(|i| is_usable(i) && !avoid.contains(&i.id) && holds_all(tables, &i.id))
         .collect();
     holders.sort_by(|a, b| a.id.cmp(&b.id));
-    holders.get(turn % holders.len().max(1)).copied()
+    choose(
+        holders.iter().map(|one| (*one, standing.stands(&one.id))),
+        turn,
+    )
+}
+
+/// A server that can read all that these scans name, sealed and consuming.
+pub(crate) fn reader_of_all<'a>(
+    cluster: &'a ClusterState,
+    scans: &[(&TableState, &TableScan)],
+    (turn, standing): (usize, &Standing),
+    avoid: &HashSet<InstanceId>,
+) -> Option<&'a InstanceState> {
+    let able = cluster.instances.values();
+    let able = able.filter(|i| is_usable(i) && !avoid.contains(&i.id));
+    let mut able: Vec<&InstanceState> = able.collect();
+    able.sort_by(|a, b| a.id.cmp(&b.id));
+    for (table, scan) in scans {
+        let mut named = HashSet::new();
+        named.extend(scan.sealed.iter().map(|s| (s.partition, s.sequence)));
+        let from = scan.consuming.iter();
+        named.extend(from.map(|run| (run.partition, run.from_sequence)));
+        let sealed = scan.sealed.iter().map(|s| (s.partition, s.sequence));
+        let sealed: HashSet<(Partition, Sequence)> = sealed.collect();
+        for segment in &table.segments {
+            let id = segment.record.id;
+            let key = (id.partition, id.sequence);
+            if !named.remove(&key) {
+                continue;
+            }
+            // A run that begins with what nobody holds sealed yet is where it was consumed.
+            let waits = segment.record.is_done() && !sealed.contains(&key);
+            let holders = match waits {
+                true => &segment.assigned,
+                false => &segment.online,
+            };
+            able.retain(|server| holders.contains(&server.id));
+        }
+        if !named.is_empty() {
+            return None;
+        }
+    }
+    choose(
+        able.iter().map(|one| (*one, standing.stands(&one.id))),
+        turn,
+    )
+}
+
+/// Names of the segments that a scan asks for.
+pub(crate) fn names_of(table: &TableState, scan: &TableScan) -> Vec<String> {
+    let sealed = scan.sealed.iter().map(|s| (s.partition, s.sequence));
+    let runs = scan.consuming.iter();
+    let runs = runs.map(|run| (run.partition, run.from_sequence));
+    let asked: HashSet<(Partition, Sequence)> = sealed.chain(runs).collect();
+    let is_asked = |segment: &&SegmentState| {
+        let id = segment.record.id;
+        asked.contains(&(id.partition, id.sequence))
+    };
+    let names = table.segments.iter().filter(is_asked);
+    names.map(|segment| segment.record.name.clone()).collect()
 }
 
 /// Whether the server says that it holds all sealed segments of these tables.
@@ -359,8 +355,9 @@ pub(crate) fn holds_all(tables: &[&TableState], server: &InstanceId) -> bool {
 /// What `scan` names, on other servers than those to avoid.
 pub(crate) fn reroute(
     cluster: &ClusterState,
-    table: &TableState,
+    (table, index): (&TableState, &TableIndex),
     scan: &TableScan,
+    (turn, standing): (usize, &Standing),
     avoid: &HashSet<InstanceId>,
 ) -> Route {
     let sealed: HashSet<(u32, u32)> = scan
@@ -369,16 +366,20 @@ pub(crate) fn reroute(
         .map(|s| (s.partition, s.sequence))
         .collect();
     let consuming: HashSet<u32> = scan.consuming.iter().map(|c| c.partition).collect();
-    let keep = table.segments.iter().map(|segment| {
+    let is_named = |at: &u32| {
+        let segment = &table.segments[*at as usize];
         let id = segment.record.id;
         sealed.contains(&(id.partition, id.sequence))
             || (!segment.record.is_done() && consuming.contains(&id.partition))
-    });
+    };
+    let keep = (0..table.segments.len() as u32).filter(is_named);
     let wanted = Wanted {
         cluster,
         table,
+        index,
         keep: keep.collect(),
-        turn: 0,
+        turn,
+        standing,
         avoid,
     };
     route(&wanted)

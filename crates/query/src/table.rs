@@ -24,7 +24,7 @@ use crate::fault::from_fault;
 use crate::parameters::Parameters;
 use crate::prune::segments_to_read;
 use crate::routing::{Route, Wanted, route};
-use crate::scan_exec::{ScanDescription, SegmentScanExec};
+use crate::scan_exec::{ScanDescription, ScanPart, SegmentScanExec};
 
 /// How a statement wants to see columns.
 #[derive(Clone, Copy, Debug)]
@@ -175,26 +175,37 @@ pub(crate) fn routed(
         ..
     } = description;
     // A dimension table is read whole: its share in a fragment does not depend on filters.
+    let index = context.indexes.get(state);
     let keep = match description.is_dimension_table {
-        true => vec![true; state.segments.len()],
-        false => segments_to_read(state, table_schema, filters, parameters),
+        true => (0..state.segments.len() as u32).collect(),
+        false => segments_to_read(state, &index, table_schema, filters, parameters),
     };
     let avoid = context.failed.lock().clone();
     let route = route(&Wanted {
         cluster: &context.cluster,
         table: state,
+        index: &index,
         keep,
-        turn: context.turn,
+        turn: context.turn_of(state),
+        standing: &context.standing_for(state),
         avoid: &avoid,
     });
+    let mut stats = context.stats.lock();
     if !route.unavailable.is_empty() {
-        return Err(from_fault(unavailable(
-            &description.table_name,
-            &route.unavailable,
-        )));
+        let fault = unavailable(&description.table_name, &route.unavailable);
+        if !context.allows_partial || description.is_dimension_table {
+            return Err(from_fault(fault));
+        }
+        stats.leave_out(fault);
     }
-    context.stats.lock().pruned(route.pruned);
+    stats.pruned(route.pruned);
+    drop(stats);
     Ok(route)
+}
+
+/// The servers that a query would ask, and for what.
+pub fn who_reads(description: &ScanDescription, context: &QueryContext) -> Result<Vec<ScanPart>> {
+    Ok(routed(description, context, &Parameters::default())?.parts)
 }
 
 /// Names of segments that a message lists; the rest is counted.

@@ -1,8 +1,12 @@
 //! Routes that describe themselves: the router and the OpenAPI document come from one list.
 //!
-//! Invariant: what a role serves is described and what is described is served, because there is no
-//! other way to add a route.
+//! Invariants: what a role serves is described and what is described is served, because there is no
+//! other way to add a route; each operation asks for what it needs before its handler runs, and one
+//! that says nothing about it is for administrators of the cluster alone.
 
+use std::collections::HashSet;
+
+use access::Action;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
@@ -13,11 +17,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value, json};
 
+use crate::permitted::{Need, permitted};
+
 /// Routes of a role, or of a part of it.
 #[derive(Debug)]
 pub struct Api<S = ()> {
     router: Router<S>,
     paths: Map<String, Value>,
+    /// Method and path of what is open to everybody.
+    open: HashSet<(&'static str, String)>,
     version: &'static str,
 }
 
@@ -29,6 +37,7 @@ pub struct Operation<S> {
     summary: &'static str,
     parameters: Vec<Value>,
     body: Option<Value>,
+    need: Need,
 }
 
 macro_rules! operations {
@@ -46,6 +55,7 @@ macro_rules! operations {
                 summary,
                 parameters: Vec::new(),
                 body: None,
+                need: Need::Undeclared,
             }
         }
     )*};
@@ -63,6 +73,46 @@ impl<S> Operation<S> {
     #[must_use]
     pub fn query(self, name: &str, about: &str) -> Self {
         self.parameter("query", name, about)
+    }
+
+    /// For everybody, also for those of whom nothing is known: whether the process lives.
+    #[must_use]
+    pub fn open(self) -> Self {
+        self.needs(Need::Nothing)
+    }
+
+    /// For everybody who is known.
+    #[must_use]
+    pub fn known(self) -> Self {
+        self.needs(Need::Login)
+    }
+
+    /// For those who may do this to the `{table}` of the path.
+    #[must_use]
+    pub fn table(self, action: Action) -> Self {
+        self.needs(Need::OnTable(action, "table"))
+    }
+
+    /// For those who may do this to the table that a part of the path names.
+    #[must_use]
+    pub fn named(self, action: Action, part: &'static str) -> Self {
+        self.needs(Need::OnTable(action, part))
+    }
+
+    #[must_use]
+    pub fn cluster(self, action: Action) -> Self {
+        self.needs(Need::OnCluster(action))
+    }
+
+    /// The handler asks, because it alone knows for what.
+    #[must_use]
+    pub fn inside(self) -> Self {
+        self.needs(Need::Inside)
+    }
+
+    fn needs(mut self, need: Need) -> Self {
+        self.need = need;
+        self
     }
 
     #[must_use]
@@ -90,6 +140,7 @@ impl<S> Operation<S> {
         }));
         let mut operation = json!({
             "summary": self.summary,
+            "x-needs": self.need.to_string(),
             "tags": [path.split('/').nth(1).unwrap_or_default()],
             "parameters": self.parameters,
             "responses": {
@@ -119,6 +170,7 @@ impl<S: Clone + Send + Sync + 'static> Default for Api<S> {
         Self {
             router: Router::new(),
             paths: Map::new(),
+            open: HashSet::new(),
             version: "",
         }
     }
@@ -129,9 +181,14 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     pub fn route<const N: usize>(mut self, path: &str, operations: [Operation<S>; N]) -> Self {
         let described = self.paths.entry(path).or_insert_with(|| json!({}));
         for mut operation in operations {
-            let handler = std::mem::take(&mut operation.handler);
-            self.router = self.router.route(path, handler);
             let method = operation.method;
+            let need = operation.need;
+            if need == Need::Nothing {
+                self.open.insert((method, path.to_owned()));
+            }
+            let handler = std::mem::take(&mut operation.handler);
+            let handler = handler.route_layer(from_fn_with_state(need, permitted));
+            self.router = self.router.route(path, handler);
             described[method] = operation.described(path);
         }
         self
@@ -141,6 +198,7 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
     pub fn merge(mut self, other: Self) -> Self {
         self.router = self.router.merge(other.router);
         self.paths.extend(other.paths);
+        self.open.extend(other.open);
         if self.version.is_empty() {
             self.version = other.version;
         }
@@ -152,8 +210,13 @@ impl<S: Clone + Send + Sync + 'static> Api<S> {
         Api {
             router: self.router.with_state(state),
             paths: self.paths,
+            open: self.open,
             version: self.version,
         }
+    }
+
+    pub(crate) fn open(&self) -> HashSet<(&'static str, String)> {
+        self.open.clone()
     }
 
     /// Bodies of requests may be so large.
@@ -270,7 +333,9 @@ mod tests {
             .route(
                 "/tables/{table}/size",
                 [
-                    get("Bytes", async || "").query("type", "OFFLINE or REALTIME"),
+                    get("Bytes", async || "")
+                        .query("type", "OFFLINE or REALTIME")
+                        .table(Action::Read),
                     delete("Removes", async || ""),
                 ],
             )
@@ -282,6 +347,11 @@ mod tests {
         assert_eq!(size["get"]["parameters"][0]["name"], "type");
         assert_eq!(size["get"]["parameters"][1]["in"], "path");
         assert_eq!(size["delete"]["summary"], "Removes");
+        assert_eq!(size["get"]["x-needs"], "read of the table");
+        assert_eq!(
+            size["delete"]["x-needs"],
+            "admin of the cluster (undeclared)"
+        );
         let body = &document["paths"]["/query"]["post"]["requestBody"];
         assert_eq!(
             body["content"]["application/json"]["example"]["sql"],

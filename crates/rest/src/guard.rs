@@ -1,4 +1,5 @@
-//! Without authentication, a web page on another site must not reach us through the user's browser.
+//! A web page on another site must not reach us through the user's browser, which may be let in
+//! where the page is not.
 //!
 //! A request is refused when its `Host` is not a name of this node (DNS rebinding) or when it
 //! carries an `Origin` that is not this node's own (a foreign page). Programs send no `Origin` and
@@ -16,7 +17,7 @@ use schemas::fault::pinot_code;
 use schemas::{Fault, FaultKind};
 
 use crate::ApiError;
-use crate::serve::LocalAddress;
+use crate::serve::Ends;
 
 /// Names under which this node may be addressed besides `localhost` and the IP address at which the
 /// request arrived.
@@ -97,8 +98,8 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let arrived = request.extensions().get::<ConnectInfo<LocalAddress>>();
-    let local = arrived.and_then(|info| info.0.0);
+    let arrived = request.extensions().get::<ConnectInfo<Ends>>();
+    let local = arrived.and_then(|info| info.0.local);
     match guard.check(request.headers(), request.uri(), local) {
         Ok(()) => next.run(request).await,
         Err(fault) => ApiError(fault).into_response(),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -27,21 +28,27 @@ struct Health {
 /// The routes that every role has.
 pub fn health_routes(version: &'static str, ready: Readiness, metrics: Metrics) -> Api {
     Api::default()
-        .route("/health", [get("OK: the process lives", || async { "OK" })])
-        .route("/health/liveness", [get("The same", || async { "OK" })])
+        .route(
+            "/health",
+            [get("OK: the process lives", || async { "OK" }).open()],
+        )
+        .route(
+            "/health/liveness",
+            [get("The same", || async { "OK" }).open()],
+        )
         .route(
             "/health/readiness",
-            [get("OK: it serves; else what it waits for", readiness)],
+            [get("OK: it serves; else what it waits for", readiness).open()],
         )
         .route(
             "/ready",
-            [get("READY: it serves; else what it waits for", ready_now)],
+            [get("READY: it serves; else what it waits for", ready_now).open()],
         )
         .route(
             "/metrics",
-            [get("Metrics in the text form of Prometheus", metrics_text)],
+            [get("Metrics in the text form of Prometheus", metrics_text).cluster(Action::Read)],
         )
-        .route("/version", [get("The version", version_json)])
+        .route("/version", [get("The version", version_json).known()])
         .with_state(Health {
             ready,
             metrics,

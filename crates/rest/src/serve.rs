@@ -1,7 +1,9 @@
 //! Serving a router until the task group stops.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use access::Access;
+use access::tls::{Connection, Incoming, Protocol};
 use axum::extract::connect_info::Connected;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -11,6 +13,7 @@ use runtime::{ComputePool, TaskGroup};
 use schemas::Fault;
 use tokio::net::TcpListener;
 
+use crate::admitted::{Door, admitted};
 use crate::caught::caught;
 use crate::error::refusal;
 use crate::guard::guard;
@@ -20,25 +23,36 @@ use crate::{Api, ApiError, HostGuard};
 /// Long answers.
 const PACKED_AT_ONCE_MAX: usize = 4;
 
+/// Who comes in, and by which names.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    pub hosts: HostGuard,
+    pub access: Access,
+}
+
 /// Answers on `listener` until `tasks` is cancelled, then finishes what is under way.
 ///
 /// Unknown paths get 404 in the shape of every other error, and so do other methods 405.
-/// What there is, `/help` shows. Each request passes `hosts` first.
-pub fn serve(listener: TcpListener, api: Api, hosts: HostGuard, name: &str, tasks: &TaskGroup) {
+/// What there is, `/help` shows. Each request passes the entrance first.
+pub fn serve(listener: TcpListener, api: Api, entrance: Entrance, name: &str, tasks: &TaskGroup) {
+    let Entrance { hosts, access } = entrance;
+    let door = Door::new(access.gate, api.open());
+    let listening = Incoming::new(listener, access.tls.as_ref(), Protocol::Http);
     let app = api
         .into_router(name)
         .fallback(unknown_path)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn(caught))
+        .layer(from_fn_with_state(door, admitted))
         .layer(from_fn_with_state(hosts, guard))
         .layer(from_fn_with_state(
             ComputePool::new(PACKED_AT_ONCE_MAX),
             pack,
         ));
     tasks.spawn(format!("{name} HTTP"), |stop| async move {
-        let listener = Nodelay(listener);
-        let app = app.into_make_service_with_connect_info::<LocalAddress>();
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
+        let app = app.into_make_service_with_connect_info::<Ends>();
+        let served =
+            axum::serve(Listening(listening), app).with_graceful_shutdown(stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "HTTP listener ended");
         }
@@ -57,33 +71,38 @@ async fn unknown_path(uri: Uri) -> impl IntoResponse {
     )))
 }
 
-/// Small answers leave at once.
-struct Nodelay(TcpListener);
+/// As axum takes connections.
+struct Listening(Incoming);
 
-impl axum::serve::Listener for Nodelay {
-    type Io = tokio::net::TcpStream;
-    type Addr = std::net::SocketAddr;
+impl axum::serve::Listener for Listening {
+    type Io = Connection;
+    type Addr = Option<SocketAddr>;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection without TCP_NODELAY");
-        }
-        (stream, address)
+        let connection = self.0.next().await;
+        let peer = connection.peer;
+        (connection, peer)
     }
 
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.0.local_addr()
+        self.0.local_addr().map(Some)
     }
 }
 
-/// The address of this node at which a connection arrived.
+/// Of a connection: the address of this node at which it arrived, and that from which it came.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LocalAddress(pub(crate) Option<IpAddr>);
+pub(crate) struct Ends {
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) peer: Option<IpAddr>,
+}
 
-impl Connected<IncomingStream<'_, Nodelay>> for LocalAddress {
-    fn connect_info(stream: IncomingStream<'_, Nodelay>) -> Self {
-        let address = stream.io().local_addr();
-        Self(address.ok().map(|address| address.ip().to_canonical()))
+impl Connected<IncomingStream<'_, Listening>> for Ends {
+    fn connect_info(stream: IncomingStream<'_, Listening>) -> Self {
+        let ip = |address: Option<SocketAddr>| address.map(|at| at.ip().to_canonical());
+        let connection = stream.io();
+        Self {
+            local: ip(connection.local),
+            peer: ip(connection.peer),
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::api::{Api, get};
-use crate::{ApiError, HostGuard, Metrics, Params, health_routes, serve};
+use crate::{ApiError, Entrance, HostGuard, Metrics, Params, health_routes, serve};
 
 struct Role {
     address: SocketAddr,
@@ -58,8 +58,11 @@ async fn start() -> Role {
             .route("/bug", [get("Has a bug", bug)]),
     );
     let tasks = TaskGroup::new("role");
-    let hosts = HostGuard::new(["olap.example".to_owned()]);
-    serve(listener, routes, hosts, "test", &tasks);
+    let entrance = Entrance {
+        hosts: HostGuard::new(["olap.example".to_owned()]),
+        ..Entrance::default()
+    };
+    serve(listener, routes, entrance, "test", &tasks);
     Role {
         address,
         ready,

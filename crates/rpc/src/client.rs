@@ -2,38 +2,24 @@
 
 use std::time::Duration;
 
+use access::NodeTrust;
 use async_trait::async_trait;
 use futures::StreamExt;
 use prost::Message;
+use schemas::fault::pinot_code;
 use schemas::proto;
 use schemas::{Fault, FaultKind};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use crate::generated::control_client::ControlClient;
+use crate::line::{Line, endpoint, line};
 use crate::{ControlApi, UpdateStream};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Plans and answers of one message; larger answers come in several.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// A controller that stands still is noticed after so long, and another one is asked.
 const CONTROL_SILENCE: Duration = Duration::from_secs(3);
-
-/// Connects on first use and again whenever the connection breaks.
-pub(crate) fn lazy_channel(address: &str) -> Result<Channel, Fault> {
-    Ok(endpoint(address)?.connect_lazy())
-}
-
-fn endpoint(address: &str) -> Result<Endpoint, Fault> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| Fault::invalid(format!("`{address}` is no address: {error}")))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_while_idle(true))
-}
 
 /// A [`Fault`] travels whole in the details of the status.
 pub(crate) fn to_status(fault: Fault) -> Status {
@@ -63,12 +49,28 @@ pub(crate) fn to_fault(status: &Status) -> Fault {
     {
         return wire.into();
     }
-    Fault::unavailable(status.message().to_owned())
+    let message = status.message().to_owned();
+    if status.code() == Code::Unauthenticated {
+        return Fault::new(FaultKind::Denied, pinot_code::ACCESS_DENIED, message);
+    }
+    match root(status) {
+        Some(cause) => Fault::unavailable(format!("{message}: {cause}")),
+        None => Fault::unavailable(message),
+    }
+}
+
+/// What is at the bottom of it, for example what was wrong with a certificate.
+fn root(status: &Status) -> Option<String> {
+    let mut at = std::error::Error::source(status)?;
+    while let Some(deeper) = at.source() {
+        at = deeper;
+    }
+    Some(at.to_string()).filter(|text| text != status.message())
 }
 
 #[derive(Debug)]
 pub(crate) struct GrpcControl {
-    client: ControlClient<Channel>,
+    client: ControlClient<Line>,
     caller: Caller,
 }
 
@@ -84,11 +86,11 @@ pub(crate) enum Caller {
 pub(crate) const SENT_ON: &str = "x-tannin-sent-on";
 
 impl GrpcControl {
-    pub(crate) fn lazy(address: &str, caller: Caller) -> Result<Self, Fault> {
+    pub(crate) fn lazy(address: &str, caller: Caller, trust: &NodeTrust) -> Result<Self, Fault> {
         let endpoint = endpoint(address)?
             .http2_keep_alive_interval(CONTROL_SILENCE)
             .keep_alive_timeout(CONTROL_SILENCE);
-        let client = ControlClient::new(endpoint.connect_lazy())
+        let client = ControlClient::new(line(&endpoint, address, trust))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Ok(Self { client, caller })

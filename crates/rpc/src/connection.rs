@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use access::NodeTrust;
 use async_trait::async_trait;
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -23,10 +24,10 @@ use schemas::proto::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
-use crate::client::{MESSAGE_BYTES_MAX, lazy_channel, to_fault};
+use crate::client::{MESSAGE_BYTES_MAX, to_fault};
 use crate::generated::fragments_client::FragmentsClient;
+use crate::line::{Line, endpoint, line};
 use crate::{AnswerStream, FragmentApi, PartStream};
 
 const FRAMES_QUEUED_MAX: usize = 256;
@@ -37,7 +38,7 @@ type Answer = Result<FragmentAnswer, Fault>;
 
 #[derive(Debug)]
 pub(crate) struct FragmentConnection {
-    client: FragmentsClient<Channel>,
+    client: FragmentsClient<Line>,
     frames: mpsc::Sender<FragmentFrame>,
     shared: Arc<Shared>,
     next_id: AtomicU64,
@@ -50,8 +51,9 @@ struct Shared {
 }
 
 impl FragmentConnection {
-    pub(crate) fn open(address: &str, tasks: &TaskGroup) -> Result<Self, Fault> {
-        let client = FragmentsClient::new(lazy_channel(address)?)
+    pub(crate) fn open(address: &str, trust: &NodeTrust, tasks: &TaskGroup) -> Result<Self, Fault> {
+        let line = line(&endpoint(address)?, address, trust);
+        let client = FragmentsClient::new(line)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let (frames, queued) = mpsc::channel(FRAMES_QUEUED_MAX);
@@ -78,7 +80,7 @@ async fn run_until(stop: CancellationToken, work: impl Future<Output = ()>) {
 }
 
 async fn read_answers(
-    mut client: FragmentsClient<Channel>,
+    mut client: FragmentsClient<Line>,
     frames: mpsc::Receiver<FragmentFrame>,
     shared: Arc<Shared>,
 ) {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use access::NodeTrust;
 use async_trait::async_trait;
 use schemas::proto;
 use schemas::{Fault, FaultKind};
@@ -14,8 +15,12 @@ use crate::client::{Caller, GrpcControl};
 use crate::{ControlApi, UpdateStream};
 
 /// The controller at `host:port`, as other controllers reach it.
-pub fn controller_for_controllers(address: &str) -> Result<Arc<dyn ControlApi>, Fault> {
-    Ok(Arc::new(GrpcControl::lazy(address, Caller::Controller)?))
+pub fn controller_for_controllers(
+    address: &str,
+    trust: &NodeTrust,
+) -> Result<Arc<dyn ControlApi>, Fault> {
+    let control = GrpcControl::lazy(address, Caller::Controller, trust)?;
+    Ok(Arc::new(control))
 }
 
 #[derive(Debug)]
@@ -27,9 +32,9 @@ pub(crate) struct FailoverControl {
 
 impl FailoverControl {
     /// `list` has one address, or several with commas between.
-    pub(crate) fn of(list: &str) -> Result<Self, Fault> {
+    pub(crate) fn of(list: &str, trust: &NodeTrust) -> Result<Self, Fault> {
         let addresses = list.split(',').map(str::trim).filter(|one| !one.is_empty());
-        let controllers = addresses.map(|one| GrpcControl::lazy(one, Caller::Role));
+        let controllers = addresses.map(|one| GrpcControl::lazy(one, Caller::Role, trust));
         let controllers: Vec<_> = controllers.collect::<Result<_, _>>()?;
         if controllers.is_empty() {
             return Err(Fault::invalid(format!("`{list}` names no controller")));

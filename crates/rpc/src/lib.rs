@@ -3,13 +3,15 @@
 //! A role sees two traits: [`ControlApi`], which the controller implements, and [`FragmentApi`],
 //! which a server implements. Their messages are those of `schemas/proto`. Over gRPC the same
 //! messages travel as protobuf; in one process they are handed over as they are. A role cannot
-//! tell which of the two it has.
+//! tell which of the two it has. Over gRPC nodes prove themselves to each other, where the settings
+//! say how (`access::NodeTrust`).
 
 mod client;
 mod connection;
 mod control;
 mod failover;
 mod fragments;
+mod line;
 mod network;
 mod serve;
 mod watch;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use access::NodeTrust;
 use parking_lot::RwLock;
 use runtime::TaskGroup;
 use schemas::Fault;
@@ -69,21 +70,32 @@ impl Network for InProcessNetwork {
 pub struct GrpcNetwork {
     controller: Option<Arc<dyn ControlApi>>,
     servers: RwLock<HashMap<String, Arc<FragmentConnection>>>,
+    trust: NodeTrust,
     tasks: TaskGroup,
 }
 
 impl GrpcNetwork {
     /// `controller` is `host:port`, or several with commas between; a role that never calls the
-    /// controller passes `None`.
+    /// controller passes `None`. Nobody proves anything.
     pub fn new(controller: Option<&str>, tasks: &TaskGroup) -> Result<Self, Fault> {
+        Self::trusting(controller, &NodeTrust::default(), tasks)
+    }
+
+    /// The same between nodes that prove themselves to each other.
+    pub fn trusting(
+        controller: Option<&str>,
+        trust: &NodeTrust,
+        tasks: &TaskGroup,
+    ) -> Result<Self, Fault> {
         let controller = match controller {
-            Some(list) => Some(Arc::new(FailoverControl::of(list)?) as Arc<dyn ControlApi>),
+            Some(list) => Some(Arc::new(FailoverControl::of(list, trust)?) as Arc<dyn ControlApi>),
             None => None,
         };
         let tasks = tasks.child("grpc");
         Ok(Self {
             controller,
             servers: RwLock::default(),
+            trust: trust.clone(),
             tasks,
         })
     }
@@ -111,7 +123,7 @@ impl Network for GrpcNetwork {
         {
             return Ok(Arc::clone(known) as Arc<dyn FragmentApi>);
         }
-        let fresh = Arc::new(FragmentConnection::open(address, &self.tasks)?);
+        let fresh = Arc::new(FragmentConnection::open(address, &self.trust, &self.tasks)?);
         self.servers
             .write()
             .insert(address.clone(), Arc::clone(&fresh));

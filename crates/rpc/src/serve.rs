@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use access::NodeTrust;
+use access::tls::{Incoming, Protocol};
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use runtime::{CancellationToken, TaskGroup};
 use schemas::proto::fragment_frame::Body;
@@ -13,13 +15,16 @@ use schemas::proto::{self, FragmentAnswer, FragmentFrame, FragmentRequest};
 use schemas::{Fault, FaultKind};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::client::{MESSAGE_BYTES_MAX, SENT_ON, to_fault, to_status};
 use crate::generated::control_server::{Control, ControlServer};
 use crate::generated::fragments_server::{Fragments, FragmentsServer};
+
+use crate::line::{Accepted, Believed};
 use crate::{ControlApi, FragmentApi};
 
 const ANSWERS_QUEUED_MAX: usize = 256;
@@ -48,27 +53,41 @@ impl ControlDoors {
 }
 
 /// Serves the controller's side until `tasks` is cancelled.
-pub fn serve_control(listener: TcpListener, doors: ControlDoors, tasks: &TaskGroup) {
+pub fn serve_control(
+    listener: TcpListener,
+    doors: ControlDoors,
+    trust: &NodeTrust,
+    tasks: &TaskGroup,
+) {
     let service = ControlServer::new(ControlService {
         doors,
         stop: tasks.token(),
     })
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
     .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let service = InterceptedService::new(service, Believed(trust.clone()));
     let router = builder().add_service(service);
-    tasks.spawn("control gRPC", |stop| serve(router, listener, stop));
+    let incoming = Incoming::new(listener, trust.tls.as_ref(), Protocol::Grpc);
+    tasks.spawn("control gRPC", |stop| serve(router, incoming, stop));
 }
 
 /// Serves a server's side until `tasks` is cancelled.
-pub fn serve_fragments(listener: TcpListener, api: Arc<dyn FragmentApi>, tasks: &TaskGroup) {
+pub fn serve_fragments(
+    listener: TcpListener,
+    api: Arc<dyn FragmentApi>,
+    trust: &NodeTrust,
+    tasks: &TaskGroup,
+) {
     let service = FragmentsServer::new(FragmentService {
         api,
         tasks: tasks.child("fragments"),
     })
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
     .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let service = InterceptedService::new(service, Believed(trust.clone()));
     let router = builder().add_service(service);
-    tasks.spawn("fragments gRPC", |stop| serve(router, listener, stop));
+    let incoming = Incoming::new(listener, trust.tls.as_ref(), Protocol::Grpc);
+    tasks.spawn("fragments gRPC", |stop| serve(router, incoming, stop));
 }
 
 fn builder() -> Server {
@@ -80,11 +99,13 @@ fn builder() -> Server {
 
 async fn serve(
     router: tonic::transport::server::Router,
-    listener: TcpListener,
+    incoming: Incoming,
     stop: CancellationToken,
 ) {
-    let connections = TcpListenerStream::new(listener)
-        .inspect(|accepted| _ = accepted.as_ref().map(|stream| stream.set_nodelay(true)));
+    let connections = stream::unfold(incoming, |mut incoming| async move {
+        let connection = incoming.next().await;
+        Some((Ok::<_, std::io::Error>(Accepted(connection)), incoming))
+    });
     if let Err(error) = router
         .serve_with_incoming_shutdown(connections, stop.cancelled())
         .await

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use crate::Network;
 
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// So many attempts without an answer are told of: a controller that starts takes a few.
+const TOLD_AFTER: u32 = 8;
 
 /// Follows the controller until `tasks` stops. While it is away the last state stays.
 pub fn follow_cluster(
@@ -28,10 +30,21 @@ pub fn follow_cluster(
     tasks.spawn("cluster state", |stop| async move {
         let follow = async {
             let mut backoff = Backoff::up_to(RETRY_MAX);
+            let mut failed = 0_u32;
             loop {
                 match once(&*network, &instance, &publish, &mut backoff).await {
-                    Ok(()) => tracing::debug!("the controller ended the watch"),
-                    Err(fault) => tracing::debug!(cause = %fault, "no controller, will retry"),
+                    Ok(()) => {
+                        failed = 0;
+                        tracing::debug!("the controller ended the watch");
+                    }
+                    Err(fault) => {
+                        failed += 1;
+                        if failed == TOLD_AFTER {
+                            tracing::warn!(cause = %fault, "no controller answers; asking on");
+                        } else {
+                            tracing::debug!(cause = %fault, "no controller, will retry");
+                        }
+                    }
                 }
                 clock.sleep(backoff.next_delay()).await;
             }

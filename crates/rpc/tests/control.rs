@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::NodeTrust;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -208,6 +209,7 @@ async fn over_grpc() {
     rpc::serve_control(
         listener,
         ControlDoors::alone(Arc::clone(&echo) as _),
+        &NodeTrust::default(),
         &server,
     );
     let network = GrpcNetwork::new(Some(&address), &client).unwrap();
@@ -222,6 +224,7 @@ async fn a_follower_finds_a_controller_that_came_back() {
     rpc::serve_control(
         listener,
         ControlDoors::alone(Arc::new(Echo::default())),
+        &NodeTrust::default(),
         &first,
     );
     let network = Arc::new(GrpcNetwork::new(Some(&address.to_string()), &client).unwrap());
@@ -239,7 +242,8 @@ async fn a_follower_finds_a_controller_that_came_back() {
     assert_eq!(state.borrow().version, 1, "the last state stays");
     let echo = Arc::new(Echo::default());
     echo.version.send_replace(7);
-    rpc::serve_control(listener.unwrap(), ControlDoors::alone(echo), &second);
+    let doors = ControlDoors::alone(echo);
+    rpc::serve_control(listener.unwrap(), doors, &NodeTrust::default(), &second);
     until(|| state.borrow().version == 7).await;
     client.stop(Duration::from_secs(1)).await;
 }
@@ -255,6 +259,7 @@ async fn the_next_controller_is_asked_when_one_is_away() {
     rpc::serve_control(
         listener,
         ControlDoors::alone(Arc::clone(&echo) as _),
+        &NodeTrust::default(),
         &group,
     );
     let controllers = || {

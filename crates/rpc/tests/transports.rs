@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use access::NodeTrust;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use rpc::{AnswerStream, FragmentApi, GrpcNetwork, InProcessNetwork, Network, PartStream};
@@ -115,7 +116,7 @@ async fn grpc() -> Setup {
     let server = TaskGroup::new("server");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    rpc::serve_fragments(listener, Arc::new(echo), &server);
+    rpc::serve_fragments(listener, Arc::new(echo), &NodeTrust::default(), &server);
     let network = GrpcNetwork::new(None, &TaskGroup::new("client")).unwrap();
     let api = network.server(&instance(address)).unwrap();
     Setup {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use batch::Workshop;
 use bytes::Bytes;
 use deepstore::DeepStore;
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::InProcessNetwork;
 use runtime::{ComputePool, ManualClock, OsFiles, SystemClock, TaskGroup};
 use schemas::segment::SegmentRecord;
@@ -47,8 +47,8 @@ impl World {
             address: address.to_string(),
             version: "test",
             deep_store_of: String::new(),
+            entrance: Entrance::default(),
             rewrites_max: 1,
-            hosts: HostGuard::default(),
         };
         let parts = Parts {
             network,

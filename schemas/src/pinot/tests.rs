@@ -223,7 +223,7 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
       "task":{"taskTypeConfigsMap":{"SegmentGenerationAndPushTask":{}}}}"#;
     let parsed = parse_table_config(slow).unwrap();
     expect![[r#"
-        quota has no effect yet
+        quota.storage has no effect yet
         query has no effect yet
         segmentsConfig.completionConfig has no effect yet
         tenants.server has no effect yet

@@ -27,7 +27,8 @@ pub struct FragmentRequest {
     /// of `plan`, for the server's cache of decoded plans
     #[prost(fixed64, tag = "2")]
     pub template_hash: u64,
-    /// a DataFusion physical plan whose scans name tables, not segments
+    /// a DataFusion physical plan whose scans name tables, not segments; empty: nothing
+    /// is run, the answer tells that the server is there
     #[prost(bytes = "bytes", tag = "3")]
     pub plan: ::prost::bytes::Bytes,
     /// values for the placeholders of `plan`; empty = none

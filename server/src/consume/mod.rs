@@ -74,6 +74,9 @@ impl Consumer {
         let name = format!("{} {partition}", spec.physical_name());
         let tasks = tasks.child(&name);
         let runner = Runner::new(core, table, segment, record.created_ms, hidden, &tasks);
+        if hidden {
+            table.hide(partition);
+        }
         table.publish(|view| {
             view.remove_keys(partition);
             view.set_run(partition, vec![Arc::clone(&runner.current)]);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use deepstore::DeepStore;
 use parking_lot::Mutex;
-use rest::HostGuard;
+use rest::Entrance;
 use rpc::InProcessNetwork;
 use runtime::{Clock, ComputePool, Files, MemoryBudget, OsFiles, SystemClock, TaskGroup};
 use schemas::cluster::{SegmentState, TableState};
@@ -135,7 +135,7 @@ impl World {
             version: "test",
             deep_store_of: String::new(),
             data_dir: self.folder.path().join(name),
-            hosts: HostGuard::default(),
+            entrance: Entrance::default(),
             ingest_memory_bytes: self.ingest_memory_bytes,
             key_memory_bytes: 1 << 30,
             seal_patience: Duration::from_secs(1),

@@ -8,10 +8,11 @@
 """
 
 from tannin._connection import Connection, connect
-from tannin._errors import AppendError, QueryError, TanninError, Unavailable
+from tannin._errors import AccessError, AppendError, QueryError, TanninError, Unavailable
 from tannin._result import Appended, Result
 
 __all__ = [
+    "AccessError",
     "AppendError",
     "Appended",
     "Connection",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 import json
 import random
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 
-from tannin._errors import AppendError, QueryError, Unavailable
+from tannin._errors import AccessError, AppendError, QueryError, Unavailable
 from tannin._result import Appended, Result
 
 _ARROW = "application/vnd.apache.arrow.stream"
@@ -30,16 +32,31 @@ _PAUSE_SECONDS_MAX = 2.0
 def connect(
     url: str = "http://localhost:8099",
     *,
+    user: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    ca_file: str | None = None,
     timeout: float = 60.0,
     headers: Mapping[str, str] | None = None,
     read_your_writes: bool = True,
 ) -> Connection:
     """Connects to a broker.
 
-    `timeout`: seconds that a call may take with its retries. `headers` go with every request, for
-    example `Authorization`. `read_your_writes`: queries see what this connection appended.
+    `user` and `password`, or a `token`: who asks. `ca_file`: certificates (PEM) of the authority
+    that an https broker is trusted for; those of the system unless it is set. `timeout`: seconds
+    that a call may take with its retries. `headers` go with every request. `read_your_writes`:
+    queries see what this connection appended.
     """
-    return Connection(url, timeout=timeout, headers=headers, read_your_writes=read_your_writes)
+    return Connection(
+        url,
+        user=user,
+        password=password,
+        token=token,
+        ca_file=ca_file,
+        timeout=timeout,
+        headers=headers,
+        read_your_writes=read_your_writes,
+    )
 
 
 class Connection:
@@ -49,6 +66,10 @@ class Connection:
         self,
         url: str,
         *,
+        user: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        ca_file: str | None = None,
         timeout: float = 60.0,
         headers: Mapping[str, str] | None = None,
         read_your_writes: bool = True,
@@ -58,6 +79,11 @@ class Connection:
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._headers = dict(headers or {})
+        said = _authorization(user, password, token)
+        if said:
+            self._headers["Authorization"] = said
+        is_https = urlsplit(url).scheme == "https"
+        self._tls = ssl.create_default_context(cafile=ca_file) if is_https else None
         self._read_your_writes = read_your_writes
         #: Of each table that was appended to.
         self._tokens: dict[str, str] = {}
@@ -88,6 +114,7 @@ class Connection:
         status, answered, answer = self._send("/v1/sql", body, headers, seconds)
         if status != 200:
             error = _error_of(answer)
+            _refuse(status, error)
             raise QueryError(
                 error.get("message", f"the broker answered {status}"),
                 error.get("code"),
@@ -130,6 +157,7 @@ class Connection:
             )
             if status != 200:
                 error = _error_of(answer)
+                _refuse(status, error)
                 message = error.get("message", f"the broker answered {status}")
                 if written:
                     message = f"the first {written} rows were appended, then: {message}"
@@ -166,7 +194,9 @@ class Connection:
                 self.url + path, data=body, headers=sent, method="POST"
             )
             try:
-                with urllib.request.urlopen(request, timeout=max(left, 0.001)) as response:
+                with urllib.request.urlopen(
+                    request, timeout=max(left, 0.001), context=self._tls
+                ) as response:
                     named = {name.lower(): value for name, value in response.headers.items()}
                     return response.status, named, response.read()
             except urllib.error.HTTPError as refused:
@@ -176,6 +206,8 @@ class Connection:
                 asked = refused.headers.get("Retry-After", "")
                 wait = float(asked) if asked.isdigit() else pause
             except OSError as error:
+                if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+                    raise Unavailable(f"the broker at {self.url} is not trusted: {error}") from error
                 why, wait = str(getattr(error, "reason", error)), pause
             # Many that were refused at once do not come back at once.
             wait *= random.uniform(0.75, 1.25)
@@ -187,6 +219,24 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection to {self.url}>"
+
+
+def _authorization(user: str | None, password: str | None, token: str | None) -> str | None:
+    if token is not None:
+        if user is not None or password is not None:
+            raise ValueError("either user and password, or a token")
+        return f"Bearer {token}"
+    if user is None and password is None:
+        return None
+    if user is None or password is None:
+        raise ValueError("user and password go together")
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return f"Basic {pair}"
+
+
+def _refuse(status: int, error: dict[str, Any]) -> None:
+    if status in (401, 403):
+        raise AccessError(error.get("message", f"the broker answered {status}"), status)
 
 
 def _option(value: Any) -> str:

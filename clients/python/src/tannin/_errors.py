@@ -39,5 +39,14 @@ class AppendError(TanninError):
         self.code = code
 
 
+class AccessError(TanninError):
+    """Who asks is not known (`status` 401), or may not do this (403)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+
 class Unavailable(TanninError):
     """Nobody answers, or there are too many requests, also after retries within the timeout."""

@@ -95,7 +95,13 @@ fn table(
 }
 
 fn is_read(table: &TableState, filter: Arc<dyn PhysicalExpr>) -> bool {
-    segments_to_read(table, &schema(), &[filter], &Parameters::default())[0]
+    !read(table, &[filter]).is_empty()
+}
+
+/// Positions of what is read.
+fn read(table: &TableState, filters: &[Arc<dyn PhysicalExpr>]) -> Vec<u32> {
+    let index = TableIndex::of(table);
+    segments_to_read(table, &index, &schema(), filters, &Parameters::default())
 }
 
 fn compare(column: &str, op: Operator, value: ScalarValue) -> Arc<dyn PhysicalExpr> {
@@ -227,4 +233,81 @@ fn numbers_and_partitions_of_the_stream() {
     };
     assert!(stream(Operator::Eq, 4) && !stream(Operator::Eq, 3));
     assert!(!stream(Operator::NotEq, 4) && stream(Operator::Lt, 5));
+}
+
+/// Sealed segments and consuming ones, of which some tell times and partitions of keys.
+fn many(told: &[(u32, i64, i64, u32, usize)]) -> TableState {
+    let mut one = table(Vec::new(), Vec::new());
+    one.spec.time_column = Some("i".to_owned());
+    let mut keyed = ColumnSpec::new("k", schemas::DataType::String, FieldRole::Dimension);
+    keyed.partitioning = Some(BY_KEY[0]);
+    one.spec.columns = vec![keyed];
+    let like = one.segments.remove(0);
+    let segments = told.iter().enumerate();
+    let segments = segments.map(|(at, (partition, least, wide, key, kind))| {
+        let mut segment = like.clone();
+        let record = &mut segment.record;
+        (record.id.partition, record.id.sequence) = (*partition, at as u32);
+        record.status = match kind {
+            0 => SegmentStatus::InProgress,
+            _ => SegmentStatus::Done,
+        };
+        let greatest = least + wide;
+        if *kind > 1 {
+            let range = (Value::Long(*least), Value::Long(greatest));
+            record.column_ranges = vec![("i".to_owned(), range.0, range.1)];
+        }
+        if *kind > 2 {
+            let by = BY_KEY[at % 2];
+            record.partitions = vec![ColumnPartitions {
+                column: "k".to_owned(),
+                by,
+                held: vec![key % by.partitions],
+            }];
+        }
+        segment
+    });
+    one.segments = segments.collect();
+    one
+}
+
+proptest! {
+    /// The index finds what a look at each segment finds.
+    #[test]
+    fn nothing_is_lost_by_looking_up(
+        told in prop::collection::vec((0..4u32, 0..50i64, 0..9i64, 0..9u32, 0..6usize), 0..40),
+        (least, wide) in (0..60i64, 0..20i64),
+        ops in (select(&OPERATORS[..]), select(&OPERATORS[..])),
+        (partition, key) in (0..5i32, 0..9u32),
+        asked in 0..8u32,
+    ) {
+        let table = many(&told);
+        let schema = schema();
+        let mut filters = Vec::new();
+        if asked & 1 > 0 {
+            filters.push(compare("i", ops.0, ScalarValue::Int64(Some(least))));
+            let end = compare("i", ops.1, ScalarValue::Int64(Some(least + wide)));
+            filters.push(end);
+        }
+        if asked & 2 > 0 {
+            let only = ScalarValue::Int32(Some(partition));
+            filters.push(compare(virtual_column::PARTITION, Operator::Eq, only));
+        }
+        if asked & 4 > 0 {
+            let key = ScalarValue::Utf8View(Some(key.to_string()));
+            let other = compare("i", Operator::NotEq, ScalarValue::Int64(Some(7)));
+            let both = compare("k", Operator::Eq, key);
+            filters.push(binary(both, Operator::And, other, &schema).unwrap());
+        }
+        let found = read(&table, &filters);
+        let each = (0..table.segments.len() as u32).filter(|at| {
+            let mut alone = table.clone();
+            alone.segments = vec![table.segments[*at as usize].clone()];
+            // Nothing that is looked up.
+            alone.spec.time_column = None;
+            alone.spec.columns.clear();
+            filters.iter().all(|filter| is_read(&alone, Arc::clone(filter)))
+        });
+        prop_assert_eq!(found, each.collect::<Vec<_>>());
+    }
 }

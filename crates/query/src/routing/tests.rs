@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use schemas::segment::{SegmentRecord, SegmentStatus};
+use schemas::table::InstanceSelector;
 use schemas::{SegmentId, TableSpec};
 
 use super::*;
@@ -94,8 +95,10 @@ fn routed_in(
     let route = route(&Wanted {
         cluster,
         table,
-        keep: vec![true; table.segments.len()],
+        index: &TableIndex::of(table),
+        keep: (0..table.segments.len() as u32).collect(),
         turn,
+        standing: &Standing::default(),
         avoid: &avoid,
     });
     let parts = route.parts.iter().map(|part| {
@@ -178,7 +181,13 @@ fn what_is_rerouted_is_what_was_missing() {
     let mut scan = whole_table(&table);
     scan.sealed.remove(0);
     let avoid = HashSet::from([id("a")]);
-    let route = reroute(&cluster, &table, &scan, &avoid);
+    let route = reroute(
+        &cluster,
+        (&table, &TableIndex::of(&table)),
+        &scan,
+        (0, &Standing::default()),
+        &avoid,
+    );
     assert_eq!(route.parts.len(), 1);
     assert_eq!(route.parts[0].scan, scan);
     assert!(route.unavailable.is_empty());
@@ -190,7 +199,7 @@ fn only_who_holds_everything_answers_for_dimension_tables() {
     let (cluster, table) = cluster(&segments, MANY);
     let holder = |avoid: &[&str]| {
         let avoid = avoid.iter().map(|name| id(name)).collect();
-        let holder = holder_of_all(&cluster, &[&table], 3, &avoid);
+        let holder = holder_of_all(&cluster, &[&table], (3, &Standing::default()), &avoid);
         holder.map(|instance| instance.id.clone())
     };
     assert_eq!(holder(&[]), Some(id("b")));
@@ -207,8 +216,10 @@ fn a_partition_whose_keys_have_rules_is_read_by_one_server() {
         let wanted = Wanted {
             cluster: &cluster,
             table: &table,
-            keep: vec![true; segments.len()],
+            index: &TableIndex::of(&table),
+            keep: (0..segments.len() as u32).collect(),
             turn,
+            standing: &Standing::default(),
             avoid: &HashSet::new(),
         };
         let route = route(&wanted);
@@ -226,4 +237,124 @@ fn a_partition_whose_keys_have_rules_is_read_by_one_server() {
     let both: [(bool, &[&str]); 2] = [(true, &["a", "b"]), (false, &["a", "b"])];
     let servers = [0, 1].map(|turn| read(&both, turn).0[0].0.clone());
     assert_ne!(servers[0], servers[1], "replicas take turns");
+}
+
+/// Segments of two partitions with the servers that they are assigned to and that hold them.
+fn replicated(segments: &[(u32, &[&str], &[&str])], selector: InstanceSelector) -> Replicated {
+    let mut spec = spec();
+    spec.routing.selector = selector;
+    let states = segments.iter().enumerate();
+    let states = states.map(|(at, (partition, assigned, online))| {
+        let segment = SegmentId {
+            table: spec.id,
+            partition: *partition,
+            sequence: at as u32,
+        };
+        let mut record = SegmentRecord::consuming(segment, &spec, at as i64 * 10, 0);
+        record.status = SegmentStatus::Done;
+        record.ledger.rows = MANY;
+        SegmentState {
+            record,
+            assigned: assigned.iter().map(|name| id(name)).collect(),
+            online: online.iter().map(|name| id(name)).collect(),
+            hidden: false,
+        }
+    });
+    let (mut cluster, table) = cluster(&[], 0);
+    let mut table = TableState::clone(&table);
+    table.segments = states.collect();
+    table.spec = spec;
+    for name in ["c", "d"] {
+        let like = cluster.instances[&id("a")].clone();
+        cluster.instances.insert(
+            id(name),
+            InstanceState {
+                id: id(name),
+                ..like
+            },
+        );
+    }
+    Replicated { cluster, table }
+}
+
+struct Replicated {
+    cluster: ClusterState,
+    table: TableState,
+}
+
+impl Replicated {
+    /// Who reads which sequences; how many nobody does.
+    fn read(&self, turn: usize, avoid: &[&str]) -> (Vec<(String, Vec<u32>)>, usize) {
+        let avoid: HashSet<InstanceId> = avoid.iter().map(|name| id(name)).collect();
+        let route = route(&Wanted {
+            cluster: &self.cluster,
+            table: &self.table,
+            index: &TableIndex::of(&self.table),
+            keep: (0..self.table.segments.len() as u32).collect(),
+            turn,
+            standing: &Standing::default(),
+            avoid: &avoid,
+        });
+        let parts = route.parts.iter().map(|part| {
+            let sealed = part.scan.sealed.iter().map(|s| s.sequence).collect();
+            (part.server.id.0.clone(), sealed)
+        });
+        (parts.collect(), route.unavailable.len())
+    }
+}
+
+fn reads(parts: &[(&str, &[u32])]) -> Vec<(String, Vec<u32>)> {
+    let parts = parts.iter();
+    parts
+        .map(|(name, sealed)| ((*name).to_owned(), sealed.to_vec()))
+        .collect()
+}
+
+/// Servers a and c are one replica, b and d the other.
+const GROUPS: [(u32, &[&str], &[&str]); 4] = [
+    (0, &["a", "b"], &["a", "b"]),
+    (1, &["c", "d"], &["c", "d"]),
+    (0, &["a", "b"], &["b", "a"]),
+    (1, &["c", "d"], &["d", "c"]),
+];
+
+#[test]
+fn a_replica_group_reads_all_of_a_query() {
+    for selector in [
+        InstanceSelector::ReplicaGroup,
+        InstanceSelector::StrictReplicaGroup,
+    ] {
+        let given = replicated(&GROUPS, selector);
+        let first = reads(&[("a", &[0, 2]), ("c", &[1, 3])]);
+        let second = reads(&[("b", &[0, 2]), ("d", &[1, 3])]);
+        assert_eq!(given.read(0, &[]), (first.clone(), 0));
+        assert_eq!(given.read(1, &[]), (second.clone(), 0));
+        // Of the first one not all can be asked.
+        for turn in 0..2 {
+            assert_eq!(given.read(turn, &["c"]), (second.clone(), 0));
+            assert_eq!(given.read(turn, &["b"]), (first.clone(), 0));
+        }
+    }
+    let balanced = replicated(&GROUPS, InstanceSelector::Balanced);
+    assert_eq!(balanced.read(0, &[]).0.len(), 4);
+}
+
+#[test]
+fn what_is_on_the_same_servers_is_read_by_one_of_them() {
+    // Of each replica a server is away: no group is whole.
+    let strict = replicated(&GROUPS, InstanceSelector::StrictReplicaGroup);
+    let apart = reads(&[("a", &[0, 2]), ("d", &[1, 3])]);
+    for turn in 0..2 {
+        assert_eq!(strict.read(turn, &["b", "c"]), (apart.clone(), 0));
+    }
+    // One does not hold a segment: another one reads all.
+    let behind: [(u32, &[&str], &[&str]); 2] =
+        [(0, &["a", "b"], &["b"]), (0, &["a", "b"], &["a", "b"])];
+    let strict = replicated(&behind, InstanceSelector::StrictReplicaGroup);
+    for turn in 0..2 {
+        assert_eq!(strict.read(turn, &[]), (reads(&[("b", &[0, 1])]), 0));
+        assert_eq!(strict.read(turn, &["b"]), (Vec::new(), 2));
+    }
+    let lenient = replicated(&behind, InstanceSelector::ReplicaGroup);
+    assert_eq!(lenient.read(0, &["b"]), (reads(&[("a", &[1])]), 1));
 }

@@ -2,6 +2,7 @@
 //!
 //! What the cluster's state says is told from it. What only servers know (rows that are being
 //! consumed, rejected rows, indexes, consumers) is asked of all of them; replicas are counted once.
+//! Nobody sees rows about a table that he may not read, nor about nodes without leave to.
 //! Users read `docs/reference/system-tables.md`, which a test holds to the schemas here.
 
 mod described;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use access::{Action, Caller};
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -29,6 +31,7 @@ use schemas::proto::SystemRowsRequest;
 use tokio::sync::watch;
 
 use crate::context::QueryContext;
+use crate::fault::from_fault;
 use crate::ipc::decode_batches;
 
 /// The schemas of tables that nobody made.
@@ -43,7 +46,8 @@ pub const SETTINGS: &str = "settings";
 /// What a broker knows by itself.
 pub trait BrokerTables: fmt::Debug + Send + Sync {
     /// `None`: it has no such table.
-    fn rows(&self, table: &str) -> Option<Result<RecordBatch, ArrowError>>;
+    /// Those that the caller may see.
+    fn rows(&self, table: &str, caller: &Caller) -> Option<Result<RecordBatch, ArrowError>>;
 }
 
 pub const REJECTED_ROWS: &str = "rejected_rows";
@@ -200,6 +204,11 @@ impl SystemTables {
         context: &QueryContext,
     ) -> Result<Option<Arc<dyn TableProvider>>> {
         let cluster = &context.cluster;
+        let is_of_nodes = ["nodes", METRICS, SETTINGS].contains(&name);
+        if schema == SYSTEM_SCHEMA && is_of_nodes {
+            let checked = context.caller.check_cluster(Action::Read);
+            checked.map_err(from_fault)?;
+        }
         let rows = match (schema, name) {
             (SYSTEM_SCHEMA, "columns") => described::columns(cluster)?,
             (SYSTEM_SCHEMA, "functions") => self.functions.clone(),
@@ -214,7 +223,7 @@ impl SystemTables {
                 Some(rows) => rows,
                 None => return Ok(None),
             },
-            (SYSTEM_SCHEMA, name) => match self.broker.rows(name) {
+            (SYSTEM_SCHEMA, name) => match self.broker.rows(name, &context.caller) {
                 Some(rows) => rows?,
                 None => return Ok(None),
             },
@@ -247,11 +256,23 @@ async fn from_servers(context: &QueryContext, table: &str, schema: &SchemaRef) -
     let left_ms = context.deadline_ms - context.clock.now_ms();
     let timeout = Duration::from_millis(left_ms.max(0) as u64 / 2);
     let answers = join_all(servers.map(async |server| {
+        let asked = context.servers.asked(&server.id);
         let rows = rows_of(context, server, request.clone(), schema);
-        let rows = tokio::time::timeout(timeout, rows).await;
-        let late = || Fault::timeout("it did not answer in time");
-        rows.unwrap_or_else(|_| Err(late()))
-            .map_err(|fault| (&server.id, fault))
+        let rows = tokio::select! {
+            biased;
+            rows = tokio::time::timeout(timeout, rows) => {
+                rows.unwrap_or_else(|_| Err(Fault::timeout("it did not answer in time")))
+            }
+            () = context.servers.silent(&server.id) => {
+                Err(Fault::unavailable("it does not answer"))
+            }
+        };
+        if rows.is_ok() {
+            asked.heard();
+        }
+        // It tells nothing about queries.
+        asked.refused();
+        rows.map_err(|fault| (&server.id, fault))
     }))
     .await;
     let mut batches = Vec::new();
@@ -293,15 +314,22 @@ async fn rows_of(
 
 async fn ingest_events(context: &QueryContext) -> Result<RecordBatch> {
     let batches = from_servers(context, INGEST_EVENTS, &INGEST_EVENTS_SCHEMA).await;
-    Ok(arrow::compute::concat_batches(
-        &INGEST_EVENTS_SCHEMA,
-        &batches,
-    )?)
+    let all = arrow::compute::concat_batches(&INGEST_EVENTS_SCHEMA, &batches)?;
+    visible(context, all, 1)
+}
+
+/// The rows of tables that the caller may read; `column` has their names.
+fn visible(context: &QueryContext, all: RecordBatch, column: usize) -> Result<RecordBatch> {
+    let tables = all.column(column).as_string_view().iter();
+    let may = |table: Option<&str>| context.caller.may(Action::Read, table.unwrap_or_default());
+    let keep: BooleanArray = tables.map(|table| Some(may(table))).collect();
+    Ok(arrow::compute::filter_record_batch(&all, &keep)?)
 }
 
 async fn rejected_rows(context: &QueryContext) -> Result<RecordBatch> {
     let batches = from_servers(context, REJECTED_ROWS, &REJECTED_SCHEMA).await;
     let all = arrow::compute::concat_batches(&REJECTED_SCHEMA, &batches)?;
+    let all = visible(context, all, 0)?;
     // Replicas reject the same rows.
     let tables = all.column(0).as_string_view();
     let partitions = all.column(1).as_primitive::<Int32Type>();

@@ -7,13 +7,14 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::common::Result;
 
-use super::{CONSUMERS, CONSUMERS_SCHEMA, from_servers};
+use super::{CONSUMERS, CONSUMERS_SCHEMA, from_servers, visible};
 use crate::context::QueryContext;
 
 /// Of the replicas of a partition the one that is farthest.
 pub(super) async fn partitions(context: &QueryContext) -> Result<RecordBatch> {
     let batches = from_servers(context, CONSUMERS, &CONSUMERS_SCHEMA).await;
     let all = concat_batches(&CONSUMERS_SCHEMA, &batches)?;
+    let all = visible(context, all, 0)?;
     let tables = all.column(0).as_string_view();
     let partitions = all.column(1).as_primitive::<Int32Type>();
     let offsets = all.column(5).as_primitive::<Int64Type>();

@@ -41,6 +41,7 @@ impl SystemTables {
         );
         let (live, indexes) = (live_numbers(&live), indexes_of(&indexes));
         let cluster = self.state_that_knows(&live).await;
+        let cluster = context.caller.visible(&cluster);
         let mut rows: Vec<SegmentRow<'_>> = Vec::new();
         let mut tables: Vec<_> = cluster.tables.values().collect();
         tables.sort_by_key(|table| table.spec.physical_name());

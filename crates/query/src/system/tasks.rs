@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::Action;
 use arrow::array::{Int64Array, RecordBatch, TimestampMillisecondArray};
 use datafusion::common::Result;
 use schemas::Fault;
@@ -14,7 +15,12 @@ use crate::context::QueryContext;
 use crate::fault::from_fault;
 
 pub(super) async fn tasks(context: &QueryContext) -> Result<RecordBatch> {
-    let tasks = asked(context).await.map_err(from_fault)?;
+    let mut tasks = asked(context).await.map_err(from_fault)?;
+    let caller = &context.caller;
+    tasks.retain(|task| match task.kind.table() {
+        "" => caller.may_cluster(Action::Read),
+        table => caller.may(Action::Read, table),
+    });
     let now_ms = context.clock.now_ms();
     let is_leased = |task: &Task| task.is_leased(now_ms);
     let state = tasks.iter().map(|task| task.state(now_ms).name());

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
+use access::Caller;
 use arrow::array::{
     Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringViewArray,
     TimestampMillisecondArray,
@@ -40,7 +41,7 @@ use crate::parameters::Parameters;
 use crate::scan_exec::ScanDescription;
 use crate::system::BrokerTables;
 use crate::{
-    Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Statement,
+    Answer, Dialect, Options, Planner, PlannerConfig, QueryContext, QueryStats, Servers, Statement,
 };
 
 pub(super) const NOW_MS: i64 = 1_400_000_000_000;
@@ -53,6 +54,8 @@ pub(super) struct Manners {
     pub(super) lost: HashSet<(TableId, u32, u32)>,
     /// Its answers end before their last message.
     pub(super) breaks_off: bool,
+    /// It never answers.
+    pub(super) hangs: bool,
 }
 
 /// Rows by segment, in the columns of the spec and the virtual ones.
@@ -63,6 +66,7 @@ pub(super) struct FakeServer {
     pub(super) held: Held,
     pub(super) manners: Mutex<Manners>,
     pub(super) requests: Mutex<Vec<FragmentRequest>>,
+    pub(super) given_up: AtomicUsize,
     pub(super) system: HashMap<String, RecordBatch>,
 }
 
@@ -195,12 +199,29 @@ impl FakeServer {
 /// The network hands out `Arc<dyn FragmentApi>`; the test keeps the server.
 struct Handle(Arc<FakeServer>);
 
+/// A request that was given up.
+struct Dropped(Arc<FakeServer>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[async_trait]
 impl FragmentApi for Handle {
     async fn run(&self, request: FragmentRequest) -> Result<AnswerStream, Fault> {
         self.0.requests.lock().push(request.clone());
         if let Some(fault) = self.0.manners.lock().refuses.clone() {
             return Err(fault);
+        }
+        if self.0.manners.lock().hangs {
+            let dropped = Dropped(Arc::clone(&self.0));
+            let never = futures::stream::pending().map(move |answer| {
+                let _until_it_is_given_up = &dropped;
+                answer
+            });
+            return Ok(never.boxed());
         }
         let last = !self.0.manners.lock().breaks_off;
         let answer = match self.0.answer(request).await {
@@ -293,9 +314,17 @@ pub(super) struct Cluster {
     pub(super) state: watch::Sender<Arc<ClusterState>>,
     /// What the clock says, and whose turn it is.
     pub(super) now_ms: AtomicI64,
+    /// By which servers are late.
+    pub(super) clock: Arc<ManualClock>,
+    /// What is known of servers from query to query; `None`: nothing.
+    pub(super) known: Option<Arc<Servers>>,
+    /// Of every query.
+    pub(super) options: Options,
     pub(super) turn: AtomicUsize,
     pub(super) planner: Arc<Planner>,
     pub(super) network: Arc<InProcessNetwork>,
+    /// Who asks.
+    pub(super) caller: Caller,
     tables: Vec<Laid>,
 }
 
@@ -354,8 +383,12 @@ impl Cluster {
             servers: running,
             state,
             now_ms: AtomicI64::new(NOW_MS),
+            clock: ManualClock::at_ms(NOW_MS),
+            known: None,
+            options: Options::default(),
             turn: AtomicUsize::new(0),
             network,
+            caller: Caller::anyone(),
             planner,
             tables,
         }
@@ -374,7 +407,7 @@ impl Cluster {
     }
 
     async fn run(&self, sql: &str, dialect: Dialect) -> Result<Given, Fault> {
-        let options = Options::default();
+        let options = self.options.clone();
         let statement = Arc::new(self.planner.parse(sql, dialect, options, 10).await?);
         let context = Arc::new(self.context(&statement)?);
         let Answer { schema, batches } = self.planner.answer(&statement, &context).await?;
@@ -394,11 +427,17 @@ impl Cluster {
     /// Of a query that begins now.
     pub(super) fn context(&self, statement: &Statement) -> Result<QueryContext, Fault> {
         let now_ms = self.now_ms.load(Ordering::Relaxed);
+        let known = self.known.clone().unwrap_or_else(|| {
+            let clock = Arc::clone(&self.clock) as Arc<dyn runtime::Clock>;
+            Arc::new(Servers::new(clock, Arc::new(()), 0))
+        });
+        let (turn, standing) = known.standing(self.turn.load(Ordering::Relaxed));
         Ok(QueryContext {
             network: Arc::clone(&self.network) as Arc<dyn rpc::Network>,
             clock: ManualClock::at_ms(now_ms),
-            cluster: Arc::clone(&self.state.borrow()),
-            turn: self.turn.load(Ordering::Relaxed),
+            cluster: self.caller.visible(&self.state.borrow()),
+            caller: self.caller.clone(),
+            turn,
             deadline_ms: now_ms + 10_000,
             timeout_ms: 10_000,
             stop: Default::default(),
@@ -406,6 +445,12 @@ impl Cluster {
             options: statement.scan_options()?,
             after: Default::default(),
             stats: Mutex::default(),
+            indexes: Arc::default(),
+            servers: Arc::clone(&known),
+            standing,
+            fixed_replica: statement.options.flag("useFixedReplica") == Some(true),
+            allows_partial: statement.options.flag("allowPartialResults") == Some(true),
+            gate: Arc::new(crate::Open),
             failed: Mutex::default(),
         })
     }
@@ -497,7 +542,7 @@ pub(super) fn shown(batches: &[RecordBatch]) -> Vec<String> {
 struct OwnTables;
 
 impl BrokerTables for OwnTables {
-    fn rows(&self, table: &str) -> Option<Result<RecordBatch, ArrowError>> {
+    fn rows(&self, table: &str, _: &Caller) -> Option<Result<RecordBatch, ArrowError>> {
         let text = |name: &str| Field::new(name, DataType::Utf8View, true);
         let number = |name: &str| Field::new(name, DataType::Float64, true);
         let long = |name: &str| Field::new(name, DataType::Int64, true);
@@ -523,6 +568,7 @@ impl BrokerTables for OwnTables {
                 long("servers"),
                 text("plan"),
                 text("error"),
+                text("principal"),
             ],
             _ => return None,
         };

@@ -113,7 +113,7 @@ async fn what_a_server_lost_is_read_elsewhere_and_nothing_twice() {
     }
     let fault = cluster.standard(COUNT).await.unwrap_err();
     assert_eq!(fault.code, code::BROKER_SEGMENT_UNAVAILABLE, "{fault}");
-    assert!(fault.message.contains("0/1"), "{fault}");
+    assert!(fault.message.contains("`flights__0__1__"), "{fault}");
 }
 
 #[tokio::test]

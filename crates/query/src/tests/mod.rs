@@ -3,6 +3,7 @@
 mod double;
 mod faults;
 mod queries;
+mod replicas;
 mod system;
 mod templates;
 

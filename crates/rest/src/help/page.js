@@ -70,7 +70,8 @@ const show = async () => {
   for (const [path, operations] of Object.entries(paths)) {
     for (const [method, operation] of Object.entries(operations)) {
       const name = `${method.toUpperCase()} ${path}`;
-      const head = element("summary", {}, element("code", {}, name), " ", element("span", {}, operation.summary));
+      const head = element("summary", {}, element("code", {}, name), " ", element("span", {}, operation.summary),
+        " ", element("small", {}, `needs ${operation["x-needs"]}`));
       const [tag] = operation.tags;
       groups.set(tag, [...(groups.get(tag) ?? []), element("details", {}, head, form(path, method, operation))]);
     }

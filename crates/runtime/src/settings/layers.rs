@@ -284,6 +284,19 @@ mod tests {
     }
 
     #[test]
+    fn certificates_come_with_their_keys() {
+        let fault = |assignments: &[&str]| {
+            let mut layers = Layers::default();
+            assignments.iter().for_each(|one| layers.assignment(one));
+            layers.settings().map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(fault(&["security.key_file=k"]).contains("go together"));
+        assert!(fault(&["security.certificate_file=c"]).contains("go together"));
+        assert!(fault(&["security.ca_file=c"]).contains("has no certificate of it"));
+        assert!(fault(&["security.audit=some"]).contains("audit"));
+    }
+
+    #[test]
     fn passwords_are_not_shown() {
         let mut layers = Layers::default();
         layers.environment([("TANNIN_METASTORE__PASSWORD".to_owned(), "secret".to_owned())]);

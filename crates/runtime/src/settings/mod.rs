@@ -27,6 +27,7 @@ pub struct Settings {
     pub metastore: Metastore,
     pub deepstore: Deepstore,
     pub http: Http,
+    pub security: Security,
     pub compute: Compute,
     pub memory: Memory,
     pub telemetry: Telemetry,
@@ -44,7 +45,7 @@ pub struct Setting {
 impl Settings {
     /// What no value alone tells: one sentence each.
     fn faults(&self) -> Vec<String> {
-        let faults = [self.metastore.fault()];
+        let faults = [self.metastore.fault(), self.security.fault()];
         faults.into_iter().flatten().map(str::to_owned).collect()
     }
 
@@ -129,6 +130,7 @@ pub struct Broker {
     pub queries_running_max: u64,
     pub queries_waiting_max: u64,
     pub queries_wait_max_ms: u64,
+    pub hedge_percent: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -247,6 +249,47 @@ pub struct Deepstore {
 #[serde(deny_unknown_fields)]
 pub struct Http {
     pub allowed_hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Security {
+    pub principals_file: std::path::PathBuf,
+    pub certificate_file: std::path::PathBuf,
+    pub key_file: std::path::PathBuf,
+    pub ca_file: std::path::PathBuf,
+    pub cluster_token_file: std::path::PathBuf,
+    pub audit: AuditKind,
+    pub audit_file: std::path::PathBuf,
+    pub listen_without_authentication: bool,
+}
+
+impl Security {
+    fn fault(&self) -> Option<&'static str> {
+        let is_set = |path: &std::path::Path| !path.as_os_str().is_empty();
+        let has_certificate = is_set(&self.certificate_file);
+        if has_certificate != is_set(&self.key_file) {
+            return Some(
+                "`security.certificate_file` and `security.key_file` go together: set both, or \
+                 none",
+            );
+        }
+        if is_set(&self.ca_file) && !has_certificate {
+            return Some(
+                "`security.ca_file` is set, but this node has no certificate of it: set \
+                 `security.certificate_file` and `security.key_file`",
+            );
+        }
+        None
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditKind {
+    Denied,
+    Changes,
+    All,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

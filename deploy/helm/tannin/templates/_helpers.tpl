@@ -53,6 +53,7 @@ default
   "deepstore" (dict "url" (default "file:///var/lib/tannin-deepstore" .Values.deepstore.url))
   "http" (dict "allowed_hosts" (include "tannin.hosts" . | fromJsonArray))
 -}}
+{{- $_ := set $own "security" (include "tannin.security" . | fromJson) -}}
 {{- if .Values.metastore.url -}}
 {{- $_ := set $own "metastore" (dict "kind" "postgres" "url" .Values.metastore.url) -}}
 {{- end -}}
@@ -65,6 +66,23 @@ default
 {{ $key }} = {{ toJson $value }}
 {{- end }}
 {{ end -}}
+{{- end -}}
+
+{{/* Nodes listen beyond loopback, so they must know who comes in, or be told that nobody need prove it. */}}
+{{- define "tannin.security" -}}
+{{- $values := .Values.security -}}
+{{- $security := dict "listen_without_authentication" $values.listenWithoutAuthentication -}}
+{{- if not $values.listenWithoutAuthentication -}}
+{{- $_ := required "security.principalsSecret.name: a secret with the file of principals; or security.listenWithoutAuthentication=true" $values.principalsSecret.name -}}
+{{- $_ := required "security.clusterTokenSecret.name: a secret with a token by which nodes know each other" $values.clusterTokenSecret.name -}}
+{{- end -}}
+{{- if $values.principalsSecret.name -}}
+{{- $_ := set $security "principals_file" (printf "/etc/tannin-principals/%s" $values.principalsSecret.key) -}}
+{{- end -}}
+{{- if $values.clusterTokenSecret.name -}}
+{{- $_ := set $security "cluster_token_file" (printf "/etc/tannin-token/%s" $values.clusterTokenSecret.key) -}}
+{{- end -}}
+{{- toJson $security -}}
 {{- end -}}
 
 {{- define "tannin.hosts" -}}
@@ -208,6 +226,12 @@ spec:
         {{- if $root.Values.deepstore.credentialsSecret.name }}
         - { name: credentials, mountPath: /etc/tannin-deepstore, readOnly: true }
         {{- end }}
+        {{- if $root.Values.security.principalsSecret.name }}
+        - { name: principals, mountPath: /etc/tannin-principals, readOnly: true }
+        {{- end }}
+        {{- if $root.Values.security.clusterTokenSecret.name }}
+        - { name: cluster-token, mountPath: /etc/tannin-token, readOnly: true }
+        {{- end }}
   volumes:
     - name: settings
       configMap: { name: {{ $full }} }
@@ -223,12 +247,12 @@ spec:
       persistentVolumeClaim:
         claimName: {{ required "deepstore.url, or deepstore.existingClaim: a claim (ReadWriteMany) that all nodes share" $root.Values.deepstore.existingClaim }}
     {{- end }}
-    {{- with $root.Values.deepstore.credentialsSecret }}
-    {{- if .name }}
-    - name: credentials
+    {{- range $name, $secret := dict "credentials" $root.Values.deepstore.credentialsSecret "principals" $root.Values.security.principalsSecret "cluster-token" $root.Values.security.clusterTokenSecret }}
+    {{- if $secret.name }}
+    - name: {{ $name }}
       secret:
-        secretName: {{ .name }}
-        items: [{ key: {{ .key }}, path: {{ .key }} }]
+        secretName: {{ $secret.name }}
+        items: [{ key: {{ $secret.key }}, path: {{ $secret.key }} }]
     {{- end }}
     {{- end }}
 {{- end -}}

@@ -150,5 +150,7 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         pipeline,
         keyed: config.keyed.clone(),
         tasks: config.tasks.clone(),
+        routing: config.serving.routing,
+        quota: config.serving.quota,
     }
 }

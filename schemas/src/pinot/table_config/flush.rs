@@ -144,7 +144,7 @@ pub(super) fn period_ms(text: &str) -> Option<i64> {
     number.is_empty().then_some(total)
 }
 
-fn size_bytes(text: &str) -> Option<u64> {
+pub(super) fn size_bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_uppercase();
     let text = text.strip_suffix('B').unwrap_or(&text);
     let (digits, factor) = match text.chars().last()? {

@@ -27,6 +27,21 @@ pub(super) const TABLE: [&str; 24] = [
     "description",
     "tags",
 ];
+pub(super) const ROUTING: [&str; 4] = [
+    "instanceSelectorType",
+    "segmentPrunerTypes",
+    "routingTableBuilderName",
+    "useFixedReplica",
+];
+pub(super) const QUOTA: [&str; 7] = [
+    "storage",
+    "maxQueriesPerSecond",
+    "rateLimiterUnit",
+    "rateLimiterDuration",
+    "rateLimits",
+    "maxQueriesRunning",
+    "maxQueryMemory",
+];
 pub(super) const SEGMENTS: [&str; 17] = [
     "timeColumnName",
     "timeType",

@@ -11,6 +11,7 @@ mod keys;
 mod partitioning;
 mod pipeline;
 mod search;
+mod serving;
 mod star_tree;
 mod stream;
 mod tasks;
@@ -57,6 +58,7 @@ pub struct TableConfig {
     keyed: Option<KeyedSpec>,
     ingest: IngestRules,
     tasks: Vec<TaskSpec>,
+    serving: serving::Serving,
 }
 
 /// A column that the config names, and where.
@@ -159,11 +161,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     no_dictionary.extend(marked(indexes, "noDictionaryColumns", report));
     let search = search::read(node, indexes, report);
     let star_trees = star_tree::read(indexes, report);
-    let sorted = indexes.texts("sortedColumn", report);
-    if sorted.len() > 1 {
-        let path = "tableIndexConfig.sortedColumn";
-        report.fault(path, "a table has one sorted column");
-    }
+    let sorted_column = sorted_column(indexes, report);
     let pipeline = pipeline::read(ingestion, report);
     let time_column = segments.text("timeColumnName", report).map(str::to_owned);
     let keyed = keyed::read(node, is_realtime, time_column.as_deref(), report);
@@ -182,7 +180,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         is_dimension_table,
         replication,
         peer_download,
-        sorted_column: sorted.first().map(|name| (*name).to_owned()),
+        sorted_column,
         inverted,
         no_dictionary,
         column_indexes,
@@ -197,6 +195,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
         keyed,
         ingest: ingest_rules::read(node, report),
         tasks: tasks::read(node, is_realtime, report),
+        serving: serving::read(node, report),
     })
 }
 
@@ -208,6 +207,15 @@ fn marked(indexes: Node<'_>, key: &str, report: &mut Report) -> Vec<Marked> {
         column: column.to_owned(),
     };
     columns.map(mark).collect()
+}
+
+fn sorted_column(indexes: Node<'_>, report: &mut Report) -> Option<String> {
+    let sorted = indexes.texts("sortedColumn", report);
+    if sorted.len() > 1 {
+        let path = "tableIndexConfig.sortedColumn";
+        report.fault(path, "a table has one sorted column");
+    }
+    sorted.first().map(|name| (*name).to_owned())
 }
 
 fn replication(segments: Node<'_>, report: &mut Report) -> u32 {

@@ -35,11 +35,14 @@ const REFUSED: [(&str, &str, &str); 6] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 22] = [
+const WITHOUT_EFFECT: [(&str, &str); 25] = [
     ("", "tierConfigs"),
-    ("", "quota"),
+    ("quota", "storage"),
+    ("quota", "rateLimiterUnit"),
+    ("quota", "rateLimiterDuration"),
+    ("quota", "rateLimits"),
+    ("routing", "routingTableBuilderName"),
     ("", "query"),
-    ("", "routing"),
     ("", "instanceAssignmentConfigMap"),
     ("", "instancePartitionsMap"),
     ("", "segmentAssignmentConfigMap"),

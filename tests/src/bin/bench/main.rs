@@ -8,6 +8,7 @@
     reason = "a command line tool prints its results"
 )]
 
+mod cluster;
 mod engine;
 mod figures;
 mod freshness;
@@ -59,6 +60,8 @@ enum Suite {
     Engine(engine::Options),
     /// Many users at once: latency at a rate, the greatest rate, ten times that
     Load(load::Options),
+    /// A broker and two servers as processes, beside all roles in one
+    Cluster(cluster::Options),
     /// From Kafka into a table: rates, freshness, appends, imports
     Ingest(ingest::Options),
     /// TPC-H beside DataFusion, and the times of planning and of writing answers
@@ -85,6 +88,7 @@ async fn run(options: &Options) -> Result<()> {
         Suite::Spine { results } => spine(&options.tannin, results.as_deref()).await,
         Suite::Engine(engine) => engine::run(engine, &options.tannin).await,
         Suite::Load(load) => load::run(load, &options.tannin).await,
+        Suite::Cluster(cluster) => cluster::run(cluster, &options.tannin).await,
         Suite::Ingest(ingest) => ingest::run(ingest, &options.tannin).await,
         Suite::Sql(sql) => sql::run(sql, &options.tannin).await,
     }

@@ -3,8 +3,8 @@
 //! The senders run on the same machine as the node and share its cores, so the CPU of both is told.
 //! Every answer is compared with the one that the same statement got at rest.
 
-mod drive;
-mod statements;
+pub(crate) mod drive;
+pub(crate) mod statements;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -267,7 +267,7 @@ fn latencies(samples: &[Sample], of: impl Fn(&Sample) -> Duration) -> Times {
 }
 
 /// User and system time of a process; the kernel counts it in hundredths of a second.
-fn cpu_seconds(process: &str) -> Result<f64> {
+pub(crate) fn cpu_seconds(process: &str) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let (_, after_name) = stat.rsplit_once(')').context("an unknown stat file")?;
     let fields = after_name.split_whitespace().skip(11).take(2);
