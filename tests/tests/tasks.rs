@@ -410,11 +410,11 @@ async fn rows_are_removed_for_good_and_segments_made_anew() -> Result<()> {
             )
             .await?;
         ensure!(status.is_success(), "{body}");
-        let wanted = [wanted];
-        let found = beside(&cluster, (sum, &wanted), async {
+        let jobs = beside(&cluster, (sum, &[wanted]), async {
             all_done(&cluster, "RefreshSegmentTask").await
-        });
-        ensure!(found.await? == 1);
+        })
+        .await?;
+        ensure!(jobs == 1, "{jobs} jobs");
         let sorted = "SELECT rider FROM trips WHERE \"$segmentName\" = ";
         for name in segments(&cluster).await? {
             ensure!(!after.contains(&name), "{name}");
