@@ -18,7 +18,11 @@ use super::{Answer, App};
 use crate::state::State;
 
 pub(super) fn routes() -> Api<Arc<State>> {
-    let of_type = Api::default()
+    of_type().merge(of_table()).merge(of_task())
+}
+
+fn of_type() -> Api<Arc<State>> {
+    Api::default()
         .route(
             "/tasks/tasktypes",
             [get("Types of tasks", types).cluster(Action::Read)],
@@ -58,8 +62,11 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/tasks/{type}",
             [delete("Cancels all and forgets them", delete_type).cluster(Action::Admin)],
-        );
-    let of_table = Api::default()
+        )
+}
+
+fn of_table() -> Api<Arc<State>> {
+    Api::default()
         .route(
             "/tasks/{type}/{table}/state",
             [get("Tasks of a table", states_of_table).table(Action::Read)],
@@ -74,8 +81,11 @@ pub(super) fn routes() -> Api<Arc<State>> {
                 get("Watermarks", metadata).table(Action::Read),
                 delete("Forgets them: all begins anew", delete_metadata).table(Action::Admin),
             ],
-        );
-    let of_task = Api::default()
+        )
+}
+
+fn of_task() -> Api<Arc<State>> {
+    Api::default()
         .route(
             "/tasks/task/{name}/state",
             [get("State of a task", state_of).cluster(Action::Read)],
@@ -112,8 +122,7 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/tasks/subtask/{name}/progress",
             [get("Of each subtask", progress).cluster(Action::Read)],
-        );
-    Api::default().merge(of_type).merge(of_table).merge(of_task)
+        )
 }
 
 /// Of imports from files.
