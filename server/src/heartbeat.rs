@@ -74,9 +74,8 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
 }
 
 fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
-    let mut held = Vec::new();
+    let (mut held, mut consumers) = (Vec::new(), Vec::new());
     let mut index_lists = IndexLists::default();
-    let mut consumers = Vec::new();
     let (mut sealed_count, mut cold_count, mut consuming_count) = (0, 0, 0);
     for table in core.tables.all() {
         let table_id = table.id.to_bytes();
@@ -84,13 +83,14 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         let statuses = table.consumers();
         index_lists.next_table();
         let mut hold = |partition, sequence, crc, disk_bytes, index_list| {
+            let segment = SegmentRef {
+                partition,
+                sequence,
+                crc,
+            };
             held.push(HeldSegment {
                 table_id: table_id.clone(),
-                segment: Some(SegmentRef {
-                    partition,
-                    sequence,
-                    crc,
-                }),
+                segment: Some(segment),
                 disk_bytes,
                 index_list,
             });
@@ -109,9 +109,10 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
                 hold(*partition, *sequence, 0, 0, 0);
             }
         }
-        let cold = view.cold().iter();
-        cold.for_each(|((partition, sequence), crc)| hold(*partition, *sequence, *crc, 0, 0));
         cold_count += view.cold().len() as i64;
+        for ((partition, sequence), crc) in view.cold() {
+            hold(*partition, *sequence, *crc, 0, 0);
+        }
         for segment in view.runs() {
             consuming_count += 1;
             let id = segment.id();

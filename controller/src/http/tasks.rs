@@ -18,10 +18,10 @@ use super::{Answer, App};
 use crate::state::State;
 
 pub(super) fn routes() -> Api<Arc<State>> {
-    of_type().merge(of_table()).merge(of_task())
+    type_routes().merge(table_routes()).merge(task_routes())
 }
 
-fn of_type() -> Api<Arc<State>> {
+fn type_routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tasks/tasktypes",
@@ -65,7 +65,7 @@ fn of_type() -> Api<Arc<State>> {
         )
 }
 
-fn of_table() -> Api<Arc<State>> {
+fn table_routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tasks/{type}/{table}/state",
@@ -84,7 +84,7 @@ fn of_table() -> Api<Arc<State>> {
         )
 }
 
-fn of_task() -> Api<Arc<State>> {
+fn task_routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tasks/task/{name}/state",
