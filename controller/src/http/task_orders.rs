@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::State as Shared;
 use rest::api::{get, post};
@@ -39,7 +40,7 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/tasks/scheduler/information",
-            [get("Schedules of tables", scheduler)],
+            [get("Schedules of tables", scheduler).cluster(Action::Read)],
         )
 }
 

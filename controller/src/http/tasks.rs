@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use access::Action;
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use rest::Api;
@@ -18,18 +19,30 @@ use crate::state::State;
 
 pub(super) fn routes() -> Api<Arc<State>> {
     let of_type = Api::default()
-        .route("/tasks/tasktypes", [get("Types of tasks", types)])
+        .route(
+            "/tasks/tasktypes",
+            [get("Types of tasks", types).cluster(Action::Read)],
+        )
         .route(
             "/tasks/{type}/state",
-            [get("IN_PROGRESS or STOPPED", queue)],
+            [get("IN_PROGRESS or STOPPED", queue).cluster(Action::Read)],
         )
-        .route("/tasks/{type}/tasks", [get("Names of tasks", names)])
+        .route(
+            "/tasks/{type}/tasks",
+            [get("Names of tasks", names).cluster(Action::Read)],
+        )
         .route(
             "/tasks/{type}/tasks/count",
-            [get("Subtasks of each", counts)],
+            [get("Subtasks of each", counts).cluster(Action::Read)],
         )
-        .route("/tasks/{type}/taskstates", [get("State of each", states)])
-        .route("/tasks/{type}/debug", [get("All about each", debug_type)])
+        .route(
+            "/tasks/{type}/taskstates",
+            [get("State of each", states).cluster(Action::Read)],
+        )
+        .route(
+            "/tasks/{type}/debug",
+            [get("All about each", debug_type).cluster(Action::Read)],
+        )
         .route(
             "/tasks/{type}/stop",
             [put("None is begun from now on", stop)],
@@ -49,26 +62,32 @@ pub(super) fn routes() -> Api<Arc<State>> {
     let of_table = Api::default()
         .route(
             "/tasks/{type}/{table}/state",
-            [get("Tasks of a table", states_of_table)],
+            [get("Tasks of a table", states_of_table).table(Action::Read)],
         )
         .route(
             "/tasks/{type}/{table}/debug",
-            [get("All about each", debug_table)],
+            [get("All about each", debug_table).table(Action::Read)],
         )
         .route(
             "/tasks/{type}/{table}/metadata",
             [
-                get("Watermarks", metadata),
-                delete("Forgets them: all begins anew", delete_metadata),
+                get("Watermarks", metadata).table(Action::Read),
+                delete("Forgets them: all begins anew", delete_metadata).table(Action::Admin),
             ],
         );
     let of_task = Api::default()
         .route(
             "/tasks/task/{name}/state",
-            [get("State of a task", state_of)],
+            [get("State of a task", state_of).cluster(Action::Read)],
         )
-        .route("/tasks/task/{name}/config", [get("What is done", config)])
-        .route("/tasks/task/{name}/debug", [get("All about it", debug)])
+        .route(
+            "/tasks/task/{name}/config",
+            [get("What is done", config).cluster(Action::Read)],
+        )
+        .route(
+            "/tasks/task/{name}/debug",
+            [get("All about it", debug).cluster(Action::Read)],
+        )
         .route(
             "/tasks/task/{name}",
             [delete("Cancels it and forgets it", delete_task).query(
@@ -82,15 +101,15 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/tasks/subtask/{name}/state",
-            [get("Of each subtask", parts)],
+            [get("Of each subtask", parts).cluster(Action::Read)],
         )
         .route(
             "/tasks/subtask/{name}/config",
-            [get("Of each subtask", part_configs)],
+            [get("Of each subtask", part_configs).cluster(Action::Read)],
         )
         .route(
             "/tasks/subtask/{name}/progress",
-            [get("Of each subtask", progress)],
+            [get("Of each subtask", progress).cluster(Action::Read)],
         );
     Api::default().merge(of_type).merge(of_table).merge(of_task)
 }
