@@ -48,6 +48,11 @@ pub enum Command {
                       tannin task list --table trips\n  \
                       tannin task schedule --type MergeRollupTask --table trips_OFFLINE")]
     Task(TaskArgs),
+    /// List nodes, drain servers, give them tags
+    #[command(after_help = "Examples:\n  \
+                      tannin node list\n  \
+                      tannin node drain Server_10.0.0.7_8098")]
+    Node(NodeCommand),
     /// Load Parquet, Arrow, Avro, CSV or JSON files into a table
     #[command(after_help = "Examples:\n  \
                       tannin import trips.parquet\n  \
@@ -443,6 +448,8 @@ pub enum TableAction {
         #[arg(long)]
         yes: bool,
     },
+    /// Spread its segments evenly over the servers, while queries and consumption go on
+    Rebalance(RebalanceArgs),
     /// Drop a table and its data
     Drop {
         name: String,
@@ -456,6 +463,31 @@ pub enum TableAction {
 pub struct TaskArgs {
     #[command(subcommand)]
     pub action: TaskAction,
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RebalanceArgs {
+    pub name: String,
+    /// OFFLINE or REALTIME, of a table that has both
+    #[arg(long = "type", value_name = "TYPE")]
+    pub table_type: Option<String>,
+    /// Only say what would move
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Break it off: what is on its way goes back
+    #[arg(long, conflicts_with = "dry_run")]
+    pub cancel: bool,
+    /// Do not wait until it is done
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NodeCommand {
+    #[command(subcommand)]
+    pub action: NodeAction,
     #[command(flatten)]
     pub node: NodeArgs,
 }
@@ -480,6 +512,31 @@ pub enum TaskAction {
     },
     /// Cancel a task, as `tannin task list` names it; nothing of it counts
     Cancel { name: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeAction {
+    /// List nodes with their tags and how many segments they have
+    List,
+    /// Send what a server has to others, and wait until nothing is left
+    Drain {
+        name: String,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Let a server get segments again
+    Enable { name: String },
+    /// Let nothing new come to a server, and ask it only for what no other has
+    Disable { name: String },
+    /// Give a node other tags: TENANT_OFFLINE, TENANT_REALTIME
+    Tag {
+        name: String,
+        #[arg(required = true)]
+        tags: Vec<String>,
+    },
+    /// Forget a node that is stopped and holds nothing
+    Remove { name: String },
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

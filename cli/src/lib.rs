@@ -63,6 +63,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Command::Preview(args) => commands::preview::run(args).await,
             Command::Table(args) => commands::table::run(args).await,
             Command::Task(args) => commands::task::run(args).await,
+            Command::Node(args) => commands::node::run(args).await,
             Command::Import(args) => commands::import::run(args).await,
             Command::Export(args) => commands::export::run(args).await,
             Command::Prove(args) => commands::prove::run(args).await,

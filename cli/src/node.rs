@@ -353,6 +353,7 @@ impl<'a> Builder<'a> {
             },
             key_memory_bytes: memory_bytes / 4,
             seal_patience: Duration::from_millis(self.settings.server.seal_wait_ms),
+            disk_free_bytes_min: self.settings.server.disk_free_bytes_min,
             cache_bytes: self.settings.server.cache_bytes,
             query_memory_bytes: self.query_memory_bytes,
             fragment_memory_bytes: self.query_memory_bytes / 2,

@@ -1,6 +1,5 @@
 //! The internal service: watching the state, heartbeats, commits and tasks.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use schemas::segment::SegmentRecord;
 use schemas::task::{Task, TaskKind};
 use schemas::{Fault, InstanceId, Offset, SegmentId, TableId, TableSpec};
 
-use crate::assignment::least_loaded;
 use crate::completion::Verdict;
 use crate::state::{Difference, State};
 
@@ -90,6 +88,11 @@ impl ControlApi for Api {
         }
         let reporter = InstanceId(request.instance);
         let offset = request.offset;
+        // It went to others. Who was told to commit it may do so.
+        let is_its_turn = self.0.completion.lock().committer(id) == Some(&reporter);
+        if !stored.assigned.contains(&reporter) && !is_its_turn {
+            return Ok(answer(Action::Fenced, 0, 0));
+        }
         let verdict = match self.judge(id, &reporter, offset) {
             Verdict::Elect => match self.0.catalog.elect(id).await? {
                 None => return Ok(answer(Action::Hold, 0, 0)),
@@ -263,6 +266,7 @@ impl ControlApi for Api {
         let json = tasks.map(|task| serde_json::to_vec(&task).unwrap_or_default().into());
         Ok(TasksReply {
             tasks: json.collect(),
+            reconcilers: self.0.statuses.json(),
         })
     }
 }
@@ -305,7 +309,7 @@ impl State {
         record: SegmentRecord,
     ) -> Result<SegmentRecord, Fault> {
         let id = record.id;
-        let assigned = self.servers_for(id.table)?;
+        let assigned = self.servers_for(&record)?;
         let gone = || Fault::not_found(format!("table {} does not exist", id.table));
         let table = self.table(id.table).ok_or_else(gone)?;
         let record = self
@@ -314,28 +318,6 @@ impl State {
             .await?;
         self.publish(id.table).await?;
         Ok(record)
-    }
-
-    /// Those that shall hold the next sealed segment of the table.
-    pub(crate) fn servers_for(&self, table: TableId) -> Result<Vec<InstanceId>, Fault> {
-        let gone = || Fault::not_found(format!("table {table} does not exist"));
-        let spec = &self.table(table).ok_or_else(gone)?.spec;
-        let alive = self.alive_servers();
-        Ok(match spec.is_dimension_table {
-            true => alive,
-            false => least_loaded(&alive, &self.loads(), spec.replication),
-        })
-    }
-
-    /// Segments of each server.
-    pub(crate) fn loads(&self) -> HashMap<InstanceId, usize> {
-        let mut loads = HashMap::new();
-        for table in self.tables() {
-            for server in table.segments.iter().flat_map(|segment| &segment.assigned) {
-                *loads.entry(server.clone()).or_default() += 1;
-            }
-        }
-        loads
     }
 }
 

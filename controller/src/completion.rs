@@ -124,6 +124,11 @@ impl Completion {
         }
     }
 
+    /// Who was told to commit it.
+    pub(crate) fn committer(&self, id: SegmentId) -> Option<&InstanceId> {
+        self.elections.get(&id).map(|election| &election.committer)
+    }
+
     /// Somebody was told to commit it: rows that come now are in the next one.
     pub(crate) fn is_ending(&self, id: SegmentId) -> bool {
         self.elections.contains_key(&id)

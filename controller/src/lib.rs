@@ -9,12 +9,15 @@ mod assignment;
 mod background;
 mod completion;
 mod consumption;
+mod fleet;
 mod follow;
 mod http;
 mod imports;
 mod leader;
 mod metrics;
+mod moves;
 mod reach;
+mod rebalance;
 mod reconcile;
 mod reloads;
 mod replacements;
@@ -24,6 +27,7 @@ mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -155,7 +155,7 @@ impl State {
         record: SegmentRecord,
     ) -> Result<SegmentRecord, Fault> {
         let id = record.id.table;
-        let assigned = self.servers_for(id)?;
+        let assigned = self.servers_for(&record)?;
         let now_ms = self.clock.now_ms();
         let catalog = &self.catalog;
         let record = catalog.add_replacing(replacement, record, assigned, now_ms);

@@ -14,7 +14,7 @@ use metastore::{MetaError, Revision};
 use parking_lot::Mutex;
 use runtime::Clock;
 use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
-use schemas::proto::{ConsumerState, HeartbeatRequest, IndexList, ReloadProgress};
+use schemas::proto::{HeartbeatRequest, IndexList};
 use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
 use stream::{StreamSource, Streams};
 use tokio::sync::watch;
@@ -22,11 +22,14 @@ use uuid::Uuid;
 
 use crate::background::Due;
 use crate::completion::Completion;
+use crate::fleet::LookedAt;
 use crate::follow::publish_everything;
 use crate::http::forward::Forwarder;
 use crate::leader::{Leader, Leadership};
 use crate::metrics::ControllerMetrics;
+use crate::reconcile::Statuses;
 use crate::seen::Seen;
+use crate::view::{Instance, Targets, View};
 use crate::{CheckTable, Config};
 
 /// Objects may wait so long for a commit of somebody who could not reach this process before.
@@ -53,11 +56,17 @@ pub(crate) struct State {
     check: Arc<dyn CheckTable>,
     /// By table and position of the topic.
     sources: Mutex<HashMap<(TableId, usize), Arc<dyn StreamSource>>>,
-    view: Mutex<View>,
+    pub(crate) view: Mutex<View>,
     /// When orphans are looked for next, by the monotonic clock.
     orphans_due: Mutex<Duration>,
     /// When it took the lead from others.
     took_over: Mutex<Option<Duration>>,
+    /// Since when it hears who lives.
+    pub(crate) listens_since: Mutex<Duration>,
+    /// Tables that were looked at, as they and the servers were then.
+    pub(crate) looked_at: Mutex<HashMap<TableId, LookedAt>>,
+    /// How reconcilers fare.
+    pub(crate) statuses: Statuses,
     version: watch::Sender<u64>,
 }
 
@@ -67,37 +76,6 @@ impl std::fmt::Debug for State {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-#[derive(Debug, Default)]
-struct View {
-    version: u64,
-    tables: BTreeMap<TableId, Published>,
-    removed: BTreeMap<TableId, u64>,
-    instances: BTreeMap<InstanceId, Instance>,
-}
-
-#[derive(Debug)]
-struct Published {
-    state: Arc<TableState>,
-    changed: u64,
-    /// Everything of the catalog up to here is in it.
-    revision: Revision,
-}
-
-/// A role that has sent heartbeats.
-#[derive(Clone, Debug)]
-pub(crate) struct Instance {
-    pub(crate) role: Role,
-    pub(crate) address: String,
-    pub(crate) plan_format: u32,
-    pub(crate) last_heard: Duration,
-    pub(crate) alive: bool,
-    pub(crate) held: HashSet<(SegmentId, u32)>,
-    pub(crate) consumers: Vec<ConsumerState>,
-    /// Of the sealed segments that it holds.
-    pub(crate) indexes: HashMap<SegmentId, Arc<IndexList>>,
-    pub(crate) reloads: Vec<ReloadProgress>,
 }
 
 /// What a watcher has not seen yet.
@@ -127,6 +105,7 @@ impl State {
         let state = Self {
             leadership: Leadership::new(leader),
             took_over: Mutex::default(),
+            listens_since: Mutex::new(clock.monotonic()),
             config,
             cluster,
             catalog,
@@ -142,8 +121,11 @@ impl State {
             sources: Mutex::default(),
             view: Mutex::default(),
             orphans_due: Mutex::new(orphans_due),
+            looked_at: Mutex::default(),
+            statuses: Statuses::default(),
             version: watch::Sender::new(0),
         };
+        state.read_instances().await?;
         for table in state.catalog.tables().await? {
             state.publish(table.spec.id).await?;
         }
@@ -157,11 +139,13 @@ impl State {
         *self.orphans_due.lock() = now + ORPHANS_AFTER_START;
         *self.took_over.lock() = Some(now);
         self.due.lock().clear();
+        *self.listens_since.lock() = now;
         {
             let mut view = self.view.lock();
             view.instances.clear();
             view.refresh_online();
         }
+        self.read_instances().await?;
         publish_everything(self).await
     }
 
@@ -222,11 +206,18 @@ impl State {
             reloads,
             orders,
             lineage,
+            moves,
             ..
         } = stored;
         let hidden = lineage.hidden();
+        let mut targets = Targets::new();
         let segments = segments.into_iter().map(|stored| {
-            let online = view.holders(stored.record.id, stored.record.crc);
+            let record = &stored.record;
+            let key = (record.id, record.crc, record.is_done());
+            let online = view.online(key, &stored.assigned);
+            if !stored.target.is_empty() {
+                targets.insert(record.id, stored.target);
+            }
             SegmentState {
                 hidden: hidden.contains(stored.record.name.as_str()),
                 record: stored.record,
@@ -243,7 +234,7 @@ impl State {
             time_boundary_ms,
             reloads,
         };
-        view.put(state, revision);
+        view.put(state, targets, moves, revision);
         self.announce(&view);
         Ok(())
     }
@@ -273,7 +264,7 @@ impl State {
         }
     }
 
-    fn announce(&self, view: &View) {
+    pub(crate) fn announce(&self, view: &View) {
         self.metrics.tables.set(view.tables.len() as i64);
         self.version.send_if_modified(|version| {
             let newer = *version != view.version;
@@ -310,10 +301,12 @@ impl State {
             plan_format: request.plan_format,
             last_heard: self.clock.monotonic(),
             alive: true,
+            died: None,
             held,
             consumers: request.consumers,
             indexes,
             reloads: request.reloads,
+            low_on_disk: request.low_on_disk,
         };
         let mut view = self.view.lock();
         view.hear(InstanceId(request.instance), instance);
@@ -348,6 +341,7 @@ impl State {
             tracing::warn!(instance = %id, "no heartbeat, taken as dead");
             if let Some(instance) = view.instances.get_mut(&id) {
                 instance.alive = false;
+                instance.died = Some(now);
             }
             view.refresh_online();
         }
@@ -426,16 +420,6 @@ impl State {
         lists.collect()
     }
 
-    pub(crate) fn alive_servers(&self) -> Vec<InstanceId> {
-        let view = self.view.lock();
-        let alive = |(_, i): &(&InstanceId, &Instance)| i.alive && i.role == Role::Server;
-        view.instances
-            .iter()
-            .filter(alive)
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
     /// Who has not been heard at all may live: this process may be younger than its silence.
     pub(crate) fn may_live(&self, id: &InstanceId) -> bool {
         let view = self.view.lock();
@@ -484,110 +468,5 @@ impl State {
 
     pub(crate) fn forget_source(&self, table: TableId) {
         self.sources.lock().retain(|(of, _), _| *of != table);
-    }
-}
-
-impl View {
-    fn holders(&self, id: SegmentId, crc: u32) -> Vec<InstanceId> {
-        self.instances
-            .iter()
-            .filter(|(_, instance)| instance.alive && instance.held.contains(&(id, crc)))
-            .map(|(id, _)| id.clone())
-            .collect()
-    }
-
-    fn put(&mut self, state: TableState, revision: Revision) {
-        let id = state.spec.id;
-        if self.removed.contains_key(&id) {
-            return;
-        }
-        if let Some(published) = self.tables.get_mut(&id) {
-            if published.revision > revision {
-                return;
-            }
-            published.revision = revision;
-            if *published.state == state {
-                return;
-            }
-        }
-        self.version += 1;
-        let published = Published {
-            state: Arc::new(state),
-            changed: self.version,
-            revision,
-        };
-        self.tables.insert(id, published);
-    }
-
-    fn remove(&mut self, id: TableId) {
-        if self.tables.remove(&id).is_some() {
-            self.version += 1;
-            self.removed.insert(id, self.version);
-        }
-    }
-
-    fn hear(&mut self, id: InstanceId, instance: Instance) {
-        let old = self.instances.insert(id.clone(), instance);
-        let new = &self.instances[&id];
-        let same_place = old.as_ref().is_some_and(|old| {
-            (old.alive, &old.address, old.plan_format) == (true, &new.address, new.plan_format)
-        });
-        if !same_place {
-            self.version += 1;
-        }
-        if old.is_none_or(|old| !old.alive || old.held != new.held) {
-            self.refresh_online();
-        }
-    }
-
-    /// Joins all tables with who holds what now.
-    fn refresh_online(&mut self) {
-        self.version += 1;
-        let version = self.version;
-        let mut fresh = Vec::new();
-        for (id, table) in &self.tables {
-            let online: Vec<Vec<InstanceId>> = table
-                .state
-                .segments
-                .iter()
-                .map(|segment| self.holders(segment.record.id, segment.record.crc))
-                .collect();
-            if table
-                .state
-                .segments
-                .iter()
-                .zip(&online)
-                .any(|(s, o)| s.online != *o)
-            {
-                fresh.push((*id, online));
-            }
-        }
-        for (id, online) in fresh {
-            if let Some(table) = self.tables.get_mut(&id) {
-                let mut state = TableState::clone(&table.state);
-                for (segment, online) in state.segments.iter_mut().zip(online) {
-                    segment.online = online;
-                }
-                table.state = Arc::new(state);
-                table.changed = version;
-            }
-        }
-    }
-
-    fn all_heard(&self) -> bool {
-        let segments = self.tables.values().flat_map(|table| &table.state.segments);
-        let mut assigned = segments.flat_map(|segment| &segment.assigned);
-        assigned.all(|server| self.instances.contains_key(server))
-    }
-
-    fn instance_states(&self) -> impl Iterator<Item = InstanceState> {
-        self.instances.iter().map(|(id, instance)| InstanceState {
-            id: id.clone(),
-            role: instance.role,
-            address: instance.address.clone(),
-            alive: instance.alive,
-            plan_format: instance.plan_format,
-            leads: false,
-        })
     }
 }

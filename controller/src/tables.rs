@@ -58,6 +58,7 @@ impl State {
             }
         }
         self.check(&spec)?;
+        self.check_tags(&spec)?;
         let stored = StoredTable {
             spec,
             config_json,
@@ -71,6 +72,7 @@ impl State {
             watermarks: Default::default(),
             scheduled: Default::default(),
             spec_changed_ms: 0,
+            moves: Default::default(),
         };
         let id = stored.spec.id;
         if self.catalog.create_table(&stored).await? == CreateOutcome::NameTaken {
@@ -102,6 +104,9 @@ impl State {
         let mut parsed = parse_table(&config_json, Some(&schema), id, UnknownKeys::Collect)?;
         let spec = parsed.value.spec.clone();
         self.check(&spec)?;
+        if spec.placement != table.spec.placement {
+            self.check_tags(&spec)?;
+        }
         let kept = unchangeable(&table.spec, &spec);
         if !kept.is_empty() {
             return Err(Fault::invalid(kept.join("; ")));

@@ -22,12 +22,12 @@ for listener in "${listeners[@]}"; do
   esac
   request='GET /ready HTTP/1.0\r\nHost: localhost\r\n\r\n'
   exec 3<>"/dev/tcp/$host/$port"
-  printf "$request" >&3
+  printf '%b' "$request" >&3
   # What speaks TLS says nothing that is text.
   answer="$(cat <&3 | tr -d '\000')"
   exec 3<&- 3>&-
   if [[ "$answer" != "HTTP/1."* ]]; then
-    answer="$(printf "$request" | openssl s_client -quiet -connect "$host:$port" 2>/dev/null || true)"
+    answer="$(printf '%b' "$request" | openssl s_client -quiet -connect "$host:$port" 2>/dev/null || true)"
   fi
   if [[ "$answer" != "HTTP/1."?" 200 "* ]]; then
     echo "$listener: ${answer##*$'\n'}"

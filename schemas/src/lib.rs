@@ -17,6 +17,7 @@ pub mod keyed;
 pub mod lineage;
 pub mod partition;
 pub mod pinot;
+pub mod placement;
 pub mod proto;
 mod scan_options;
 mod scan_stats;

@@ -17,6 +17,7 @@ use crate::decoding::{PipelineSpec, TooLong};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
 use crate::partition::Partitioning;
+use crate::placement::Placement;
 use crate::task::TaskSpec;
 use crate::types::{DataType, FieldRole, Value};
 
@@ -89,6 +90,9 @@ pub struct TableSpec {
     pub routing: RoutingSpec,
     #[serde(default, skip_serializing_if = "QuotaSpec::is_usual")]
     pub quota: QuotaSpec,
+    /// On which servers its segments may lie.
+    #[serde(default, skip_serializing_if = "Placement::is_usual")]
+    pub placement: Placement,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -424,6 +428,7 @@ impl TableSpec {
             tasks: Vec::new(),
             routing: RoutingSpec::default(),
             quota: QuotaSpec::default(),
+            placement: Placement::default(),
         }
     }
 

@@ -356,6 +356,24 @@ impl TaskKind {
     }
 }
 
+/// What the controller does again and again, and how the last pass went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReconcilerStatus {
+    pub name: String,
+    /// The controller that leads.
+    pub controller: String,
+    pub passes: u64,
+    /// Passes that failed, one after the other, up to now.
+    pub failures: u64,
+    pub last_began_ms: Option<i64>,
+    pub last_ended_ms: Option<i64>,
+    /// Why the last pass failed; empty: it did not.
+    pub last_error: String,
+    /// What there is to be done, or was done.
+    pub summary: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

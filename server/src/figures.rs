@@ -95,6 +95,9 @@ fn show_disk(core: &Core) {
         Ok(space) => {
             let of = |blocks: u64| blocks.saturating_mul(space.f_frsize) as i64;
             metrics.disk_free.set(of(space.f_bavail));
+            if core.room.measured(of(space.f_bavail) as u64) {
+                core.heart.hurry();
+            }
             metrics.disk_total.set(of(space.f_blocks));
         }
         Err(error) => tracing::debug!(%error, "the space on the disk is not known"),

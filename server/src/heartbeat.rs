@@ -144,6 +144,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         index_lists: index_lists.finish(),
         reloads: core.indexer.jobs.progress(&core.tables),
         deep_store_of: core.config.deep_store_of.clone(),
+        low_on_disk: core.room.short().is_some(),
     }
 }
 

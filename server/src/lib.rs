@@ -16,6 +16,7 @@ mod metrics;
 mod peers;
 mod ready;
 mod reconcile;
+mod room;
 mod select;
 mod store;
 mod system;
@@ -49,6 +50,7 @@ use indexes::Indexer;
 use metrics::ServerMetrics;
 use peers::Peers;
 use ready::Readiness;
+use room::Room;
 use store::Store;
 use upsert::Spill;
 use view::Tables;
@@ -71,6 +73,8 @@ pub struct Config {
     pub key_memory_bytes: u64,
     /// How long consumption waits at a segment's limit while the one before it is committed.
     pub seal_patience: Duration,
+    /// With less room on the disk nothing is consumed.
+    pub disk_free_bytes_min: u64,
     /// Bytes of segment files, 0 for no limit; other segments are read from the deep store.
     pub cache_bytes: u64,
     /// Bytes that all fragments together may hold, and one of them.
@@ -123,6 +127,7 @@ pub(crate) struct Core {
     pub(crate) heart: Heart,
     pub(crate) indexer: Indexer,
     pub(crate) ready: Readiness,
+    pub(crate) room: Room,
     pub(crate) metrics: ServerMetrics,
 }
 
@@ -169,6 +174,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         indexer: Indexer::default(),
         tables: Tables::default(),
         ready: Readiness::default(),
+        room: Room::new(config.disk_free_bytes_min),
         config,
         network,
         streams,

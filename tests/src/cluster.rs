@@ -177,6 +177,30 @@ impl Cluster {
         Ok(())
     }
 
+    /// Of every node that is started from now on.
+    pub fn set(&mut self, assignment: &str) {
+        self.assignments.push(assignment.to_owned());
+    }
+
+    /// One more server.
+    pub async fn add_server(&mut self) -> Result<usize> {
+        self.nodes.push(None);
+        let index = self.nodes.len() - 1;
+        self.start_node(index).await?;
+        self.wait_ready().await?;
+        Ok(index)
+    }
+
+    /// Names of the servers that live.
+    pub async fn servers(&self) -> Result<Vec<String>> {
+        let cluster = self.get("/v1/cluster").await?;
+        let all = cluster["instances"].as_array().context("no instances")?;
+        let lives = |one: &&Value| one["role"] == "server" && one["alive"] == true;
+        let names = all.iter().filter(lives);
+        let names = names.filter_map(|one| one["instance"].as_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     fn settings(&self, index: usize) -> Result<Settings> {
         let mut layers = Layers::default();
         let folder = self.data_dir(index);
@@ -301,6 +325,10 @@ impl Cluster {
 
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.controller(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str) -> Result<Value> {
+        self.controller(Method::PUT, path, None).await
     }
 
     pub async fn delete(&self, path: &str) -> Result<Value> {

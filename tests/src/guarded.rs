@@ -76,6 +76,7 @@ pub struct Guarded {
 
 /// Rows of each table.
 pub const ROWS: i64 = 200;
+const NOW_MS: i64 = 1_767_323_045_678;
 
 impl Guarded {
     /// All roles over gRPC, with the tables `mine` and `secret`.
@@ -113,12 +114,18 @@ impl Guarded {
         let source = KafkaSource::new(log, &[], "tests")?;
         source.create_topic(table, 1).await?;
         let body = json!({
-            "schema": { "schemaName": table, "dimensionFieldSpecs": [
-                { "name": "id", "dataType": "LONG" }, { "name": "word", "dataType": "STRING" },
-            ] },
+            "schema": {
+                "schemaName": table,
+                "dimensionFieldSpecs": [
+                    { "name": "id", "dataType": "LONG" }, { "name": "word", "dataType": "STRING" },
+                ],
+                "dateTimeFieldSpecs": [{ "name": "ts", "dataType": "TIMESTAMP",
+                    "format": "TIMESTAMP", "granularity": "1:MILLISECONDS" }],
+            },
             "tableConfig": {
                 "tableName": table, "tableType": "REALTIME",
-                "segmentsConfig": { "replication": "1" }, "tenants": {}, "metadata": {},
+                "segmentsConfig": { "timeColumnName": "ts", "replication": "1" },
+                "tenants": {}, "metadata": {},
                 "tableIndexConfig": {},
                 "ingestionConfig": { "streamIngestionConfig": { "streamConfigMaps": [{
                     "streamType": "kafka",
@@ -140,7 +147,8 @@ impl Guarded {
             )
             .await?;
         ensure!(status.is_success(), "{status}: {text}");
-        let rows = (0..ROWS).map(|id| json!({ "id": id, "word": format!("{table}-word") }));
+        let row = |id| json!({ "id": id, "word": format!("{table}-word"), "ts": NOW_MS + id });
+        let rows = (0..ROWS).map(row);
         produce(log, table, rows.map(|row| (0, row.to_string()))).await?;
         let count = format!("SELECT COUNT(*) FROM {table}");
         until(&count, || async {

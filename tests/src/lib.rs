@@ -3,6 +3,7 @@
 //! [`cluster`] is the harness: real ports, real files, a real log, every role, over either
 //! transport. [`flights`] is the sample that most tests ask about.
 
+pub mod asking;
 pub mod clock;
 pub mod cluster;
 pub mod exactly_once;

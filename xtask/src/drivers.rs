@@ -38,6 +38,16 @@ pub(crate) struct CrashOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct SimulateOptions {
+    /// Histories, each of another seed
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct GeneratedOptions {
     /// Statements over several tables instead of questions about one
     #[arg(long)]
@@ -157,6 +167,17 @@ pub(crate) fn crash(options: &CrashOptions) -> Result<()> {
             kafka::with_fresh(|brokers| steps::exec(command.args(["--kafka", brokers])))
         }
     }
+}
+
+/// The simulation is of parts that only the controller's own tests see.
+pub(crate) fn simulate(options: &SimulateOptions) -> Result<()> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--quiet", "--release", "-p", "controller", "--lib"]);
+    cargo.args(["--", "simulation", "--nocapture"]);
+    cargo.env("SEEDS", options.seeds.to_string());
+    cargo.env("SEED", options.seed.to_string());
+    cargo.current_dir(workspace::root());
+    steps::exec(&mut cargo)
 }
 
 /// A cluster beside a Kafka, a PostgreSQL and an S3 that are there for it alone.

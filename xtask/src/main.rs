@@ -50,6 +50,8 @@ enum Command {
     Codegen,
     /// Kill the real binary again and again and compare every row with what was produced
     Crash(drivers::CrashOptions),
+    /// Drive a simulated cluster by a seeded dice: leases, commits, moves, routing
+    Simulate(drivers::SimulateOptions),
     /// Kill, stop, cut off and restart the processes of a cluster under load, and compare every row
     Chaos(drivers::ChaosOptions),
     /// Ask generated questions of generated tables in every way, and compare with DuckDB
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::Deps => deps::run(),
         Command::Codegen => codegen::run(),
         Command::Crash(options) => drivers::crash(&options),
+        Command::Simulate(options) => drivers::simulate(&options),
         Command::Chaos(options) => drivers::chaos(&options),
         Command::Generated(options) => drivers::generated(&options),
         Command::Fuzz(options) => drivers::fuzz(&options),

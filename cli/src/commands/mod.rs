@@ -6,6 +6,7 @@ mod create;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod metastore;
+pub(crate) mod node;
 pub(crate) mod preview;
 mod prompt;
 pub(crate) mod prove;

@@ -1,5 +1,5 @@
 //! `tannin table`: list, status, pause, resume, commit, retry-rejected, drop. Creating one is in
-//! `create.rs`.
+//! `create.rs`, rebalancing in `node.rs`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
@@ -54,6 +54,7 @@ pub(crate) async fn run(args: TableArgs) -> Result<()> {
         }
         TableAction::Commit { name, partitions } => commit(&client, &name, &partitions).await,
         TableAction::RetryRejected { name, yes } => retry_rejected(&client, &name, yes).await,
+        TableAction::Rebalance(args) => super::node::rebalance(&client, &args).await,
         TableAction::Drop { name, yes } => {
             if !yes && !confirm(&format!("drop `{name}` and all its data?"))? {
                 bail!("nothing was dropped");

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, App};
-use crate::state::{Instance, State};
+use crate::state::State;
+use crate::view::Instance;
 
 const TENANT: &str = "DefaultTenant";
 
@@ -31,15 +32,6 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .query("tables", "names, separated by commas; all unless it is set")
         .known();
     Api::default()
-        .route(
-            "/instances",
-            [get("Names of all roles", instances).cluster(Action::Read)],
-        )
-        .route(
-            "/instances/{instance}",
-            [get("A role", instance).cluster(Action::Read)],
-        )
-        .route("/tenants", [get("Names of tenants", tenants).known()])
         .route("/brokers", [alive(get("Brokers by tenant and table", all))])
         .route(
             "/brokers/tenants",
@@ -254,30 +246,4 @@ async fn live(Shared(state): App, By(caller): By, Params(wanted): Params<OfTable
         found.insert(name, addresses(&brokers));
     }
     Ok(Json(json!(found)))
-}
-
-async fn instances(Shared(state): App) -> Json<Value> {
-    let names: Vec<String> = state.instances().into_keys().map(|id| id.0).collect();
-    Json(json!({ "instances": names }))
-}
-
-async fn instance(Shared(state): App, Path(name): Path<String>) -> Answer {
-    let mut all = state.instances();
-    let found = all.remove(&InstanceId(name.clone()));
-    let found = found.ok_or_else(|| Fault::not_found(format!("there is no instance `{name}`")))?;
-    let (host, port) = found
-        .address
-        .rsplit_once(':')
-        .unwrap_or((&found.address, ""));
-    Ok(Json(json!({
-        "instanceName": name,
-        "hostName": host,
-        "port": port,
-        "enabled": found.alive,
-        "tags": [format!("{TENANT}_{}", found.role.name().to_uppercase())],
-    })))
-}
-
-async fn tenants() -> Json<Value> {
-    Json(json!({ "SERVER_TENANTS": [TENANT], "BROKER_TENANTS": [TENANT] }))
 }

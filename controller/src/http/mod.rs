@@ -10,8 +10,10 @@ mod database;
 mod document;
 pub(crate) mod forward;
 mod ingest;
+mod instances;
 mod leader;
 mod own;
+mod rebalance;
 mod reload;
 mod replacements;
 mod schemas;
@@ -55,6 +57,8 @@ pub(crate) fn routes(state: &Arc<State>) -> Api {
         .merge(task_orders::routes())
         .merge(boundary::routes())
         .merge(brokers::routes())
+        .merge(instances::routes())
+        .merge(rebalance::routes())
         .merge(forward::routes())
         .merge(leader::routes())
         .merge(own::routes())

@@ -26,17 +26,18 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/tasks/schedule",
             [post("Orders what is due now", schedule)
+                .cluster(Action::Admin)
                 .query("taskType", "MergeRollupTask; all unless given")
                 .query("tableName", "trips_OFFLINE; all unless given")],
         )
         .route(
             "/tasks/execute",
-            [
-                post("Orders what is due by another config", execute).body(json!({
+            [post("Orders what is due by another config", execute)
+                .cluster(Action::Admin)
+                .body(json!({
                     "taskType": "PurgeTask", "tableName": "trips_OFFLINE",
                     "taskConfigs": { "purgeFilter": "rider = 'ann'" },
-                })),
-            ],
+                }))],
         )
         .route(
             "/tasks/scheduler/information",

@@ -45,19 +45,19 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/tasks/{type}/stop",
-            [put("None is begun from now on", stop)],
+            [put("None is begun from now on", stop).cluster(Action::Admin)],
         )
         .route(
             "/tasks/{type}/resume",
-            [put("They are begun again", resume)],
+            [put("They are begun again", resume).cluster(Action::Admin)],
         )
         .route(
             "/tasks/{type}/cleanup",
-            [put("Forgets those that are over", cleanup)],
+            [put("Forgets those that are over", cleanup).cluster(Action::Admin)],
         )
         .route(
             "/tasks/{type}",
-            [delete("Cancels all and forgets them", delete_type)],
+            [delete("Cancels all and forgets them", delete_type).cluster(Action::Admin)],
         );
     let of_table = Api::default()
         .route(
@@ -90,14 +90,16 @@ pub(super) fn routes() -> Api<Arc<State>> {
         )
         .route(
             "/tasks/task/{name}",
-            [delete("Cancels it and forgets it", delete_task).query(
-                "forceDelete",
-                "nothing: a task that works is cancelled in any case",
-            )],
+            [delete("Cancels it and forgets it", delete_task)
+                .cluster(Action::Admin)
+                .query(
+                    "forceDelete",
+                    "nothing: a task that works is cancelled in any case",
+                )],
         )
         .route(
             "/v1/tasks/{name}/cancel",
-            [post("Cancels what is not over", cancel)],
+            [post("Cancels what is not over", cancel).cluster(Action::Admin)],
         )
         .route(
             "/tasks/subtask/{name}/state",

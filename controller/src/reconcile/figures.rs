@@ -18,7 +18,7 @@ struct Segments {
     unconsumed: i64,
 }
 
-pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
     let metrics = &state.metrics;
     let instances = state.who_lives();
     for role in Role::ALL {
@@ -39,10 +39,24 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
     metrics.missing.set(segments.missing);
     metrics.under_replicated.set(segments.under_replicated);
     metrics.unconsumed.set(segments.unconsumed);
-    show_tasks(state).await
+    show_tasks(state).await?;
+    Ok(segments.told())
 }
 
 impl Segments {
+    fn told(&self) -> String {
+        let Self {
+            sealed,
+            missing,
+            under_replicated,
+            unconsumed,
+        } = self;
+        format!(
+            "{sealed} sealed segments: {missing} are on no server, {under_replicated} on fewer \
+             than wanted; {unconsumed} partitions are not consumed"
+        )
+    }
+
     fn add(&mut self, table: &TableState) {
         for segment in &table.segments {
             let holders = segment.online.len();

@@ -3,39 +3,43 @@
 //! Invariant: what comes into a topic after its first look is not skipped, wherever its table
 //! begins.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use schemas::cluster::TableState;
+use schemas::segment::SegmentRecord;
 use schemas::table::{StreamSpec, StreamStart, partition_id, topic_partition};
-use schemas::{Fault, InstanceId, Offset, Partition};
+use schemas::{Fault, Offset, Partition, SegmentId};
 use stream::{StreamError, StreamSource};
 
-use crate::assignment::least_loaded;
 use crate::state::State;
 
-pub(super) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+pub(super) async fn run(state: &Arc<State>) -> Result<String, Fault> {
+    let mut waiting = Vec::new();
     for table in state.tables() {
         if !table.spec.streams.is_empty()
             && let Err(fault) = open_partitions(state, &table).await
         {
             let name = table.spec.physical_name();
             tracing::debug!(table = name, cause = %fault, "partitions cannot be opened yet");
+            waiting.push(format!("{name}: {fault}"));
         }
     }
-    Ok(())
+    Ok(match waiting.is_empty() {
+        true => "all partitions are open".to_owned(),
+        false => waiting.join("; "),
+    })
 }
 
 /// Also called at once when a table is created. A topic that is away does not keep the others
 /// from being opened.
 pub(crate) async fn open_partitions(state: &State, table: &TableState) -> Result<(), Fault> {
-    let alive = state.alive_servers();
-    if alive.is_empty() && !table.spec.streams.is_empty() {
-        return Err(Fault::unavailable("no server lives"));
+    if !state.fleet().takes_anything() && !table.spec.streams.is_empty() {
+        return Err(Fault::unavailable("no server lives that takes segments"));
     }
     let (mut opened, mut failed) = (false, None);
     for topic in 0..table.spec.streams.len() {
-        match open_topic(state, table, topic, &alive).await {
+        match open_topic(state, table, topic).await {
             Ok(some) => opened |= some,
             Err(fault) => failed = Some(fault),
         }
@@ -46,27 +50,27 @@ pub(crate) async fn open_partitions(state: &State, table: &TableState) -> Result
     failed.map_or(Ok(()), Err)
 }
 
-async fn open_topic(
-    state: &State,
-    table: &TableState,
-    topic: usize,
-    alive: &[InstanceId],
-) -> Result<bool, Fault> {
+async fn open_topic(state: &State, table: &TableState, topic: usize) -> Result<bool, Fault> {
     let spec = &table.spec;
     let source = state.source(spec, topic)?;
     let found = not_consumed(state, table, topic, &*source).await?;
     let mut opened = false;
-    let mut loads = consuming_loads(state);
     for (partition, start) in found {
-        let assigned = least_loaded(alive, &loads, spec.replication);
-        for server in &assigned {
-            *loads.entry(server.clone()).or_default() += 1;
-        }
         let now_ms = state.clock.now_ms();
-        opened |= state
-            .catalog
-            .open_partition(spec, partition, start, assigned, now_ms)
-            .await?;
+        let id = SegmentId {
+            table: spec.id,
+            partition,
+            sequence: 0,
+        };
+        let record = SegmentRecord::consuming(id, spec, start, now_ms);
+        let assigned = state.servers_for(&record)?;
+        let catalog = &state.catalog;
+        let is_new = catalog.open_partition(spec, partition, start, assigned, now_ms);
+        if is_new.await? {
+            opened = true;
+            // The next one goes elsewhere.
+            state.publish(spec.id).await?;
+        }
     }
     Ok(opened)
 }
@@ -130,21 +134,4 @@ async fn start_of(
         StreamStart::BackFor(period_ms) => at(now_ms - period_ms).await?,
         StreamStart::Offset(offset) => offset.clamp(first, end),
     })
-}
-
-/// Consuming segments of each server: those cost most.
-fn consuming_loads(state: &State) -> HashMap<InstanceId, usize> {
-    let mut loads = HashMap::new();
-    for table in state.tables() {
-        for segment in table
-            .segments
-            .iter()
-            .filter(|segment| !segment.record.is_done())
-        {
-            for server in &segment.assigned {
-                *loads.entry(server.clone()).or_default() += 1;
-            }
-        }
-    }
-    loads
 }

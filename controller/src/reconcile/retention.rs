@@ -15,8 +15,9 @@ use crate::state::State;
 /// Objects younger than this may belong to a commit that is under way.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
-pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
     let now_ms = state.clock.now_ms();
+    let mut removed = 0;
     for table in state.tables() {
         let expired = expired(&table, now_ms);
         if !expired.is_empty() {
@@ -27,10 +28,12 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
                 "past retention"
             );
             state.catalog.remove_segments(&expired).await?;
+            removed += expired.len();
             state.publish(table.spec.id).await?;
         }
     }
-    ask_for_orphans(state, now_ms).await
+    ask_for_orphans(state, now_ms).await?;
+    Ok(format!("{removed} segments were past retention"))
 }
 
 /// Sealed segments whose rows are all too old, and the oldest beyond the number of rows. Dimension

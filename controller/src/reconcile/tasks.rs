@@ -17,21 +17,26 @@ const KEPT_MS: i64 = 86_400_000;
 /// and so many of each kind.
 const KEPT_MAX: usize = 500;
 
-pub(crate) async fn run(state: &Arc<State>) -> Result<(), Fault> {
+pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
     let tasks = state.catalog.tasks().await?;
     for id in over(&tasks, state.clock.now_ms()) {
         state.catalog.forget_task(id).await?;
     }
-    let mut failed = Ok(());
+    let mut failed = None;
+    let mut scheduled = 0;
     for table in state.tables() {
         for spec in &table.spec.tasks {
+            scheduled += usize::from(spec.schedule.is_some());
             // A table that is wrong does not stop the others.
             if let Err(fault) = follow(state, &table, spec).await {
-                failed = Err(fault);
+                failed = Some(fault);
             }
         }
     }
-    failed
+    match failed {
+        Some(fault) => Err(fault),
+        None => Ok(format!("{scheduled} schedules, {} tasks", tasks.len())),
+    }
 }
 
 /// Those to be forgotten.

@@ -67,26 +67,15 @@ impl Bare {
         *self = Self::over(store, clock, self.deep.clone()).await;
     }
 
+    /// Another controller over the same store, which does not know that it does not lead.
+    pub(crate) async fn twin(&self) -> Self {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Self::over(store, clock, self.deep.clone()).await
+    }
+
     pub(crate) async fn table(&self, config: &str, change: impl FnOnce(&mut TableSpec)) -> TableId {
-        let id = TableId::random();
-        let schema = parse_schema(SCHEMA).unwrap().value;
-        let table = parse_table(config, Some(&schema), id, UnknownKeys::Refuse);
-        let mut spec = table.unwrap().value.spec;
-        change(&mut spec);
-        let stored = StoredTable {
-            spec,
-            config_json: config.to_owned(),
-            schema_json: SCHEMA.to_owned(),
-            paused: false,
-            time_boundary_ms: None,
-            set_boundary_ms: None,
-            reloads: Vec::new(),
-            lineage: Default::default(),
-            orders: Default::default(),
-            watermarks: Default::default(),
-            scheduled: Default::default(),
-            spec_changed_ms: 0,
-        };
+        let stored = spec(config, change);
+        let id = stored.spec.id;
         self.state.catalog.create_table(&stored).await.unwrap();
         self.state.publish(id).await.unwrap();
         id
@@ -105,9 +94,29 @@ impl Bare {
         self.state.heartbeat(request).unwrap();
     }
 
+    /// A heartbeat of a server that has loaded all that it shall hold.
+    pub(crate) fn hold(&self, name: &str) {
+        let id = InstanceId(name.to_owned());
+        let tables = self.state.tables();
+        let segments = tables.iter().flat_map(|table| &table.segments);
+        let own = segments.filter(|segment| segment.assigned.contains(&id));
+        let request = HeartbeatRequest {
+            instance: name.to_owned(),
+            role: "server".to_owned(),
+            held: own.map(double::held).collect(),
+            ..HeartbeatRequest::default()
+        };
+        self.state.heartbeat(request).unwrap();
+    }
+
     pub(crate) async fn open(&self, table: TableId, server: &str) {
+        self.open_on(table, &[server]).await;
+    }
+
+    pub(crate) async fn open_on(&self, table: TableId, servers: &[&str]) {
         let spec = self.published(table).spec.clone();
-        let servers = vec![InstanceId(server.to_owned())];
+        let servers = servers.iter().map(|name| InstanceId((*name).to_owned()));
+        let servers = servers.collect();
         let catalog = &self.state.catalog;
         let opened = catalog.open_partition(&spec, 0, 0, servers, START_MS);
         assert!(opened.await.unwrap());
@@ -154,5 +163,29 @@ impl Bare {
         self.store_object(&mut record).await;
         assert!(self.end("a", &record, epoch).await);
         record
+    }
+}
+
+/// A table as it is stored when it is new.
+pub(crate) fn spec(config: &str, change: impl FnOnce(&mut TableSpec)) -> StoredTable {
+    let id = TableId::random();
+    let schema = parse_schema(SCHEMA).unwrap().value;
+    let table = parse_table(config, Some(&schema), id, UnknownKeys::Refuse);
+    let mut spec = table.unwrap().value.spec;
+    change(&mut spec);
+    StoredTable {
+        spec,
+        config_json: config.to_owned(),
+        schema_json: SCHEMA.to_owned(),
+        paused: false,
+        time_boundary_ms: None,
+        set_boundary_ms: None,
+        reloads: Vec::new(),
+        lineage: Default::default(),
+        orders: Default::default(),
+        watermarks: Default::default(),
+        scheduled: Default::default(),
+        spec_changed_ms: 0,
+        moves: Default::default(),
     }
 }

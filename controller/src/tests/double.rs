@@ -143,7 +143,7 @@ fn given(state: &ClusterState, instance: &InstanceId) -> Vec<HeldSegment> {
     mine.map(held).collect()
 }
 
-fn held(segment: &SegmentState) -> HeldSegment {
+pub(crate) fn held(segment: &SegmentState) -> HeldSegment {
     let id = segment.record.id;
     HeldSegment {
         table_id: id.table.to_bytes(),

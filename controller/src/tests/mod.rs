@@ -29,6 +29,7 @@ mod reconcilers;
 mod replacements;
 mod schema_api;
 mod segment_api;
+mod simulation;
 mod table_api;
 
 use std::net::SocketAddr;

@@ -1,14 +1,16 @@
 //! The completion protocol under generated histories: replicas consume, report, commit, lose
-//! answers, fall silent and come back as zombies; the controller restarts.
+//! answers, fall silent and come back as zombies; messages arrive late, again and in another order;
+//! the partition moves between servers; the controller restarts, and two of them act at once.
 //!
 //! Whatever happens: one committer at a time; a commit under an older epoch changes nothing; what
 //! was committed stays; the segments of a partition meet without gap or overlap. And when all live
-//! again, the partition goes on.
+//! again, the partition goes on. `PROPTEST_CASES=10000` runs so many histories.
 
+use metastore::catalog::Move;
 use proptest::prelude::*;
-use schemas::Offset;
-use schemas::proto::SegmentConsumedRequest;
 use schemas::proto::segment_consumed_reply::Action;
+use schemas::proto::{SegmentConsumedReply, SegmentConsumedRequest};
+use schemas::{InstanceId, Offset};
 use std::collections::BTreeMap;
 
 use super::bare::Bare;
@@ -17,7 +19,7 @@ use super::*;
 const REPLICAS: usize = 3;
 const NAMES: [&str; REPLICAS] = ["a", "b", "c"];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Consume(usize, u8),
     Report(usize, Answer),
@@ -28,6 +30,12 @@ enum Step {
     Beat(usize),
     Wait(u16),
     RestartController,
+    /// From now on the other controller is asked, which still has what it had in memory.
+    OtherController,
+    /// Some request that was sent once arrives, late or again; nobody waits for the answer.
+    Arrives(prop::sample::Index),
+    /// The partition belongs to these servers now, a bit each.
+    Moves(u8),
     /// Loses what it consumed and begins at the committed end.
     RestartReplica(usize),
 }
@@ -50,8 +58,22 @@ fn step() -> impl Strategy<Value = Step> {
         2 => who.clone().prop_map(Step::Beat),
         2 => (0..700_u16).prop_map(Step::Wait),
         1 => Just(Step::RestartController),
+        1 => Just(Step::OtherController),
+        4 => any::<prop::sample::Index>().prop_map(Step::Arrives),
+        1 => (1..8_u8).prop_map(Step::Moves),
         1 => who.prop_map(Step::RestartReplica),
     ]
+}
+
+/// A request of a replica.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Report {
+        sequence: u32,
+        start: Offset,
+        offset: Offset,
+    },
+    Start(Turn),
 }
 
 /// A leave to commit: segment, its start, its end, the epoch.
@@ -74,6 +96,9 @@ struct Replica {
 
 struct Model {
     bare: Bare,
+    twin: Bare,
+    /// Every request that was made, and by whom.
+    sent: Vec<(usize, Sent)>,
     table: TableId,
     replicas: [Replica; REPLICAS],
     /// Every leave that was ever given, and to whom.
@@ -87,10 +112,16 @@ impl Model {
     async fn new() -> Self {
         let bare = Bare::new().await;
         let table = bare.table(REALTIME, |_| {}).await;
-        bare.open(table, "a").await;
-        NAMES.iter().for_each(|name| bare.beat(name));
+        bare.open_on(table, &NAMES).await;
+        let twin = bare.twin().await;
+        for name in NAMES {
+            bare.beat(name);
+            twin.beat(name);
+        }
         Self {
             bare,
+            twin,
+            sent: Vec::new(),
             table,
             replicas: [Replica::default(); REPLICAS],
             turns: Vec::new(),
@@ -111,15 +142,31 @@ impl Model {
                 self.commit(who, turn).await;
             }
             Step::Zombie(_) => {}
-            Step::Beat(who) => self.bare.beat(NAMES[who]),
+            Step::Beat(who) => self.beat(who),
             Step::Wait(seconds) => {
                 let time = Duration::from_secs(u64::from(seconds));
                 self.bare.clock.advance(time);
                 self.bare.state.judge_liveness();
+                self.twin.state.judge_liveness();
             }
             Step::RestartController => self.bare.restart().await,
+            Step::OtherController => {
+                std::mem::swap(&mut self.bare, &mut self.twin);
+                self.bare.state.publish(self.table).await.unwrap();
+            }
+            Step::Arrives(which) if !self.sent.is_empty() => {
+                let (who, sent) = self.sent[which.index(self.sent.len())];
+                self.arrive(who, sent).await;
+            }
+            Step::Arrives(_) => {}
+            Step::Moves(mask) => self.move_to(mask).await,
             Step::RestartReplica(who) => self.begin_at_head(who).await,
         }
+    }
+
+    fn beat(&self, who: usize) {
+        self.bare.beat(NAMES[who]);
+        self.twin.beat(NAMES[who]);
     }
 
     async fn begin_at_head(&mut self, who: usize) {
@@ -133,28 +180,79 @@ impl Model {
         };
     }
 
-    async fn report(&mut self, who: usize, answer: Answer) {
-        let replica = self.replicas[who];
+    /// Nobody acts on the answer; a leave to commit is one all the same.
+    async fn arrive(&mut self, who: usize, sent: Sent) {
+        match sent {
+            Sent::Report {
+                sequence,
+                start,
+                offset,
+            } => {
+                self.reported(who, sequence, start, offset).await;
+            }
+            Sent::Start(turn) => {
+                let id = segment(self.table, 0, turn.sequence);
+                self.bare.start(NAMES[who], id, turn.epoch).await;
+            }
+        }
+    }
+
+    async fn move_to(&mut self, mask: u8) {
+        let to = NAMES.iter().enumerate();
+        let to = to.filter(|(at, _)| mask & (1 << at) != 0);
+        let to: Vec<InstanceId> = to.map(|(_, name)| InstanceId((*name).to_owned())).collect();
+        let catalog = &self.bare.state.catalog;
+        let moves = catalog.segments(self.table).await.unwrap().into_iter();
+        let moves = moves.map(|segment| Move {
+            segment: segment.record.id,
+            from: (segment.assigned, segment.target),
+            to: (to.clone(), Vec::new()),
+        });
+        let moves: Vec<Move> = moves.collect();
+        assert_eq!(catalog.move_partition(&moves).await.unwrap(), moves.len());
+        self.bare.state.publish(self.table).await.unwrap();
+    }
+
+    async fn reported(
+        &mut self,
+        who: usize,
+        sequence: u32,
+        start: Offset,
+        offset: Offset,
+    ) -> SegmentConsumedReply {
         let request = SegmentConsumedRequest {
             instance: NAMES[who].to_owned(),
             table_id: self.table.to_bytes(),
             partition: 0,
-            sequence: replica.sequence,
-            offset: replica.next,
+            sequence,
+            offset,
             reason: "ROWS".to_owned(),
         };
         let reply = self.bare.api.segment_consumed(request).await.unwrap();
-        let action = reply.action();
-        if action == Action::Commit {
+        if reply.action() == Action::Commit {
             let turn = Turn {
-                sequence: replica.sequence,
-                start: replica.start,
+                sequence,
+                start,
                 end: reply.offset,
                 epoch: reply.epoch,
             };
-            assert_eq!(turn.end, replica.next, "it can only seal what it has");
+            assert_eq!(turn.end, offset, "it can only seal what it has");
             self.turns.push((who, turn));
         }
+        reply
+    }
+
+    async fn report(&mut self, who: usize, answer: Answer) {
+        let replica = self.replicas[who];
+        let (sequence, start, offset) = (replica.sequence, replica.start, replica.next);
+        let sent = Sent::Report {
+            sequence,
+            start,
+            offset,
+        };
+        self.sent.push((who, sent));
+        let reply = self.reported(who, sequence, start, offset).await;
+        let action = reply.action();
         if answer == Answer::Lost {
             return;
         }
@@ -192,6 +290,7 @@ impl Model {
             return;
         };
         let id = segment(self.table, 0, turn.sequence);
+        self.sent.push((who, Sent::Start(turn)));
         let accepted = self.bare.start(NAMES[who], id, turn.epoch).await;
         if answer == Answer::Heard {
             self.replicas[who].started = accepted;
@@ -269,8 +368,8 @@ impl Model {
     async fn must_go_on(&mut self) {
         let before = self.committed.len();
         for _ in 0..20 {
-            for (who, name) in NAMES.iter().enumerate() {
-                self.bare.beat(name);
+            for who in 0..REPLICAS {
+                self.beat(who);
                 self.step(Step::Report(who, Answer::Heard)).await;
                 self.step(Step::Start(who, Answer::Heard)).await;
                 self.step(Step::End(who, Answer::Heard)).await;
@@ -287,7 +386,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn histories(steps in prop::collection::vec(step(), 1..120)) {

@@ -197,17 +197,77 @@ async fn segments_of_a_dead_server_are_spread_over_the_living() {
     let dead = InstanceId("a".to_owned());
     assert!(!bare.state.may_live(&dead));
     assert_eq!(assigned(), ["a"; 6]);
-    bare.clock.advance(Duration::from_secs(4));
-    beat(&["b", "c"]);
-    bare.clock.advance(Duration::from_secs(4));
-    beat(&["b", "c"]);
-    reconcile::assignment(&bare.state).await.unwrap();
+    for _ in 0..4 {
+        bare.clock.advance(Duration::from_secs(4));
+        beat(&["b", "c"]);
+    }
+    let carry = async || {
+        reconcile::assignment(&bare.state).await.unwrap();
+        reconcile::moves(&bare.state).await.unwrap();
+    };
+    carry().await;
+    assert_eq!(assigned(), ["b+a", "c+a", "b+a", "c+a", "b+a", "c+a"]);
+    ["b", "c"].iter().for_each(|name| bare.hold(name));
+    carry().await;
     assert_eq!(assigned(), ["b", "c", "b", "c", "b", "c"]);
 
-    // A table that wants more replicas gets them.
-    let more = |stored: &mut metastore::catalog::StoredTable| stored.spec.replication = 2;
-    bare.state.catalog.change_table(table, more).await.unwrap();
-    bare.state.publish(table).await.unwrap();
+    // A table that wants more replicas gets them, and one that wants fewer lets go.
+    for (replicas, wanted) in [
+        (2, ["b+c", "c+b", "b+c", "c+b", "b+c", "c+b"]),
+        (1, ["b", "c", "b", "c", "b", "c"]),
+    ] {
+        let change = |stored: &mut metastore::catalog::StoredTable| {
+            stored.spec.replication = replicas;
+        };
+        bare.state
+            .catalog
+            .change_table(table, change)
+            .await
+            .unwrap();
+        bare.state.publish(table).await.unwrap();
+        carry().await;
+        ["b", "c"].iter().for_each(|name| bare.hold(name));
+        carry().await;
+        assert_eq!(assigned(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_gone_who_was_not_listened_for() {
+    let mut bare = Bare::new().await;
+    bare.beat("a");
+    let table = bare.table(OFFLINE, |_| {}).await;
+    let mut record = sealed(segment(table, 0, 0), 0, 3, 1);
+    bare.store_object(&mut record).await;
+    bare.state.add_offline_segment(record).await.unwrap();
+    let stays = async |bare: &Bare| {
+        reconcile::assignment(&bare.state).await.unwrap();
+        reconcile::moves(&bare.state).await.unwrap();
+        let assigned = &bare.published(table).segments[0].assigned;
+        assert_eq!(*assigned, [InstanceId("a".to_owned())]);
+    };
+    // The controller slept for an hour: others are heard first.
+    bare.clock.advance(HOUR);
+    bare.beat("b");
+    stays(&bare).await;
+    bare.clock.advance(Duration::from_secs(20));
+    bare.beat("b");
+    stays(&bare).await;
+    // It took the lead a moment ago.
+    bare.restart().await;
+    bare.state.take_over().await.unwrap();
+    bare.beat("b");
+    stays(&bare).await;
+    bare.clock.advance(Duration::from_secs(29));
+    bare.beat("b");
+    stays(&bare).await;
+    bare.clock.advance(Duration::from_secs(2));
+    bare.beat("b");
     reconcile::assignment(&bare.state).await.unwrap();
-    assert_eq!(assigned(), ["b+c", "c+b", "b+c", "c+b", "b+c", "c+b"]);
+    reconcile::moves(&bare.state).await.unwrap();
+    let assigned = bare.published(table).segments[0].assigned.clone();
+    assert!(
+        assigned.contains(&InstanceId("b".to_owned())),
+        "{assigned:?}"
+    );
 }

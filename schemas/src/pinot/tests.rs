@@ -226,7 +226,6 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         quota.storage has no effect yet
         query has no effect yet
         segmentsConfig.completionConfig has no effect yet
-        tenants.server has no effect yet
         fieldConfigList[0].compressionCodec has no effect yet"#]]
     .assert_eq(&parsed.warnings.join("\n"));
     let unknown: Vec<_> = parsed.unrecognized.into_iter().collect();
@@ -602,4 +601,61 @@ fn decoders_are_known_by_pinots_classes() {
     );
     let no_header = class("csv", "").unwrap_err();
     assert!(no_header.contains("header: missing"), "{no_header}");
+}
+
+#[test]
+fn tenants_groups_and_tiers() {
+    use crate::placement::{PlaceKind, TierTakes};
+    let config = r#"{"tableName":"t","tableType":"REALTIME","segmentsConfig":{"timeColumnName":"ts","replication":"2"},
+      "tenants":{"broker":"DefaultTenant","server":"fast","tagOverrideConfig":{"realtimeCompleted":"cold_OFFLINE"}},
+      "instanceAssignmentConfigMap":{"CONSUMING":{"tagPoolConfig":{"tag":"fast_REALTIME"},
+        "replicaGroupPartitionConfig":{"replicaGroupBased":true,"numReplicaGroups":2,"numInstancesPerReplicaGroup":3,"numPartitions":4,"numInstancesPerPartition":1}}},
+      "tierConfigs":[{"name":"cool","segmentSelectorType":"time","segmentAge":"7d","storageType":"pinot_server","serverTag":"cool_OFFLINE"},
+        {"name":"ice","segmentSelectorType":"TIME","segmentAge":"1d12h","serverTag":"ice_OFFLINE"},
+        {"name":"chosen","segmentSelectorType":"fixed","segmentList":["t_1"],"serverTag":"ice_OFFLINE"}],
+      "tableIndexConfig":{"streamConfigs":{"streamType":"kafka","stream.kafka.topic.name":"t","stream.kafka.broker.list":"localhost:9092",
+        "stream.kafka.decoder.class.name":"org.apache.pinot.plugin.inputformat.json.JSONMessageDecoder"}}}"#;
+    let parsed = parse_table_config(config).unwrap();
+    assert_eq!(parsed.warnings, [] as [&str; 0]);
+    assert!(parsed.unrecognized.is_empty());
+    let schema = r#"{"schemaName":"t","dateTimeFieldSpecs":[{"name":"ts","dataType":"TIMESTAMP","format":"TIMESTAMP","granularity":"1:MILLISECONDS"}]}"#;
+    let schema = parse_schema(schema).unwrap().value;
+    let spec = table_spec(&schema, &parsed.value, TableId::random()).unwrap();
+    let placement = &spec.placement;
+    assert_eq!(placement.tag(PlaceKind::Consuming), "fast_REALTIME");
+    assert_eq!(placement.tag(PlaceKind::Completed), "cold_OFFLINE");
+    let group = &placement.groups[&PlaceKind::Consuming];
+    assert_eq!(
+        (
+            group.groups,
+            group.instances,
+            group.partitions,
+            group.partition_instances
+        ),
+        (2, 3, 4, 1)
+    );
+    let tiers: Vec<&str> = placement
+        .tiers
+        .iter()
+        .map(|tier| tier.name.as_str())
+        .collect();
+    assert_eq!(tiers, ["chosen", "cool", "ice"], "the oldest first");
+    assert_eq!(
+        placement.tiers[2].takes,
+        TierTakes::OlderThanMs(36 * 3_600_000)
+    );
+
+    let bad = r#"{"tableName":"t","tableType":"OFFLINE","segmentsConfig":{"replication":"2"},"tenants":{"sever":"x"},
+      "instanceAssignmentConfigMap":{"OFFLINE":{"tagPoolConfig":{"tag":"fast"},"replicaGroupPartitionConfig":{"replicaGroupBased":true,"numReplicaGroups":3}}},
+      "tierConfigs":[{"name":"a","segmentSelectorType":"time","segmentAge":"soon","serverTag":"a_OFFLINE"},
+        {"name":"b","segmentSelectorType":"size","serverTag":"b_OFFLINE"},{"segmentSelectorType":"fixed","storageType":"tape"}]}"#;
+    expect![[r#"
+        instanceAssignmentConfigMap.OFFLINE.tagPoolConfig.tag: `fast` is no tag of servers: those end with _OFFLINE or _REALTIME
+        instanceAssignmentConfigMap.OFFLINE.replicaGroupPartitionConfig.numReplicaGroups: there are 2 replicas, and 3 groups with one each
+        tierConfigs[0].segmentAge: `soon` is no time: 30d, 12h, 15m
+        tierConfigs[1].segmentSelectorType: `size` is neither time nor fixed
+        tierConfigs[2].name: missing
+        tierConfigs[2].serverTag: missing
+        tierConfigs[2].storageType: `tape` is not known: pinot_server"#]]
+    .assert_eq(&parse_table_config(bad).unwrap_err().0.join("\n"));
 }

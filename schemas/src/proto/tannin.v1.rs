@@ -475,6 +475,9 @@ pub struct HeartbeatRequest {
     /// the cluster that owns its deep store; empty = not known
     #[prost(string, tag = "11")]
     pub deep_store_of: ::prost::alloc::string::String,
+    /// it consumes nothing, and should get nothing new
+    #[prost(bool, tag = "12")]
+    pub low_on_disk: bool,
 }
 /// The indexes of a segment that are in use, and those that the table wants beside them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -723,6 +726,9 @@ pub struct TasksReply {
     /// JSON of schemas::task::Task
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub tasks: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// JSON of schemas::task::ReconcilerStatus
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub reconcilers: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewTaskRequest {

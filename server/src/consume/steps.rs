@@ -104,7 +104,8 @@ impl Runner {
             self.settle();
             return Step::Wait(IDLE);
         }
-        if let Some(why) = &self.over_budget {
+        let short = self.core.room.short();
+        if let Some(why) = self.over_budget.as_ref().or(short.as_ref()) {
             self.status.stopped(why);
             self.settle();
             return Step::Wait(IDLE);

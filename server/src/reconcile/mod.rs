@@ -27,6 +27,8 @@ use crate::view::Table;
 
 /// Brokers may know an older state for so long.
 const GRACE: Duration = Duration::from_secs(30);
+/// What went to another server is consumed for so long.
+const LEAVE_GRACE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -102,6 +104,15 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
         };
         stop.run_until_cancelled(again_and_again).await;
     });
+}
+
+/// Stands for the consumer of a partition among what is not wanted.
+fn whole_partition((table, partition): (TableId, Partition)) -> SegmentId {
+    SegmentId {
+        table,
+        partition,
+        sequence: Sequence::MAX,
+    }
 }
 
 impl Reconciler {
@@ -215,14 +226,13 @@ impl Reconciler {
             self.start_consumer(head, here, now);
         }
         let kept = |partition| heads.iter().any(|s| s.record.id.partition == partition);
-        let foreign: Vec<(TableId, Partition)> = self
-            .consumers
-            .keys()
-            .copied()
-            .filter(|(id, partition)| *id == table.spec.id && !kept(*partition))
-            .collect();
-        for key in foreign {
-            if let Some(running) = self.consumers.remove(&key) {
+        let own = self.consumers.keys().copied();
+        let own: Vec<(TableId, Partition)> = own.filter(|key| key.0 == table.spec.id).collect();
+        for key in own {
+            // Brokers that know an older state get from it what comes meanwhile, too.
+            let place = (whole_partition(key), None);
+            let leaves = self.is_over(kept(key.1), place, now, LEAVE_GRACE);
+            if leaves && let Some(running) = self.consumers.remove(&key) {
                 running.consumer.stop(STOP_GRACE).await;
                 here.forget_consumer(key.1);
             }

@@ -27,7 +27,7 @@ impl Reconciler {
             let keep = wanted
                 .get(&id)
                 .is_some_and(|state| self.is_mine(state) || !state.record.is_done());
-            if self.is_over(keep, (id, Some(segment.crc())), now) {
+            if self.is_over(keep, (id, Some(segment.crc())), now, GRACE) {
                 gone.push((id, segment.crc()));
             }
         }
@@ -40,7 +40,7 @@ impl Reconciler {
                 sequence: 0,
             };
             let keep = self.consumers.contains_key(&(here.id, partition));
-            if self.is_over(keep, (id, None), now) {
+            if self.is_over(keep, (id, None), now, GRACE) {
                 lost.push(partition);
             }
         }
@@ -87,7 +87,7 @@ impl Reconciler {
             };
             let state = wanted.get(&id).filter(|state| state.record.crc == *crc);
             let keep = state.is_some_and(|state| self.is_mine(state));
-            if self.is_over(keep, (id, Some(*crc)), now) {
+            if self.is_over(keep, (id, Some(*crc)), now, GRACE) {
                 unwanted.push(id);
             }
         }
@@ -95,13 +95,19 @@ impl Reconciler {
     }
 
     /// Whether something that is not to be kept has been so for the grace.
-    fn is_over(&mut self, keep: bool, key: (SegmentId, Option<u32>), now: Duration) -> bool {
+    pub(super) fn is_over(
+        &mut self,
+        keep: bool,
+        key: (SegmentId, Option<u32>),
+        now: Duration,
+        grace: Duration,
+    ) -> bool {
         if keep {
             self.unwanted.remove(&key);
             return false;
         }
         let since = *self.unwanted.entry(key).or_insert(now);
-        let over = now.saturating_sub(since) >= GRACE;
+        let over = now.saturating_sub(since) >= grace;
         if over {
             self.unwanted.remove(&key);
         }

@@ -139,6 +139,7 @@ impl World {
             ingest_memory_bytes: self.ingest_memory_bytes,
             key_memory_bytes: 1 << 30,
             seal_patience: Duration::from_secs(1),
+            disk_free_bytes_min: 0,
             cache_bytes: self.cache_bytes,
             query_memory_bytes: 1 << 30,
             fragment_memory_bytes: 1 << 28,

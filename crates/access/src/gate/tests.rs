@@ -94,7 +94,9 @@ async fn what_was_verified_is_not_verified_again() {
     for _ in 0..100 {
         place.admit(&credentials).await.unwrap();
     }
-    assert!(begun.elapsed() < first, "a hundred took as long as one");
+    let hundred = begun.elapsed();
+    eprintln!("verified in {first:?}, then known in {:?}", hundred / 100);
+    assert!(hundred < first, "a hundred took as long as one");
 }
 
 #[tokio::test]

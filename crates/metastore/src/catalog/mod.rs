@@ -12,6 +12,7 @@
 //!                                          of an OFFLINE table the next free sequence
 //! /tasks/<id>                              Task
 //! /stopped_tasks/<type>                    no task of the type is begun
+//! /instances/<id>                          StoredInstance: what operators ordered
 //! ```
 //! Numbers in keys have ten digits, so that keys sort as numbers do. Every change is one
 //! transaction with compares: two controllers cannot both win.
@@ -19,7 +20,9 @@
 mod changes;
 mod check;
 mod cluster;
+mod instances;
 mod leaders;
+mod moves;
 mod replacements;
 mod segments;
 mod tables;
@@ -39,8 +42,10 @@ pub use changes::{CatalogChange, WholeTable};
 pub use check::{Checked, WantedObject, check};
 pub use cluster::Cluster;
 pub(crate) use cluster::IMPORTING;
+pub use instances::StoredInstance;
 pub(crate) use leaders::LEADERS;
 pub use leaders::{Group, LeaderRecord, lead, leader};
+pub use moves::{Move, Moves, RebalanceJob, RebalanceOptions, RebalanceStatus};
 pub use segments::{CommitOutcome, StoredSegment};
 pub use tables::{CreateOutcome, StoredTable};
 pub use tasks::Asking;

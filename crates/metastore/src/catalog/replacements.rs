@@ -121,10 +121,7 @@ impl Catalog {
             }
             record.name = display_name(&table.spec, record.id, record.created_ms);
             table.lineage.add(replacement, &record.name, now_ms)?;
-            let added = StoredSegment {
-                record: record.clone(),
-                assigned: assigned.clone(),
-            };
+            let added = StoredSegment::new(record.clone(), assigned.clone());
             let of_table = table_key(id);
             let txn = Txn::default()
                 .if_revision(&of_table, revision)

@@ -8,7 +8,7 @@
 
 use schemas::segment::{SegmentRecord, display_name};
 use schemas::task::{Task, TaskKind};
-use schemas::{Offset, Partition, SegmentId, Sequence, TableId, TableSpec};
+use schemas::{InstanceId, Offset, Partition, SegmentId, Sequence, TableId, TableSpec};
 use serde::{Deserialize, Serialize};
 
 use super::tasks::task_key;
@@ -20,7 +20,30 @@ use crate::{MetaError, Txn, TxnOutcome};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredSegment {
     pub record: SegmentRecord,
+    /// Who shall hold it now.
     pub assigned: Assigned,
+    /// Who shall hold it in the end, while it moves: those of these that are not among `assigned`
+    /// come first, then the others go. Empty: it stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub target: Assigned,
+}
+
+impl StoredSegment {
+    pub fn new(record: SegmentRecord, assigned: Assigned) -> Self {
+        Self {
+            record,
+            assigned,
+            target: Vec::new(),
+        }
+    }
+
+    /// Where it shall be in the end.
+    pub fn wanted(&self) -> &[InstanceId] {
+        match self.target.is_empty() {
+            true => &self.assigned,
+            false => &self.target,
+        }
+    }
 }
 
 /// All segments of an OFFLINE table are in one partition.
@@ -92,7 +115,7 @@ impl Catalog {
             )
             .put(
                 segment_key(spec.id, partition, 0),
-                encode(&StoredSegment { record, assigned }),
+                encode(&StoredSegment::new(record, assigned)),
             );
         Ok(matches!(
             self.store.txn(txn).await?,
@@ -132,58 +155,76 @@ impl Catalog {
         epoch: u64,
         now_ms: i64,
     ) -> Result<CommitOutcome, MetaError> {
+        loop {
+            let committing = self.try_commit_segment(spec, &record, epoch, now_ms);
+            if let Some(outcome) = committing.await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// `None`: something else about the segment changed meanwhile.
+    async fn try_commit_segment(
+        &self,
+        spec: &TableSpec,
+        record: &SegmentRecord,
+        epoch: u64,
+        now_ms: i64,
+    ) -> Result<Option<CommitOutcome>, MetaError> {
         let id = record.id;
         let key = segment_key(id.table, id.partition, id.sequence);
         let Some(current) = self.read::<StoredSegment>(&key).await? else {
-            return Ok(fenced("the segment does not exist any more"));
+            return Ok(Some(fenced("the segment does not exist any more")));
         };
         if current.value.record.is_done() {
             if current.value.record.crc != record.crc {
-                return Ok(fenced("the segment was committed by another replica"));
+                return Ok(Some(fenced("the segment was committed by another replica")));
             }
-            self.note_stored(current, &record).await?;
-            return Ok(CommitOutcome::AlreadyCommitted);
+            self.note_stored(current, record).await?;
+            return Ok(Some(CommitOutcome::AlreadyCommitted));
         }
-        let current = current.value;
+        let (current, revision) = (current.value, current.revision);
         let Some(head) = self.head(id.table, id.partition).await? else {
-            return Ok(fenced("the partition does not exist any more"));
+            return Ok(Some(fenced("the partition does not exist any more")));
         };
-        let end = match refusal(&record, epoch, head.value) {
+        let end = match refusal(record, epoch, head.value) {
             Ok(end) => end,
-            Err(reason) => return Ok(fenced(reason)),
+            Err(reason) => return Ok(Some(fenced(reason))),
         };
         let next_id = SegmentId {
             sequence: id.sequence + 1,
             ..id
         };
+        // Both go where the partition goes.
         let next = StoredSegment {
             record: SegmentRecord::consuming(next_id, spec, end, now_ms),
-            assigned: current.assigned.clone(),
+            ..current.clone()
         };
         let done = StoredSegment {
-            record,
-            assigned: current.assigned,
+            record: record.clone(),
+            ..current
         };
-        let key = head_key(id.table, id.partition);
+        let of_head = head_key(id.table, id.partition);
         let moved = Head {
             sequence: next_id.sequence,
             start: end,
             epoch,
         };
         let txn = Txn::default()
-            .if_revision(&key, head.revision)
-            .put(&key, encode(&moved))
-            .put(
-                segment_key(id.table, id.partition, id.sequence),
-                encode(&done),
-            )
+            .if_revision(&of_head, head.revision)
+            .if_revision(&key, revision)
+            .put(&of_head, encode(&moved))
+            .put(&key, encode(&done))
             .put(
                 segment_key(id.table, id.partition, next_id.sequence),
                 encode(&next),
             );
         match self.store.txn(txn).await? {
-            TxnOutcome::Committed(_) => Ok(CommitOutcome::Committed),
-            TxnOutcome::Conflict { .. } => Ok(fenced("the partition moved meanwhile")),
+            TxnOutcome::Committed(_) => Ok(Some(CommitOutcome::Committed)),
+            TxnOutcome::Conflict { key } if key == of_head => {
+                Ok(Some(fenced("the partition moved meanwhile")))
+            }
+            TxnOutcome::Conflict { .. } => Ok(None),
         }
     }
 
@@ -241,10 +282,7 @@ impl Catalog {
             start: 0,
             epoch: 0,
         };
-        let added = StoredSegment {
-            record: record.clone(),
-            assigned,
-        };
+        let added = StoredSegment::new(record.clone(), assigned);
         let head = head_key(spec.id, OFFLINE_PARTITION);
         let txn = Txn::default()
             .if_revision(table, stored.revision)
@@ -254,21 +292,6 @@ impl Catalog {
             .put(&key, encode(&added));
         self.commit(txn).await?;
         Ok(record)
-    }
-
-    pub async fn assign(&self, id: SegmentId, assigned: Assigned) -> Result<(), MetaError> {
-        let key = segment_key(id.table, id.partition, id.sequence);
-        let Some(found) = self.read::<StoredSegment>(&key).await? else {
-            return Ok(());
-        };
-        let stored = StoredSegment {
-            assigned,
-            ..found.value
-        };
-        let txn = Txn::default()
-            .if_revision(&key, found.revision)
-            .put(&key, encode(&stored));
-        self.commit(txn).await
     }
 
     /// Removes sealed segments of one table; the task that removes their objects comes in the same

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tasks::task_key;
 use super::{
-    Catalog, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, schema_key,
+    Catalog, Moves, StoredSegment, Versioned, decode, encode, heads_prefix, name_key, schema_key,
     segments_prefix, table_key,
 };
 use crate::{MetaError, Txn, TxnOutcome};
@@ -44,6 +44,9 @@ pub struct StoredTable {
     /// When what its segments are made by changed last.
     #[serde(default)]
     pub spec_changed_ms: i64,
+    /// What was ordered about where its segments are.
+    #[serde(default, skip_serializing_if = "Moves::is_empty")]
+    pub moves: Moves,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -63,6 +63,7 @@ impl World {
             watermarks: Default::default(),
             scheduled: Default::default(),
             spec_changed_ms: 0,
+            moves: Default::default(),
         };
         let outcome = self.catalog.create_table(&table).await.unwrap();
         assert_eq!(outcome, CreateOutcome::Created);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::array::Int64Array;
 use async_trait::async_trait;
 use schemas::cluster::SegmentState;
-use schemas::task::{Task, TaskKind};
+use schemas::task::{ReconcilerStatus, Task, TaskKind};
 use schemas::{Fault, TableId, proto};
 
 use super::double::Cluster;
@@ -123,8 +123,16 @@ impl rpc::ControlApi for OneTask {
             last_error: "no room".to_owned(),
             ..Task::new(TaskKind::RemoveObjects { keys, segments })
         };
+        let status = ReconcilerStatus {
+            name: "moves".to_owned(),
+            controller: "Controller_a".to_owned(),
+            passes: 7,
+            summary: "nothing is on its way".to_owned(),
+            ..ReconcilerStatus::default()
+        };
         Ok(proto::TasksReply {
             tasks: vec![serde_json::to_vec(&task).unwrap().into()],
+            reconcilers: vec![serde_json::to_vec(&status).unwrap().into()],
         })
     }
 }
@@ -132,9 +140,15 @@ impl rpc::ControlApi for OneTask {
 #[tokio::test]
 async fn tasks_are_those_of_the_controller() {
     let cluster = with_rows();
-    let sql = "SELECT kind, state, objects, attempts, leased_by, last_error FROM sys.tasks";
+    let sql = "SELECT kind, state, objects, attempts, leased_by, last_error FROM sys.tasks \
+               WHERE kind NOT LIKE 'reconcile_%'";
     let given = cluster.standard(sql).await.unwrap();
     let wanted = "remove_objects|RUNNING|2|2|Minion_a|no room";
+    assert_eq!(given.rows(), [wanted]);
+    let sql = "SELECT id, kind, state, attempts, leased_by, summary FROM sys.tasks WHERE \
+               kind LIKE 'reconcile_%'";
+    let given = cluster.standard(sql).await.unwrap();
+    let wanted = "moves|reconcile_moves|RUNNING|7|Controller_a|nothing is on its way";
     assert_eq!(given.rows(), [wanted]);
 }
 

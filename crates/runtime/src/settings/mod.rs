@@ -139,6 +139,7 @@ pub struct Server {
     pub http_port: u16,
     pub grpc_port: u16,
     pub seal_wait_ms: u64,
+    pub disk_free_bytes_min: u64,
     pub cache_bytes: u64,
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::reader::Report;
 use super::super::{Schema, Violations};
-use super::{Marked, TableConfig, keyed, star_tree, tasks};
+use super::{Marked, TableConfig, keyed, placement, star_tree, tasks};
 use crate::ids::{TableId, TableType};
 use crate::table::{ColumnSpec, TableSpec};
 use crate::types::DataType;
@@ -93,6 +93,7 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
             );
         }
     }
+    placement::check(&config.placement, column, report);
     star_tree::check(schema, has_none(config), &config.star_trees, report);
     tasks::check(schema, config, report);
     check_time_column(config, config.time_column.as_deref().map(column), report);
@@ -152,5 +153,6 @@ pub(super) fn spec(schema: &Schema, config: &TableConfig, id: TableId) -> TableS
         tasks: config.tasks.clone(),
         routing: config.serving.routing,
         quota: config.serving.quota,
+        placement: config.placement.clone(),
     }
 }

@@ -42,6 +42,34 @@ pub(super) const QUOTA: [&str; 7] = [
     "maxQueriesRunning",
     "maxQueryMemory",
 ];
+pub(super) const TENANTS: [&str; 3] = ["broker", "server", "tagOverrideConfig"];
+pub(super) const INSTANCE_ASSIGNMENT: [&str; 5] = [
+    "tagPoolConfig",
+    "constraintConfig",
+    "replicaGroupPartitionConfig",
+    "partitionSelector",
+    "minimizeDataMovement",
+];
+pub(super) const REPLICA_GROUPS: [&str; 8] = [
+    "replicaGroupBased",
+    "numInstances",
+    "numReplicaGroups",
+    "numInstancesPerReplicaGroup",
+    "numPartitions",
+    "numInstancesPerPartition",
+    "minimizeDataMovement",
+    "partitionColumn",
+];
+pub(super) const TIER: [&str; 8] = [
+    "name",
+    "segmentSelectorType",
+    "segmentAge",
+    "segmentList",
+    "storageType",
+    "serverTag",
+    "tierBackend",
+    "tierBackendProperties",
+];
 pub(super) const SEGMENTS: [&str; 17] = [
     "timeColumnName",
     "timeType",

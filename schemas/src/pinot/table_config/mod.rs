@@ -10,6 +10,7 @@ mod keyed;
 mod keys;
 mod partitioning;
 mod pipeline;
+mod placement;
 mod search;
 mod serving;
 mod star_tree;
@@ -23,6 +24,7 @@ use super::reader::{Node, Report, parse};
 use super::{Parsed, Schema, UnknownKeys, Violations};
 use crate::ids::{TableId, TableName, TableType};
 use crate::keyed::KeyedSpec;
+use crate::placement::Placement;
 use crate::table::{
     BatchSpec, FlushLimits, IngestRules, Retention, StarTreeSpec, StreamSpec, TableSpec,
 };
@@ -59,6 +61,7 @@ pub struct TableConfig {
     ingest: IngestRules,
     tasks: Vec<TaskSpec>,
     serving: serving::Serving,
+    placement: Placement,
 }
 
 /// A column that the config names, and where.
@@ -174,6 +177,7 @@ fn read(node: Node<'_>, report: &mut Report) -> Option<TableConfig> {
     let retention = retention(node, segments, report);
     let (name, table_type) = named?;
     Some(TableConfig {
+        placement: placement::read(node, table_type, replication, keyed.is_some(), report),
         name,
         table_type,
         time_column,

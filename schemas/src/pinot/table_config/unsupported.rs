@@ -35,24 +35,18 @@ const REFUSED: [(&str, &str, &str); 6] = [
 const CHANGES_DATA: &str = "not supported yet, and it would change the data";
 
 /// About speed or placement: accepted, not acted on.
-const WITHOUT_EFFECT: [(&str, &str); 25] = [
-    ("", "tierConfigs"),
+const WITHOUT_EFFECT: [(&str, &str); 19] = [
     ("quota", "storage"),
     ("quota", "rateLimiterUnit"),
     ("quota", "rateLimiterDuration"),
     ("quota", "rateLimits"),
     ("routing", "routingTableBuilderName"),
     ("", "query"),
-    ("", "instanceAssignmentConfigMap"),
     ("", "instancePartitionsMap"),
     ("", "segmentAssignmentConfigMap"),
     ("", "tunerConfigs"),
-    ("tenants", "tagOverrideConfig"),
     ("segmentsConfig", "completionConfig"),
-    ("segmentsConfig", "replicaGroupStrategyConfig"),
-    ("segmentsConfig", "segmentAssignmentStrategy"),
     ("segmentsConfig", "deletedSegmentsRetentionPeriod"),
-    ("segmentsConfig", "minimizeDataMovement"),
     ("dimensionTableConfig", "disablePreload"),
     ("tableIndexConfig", "noDictionaryConfig"),
     ("tableIndexConfig", "onHeapDictionaryColumns"),
@@ -62,8 +56,6 @@ const WITHOUT_EFFECT: [(&str, &str); 25] = [
     ("tableIndexConfig", "segmentNameGeneratorType"),
     ("ingestionConfig", "retryOnSegmentBuildPrecheckFailure"),
 ];
-
-const TENANT: &str = "DefaultTenant";
 
 /// `table` is the whole config.
 pub(super) fn check(table: Node<'_>, report: &mut Report) {
@@ -79,13 +71,6 @@ pub(super) fn check(table: Node<'_>, report: &mut Report) {
             && node.says_something(key)
         {
             report.warn_without_effect(&node.path(key));
-        }
-    }
-    if let Some(tenants) = part(table, "tenants") {
-        for key in ["broker", "server"] {
-            if tenants.text(key, report).is_some_and(|name| name != TENANT) {
-                report.warn_without_effect(&tenants.path(key));
-            }
         }
     }
 }
