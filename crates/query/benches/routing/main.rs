@@ -41,8 +41,8 @@ fn main() {
     let simulated = Simulated::new(segments, tables, 200);
     let made = begun.elapsed();
     println!(
-        "{segments} segments of {tables} tables, {} partitions, 200 servers: made in {made:.1?}, {} \
-         MiB",
+        "{segments} segments of {tables} tables, {} partitions, 200 servers: made in {made:.1?}, \
+         {} MiB",
         segments / 100,
         resident_mib().saturating_sub(before)
     );
