@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use query::{Open, QueryContext, Servers, TableIndexes};
 use rpc::InProcessNetwork;
-use runtime::{Clock, SystemClock};
+use runtime::SystemClock;
 use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
 use schemas::partition::{ColumnPartitions, PartitionFunction, Partitioning};
 use schemas::proto::NullMode;
