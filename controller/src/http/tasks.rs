@@ -18,7 +18,14 @@ use super::{Answer, App};
 use crate::state::State;
 
 pub(super) fn routes() -> Api<Arc<State>> {
-    let of_type = Api::default()
+    Api::default()
+        .merge(of_types())
+        .merge(of_tables())
+        .merge(of_tasks())
+}
+
+fn of_types() -> Api<Arc<State>> {
+    Api::default()
         .route(
             "/tasks/tasktypes",
             [get("Types of tasks", types).cluster(Action::Read)],
@@ -58,8 +65,11 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/tasks/{type}",
             [delete("Cancels all and forgets them", delete_type).cluster(Action::Admin)],
-        );
-    let of_table = Api::default()
+        )
+}
+
+fn of_tables() -> Api<Arc<State>> {
+    Api::default()
         .route(
             "/tasks/{type}/{table}/state",
             [get("Tasks of a table", states_of_table).table(Action::Read)],
@@ -74,8 +84,11 @@ pub(super) fn routes() -> Api<Arc<State>> {
                 get("Watermarks", metadata).table(Action::Read),
                 delete("Forgets them: all begins anew", delete_metadata).table(Action::Admin),
             ],
-        );
-    let of_task = Api::default()
+        )
+}
+
+fn of_tasks() -> Api<Arc<State>> {
+    Api::default()
         .route(
             "/tasks/task/{name}/state",
             [get("State of a task", state_of).cluster(Action::Read)],
@@ -112,8 +125,7 @@ pub(super) fn routes() -> Api<Arc<State>> {
         .route(
             "/tasks/subtask/{name}/progress",
             [get("Of each subtask", progress).cluster(Action::Read)],
-        );
-    Api::default().merge(of_type).merge(of_table).merge(of_task)
+        )
 }
 
 /// Of imports from files.
