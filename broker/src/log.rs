@@ -146,8 +146,8 @@ impl QueryLog {
         }
     }
 
-    /// `sys.queries`: those that run, then the others, the newest first. One's own, or all for those
-    /// who may read the cluster.
+    /// `sys.queries`: those that run, then the others, the newest first. One's own, or all for
+    /// those who may read the cluster.
     pub(crate) fn rows(
         &self,
         caller: &Caller,

@@ -191,8 +191,8 @@ impl Used {
         if part.running(table).is_some_and(|max| self.running >= max) {
             let max = quota.queries_running_max.unwrap_or_default();
             let message = format!(
-                "table `{name}` has {max} queries running{of_brokers}, its `quota.maxQueriesRunning`; \
-                 send it again later"
+                "table `{name}` has {max} queries running{of_brokers}, its \
+                 `quota.maxQueriesRunning`; send it again later"
             );
             return Some(("running", message));
         }
@@ -250,8 +250,8 @@ impl Memory for TablesMemory {
         self.give_back(bytes);
         self.refused.with_label_values(&["memory"]).inc();
         Err(too_many(format!(
-            "the queries of table `{}` hold {} bytes here, its `quota.maxQueryMemory`, and this one \
-             needs {bytes} more; send it again later, or ask for less",
+            "the queries of table `{}` hold {} bytes here, its `quota.maxQueryMemory`, and \
+             this one needs {bytes} more; send it again later, or ask for less",
             full.table, full.bytes_max
         )))
     }

@@ -1,7 +1,7 @@
 //! Who is let in, from the settings; and the refusal to let in everybody.
 //!
-//! Invariant: no node listens beyond loopback for those who prove nothing, unless its settings say so
-//! in so many words.
+//! Invariant: no node listens beyond loopback for those who prove nothing, unless its settings say
+//! so in so many words.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};

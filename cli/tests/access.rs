@@ -168,6 +168,7 @@ impl Node {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one node is started for all of it")]
 fn commands_say_who_they_are() {
     let (mut node, token) = Node::start();
     let (ca, password, token_file) = (
@@ -257,6 +258,7 @@ fn commands_say_who_they_are() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one node is started for all of it")]
 fn a_node_does_not_start_half_open() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());

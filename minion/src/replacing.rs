@@ -1,8 +1,8 @@
 //! What tasks that bring segments have in common: a folder of their own, a lease that goes on while
 //! they work, and the controller that takes the segments.
 //!
-//! Invariant: the task is the key of the replacement: whoever gets it after this minion died goes on
-//! with it, and no row of it is seen before the last one is.
+//! Invariant: the task is the key of the replacement: whoever gets it after this minion died goes
+//! on with it, and no row of it is seen before the last one is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -74,23 +74,22 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
 }
 
 fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
-    let mut held = Vec::new();
+    let (mut held, mut consumers) = (Vec::new(), Vec::new());
     let mut index_lists = IndexLists::default();
-    let mut consumers = Vec::new();
-    let (mut sealed_count, mut cold_count, mut consuming_count) = (0, 0, 0);
     for table in core.tables.all() {
         let table_id = table.id.to_bytes();
         let view = table.view();
         let statuses = table.consumers();
         index_lists.next_table();
         let mut hold = |partition, sequence, crc, disk_bytes, index_list| {
+            let segment = SegmentRef {
+                partition,
+                sequence,
+                crc,
+            };
             held.push(HeldSegment {
                 table_id: table_id.clone(),
-                segment: Some(SegmentRef {
-                    partition,
-                    sequence,
-                    crc,
-                }),
+                segment: Some(segment),
                 disk_bytes,
                 index_list,
             });
@@ -102,18 +101,16 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
             let bytes = segment.bytes() + segment.sidecar_bytes();
             let list = index_lists.position(segment, &view.spec);
             hold(*partition, *sequence, segment.crc(), bytes, list);
-            sealed_count += 1;
             // Sealed and not committed yet: for the controller it still consumes.
             let run = view.run(*partition).first();
             if run.is_some_and(|first| first.id().sequence == sequence + 1) {
                 hold(*partition, *sequence, 0, 0, 0);
             }
         }
-        let cold = view.cold().iter();
-        cold.for_each(|((partition, sequence), crc)| hold(*partition, *sequence, *crc, 0, 0));
-        cold_count += view.cold().len() as i64;
+        for ((partition, sequence), crc) in view.cold() {
+            hold(*partition, *sequence, *crc, 0, 0);
+        }
         for segment in view.runs() {
-            consuming_count += 1;
             let id = segment.id();
             let is_hidden = statuses.get(&id.partition).is_some_and(|s| s.hidden);
             if !is_hidden && view.is_shown(id.partition) {
@@ -127,10 +124,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
             ..status.state
         }));
     }
-    let metrics = &core.metrics;
-    metrics.segments.set(sealed_count);
-    metrics.cold.set(cold_count);
-    metrics.consuming.set(consuming_count);
+    count_segments(core);
     count_keys(core);
     HeartbeatRequest {
         instance: core.config.instance.0.clone(),
@@ -146,6 +140,22 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         deep_store_of: core.config.deep_store_of.clone(),
         low_on_disk: core.room.short().is_some(),
     }
+}
+
+fn count_segments(core: &Core) {
+    let (mut sealed, mut cold, mut consuming) = (0, 0, 0);
+    for table in core.tables.all() {
+        let view = table.view();
+        let shown = view.sealed().keys();
+        sealed += shown
+            .filter(|(partition, _)| view.is_shown(*partition))
+            .count();
+        cold += view.cold().len();
+        consuming += view.runs().count();
+    }
+    core.metrics.segments.set(sealed as i64);
+    core.metrics.cold.set(cold as i64);
+    core.metrics.consuming.set(consuming as i64);
 }
 
 fn count_keys(core: &Core) {

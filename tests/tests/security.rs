@@ -260,6 +260,7 @@ async fn what_may_be_read_is(node: &Guarded) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one node is started for all of it")]
 async fn doors_that_name_tables_ask_for_them() -> Result<()> {
     let node = Guarded::start().await?;
     let (broker, controller) = (Role::Broker, Role::Controller);
@@ -406,6 +407,7 @@ async fn doors_that_name_tables_ask_for_them() -> Result<()> {
 const LONG: &str = "SELECT COUNT(*) FROM mine a, mine b, mine c, mine d, mine e";
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one node is started for all of it")]
 async fn answers_and_queries_of_others_are_not_there() -> Result<()> {
     let node = Guarded::start().await?;
     let broker = Role::Broker;

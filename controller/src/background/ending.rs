@@ -34,7 +34,8 @@ impl State {
             }
             Err(fault) => {
                 let is_over = is_over_with(&task, fault);
-                tracing::warn!(task = %id, instance = minion, cause = %fault, is_over, "task failed");
+                tracing::warn!(task = %id, instance = minion, cause = %fault, is_over,
+                    "task failed");
                 let failing =
                     self.catalog
                         .task_failed(id, minion, &fault.message, (now_ms, is_over));

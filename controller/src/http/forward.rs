@@ -67,7 +67,8 @@ pub(super) fn routes() -> Api<Arc<State>> {
 }
 
 /// The client of brokers and of the controller that leads, and whose turn it is. Who asks goes
-/// along (`Authorization`): nodes of a cluster know the same principals, and each judges for itself.
+/// along (`Authorization`): nodes of a cluster know the same principals, and each judges for
+/// itself.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     /// With TLS where this node has it; all nodes of a cluster do as one does.

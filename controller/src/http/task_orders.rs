@@ -1,4 +1,5 @@
-//! `/tasks/schedule` and `/tasks/execute`: what is due becomes tasks, now; and when it is due by itself.
+//! `/tasks/schedule` and `/tasks/execute`: what is due becomes tasks, now; and when it is due by
+//! itself.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

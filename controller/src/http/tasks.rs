@@ -18,13 +18,10 @@ use super::{Answer, App};
 use crate::state::State;
 
 pub(super) fn routes() -> Api<Arc<State>> {
-    Api::default()
-        .merge(of_types())
-        .merge(of_tables())
-        .merge(of_tasks())
+    type_routes().merge(table_routes()).merge(task_routes())
 }
 
-fn of_types() -> Api<Arc<State>> {
+fn type_routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tasks/tasktypes",
@@ -68,7 +65,7 @@ fn of_types() -> Api<Arc<State>> {
         )
 }
 
-fn of_tables() -> Api<Arc<State>> {
+fn table_routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tasks/{type}/{table}/state",
@@ -87,7 +84,7 @@ fn of_tables() -> Api<Arc<State>> {
         )
 }
 
-fn of_tasks() -> Api<Arc<State>> {
+fn task_routes() -> Api<Arc<State>> {
     Api::default()
         .route(
             "/tasks/task/{name}/state",

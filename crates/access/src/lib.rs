@@ -1,10 +1,11 @@
 //! Whom a node lets in, to do what.
 //!
 //! Invariants:
-//! - what somebody may do is decided in one place, [`Principal::may`] and [`Principal::may_cluster`];
-//!   doors, handlers and the planner ask there, through the [`Caller`] of their request;
-//! - a file that is wrong ends the start of a node, with a sentence; one that becomes wrong later is
-//!   told of and changes nothing: what was read before stays in force;
+//! - what somebody may do is decided in one place, [`Principal::may`] and
+//!   [`Principal::may_cluster`]; doors, handlers and the planner ask there, through the [`Caller`]
+//!   of their request;
+//! - a file that is wrong ends the start of a node, with a sentence; one that becomes wrong later
+//!   is told of and changes nothing: what was read before stays in force;
 //! - no password, token or key is ever shown: not in a log, not in an error, not by `Debug`.
 
 mod audit;

@@ -1,8 +1,8 @@
 //! What the names in one statement mean: tables, functions, operators.
 //!
 //! All tables of a statement are seen in one snapshot of the cluster, so that two scans of a table
-//! read the same segments from the same servers. The snapshot has the tables alone that the caller may
-//! read: no form of a statement finds another.
+//! read the same segments from the same servers. The snapshot has the tables alone that the caller
+//! may read: no form of a statement finds another.
 
 use std::collections::HashMap;
 use std::sync::Arc;

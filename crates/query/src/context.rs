@@ -140,8 +140,8 @@ impl QueryStats {
         (self.segments_pruned_by_broker, self.docs_pruned_by_broker) = (0, 0);
     }
 
-    /// The answer is whole. Whoever was asked in vain was not needed: clients take a server that did
-    /// not respond for rows that are not there.
+    /// The answer is whole. Whoever was asked in vain was not needed: clients take a server that
+    /// did not respond for rows that are not there.
     pub(crate) fn whole(&mut self) {
         if self.left_out.is_empty() {
             self.servers_queried.clone_from(&self.servers_responded);

@@ -1,7 +1,7 @@
 //! Who asks: the credentials of a request become its caller, or 401.
 //!
-//! Invariant: nothing behind this runs for somebody of whom nothing is known, but for what says that
-//! it is open to everybody. Unknown paths are no exception.
+//! Invariant: nothing behind this runs for somebody of whom nothing is known, but for what says
+//! that it is open to everybody. Unknown paths are no exception.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

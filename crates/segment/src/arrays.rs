@@ -25,8 +25,8 @@ fn unfit(what: impl ToString) -> SegmentError {
     }
 }
 
-/// The rows of a segment in the form in which they once came, [`ingest_schema`]: nulls are nulls, and
-/// a column that came later than the segment has no values.
+/// The rows of a segment in the form in which they once came, [`ingest_schema`]: nulls are nulls,
+/// and a column that came later than the segment has no values.
 #[derive(Debug)]
 pub struct StoredRows<'a> {
     schema: SchemaRef,

@@ -1,8 +1,8 @@
 //! Tasks for minions: leased for a time; what the controller needs done goes when it is done, what
 //! was ordered stays for a while, so many of each kind.
 //!
-//! Invariant: tasks of a table come in the transaction that says on the table what they follow from:
-//! two controllers never order the same twice.
+//! Invariant: tasks of a table come in the transaction that says on the table what they follow
+//! from: two controllers never order the same twice.
 
 use std::collections::BTreeSet;
 
@@ -220,8 +220,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// `false`: whoever changed it meanwhile has leased it anew. What was put into the deep store for it is
-    /// removed when it is over.
+    /// `false`: whoever changed it meanwhile has leased it anew. What was put into the deep store
+    /// for it is removed when it is over.
     async fn task_moved(&self, task: Task, revision: Revision) -> Result<bool, MetaError> {
         let key = task_key(task.id);
         let mut txn = Txn::default()

@@ -1,15 +1,14 @@
-//! How long it takes to find out who reads what, in a cluster of a million segments, 10,000 partitions
-//! and 200 servers that is made up in memory.
+//! How long it takes to find out who reads what, in a cluster of a million segments, 10,000
+//! partitions and 200 servers that is made up in memory.
 //!
 //! `cargo bench -p query --bench routing -- [segments] [tables]`; the segments are spread over the
-//! tables, a hundredth of them are partitions. Each line is the median and the 99th percentile of many
-//! runs on one thread, with the segments that are read; and what the state of the cluster takes of
-//! the memory.
+//! tables, a hundredth of them are partitions. Each line is the median and the 99th percentile of
+//! many runs on one thread, with the segments that are read; and what the state of the cluster
+//! takes of the memory.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::disallowed_methods,
     reason = "a developer's tool"
 )]
 
@@ -42,7 +41,8 @@ fn main() {
     let simulated = Simulated::new(segments, tables, 200);
     let made = begun.elapsed();
     println!(
-        "{segments} segments of {tables} tables, {} partitions, 200 servers: made in {made:.1?}, {} MiB",
+        "{segments} segments of {tables} tables, {} partitions, 200 servers: made in {made:.1?}, \
+         {} MiB",
         segments / 100,
         resident_mib().saturating_sub(before)
     );

@@ -44,7 +44,8 @@ impl Standing {
     pub(super) fn of(servers: impl Iterator<Item = (InstanceId, u64, usize, bool)>) -> Self {
         let stands = servers.map(|(id, latency_us, in_flight, silent)| {
             let busy = (1 + in_flight) as f64;
-            let cost = (latency_us > 0).then(|| (latency_us as f64 + LATENCY_FLOOR_US) * busy);
+            let cost = (latency_us as f64 + LATENCY_FLOOR_US) * busy;
+            let cost = (latency_us > 0).then_some(cost);
             (id, Stands { cost, silent })
         });
         Self(stands.collect())
