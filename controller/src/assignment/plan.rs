@@ -339,7 +339,7 @@ fn place(
     order: Order,
 ) -> Planned {
     let replicas = spec.replication as usize;
-    let may = |node: &Node| node.tags.iter().any(|own| *own == class.tag);
+    let may = |node: &Node| node.tags.contains(&class.tag);
     let nodes = || fleet.nodes.iter();
     let mut capacity = Capacity {
         takes: nodes().map(|node| node.takes && may(node)).collect(),

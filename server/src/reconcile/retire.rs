@@ -87,7 +87,7 @@ impl Reconciler {
             };
             let state = wanted.get(&id).filter(|state| state.record.crc == *crc);
             let keep = state.is_some_and(|state| self.is_mine(state));
-            if self.is_over(keep, (id, Some(*crc)), now) {
+            if self.is_over(keep, (id, Some(*crc)), now, GRACE) {
                 unwanted.push(id);
             }
         }
