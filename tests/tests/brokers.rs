@@ -1,8 +1,6 @@
 //! Servers that stop, freeze and die while queries run: with two replicas no query fails, and every
 //! answer is right.
 
-#![expect(clippy::print_stdout, reason = "figures for whoever reads them")]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
