@@ -1,8 +1,6 @@
 //! Servers that stop, freeze and die while queries run: with two replicas no query fails, and every
 //! answer is right.
 
-#![expect(clippy::print_stdout, reason = "figures for whoever reads them")]
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,7 +160,7 @@ async fn servers_freeze_and_die() -> Result<()> {
         let (silent, latency) = (silent(&members).await?, members.metric(LATENCY).await?);
         members.tell(index, Signal::Continue)?;
         let frozen = stream.end().await.context("a server froze")?;
-        println!("server {index} froze: {frozen:?}; {latency:?}");
+        eprintln!("server {index} froze: {frozen:?}; {latency:?}");
         ensure!(silent >= 1, "no server is known to be silent");
         ensure!(frozen.answers > 10, "{frozen:?}");
         ensure!(frozen.slowest < Duration::from_secs(5), "{frozen:?}");
@@ -179,7 +177,7 @@ async fn servers_freeze_and_die() -> Result<()> {
         members.tell(index, Signal::Kill)?;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let killed = stream.end().await.context("a server was killed")?;
-        println!("server {index} was killed: {killed:?}");
+        eprintln!("server {index} was killed: {killed:?}");
         ensure!(killed.answers > 10, "{killed:?}");
         members.start_server(index)?;
         members.wait_ready(index).await?;
@@ -307,7 +305,7 @@ async fn brokers_hear_of_changes_at_once() -> Result<()> {
             cluster.wait_for(&count, 1).await?;
             soonest = soonest.min(begun.elapsed());
         }
-        println!("over {:?} after {soonest:?}", cluster.over());
+        eprintln!("over {:?} after {soonest:?}", cluster.over());
         // Sooner than whatever is looked at again and again, also on a busy machine.
         ensure!(soonest < Duration::from_secs(1), "{soonest:?}");
         cluster.stop().await;
