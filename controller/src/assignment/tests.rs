@@ -267,7 +267,8 @@ proptest! {
         let came = apply(&mut history.table, &fleet, &Groups::new(), Aim::Repair);
         prop_assert_eq!(came, had);
         let moved = apply(&mut history.table, &fleet, &Groups::new(), Aim::Balance);
-        prop_assert!(moved <= 2 * servers, "they were almost even: {moved}");
+        // They were almost even: fewer move than were on a server.
+        prop_assert!(moved <= had.max(2 * servers), "{moved} of {had}");
     }
 
     #[test]

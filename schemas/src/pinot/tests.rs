@@ -211,7 +211,11 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         dedupConfig: of REALTIME tables only, whose rows have an order
         segmentsConfig.replication: 0 is not between 1 and 64
         segmentsConfig.retentionTimeValue: -1 is no time
-        metadata.customConfigs.tannin.retention.rows: a whole number was expected, not "all""#]]
+        metadata.customConfigs.tannin.retention.rows: a whole number was expected, not "all"
+        task.taskTypeConfigsMap.PurgeTask.purgeFilter: missing: an expression that is true for the rows that shall go
+        task.taskTypeConfigsMap.MergeRollupTask.1day.bucketTimePeriod: missing
+        task.taskTypeConfigsMap.MergeRollupTask.1day.mergeType: `roll` is none of concat, rollup and dedup
+        task.taskTypeConfigsMap.RealtimeToOfflineSegmentsTask: it is a task of the REALTIME table"#]]
     .assert_eq(&parse_table_config(bad).unwrap_err().0.join("\n"));
 
     let slow = r#"{"tableName":"t","tableType":"OFFLINE","upsertConfig":{"mode":"NONE"},"dedupConfig":{"dedupEnabled":false},
@@ -226,7 +230,8 @@ fn what_changes_data_is_refused_and_the_rest_warns() {
         quota.storage has no effect yet
         query has no effect yet
         segmentsConfig.completionConfig has no effect yet
-        fieldConfigList[0].compressionCodec has no effect yet"#]]
+        fieldConfigList[0].compressionCodec has no effect yet
+        task.taskTypeConfigsMap.SegmentGenerationAndPushTask has no effect yet"#]]
     .assert_eq(&parsed.warnings.join("\n"));
     let unknown: Vec<_> = parsed.unrecognized.into_iter().collect();
     assert_eq!(unknown.len(), 1);

@@ -97,7 +97,9 @@ fn what_cannot_be_done_is_refused_with_its_place() {
         task.taskTypeConfigsMap.MergeRollupTask.schedule: `daily` is no cron expression of Quartz such as `0 */5 * ? * *` (second, minute, hour, day of month, month, day of week): …
         task.taskTypeConfigsMap.PurgeTask.purgeFilter: missing: an expression that is true for the rows that shall go
         task.taskTypeConfigsMap.RealtimeToOfflineSegmentsTask: it is a task of the REALTIME table
-        /task/taskTypeConfigsMap/MergeRollupTask/tableMaxNumTask: unknown key; did you mean `tableMaxNumTasks`?"#]]
+        /task/taskTypeConfigsMap/MergeRollupTask/tableMaxNumTask: unknown key; did you mean `tableMaxNumTasks`?
+        task.taskTypeConfigsMap.MergeRollupTask.a.aggregationType: a column of type INT has none of that kind
+        task.taskTypeConfigsMap.MergeRollupTask.sketch.aggregationType: missing: which sketches the column holds"#]]
     .assert_eq(&without_reason(&faults.unwrap_err()));
     let mut config = offline(&json!({ "MergeRollupTask": {
         "d.bucketTimePeriod": "1d", "d.mergeType": "rollup", "a.aggregationType": "distinctCountHLL",
