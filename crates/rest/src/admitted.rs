@@ -13,11 +13,10 @@ use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use schemas::Fault;
 
 use crate::ApiError;
-use crate::error::refusal;
 use crate::serve::Ends;
 
 /// A browser asks its user for a name and a password.
@@ -72,17 +71,18 @@ fn from(request: &Request) -> Option<IpAddr> {
     ends.and_then(|ends| ends.0.peer)
 }
 
+/// In words alone: Pinot's clients show a text, and look for numbers of servers in JSON.
 fn answer(refused: &Refused) -> Response {
     let mut response = match refused {
         Refused::Missing => {
             let message = "who are you? Send `Authorization: Basic` with name and password, or \
                            `Authorization: Bearer` with a token";
-            refusal(StatusCode::UNAUTHORIZED, message)
+            (StatusCode::UNAUTHORIZED, message).into_response()
         }
-        Refused::Wrong(why) => refusal(StatusCode::UNAUTHORIZED, why),
+        Refused::Wrong(why) => (StatusCode::UNAUTHORIZED, why.clone()).into_response(),
         Refused::Busy => {
             let message = "too many passwords are being verified; try again";
-            let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, message);
+            let mut response = (StatusCode::TOO_MANY_REQUESTS, message).into_response();
             let soon = HeaderValue::from_static("1");
             response.headers_mut().insert(RETRY_AFTER, soon);
             return response;
