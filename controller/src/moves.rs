@@ -114,7 +114,7 @@ mod tests {
             let mut holding: BTreeSet<InstanceId> = begin.iter().cloned().collect();
             let floor = match keeping {
                 0 => begin.len().min(target.len()),
-                keeping => begin.len().min(keeping as usize),
+                keeping => begin.len().min(target.len()).min(keeping as usize),
             };
             for turn in 0..80 {
                 let is_away = |id: &InstanceId| away.iter().any(|(at, who)| {
