@@ -62,7 +62,7 @@ impl State {
     }
 
     /// Whether it has listened for long enough to know who is gone.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.clock.monotonic() >= *self.listens_since.lock() + GRACE
     }
 
@@ -79,10 +79,11 @@ impl State {
         }
         let servers = view.instances.iter();
         let servers = servers.filter(|(_, instance)| instance.role == Role::Server);
-        let all: BTreeSet<&InstanceId> = servers
-            .map(|(id, _)| id)
-            .chain(burden.keys().copied())
-            .collect();
+        // What is on its way to somebody goes on when the controller is another.
+        let tables = view.tables.values();
+        let targets = tables.flat_map(|table| table.targets.values().flatten());
+        let named = targets.chain(burden.keys().copied());
+        let all: BTreeSet<&InstanceId> = servers.map(|(id, _)| id).chain(named).collect();
         let node = |id: &InstanceId| {
             let known = view.instances.get(id);
             let alive = known.is_some_and(|instance| instance.alive);

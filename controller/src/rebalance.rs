@@ -117,6 +117,9 @@ impl State {
             )));
         }
         self.publish(id).await?;
+        if let Some(moving) = self.moving_of(id) {
+            self.plan_rebalance(&moving, &job).await?;
+        }
         Ok(job)
     }
 

@@ -43,6 +43,8 @@ impl Heart {
     /// Returns when the controller has heard what this server holds now.
     pub(crate) async fn beat(&self, core: &Core) -> Result<(), Fault> {
         let _in_order = self.in_order.lock().await;
+        count_segments(core);
+        count_keys(core);
         let request = request(core, self.started_ms);
         let heard = core.network.controller()?.heartbeat(request).await;
         if let Err(fault) = &heard
@@ -124,8 +126,6 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
             ..status.state
         }));
     }
-    count_segments(core);
-    count_keys(core);
     HeartbeatRequest {
         instance: core.config.instance.0.clone(),
         role: Role::Server.name().to_owned(),

@@ -23,7 +23,8 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
         let id = moving.table.spec.id;
         if let Some(job) = moving.moves.running() {
             jobs += 1;
-            if !job.planned {
+            // Who has just begun to lead does not know yet which servers there are.
+            if !job.planned && state.is_settled() {
                 state.plan_rebalance(&moving, job).await?;
                 state.publish(id).await?;
             }

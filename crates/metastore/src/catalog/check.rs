@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::cluster::{CLUSTER, Cluster};
 use super::{
-    Head, IMPORTING, LEADERS, SCHEMAS, StoredSegment, StoredTable, decode, head_key, name_key,
-    segment_key,
+    Head, IMPORTING, LEADERS, SCHEMAS, StoredInstance, StoredSegment, StoredTable, decode,
+    head_key, name_key, segment_key,
 };
 use crate::Entry;
 
@@ -123,6 +123,12 @@ impl All {
                 Some(stored) if stored.id.to_string() == task => self.tasks.push(stored),
                 None => {}
                 _ => self.fault(format!("`{key}` holds another task")),
+            },
+            ["instances", name] => match self.decoded::<StoredInstance>(entry) {
+                Some(stored) if stored.id.0 != name => {
+                    self.fault(format!("`{key}` holds another instance"));
+                }
+                _ => {}
             },
             _ => self.fault(format!("`{key}` is no key that this version knows")),
         }
