@@ -267,7 +267,8 @@ proptest! {
         let came = apply(&mut history.table, &fleet, &Groups::new(), Aim::Repair);
         prop_assert_eq!(came, had);
         let moved = apply(&mut history.table, &fleet, &Groups::new(), Aim::Balance);
-        prop_assert!(moved <= 2 * servers, "they were almost even: {moved}");
+        // A row that has a server that lacks something swaps with another.
+        prop_assert!(moved <= had + 2 * servers, "they were almost even: {moved} of {had}");
     }
 
     #[test]
