@@ -185,6 +185,7 @@ impl Cluster {
     /// One more server.
     pub async fn add_server(&mut self) -> Result<usize> {
         self.nodes.push(None);
+        self.roles.push(&[Role::Server]);
         let index = self.nodes.len() - 1;
         self.start_node(index).await?;
         self.wait_ready().await?;
