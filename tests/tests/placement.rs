@@ -386,7 +386,6 @@ async fn a_rebalance_outlives_its_controller_and_is_broken_off() -> Result<()> {
     }
     asking.finish().await?;
     cluster.wait_for_each(COUNT, ROWS as i64).await?;
-    asking.finish().await?;
     cluster.stop().await;
     Ok(())
 }
