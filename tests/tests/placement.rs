@@ -152,7 +152,7 @@ async fn servers_come_and_go_and_no_query_notices() -> Result<()> {
     ensure!(cluster.sql().numbers(proof).await? == [2 * ROWS as i64, 0]);
     let reconcilers = "SELECT COUNT(*) FROM sys.tasks WHERE kind LIKE 'reconcile_%' AND \
                        state = 'RUNNING' AND attempts > 0";
-    cluster.wait_for(reconcilers, 6).await?;
+    cluster.wait_for(reconcilers, 7).await?;
     cluster.stop().await;
     Ok(())
 }
