@@ -16,6 +16,7 @@ use schemas::fault::pinot_code;
 use schemas::proto::TableScan;
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, SegmentId};
+use segment::SealedSegment;
 
 use crate::Core;
 use crate::store::segment_fault;
@@ -167,28 +168,33 @@ impl Cache {
         let Some(limit) = self.limit else {
             return;
         };
-        let (mut held, mut candidates) = (0, Vec::new());
+        let tables = core.tables.all();
+        let mut held = tables.iter().map(|table| held_bytes(table)).sum::<u64>();
+        if held + incoming <= limit {
+            return;
+        }
+        let mut candidates = Vec::new();
         let state = Arc::clone(&core.cluster.borrow());
-        for table in core.tables.all() {
+        for table in tables {
             let records = state.tables.get(&table.id);
             let records = records.map(|table| &table.segments).into_iter().flatten();
             let records: HashMap<SegmentId, &SegmentState> =
                 records.map(|one| (one.record.id, one)).collect();
             for segment in table.view().sealed().values() {
-                let bytes = segment.bytes() + segment.sidecar_bytes();
-                held += bytes;
                 let known = records.get(&segment.id()).map(|known| &known.record);
                 let known = known.filter(|known| known.crc == segment.crc());
                 if known.is_some_and(|known| is_stored(&table, known)) {
+                    let bytes = bytes_of(segment);
                     candidates.push((Arc::clone(&table), segment.id(), segment.crc(), bytes));
                 }
             }
         }
-        if held + incoming <= limit {
-            return;
-        }
         {
-            let uses = self.uses.lock();
+            let mut uses = self.uses.lock();
+            let Uses { last, pins, .. } = &mut *uses;
+            // What is neither here nor on its way here is not remembered.
+            let here: HashSet<SegmentId> = candidates.iter().map(|(_, id, ..)| *id).collect();
+            last.retain(|id, _| here.contains(id) || pins.contains_key(id));
             candidates.retain(|(_, id, ..)| !uses.pins.contains_key(id));
             // Those that nobody ever asked for in their order: the oldest first.
             candidates
@@ -206,6 +212,18 @@ impl Cache {
         core.metrics.cache.evictions.inc_by(gone.len() as u64);
         remove_files(core, gone).await;
     }
+}
+
+fn held_bytes(table: &Table) -> u64 {
+    let view = table.view();
+    view.sealed()
+        .values()
+        .map(|segment| bytes_of(segment))
+        .sum()
+}
+
+fn bytes_of(segment: &SealedSegment) -> u64 {
+    segment.bytes() + segment.sidecar_bytes()
 }
 
 /// Not every table can do without a segment, and not every segment is elsewhere.
