@@ -21,7 +21,7 @@ mod few;
 mod lookup;
 pub(crate) mod multi;
 pub(crate) mod nulls;
-mod order;
+pub(crate) mod order;
 mod same;
 pub(crate) mod search;
 pub(crate) mod seen;
