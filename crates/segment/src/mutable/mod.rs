@@ -20,6 +20,7 @@ pub(crate) mod dictionary;
 mod few;
 mod lookup;
 pub(crate) mod multi;
+mod near;
 pub(crate) mod nulls;
 pub(crate) mod order;
 mod same;
