@@ -306,7 +306,8 @@ impl Event {
                 DEVICES[skewed(device, DEVICES.len() as u64) as usize].to_owned(),
                 format!("Chrome {}", 120 - device % 12),
                 format!(
-                    "https://www.shop.example/department-{}/product-{product:06}?sort=price&view=list",
+                    "https://www.shop.example/department-{}/product-{product:06}\
+                     ?sort=price&view=list",
                     product % 40
                 ),
                 format!(
@@ -330,7 +331,11 @@ impl Event {
         let (whole, part) = (self.cents / 100, self.cents % 100);
         let (ts, status, user, latency) = (self.ts, self.status, self.user, self.latency_ms);
         format!(
-            r#"{{"ts":{ts}{texts},"status":{status},"user_id":{user},"latency_ms":{latency},"revenue":{whole}.{part:02}}}"#
+            concat!(
+                r#"{{"ts":{}{},"status":{},"user_id":{},"#,
+                r#""latency_ms":{},"revenue":{}.{:02}}}"#
+            ),
+            ts, texts, status, user, latency, whole, part
         )
         .into_bytes()
     }

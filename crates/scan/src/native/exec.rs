@@ -22,7 +22,6 @@ use datafusion::physical_plan::filter_pushdown::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, TryStreamExt, stream};
-use parking_lot::Mutex;
 use query::scan_exec::ScanDescription;
 use runtime::compute::Turn;
 use schemas::TableSpec;
@@ -38,13 +37,14 @@ use super::entries::{self, ByEntry};
 use super::grouped::{GroupKeys, Grouped, Piece};
 use super::linear::Linear;
 use super::merge::merge;
-use super::most::{By, Limit, Rank, left};
+use super::most::{By, Limit, Rank};
 use super::partitioned;
 use super::plan::{Output, replace_columns};
 use super::star_tree::Trees;
 use super::states::States;
+use super::waiting::{finished, leaves_few};
 use super::whole::Wholes;
-use super::worker::{Common, Part, Running, Worker};
+use super::worker::{Common, Part, Worker};
 use crate::filter::Filters;
 use crate::learned;
 use crate::memory::bytes_of;
@@ -54,9 +54,6 @@ use crate::prepared::{Bound, Run, run_of};
 use crate::scan_exec::{ServerScanExec, at_once, leaf};
 use crate::shared::Shared;
 use crate::stats::Counters;
-
-/// Groups that are worth looking for one by one.
-const FEW_GROUPS: f64 = 262_144.0;
 
 /// Which groups somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -501,45 +498,6 @@ fn shared(aggregates: Vec<Aggregate>) -> (Vec<Aggregate>, Vec<(usize, Aggregate)
     });
     let answers = answers.collect();
     (kept, answers)
-}
-
-/// Whether it is known that few groups, of so many rows, are within the limit.
-fn leaves_few((limit, by): (Limit, By), rows: u64) -> bool {
-    match limit {
-        Limit::First(_) => true,
-        Limit::Mark(mark) => by == By::Rows && rows as f64 <= mark * FEW_GROUPS,
-    }
-}
-
-/// Ends what waited, with the groups that can be within the limit, if these are `all` there is.
-fn finished(
-    turn: &mut Turn,
-    workers: usize,
-    waiting: Vec<Running<'_>>,
-    (all, (limit, by)): (bool, (Limit, By)),
-) -> Result<Vec<Part>> {
-    let counts = waiting.iter().map(|own| own.by_dictionary(by));
-    let counts: Option<Vec<_>> = counts.collect();
-    let left = counts
-        .filter(|_| all)
-        .and_then(|counts| left(&counts, limit));
-    let left = match left {
-        Some(left) => left.into_iter().map(Some).collect(),
-        None => vec![None; waiting.len()],
-    };
-    let waiting = Mutex::new(waiting.into_iter().zip(left).collect::<Vec<_>>());
-    let done = turn.split(workers, |_| {
-        let mut done = Vec::new();
-        loop {
-            let next = waiting.lock().pop();
-            let Some((running, used)) = next else {
-                return Ok::<_, DataFusionError>(done);
-            };
-            done.extend(running.finish(used)?);
-        }
-    });
-    let done = done.into_iter().collect::<Result<Vec<_>>>()?;
-    Ok(done.into_iter().flatten().collect())
 }
 
 impl DisplayAs for NativeAggregateExec {

@@ -67,6 +67,7 @@ mod states;
 mod table;
 mod totals;
 mod values;
+mod waiting;
 mod whole;
 mod worker;
 

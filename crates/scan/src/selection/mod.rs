@@ -6,8 +6,8 @@
 //! winners alone. Which of equal rows are among the first is open, as in SQL.
 //!
 //! Above a native aggregate with whole groups, [`groups::TopGroupsExec`] does the same with groups,
-//! and [`first_of_each`] with the first few of each partition of a window. Groups that cannot pass a
-//! condition on them are not joined.
+//! and [`first_of_each`] with the first few of each partition of a window. Groups that cannot pass
+//! a condition on them are not joined.
 
 mod exec;
 mod first_of_each;
