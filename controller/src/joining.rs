@@ -13,6 +13,8 @@ use schemas::task::utc;
 /// One process at the same address cannot be there beside another: it is silent for so long, which
 /// is two heartbeats, and is taken as gone.
 const SILENT_AT_HOME: Duration = Duration::from_millis(2500);
+/// Anywhere else: nobody who lives is silent for so long, whatever else counts as dead later.
+const SILENT_ELSEWHERE: Duration = Duration::from_secs(10);
 /// So many heartbeats in a row must have a wrong clock: one may have waited on its way.
 const WRONG_IN_A_ROW: u32 = 2;
 
@@ -127,7 +129,7 @@ fn of_name(
     }
     let lease = match known.address == request.address {
         true => SILENT_AT_HOME.min(rules.liveness),
-        false => rules.liveness,
+        false => SILENT_ELSEWHERE.min(rules.liveness),
     };
     if !known.alive || known.silent_for >= lease {
         return Ok(fresh(own.clone()));
