@@ -12,9 +12,10 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use bytes::Bytes;
 use schemas::decoding::FormatSpec;
 use schemas::{DataType, Fault, TableSpec};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::key::key_of;
+use super::tables::Table;
 use super::{BODY_BYTES_MAX, topic_of};
 use crate::forms::Form;
 
@@ -31,11 +32,8 @@ pub(super) struct Event {
 }
 
 /// Rows that fit the table.
-pub(super) fn events(
-    spec: &TableSpec,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Vec<Event>, Fault> {
+pub(super) fn events(table: &Table, headers: &HeaderMap, body: Bytes) -> Result<Vec<Event>, Fault> {
+    let spec = &*table.spec;
     let decoder = topic_of(spec).map(|(_, stream)| &stream.decoder);
     if let Some(decoder) = decoder
         && (decoder.format != FormatSpec::Json || decoder.framed)
@@ -70,11 +68,11 @@ pub(super) fn events(
         }
     };
     let events = payloads.into_iter().map(|payload| {
-        let key = key_of(spec, &payload);
+        let key = key_of(&spec.primary_key, &payload);
         Event { key, payload }
     });
     let events: Vec<Event> = events.collect();
-    check(spec, &events)?;
+    check(table, &events)?;
     Ok(events)
 }
 
@@ -194,27 +192,10 @@ fn with_epochs(
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// Values of the key as JSON, of several as an array; that of a text without its quotes.
-fn key_of(spec: &TableSpec, payload: &[u8]) -> Option<Vec<u8>> {
-    if spec.primary_key.is_empty() {
-        return None;
-    }
-    let row: serde_json::Map<String, Value> = serde_json::from_slice(payload).ok()?;
-    let value = |name: &String| row.get(name).cloned().unwrap_or(Value::Null);
-    let mut values: Vec<Value> = spec.primary_key.iter().map(value).collect();
-    let key = match values.len() {
-        1 => values.swap_remove(0),
-        _ => Value::Array(values),
-    };
-    Some(match key {
-        Value::String(text) => text.into_bytes(),
-        other => other.to_string().into_bytes(),
-    })
-}
-
 /// What the servers would reject, before anything is sent. What a pipeline makes of a record is
 /// not known here: only that it is one.
-fn check(spec: &TableSpec, events: &[Event]) -> Result<(), Fault> {
+fn check(table: &Table, events: &[Event]) -> Result<(), Fault> {
+    let spec = &table.spec;
     if !spec.pipeline.is_plain() {
         return Ok(());
     }
@@ -227,10 +208,9 @@ fn check(spec: &TableSpec, events: &[Event]) -> Result<(), Fault> {
             ..ingest::RawMessage::default()
         });
     let messages: Vec<_> = messages.collect();
-    let mut decoder = ingest::Decoder::json(Arc::new(spec.clone()));
     let mut rejected = Vec::new();
     for some in messages.chunks(ingest::BATCH_ROWS_MAX) {
-        rejected.extend(decoder.decode(some.iter().copied(), 0).rejected);
+        rejected.extend(table.decode(some.iter().copied()).rejected);
     }
     if rejected.is_empty() {
         return Ok(());

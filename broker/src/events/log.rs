@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::body::Event;
 use super::seen::{Done, HEADER, Known, Seen, WINDOW};
+use super::tables::Tables;
 use super::{READ_ASIDE_AT_ONCE_MAX, topic_of};
 
 /// Bytes of requests that are under way; more are told to come again.
@@ -57,6 +58,7 @@ pub(crate) struct Logs {
     tasks: TaskGroup,
     /// For bodies that take long to read.
     pub(super) aside: ComputePool,
+    pub(super) tables: Tables,
     room: Arc<Semaphore>,
     producers: Mutex<HashMap<Brokers, Arc<KafkaProducer>>>,
     topics: Mutex<HashMap<(Brokers, String), Arc<Topic>>>,
@@ -72,6 +74,7 @@ impl Logs {
             clock,
             tasks,
             aside: ComputePool::new(READ_ASIDE_AT_ONCE_MAX),
+            tables: Tables::default(),
             room: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES)),
             producers: Mutex::default(),
             topics: Mutex::default(),

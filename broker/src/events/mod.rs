@@ -7,8 +7,10 @@
 //! - a request with an `Idempotency-Key` that was used before appends only what is not there yet.
 
 mod body;
+mod key;
 mod log;
 mod seen;
+mod tables;
 
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ use axum::response::{IntoResponse, Response};
 use query::after::Token;
 use rest::Api;
 use rest::api::post;
-use schemas::cluster::Role;
+use schemas::cluster::{Role, TableState};
 use schemas::fault::pinot_code;
 use schemas::table::{StreamKind, StreamSpec};
 use schemas::{Fault, FaultKind, TableSpec, TableType};
@@ -95,14 +97,15 @@ async fn append_all(
     body: Bytes,
 ) -> Result<(usize, String), Fault> {
     let cluster = queries.cluster();
-    let spec = Arc::new(spec_of(&cluster.resolve(table), table)?);
+    let part = part_of(cluster.resolve(table), table)?;
+    let table = queries.logs.tables.get(&cluster, &part);
     let mut room = queries.logs.room(body.len())?;
     let sent_bytes = body.len();
     let events = match sent_bytes > HERE_BYTES_MAX || headers.contains_key(CONTENT_ENCODING) {
-        false => body::events(&spec, headers, body)?,
+        false => body::events(&table, headers, body)?,
         true => {
-            let (spec, headers) = (Arc::clone(&spec), headers.clone());
-            let read = move || body::events(&spec, &headers, body);
+            let (table, headers) = (Arc::clone(&table), headers.clone());
+            let read = move || body::events(&table, &headers, body);
             let read = queries.logs.aside.run(read).await;
             read.map_err(|error| Fault::internal(error.to_string()))??
         }
@@ -120,6 +123,7 @@ async fn append_all(
     let brokers = brokers.filter(|instance| instance.alive && instance.role == Role::Broker);
     let alone = brokers.count() <= 1;
     let rows = events.len();
+    let spec = Arc::clone(&table.spec);
     let physical_table = spec.physical_name();
     let appended = queries.logs.append(spec, events, once, alone, room);
     let ends = appended.await?;
@@ -131,7 +135,7 @@ async fn append_all(
 }
 
 /// The part of the table that consumes.
-fn spec_of(parts: &[Arc<schemas::cluster::TableState>], table: &str) -> Result<TableSpec, Fault> {
+fn part_of(parts: Vec<Arc<TableState>>, table: &str) -> Result<Arc<TableState>, Fault> {
     if parts.is_empty() {
         let message = format!("there is no table `{table}`");
         return Err(Fault::new(
@@ -141,15 +145,14 @@ fn spec_of(parts: &[Arc<schemas::cluster::TableState>], table: &str) -> Result<T
         ));
     }
     let part = parts
-        .iter()
+        .into_iter()
         .find(|part| part.spec.table_type == TableType::Realtime && topic_of(&part.spec).is_some());
-    match part {
-        Some(part) => Ok(part.spec.clone()),
-        None => Err(Fault::invalid(format!(
+    part.ok_or_else(|| {
+        Fault::invalid(format!(
             "`{table}` has no stream to append to: load files with `tannin import`, or create a \
              REALTIME table"
-        ))),
-    }
+        ))
+    })
 }
 
 /// The topic that rows are appended to, and its place among those of the table: the first of Kafka

@@ -21,7 +21,8 @@ use arrow::datatypes::i256;
 use schemas::DataType;
 use schemas::arrow::BIG_DECIMAL_SCALE;
 
-/// One field of the row that is being read. Texts lie in the row's buffers.
+/// One field of the row that is being read. Texts and decimals lie in the row's buffers, so that a
+/// cell fits into two registers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Cell {
     #[default]
@@ -29,10 +30,33 @@ pub(crate) enum Cell {
     Long(i64),
     Double(f64),
     /// Range in the row's text, or in its bytes.
-    Text(usize, usize),
-    Decimal(i256),
+    Text(u32, u32),
+    /// Place among the row's decimals.
+    Decimal(u32),
     /// Range in the row's entries.
-    List(usize, usize),
+    List(u32, u32),
+}
+
+const _: () = assert!(size_of::<Cell>() == 16);
+
+impl Cell {
+    /// The bytes from `from` to `to` in the row's text or bytes.
+    #[inline]
+    pub(crate) fn of_text(from: usize, to: usize) -> Result<Self, String> {
+        match u32::try_from(to) {
+            Ok(to) => Ok(Self::Text(from as u32, to)),
+            Err(_) => Err("the texts of the row exceed 4 GiB".to_owned()),
+        }
+    }
+
+    /// The entries from `from` on, of `entries` in all; none is null. They lie in memory, where
+    /// there is no room for 2^32 of them in a row.
+    pub(crate) fn of_entries(from: usize, entries: usize) -> Self {
+        match from == entries {
+            true => Self::Null,
+            false => Self::List(from as u32, entries as u32),
+        }
+    }
 }
 
 /// What JSON offers, before the column's type is known to take it.

@@ -8,7 +8,7 @@ use arrow::array::{
     StringViewBuilder, TimestampMillisecondBuilder,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{SchemaRef, i256};
 use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE, entry_field, ingest_schema};
 use schemas::{ColumnSpec, DataType, Offset, TableSpec};
 
@@ -43,6 +43,7 @@ pub(crate) struct RowData<'a> {
     pub(crate) text: &'a str,
     /// Of columns of bytes.
     pub(crate) bytes: &'a [u8],
+    pub(crate) decimals: &'a [i256],
     /// Of all arrays of the row.
     pub(crate) entries: &'a [Cell],
 }
@@ -100,7 +101,7 @@ impl Column {
             _ => None,
         };
         let place = || match cell {
-            Cell::Text(from, to) => Some(from..to),
+            Cell::Text(from, to) => Some(from as usize..to as usize),
             _ => None,
         };
         match self {
@@ -117,12 +118,12 @@ impl Column {
                 builder.append_option(place().and_then(|place| row.bytes.get(place)));
             }
             Self::Decimal(builder) => match cell {
-                Cell::Decimal(value) => builder.append_value(value),
+                Cell::Decimal(at) => builder.append_value(row.decimals[at as usize]),
                 _ => builder.append_null(),
             },
             Self::List(list) => {
                 let entries = match cell {
-                    Cell::List(from, to) => &row.entries[from..to],
+                    Cell::List(from, to) => &row.entries[from as usize..to as usize],
                     _ => &[],
                 };
                 for entry in entries {

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write};
 
+use arrow::datatypes::i256;
 use schemas::decoding::TooLong;
 use schemas::{ColumnSpec, DataType, Value};
 use serde::de::IgnoredAny;
@@ -23,6 +24,8 @@ pub(crate) struct Texts {
     pub(crate) text: String,
     /// Of columns of bytes.
     pub(crate) bytes: Vec<u8>,
+    /// Of columns of decimals.
+    pub(crate) decimals: Vec<i256>,
     /// Wrong values become null.
     pub(crate) lenient: bool,
     /// Values that did.
@@ -42,11 +45,17 @@ impl Texts {
         self.text.shrink_to(KEPT_BYTES_MAX);
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
+        self.decimals.clear();
         self.wrong = 0;
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.text.len() + self.bytes.len()
+        self.text.len() + self.bytes.len() + size_of_val(self.decimals.as_slice())
+    }
+
+    fn decimal(&mut self, value: i256) -> Cell {
+        self.decimals.push(value);
+        Cell::Decimal(self.decimals.len() as u32 - 1)
     }
 }
 
@@ -122,7 +131,10 @@ impl Field<'_> {
                 Offer::Text(_) => None,
                 _ => return self.shown(shown),
             },
-            DataType::BigDecimal => coerce::decimal(&shown.to_string()).map(Cell::Decimal),
+            DataType::BigDecimal => {
+                let value = coerce::decimal(&shown.to_string());
+                value.map(|value| self.texts.decimal(value))
+            }
             DataType::Bytes | DataType::Uuid => None,
         };
         match cell {
@@ -144,11 +156,11 @@ impl Field<'_> {
                 }
             }
             DataType::Uuid => match schemas::types::uuid_bytes(value) {
-                Some(bytes) => Ok(self.uuid(bytes)),
+                Some(bytes) => self.uuid(bytes),
                 None => self.refuse(format_args!("\"{value}\"")),
             },
             DataType::BigDecimal => match coerce::decimal(value) {
-                Some(value) => Ok(Cell::Decimal(value)),
+                Some(value) => Ok(self.texts.decimal(value)),
                 None => self.refuse(format_args!("\"{value}\"")),
             },
             DataType::Json if serde_json::from_str::<IgnoredAny>(value).is_ok() => self.keep(value),
@@ -178,7 +190,7 @@ impl Field<'_> {
                 self.limited_bytes(from)
             }
             DataType::Uuid => match <[u8; 16]>::try_from(value) {
-                Ok(bytes) => Ok(self.uuid(bytes)),
+                Ok(bytes) => self.uuid(bytes),
                 Err(_) => match std::str::from_utf8(value) {
                     Ok(text) => self.text(text),
                     Err(_) => self.refuse(format_args!("{} bytes", value.len())),
@@ -205,7 +217,7 @@ impl Field<'_> {
         match self.column.data_type {
             DataType::Json | DataType::String => self.keep(text),
             DataType::BigDecimal => match coerce::decimal(text.trim_matches('"')) {
-                Some(value) => Ok(Cell::Decimal(value)),
+                Some(value) => Ok(self.texts.decimal(value)),
                 None => self.refuse(text),
             },
             _ if text.starts_with('[') => self.refuse("an array"),
@@ -213,10 +225,10 @@ impl Field<'_> {
         }
     }
 
-    fn uuid(self, bytes: [u8; 16]) -> Cell {
+    fn uuid(self, bytes: [u8; 16]) -> Result<Cell, String> {
         let (from, text) = (self.texts.text.len(), schemas::types::uuid_text(bytes));
         self.texts.text.extend(text.map(char::from));
-        Cell::Text(from, self.texts.text.len())
+        Cell::of_text(from, self.texts.text.len())
     }
 
     /// The text of a number or a boolean.
@@ -236,7 +248,7 @@ impl Field<'_> {
     fn limited(self, from: usize) -> Result<Cell, String> {
         let to = self.texts.text.len();
         if to - from <= self.column.length_max as usize {
-            return Ok(Cell::Text(from, to));
+            return Cell::of_text(from, to);
         }
         self.beyond(from)
     }
@@ -264,7 +276,7 @@ impl Field<'_> {
                 text.push_str(default);
             }
         }
-        Ok(Cell::Text(from, self.texts.text.len()))
+        Cell::of_text(from, self.texts.text.len())
     }
 
     /// As [`Self::limited`], of bytes.
@@ -285,7 +297,7 @@ impl Field<'_> {
             }
             _ => {}
         }
-        Ok(Cell::Text(from, self.texts.bytes.len()))
+        Cell::of_text(from, self.texts.bytes.len())
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::array::{
 };
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{
-    DataType as ArrowType, Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type,
+    DataType as ArrowType, Decimal256Type, Float32Type, Float64Type, Int32Type, Int64Type, i256,
 };
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
@@ -181,12 +181,19 @@ fn put_together(
         }
         let mut column = Column::of(&spec.columns[at]);
         for group in &order {
-            let none = RowData {
+            let (cell, decimal) = match made[*group].values[number] {
+                Total::Null => (Cell::Null, None),
+                Total::Long(value) => (Cell::Long(value), None),
+                Total::Double(value) => (Cell::Double(value), None),
+                Total::Decimal(value) => (Cell::Decimal(0), Some(value)),
+            };
+            let row = RowData {
                 text: "",
                 bytes: &[],
+                decimals: decimal.as_slice(),
                 entries: &[],
             };
-            column.push(made[*group].values[number], none);
+            column.push(cell, row);
         }
         arrays[at] = column.finish();
         number += 1;
@@ -285,18 +292,18 @@ struct Group {
     /// Its last row.
     last: u32,
     /// Of each metric that is a number.
-    values: Vec<Cell>,
+    values: Vec<Total>,
 }
 
 impl Group {
     /// `false`: the row does not fit into it, and nothing was changed.
-    fn join(&mut self, metrics: &[Metric<'_>], values: &[Cell]) -> bool {
+    fn join(&mut self, metrics: &[Metric<'_>], values: &[Total]) -> bool {
         let pairs = self.values.iter().zip(values);
         let metrics = numbers(metrics).map(|(_, metric)| metric).zip(pairs);
         let joined = metrics.map(|((rule, data_type), (a, b))| {
             join(rule.function, *a, *b).filter(|sum| fits(*sum, data_type))
         });
-        match joined.collect::<Option<Vec<Cell>>>() {
+        match joined.collect::<Option<Vec<Total>>>() {
             Some(values) => {
                 self.values = values;
                 true
@@ -306,33 +313,42 @@ impl Group {
     }
 }
 
+/// What rows have together in one column.
+#[derive(Clone, Copy, Debug)]
+enum Total {
+    Null,
+    Long(i64),
+    Double(f64),
+    Decimal(i256),
+}
+
 /// `None`: the result does not fit.
-fn join(function: Function, a: Cell, b: Cell) -> Option<Cell> {
+fn join(function: Function, a: Total, b: Total) -> Option<Total> {
     let is_first = |ordering: std::cmp::Ordering| match function {
         Function::Max => ordering.is_gt(),
         _ => ordering.is_lt(),
     };
     let adds = matches!(function, Function::Count | Function::Sum);
     Some(match (a, b) {
-        (Cell::Null, other) | (other, Cell::Null) => other,
-        (Cell::Long(a), Cell::Long(b)) if adds => Cell::Long(a.checked_add(b)?),
-        (Cell::Double(a), Cell::Double(b)) if adds => Cell::Double(a + b),
-        (Cell::Decimal(a), Cell::Decimal(b)) if adds => Cell::Decimal(a.checked_add(b)?),
-        (Cell::Long(a), Cell::Long(b)) => Cell::Long(if is_first(a.cmp(&b)) { a } else { b }),
-        (Cell::Double(a), Cell::Double(b)) => {
-            Cell::Double(if is_first(a.total_cmp(&b)) { a } else { b })
+        (Total::Null, other) | (other, Total::Null) => other,
+        (Total::Long(a), Total::Long(b)) if adds => Total::Long(a.checked_add(b)?),
+        (Total::Double(a), Total::Double(b)) if adds => Total::Double(a + b),
+        (Total::Decimal(a), Total::Decimal(b)) if adds => Total::Decimal(a.checked_add(b)?),
+        (Total::Long(a), Total::Long(b)) => Total::Long(if is_first(a.cmp(&b)) { a } else { b }),
+        (Total::Double(a), Total::Double(b)) => {
+            Total::Double(if is_first(a.total_cmp(&b)) { a } else { b })
         }
-        (Cell::Decimal(a), Cell::Decimal(b)) => {
-            Cell::Decimal(if is_first(a.cmp(&b)) { a } else { b })
+        (Total::Decimal(a), Total::Decimal(b)) => {
+            Total::Decimal(if is_first(a.cmp(&b)) { a } else { b })
         }
         _ => return None,
     })
 }
 
-fn fits(value: Cell, data_type: DataType) -> bool {
+fn fits(value: Total, data_type: DataType) -> bool {
     match (value, data_type) {
-        (Cell::Long(value), DataType::Int) => i32::try_from(value).is_ok(),
-        (Cell::Double(value), DataType::Float) => !value.is_finite() || (value as f32).is_finite(),
+        (Total::Long(value), DataType::Int) => i32::try_from(value).is_ok(),
+        (Total::Double(value), DataType::Float) => !value.is_finite() || (value as f32).is_finite(),
         _ => true,
     }
 }
@@ -349,28 +365,28 @@ fn values(
     batch: &RecordBatch,
     row: usize,
     counts: impl Fn(Function) -> bool,
-) -> Vec<Cell> {
+) -> Vec<Total> {
     let value = |(at, (rule, data_type)): (usize, (&RollUp, DataType))| match counts(rule.function)
     {
-        true => Cell::Long(1),
+        true => Total::Long(1),
         false => number(batch.column(at), data_type, row),
     };
     numbers(metrics).map(value).collect()
 }
 
-fn number(array: &ArrayRef, data_type: DataType, row: usize) -> Cell {
+fn number(array: &ArrayRef, data_type: DataType, row: usize) -> Total {
     if array.is_null(row) {
-        return Cell::Null;
+        return Total::Null;
     }
     match data_type {
-        DataType::Int => Cell::Long(array.as_primitive::<Int32Type>().value(row).into()),
-        DataType::Long => Cell::Long(array.as_primitive::<Int64Type>().value(row)),
-        DataType::Float => Cell::Double(array.as_primitive::<Float32Type>().value(row).into()),
-        DataType::Double => Cell::Double(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Int => Total::Long(array.as_primitive::<Int32Type>().value(row).into()),
+        DataType::Long => Total::Long(array.as_primitive::<Int64Type>().value(row)),
+        DataType::Float => Total::Double(array.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Double => Total::Double(array.as_primitive::<Float64Type>().value(row)),
         DataType::BigDecimal => {
             let value = array.as_primitive::<Decimal256Type>().value(row);
-            Cell::Decimal(value)
+            Total::Decimal(value)
         }
-        _ => Cell::Null,
+        _ => Total::Null,
     }
 }

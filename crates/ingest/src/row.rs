@@ -8,7 +8,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType as ArrowType, Int64Type};
 use hashbrown::HashMap;
-use schemas::{DataType, TableSpec};
+use schemas::{ColumnSpec, DataType, TableSpec};
 
 use crate::coerce::{Cell, Offer};
 use crate::columns::RowData;
@@ -45,6 +45,7 @@ impl Row {
         RowData {
             text: &self.texts.text,
             bytes: &self.texts.bytes,
+            decimals: &self.texts.decimals,
             entries: &self.entries,
         }
     }
@@ -56,10 +57,7 @@ impl Row {
 
     /// The entries from `from` on as one cell; none of them is null.
     pub(crate) fn list(&self, from: usize) -> Cell {
-        match self.entries.len() {
-            end if end == from => Cell::Null,
-            end => Cell::List(from, end),
-        }
+        Cell::of_entries(from, self.entries.len())
     }
 
     pub(crate) fn push_entry(&mut self, cell: Cell) {
@@ -78,9 +76,76 @@ pub(crate) struct Target {
     pub(crate) plain_names: bool,
     /// Of each column.
     pub(crate) times: Vec<TimeFormat>,
+    /// Of each column.
+    pub(crate) shapes: Vec<Shape>,
+    /// Of each column.
+    pub(crate) names: Vec<Name>,
     /// It must have a value; `None` where transforms are still to come.
     time_column: Option<usize>,
     check_time: bool,
+}
+
+/// What a reader must know of a column for most of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Of STRING, one a row.
+    Text {
+        length_max: usize,
+    },
+    Int,
+    Long,
+    Double,
+    One,
+    Several,
+}
+
+impl Shape {
+    fn of(column: &ColumnSpec) -> Self {
+        match column.data_type {
+            _ if column.multi_value => Self::Several,
+            DataType::String => Self::Text {
+                length_max: column.length_max as usize,
+            },
+            DataType::Int => Self::Int,
+            DataType::Long => Self::Long,
+            DataType::Double => Self::Double,
+            _ => Self::One,
+        }
+    }
+}
+
+/// A name and the quote behind it, to be compared with 16 bytes at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    word: u128,
+    mask: u128,
+    /// With the quote.
+    pub(crate) bytes: usize,
+}
+
+impl Name {
+    fn of(column: &ColumnSpec) -> Self {
+        let quoted: Vec<u8> = column.name.bytes().chain([b'"']).collect();
+        let (mut word, mut mask) = ([0; 16], [0; 16]);
+        if quoted.len() > word.len() {
+            // Compared with no bytes.
+            word[0] = 1;
+        } else {
+            word[..quoted.len()].copy_from_slice(&quoted);
+            mask[..quoted.len()].fill(u8::MAX);
+        }
+        Self {
+            word: u128::from_le_bytes(word),
+            mask: u128::from_le_bytes(mask),
+            bytes: quoted.len(),
+        }
+    }
+
+    /// Whether the bytes begin with it. `false` for what is longer than they are.
+    #[inline(always)]
+    pub(crate) fn begins(&self, bytes: u128) -> bool {
+        bytes & self.mask == self.word
+    }
 }
 
 /// 1971-01-01 and 2071-01-01, as Pinot has it.
@@ -100,6 +165,8 @@ impl Target {
         Self {
             time_column: time_column.and_then(|name| positions.get(name).copied()),
             times: times.collect(),
+            names: spec.columns.iter().map(Name::of).collect(),
+            shapes: spec.columns.iter().map(Shape::of).collect(),
             positions,
             plain_names,
             check_time: spec.pipeline.check_time,

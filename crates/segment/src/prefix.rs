@@ -99,6 +99,19 @@ impl<T: Copy> PrefixWriter<T> {
     }
 }
 
+/// Asks memory for what is read soon. Without an instruction for it, it is read when it is.
+#[inline(always)]
+pub(crate) fn prefetch<T>(soon: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch changes nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = soon;
+}
+
 fn allocate<T>(capacity: usize) -> Chunk<T> {
     let cells = Box::<[UnsafeCell<MaybeUninit<T>>]>::new_uninit_slice(capacity);
     // SAFETY: a cell of `MaybeUninit` needs no initialisation.
@@ -129,6 +142,16 @@ impl<T: Copy> Prefix<T> {
         // SAFETY: the elements are below the published length, so they are initialised and not
         // written again as long as `self` keeps them; a cell has the layout of its element.
         unsafe { std::slice::from_raw_parts(cells.as_ptr().cast::<T>(), cells.len()) }
+    }
+
+    /// Asks memory for an element that is read soon.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, index: usize) {
+        let Place { chunk, at } = place(index);
+        let cells = self.0.chunks.get(chunk).and_then(OnceLock::get);
+        if let Some(cell) = cells.and_then(|cells| cells.0.get(at)) {
+            prefetch(cell);
+        }
     }
 
     pub(crate) fn get(&self, index: usize) -> T {

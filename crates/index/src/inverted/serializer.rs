@@ -53,12 +53,28 @@ fn bitmap_if_smaller(docs: &[u32], list_bytes: usize) -> Option<RoaringBitmap> {
         return None;
     }
     let docs_max = usize::from(BITMAP) - 1;
+    if docs.len() <= docs_max && least_bytes(docs) >= list_bytes {
+        return None;
+    }
     let ascending = docs.iter().copied();
     let mut bitmap =
         RoaringBitmap::from_sorted_iter(ascending).expect("postings ascend by construction");
     bitmap.optimize();
     let is_smaller = docs.len() > docs_max || bitmap.serialized_size() < list_bytes;
     is_smaller.then_some(bitmap)
+}
+
+/// No bitmap of these documents is smaller, whatever its containers are: at least five bytes, and
+/// for each container four and the least that its documents, or the runs of them, can take.
+pub(super) fn least_bytes(docs: &[u32]) -> usize {
+    const BITS_BYTES: usize = 8192;
+    let of_container = |container: &[u32]| {
+        let breaks = container.windows(2).filter(|pair| pair[0] + 1 != pair[1]);
+        let runs = 1 + breaks.count();
+        4 + (container.len() * 2).min(BITS_BYTES).min(2 + runs * 4)
+    };
+    let containers = docs.chunk_by(|one, other| one >> 16 == other >> 16);
+    5 + containers.map(of_container).sum::<usize>()
 }
 
 fn place(bytes: usize) -> Result<u32, IndexTooLarge> {

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use roaring::RoaringBitmap;
 
+use super::serializer::least_bytes;
 use super::{InvertedReader, Postings, serialize};
 
 fn open(codes: &[u32], cardinality: u32) -> InvertedReader {
@@ -23,6 +25,24 @@ proptest! {
         }
         let some = reader.docs_of_any([1, 7]).unwrap();
         prop_assert_eq!(some, reader.docs(1).unwrap() | reader.docs(7).unwrap());
+    }
+
+    #[test]
+    fn no_bitmap_is_smaller_than_what_is_told(steps in prop::collection::vec(1_u32..60_000, 1..300),
+                                              runs in prop::collection::vec(1_u32..900, 1..40)) {
+        let mut at = 0;
+        let mut docs: Vec<u32> = steps.iter().map(|step| { at += step; at }).collect();
+        let mut bitmap = RoaringBitmap::from_sorted_iter(docs.iter().copied()).unwrap();
+        bitmap.optimize();
+        prop_assert!(least_bytes(&docs) <= bitmap.serialized_size());
+        for run in runs {
+            at += 1 + run * 7;
+            docs.extend(at..at + run);
+            at += run;
+        }
+        let mut bitmap = RoaringBitmap::from_sorted_iter(docs.iter().copied()).unwrap();
+        bitmap.optimize();
+        prop_assert!(least_bytes(&docs) <= bitmap.serialized_size());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::debezium::{self, Op};
 use crate::decoder::Taken;
 use crate::registry::{AVRO, Schemas};
 use crate::row::{Row, Target};
-use reader::{Reader, Step};
+use reader::{Direct, Reader, Step};
 use schema::{Kind, NodeId, Schema};
 
 #[derive(Debug)]
@@ -180,7 +180,7 @@ impl Program {
             return Err("the schema is no record".to_owned());
         };
         let layout = match envelope {
-            false => Layout::Record(steps(fields, target, |name| target.position(name))),
+            false => Layout::Record(steps(&schema, fields, target, |name| target.position(name))),
             true => Layout::Change(Change::new(&schema, fields, target)?),
         };
         Ok(Self { schema, layout })
@@ -201,16 +201,19 @@ impl Program {
 }
 
 fn steps(
+    schema: &Schema,
     fields: &[(String, NodeId)],
     target: &Target,
     column_of: impl Fn(&str) -> Option<usize>,
 ) -> Vec<Step> {
     let step = |(name, node): &(String, NodeId)| {
         let column = column_of(name);
+        let direct = column.map(|at| Direct::of(&schema.nodes[*node], at, target));
         Step {
             node: *node,
             column,
             several: column.is_some_and(|at| target.is_multi_value(at)),
+            direct: direct.unwrap_or(Direct::No),
         }
     };
     fields.iter().map(step).collect()
@@ -238,10 +241,10 @@ impl Change {
                     continue;
                 };
                 if matches!(part, Part::Before | Part::After) {
-                    let steps = steps(fields, target, |name| target.position(name));
+                    let steps = steps(schema, fields, target, |name| target.position(name));
                     rows.insert(*branch, steps);
                 } else if part == Part::Source {
-                    let steps = steps(fields, target, |name| columns.get(name).copied());
+                    let steps = steps(schema, fields, target, |name| columns.get(name).copied());
                     sources.insert(*branch, steps);
                 }
             }

@@ -4,12 +4,13 @@
 //! it go deep ([`DEPTH_MAX`]) nor round for long ([`ITEMS_MAX`]).
 
 use arrow::datatypes::i256;
+use schemas::DataType;
 
 use super::cursor::Cursor;
-use super::schema::{Kind, Logical, NodeId, Schema};
+use super::schema::{Kind, Logical, Node, NodeId, Schema};
 use crate::coerce::Cell;
 use crate::field::{Field, quote};
-use crate::row::{Row, Target};
+use crate::row::{Row, Shape, Target};
 
 const DEPTH_MAX: u32 = 64;
 /// Items of arrays and maps, and records, in a record: those of no bytes would not end with it.
@@ -22,6 +23,31 @@ pub(super) struct Step {
     pub(super) node: NodeId,
     pub(super) column: Option<usize>,
     pub(super) several: bool,
+    pub(super) direct: Direct,
+}
+
+/// Values that are a cell as they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direct {
+    Text { length_max: usize },
+    Int,
+    Long,
+    Double,
+    No,
+}
+
+impl Direct {
+    pub(super) fn of(node: &Node, at: usize, target: &Target) -> Self {
+        let is_time = target.spec.columns[at].data_type == DataType::Timestamp;
+        match (&node.kind, node.logical, target.shapes[at]) {
+            (Kind::String, _, Shape::Text { length_max }) => Self::Text { length_max },
+            (Kind::Int, Logical::None, Shape::Int | Shape::Long) => Self::Int,
+            (Kind::Long, Logical::None, Shape::Long) => Self::Long,
+            (Kind::Long, Logical::Millis, Shape::One) if is_time => Self::Long,
+            (Kind::Double, _, Shape::Double) => Self::Double,
+            _ => Self::No,
+        }
+    }
 }
 
 pub(super) struct Reader<'a> {
@@ -50,6 +76,30 @@ impl<'a> Reader<'a> {
                 self.skip(step.node, 0)?;
                 continue;
             };
+            // Written where they stay, as in JSON.
+            let cell = &mut row.cells[at];
+            match step.direct {
+                Direct::Text { length_max } => {
+                    let (texts, bytes) = (&mut row.texts, self.cursor.bytes()?);
+                    if let Ok(text) = std::str::from_utf8(bytes)
+                        && text.len() <= length_max
+                        && let Ok(to) = u32::try_from(texts.text.len() + text.len())
+                    {
+                        *cell = Cell::Text(texts.text.len() as u32, to);
+                        texts.text.push_str(text);
+                    } else {
+                        *cell = text(bytes, target.field(at, texts))?;
+                    }
+                    continue;
+                }
+                Direct::Int => *cell = Cell::Long(self.int()?),
+                Direct::Long => *cell = Cell::Long(self.cursor.long()?),
+                Direct::Double => *cell = Cell::Double(f64::from_le_bytes(self.cursor.array()?)),
+                Direct::No => {}
+            }
+            if step.direct != Direct::No {
+                continue;
+            }
             row.cells[at] = if step.several {
                 self.several(step.node, at, target, row, 0)?
             } else {
@@ -88,13 +138,7 @@ impl<'a> Reader<'a> {
                 field.float(f64::from(value))
             }
             Kind::Double => field.float(f64::from_le_bytes(self.cursor.array()?)),
-            Kind::String => {
-                let bytes = self.cursor.bytes()?;
-                match std::str::from_utf8(bytes) {
-                    Ok(text) => field.text(text),
-                    Err(error) => Err(format!("`{}` is not UTF-8: {error}", field.column.name)),
-                }
-            }
+            Kind::String => text(self.cursor.bytes()?, field),
             Kind::Enum(symbols) => field.text(&symbols[self.cursor.index(symbols.len())?]),
             Kind::Bytes => binary(self.cursor.bytes()?, of.logical, field),
             Kind::Fixed(size) => binary(self.cursor.take(*size)?, of.logical, field),
@@ -294,6 +338,13 @@ impl<'a> Reader<'a> {
         })?;
         out.push(if keyed { '}' } else { ']' });
         Ok(())
+    }
+}
+
+fn text(bytes: &[u8], field: Field<'_>) -> Result<Cell, String> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => field.text(text),
+        Err(error) => Err(format!("`{}` is not UTF-8: {error}", field.column.name)),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::coerce::Cell;
 use crate::field::Field;
-use crate::row::{Row, Target};
+use crate::row::{Row, Shape, Target};
 
 /// Digits of a whole number that always fits into 64 bits.
 const DIGITS_MAX: usize = 19;
@@ -22,11 +22,14 @@ const POWERS: [f64; EXACT_DIGITS + 1] = [
 ];
 
 pub(super) fn read(target: &Target, row: &mut Row, payload: &[u8]) -> Option<()> {
+    // Once for all texts, so that each is cut out of it without another look.
+    let text = std::str::from_utf8(payload).ok()?;
     let columns = target.spec.columns.len();
     if row.follows.len() != columns + 1 {
         row.follows = (0..=columns).collect();
     }
     let mut cursor = Cursor {
+        whole: text,
         bytes: payload,
         at: 0,
     };
@@ -46,10 +49,7 @@ pub(super) fn read(target: &Target, row: &mut Row, payload: &[u8]) -> Option<()>
             Some(at) => {
                 row.follows[before] = at;
                 before = at + 1;
-                row.cells[at] = match target.is_multi_value(at) {
-                    false => cursor.one(target.field(at, &mut row.texts))?,
-                    true => cursor.several(target.field(at, &mut row.texts), &mut row.entries)?,
-                };
+                cursor.value(target, at, row)?;
             }
         }
         match cursor.space()? {
@@ -64,6 +64,8 @@ pub(super) fn read(target: &Target, row: &mut Row, payload: &[u8]) -> Option<()>
 }
 
 struct Cursor<'a> {
+    whole: &'a str,
+    /// Of `whole`.
     bytes: &'a [u8],
     at: usize,
 }
@@ -103,6 +105,13 @@ impl<'a> Cursor<'a> {
         if self.space()? != b'"' {
             return None;
         }
+        let next = self.bytes[self.at + 1..].first_chunk();
+        if let (Some(name), Some(next)) = (target.names.get(expected), next)
+            && name.begins(u128::from_le_bytes(*next))
+        {
+            self.at += name.bytes + 1;
+            return Some(Some(expected));
+        }
         if let Some(column) = target.spec.columns.get(expected)
             && let Some(rest) = self.bytes[self.at + 1..].strip_prefix(column.name.as_bytes())
             && rest.first() == Some(&b'"')
@@ -114,7 +123,58 @@ impl<'a> Cursor<'a> {
         Some(target.position(&key))
     }
 
-    #[inline]
+    /// Each cell is written where it stays: a copy of what was just written in parts takes longer
+    /// than all else that is done for it.
+    #[inline(always)]
+    fn value(&mut self, target: &Target, at: usize, row: &mut Row) -> Option<()> {
+        let Row {
+            cells,
+            texts,
+            entries,
+            ..
+        } = row;
+        let (cell, shape) = (&mut cells[at], target.shapes[at]);
+        let first = self.peek()?;
+        match shape {
+            Shape::Text { length_max } if first == b'"' => {
+                let (from, to) = self.plain(length_max)?;
+                if from <= to {
+                    let start = texts.text.len();
+                    texts.text.push_str(self.whole.get(from..to)?);
+                    *cell = Cell::Text(start as u32, u32::try_from(texts.text.len()).ok()?);
+                } else {
+                    *cell = target.field(at, texts).text(&self.text()?).ok()?;
+                }
+            }
+            Shape::Int | Shape::Long | Shape::Double if matches!(first, b'-' | b'0'..=b'9') => {
+                match (shape, self.number()?) {
+                    (Shape::Long, Number::Whole(value)) => *cell = Cell::Long(value),
+                    (Shape::Int, Number::Whole(value)) if i32::try_from(value).is_ok() => {
+                        *cell = Cell::Long(value);
+                    }
+                    (Shape::Double, Number::Float(value)) => *cell = Cell::Double(value),
+                    (_, number) => *cell = number.into_cell(target.field(at, texts))?,
+                }
+            }
+            Shape::Several => *cell = self.several(target.field(at, texts), entries)?,
+            _ => *cell = self.one(target.field(at, texts))?,
+        }
+        Some(())
+    }
+
+    /// Passes a text that stands as it is meant, and is not too long: where it begins and ends. Of
+    /// others nothing is passed, and the beginning comes after the end.
+    #[inline(always)]
+    fn plain(&mut self, length_max: usize) -> Option<(usize, usize)> {
+        let from = self.at + 1;
+        let to = from + stop(self.bytes.get(from..)?)?;
+        if self.bytes[to] != b'"' || to - from > length_max {
+            return Some((1, 0));
+        }
+        self.at = to + 1;
+        Some((from, to))
+    }
+
     fn one(&mut self, field: Field<'_>) -> Option<Cell> {
         if matches!(
             field.column.data_type,
@@ -124,7 +184,7 @@ impl<'a> Cursor<'a> {
         }
         match self.peek()? {
             b'"' => field.text(&self.text()?).ok(),
-            b'-' | b'0'..=b'9' => self.number(field),
+            b'-' | b'0'..=b'9' => self.number()?.into_cell(field),
             b't' => self
                 .literal(b"true")
                 .and_then(|()| field.boolean(true).ok()),
@@ -156,10 +216,7 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
-        Some(match entries.len() {
-            end if end == from => Cell::Null,
-            end => Cell::List(from, end),
-        })
+        Some(Cell::of_entries(from, entries.len()))
     }
 
     #[inline]
@@ -193,9 +250,7 @@ impl<'a> Cursor<'a> {
             return self.escaped().map(Cow::Owned);
         }
         self.at = to + 1;
-        std::str::from_utf8(&self.bytes[from..to])
-            .ok()
-            .map(Cow::Borrowed)
+        self.whole.get(from..to).map(Cow::Borrowed)
     }
 
     #[cold]
@@ -214,8 +269,8 @@ impl<'a> Cursor<'a> {
         Some(text)
     }
 
-    #[inline]
-    fn number(&mut self, field: Field<'_>) -> Option<Cell> {
+    #[inline(always)]
+    fn number(&mut self) -> Option<Number> {
         let from = self.at;
         let negative = self.peek()? == b'-';
         self.at += usize::from(negative);
@@ -227,13 +282,13 @@ impl<'a> Cursor<'a> {
         }
         if let Some(b'.' | b'e' | b'E') = self.peek() {
             let value = self.float(from, whole, count)?;
-            return field.float(if negative { -value } else { value }).ok();
+            return Some(Number::Float(if negative { -value } else { value }));
         }
         match (negative, i64::try_from(whole)) {
-            (false, Ok(value)) => field.integer(value).ok(),
-            (false, Err(_)) => field.unsigned(whole).ok(),
-            (true, Ok(0)) => field.float(-0.0).ok(),
-            (true, Ok(value)) => field.integer(-value).ok(),
+            (false, Ok(value)) => Some(Number::Whole(value)),
+            (false, Err(_)) => Some(Number::Large(whole)),
+            (true, Ok(0)) => Some(Number::Float(-0.0)),
+            (true, Ok(value)) => Some(Number::Whole(-value)),
             (true, Err(_)) => None,
         }
     }
@@ -278,6 +333,24 @@ impl<'a> Cursor<'a> {
         let text = std::str::from_utf8(&self.bytes[from..self.at]).ok()?;
         let value: f64 = text.trim_start_matches('-').parse().ok()?;
         value.is_finite().then_some(value)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Whole(i64),
+    /// Beyond the signed ones.
+    Large(u64),
+    Float(f64),
+}
+
+impl Number {
+    fn into_cell(self, field: Field<'_>) -> Option<Cell> {
+        match self {
+            Self::Whole(value) => field.integer(value).ok(),
+            Self::Large(value) => field.unsigned(value).ok(),
+            Self::Float(value) => field.float(value).ok(),
+        }
     }
 }
 

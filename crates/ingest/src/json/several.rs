@@ -107,8 +107,5 @@ fn one(entries: &mut Vec<Cell>, cell: Cell) -> Cell {
 }
 
 fn list(entries: &[Cell], from: usize) -> Cell {
-    match entries.len() {
-        end if end == from => Cell::Null,
-        end => Cell::List(from, end),
-    }
+    Cell::of_entries(from, entries.len())
 }

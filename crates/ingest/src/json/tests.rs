@@ -360,13 +360,16 @@ fn every_column() -> Target {
 
 fn cells_of(row: &Row) -> Vec<String> {
     let shown = |at: usize, cell: &Cell| match cell {
-        Cell::Text(from, to) if at == BYTES_AT => format!("{:?}", &row.texts.bytes[*from..*to]),
-        Cell::Text(from, to) => row.texts.text[*from..*to].to_owned(),
+        Cell::Text(from, to) if at == BYTES_AT => {
+            format!("{:?}", &row.texts.bytes[*from as usize..*to as usize])
+        }
+        Cell::Text(from, to) => row.texts.text[*from as usize..*to as usize].to_owned(),
+        Cell::Decimal(at) => row.texts.decimals[*at as usize].to_string(),
         other => format!("{other:?}"),
     };
     let all = |(at, cell): (usize, &Cell)| match cell {
         Cell::List(from, to) => {
-            let entries = row.entries[*from..*to].iter();
+            let entries = row.entries[*from as usize..*to as usize].iter();
             entries
                 .map(|cell| shown(at, cell))
                 .collect::<Vec<_>>()
@@ -420,6 +423,31 @@ fn usual_objects_are_read_quickly() {
     for payload in left {
         let read = quickly(&target, &mut row, payload.as_bytes());
         assert_eq!(read, None, "{payload}");
+    }
+}
+
+#[test]
+fn names_of_any_length_are_found() {
+    for length in [1, 13, 14, 15, 16, 17, 40] {
+        let name = "n".repeat(length);
+        let (longer, other) = (format!("{name}n"), "m".repeat(length));
+        let columns = [
+            (&*name, DataType::Long),
+            (&*longer, DataType::Int),
+            (&*other, DataType::Double),
+        ];
+        let target = Target::new(crate::testing::spec(&columns, Default::default()));
+        let mut row = Row::default();
+        for payload in [
+            format!(r#"{{"{name}":7}}"#),
+            format!(r#"{{"{longer}":8,"{name}":7,"{other}":1.5,"{other}m":9}}"#),
+            format!(r#"{{ "{name}" : 7 , "{longer}" : 8 , "{other}" : 1.5 }}"#),
+        ] {
+            for _ in 0..3 {
+                let cells = quickly(&target, &mut row, payload.as_bytes()).unwrap();
+                assert_eq!(cells[0], "Long(7)", "{payload}");
+            }
+        }
     }
 }
 

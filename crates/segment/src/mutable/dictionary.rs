@@ -20,6 +20,7 @@ use schemas::arrow::arrow_type;
 use std::hash::BuildHasher;
 
 use super::lookup::{Lookup, LookupWriter, lookup};
+use super::near::NearViews;
 use super::same::SameViews;
 use crate::prefix::{Place, Prefix, PrefixWriter, capacity_of, first_of, place, prefix};
 
@@ -33,6 +34,8 @@ pub(crate) const ARENA_MAX: usize = 512 << 20;
 const TOGETHER: usize = 32;
 /// So few values lie in a cache: nothing waits.
 const NEAR_MAX: usize = 1024;
+/// Of so many; more of them that are not near are looked for together.
+const FAR_MAX: usize = 12;
 const UNKNOWN: u32 = u32::MAX;
 
 pub(crate) struct DictionaryReader {
@@ -216,8 +219,7 @@ pub(crate) struct DictionaryWriter {
     /// For comparisons with values that are already there.
     known: Prefix<u128>,
     known_arena: Prefix<u8>,
-    /// Rows often repeat the value of the row before.
-    last: Option<(u128, u32)>,
+    near: NearViews,
     same: SameViews,
 }
 
@@ -233,7 +235,7 @@ pub(crate) fn dictionary(data_type: DataType) -> (DictionaryWriter, DictionaryRe
         hasher: hasher.clone(),
         known: views.clone(),
         known_arena: arena.clone(),
-        last: None,
+        near: NearViews::default(),
         same: SameViews::default(),
     };
     let reader = DictionaryReader {
@@ -264,9 +266,23 @@ impl DictionaryWriter {
         buffers: &[Buffer],
         codes: &mut Vec<u32>,
     ) {
+        // Short values are mostly near, until it turns out that they are not.
+        let mut are_near = true;
         for views in views.chunks(TOGETHER) {
             if self.views.len() <= NEAR_MAX {
                 codes.extend(views.iter().map(|view| self.intern_view(*view, buffers)));
+                continue;
+            }
+            if are_near && !is_long(views[0]) {
+                let mut far = 0;
+                codes.extend(views.iter().map(|view| match self.near.find(*view) {
+                    Some(code) => code,
+                    None => {
+                        far += 1;
+                        self.intern_view(*view, buffers)
+                    }
+                }));
+                are_near = far <= FAR_MAX;
                 continue;
             }
             let hashes = self.hashes(views, buffers);
@@ -295,11 +311,11 @@ impl DictionaryWriter {
             self.same.keep(view, code);
             return code;
         }
-        match self.last {
-            Some((last, code)) if last == view => code,
-            _ => {
+        match self.near.find(view) {
+            Some(code) => code,
+            None => {
                 let code = self.intern_inline(view, self.hasher.hash_one(view));
-                self.last = Some((view, code));
+                self.near.keep(view, code);
                 code
             }
         }
@@ -321,6 +337,7 @@ impl DictionaryWriter {
                 true => self.hasher.hash_one(given(view, buffers)),
                 false => self.hasher.hash_one(*view),
             };
+            self.lookup.prefetch(*hash);
         }
         hashes
     }
@@ -336,7 +353,10 @@ impl DictionaryWriter {
         let mut codes = [UNKNOWN; TOGETHER];
         let mut known = [0; TOGETHER];
         for (code, hash) in codes[..views.len()].iter_mut().zip(hashes) {
-            *code = self.lookup.likely(*hash).unwrap_or(UNKNOWN);
+            if let Some(likely) = self.lookup.likely(*hash) {
+                *code = likely;
+                self.known.prefetch(likely as usize);
+            }
         }
         for (at, view) in views.iter().enumerate() {
             if codes[at] != UNKNOWN {
@@ -346,6 +366,12 @@ impl DictionaryWriter {
                     false => known[at] == *view,
                 };
                 codes[at] = if is_it { codes[at] } else { UNKNOWN };
+                if is_it && is_long(*view) {
+                    let (chunk, start) = ((known[at] >> 64) as u32, (known[at] >> 96) as u32);
+                    let start = first_of(chunk as usize) + start as usize;
+                    self.known_arena.prefetch(start);
+                    self.known_arena.prefetch(start + *view as u32 as usize - 1);
+                }
             }
         }
         let long = (views, buffers, &known);

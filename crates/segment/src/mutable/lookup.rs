@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
+use crate::prefix::prefetch;
+
 const SLOTS_MIN: usize = 512;
 const EMPTY: u64 = 0;
 
@@ -84,6 +86,13 @@ impl LookupWriter {
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<u32, usize> {
         self.table.find(tag_of(hash), is_it)
+    }
+
+    /// Asks memory for where a search begins.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let slots = &self.table.0;
+        prefetch(&slots[tag_of(hash) as usize & (slots.len() - 1)]);
     }
 
     /// The code that [`Self::find`] would ask of first.

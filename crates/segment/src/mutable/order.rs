@@ -55,7 +55,7 @@ impl Order {
                 &views[spot.chunk][spot.at]
             };
             let value = |code: u32| arena.value(view(code));
-            let sorted = by_beginnings(new, &value);
+            let sorted = by_beginnings(new, value);
             return self.with(sorted, |a, b| value(a).cmp(value(b)));
         }
         let array = dictionary.array(cardinality);
@@ -105,12 +105,20 @@ impl Order {
     }
 }
 
-/// Codes in the order of their values, which are mostly told apart by what they begin with.
-fn by_beginnings<'v>(codes: std::ops::Range<u32>, value: &impl Fn(u32) -> &'v [u8]) -> Vec<u32> {
+/// Codes in the order of their values. These are mostly told apart by the first bytes behind those
+/// that all of them begin with.
+pub(crate) fn by_beginnings<'v>(
+    codes: impl Iterator<Item = u32> + Clone,
+    value: impl Fn(u32) -> &'v [u8],
+) -> Vec<u32> {
+    let shared = shared_beginning(codes.clone().map(&value));
     let beginning = |value: &[u8]| {
+        let own = &value[shared..];
+        if let Some(bytes) = own.first_chunk() {
+            return u128::from_be_bytes(*bytes);
+        }
         let mut bytes = [0; 16];
-        let held = value.len().min(16);
-        bytes[..held].copy_from_slice(&value[..held]);
+        bytes[..own.len()].copy_from_slice(own);
         u128::from_be_bytes(bytes)
     };
     let mut keyed: Vec<(u128, u32)> = codes.map(|code| (beginning(value(code)), code)).collect();
@@ -119,4 +127,38 @@ fn by_beginnings<'v>(codes: std::ops::Range<u32>, value: &impl Fn(u32) -> &'v [u
         a.0.cmp(&b.0).then_with(by_value)
     });
     keyed.into_iter().map(|(_, code)| code).collect()
+}
+
+/// How many bytes all values begin with alike.
+fn shared_beginning<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> usize {
+    let Some(first) = values.next() else {
+        return 0;
+    };
+    values.fold(first.len(), |shared, value| {
+        let shared = shared.min(value.len());
+        match first[..shared] == value[..shared] {
+            true => shared,
+            false => first.iter().zip(value).take_while(|(a, b)| a == b).count(),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn values_are_in_their_order(shared in "[ab]{0,20}",
+                                     ends in prop::collection::hash_set("[a\0]{0,18}", 0..40)) {
+            let values: Vec<String> = ends.iter().map(|end| format!("{shared}{end}")).collect();
+            let codes = 0..values.len() as u32;
+            let value = |code: u32| values[code as usize].as_bytes();
+            let mut expected: Vec<u32> = codes.clone().collect();
+            expected.sort_by_key(|code| value(*code));
+            prop_assert_eq!(by_beginnings(codes, value), expected);
+        }
+    }
 }

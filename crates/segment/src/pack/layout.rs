@@ -10,9 +10,13 @@
 use std::borrow::Cow;
 use std::io;
 
+use zstd::bulk::Compressor;
+
 /// Pieces of a buffer that are tried, and the bytes of each.
 const SAMPLES: usize = 3;
-const SAMPLE_BYTES: usize = 1 << 15;
+const SAMPLE_BYTES: usize = 1 << 13;
+/// Where nothing is gained by a layout.
+const BYTES_MIN: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -33,14 +37,17 @@ impl Layout {
     }
 
     /// The best for these bytes.
-    pub(super) fn of(bytes: &[u8]) -> io::Result<Self> {
+    pub(super) fn of(bytes: &[u8], compressor: &mut Compressor<'_>) -> io::Result<Self> {
+        if bytes.len() < BYTES_MIN {
+            return Ok(PLAIN);
+        }
         let sample = sample(bytes);
-        let mut best = (PLAIN, zstd::bulk::compress(&sample, super::LEVEL)?.len());
+        let mut best = (PLAIN, compressor.compress(&sample)?.len());
         for width in [2, 3, 4, 8] {
             for has_steps in [false, true] {
                 let layout = Self { width, has_steps };
                 let laid_out = layout.lay_out(&sample);
-                let packed = zstd::bulk::compress(&laid_out, super::LEVEL)?.len();
+                let packed = compressor.compress(&laid_out)?.len();
                 if packed < best.1 {
                     best = (layout, packed);
                 }
@@ -156,6 +163,11 @@ mod tests {
         }
     }
 
+    fn layout_of(bytes: &[u8]) -> Layout {
+        let mut compressor = Compressor::new(super::super::LEVEL).unwrap();
+        Layout::of(bytes, &mut compressor).unwrap()
+    }
+
     #[test]
     fn the_best_layout_is_found() {
         // Splitmix64.
@@ -167,11 +179,11 @@ mod tests {
         };
         let of = |number: &dyn Fn(u32) -> u32| {
             let bytes = (0..100_000).flat_map(|at| number(at).to_le_bytes());
-            Layout::of(&bytes.collect::<Vec<_>>()).unwrap()
+            layout_of(&bytes.collect::<Vec<_>>())
         };
         assert!(of(&|at| noise(at) % 5000 * 11).width() > 1);
         assert!(of(&|at| at * 1000 + noise(at) % 900).has_steps());
-        assert_eq!(Layout::of(b"").unwrap(), PLAIN);
+        assert_eq!(layout_of(b""), PLAIN);
         assert_eq!(Layout::new(5, false), None);
         assert_eq!(Layout::new(1, true), None);
     }

@@ -23,6 +23,7 @@ use std::path::Path;
 
 use memmap2::Mmap;
 use runtime::files::{Files, NewFile};
+use zstd::bulk::Compressor;
 
 use crate::SegmentError;
 use crate::container::{Container, Footer, bytes_of};
@@ -41,10 +42,12 @@ pub fn pack(path: &Path, expected_crc: u32) -> Result<Vec<u8>, SegmentError> {
     let parts = container.parts();
     let head = HEAD_BYTES + parts.len() * ENTRY_BYTES;
     let (mut table, mut frames) = (Vec::with_capacity(head), vec![0; head]);
+    let failed = || SegmentError::io("compress", path);
+    let mut compressor = Compressor::new(LEVEL).map_err(failed())?;
     for part in parts {
-        let layout = Layout::of(part).map_err(SegmentError::io("compress", path))?;
-        let packed = zstd::bulk::compress(&layout.lay_out(part), LEVEL);
-        let packed = packed.map_err(SegmentError::io("compress", path))?;
+        let layout = Layout::of(part, &mut compressor).map_err(failed())?;
+        let packed = compressor.compress(&layout.lay_out(part));
+        let packed = packed.map_err(failed())?;
         table.extend((part.len() as u64).to_le_bytes());
         table.extend((packed.len() as u64).to_le_bytes());
         table.extend([

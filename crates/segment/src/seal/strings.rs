@@ -5,6 +5,7 @@ use index::dictionary::DictionaryWriter;
 use schemas::types::uuid_bytes;
 
 use crate::mutable::dictionary::DictionaryReader;
+use crate::mutable::order::by_beginnings;
 
 /// Codes in the order of their values; values that no row holds are gone.
 #[derive(Debug)]
@@ -28,10 +29,8 @@ pub(super) fn sort<'a>(codes: &[u32], dictionary: &'a DictionaryReader) -> Sorte
     let values: Vec<&[u8]> = (0..cardinality as u32)
         .map(|code| dictionary.value(code))
         .collect();
-    let mut order: Vec<u32> = (0..cardinality as u32)
-        .filter(|code| counts[*code as usize] > 0)
-        .collect();
-    order.sort_unstable_by(|one, other| values[*one as usize].cmp(values[*other as usize]));
+    let held = (0..cardinality as u32).filter(|code| counts[*code as usize] > 0);
+    let order = by_beginnings(held, |code| values[code as usize]);
     let mut rank = vec![0_u32; cardinality];
     for (new, old) in order.iter().enumerate() {
         rank[*old as usize] = new as u32;

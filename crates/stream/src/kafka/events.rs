@@ -1,24 +1,29 @@
 //! Events of one consumer, taken from librdkafka's queue without a copy of the messages in between.
 //!
 //! Invariants:
-//! - the queue is released before its consumer is;
+//! - events come in the order of the queue; errors that are none of a partition come after the
+//!   messages that were taken together with them;
 //! - the end of a partition comes with its offset, which the safe interface does not tell (and the
-//!   consumer's `position` is one too far at times).
+//!   consumer's `position` is one too far at times);
+//! - messages are released before their client is.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rdkafka::ClientContext;
 use rdkafka::bindings as native;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 use schemas::Offset;
 
-use super::context::Context;
+use super::client::{Consumer, text};
 use crate::Message;
+
+/// Messages that are taken in one call.
+const TOGETHER: usize = 256;
 
 #[derive(Debug)]
 pub(super) enum Event {
@@ -31,35 +36,11 @@ pub(super) enum Event {
     Nothing,
 }
 
-pub(super) struct EventQueue {
-    queue: NonNull<native::rd_kafka_queue_t>,
-    consumer: BaseConsumer<Context>,
-}
-
-// SAFETY: librdkafka's queues and clients may be used from any thread.
-unsafe impl Send for EventQueue {}
-// SAFETY: as above.
-unsafe impl Sync for EventQueue {}
-
-/// A consumer without a group closes in a moment; it is not waited for longer.
-const CLOSE_POLLS_MAX: usize = 500;
-
-impl Drop for EventQueue {
-    fn drop(&mut self) {
-        // The client would look for the end of its closing only each 100 ms.
-        if self.consumer.close_queue().is_ok() {
-            for _ in 0..CLOSE_POLLS_MAX {
-                if self.consumer.closed() {
-                    break;
-                }
-                // SAFETY: the queue is alive; an event is owned and destroyed.
-                let event = unsafe { native::rd_kafka_queue_poll(self.queue.as_ptr(), 1) };
-                drop(NonNull::new(event).map(Taken));
-            }
-        }
-        // SAFETY: the reference was taken in `new`; the consumer is dropped after this.
-        unsafe { native::rd_kafka_queue_destroy(self.queue.as_ptr()) }
-    }
+/// The one end at which events are taken.
+pub(super) struct Events {
+    /// Taken together, not yet handed out. Before the consumer, so that they go first.
+    ready: VecDeque<Held>,
+    consumer: Arc<Consumer>,
 }
 
 /// An event, destroyed with its scope.
@@ -72,35 +53,98 @@ impl Drop for Taken {
     }
 }
 
-impl EventQueue {
-    /// `None`: the consumer has no group id.
-    pub(super) fn new(consumer: BaseConsumer<Context>) -> Option<Self> {
-        // SAFETY: the client is alive.
-        let queue = unsafe { native::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        let queue = NonNull::new(queue)?;
-        Some(Self { queue, consumer })
+/// A message, or an error of the partition in the form of one.
+struct Held(NonNull<native::rd_kafka_message_t>);
+
+// SAFETY: librdkafka's messages may be used and released by any thread.
+unsafe impl Send for Held {}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: the message is owned and no longer used.
+        unsafe { native::rd_kafka_message_destroy(self.0.as_ptr()) }
+    }
+}
+
+impl Events {
+    pub(super) fn new(consumer: Arc<Consumer>) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            consumer,
+        }
     }
 
-    pub(super) fn consumer(&self) -> &BaseConsumer<Context> {
-        &self.consumer
+    /// The next event; without a wait one that is there already.
+    pub(super) fn take(&mut self, wait: Duration, into: &mut Gathered) -> Event {
+        if self.ready.is_empty() && wait.is_zero() {
+            self.take_together();
+        }
+        if let Some(held) = self.ready.pop_front() {
+            return self.handed_out(&held, into);
+        }
+        if let Some((code, reason)) = self.consumer.told() {
+            self.consumer.log_error(code, &reason);
+            return Event::Failed(code, reason);
+        }
+        match wait.is_zero() {
+            true => Event::Nothing,
+            false => self.wait(wait, into),
+        }
     }
 
-    /// Wakes the thread that waits in [`Self::take`].
-    pub(super) fn wake(&self) {
-        // SAFETY: the queue is alive; any thread may do this.
-        unsafe { native::rd_kafka_queue_yield(self.queue.as_ptr()) }
+    /// Each message takes a lock, but not two looks at the clock.
+    fn take_together(&mut self) {
+        let mut messages = [std::ptr::null_mut(); TOGETHER];
+        // SAFETY: the queue is alive, and the array has room for as many messages as are asked for.
+        let count = unsafe {
+            native::rd_kafka_consume_batch_queue(
+                self.consumer.queue(),
+                0,
+                messages.as_mut_ptr(),
+                TOGETHER,
+            )
+        };
+        let count = usize::try_from(count).unwrap_or_default();
+        let messages = messages[..count].iter().copied();
+        self.ready
+            .extend(messages.filter_map(NonNull::new).map(Held));
     }
 
-    pub(super) fn take(&self, wait: Duration, into: &mut Gathered) -> Event {
+    fn handed_out(&self, held: &Held, into: &mut Gathered) -> Event {
+        use native::rd_kafka_resp_err_t::{
+            RD_KAFKA_RESP_ERR__PARTITION_EOF, RD_KAFKA_RESP_ERR_NO_ERROR,
+        };
+        // SAFETY: the message and what it points to live as long as `held`; the payload of an
+        // error is its text.
+        unsafe {
+            let message = held.0.as_ref();
+            match message.err {
+                RD_KAFKA_RESP_ERR_NO_ERROR => into.add(message),
+                RD_KAFKA_RESP_ERR__PARTITION_EOF => Event::End(message.offset),
+                code => {
+                    let code = RDKafkaErrorCode::from(code);
+                    let reason = text(message.payload.cast_const().cast());
+                    self.consumer.log_error(code, &reason);
+                    Event::Failed(code, reason)
+                }
+            }
+        }
+    }
+
+    fn wait(&self, wait: Duration, into: &mut Gathered) -> Event {
         let wait_ms = wait.as_millis() as i32;
         // SAFETY: the queue is alive.
-        let event = unsafe { native::rd_kafka_queue_poll(self.queue.as_ptr(), wait_ms) };
+        let event = unsafe { native::rd_kafka_queue_poll(self.consumer.queue(), wait_ms) };
         let Some(event) = NonNull::new(event).map(Taken) else {
             return Event::Nothing;
         };
         // SAFETY: the event is alive.
         match unsafe { native::rd_kafka_event_type(event.0.as_ptr()) } {
-            native::RD_KAFKA_EVENT_FETCH => message(&event, into),
+            // SAFETY: the event has one message, which lives as long as it.
+            native::RD_KAFKA_EVENT_FETCH => unsafe {
+                let message = native::rd_kafka_event_message_next(event.0.as_ptr());
+                message.as_ref().map_or(Event::Nothing, |own| into.add(own))
+            },
             native::RD_KAFKA_EVENT_ERROR => self.failure(&event),
             native::RD_KAFKA_EVENT_LOG => {
                 log(&event);
@@ -115,11 +159,11 @@ impl EventQueue {
             RD_KAFKA_RESP_ERR__PARTITION_EOF, RD_KAFKA_RESP_ERR_NO_ERROR,
         };
         // SAFETY: the event is alive; its text lives as long as it.
-        let (code, text) = unsafe {
+        let (code, reason) = unsafe {
             let code = native::rd_kafka_event_error(event.0.as_ptr());
             (
                 code,
-                owned_text(native::rd_kafka_event_error_string(event.0.as_ptr())),
+                text(native::rd_kafka_event_error_string(event.0.as_ptr())),
             )
         };
         if code == RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -129,53 +173,26 @@ impl EventQueue {
             return end_of_partition(event).map_or(Event::Nothing, Event::End);
         }
         let code = RDKafkaErrorCode::from(code);
-        let context = self.consumer.client().context();
-        context.error(KafkaError::MessageConsumption(code), &text);
-        Event::Failed(code, text)
+        self.consumer.log_error(code, &reason);
+        Event::Failed(code, reason)
     }
 
-    /// Start and end of the log as of the last fetch; `None` before the first.
     pub(super) fn watermarks(&self, topic: &CString, partition: i32) -> Option<(Offset, Offset)> {
-        let (mut low, mut high) = (-1, -1);
-        // SAFETY: the client lives as long as `self`; all pointers are valid during the call.
-        let code = unsafe {
-            native::rd_kafka_get_watermark_offsets(
-                self.consumer.client().native_ptr(),
-                topic.as_ptr(),
-                partition,
-                &mut low,
-                &mut high,
-            )
-        };
-        let known = code == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-        (known && high >= 0).then_some((low.max(0), high))
+        self.consumer.watermarks(topic, partition)
     }
 }
 
 fn log(event: &Taken) {
-    let (mut facility, mut text, mut level) = (std::ptr::null(), std::ptr::null(), 0);
+    let (mut facility, mut line, mut level) = (std::ptr::null(), std::ptr::null(), 0);
     // SAFETY: the event is alive; its texts live as long as it.
-    let (facility, text) = unsafe {
+    let (facility, line) = unsafe {
         let event = event.0.as_ptr();
-        if native::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) != 0 {
+        if native::rd_kafka_event_log(event, &mut facility, &mut line, &mut level) != 0 {
             return;
         }
-        (owned_text(facility), owned_text(text))
+        (text(facility), text(line))
     };
-    tracing::debug!(target: "librdkafka", level, facility, text);
-}
-
-/// # Safety
-/// `text` is null or ends with a zero byte.
-unsafe fn owned_text(text: *const std::ffi::c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: promised by the caller.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .trim()
-        .to_owned()
+    tracing::debug!(target: "librdkafka", level, facility, line);
 }
 
 fn end_of_partition(event: &Taken) -> Option<Offset> {
@@ -185,35 +202,6 @@ fn end_of_partition(event: &Taken) -> Option<Offset> {
         let offset = partition.as_ref().offset;
         native::rd_kafka_topic_partition_destroy(partition.as_ptr());
         Some(offset)
-    }
-}
-
-fn message(event: &Taken, into: &mut Gathered) -> Event {
-    // SAFETY: the message and what it points to live as long as the event, which has one message.
-    unsafe {
-        let Some(message) =
-            NonNull::new(native::rd_kafka_event_message_next(event.0.as_ptr()).cast_mut())
-        else {
-            return Event::Nothing;
-        };
-        let message = message.as_ref();
-        let offset = message.offset;
-        let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        let timestamp_ms = native::rd_kafka_message_timestamp(message, &mut kind);
-        let key = into.copy(bytes_at(message.key, message.key_len));
-        let payload = into.copy(bytes_at(message.payload, message.len));
-        let headers = match into.headers {
-            true => headers(message),
-            false => Vec::new(),
-        };
-        into.rows.push(Row {
-            offset,
-            timestamp_ms,
-            key,
-            payload,
-            headers,
-        });
-        Event::Message(offset)
     }
 }
 
@@ -271,10 +259,11 @@ struct Row {
 }
 
 impl Gathered {
-    pub(super) fn new(headers: bool) -> Self {
+    /// With room for as much as is likely to come.
+    pub(super) fn new(headers: bool, (messages, bytes): (usize, usize)) -> Self {
         Self {
-            bytes: Vec::new(),
-            rows: Vec::new(),
+            bytes: Vec::with_capacity(bytes),
+            rows: Vec::with_capacity(messages),
             headers,
         }
     }
@@ -285,6 +274,27 @@ impl Gathered {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// # Safety
+    /// `message` is alive, and so is what it points to.
+    unsafe fn add(&mut self, message: &native::rd_kafka_message_t) -> Event {
+        let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: promised by the caller.
+        let row = unsafe {
+            Row {
+                offset: message.offset,
+                timestamp_ms: native::rd_kafka_message_timestamp(message, &mut kind),
+                key: self.copy(bytes_at(message.key, message.key_len)),
+                payload: self.copy(bytes_at(message.payload, message.len)),
+                headers: match self.headers {
+                    true => headers(message),
+                    false => Vec::new(),
+                },
+            }
+        };
+        self.rows.push(row);
+        Event::Message(message.offset)
     }
 
     fn copy(&mut self, bytes: Option<&[u8]>) -> Option<Range<usize>> {

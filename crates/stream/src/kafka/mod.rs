@@ -1,5 +1,6 @@
 //! Apache Kafka, or anything that speaks its protocol, through librdkafka.
 
+mod client;
 mod context;
 mod events;
 mod producer;

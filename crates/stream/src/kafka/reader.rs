@@ -15,14 +15,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use schemas::Offset;
 use tokio::sync::mpsc;
 
-use super::context::Context;
-use super::events::{Event, EventQueue, Gathered};
+use super::client::Consumer;
+use super::events::{Event, Events, Gathered};
 use super::source::explain;
 use crate::{Messages, PartitionReader, StreamError};
 
@@ -38,7 +37,7 @@ type Batch = Result<Messages, StreamError>;
 
 pub(super) struct KafkaReader {
     batches: mpsc::Receiver<Batch>,
-    queue: Arc<EventQueue>,
+    consumer: Arc<Consumer>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     next: Offset,
@@ -60,7 +59,7 @@ impl std::fmt::Debug for KafkaReader {
 
 impl KafkaReader {
     pub(super) fn start(
-        consumer: BaseConsumer<Context>,
+        consumer: Consumer,
         brokers: &str,
         topic: &str,
         partition: u32,
@@ -76,18 +75,18 @@ impl KafkaReader {
             .add_partition_offset(topic, native_partition, KafkaOffset::Offset(from))
             .and_then(|()| consumer.assign(&assignment))
             .map_err(|error| explain(brokers, topic, &error))?;
-        let queue = EventQueue::new(consumer)
-            .ok_or_else(|| StreamError::Client("the consumer has no queue".to_owned()))?;
-        let queue = Arc::new(queue);
+        let consumer = Arc::new(consumer);
         let (to_reader, batches) = mpsc::channel(BATCHES_QUEUED);
         let stop = Arc::new(AtomicBool::new(false));
         let poller = Poller {
-            queue: Arc::clone(&queue),
+            events: Events::new(Arc::clone(&consumer)),
+            consumer: Arc::clone(&consumer),
             brokers: brokers.to_owned(),
             topic: topic.to_owned(),
             native_topic,
             partition: native_partition,
             headers,
+            before: (0, 0),
             next: from,
             sent: (from, None),
             pending: None,
@@ -101,7 +100,7 @@ impl KafkaReader {
             .map_err(|error| StreamError::Client(format!("no thread for a consumer: {error}")))?;
         Ok(Self {
             batches,
-            queue,
+            consumer,
             stop,
             thread: Some(thread),
             next: from,
@@ -152,7 +151,7 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         self.batches.close();
-        self.queue.wake();
+        self.consumer.wake();
         if let Some(thread) = self.thread.take() {
             let _panicked = thread.join();
         }
@@ -161,12 +160,15 @@ impl Drop for KafkaReader {
 
 /// The thread's half.
 struct Poller {
-    queue: Arc<EventQueue>,
+    events: Events,
+    consumer: Arc<Consumer>,
     brokers: String,
     topic: String,
     native_topic: CString,
     partition: i32,
     headers: bool,
+    /// Messages and bytes of the batch before.
+    before: (usize, usize),
     next: Offset,
     /// `next` and the log's end as the reader knows them.
     sent: (Offset, Option<Offset>),
@@ -196,10 +198,10 @@ impl Poller {
 
     /// Waits for one event, then takes what is there already. `None`: nothing new.
     fn gather(&mut self) -> Option<Messages> {
-        let mut gathered = Gathered::new(self.headers);
+        let mut gathered = Gathered::new(self.headers, self.before);
         let mut wait = POLL;
         while gathered.len() < BATCH_MESSAGES_MAX && gathered.bytes() < BATCH_BYTES_MAX {
-            match self.queue.take(wait, &mut gathered) {
+            match self.events.take(wait, &mut gathered) {
                 Event::Message(offset) => {
                     self.next = offset + 1;
                     wait = Duration::ZERO;
@@ -217,13 +219,14 @@ impl Poller {
                 Event::Nothing => break,
             }
         }
-        let watermarks = self.queue.watermarks(&self.native_topic, self.partition);
+        let watermarks = self.events.watermarks(&self.native_topic, self.partition);
         let log_end = watermarks.map(|(_, end)| end);
         let known = (self.next, log_end);
         if gathered.len() == 0 && self.sent == known {
             return None;
         }
         self.sent = known;
+        self.before = (gathered.len(), gathered.bytes());
         Some(Messages {
             messages: gathered.into_messages(),
             next: self.next,
@@ -280,11 +283,10 @@ impl Poller {
     }
 
     fn out_of_range(&self) -> StreamError {
-        let held = self.queue.consumer().fetch_watermarks(
-            &self.topic,
-            self.partition,
-            Duration::from_secs(2),
-        );
+        let within = Duration::from_secs(2);
+        let held = self
+            .consumer
+            .ask_watermarks(&self.topic, self.partition, within);
         let (start, end) = held.unwrap_or((-1, -1));
         StreamError::OffsetOutOfRange {
             topic: self.topic.clone(),

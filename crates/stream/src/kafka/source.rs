@@ -9,13 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use runtime::{Backoff, ComputePool};
 use schemas::Offset;
 use tokio::time::Instant;
 
+use super::client::Consumer;
 use super::context::Context;
 use super::reader::KafkaReader;
 use crate::{PartitionReader, StreamError, StreamSource};
@@ -109,10 +110,8 @@ impl KafkaSource {
         Self { headers, ..self }
     }
 
-    fn consumer(&self) -> Result<BaseConsumer<Context>, StreamError> {
-        self.config
-            .create_with_context(self.context.clone())
-            .map_err(refused)
+    fn consumer(&self) -> Result<Consumer, StreamError> {
+        Consumer::open(&self.config, self.context.clone()).map_err(refused)
     }
 
     /// A client for questions. Without a group there is none to leave, which takes a moment.
