@@ -32,7 +32,7 @@ pub use admission::Limits;
 use events::Logs;
 use query::Queries;
 use rest::Entrance;
-use rpc::{Network, follow_cluster};
+use rpc::{Membership, Network, follow_cluster};
 use runtime::settings::Setting;
 use runtime::{Clock, TaskGroup};
 use schemas::cluster::Role;
@@ -65,6 +65,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Parts {
     pub network: Arc<dyn Network>,
+    pub membership: Arc<Membership>,
     pub clock: Arc<dyn Clock>,
     pub tasks: TaskGroup,
     pub http: TcpListener,
@@ -84,6 +85,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
     let Parts {
         network,
+        membership,
         clock,
         tasks,
         http,
@@ -98,7 +100,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
     let logs = Logs::new(streams, Arc::clone(&clock), tasks.child("appends"));
     let queries = Queries::new(
         &config,
-        Arc::clone(&network),
+        (Arc::clone(&network), Arc::clone(&membership)),
         Arc::clone(&clock),
         cluster.clone(),
         logs,
@@ -129,9 +131,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Broker, Fault> {
     tasks.spawn("broker heartbeat", |stop| async move {
         let beats = async {
             loop {
-                if let Ok(controller) = network.controller()
-                    && let Err(fault) = controller.heartbeat(beat.clone()).await
-                {
+                if let Err(fault) = membership.beat(&*network, beat.clone()).await {
                     tracing::debug!(cause = %fault, "no heartbeat");
                 }
                 clock.sleep(HEARTBEAT_EVERY).await;

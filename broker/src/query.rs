@@ -13,7 +13,7 @@ use query::{
     Answer, Dialect, Gate, Options, Planner, PlannerConfig, QueryContext, QueryStats, Servers,
     Statement, TableIndexes, file_import, is_settings_only, timed_out,
 };
-use rpc::Network;
+use rpc::{Membership, Network};
 use runtime::{CancellationToken, Clock};
 use schemas::Fault;
 use schemas::cluster::ClusterState;
@@ -43,6 +43,7 @@ pub(crate) struct Queries {
     pub(crate) servers: Arc<Servers>,
     pub(crate) indexes: Arc<TableIndexes>,
     pub(crate) network: Arc<dyn Network>,
+    membership: Arc<Membership>,
     cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) log: Arc<QueryLog>,
     next_id: AtomicU64,
@@ -207,7 +208,7 @@ const KNOWN: [&str; 19] = [
 impl Queries {
     pub(crate) fn new(
         config: &Config,
-        network: Arc<dyn Network>,
+        (network, membership): (Arc<dyn Network>, Arc<Membership>),
         clock: Arc<dyn Clock>,
         cluster: watch::Receiver<Arc<ClusterState>>,
         logs: Logs,
@@ -242,6 +243,7 @@ impl Queries {
             clock,
             planner: Arc::new(planner),
             network,
+            membership,
             cluster,
             log,
             next_id: AtomicU64::new(1),
@@ -256,6 +258,7 @@ impl Queries {
 
     /// Serves when the controller was heard and every sealed segment has a server.
     pub(crate) fn ready(&self) -> Result<(), String> {
+        self.membership.check()?;
         let cluster = self.cluster();
         if cluster.version == 0 {
             return Err("waiting for the controller".to_owned());
@@ -274,6 +277,8 @@ impl Queries {
 
     /// A broker that has just started knows no table, which says nothing of tables.
     async fn wait_for_state(&self) -> Result<(), Fault> {
+        // With a wrong clock every deadline would be wrong.
+        self.membership.check().map_err(Fault::unavailable)?;
         let mut cluster = self.cluster.clone();
         let heard = cluster.wait_for(|state| state.version > 0);
         match tokio::time::timeout(STATE_WAIT, heard).await {

@@ -67,28 +67,60 @@ impl DataDir {
 
     /// The cluster that this data dir belongs to: the first that it was told.
     pub(crate) fn cluster_once(&self, first: &str) -> Result<String> {
-        self.once("CLUSTER", first)
+        self.once(CLUSTER, first)
+    }
+
+    /// The cluster that this data dir belongs to, if it was told of one.
+    pub(crate) fn cluster(&self) -> Result<Option<String>> {
+        written(&self.join(CLUSTER))
+    }
+
+    /// For whoever is told the cluster later.
+    pub(crate) fn cluster_keeper(&self) -> ClusterKeeper {
+        ClusterKeeper(self.path.clone())
     }
 
     fn once(&self, file: &str, first: &str) -> Result<String> {
-        let path = self.join(file);
-        match fs::read_to_string(&path) {
-            Ok(text) => return Ok(text.trim().to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read `{}`", path.display()));
-            }
-        }
-        let line = format!("{first}\n");
-        OsFiles
-            .write_new(&path, file, &mut |out| out.write_all(line.as_bytes()))
-            .with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(first.to_owned())
+        write_once(&self.path, file, first)
     }
 
     pub(crate) fn remove_ports(&self) {
         let _ = fs::remove_file(self.join("ports.json"));
     }
+}
+
+/// Writes down which cluster a data dir belongs to. The dir is locked by this process.
+#[derive(Debug)]
+pub(crate) struct ClusterKeeper(PathBuf);
+
+impl ClusterKeeper {
+    pub(crate) fn keep(&self, cluster: &str) -> Result<()> {
+        write_once(&self.0, CLUSTER, cluster).map(|_| ())
+    }
+}
+
+const CLUSTER: &str = "CLUSTER";
+
+/// The line of a small file; `None`: it is not there.
+fn written(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read `{}`", path.display())),
+    }
+}
+
+/// What the file says, `first` if there was none.
+fn write_once(folder: &Path, file: &str, first: &str) -> Result<String> {
+    let path = folder.join(file);
+    if let Some(known) = written(&path)? {
+        return Ok(known);
+    }
+    let line = format!("{first}\n");
+    OsFiles
+        .write_new(&path, file, &mut |out| out.write_all(line.as_bytes()))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(first.to_owned())
 }
 
 fn lock(path: &Path) -> Result<File> {

@@ -13,7 +13,7 @@ use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
 use rest::{Entrance, HostGuard};
-use rpc::{GrpcNetwork, InProcessNetwork, Network};
+use rpc::{GrpcNetwork, InProcessNetwork, Membership, Network, Standing};
 use runtime::settings::{LogSync, MetastoreKind, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
@@ -28,6 +28,8 @@ use crate::entrance;
 use crate::machine;
 use crate::metadata;
 use crate::ports::{Listeners, address_of};
+
+pub use server::PLAN_FORMAT;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(3);
@@ -48,6 +50,8 @@ pub struct Parts {
     pub files: Arc<dyn Files>,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,
+    /// Of the plans that a server here says to read.
+    pub plan_format: u32,
 }
 
 impl Parts {
@@ -58,6 +62,7 @@ impl Parts {
             clock: SystemClock::shared(),
             files: files::shared(),
             examples: Vec::new(),
+            plan_format: PLAN_FORMAT,
         }
     }
 }
@@ -86,6 +91,8 @@ pub struct Node {
     server: Option<server::Server>,
     broker: Option<broker::Broker>,
     minion: Option<minion::Minion>,
+    /// Of the roles that ask a controller to be taken.
+    memberships: Vec<Arc<Membership>>,
     /// The built-in log, and the connections to other roles.
     base: TaskGroup,
     drain: Duration,
@@ -138,6 +145,28 @@ impl Node {
         }
     }
 
+    /// Returns when a controller has refused a role of this node for good, with the reason.
+    pub async fn refused(&self) -> String {
+        let refusals = self.memberships.iter().map(|one| {
+            let mut standing = one.standing();
+            Box::pin(async move {
+                loop {
+                    if let Standing::Refused(reason) = &*standing.borrow_and_update() {
+                        return reason.clone();
+                    }
+                    if standing.changed().await.is_err() {
+                        return std::future::pending().await;
+                    }
+                }
+            })
+        });
+        let refusals: Vec<_> = refusals.collect();
+        match refusals.is_empty() {
+            true => std::future::pending().await,
+            false => futures::future::select_all(refusals).await.0,
+        }
+    }
+
     /// Takes no new work, finishes what is under way, and lets go of the data dir.
     pub async fn stop(self) {
         self.dir.remove_ports();
@@ -168,6 +197,7 @@ struct Builder<'a> {
     entrance: Entrance,
     query_memory_bytes: u64,
     examples: Vec<(String, String)>,
+    plan_format: u32,
 }
 
 impl<'a> Builder<'a> {
@@ -183,6 +213,7 @@ impl<'a> Builder<'a> {
             clock,
             files,
             examples,
+            plan_format,
         } = parts;
         let addresses = listeners.addresses(settings.node.advertised())?;
         let compute = ComputePool::new(match settings.compute.threads {
@@ -208,6 +239,7 @@ impl<'a> Builder<'a> {
             server: None,
             broker: None,
             minion: None,
+            memberships: Vec::new(),
             base,
             drain: Duration::from_secs(settings.node.drain_seconds),
         };
@@ -225,6 +257,7 @@ impl<'a> Builder<'a> {
             entrance,
             query_memory_bytes,
             examples,
+            plan_format,
         })
     }
 
@@ -304,6 +337,7 @@ impl<'a> Builder<'a> {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
             version: VERSION,
             liveness: Duration::from_millis(settings.liveness_ms),
+            clock_skew_max: Duration::from_millis(settings.clock_skew_ms_max),
             address: self.node.addresses.controller_http.clone(),
             reconcile_every: Duration::from_millis(settings.reconcile_ms),
             entrance: self.entrance.clone(),
@@ -357,8 +391,10 @@ impl<'a> Builder<'a> {
             cache_bytes: self.settings.server.cache_bytes,
             query_memory_bytes: self.query_memory_bytes,
             fragment_memory_bytes: self.query_memory_bytes / 2,
+            plan_format: self.plan_format,
         };
         let parts = server::Parts {
+            membership: self.membership()?,
             network: Arc::clone(&self.network),
             deep: self.deep.clone(),
             streams: self.streams(),
@@ -395,6 +431,7 @@ impl<'a> Builder<'a> {
             settings: self.settings.listed(),
         };
         let parts = broker::Parts {
+            membership: self.membership()?,
             network: Arc::clone(&self.network),
             clock: Arc::clone(&self.node.clock),
             tasks: TaskGroup::new("broker"),
@@ -403,6 +440,21 @@ impl<'a> Builder<'a> {
         };
         self.node.broker = Some(broker::start(config, parts).await?);
         Ok(())
+    }
+
+    /// Of one more role. The cluster that takes it first is that of the data dir from then on.
+    fn membership(&mut self) -> Result<Arc<Membership>> {
+        let known = self.node.dir.cluster()?.unwrap_or_default();
+        let keeper = self.node.dir.cluster_keeper();
+        let remember = move |cluster: &str| {
+            if let Err(error) = keeper.keep(cluster) {
+                tracing::warn!(error = %format!("{error:#}"), "the cluster is not remembered");
+            }
+        };
+        let clock = Arc::clone(&self.node.clock);
+        let membership = Membership::new(clock, known, Box::new(remember));
+        self.node.memberships.push(Arc::clone(&membership));
+        Ok(membership)
     }
 
     fn workshop(&self) -> Workshop {
@@ -441,6 +493,7 @@ impl<'a> Builder<'a> {
             rewrites_max: self.settings.minion.rewrites_max,
         };
         let parts = minion::Parts {
+            membership: self.membership()?,
             network: Arc::clone(&self.network),
             deep: self.deep.clone(),
             clock: Arc::clone(&self.node.clock),

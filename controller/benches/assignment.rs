@@ -53,14 +53,14 @@ fn table(partitions: u32, segments: u32) -> Result<TableState, Box<dyn Error>> {
         }
         list.push(SegmentState {
             record,
-            assigned: Vec::new(),
-            online: Vec::new(),
+            assigned: Default::default(),
+            online: Default::default(),
             hidden: false,
         });
     }
     Ok(TableState {
         spec,
-        segments: list,
+        segments: list.into(),
         paused: false,
         orders: Default::default(),
         time_boundary_ms: None,
@@ -78,7 +78,7 @@ fn measured(what: &str, table: &TableState, fleet: &Fleet) -> Vec<Wish> {
     let begun = Instant::now();
     let wishes = plan(
         table,
-        |segment: &SegmentState| segment.assigned.as_slice(),
+        |segment: &SegmentState| &*segment.assigned,
         fleet,
         &BTreeMap::new(),
         order,
@@ -93,7 +93,7 @@ fn apply(table: &mut TableState, wishes: Vec<Wish>) {
     let mut wishes: HashMap<SegmentId, Vec<InstanceId>> = wishes.collect();
     for segment in &mut table.segments {
         if let Some(servers) = wishes.remove(&segment.record.id) {
-            segment.assigned = servers;
+            segment.assigned = servers.into();
         }
     }
 }

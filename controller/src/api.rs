@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use metastore::catalog::{Asking, CommitOutcome};
 use rpc::{ControlApi, UpdateStream};
+use schemas::cluster::{ClusterState, UPDATE_FORMAT, Updates, changed, whole_tables};
 use schemas::proto::segment_consumed_reply::Action;
 use schemas::proto::{
     AddSegmentRequest, ClusterUpdate, CommitEndRequest, CommitReply, CommitStartRequest,
@@ -18,9 +19,11 @@ use schemas::proto::{
 use schemas::segment::SegmentRecord;
 use schemas::task::{Task, TaskKind};
 use schemas::{Fault, InstanceId, Offset, SegmentId, TableId, TableSpec};
+use tokio::sync::watch;
 
 use crate::completion::Verdict;
-use crate::state::{Difference, State};
+use crate::seen::Watching;
+use crate::state::State;
 
 /// Waiting replicas ask again after so long.
 const HOLD_MS: u64 = 200;
@@ -32,22 +35,18 @@ pub(crate) struct Api(pub(crate) Arc<State>);
 #[async_trait]
 impl ControlApi for Api {
     async fn watch(&self, request: WatchRequest) -> Result<UpdateStream, Fault> {
-        let state = Arc::clone(&self.0);
-        let watching = state.seen.watch(InstanceId(request.instance));
-        let versions = state.watch_version();
-        let updates = stream::unfold(
-            (state, versions, watching, None),
-            |(state, mut versions, watching, told)| async move {
-                if told.is_some() {
-                    versions.changed().await.ok()?;
-                }
-                versions.borrow_and_update();
-                let difference = state.difference(told.unwrap_or(0));
-                let version = difference.version;
-                let update = to_update(difference, told.is_none());
-                Some((Ok(update), (state, versions, watching, Some(version))))
-            },
-        );
+        let watch = Watch {
+            versions: self.0.watch_version(),
+            _watching: self.0.seen.watch(InstanceId(request.instance)),
+            state: Arc::clone(&self.0),
+            format: request.format,
+            told: None,
+            coming: None,
+        };
+        let updates = stream::unfold(watch, |mut watch| async move {
+            let update = watch.next().await?;
+            Some((Ok(update), watch))
+        });
         Ok(updates.boxed())
     }
 
@@ -58,10 +57,7 @@ impl ControlApi for Api {
     }
 
     async fn heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatReply, Fault> {
-        self.0.heartbeat(request)?;
-        Ok(HeartbeatReply {
-            version: *self.0.watch_version().borrow(),
-        })
+        self.0.heartbeat(request)
     }
 
     async fn segment_consumed(
@@ -92,6 +88,10 @@ impl ControlApi for Api {
         let is_its_turn = self.0.completion.lock().committer(id) == Some(&reporter);
         if !stored.assigned.contains(&reporter) && !is_its_turn {
             return Ok(answer(Action::Fenced, 0, 0));
+        }
+        // What it seals now would carry wrong times.
+        if self.0.is_turned_away(&reporter) {
+            return Ok(answer(Action::Hold, 0, 0));
         }
         let verdict = match self.judge(id, &reporter, offset) {
             Verdict::Elect => match self.0.catalog.elect(id).await? {
@@ -321,18 +321,33 @@ impl State {
     }
 }
 
-fn to_update(difference: Difference, complete: bool) -> ClusterUpdate {
-    let json = |bytes: Result<Vec<u8>, serde_json::Error>| bytes.unwrap_or_default().into();
-    ClusterUpdate {
-        version: difference.version,
-        complete,
-        tables: difference
-            .tables
-            .iter()
-            .map(|table| json(serde_json::to_vec(&**table)))
-            .collect(),
-        removed_tables: difference.removed.iter().map(|id| id.to_bytes()).collect(),
-        instances: json(serde_json::to_vec(&difference.instances)),
+/// A role that is told what is published, and what changes.
+struct Watch {
+    state: Arc<State>,
+    versions: watch::Receiver<u64>,
+    _watching: Watching,
+    format: u32,
+    /// It knows all of it, once nothing of it is coming.
+    told: Option<Arc<ClusterState>>,
+    coming: Option<Updates>,
+}
+
+impl Watch {
+    /// However much has changed meanwhile, it is told what differs from what it knows.
+    async fn next(&mut self) -> Option<ClusterUpdate> {
+        if let Some(update) = self.coming.as_mut().and_then(Iterator::next) {
+            return Some(update);
+        }
+        if self.told.is_some() {
+            self.versions.changed().await.ok()?;
+        }
+        self.versions.borrow_and_update();
+        let now = self.state.snapshot();
+        let before = self.told.replace(Arc::clone(&now));
+        if self.format < UPDATE_FORMAT {
+            return Some(whole_tables(before.as_deref(), &now));
+        }
+        self.coming.insert(changed(before.as_deref(), &now)).next()
     }
 }
 

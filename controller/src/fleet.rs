@@ -3,7 +3,7 @@
 //! Invariant: nobody is taken as gone for good who was not silent for [`GRACE`] while this
 //! controller listened: not after a start, not after it took the lead, not after it slept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -37,8 +37,7 @@ impl State {
         let stored = self.catalog.instances().await?.into_iter();
         let ordered = stored.map(|one| (one.id.clone(), one)).collect();
         let mut view = self.view.lock();
-        view.ordered = ordered;
-        view.refresh_online();
+        view.set_ordered(ordered);
         self.announce(&view);
         Ok(())
     }
@@ -56,7 +55,7 @@ impl State {
     /// Nothing is known of it any more.
     pub(crate) async fn forget_instance(&self, id: &InstanceId) -> Result<(), Fault> {
         self.catalog.forget_instance(id).await?;
-        self.view.lock().instances.remove(id);
+        self.view.lock().forget(id);
         self.read_instances().await?;
         Ok(())
     }
@@ -71,18 +70,13 @@ impl State {
         let now = self.clock.monotonic();
         let is_settled = self.is_settled();
         let view = self.view.lock();
-        let mut burden: HashMap<&InstanceId, u64> = HashMap::new();
-        for table in view.tables.values() {
-            for server in table.state.segments.iter().flat_map(|s| &s.assigned) {
-                *burden.entry(server).or_default() += 1;
-            }
-        }
+        let burden = view.burden();
         let servers = view.instances.iter();
         let servers = servers.filter(|(_, instance)| instance.role == Role::Server);
         // What is on its way to somebody goes on when the controller is another.
         let tables = view.tables.values();
         let targets = tables.flat_map(|table| table.targets.values().flatten());
-        let named = targets.chain(burden.keys().copied());
+        let named = targets.chain(burden.keys());
         let all: BTreeSet<&InstanceId> = servers.map(|(id, _)| id).chain(named).collect();
         let node = |id: &InstanceId| {
             let known = view.instances.get(id);

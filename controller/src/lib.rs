@@ -9,10 +9,13 @@ mod assignment;
 mod background;
 mod completion;
 mod consumption;
+mod counts;
 mod fleet;
 mod follow;
+mod holding;
 mod http;
 mod imports;
+mod joining;
 mod leader;
 mod metrics;
 mod moves;
@@ -55,6 +58,8 @@ pub struct Config {
     pub version: &'static str,
     /// A role that was silent for so long is dead.
     pub liveness: Duration,
+    /// A role whose clock is further from this one's does not count as living.
+    pub clock_skew_max: Duration,
     pub reconcile_every: Duration,
     pub entrance: Entrance,
     /// `None`: no other controller can open the store.

@@ -202,10 +202,12 @@ impl State {
         let back = sent.map(|segment| {
             let target = moving.target(segment);
             // All of a partition has to be there.
-            let together = moving.table.segments.iter().filter(|other| {
-                let same = other.record.id.partition == segment.record.id.partition;
-                other.record.id == segment.record.id || (is_whole && same)
-            });
+            let of_partition = moving
+                .table
+                .segments
+                .of_partition(segment.record.id.partition);
+            let together =
+                of_partition.filter(|other| is_whole || other.record.id == segment.record.id);
             let holds = |id: &InstanceId| {
                 let mut all = together.clone();
                 all.all(|one| view.holds(id, one.record.id, one.record.crc))
@@ -213,7 +215,7 @@ impl State {
             let assigned = turned_back(&segment.assigned, &target, replicas, holds);
             Move {
                 segment: segment.record.id,
-                from: (segment.assigned.clone(), target),
+                from: (segment.assigned.to_vec(), target),
                 to: (assigned, Vec::new()),
             }
         });

@@ -4,17 +4,17 @@
 //! living servers say they hold; it never goes back to an older revision of the catalog, and a
 //! table that went never comes back; `version` grows with each difference.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use deepstore::DeepStore;
-use metastore::catalog::{Catalog, StoredTable, WholeTable};
+use metastore::catalog::{Catalog, WholeTable};
 use metastore::{MetaError, Revision};
 use parking_lot::Mutex;
 use runtime::Clock;
-use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
-use schemas::proto::{HeartbeatRequest, IndexList};
+use schemas::cluster::{ClusterState, InstanceState, Role, TableState};
+use schemas::proto::{HeartbeatReply, HeartbeatRequest, IndexList};
 use schemas::{Fault, InstanceId, SegmentId, TableId, TableSpec};
 use stream::{StreamSource, Streams};
 use tokio::sync::watch;
@@ -22,14 +22,17 @@ use uuid::Uuid;
 
 use crate::background::Due;
 use crate::completion::Completion;
+use crate::counts::Census;
 use crate::fleet::LookedAt;
 use crate::follow::publish_everything;
+use crate::holding::{Heard, Holding};
 use crate::http::forward::Forwarder;
+use crate::joining::{Rules, Verdict, judge};
 use crate::leader::{Leader, Leadership};
 use crate::metrics::ControllerMetrics;
 use crate::reconcile::Statuses;
 use crate::seen::Seen;
-use crate::view::{Instance, Targets, View};
+use crate::view::{Instance, View};
 use crate::{CheckTable, Config};
 
 /// Objects may wait so long for a commit of somebody who could not reach this process before.
@@ -67,6 +70,9 @@ pub(crate) struct State {
     pub(crate) looked_at: Mutex<HashMap<TableId, LookedAt>>,
     /// How reconcilers fare.
     pub(crate) statuses: Statuses,
+    pub(crate) census: Census,
+    /// Tables whose time boundary was looked at, as they were then.
+    pub(crate) bounded: Mutex<HashMap<TableId, u64>>,
     version: watch::Sender<u64>,
 }
 
@@ -76,14 +82,6 @@ impl std::fmt::Debug for State {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-/// What a watcher has not seen yet.
-pub(crate) struct Difference {
-    pub(crate) version: u64,
-    pub(crate) tables: Vec<Arc<TableState>>,
-    pub(crate) removed: Vec<TableId>,
-    pub(crate) instances: Vec<InstanceState>,
 }
 
 impl State {
@@ -123,6 +121,8 @@ impl State {
             orphans_due: Mutex::new(orphans_due),
             looked_at: Mutex::default(),
             statuses: Statuses::default(),
+            census: Census::default(),
+            bounded: Mutex::default(),
             version: watch::Sender::new(0),
         };
         state.read_instances().await?;
@@ -140,11 +140,7 @@ impl State {
         *self.took_over.lock() = Some(now);
         self.due.lock().clear();
         *self.listens_since.lock() = now;
-        {
-            let mut view = self.view.lock();
-            view.instances.clear();
-            view.refresh_online();
-        }
+        self.view.lock().forget_all();
         self.read_instances().await?;
         publish_everything(self).await
     }
@@ -186,55 +182,33 @@ impl State {
         self.check.check(spec)
     }
 
-    /// Reads the table from the catalog and publishes what is new about it.
+    /// Publishes what the catalog has of the table that is not published yet. It costs what
+    /// changed, unless the store has forgotten what that was.
     pub(crate) async fn publish(&self, id: TableId) -> Result<(), MetaError> {
+        let since = self.view.lock().tables.get(&id).map(|known| known.revision);
+        if let Some(since) = since
+            && let Some(changes) = self.catalog.table_changes(id, since).await?
+        {
+            let mut view = self.view.lock();
+            if view.apply(id, since, changes) {
+                self.announce(&view);
+                return Ok(());
+            }
+        }
+        self.publish_whole(id).await
+    }
+
+    async fn publish_whole(&self, id: TableId) -> Result<(), MetaError> {
         let WholeTable {
             table,
             segments,
             revision,
         } = self.catalog.whole_table(id).await?;
         let mut view = self.view.lock();
-        let Some(stored) = table else {
-            view.remove(id);
-            self.announce(&view);
-            return Ok(());
-        };
-        let StoredTable {
-            spec,
-            paused,
-            time_boundary_ms,
-            reloads,
-            orders,
-            lineage,
-            moves,
-            ..
-        } = stored;
-        let hidden = lineage.hidden();
-        let mut targets = Targets::new();
-        let segments = segments.into_iter().map(|stored| {
-            let record = &stored.record;
-            let key = (record.id, record.crc, record.is_done());
-            let online = view.online(key, &stored.assigned);
-            if !stored.target.is_empty() {
-                targets.insert(record.id, stored.target);
-            }
-            SegmentState {
-                hidden: hidden.contains(stored.record.name.as_str()),
-                record: stored.record,
-                assigned: stored.assigned,
-                online,
-            }
-        });
-        let segments = segments.collect();
-        let state = TableState {
-            spec,
-            segments,
-            paused,
-            orders,
-            time_boundary_ms,
-            reloads,
-        };
-        view.put(state, targets, moves, revision);
+        match table {
+            None => view.remove(id),
+            Some(table) => view.put(table, segments, revision),
+        }
         self.announce(&view);
         Ok(())
     }
@@ -244,7 +218,7 @@ impl State {
         let view = self.view.lock();
         match view.tables.get(&id) {
             Some(published) => published.revision < revision,
-            None => !view.removed.contains_key(&id),
+            None => !view.removed.contains(&id),
         }
     }
 
@@ -273,50 +247,92 @@ impl State {
         });
     }
 
-    pub(crate) fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), Fault> {
+    pub(crate) fn heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatReply, Fault> {
         let role: Role = request.role.parse().map_err(Fault::invalid)?;
         self.check_cluster(&request)?;
-        let lists: Vec<Arc<IndexList>> = request.index_lists.into_iter().map(Arc::new).collect();
-        let (mut held, mut indexes) = (HashSet::new(), HashMap::new());
-        for one in &request.held {
-            let (Some(segment), Some(table)) =
-                (one.segment.as_ref(), TableId::from_bytes(&one.table_id))
-            else {
-                continue;
-            };
-            let id = SegmentId {
-                table,
-                partition: segment.partition,
-                sequence: segment.sequence,
-            };
-            held.insert((id, segment.crc));
-            let list = (one.index_list as usize).checked_sub(1);
-            if let Some(list) = list.and_then(|at| lists.get(at)) {
-                indexes.insert(id, Arc::clone(list));
+        let id = InstanceId(request.instance.clone());
+        let now = self.clock.monotonic();
+        let rules = Rules {
+            liveness: self.config.liveness,
+            clock_skew_max: self.config.clock_skew_max,
+            now_ms: self.clock.now_ms(),
+        };
+        let mut view = self.view.lock();
+        let known = view.instances.get(&id);
+        let asked_before = known.map(|known| known.as_known(now));
+        let life = match judge(asked_before.as_ref(), &request, &rules) {
+            Verdict::Taken(life) => life,
+            Verdict::Refused(reason) => return Err(Fault::conflict(reason)),
+            Verdict::NotNow {
+                life,
+                reason,
+                name_free_in,
+            } => {
+                if name_free_in.is_zero() {
+                    view.turn_away(&id, life, &reason, now);
+                    self.announce(&view);
+                }
+                return Ok(HeartbeatReply {
+                    not_taken: reason,
+                    name_free_in_ms: name_free_in.as_millis() as u64,
+                    ..self.reply()
+                });
             }
-        }
+        };
+        let mut held = known.map_or_else(Arc::default, |known| Arc::clone(&known.held));
+        let (changed, held_revision) = match is_same(&held, &request) {
+            true => (Vec::new(), held.revision()),
+            false => match Arc::make_mut(&mut held).hear(&request) {
+                Heard::Changed(changed) => (changed, held.revision()),
+                Heard::Unknown => (Vec::new(), 0),
+            },
+        };
         let instance = Instance {
             role,
             address: request.address,
             plan_format: request.plan_format,
-            last_heard: self.clock.monotonic(),
+            last_heard: now,
             alive: true,
             died: None,
             held,
             consumers: request.consumers,
-            indexes,
             reloads: request.reloads,
             low_on_disk: request.low_on_disk,
+            life,
+            turned_away: None,
         };
-        let mut view = self.view.lock();
-        view.hear(InstanceId(request.instance), instance);
+        view.hear(id.clone(), instance, changed);
+        if request.leaves {
+            view.silent(&id, now);
+        }
         self.announce(&view);
-        Ok(())
+        drop(view);
+        Ok(HeartbeatReply {
+            held_revision,
+            ..self.reply()
+        })
     }
 
-    /// Who keeps segments in another cluster's deep store does not belong here.
+    fn reply(&self) -> HeartbeatReply {
+        HeartbeatReply {
+            version: *self.version.borrow(),
+            cluster: self.cluster.to_string(),
+            ..HeartbeatReply::default()
+        }
+    }
+
+    /// Who has worked for another cluster, or keeps segments in another one's deep store, does not
+    /// belong here.
     fn check_cluster(&self, request: &HeartbeatRequest) -> Result<(), Fault> {
-        let (theirs, ours) = (&request.deep_store_of, self.cluster.to_string());
+        let (theirs, ours) = (&request.cluster, self.cluster.to_string());
+        if !theirs.is_empty() && *theirs != ours {
+            return Err(Fault::conflict(format!(
+                "`{}` has worked for the cluster {theirs}, and this is {ours}: its \
+                 controller.address is another cluster's, or its data dir is",
+                request.instance
+            )));
+        }
+        let theirs = &request.deep_store_of;
         if theirs.is_empty() || *theirs == ours {
             return Ok(());
         }
@@ -339,11 +355,7 @@ impl State {
             .collect();
         for id in silent {
             tracing::warn!(instance = %id, "no heartbeat, taken as dead");
-            if let Some(instance) = view.instances.get_mut(&id) {
-                instance.alive = false;
-                instance.died = Some(now);
-            }
-            view.refresh_online();
+            view.silent(&id, now);
         }
         self.announce(&view);
     }
@@ -352,33 +364,16 @@ impl State {
         self.version.subscribe()
     }
 
-    pub(crate) fn difference(&self, since: u64) -> Difference {
-        let view = self.view.lock();
-        let newer = |version: u64| version > since;
-        let own = InstanceState {
+    /// What is published now.
+    pub(crate) fn snapshot(&self) -> Arc<ClusterState> {
+        self.view.lock().snapshot(|| InstanceState {
             id: InstanceId(self.config.instance.clone()),
             role: Role::Controller,
             address: self.config.address.clone(),
             alive: true,
             plan_format: 0,
             leads: true,
-        };
-        Difference {
-            version: view.version,
-            tables: view
-                .tables
-                .values()
-                .filter(|table| newer(table.changed))
-                .map(|table| Arc::clone(&table.state))
-                .collect(),
-            removed: view
-                .removed
-                .iter()
-                .filter(|(_, v)| newer(**v))
-                .map(|(id, _)| *id)
-                .collect(),
-            instances: view.instance_states().chain([own]).collect(),
-        }
+        })
     }
 
     pub(crate) fn tables(&self) -> Vec<Arc<TableState>> {
@@ -414,10 +409,18 @@ impl State {
         let view = self.view.lock();
         let alive = view.instances.iter().filter(|(_, instance)| instance.alive);
         let lists = alive.filter_map(|(name, instance)| {
-            let list = instance.indexes.get(&id)?;
+            let list = instance.held.indexes(id)?;
             Some((name.clone(), Arc::clone(list)))
         });
         lists.collect()
+    }
+
+    /// It is heard, and not taken for now.
+    pub(crate) fn is_turned_away(&self, id: &InstanceId) -> bool {
+        let view = self.view.lock();
+        view.instances
+            .get(id)
+            .is_some_and(|one| one.turned_away.is_some())
     }
 
     /// Who has not been heard at all may live: this process may be younger than its silence.
@@ -431,7 +434,7 @@ impl State {
         let view = self.view.lock();
         view.instances
             .values()
-            .any(|instance| instance.alive && instance.held.iter().any(|(id, _)| id.table == table))
+            .any(|instance| instance.alive && instance.held.has_some_of(table))
     }
 
     /// The client of one of a table's streams, made once.
@@ -469,4 +472,10 @@ impl State {
     pub(crate) fn forget_source(&self, table: TableId) {
         self.sources.lock().retain(|(of, _), _| *of != table);
     }
+}
+
+/// It says that nothing has changed.
+fn is_same(held: &Holding, request: &HeartbeatRequest) -> bool {
+    let base = request.held_base;
+    base != 0 && base == request.held_revision && base == held.revision()
 }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runtime::TaskGroup;
+use schemas::Fault;
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
-use schemas::{Fault, FaultKind};
 
 use crate::Core;
 
@@ -44,12 +44,7 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
                 let heard = beat(&core).await;
                 core.heart.heard.store(heard.is_ok(), Ordering::Relaxed);
                 if let Err(fault) = heard {
-                    match fault.kind {
-                        FaultKind::Conflict => {
-                            tracing::error!(cause = %fault, "the controller refuses this minion");
-                        }
-                        _ => tracing::debug!(cause = %fault, "no heartbeat"),
-                    }
+                    tracing::debug!(cause = %fault, "no heartbeat");
                 }
                 core.clock.sleep(EVERY).await;
             }
@@ -67,6 +62,6 @@ async fn beat(core: &Core) -> Result<(), Fault> {
         deep_store_of: core.config.deep_store_of.clone(),
         ..HeartbeatRequest::default()
     };
-    core.network.controller()?.heartbeat(request).await?;
+    core.membership.beat(&*core.network, request).await?;
     Ok(())
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use batch::Workshop;
 use deepstore::DeepStore;
 use rest::{Entrance, health_routes};
-use rpc::Network;
+use rpc::{Membership, Network};
 use runtime::{Clock, TaskGroup};
 use schemas::{Fault, InstanceId};
 use tokio::net::TcpListener;
@@ -46,6 +46,7 @@ pub struct Config {
 
 pub struct Parts {
     pub network: Arc<dyn Network>,
+    pub membership: Arc<Membership>,
     pub deep: DeepStore,
     pub clock: Arc<dyn Clock>,
     /// For segments that are made, in a folder of its own for each task.
@@ -69,6 +70,7 @@ impl std::fmt::Debug for Parts {
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) network: Arc<dyn Network>,
+    pub(crate) membership: Arc<Membership>,
     pub(crate) deep: DeepStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) workshop: Workshop,
@@ -77,6 +79,13 @@ pub(crate) struct Core {
     pub(crate) scratch: PathBuf,
     pub(crate) heart: Heart,
     pub(crate) metrics: MinionMetrics,
+}
+
+impl Core {
+    fn check(&self) -> Result<(), String> {
+        self.membership.check()?;
+        self.heart.check()
+    }
 }
 
 /// A running minion.
@@ -89,6 +98,7 @@ pub struct Minion {
 pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
     let Parts {
         network,
+        membership,
         deep,
         clock,
         workshop,
@@ -103,6 +113,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
         heart: Heart::new(clock.now_ms()),
         config,
         network,
+        membership,
         deep,
         clock,
         metrics: MinionMetrics::new(),
@@ -110,7 +121,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
     let asked = Arc::clone(&core);
     let routes = health_routes(
         core.config.version,
-        Arc::new(move || asked.heart.check()),
+        Arc::new(move || asked.check()),
         core.metrics.all.clone(),
     );
     let entrance = core.config.entrance.clone();
@@ -123,7 +134,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Minion, Fault> {
 impl Minion {
     /// `Ok` when it serves; otherwise what it waits for.
     pub fn ready(&self) -> Result<(), String> {
-        self.core.heart.check()
+        self.core.check()
     }
 
     /// A task under way is left as it is: its lease ends, and somebody begins it again.

@@ -1,5 +1,8 @@
 //! The state of the cluster as the controller publishes it to brokers, servers and minions.
 
+mod servers;
+mod wire;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -7,15 +10,19 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::{InstanceId, Offset, Partition, SegmentId, Sequence, TableId, TableName};
-use crate::proto::ClusterUpdate;
 use crate::segment::SegmentRecord;
+use crate::segments::Segments;
 use crate::table::TableSpec;
 
-/// Everything about one physical table. Replaced whole, never changed in place.
+pub use servers::{ServerLists, Servers};
+pub use wire::{Misfit, UPDATE_FORMAT, Updates, changed, whole_tables};
+
+/// Everything about one physical table. States that were published are never changed in place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableState {
     pub spec: TableSpec,
-    pub segments: Vec<SegmentState>,
+    #[serde(default)]
+    pub segments: Segments,
     /// Consumption is stopped by an operator.
     pub paused: bool,
     #[serde(default)]
@@ -115,9 +122,9 @@ impl ReloadJob {
 pub struct SegmentState {
     pub record: SegmentRecord,
     /// Servers that shall hold it.
-    pub assigned: Vec<InstanceId>,
+    pub assigned: Servers,
     /// Servers that said they do, and live. A broker routes to these only.
-    pub online: Vec<InstanceId>,
+    pub online: Servers,
     /// By the table's lineage: servers hold it, queries do not see it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
@@ -186,33 +193,6 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
-    /// The state after `update`; an error when the update is not understood.
-    pub fn updated(&self, update: &ClusterUpdate) -> Result<Self, serde_json::Error> {
-        let mut tables = if update.complete {
-            HashMap::new()
-        } else {
-            self.tables.clone()
-        };
-        for json in &update.tables {
-            let table: TableState = serde_json::from_slice(json)?;
-            tables.insert(table.spec.id, Arc::new(table));
-        }
-        for id in update
-            .removed_tables
-            .iter()
-            .filter_map(|id| TableId::from_bytes(id))
-        {
-            tables.remove(&id);
-        }
-        let instances: Vec<InstanceState> = serde_json::from_slice(&update.instances)?;
-        let instances = instances.into_iter().map(|i| (i.id.clone(), i)).collect();
-        Ok(Self {
-            version: update.version,
-            tables,
-            instances,
-        })
-    }
-
     /// The OFFLINE and the REALTIME part behind a raw or a physical name.
     pub fn resolve(&self, name: &str) -> Vec<Arc<TableState>> {
         let Ok((raw, table_type)) = TableName::parse_physical(name) else {

@@ -157,6 +157,13 @@ pub struct SegmentId {
     pub sequence: Sequence,
 }
 
+impl SegmentId {
+    /// Where it is within its table.
+    pub const fn key(self) -> (Partition, Sequence) {
+        (self.partition, self.sequence)
+    }
+}
+
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.table, self.partition, self.sequence)

@@ -22,6 +22,7 @@ pub mod proto;
 mod scan_options;
 mod scan_stats;
 pub mod segment;
+pub mod segments;
 pub mod table;
 pub mod task;
 pub mod types;

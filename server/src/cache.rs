@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
-use schemas::cluster::{ClusterState, SegmentState};
+use schemas::cluster::ClusterState;
 use schemas::fault::pinot_code;
 use schemas::proto::TableScan;
 use schemas::segment::SegmentRecord;
@@ -177,11 +177,9 @@ impl Cache {
         let state = Arc::clone(&core.cluster.borrow());
         for table in tables {
             let records = state.tables.get(&table.id);
-            let records = records.map(|table| &table.segments).into_iter().flatten();
-            let records: HashMap<SegmentId, &SegmentState> =
-                records.map(|one| (one.record.id, one)).collect();
             for segment in table.view().sealed().values() {
-                let known = records.get(&segment.id()).map(|known| &known.record);
+                let known = records.and_then(|table| table.segments.find(segment.id()));
+                let known = known.map(|known| &known.record);
                 let known = known.filter(|known| known.crc == segment.crc());
                 if known.is_some_and(|known| is_stored(&table, known)) {
                     let bytes = bytes_of(segment);
@@ -237,9 +235,9 @@ fn records_of(
     wanted: &HashSet<SegmentId>,
 ) -> Vec<SegmentRecord> {
     let segments = state.tables.get(&table.id).map(|table| &table.segments);
-    let records = segments.into_iter().flatten().map(|one| &one.record);
-    let records = records.filter(|record| wanted.contains(&record.id) && record.is_done());
-    records.cloned().collect()
+    let wanted = wanted.iter();
+    let records = wanted.filter_map(|id| Some(&segments?.find(*id)?.record));
+    records.filter(|record| record.is_done()).cloned().collect()
 }
 
 /// Whoever still reads them has them mapped.

@@ -12,7 +12,6 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 use memchr::memmem;
-use query::codec::PLAN_FORMAT;
 use query::ipc::encode_batches;
 use query::system::{CONSUMERS, CONSUMING, INDEXES, INGEST_EVENTS, REJECTED_ROWS};
 use query::timed_out;
@@ -301,7 +300,7 @@ impl Fragments {
         }
         let cluster = Arc::clone(&self.core.cluster.borrow());
         let state = cluster.tables.get(&id.table);
-        let segment = state.and_then(|table| table.segments.iter().find(|s| s.record.id == id));
+        let segment = state.and_then(|table| table.segments.find(id));
         let Some(segment) = segment.filter(|segment| segment.record.is_done()) else {
             return Ok(());
         };
@@ -404,9 +403,10 @@ pub(crate) struct FragmentService(pub(crate) Arc<Fragments>);
 #[async_trait]
 impl FragmentApi for FragmentService {
     async fn run(&self, request: FragmentRequest) -> Result<AnswerStream, Fault> {
-        if request.plan_format != PLAN_FORMAT {
+        let own = self.0.core.config.plan_format;
+        if request.plan_format != own {
             return Err(Fault::unavailable(format!(
-                "this server reads plans of format {PLAN_FORMAT}, not {}",
+                "this server reads plans of format {own}, not {}",
                 request.plan_format
             )));
         }

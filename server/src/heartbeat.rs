@@ -1,16 +1,17 @@
 //! "I live, this is what I hold": every second, and at once when something changed.
 //!
-//! Invariant: heartbeats reach the controller in the order in which they were made, so that an
-//! older one never takes back what a newer one said.
+//! Invariants: heartbeats reach the controller in the order in which they were made, so that an
+//! older one never takes back what a newer one said. What is held is told whole until the
+//! controller says that it knows it; then only what differs from that.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use query::codec::PLAN_FORMAT;
 use runtime::TaskGroup;
 use schemas::cluster::Role;
-use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, SegmentRef};
-use schemas::{Fault, FaultKind};
+use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, IndexList, LetGo, SegmentRef};
+use schemas::{Fault, TableId};
 use tokio::sync::{Mutex, Notify};
 use upsert::KeyFigures;
 
@@ -23,7 +24,73 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Heart {
     started_ms: i64,
     changed: Notify,
-    in_order: Mutex<()>,
+    /// One heartbeat after the other.
+    said: Mutex<Said>,
+}
+
+/// Table, partition, sequence and crc.
+type Held = (TableId, u32, u32, u32);
+
+/// What was told of what is held.
+#[derive(Debug, Default)]
+struct Said {
+    /// With the positions of their lists of indexes.
+    held: HashMap<Held, u32>,
+    index_lists: Vec<IndexList>,
+    /// Grows with each change.
+    revision: u64,
+    /// The controller knows this revision; 0: not known.
+    known: u64,
+}
+
+impl Said {
+    /// Leaves what the controller knows out of a request that tells everything.
+    fn lessen(&mut self, request: &mut HeartbeatRequest) {
+        let held = request
+            .held
+            .iter()
+            .filter_map(|one| Some((key(one)?, one.index_list)));
+        let held: HashMap<Held, u32> = held.collect();
+        let same_lists = self.index_lists == request.index_lists;
+        let is_known = self.known != 0 && self.known == self.revision && same_lists;
+        let before = (self.revision, std::mem::replace(&mut self.held, held));
+        if before.1 != self.held || !same_lists || self.revision == 0 {
+            self.revision += 1;
+            self.index_lists.clone_from(&request.index_lists);
+        }
+        request.held_revision = self.revision;
+        // Not known until it is said again.
+        self.known = 0;
+        if !is_known {
+            return;
+        }
+        let (base, before) = before;
+        request.held_base = base;
+        let is_new = |one: &HeldSegment| {
+            key(one).is_some_and(|key| before.get(&key) != Some(&one.index_list))
+        };
+        request.held.retain(is_new);
+        if request.held.is_empty() {
+            request.index_lists.clear();
+        }
+        let gone = before
+            .into_keys()
+            .filter(|key| !self.held.contains_key(key));
+        request.let_go = gone
+            .map(|(table, partition, sequence, crc)| LetGo {
+                table_id: table.to_bytes(),
+                partition,
+                sequence,
+                crc,
+            })
+            .collect();
+    }
+}
+
+fn key(one: &HeldSegment) -> Option<Held> {
+    let segment = one.segment.as_ref()?;
+    let table = TableId::from_bytes(&one.table_id)?;
+    Some((table, segment.partition, segment.sequence, segment.crc))
 }
 
 impl Heart {
@@ -31,7 +98,7 @@ impl Heart {
         Self {
             started_ms,
             changed: Notify::new(),
-            in_order: Mutex::default(),
+            said: Mutex::default(),
         }
     }
 
@@ -40,19 +107,28 @@ impl Heart {
         self.changed.notify_one();
     }
 
+    /// The last one: another process may have this server's name at once.
+    pub(crate) async fn leave(&self, core: &Core) -> Result<(), Fault> {
+        let _one_after_the_other = self.said.lock().await;
+        let request = HeartbeatRequest {
+            leaves: true,
+            ..request(core, self.started_ms)
+        };
+        core.membership
+            .beat(&*core.network, request)
+            .await
+            .map(|_| ())
+    }
+
     /// Returns when the controller has heard what this server holds now.
     pub(crate) async fn beat(&self, core: &Core) -> Result<(), Fault> {
-        let _in_order = self.in_order.lock().await;
+        let mut said = self.said.lock().await;
         count_segments(core);
         count_keys(core);
-        let request = request(core, self.started_ms);
-        let heard = core.network.controller()?.heartbeat(request).await;
-        if let Err(fault) = &heard
-            && fault.kind == FaultKind::Conflict
-        {
-            tracing::error!(cause = %fault, "the controller refuses this server");
-            core.ready.refused(&fault.message);
-        }
+        let mut request = request(core, self.started_ms);
+        said.lessen(&mut request);
+        let heard = core.membership.beat(&*core.network, request).await;
+        said.known = heard.as_ref().map_or(0, |reply| reply.held_revision);
         heard.map(|_| ())
     }
 }
@@ -134,11 +210,12 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         started_ms: started_ms.max(0) as u64,
         held,
         consumers,
-        plan_format: PLAN_FORMAT,
+        plan_format: core.config.plan_format,
         index_lists: index_lists.finish(),
         reloads: core.indexer.jobs.progress(&core.tables),
         deep_store_of: core.config.deep_store_of.clone(),
         low_on_disk: core.room.short().is_some(),
+        ..HeartbeatRequest::default()
     }
 }
 
@@ -168,4 +245,63 @@ fn count_keys(core: &Core) {
     metrics.keys.set(all.keys as i64);
     metrics.key_bytes.set(all.bytes as i64);
     metrics.spilled_key_bytes.set(all.spilled_bytes as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(held: &[(u32, u32, u32)], lists: usize) -> HeartbeatRequest {
+        let table = TableId(uuid::Uuid::from_bytes([7; 16]));
+        let held = held.iter().map(|(sequence, crc, index_list)| HeldSegment {
+            table_id: table.to_bytes(),
+            segment: Some(SegmentRef {
+                partition: 0,
+                sequence: *sequence,
+                crc: *crc,
+            }),
+            disk_bytes: 1,
+            index_list: *index_list,
+        });
+        HeartbeatRequest {
+            held: held.collect(),
+            index_lists: vec![IndexList::default(); lists],
+            ..HeartbeatRequest::default()
+        }
+    }
+
+    /// Base and revision, the sequences that are told and those that are let go.
+    fn told(said: &mut Said, mut request: HeartbeatRequest) -> (u64, u64, Vec<u32>, Vec<u32>) {
+        said.lessen(&mut request);
+        let held = request.held.iter().flat_map(|one| &one.segment);
+        let mut gone: Vec<u32> = request.let_go.iter().map(|one| one.sequence).collect();
+        gone.sort_unstable();
+        let revision = (request.held_base, request.held_revision);
+        (
+            revision.0,
+            revision.1,
+            held.map(|one| one.sequence).collect(),
+            gone,
+        )
+    }
+
+    #[test]
+    fn what_the_controller_knows_is_not_told_again() {
+        let mut said = Said::default();
+        let two = || request(&[(0, 5, 1), (1, 0, 0)], 1);
+        assert_eq!(told(&mut said, two()), (0, 1, vec![0, 1], vec![]));
+        // No answer, or one of a controller that does not number them.
+        assert_eq!(told(&mut said, two()), (0, 1, vec![0, 1], vec![]));
+        said.known = 1;
+        assert_eq!(told(&mut said, two()), (1, 1, vec![], vec![]));
+        said.known = 1;
+        let sealed = || request(&[(0, 5, 1), (1, 6, 1), (2, 0, 0)], 1);
+        assert_eq!(told(&mut said, sealed()), (1, 2, vec![1, 2], vec![1]));
+        // It knows an older one, or has forgotten all.
+        said.known = 1;
+        assert_eq!(told(&mut said, sealed()), (0, 2, vec![0, 1, 2], vec![]));
+        said.known = 2;
+        let other_lists = request(&[(0, 5, 2), (1, 6, 1), (2, 0, 0)], 2);
+        assert_eq!(told(&mut said, other_lists), (0, 3, vec![0, 1, 2], vec![]));
+    }
 }

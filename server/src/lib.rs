@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use deepstore::DeepStore;
 use rest::{Entrance, health_routes};
-use rpc::{FragmentApi, Network, follow_cluster};
+use rpc::{FragmentApi, Membership, Network, follow_cluster};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, TaskGroup};
 use scan::{Engine, EngineConfig};
 use schemas::cluster::ClusterState;
@@ -42,13 +42,14 @@ use tokio::sync::watch;
 use budgets::Budgets;
 use cache::Cache;
 pub use consume::EngineExpressions;
-use consume::Pressure;
+use consume::{Digests, Pressure};
 use events::Events;
 use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
 use indexes::Indexer;
 use metrics::ServerMetrics;
 use peers::Peers;
+pub use query::codec::PLAN_FORMAT;
 use ready::Readiness;
 use room::Room;
 use store::Store;
@@ -80,10 +81,13 @@ pub struct Config {
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,
+    /// Of the plans that it says to read: [`PLAN_FORMAT`], unless it stands for another version.
+    pub plan_format: u32,
 }
 
 pub struct Parts {
     pub network: Arc<dyn Network>,
+    pub membership: Arc<Membership>,
     pub deep: DeepStore,
     pub streams: Arc<dyn Streams>,
     pub clock: Arc<dyn Clock>,
@@ -111,6 +115,7 @@ impl std::fmt::Debug for Parts {
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) network: Arc<dyn Network>,
+    pub(crate) membership: Arc<Membership>,
     pub(crate) streams: Arc<dyn Streams>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) files: Arc<dyn Files>,
@@ -125,10 +130,18 @@ pub(crate) struct Core {
     pub(crate) tables: Tables,
     pub(crate) cluster: watch::Receiver<Arc<ClusterState>>,
     pub(crate) heart: Heart,
+    pub(crate) digests: Digests,
     pub(crate) indexer: Indexer,
     pub(crate) ready: Readiness,
     pub(crate) room: Room,
     pub(crate) metrics: ServerMetrics,
+}
+
+impl Core {
+    fn check(&self) -> Result<(), String> {
+        self.membership.check()?;
+        self.ready.check()
+    }
 }
 
 /// A running server.
@@ -139,9 +152,13 @@ pub struct Server {
     tasks: TaskGroup,
 }
 
+/// For a controller that may be gone already.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(500);
+
 pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     let Parts {
         network,
+        membership,
         deep,
         streams,
         clock,
@@ -171,12 +188,14 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         pressure: Arc::default(),
         events: Events::open(&config.data_dir),
         heart: Heart::new(clock.now_ms()),
+        digests: Digests::default(),
         indexer: Indexer::default(),
         tables: Tables::default(),
         ready: Readiness::default(),
         room: Room::new(config.disk_free_bytes_min),
         config,
         network,
+        membership,
         streams,
         clock,
         files,
@@ -190,14 +209,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         let nodes = &core.config.entrance.access.nodes;
         rpc::serve_fragments(listener, api, nodes, &tasks);
     }
-    let asked = Arc::clone(&core);
-    let routes = health_routes(
-        core.config.version,
-        Arc::new(move || asked.ready.check()),
-        core.metrics.all.clone(),
-    );
-    let entrance = core.config.entrance.clone();
-    rest::serve(http, routes, entrance, "server", &tasks);
+    serve_health(&core, http, &tasks);
     heartbeat::start(&core, &tasks);
     figures::start(&core, &tasks);
     indexes::start(&core, &tasks);
@@ -210,6 +222,17 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
     })
 }
 
+fn serve_health(core: &Arc<Core>, http: TcpListener, tasks: &TaskGroup) {
+    let asked = Arc::clone(core);
+    let routes = health_routes(
+        core.config.version,
+        Arc::new(move || asked.check()),
+        core.metrics.all.clone(),
+    );
+    let entrance = core.config.entrance.clone();
+    rest::serve(http, routes, entrance, "server", tasks);
+}
+
 impl Server {
     /// For brokers in the same process.
     pub fn fragments(&self) -> Arc<dyn FragmentApi> {
@@ -218,11 +241,18 @@ impl Server {
 
     /// `Ok` when it serves; otherwise what it waits for.
     pub fn ready(&self) -> Result<(), String> {
-        self.core.ready.check()
+        self.core.check()
     }
 
     /// Rows of consuming segments that are not sealed yet are read again from the stream later.
     pub async fn stop(&self, grace: Duration) {
         self.tasks.stop(grace).await;
+        let leaving = self.core.heart.leave(&self.core);
+        if !matches!(
+            tokio::time::timeout(LEAVE_PATIENCE, leaving).await,
+            Ok(Ok(()))
+        ) {
+            tracing::debug!("the controller does not hear that this server leaves");
+        }
     }
 }

@@ -64,8 +64,7 @@ impl Peers {
     fn holders(&self, id: SegmentId) -> Vec<InstanceState> {
         let state = self.cluster.borrow();
         let table = state.tables.get(&id.table);
-        let segments = table.into_iter().flat_map(|table| &table.segments);
-        let segment = segments.into_iter().find(|segment| segment.record.id == id);
+        let segment = table.and_then(|table| table.segments.find(id));
         let online = segment.into_iter().flat_map(|segment| &segment.online);
         let others = online.filter(|instance| **instance != self.me);
         let known = others.filter_map(|instance| state.instances.get(instance));

@@ -12,8 +12,6 @@ use schemas::{Partition, SegmentId, TableId};
 pub(crate) struct Readiness {
     done: AtomicBool,
     waits: Mutex<Waits>,
-    /// Why the controller does not want this server.
-    refused: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,14 +73,7 @@ impl Readiness {
         waits.consumers.retain(|(id, at)| is_consumed(*id, *at));
     }
 
-    pub(crate) fn refused(&self, reason: &str) {
-        *self.refused.lock() = Some(reason.to_owned());
-    }
-
     pub(crate) fn check(&self) -> Result<(), String> {
-        if let Some(reason) = &*self.refused.lock() {
-            return Err(reason.clone());
-        }
         if self.done.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -32,6 +32,11 @@ impl JumpingClock {
         self.ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
+    pub fn back(&self, by: Duration) {
+        let by_ms = by.as_millis() as i64;
+        self.ahead_ms.fetch_sub(by_ms, Ordering::Relaxed);
+    }
+
     pub fn pass(&self, by: Duration) {
         let by_ms = by.as_millis() as i64;
         self.passed_ms.fetch_add(by_ms, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use runtime::settings::{Layers, Settings};
-use runtime::{Clock, SystemClock, files};
+use runtime::{Clock, SystemClock};
 use schemas::cluster::Role;
 use serde_json::{Value, json};
 use stream::{KafkaProducer, KafkaSource, StreamSource};
@@ -164,15 +164,57 @@ impl Cluster {
 
     /// Starts a node that is stopped, on the files it left.
     pub async fn start_node(&mut self, index: usize) -> Result<()> {
-        let settings = self.settings(index)?;
-        let roles = self.roles[index];
+        self.start_node_with(index, &[]).await
+    }
+
+    /// With these settings beside those of every node.
+    pub async fn start_node_with(&mut self, index: usize, assignments: &[&str]) -> Result<()> {
+        let settings = self.settings(index, assignments)?;
+        let parts = self.parts();
+        self.start_node_of(index, &settings, parts).await
+    }
+
+    /// Its server is one of a version with other plans.
+    pub async fn start_node_of_plan_format(&mut self, index: usize, format: u32) -> Result<()> {
+        let settings = self.settings(index, &[])?;
         let parts = Parts {
-            transport: self.network.clone(),
-            clock: Arc::clone(&self.clock),
-            files: files::shared(),
-            examples: Vec::new(),
+            plan_format: format,
+            ..self.parts()
         };
-        let node = Node::start(&settings, roles, parts).await?;
+        self.start_node_of(index, &settings, parts).await
+    }
+
+    /// With a clock of its own.
+    pub async fn start_node_at(&mut self, index: usize, clock: Arc<dyn Clock>) -> Result<()> {
+        let settings = self.settings(index, &[])?;
+        let parts = Parts {
+            clock,
+            ..self.parts()
+        };
+        self.start_node_of(index, &settings, parts).await
+    }
+
+    /// A server on a data dir that somebody else has made; it is none of the cluster's nodes.
+    pub async fn start_stranger(&self, data_dir: &Path) -> Result<Node> {
+        let data_dir = format!("node.data_dir={}", data_dir.display());
+        let settings = self.settings(self.nodes.len(), &[&data_dir])?;
+        Node::start(&settings, SERVER, self.parts()).await
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            clock: Arc::clone(&self.clock),
+            ..Parts::real(self.network.clone())
+        }
+    }
+
+    async fn start_node_of(
+        &mut self,
+        index: usize,
+        settings: &Settings,
+        parts: Parts,
+    ) -> Result<()> {
+        let node = Node::start(settings, self.roles[index], parts).await?;
         self.nodes[index] = Some(node);
         Ok(())
     }
@@ -202,7 +244,7 @@ impl Cluster {
         Ok(names.map(str::to_owned).collect())
     }
 
-    fn settings(&self, index: usize) -> Result<Settings> {
+    fn settings(&self, index: usize, assignments: &[&str]) -> Result<Settings> {
         let mut layers = Layers::default();
         let folder = self.data_dir(index);
         layers.assignment(&format!("node.data_dir={}", folder.display()));
@@ -227,7 +269,8 @@ impl Cluster {
             let address = &first.addresses.controller_grpc;
             layers.assignment(&format!("controller.address={address}"));
         }
-        for assignment in &self.assignments {
+        let own = self.assignments.iter().map(String::as_str);
+        for assignment in own.chain(assignments.iter().copied()) {
             layers.assignment(assignment);
         }
         Ok(layers.settings()?)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Client, Method, StatusCode};
 use runtime::settings::Layers;
-use runtime::{SystemClock, files};
+
 use schemas::cluster::Role;
 use serde_json::{Value, json};
 use stream::{KafkaSource, StreamSource};
@@ -209,12 +209,7 @@ impl Guarded {
 }
 
 fn parts() -> Parts {
-    Parts {
-        transport: Transport::Grpc,
-        clock: SystemClock::shared(),
-        files: files::shared(),
-        examples: Vec::new(),
-    }
+    Parts::real(Transport::Grpc)
 }
 
 fn settings(folder: &Path) -> Result<runtime::settings::Settings> {

@@ -14,7 +14,10 @@ pub(crate) fn run() -> Result<()> {
     use crate::workspace::root;
 
     let proto = root().join("schemas/proto");
-    let files = protox::compile(["control.proto", "fragments.proto"], [&proto])?;
+    let files = protox::compile(
+        ["cluster.proto", "control.proto", "fragments.proto"],
+        [&proto],
+    )?;
     let messages = std::env::temp_dir().join(format!("tannin-codegen-{}", std::process::id()));
     let services = messages.join("services");
     std::fs::create_dir_all(&services)?;

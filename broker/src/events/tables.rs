@@ -91,7 +91,7 @@ mod tests {
         let state = |spec: &TableSpec, paused| {
             Arc::new(TableState {
                 spec: spec.clone(),
-                segments: Vec::new(),
+                segments: Default::default(),
                 paused,
                 orders: Default::default(),
                 time_boundary_ms: None,

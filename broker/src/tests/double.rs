@@ -25,7 +25,7 @@ use query::scan_exec::ScanDescription;
 use rpc::{AnswerStream, ControlApi, FragmentApi, InProcessNetwork, UpdateStream};
 use runtime::{SystemClock, TaskGroup};
 use schemas::arrow::full_schema;
-use schemas::cluster::{InstanceState, Role, SegmentState, TableState};
+use schemas::cluster::{InstanceState, Role, SegmentState, Servers, TableState};
 use schemas::proto::*;
 use schemas::segment::{SegmentRecord, SegmentStatus};
 use schemas::table::ColumnSpec;
@@ -91,7 +91,7 @@ pub(crate) fn state(spec: &TableSpec, online: &[&str]) -> TableState {
     let mut record = SegmentRecord::consuming(id, spec, 0, 0);
     record.status = SegmentStatus::Done;
     record.ledger.rows = 3;
-    let online: Vec<InstanceId> = online
+    let online: Servers = online
         .iter()
         .map(|name| InstanceId((*name).into()))
         .collect();
@@ -102,7 +102,8 @@ pub(crate) fn state(spec: &TableSpec, online: &[&str]) -> TableState {
             assigned: online.clone(),
             online,
             hidden: false,
-        }],
+        }]
+        .into(),
         paused: false,
         time_boundary_ms: Some(77),
         reloads: Vec::new(),
@@ -269,6 +270,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         tables: vec![serde_json::to_vec(state).unwrap().into()],
         removed_tables: Vec::new(),
         instances: serde_json::to_vec(&instances).unwrap().into(),
+        ..ClusterUpdate::default()
     });
     let network = InProcessNetwork::default();
     network.register_controller(Arc::new(Controller(Mutex::new(updates.collect()))));
@@ -299,6 +301,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
     };
     let parts = Parts {
         network: Arc::new(network),
+        membership: rpc::Membership::passing(SystemClock::shared()),
         clock: SystemClock::shared(),
         tasks: TaskGroup::new("broker"),
         http,

@@ -24,10 +24,20 @@ pub(crate) async fn run(args: StartArgs) -> Result<()> {
     let node = Node::start(&settings, &args.role, Parts::real(Transport::Grpc)).await?;
     let roles: Vec<&str> = args.role.iter().map(|role| role.name()).collect();
     tracing::info!(roles = roles.join(","), data_dir = %node.data_dir.display(), "started");
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping");
+    let refusal = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping");
+            None
+        }
+        reason = node.refused() => Some(reason),
+    };
     node.stop().await;
-    Ok(())
+    match refusal {
+        None => Ok(()),
+        Some(reason) => Err(Exit::usage(format!(
+            "the cluster refuses this node: {reason}"
+        ))),
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<String> {

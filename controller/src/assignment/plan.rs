@@ -112,19 +112,18 @@ pub(crate) fn plan<'a>(
         everywhere(table, wanted, fleet, &mut wishes);
         return wishes;
     }
-    let (classes, followers) = classes(table, groups, order);
+    let all: Vec<&'a SegmentState> = table.segments.iter().collect();
+    let (classes, followers) = classes(&table.spec, &all, groups, order);
     for class in classes {
         let units = class.units.iter();
-        let current: Vec<&[InstanceId]> = units
-            .map(|at| wanted(&table.segments[*at as usize]))
-            .collect();
+        let current: Vec<&[InstanceId]> = units.map(|at| wanted(all[*at as usize])).collect();
         let planned = place(&class, &current, fleet, &table.spec, order);
         for (unit, at) in class.units.iter().enumerate() {
-            let leader = &table.segments[*at as usize];
+            let leader = all[*at as usize];
             let servers = planned.row(unit, current[unit], fleet);
             let partition = leader.record.id.partition;
             for other in followers.get(&partition).into_iter().flatten() {
-                let segment = &table.segments[*other as usize];
+                let segment = all[*other as usize];
                 if !same(wanted(segment), &servers) {
                     wishes.push(Wish {
                         segment: segment.record.id,
@@ -211,14 +210,14 @@ fn same(a: &[InstanceId], b: &[InstanceId]) -> bool {
 type Followers = HashMap<Partition, Vec<u32>>;
 
 fn classes<'a>(
-    table: &TableState,
+    spec: &TableSpec,
+    all: &[&SegmentState],
     groups: &'a BTreeMap<PlaceKind, InstancePartitions>,
     order: Order,
 ) -> (Vec<Class<'a>>, Followers) {
-    let spec = &table.spec;
     if spec.keyed.is_some() {
         return match order.consuming {
-            true => whole_partitions(table, groups),
+            true => whole_partitions(spec, all, groups),
             false => (Vec::new(), Followers::new()),
         };
     }
@@ -232,7 +231,7 @@ fn classes<'a>(
     };
     let mut of_tier: Vec<Class<'a>> = spec.placement.tiers.iter().map(of_tier).collect();
     let sealed = of_kind.len() - 1;
-    for (at, segment) in table.segments.iter().enumerate() {
+    for (at, segment) in all.iter().enumerate() {
         let record = &segment.record;
         let tier = tier_of(spec, record, order.now_ms);
         let (class, kind) = match (record.is_done(), tier) {
@@ -267,23 +266,24 @@ fn class<'a>(
 
 /// A partition is where its newest segment is.
 fn whole_partitions<'a>(
-    table: &TableState,
+    spec: &TableSpec,
+    all: &[&SegmentState],
     groups: &'a BTreeMap<PlaceKind, InstancePartitions>,
 ) -> (Vec<Class<'a>>, Followers) {
     let mut followers = Followers::new();
-    for (at, segment) in table.segments.iter().enumerate() {
+    for (at, segment) in all.iter().enumerate() {
         let of = followers.entry(segment.record.id.partition).or_default();
         of.push(at as u32);
     }
-    let mut class = class(&table.spec, PlaceKind::Consuming, groups);
+    let mut class = class(spec, PlaceKind::Consuming, groups);
     let mut order: Vec<Partition> = followers.keys().copied().collect();
     order.sort_unstable();
     for partition_id in order {
         let segments = followers.entry(partition_id).or_default();
-        segments.sort_by_key(|at| table.segments[*at as usize].record.id.sequence);
+        segments.sort_by_key(|at| all[*at as usize].record.id.sequence);
         if let Some(newest) = segments.pop() {
-            let record = &table.segments[newest as usize].record;
-            let of = partition(&table.spec, PlaceKind::Consuming, record);
+            let record = &all[newest as usize].record;
+            let of = partition(spec, PlaceKind::Consuming, record);
             class.partitions.push(of);
             class.units.push(newest);
         }

@@ -56,15 +56,15 @@ fn table(spec: TableSpec, partitions: u32, segments: u32) -> TableState {
             }
             list.push(SegmentState {
                 record,
-                assigned: Vec::new(),
-                online: Vec::new(),
+                assigned: Default::default(),
+                online: Default::default(),
                 hidden: false,
             });
         }
     }
     TableState {
         spec,
-        segments: list,
+        segments: list.into(),
         paused: false,
         orders: Default::default(),
         time_boundary_ms: None,
@@ -85,7 +85,7 @@ type Groups = BTreeMap<PlaceKind, InstancePartitions>;
 
 /// Makes it so, and says how many replicas came to a server.
 fn apply(table: &mut TableState, fleet: &Fleet, groups: &Groups, aim: Aim) -> usize {
-    let wishes = plan(table, |s| s.assigned.as_slice(), fleet, groups, order(aim));
+    let wishes = plan(table, |s| &*s.assigned, fleet, groups, order(aim));
     let mut came = 0;
     let wishes: HashMap<SegmentId, Vec<InstanceId>> = wishes
         .into_iter()
@@ -95,7 +95,7 @@ fn apply(table: &mut TableState, fleet: &Fleet, groups: &Groups, aim: Aim) -> us
         if let Some(servers) = wishes.get(&segment.record.id) {
             let new = servers.iter().filter(|id| !segment.assigned.contains(id));
             came += new.count();
-            segment.assigned = servers.clone();
+            segment.assigned = servers.clone().into();
         }
     }
     came
@@ -326,7 +326,7 @@ fn a_partition_whose_keys_have_rules_is_whole() {
     assert_eq!(came, 3 * 5, "three of twelve replicas of partitions");
     let mut homes: BTreeMap<u32, BTreeSet<Vec<InstanceId>>> = BTreeMap::new();
     for segment in &table.segments {
-        let mut servers = segment.assigned.clone();
+        let mut servers = segment.assigned.to_vec();
         servers.sort();
         homes
             .entry(segment.record.id.partition)
@@ -340,13 +340,7 @@ fn a_partition_whose_keys_have_rules_is_whole() {
         ..order(Aim::Balance)
     };
     let five = Fleet::new((0..5).map(node).collect());
-    let still = plan(
-        &table,
-        |s| s.assigned.as_slice(),
-        &five,
-        &Groups::new(),
-        without,
-    );
+    let still = plan(&table, |s| &*s.assigned, &five, &Groups::new(), without);
     assert_eq!(still, [], "nothing goes without what consumes");
 }
 
@@ -439,18 +433,15 @@ fn segments_of_a_partition_of_a_column_are_together() {
     let made = instance_partitions(&rule, &pool(&fleet, "DefaultTenant_OFFLINE"), None);
     let groups = Groups::from([(PlaceKind::Offline, made)]);
     apply(&mut table, &fleet, &groups, Aim::Balance);
-    let homes: Vec<&[InstanceId]> = table
-        .segments
-        .chunks(4)
-        .map(|s| s[0].assigned.as_slice())
-        .collect();
-    for (of, segments) in homes.iter().zip(table.segments.chunks(4)) {
-        assert!(segments.iter().all(|segment| segment.assigned == *of));
+    let all: Vec<&SegmentState> = table.segments.iter().collect();
+    let homes: Vec<&[InstanceId]> = all.chunks(4).map(|s| &*s[0].assigned).collect();
+    for (of, segments) in homes.iter().zip(all.chunks(4)) {
+        assert!(segments.iter().all(|segment| *segment.assigned == **of));
     }
     let all: BTreeSet<&InstanceId> = homes.iter().copied().flatten().collect();
     assert_eq!(all.len(), 6);
     let new = placed_new(&table, &table.segments[5].record, &fleet, &groups);
-    assert_eq!(new, table.segments[5].assigned);
+    assert_eq!(table.segments[5].assigned, new);
 }
 
 #[test]
@@ -479,7 +470,7 @@ fn new_segments_go_to_who_has_least_of_the_table() {
     for at in 0..3 {
         let record = history.table.segments[at].record.clone();
         history.table.segments[at].assigned =
-            placed_new(&history.table, &record, &fleet, &Groups::new());
+            placed_new(&history.table, &record, &fleet, &Groups::new()).into();
     }
     let homes = history.table.segments.iter().map(|s| s.assigned[0].clone());
     assert_eq!(homes.collect::<Vec<_>>(), [name(1), name(2), name(0)]);

@@ -37,7 +37,7 @@ impl World {
         Self {
             table: TableState {
                 spec,
-                segments: Vec::new(),
+                segments: Default::default(),
                 paused: false,
                 time_boundary_ms: None,
                 reloads: Vec::new(),
@@ -76,13 +76,14 @@ impl World {
             },
             ..SegmentRecord::consuming(id, &self.table.spec, 0, 0)
         };
-        self.table.segments.push(SegmentState {
+        self.table.segments.put(SegmentState {
             record,
-            assigned: vec![InstanceId("a".to_owned())],
-            online: vec![],
+            assigned: vec![InstanceId("a".to_owned())].into(),
+            online: Default::default(),
             hidden: false,
         });
-        &mut self.table.segments.last_mut().unwrap().record
+        let mut all = self.table.segments.iter_mut();
+        &mut all.find(|one| one.record.id == id).unwrap().record
     }
 
     fn plan(&self) -> Plan {

@@ -189,11 +189,9 @@ async fn commit_status(Shared(state): App, By(caller): By, Path(job): Path<Strin
     caller.check(Action::Read, table.spec.name.as_str())?;
     let name_of = |(partition, sequence): &(u32, u32)| {
         let id = (*partition, *sequence);
-        let mut records = table.segments.iter().map(|segment| &segment.record);
-        let record = records.find(|record| (record.id.partition, record.id.sequence) == id);
-        record.map_or_else(
+        table.segments.get(id).map_or_else(
             || format!("{}__{partition}__{sequence}", table.spec.name),
-            |record| record.name.clone(),
+            |segment| segment.record.name.clone(),
         )
     };
     let all: Vec<String> = found.segments.iter().map(name_of).collect();

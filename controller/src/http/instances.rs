@@ -110,6 +110,8 @@ async fn instances(Shared(state): App) -> Json<Value> {
 async fn instance(Shared(state): App, Path(name): Path<String>) -> Answer {
     let found = find(&state, &InstanceId(name.clone()))?;
     let alive = found.instance.as_ref().is_some_and(|one| one.alive);
+    let turned_away = found.instance.as_ref();
+    let turned_away = turned_away.and_then(|one| one.turned_away.clone());
     let address = found.instance.map(|one| one.address).unwrap_or_default();
     let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
     Ok(Json(json!({
@@ -120,6 +122,7 @@ async fn instance(Shared(state): App, Path(name): Path<String>) -> Answer {
         "tags": found.tags,
         "role": found.role,
         "alive": alive,
+        "turnedAway": turned_away,
         "order": found.order.name(),
         "segments": found.segments,
         "segmentsLeaving": found.leaving,

@@ -179,10 +179,7 @@ async fn wait_until_online(state: &State, record: &SegmentRecord) -> Result<(), 
     let deadline = state.clock.monotonic() + ONLINE_PATIENCE;
     loop {
         let table = state.table(record.id.table);
-        let found = table.filter(|table| {
-            let mut segments = table.segments.iter();
-            segments.any(|segment| segment.record.id == record.id && is_held(segment))
-        });
+        let found = table.filter(|table| table.segments.find(record.id).is_some_and(is_held));
         if let Some(table) = found {
             move_boundary(state, &table).await?;
             return state.wait_until_seen(ONLINE_PATIENCE).await;

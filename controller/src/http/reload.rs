@@ -154,10 +154,7 @@ async fn status(Shared(state): App, By(caller): By, Path(job): Path<String>) -> 
         (_, 0) => -1.0,
         (left, ended) => elapsed * left as f64 / ended as f64,
     };
-    let segment = table
-        .segments
-        .iter()
-        .find(|s| Some(s.record.id) == found.segment);
+    let segment = found.segment.and_then(|id| table.segments.find(id));
     Ok(Json(json!({
         "timeElapsedInMinutes": elapsed,
         "estimatedTimeRemainingInMinutes": left,

@@ -340,7 +340,7 @@ async fn set_state(
 /// Segment → server → state, from `of`.
 fn view(
     tables: &[Arc<TableState>],
-    of: fn(&schemas::cluster::SegmentState) -> &Vec<schemas::InstanceId>,
+    of: fn(&schemas::cluster::SegmentState) -> &schemas::cluster::Servers,
 ) -> Value {
     let mut body = json!({ "OFFLINE": null, "REALTIME": null });
     for table in tables {

@@ -149,7 +149,7 @@ pub(crate) async fn send(
 
 /// It shall be there in the end.
 fn sent(moving: &Moving, segment: &SegmentState, servers: &[InstanceId]) -> Move {
-    let (assigned, target) = (segment.assigned.clone(), moving.target(segment));
+    let (assigned, target) = (segment.assigned.to_vec(), moving.target(segment));
     let is_there =
         assigned.len() == servers.len() && servers.iter().all(|one| assigned.contains(one));
     let to = match (assigned.is_empty(), is_there) {

@@ -6,17 +6,10 @@
 use std::sync::Arc;
 
 use schemas::Fault;
-use schemas::cluster::{Role, TableState};
+use schemas::cluster::Role;
 
+use crate::counts::Counts;
 use crate::state::State;
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Segments {
-    sealed: i64,
-    missing: i64,
-    under_replicated: i64,
-    unconsumed: i64,
-}
 
 pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
     let metrics = &state.metrics;
@@ -31,49 +24,30 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
             gauge.set(counted as i64);
         }
     }
-    let mut segments = Segments::default();
-    for table in state.tables() {
-        segments.add(&table);
-    }
+    let tables = state.tables();
+    state.census.keep(&tables);
+    let counts = tables.iter().map(|table| state.census.count(table));
+    let segments = counts.fold(Counts::default(), Counts::and);
     metrics.segments.set(segments.sealed);
     metrics.missing.set(segments.missing);
     metrics.under_replicated.set(segments.under_replicated);
     metrics.unconsumed.set(segments.unconsumed);
     show_tasks(state).await?;
-    Ok(segments.told())
+    Ok(told(segments))
 }
 
-impl Segments {
-    fn told(&self) -> String {
-        let Self {
-            sealed,
-            missing,
-            under_replicated,
-            unconsumed,
-        } = self;
-        format!(
-            "{sealed} sealed segments: {missing} are on no server, {under_replicated} on fewer \
-             than wanted; {unconsumed} partitions are not consumed"
-        )
-    }
-
-    fn add(&mut self, table: &TableState) {
-        for segment in &table.segments {
-            let holders = segment.online.len();
-            if !segment.record.is_done() {
-                self.unconsumed += i64::from(holders == 0);
-                continue;
-            }
-            self.sealed += 1;
-            self.missing += i64::from(holders == 0);
-            // Of dimension tables every server has one.
-            let wanted = match table.spec.is_dimension_table {
-                true => segment.assigned.len(),
-                false => table.spec.replication as usize,
-            };
-            self.under_replicated += i64::from(holders < wanted);
-        }
-    }
+fn told(segments: Counts) -> String {
+    let Counts {
+        sealed,
+        missing,
+        under_replicated,
+        unconsumed,
+        ..
+    } = segments;
+    format!(
+        "{sealed} sealed segments: {missing} are on no server, {under_replicated} on fewer \
+         than wanted; {unconsumed} partitions are not consumed"
+    )
 }
 
 /// Another one leads.

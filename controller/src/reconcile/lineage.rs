@@ -10,12 +10,22 @@ use schemas::{Fault, SegmentId, TableType};
 use crate::state::State;
 
 pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
-    for table in state.tables() {
+    for moving in state.moving() {
+        let table = &moving.table;
+        let id = table.spec.id;
         if table.spec.table_type == TableType::Offline {
-            clean(state, &table).await?;
-            move_boundary(state, &table).await?;
+            clean(state, table).await?;
+            // It follows from what is published of the table.
+            if state.bounded.lock().get(&id) != Some(&moving.changed) {
+                move_boundary(state, table).await?;
+                state.bounded.lock().insert(id, moving.changed);
+            }
         }
     }
+    state
+        .bounded
+        .lock()
+        .retain(|id, _| state.table(*id).is_some());
     Ok("replaced segments are gone, time boundaries are where segments say".to_owned())
 }
 

@@ -82,8 +82,11 @@ fn steps(state: &State, moving: &Moving) -> Vec<Move> {
     };
     // Those that come to a server, and are not there yet.
     let mut coming: HashMap<InstanceId, u32> = HashMap::new();
-    let segments = moving.table.segments.iter();
-    let sent = segments.filter(|s| moving.targets.contains_key(&s.record.id));
+    let mut ids: Vec<&SegmentId> = moving.targets.keys().collect();
+    ids.sort_by_key(|id| id.key());
+    let sent = ids
+        .into_iter()
+        .filter_map(|id| moving.table.segments.find(*id));
     for segment in sent.clone() {
         let target = moving.target(segment);
         let on_its_way = |id: &&InstanceId| target.contains(id) && !holds(segment, id);
@@ -121,7 +124,7 @@ fn steps(state: &State, moving: &Moving) -> Vec<Move> {
         }
         moves.extend(unit.iter().map(|segment| Move {
             segment: segment.record.id,
-            from: (segment.assigned.clone(), moving.target(segment)),
+            from: (segment.assigned.to_vec(), moving.target(segment)),
             to: to.clone(),
         }));
     }
@@ -132,7 +135,8 @@ fn steps(state: &State, moving: &Moving) -> Vec<Move> {
 /// it is until then.
 fn ended_by_others(state: &State, moving: &Moving) -> HashSet<SegmentId> {
     let completion = state.completion.lock();
-    let segments = moving.table.segments.iter();
+    let sent = moving.targets.keys();
+    let segments = sent.filter_map(|id| moving.table.segments.find(*id));
     let consuming = segments.filter(|segment| !segment.record.is_done());
     let ending = consuming.filter(|segment| {
         let committer = completion.committer(segment.record.id);

@@ -84,8 +84,9 @@ async fn not_consumed(
     source: &dyn StreamSource,
 ) -> Result<Vec<(Partition, Offset)>, Fault> {
     let stream = &table.spec.streams[topic];
-    let partitions = table.segments.iter().map(|s| s.record.id.partition);
-    let known: HashSet<Partition> = partitions
+    let known: HashSet<Partition> = table
+        .segments
+        .partitions()
         .filter(|partition| topic_partition(*partition).0 == topic)
         .collect();
     let wanted = |number: &u32| {

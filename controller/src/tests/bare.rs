@@ -37,6 +37,7 @@ impl Bare {
             address: "127.0.0.1:9000".to_owned(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
+            clock_skew_max: Duration::from_secs(60),
             reconcile_every: Duration::from_secs(1),
             entrance: Entrance::default(),
             election: None,
@@ -79,6 +80,10 @@ impl Bare {
         self.state.catalog.create_table(&stored).await.unwrap();
         self.state.publish(id).await.unwrap();
         id
+    }
+
+    pub(crate) fn store(&self) -> &dyn MetaStore {
+        &*self.store
     }
 
     pub(crate) fn published(&self, table: TableId) -> Arc<TableState> {

@@ -99,6 +99,7 @@ async fn a_watcher_gets_everything_then_each_change() {
     let api = world.api();
     let request = WatchRequest {
         instance: "Broker_a".to_owned(),
+        ..WatchRequest::default()
     };
     let mut updates = api.watch(request).await.unwrap();
     let first = updates.next().await.unwrap().unwrap();

@@ -35,6 +35,7 @@ impl One {
             address: address.to_string(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
+            clock_skew_max: Duration::from_secs(60),
             reconcile_every: Duration::from_millis(50),
             entrance: Entrance::default(),
             election: Some(Election {

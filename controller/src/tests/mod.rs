@@ -22,11 +22,13 @@ macro_rules! over_both_stores {
 mod bare;
 mod consumption;
 mod control;
+mod deltas;
 mod double;
 mod election;
 mod protocol;
 mod reconcilers;
 mod replacements;
+mod scale;
 mod schema_api;
 mod segment_api;
 mod simulation;
@@ -133,6 +135,7 @@ impl World {
             address: "127.0.0.1:9000".to_owned(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
+            clock_skew_max: Duration::from_secs(60),
             reconcile_every: Duration::from_millis(50),
             entrance: Entrance::default(),
             election: None,

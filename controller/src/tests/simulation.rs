@@ -83,6 +83,7 @@ impl Controller {
             address: String::new(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
+            clock_skew_max: Duration::from_secs(60),
             reconcile_every: Duration::from_secs(1),
             entrance: Entrance::default(),
             election: None,

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
 
-use crate::{Change, Compare, Entry, LeaseId, MetaError, MetaStore, Revision, Txn, TxnOutcome};
+use crate::{
+    Change, Compare, Entry, LeaseId, MetaError, MetaStore, Revision, Since, Txn, TxnOutcome,
+};
 
 /// The lease in force; `None`: nothing may be written.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,14 @@ impl MetaStore for FencedStore {
 
     async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
         self.store.range(prefix).await
+    }
+
+    async fn since(
+        &self,
+        prefixes: &[String],
+        revision: Revision,
+    ) -> Result<Option<Since>, MetaError> {
+        self.store.since(prefixes, revision).await
     }
 
     async fn txn(&self, mut txn: Txn) -> Result<TxnOutcome, MetaError> {

@@ -90,11 +90,44 @@ pub enum Change {
     Resync,
 }
 
+/// Changes of some keys, in their order, with everything up to a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since {
+    pub changes: Vec<Change>,
+    pub revision: Revision,
+}
+
+impl Change {
+    /// 0: of a resync, which is of no transaction.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Put(entry) => entry.revision,
+            Self::Delete { revision, .. } => *revision,
+            Self::Resync => 0,
+        }
+    }
+
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Put(entry) => Some(&entry.key),
+            Self::Delete { key, .. } => Some(key),
+            Self::Resync => None,
+        }
+    }
+}
+
 #[async_trait]
 pub trait MetaStore: Debug + Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Entry>, MetaError>;
     /// All keys with the prefix, in order, as of one revision.
     async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError>;
+    /// What changed after `revision` among the keys with one of the prefixes, as of one revision.
+    /// `None`: that is not known any more, or was in another history; read the range.
+    async fn since(
+        &self,
+        prefixes: &[String],
+        revision: Revision,
+    ) -> Result<Option<Since>, MetaError>;
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, MetaError>;
     /// Every change from now on.
     async fn watch(&self, prefix: &str) -> Result<BoxStream<'static, Change>, MetaError>;

@@ -3,7 +3,7 @@
 //! The rules of transactions and leases are here once: [`Rules`] decides what a transaction does to
 //! a set of entries, the stores keep the entries.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +16,14 @@ use runtime::Clock;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::{Change, Compare, Entry, LeaseId, MetaError, MetaStore, Op, Revision, Txn, TxnOutcome};
+use crate::{
+    Change, Compare, Entry, LeaseId, MetaError, MetaStore, Op, Revision, Since, Txn, TxnOutcome,
+};
 
 /// Changes that a watcher may be behind.
 pub(crate) const WATCH_BEHIND_MAX: usize = 4096;
+/// Changes that can be asked for later.
+const CHANGES_KEPT: usize = 4096;
 
 /// All entries in memory with their rules. The SQLite store keeps one of these and writes through.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ pub(crate) struct Rules {
     /// A lease ended and its keys may still be there.
     stale: bool,
     changes: broadcast::Sender<Change>,
+    /// The newest, in their order.
+    past: VecDeque<Change>,
+    /// Changes up to this revision may not be among them.
+    forgotten: Revision,
 }
 
 #[derive(Debug)]
@@ -71,6 +79,8 @@ impl Rules {
             last_lease: 0,
             stale: false,
             changes,
+            past: VecDeque::new(),
+            forgotten: 0,
         }
     }
 
@@ -92,6 +102,37 @@ impl Rules {
             );
         }
         self.revision = revision;
+        self.forgotten = revision;
+    }
+
+    pub(crate) fn since(&self, prefixes: &[String], since: Revision) -> Option<Since> {
+        if since < self.forgotten || since > self.revision {
+            return None;
+        }
+        let begin = self
+            .past
+            .partition_point(|change| change.revision() <= since);
+        let wanted = |change: &&Change| {
+            let key = change.key();
+            prefixes
+                .iter()
+                .any(|prefix| key.is_some_and(|key| key.starts_with(prefix)))
+        };
+        Some(Since {
+            changes: self.past.range(begin..).filter(wanted).cloned().collect(),
+            revision: self.revision,
+        })
+    }
+
+    fn remember(&mut self, change: Change) {
+        if self.past.len() == CHANGES_KEPT
+            && let Some(oldest) = self.past.pop_front()
+        {
+            self.forgotten = oldest.revision();
+        }
+        self.past.push_back(change.clone());
+        // Nobody watches: fine.
+        let _ = self.changes.send(change);
     }
 
     /// Keys of leases that ended. They must be deleted before anything else is looked at.
@@ -213,8 +254,7 @@ impl Rules {
                     })
                 }
             };
-            // Nobody watches: fine.
-            let _ = self.changes.send(change);
+            self.remember(change);
         }
         revision
     }
@@ -302,6 +342,14 @@ impl MetaStore for MemoryStore {
         Ok(self.current().range(prefix))
     }
 
+    async fn since(
+        &self,
+        prefixes: &[String],
+        revision: Revision,
+    ) -> Result<Option<Since>, MetaError> {
+        Ok(self.current().since(prefixes, revision))
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, MetaError> {
         let mut rules = self.current();
         Ok(match rules.decide(txn) {
@@ -328,5 +376,26 @@ impl MetaStore for MemoryStore {
             rules.apply(effects);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::ManualClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_told_to_be() {
+        let store = MemoryStore::new(ManualClock::at_ms(0));
+        let prefix = ["/".to_owned()];
+        for at in 0..=CHANGES_KEPT as u64 {
+            let txn = Txn::default().put(format!("/{}", at % 7), "x");
+            store.txn(txn).await.unwrap();
+        }
+        assert_eq!(store.since(&prefix, 0).await.unwrap(), None);
+        let since = store.since(&prefix, 1).await.unwrap().unwrap();
+        assert_eq!(since.changes.len(), CHANGES_KEPT);
+        assert_eq!(since.changes[0].revision(), 2);
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, MutexGuard, oneshot};
 
 use crate::error::reason;
 use crate::memory::{Effect, Effects, Rules};
-use crate::{Change, Entry, LeaseId, MetaError, MetaStore, Revision, Txn, TxnOutcome};
+use crate::{Change, Entry, LeaseId, MetaError, MetaStore, Revision, Since, Txn, TxnOutcome};
 
 /// Version of the tables in the file.
 const FORMAT: i64 = 1;
@@ -197,6 +197,14 @@ impl MetaStore for SqliteStore {
 
     async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
         Ok(self.inner.current().await?.range(prefix))
+    }
+
+    async fn since(
+        &self,
+        prefixes: &[String],
+        revision: Revision,
+    ) -> Result<Option<Since>, MetaError> {
+        Ok(self.inner.current().await?.since(prefixes, revision))
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, MetaError> {

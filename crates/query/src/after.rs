@@ -73,13 +73,12 @@ impl After {
     pub fn is_read(&self, cluster: &ClusterState) -> bool {
         self.0.iter().all(|(table, ends)| {
             let table = cluster.tables.get(table);
-            let segments = || table.iter().flat_map(|table| &table.segments);
-            table.is_none()
-                || ends.keys().all(|partition| {
-                    segments().any(|segment| {
-                        segment.record.id.partition == *partition && !segment.online.is_empty()
-                    })
+            table.is_none_or(|table| {
+                ends.keys().all(|partition| {
+                    let mut segments = table.segments.of_partition(*partition);
+                    segments.any(|segment| !segment.online.is_empty())
                 })
+            })
         })
     }
 

@@ -21,7 +21,7 @@ use datafusion::physical_expr::{PhysicalExpr, conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use schemas::Value;
 use schemas::arrow::{BIG_DECIMAL_PRECISION, BIG_DECIMAL_SCALE};
-use schemas::cluster::TableState;
+use schemas::cluster::SegmentState;
 use schemas::partition::Partitioning;
 use schemas::segment::SegmentRecord;
 use schemas::table::virtual_column;
@@ -29,14 +29,13 @@ use schemas::table::virtual_column;
 use crate::parameters::{Parameters, bound, value_of};
 use crate::routing::{Bounds, Conditions, TableIndex};
 
-/// Positions of the segments of the table that must be read, in their order.
-pub(crate) fn segments_to_read(
-    table: &TableState,
-    index: &TableIndex,
+/// The segments of the table that must be read, in their order.
+pub(crate) fn segments_to_read<'a>(
+    index: &'a TableIndex,
     schema: &SchemaRef,
     filters: &[Arc<dyn PhysicalExpr>],
     parameters: &Parameters,
-) -> Vec<u32> {
+) -> Vec<&'a SegmentState> {
     let (mut tests, mut rest) = (Vec::new(), Vec::new());
     for filter in filters {
         match Test::of(filter, parameters) {
@@ -46,10 +45,10 @@ pub(crate) fn segments_to_read(
     }
     let mut keep = index.candidates(&AllOf(&tests));
     for test in tests {
-        keep.retain(|at| test.may_match(&table.segments[*at as usize].record));
+        keep.retain(|segment| test.may_match(&segment.record));
     }
     if !rest.is_empty() {
-        judge_others(table, schema, rest, &mut keep);
+        judge_others(schema, rest, &mut keep);
     }
     keep
 }
@@ -257,15 +256,12 @@ fn decimal(text: &str) -> Option<i256> {
 }
 
 fn judge_others(
-    table: &TableState,
     schema: &SchemaRef,
     filters: Vec<Arc<dyn PhysicalExpr>>,
-    keep: &mut Vec<u32>,
+    keep: &mut Vec<&SegmentState>,
 ) {
-    let segment = |at: &u32| &table.segments[*at as usize];
-    let sealed = keep.iter().filter(|at| segment(at).record.is_done());
-    let sealed: Vec<u32> = sealed.copied().collect();
-    let records: Vec<&SegmentRecord> = sealed.iter().map(|at| &segment(at).record).collect();
+    let sealed = keep.iter().filter(|segment| segment.record.is_done());
+    let records: Vec<&SegmentRecord> = sealed.map(|segment| &segment.record).collect();
     // A filter on columns without ranges tells nothing, and may be costly to look at.
     let known: HashSet<&str> = records
         .iter()
@@ -287,10 +283,8 @@ fn judge_others(
     };
     let ranges = Ranges { records, schema };
     if let Ok(verdicts) = predicate.prune(&ranges) {
-        let out = sealed.into_iter().zip(verdicts);
-        let out = out.filter_map(|(at, may_match)| (!may_match).then_some(at));
-        let out: HashSet<u32> = out.collect();
-        keep.retain(|at| !out.contains(at));
+        let mut verdicts = verdicts.into_iter();
+        keep.retain(|segment| !segment.record.is_done() || verdicts.next().unwrap_or(true));
     }
 }
 

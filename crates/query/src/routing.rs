@@ -45,8 +45,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) cluster: &'a ClusterState,
     pub(crate) table: &'a TableState,
     pub(crate) index: &'a TableIndex,
-    /// Positions in the table's segments, in their order.
-    pub(crate) keep: Vec<u32>,
+    /// Of the table's segments, in their order.
+    pub(crate) keep: Vec<&'a SegmentState>,
     pub(crate) turn: usize,
     pub(crate) standing: &'a Standing,
     pub(crate) avoid: &'a HashSet<InstanceId>,
@@ -65,8 +65,7 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
     let mut route = Route::default();
     let mut pieces = Vec::with_capacity(wanted.keep.len());
     let mut kept = (0, 0);
-    for at in &wanted.keep {
-        let segment = &wanted.table.segments[*at as usize];
+    for segment in &wanted.keep {
         let record = &segment.record;
         let in_run = runs
             .get(&record.id.partition)
@@ -77,7 +76,7 @@ pub(crate) fn route(wanted: &Wanted<'_>) -> Route {
         kept = (kept.0 + 1, kept.1 + record.ledger.rows);
         pieces.push(Routed {
             partition: record.id.partition,
-            turn: wanted.turn + *at as usize,
+            turn: wanted.turn + turn_of(segment),
             holders: &segment.online,
             assigned: &segment.assigned,
             name: &record.name,
@@ -173,13 +172,18 @@ fn consuming_runs<'a>(wanted: &Wanted<'a>) -> Runs<'a> {
     if wanted.table.spec.table_type == TableType::Offline {
         return runs;
     }
-    let segment = |at: u32| &wanted.table.segments[at as usize];
-    for at in &wanted.index.open {
-        let consuming = segment(*at);
+    let is_kept = |open: &SegmentState| {
+        let key = |segment: &&SegmentState| segment.record.id.key();
+        wanted
+            .keep
+            .binary_search_by_key(&open.record.id.key(), key)
+            .is_ok()
+    };
+    for consuming in &wanted.index.open {
         let id = consuming.record.id;
         let known = runs.of.get(&id.partition);
         let is_first = known.is_none_or(|run: &Run<'_>| id.sequence < run.from_sequence);
-        if is_first && wanted.keep.binary_search(at).is_ok() {
+        if is_first && is_kept(consuming) {
             let run = Run {
                 from_sequence: id.sequence,
                 start: consuming.record.start,
@@ -192,10 +196,9 @@ fn consuming_runs<'a>(wanted: &Wanted<'a>) -> Runs<'a> {
     }
     // Committed, but not yet reported as sealed by anybody: they are few, and right before it.
     for (partition, run) in &mut runs.of {
-        let sealed = wanted.index.sealed.get(partition);
-        let newest_first = sealed.into_iter().flatten().rev().map(|at| segment(*at));
-        let first = run.from_sequence;
-        let before = newest_first.filter(|segment| segment.record.id.sequence < first);
+        let all_before = (*partition, run.from_sequence);
+        let before = wanted.table.segments.between((*partition, 0), all_before);
+        let before = before.rev().filter(|segment| segment.record.is_done());
         for waiting in before.take_while(|one| !is_held(wanted.cluster, &one.online)) {
             run.from_sequence = waiting.record.id.sequence;
             run.start = waiting.record.start;
@@ -208,6 +211,12 @@ fn consuming_runs<'a>(wanted: &Wanted<'a>) -> Runs<'a> {
         }
     }
     runs
+}
+
+/// Neighbours go to replicas in turn.
+fn turn_of(segment: &SegmentState) -> usize {
+    let (partition, sequence) = segment.record.id.key();
+    partition as usize + sequence as usize
 }
 
 fn is_usable(instance: &InstanceState) -> bool {
@@ -246,7 +255,7 @@ pub fn servers_of(cluster: &ClusterState, table: &TableState) -> BTreeMap<Instan
         cluster,
         table,
         index: &TableIndex::of(table),
-        keep: (0..table.segments.len() as u32).collect(),
+        keep: table.segments.iter().collect(),
         turn: 0,
         standing: &Standing::default(),
         avoid: &HashSet::new(),
@@ -366,13 +375,12 @@ pub(crate) fn reroute(
         .map(|s| (s.partition, s.sequence))
         .collect();
     let consuming: HashSet<u32> = scan.consuming.iter().map(|c| c.partition).collect();
-    let is_named = |at: &u32| {
-        let segment = &table.segments[*at as usize];
+    let is_named = |segment: &&SegmentState| {
         let id = segment.record.id;
         sealed.contains(&(id.partition, id.sequence))
             || (!segment.record.is_done() && consuming.contains(&id.partition))
     };
-    let keep = (0..table.segments.len() as u32).filter(is_named);
+    let keep = table.segments.iter().filter(is_named);
     let wanted = Wanted {
         cluster,
         table,

@@ -177,8 +177,8 @@ pub(crate) fn routed(
     // A dimension table is read whole: its share in a fragment does not depend on filters.
     let index = context.indexes.get(state);
     let keep = match description.is_dimension_table {
-        true => (0..state.segments.len() as u32).collect(),
-        false => segments_to_read(state, &index, table_schema, filters, parameters),
+        true => state.segments.iter().collect(),
+        false => segments_to_read(&index, table_schema, filters, parameters),
     };
     let avoid = context.failed.lock().clone();
     let route = route(&Wanted {

@@ -12,6 +12,7 @@ mod control;
 mod failover;
 mod fragments;
 mod line;
+mod membership;
 mod network;
 mod serve;
 mod watch;
@@ -33,6 +34,7 @@ mod generated {
 pub use control::{ControlApi, UpdateStream};
 pub use failover::controller_for_controllers;
 pub use fragments::{AnswerStream, FragmentApi, PartStream};
+pub use membership::{Membership, Remember, Standing};
 pub use network::{GrpcNetwork, InProcessNetwork, Network};
 pub use serve::{ControlDoors, serve_control, serve_fragments};
 pub use watch::follow_cluster;

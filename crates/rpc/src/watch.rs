@@ -1,13 +1,14 @@
 //! A role's copy of the cluster's state, kept up to date.
 //!
-//! Invariant: what the controller hears to be seen was published here before.
+//! Invariants: what the controller hears to be seen was published here before; an update that comes
+//! in parts is published when all of them are here. What does not fit makes a new beginning.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use runtime::{Backoff, Clock, TaskGroup};
-use schemas::cluster::ClusterState;
+use schemas::cluster::{ClusterState, ServerLists, UPDATE_FORMAT};
 use schemas::proto::{SeenRequest, WatchRequest};
 use schemas::{Fault, InstanceId};
 use tokio::sync::watch;
@@ -62,17 +63,24 @@ async fn once(
 ) -> Result<(), Fault> {
     let request = WatchRequest {
         instance: instance.to_owned(),
+        format: UPDATE_FORMAT,
     };
     let controller = network.controller()?;
     let mut updates = controller.watch(request).await?;
+    let mut lists = ServerLists::default();
+    let mut state = Arc::clone(&publish.borrow());
     while let Some(update) = updates.next().await {
         let update = update?;
-        let next = publish.borrow().updated(&update);
+        let next = state.updated(&update, &mut lists);
         let next = next.map_err(|error| {
             Fault::internal(format!("the cluster's state is not understood: {error}"))
         })?;
-        let version = next.version;
-        publish.send_replace(Arc::new(next));
+        state = Arc::new(next);
+        if update.more {
+            continue;
+        }
+        let version = state.version;
+        publish.send_replace(Arc::clone(&state));
         backoff.reset();
         let instance = instance.to_owned();
         controller.seen(SeenRequest { instance, version }).await?;

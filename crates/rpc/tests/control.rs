@@ -59,6 +59,7 @@ impl ControlApi for Echo {
     async fn heartbeat(&self, request: HeartbeatRequest) -> Result<HeartbeatReply, schemas::Fault> {
         Ok(HeartbeatReply {
             version: request.held.len() as u64,
+            ..HeartbeatReply::default()
         })
     }
 

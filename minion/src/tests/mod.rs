@@ -52,6 +52,7 @@ impl World {
         };
         let parts = Parts {
             network,
+            membership: rpc::Membership::passing(Arc::clone(&clock) as Arc<dyn runtime::Clock>),
             deep: deep.clone(),
             clock: Arc::clone(&clock) as Arc<dyn runtime::Clock>,
             workshop: Workshop {

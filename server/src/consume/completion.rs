@@ -313,7 +313,7 @@ impl Completion {
             let Some(table) = state.tables.get(&id.table) else {
                 return Finished::Fenced;
             };
-            let found = table.segments.iter().find(|s| s.record.id == id);
+            let found = table.segments.find(id);
             let Some(record) = found.map(|s| &s.record).filter(|record| record.is_done()) else {
                 // The state is older than the answer, or the segment has already gone again.
                 let gone = found.is_none() && is_past(table, id);
@@ -351,9 +351,6 @@ impl Completion {
 
 /// Whether the partition has gone on past this segment.
 fn is_past(table: &schemas::cluster::TableState, id: SegmentId) -> bool {
-    table
-        .segments
-        .iter()
-        .map(|segment| segment.record.id)
-        .any(|other| other.partition == id.partition && other.sequence > id.sequence)
+    let newest = table.segments.of_partition(id.partition).next_back();
+    newest.is_some_and(|newest| newest.record.id.sequence > id.sequence)
 }

@@ -159,10 +159,10 @@ impl Runner {
             .tables
             .get(&self.table.id)
             .into_iter()
-            .flat_map(|table| &table.segments)
+            .flat_map(|table| table.segments.of_partition(self.partition))
             .filter(|segment| segment.assigned.contains(me) && segment.record.is_done())
             .map(|segment| &segment.record)
-            .filter(|record| record.id.partition == self.partition && before(record.id.sequence))
+            .filter(|record| before(record.id.sequence))
             .collect();
         let view = self.table.view();
         let swapped = self.swap.as_ref().map(|swap| &swap.sealed);

@@ -33,29 +33,44 @@ pub(crate) fn reached(
 }
 
 /// Newest sealed segments from which the size of a row is learned.
-const LEARNED_FROM: usize = 8;
+pub(super) const LEARNED_FROM: usize = 8;
 /// A segment has at most so many times the rows of the largest of them.
 const GROWTH_MAX: u64 = 4;
 const ROWS_LEAST: u64 = 10_000;
 
+/// What a sealed segment tells of those that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sealed {
+    at_ms: Option<i64>,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Sealed {
+    pub(crate) fn of(record: &SegmentRecord) -> Option<Self> {
+        (record.is_done() && record.ledger.rows > 0).then_some(Self {
+            at_ms: record.sealed_ms,
+            rows: record.ledger.rows,
+            bytes: record.bytes,
+        })
+    }
+}
+
+/// Leaves those that are learned from.
+pub(crate) fn newest_first(sealed: &mut Vec<Sealed>) {
+    sealed.sort_unstable_by(|a, b| b.cmp(a));
+    sealed.truncate(LEARNED_FROM);
+}
+
 /// With a target for the size of sealed segments, the rows that make it, as far as earlier ones
 /// tell.
-pub(crate) fn learned<'a>(
-    limits: FlushLimits,
-    records: impl Iterator<Item = &'a SegmentRecord>,
-) -> FlushLimits {
+pub(crate) fn learned(limits: FlushLimits, sealed: &[Sealed]) -> FlushLimits {
     let Some(target) = limits.sealed_bytes else {
         return limits;
     };
-    let mut sealed: Vec<_> = records
-        .filter(|record| record.is_done() && record.ledger.rows > 0)
-        .map(|record| (record.sealed_ms, record.ledger.rows, record.bytes))
-        .collect();
-    sealed.sort_unstable_by(|a, b| b.cmp(a));
-    sealed.truncate(LEARNED_FROM);
-    let rows: u64 = sealed.iter().map(|(_, rows, _)| rows).sum();
-    let bytes: u64 = sealed.iter().map(|(.., bytes)| bytes).sum();
-    let Some(most) = sealed.iter().map(|(_, rows, _)| *rows).max() else {
+    let rows: u64 = sealed.iter().map(|one| one.rows).sum();
+    let bytes: u64 = sealed.iter().map(|one| one.bytes).sum();
+    let Some(most) = sealed.iter().map(|one| one.rows).max() else {
         return limits;
     };
     let wanted = u128::from(target) * u128::from(rows) / u128::from(bytes.max(1));
@@ -137,7 +152,11 @@ mod tests {
             sealed_bytes: Some(10_000_000),
             ..FlushLimits::default()
         };
-        let rows = |records: &[SegmentRecord]| learned(limits, records.iter()).rows_max;
+        let rows = |records: &[SegmentRecord]| {
+            let mut sealed: Vec<Sealed> = records.iter().filter_map(Sealed::of).collect();
+            newest_first(&mut sealed);
+            learned(limits, &sealed).rows_max
+        };
         assert_eq!(rows(&[]), 100_000);
         assert_eq!(
             rows(&[record(0, 0, 500)]),
@@ -156,6 +175,7 @@ mod tests {
         many.push(record(0, 1_000_000, 1_000_000_000));
         assert_eq!(rows(&many), 200_000);
         let by_rows = FlushLimits::default();
-        assert_eq!(learned(by_rows, many.iter()), by_rows);
+        let sealed: Vec<Sealed> = many.iter().filter_map(Sealed::of).collect();
+        assert_eq!(learned(by_rows, &sealed), by_rows);
     }
 }

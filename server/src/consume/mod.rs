@@ -8,6 +8,7 @@
 //!   elsewhere is replaced only when its successor has caught up with what was visible.
 
 mod completion;
+mod digest;
 mod ending;
 mod expressions;
 mod feeder;
@@ -41,6 +42,7 @@ use crate::Core;
 use crate::store::segment_fault;
 use crate::view::Table;
 use completion::{Finished, Trouble};
+pub(crate) use digest::{Digest, Digests};
 pub use expressions::EngineExpressions;
 use feeder::Feeder;
 use orders::Counted;
@@ -199,25 +201,21 @@ struct Known {
 }
 
 impl Known {
-    fn of(table: &TableState, partition: Partition, from: Sequence) -> Self {
+    fn of(table: &TableState, digest: &Digest, partition: Partition, from: Sequence) -> Self {
         let (topic, _) = topic_partition(partition);
         let orders = &table.orders;
-        let of_topic = |other: Partition| topic_partition(other).0 == topic;
-        let records = || table.segments.iter().map(|segment| &segment.record);
-        let consumed =
-            records().filter(|record| !record.is_done() && of_topic(record.id.partition));
+        let consumed = digest.consuming.get(&topic).copied().unwrap_or(0);
         let stream = table.spec.streams.get(topic);
         let mut known = Self {
             paused: table.paused || orders.paused_topics.contains(&(topic as u32)),
-            rate: stream.and_then(|stream| stream.rate.of_partition(consumed.count())),
+            rate: stream.and_then(|stream| stream.rate.of_partition(consumed)),
             stream: stream.cloned(),
             orders: orders.clone(),
             rules: table.spec.ingest,
-            limits: limits::learned(table.spec.flush, records()),
+            limits: limits::learned(table.spec.flush, &digest.sealed),
             ..Self::default()
         };
-        let own = table.segments.iter();
-        for segment in own.filter(|segment| segment.record.id.partition == partition) {
+        for segment in table.segments.of_partition(partition) {
             let record = &segment.record;
             if !record.is_done() {
                 known.replicas = segment.assigned.len();
@@ -351,7 +349,10 @@ impl Runner {
     fn read_state(&mut self) {
         let cluster = Arc::clone(&self.cluster.borrow_and_update());
         if let Some(table) = cluster.tables.get(&self.table.id) {
-            let known = Known::of(table, self.partition, self.current.id().sequence);
+            let known = {
+                let digest = self.core.digests.get(table);
+                Known::of(table, &digest, self.partition, self.current.id().sequence)
+            };
             if known.stream.as_ref().map(place) != self.known.stream.as_ref().map(place) {
                 // The log has moved: go on there.
                 self.reader = None;

@@ -6,9 +6,10 @@
 //! forgets are forgotten.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use schemas::cluster::{ClusterState, ReloadJob, TableState};
+use schemas::cluster::{ReloadJob, SegmentState, TableState};
 use schemas::proto::ReloadProgress;
 use schemas::{Fault, InstanceId, SegmentId};
 use uuid::Uuid;
@@ -41,16 +42,16 @@ impl Jobs {
     pub(super) fn follow(
         &self,
         own: &InstanceId,
-        state: &ClusterState,
+        state: &[(&Arc<TableState>, Vec<Arc<SegmentState>>)],
         tables: &Tables,
     ) -> Vec<Content> {
         let mut jobs = self.0.lock();
         let mut fresh = Vec::new();
         let mut named = HashSet::new();
-        for table in state.tables.values() {
+        for (table, mine) in state {
             for job in &table.reloads {
                 let segments = || {
-                    let segments = table.segments.iter();
+                    let segments = mine.iter();
                     let concerned = segments.filter(|segment| job.concerns(segment, own));
                     concerned.map(|segment| (segment.record.id, segment.record.crc))
                 };
@@ -133,13 +134,16 @@ fn behind(job: &ReloadJob, own: &InstanceId, state: &TableState, view: &TableVie
     if job.instance.as_ref().is_some_and(|only| only != own) {
         return Vec::new();
     }
-    let done = state.segments.iter().map(|segment| &segment.record);
-    let done = done.filter(|record| record.is_done());
-    let done: HashSet<SegmentId> = done.map(|record| record.id).collect();
+    let is_done = |id: SegmentId| {
+        state
+            .segments
+            .find(id)
+            .is_some_and(|one| one.record.is_done())
+    };
     let sealed = view.sealed().values();
     let sealed = sealed.map(|segment| (segment.id(), segment.crc()));
     let open = view.runs().map(|segment| (segment.id(), 0));
-    let meant = open.chain(sealed.filter(|(id, _)| !done.contains(id)));
+    let meant = open.chain(sealed.filter(|(id, _)| !is_done(*id)));
     let meant = meant.filter(|(id, _)| job.segment.is_none_or(|only| only == *id));
     meant.filter(|(id, _)| is_behind(view, *id)).collect()
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use runtime::TaskGroup;
-use schemas::cluster::ClusterState;
+use schemas::cluster::{SegmentState, TableState};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, SegmentId, TableSpec};
 use segment::{Extent, SealedSegment};
@@ -80,7 +80,8 @@ impl Indexer {
     }
 
     /// Takes up the jobs that the state names.
-    pub(crate) fn follow(&self, core: &Core, state: &ClusterState) {
+    /// Tables with the segments of them that concern this server.
+    pub(crate) fn follow(&self, core: &Core, state: &[(&Arc<TableState>, Vec<Arc<SegmentState>>)]) {
         for content in self.jobs.follow(&core.config.instance, state, &core.tables) {
             self.want(content, Extent::All);
         }
@@ -203,9 +204,6 @@ async fn load_again(core: &Arc<Core>, table: &Table, content: Content) -> Result
 fn record_of(core: &Core, (id, crc): Content) -> Option<SegmentRecord> {
     let cluster = Arc::clone(&core.cluster.borrow());
     let table = cluster.tables.get(&id.table)?;
-    let segment = table
-        .segments
-        .iter()
-        .find(|segment| segment.record.id == id)?;
+    let segment = table.segments.find(id)?;
     (segment.record.crc == crc).then(|| segment.record.clone())
 }

@@ -4,6 +4,7 @@
 //! wanted any more goes after a grace in which brokers with an older state may still ask for it.
 //! Every pass starts from what is wanted and what is held; nothing else is remembered.
 
+mod mine;
 mod retire;
 mod storing;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::{Backoff, TaskGroup};
-use schemas::cluster::{ClusterState, SegmentState, TableState};
+use schemas::cluster::{ClusterState, SegmentState};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, Partition, SegmentId, Sequence, TableId, TableSpec};
 use segment::{Extent, SealedSegment};
@@ -24,6 +25,7 @@ use crate::cache::remove_files;
 use crate::consume::Consumer;
 use crate::indexes::Content;
 use crate::view::Table;
+use mine::Mine;
 
 /// Brokers may know an older state for so long.
 const GRACE: Duration = Duration::from_secs(30);
@@ -63,6 +65,7 @@ struct Reconciler {
     retries: HashMap<Content, Retry>,
     /// What is held and not wanted, since when.
     unwanted: HashMap<(SegmentId, Option<u32>), Duration>,
+    mine: Mine,
     permits: Arc<Semaphore>,
     loaded: mpsc::Sender<Loaded>,
     swept: bool,
@@ -79,6 +82,7 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
         storing: HashSet::new(),
         retries: HashMap::new(),
         unwanted: HashMap::new(),
+        mine: Mine::of(&core.config.instance),
         permits: Arc::new(Semaphore::new(LOADS)),
         loaded,
         swept: false,
@@ -121,13 +125,17 @@ impl Reconciler {
             self.first_pass(state).await;
         }
         let (mut missing, mut bytes) = (0, 0);
+        self.mine.keep(state);
+        let mut all_own = Vec::with_capacity(state.tables.len());
         for table in state.tables.values() {
             let here = self.open(&table.spec);
-            self.consume(table, &here).await;
-            self.keep_cold(table, &here, &mut bytes).await;
-            missing += self.load(table, &here);
-            self.store_later(table, &here);
+            let own = self.mine.in_table(table);
+            self.consume(table.spec.id, &own, &here).await;
+            self.keep_cold(&own, &here, &mut bytes).await;
+            missing += self.load(&own, &here);
+            self.store_later(table, &own, &here);
             self.retire(table, &here).await;
+            all_own.push((table, own));
         }
         self.core.metrics.missing.set(missing);
         self.core.cache.make_room(&self.core, 0).await;
@@ -136,7 +144,7 @@ impl Reconciler {
                 self.drop_table(table.id).await;
             }
         }
-        self.core.indexer.follow(&self.core, state);
+        self.core.indexer.follow(&self.core, &all_own);
         if !self.core.ready.is_done() {
             self.forget_waits(state);
         }
@@ -204,15 +212,16 @@ impl Reconciler {
     }
 
     /// Starts and stops the consumers of a table.
-    async fn consume(&mut self, table: &TableState, here: &Arc<Table>) {
+    async fn consume(&mut self, table: TableId, own: &[Arc<SegmentState>], here: &Arc<Table>) {
         let now = self.core.clock.monotonic();
-        let heads: Vec<&SegmentState> = table
-            .segments
+        let heads: Vec<&SegmentState> = own
             .iter()
+            .map(|segment| &**segment)
             .filter(|segment| !segment.record.is_done() && self.is_mine(segment))
             .collect();
+        let kept: HashSet<Partition> = heads.iter().map(|s| s.record.id.partition).collect();
         for head in &heads {
-            let key = (table.spec.id, head.record.id.partition);
+            let key = (table, head.record.id.partition);
             let runs = self.consumers.get(&key);
             if runs.is_some_and(|running| !running.consumer.has_ended()) {
                 continue;
@@ -225,13 +234,12 @@ impl Reconciler {
             }
             self.start_consumer(head, here, now);
         }
-        let kept = |partition| heads.iter().any(|s| s.record.id.partition == partition);
         let own = self.consumers.keys().copied();
-        let own: Vec<(TableId, Partition)> = own.filter(|key| key.0 == table.spec.id).collect();
+        let own: Vec<(TableId, Partition)> = own.filter(|key| key.0 == table).collect();
         for key in own {
             // Brokers that know an older state get from it what comes meanwhile, too.
             let place = (whole_partition(key), None);
-            let leaves = self.is_over(kept(key.1), place, now, LEAVE_GRACE);
+            let leaves = self.is_over(kept.contains(&key.1), place, now, LEAVE_GRACE);
             if leaves && let Some(running) = self.consumers.remove(&key) {
                 running.consumer.stop(STOP_GRACE).await;
                 here.forget_consumer(key.1);
@@ -263,11 +271,11 @@ impl Reconciler {
     }
 
     /// Loads the sealed segments of a table that are assigned and not here; how many these are.
-    fn load(&mut self, table: &TableState, here: &Arc<Table>) -> i64 {
+    fn load(&mut self, own: &[Arc<SegmentState>], here: &Arc<Table>) -> i64 {
         let mut missing = 0;
         let view = here.view();
         let now = self.core.clock.monotonic();
-        for segment in &table.segments {
+        for segment in own {
             let record = &segment.record;
             if !record.is_done() || !self.is_mine(segment) {
                 continue;
@@ -295,10 +303,10 @@ impl Reconciler {
 
     /// Of what is assigned and not here only the newest is loaded that has room beside the `bytes`
     /// of what is here; the rest comes when it is read.
-    async fn keep_cold(&self, table: &TableState, here: &Arc<Table>, bytes: &mut u64) {
+    async fn keep_cold(&self, own: &[Arc<SegmentState>], here: &Arc<Table>, bytes: &mut u64) {
         let view = here.view();
         let mut cold = Vec::new();
-        for segment in table.segments.iter().rev() {
+        for segment in own.iter().rev() {
             let record = &segment.record;
             let id = record.id;
             if !record.is_done() || !self.is_mine(segment) {

@@ -1,10 +1,9 @@
 //! Letting go: of what went to another server, after a grace, and of dropped tables, at once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemas::cluster::{SegmentState, TableState};
+use schemas::cluster::TableState;
 use schemas::{Partition, SegmentId, TableId};
 
 use super::{GRACE, Reconciler, STOP_GRACE};
@@ -15,23 +14,17 @@ impl Reconciler {
     pub(super) async fn retire(&mut self, table: &TableState, here: &Arc<Table>) {
         let view = here.view();
         let now = self.core.clock.monotonic();
-        let wanted: HashMap<SegmentId, &SegmentState> = table
-            .segments
-            .iter()
-            .map(|segment| (segment.record.id, segment))
-            .collect();
         let mut gone = Vec::new();
         for segment in view.sealed().values() {
             let id = segment.id();
             // What is sealed here and not committed yet consumes, for the state.
-            let keep = wanted
-                .get(&id)
-                .is_some_and(|state| self.is_mine(state) || !state.record.is_done());
+            let state = table.segments.find(id);
+            let keep = state.is_some_and(|state| self.is_mine(state) || !state.record.is_done());
             if self.is_over(keep, (id, Some(segment.crc())), now, GRACE) {
                 gone.push((id, segment.crc()));
             }
         }
-        let unwanted = self.unwanted_cold(&view, &wanted, now);
+        let unwanted = self.unwanted_cold(&view, table, now);
         let mut lost = Vec::new();
         for partition in view.partitions() {
             let id = SegmentId {
@@ -75,7 +68,7 @@ impl Reconciler {
     fn unwanted_cold(
         &mut self,
         view: &TableView,
-        wanted: &HashMap<SegmentId, &SegmentState>,
+        table: &TableState,
         now: Duration,
     ) -> Vec<SegmentId> {
         let mut unwanted = Vec::new();
@@ -85,7 +78,8 @@ impl Reconciler {
                 partition: *partition,
                 sequence: *sequence,
             };
-            let state = wanted.get(&id).filter(|state| state.record.crc == *crc);
+            let state = table.segments.find(id);
+            let state = state.filter(|state| state.record.crc == *crc);
             let keep = state.is_some_and(|state| self.is_mine(state));
             if self.is_over(keep, (id, Some(*crc)), now, GRACE) {
                 unwanted.push(id);

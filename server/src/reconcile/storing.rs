@@ -16,10 +16,14 @@ use crate::Core;
 use crate::view::Table;
 
 impl Reconciler {
-    pub(super) fn store_later(&mut self, table: &TableState, here: &Table) {
+    pub(super) fn store_later(
+        &mut self,
+        table: &TableState,
+        own: &[Arc<SegmentState>],
+        here: &Table,
+    ) {
         let view = here.view();
-        let is_unstored = |segment: &&SegmentState| segment.record.unstored;
-        for segment in table.segments.iter().filter(is_unstored) {
+        for segment in own.iter().filter(|segment| segment.record.unstored) {
             let record = &segment.record;
             let held = view.find(record.id.partition, record.id.sequence);
             let is_held = held.is_some_and(|held| held.crc() == record.crc);
@@ -28,8 +32,8 @@ impl Reconciler {
             }
         }
         self.storing.retain(|(id, _)| {
-            let mut unstored = table.segments.iter().filter(is_unstored);
-            id.table != table.spec.id || unstored.any(|segment| segment.record.id == *id)
+            let known = table.segments.find(*id);
+            id.table != table.spec.id || known.is_some_and(|segment| segment.record.unstored)
         });
     }
 

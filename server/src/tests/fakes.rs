@@ -226,10 +226,10 @@ impl FakeControl {
             let next = SegmentState {
                 record: SegmentRecord::consuming(next, &table.spec, end, 0),
                 assigned: last.assigned.clone(),
-                online: Vec::new(),
+                online: Default::default(),
                 hidden: false,
             };
-            table.segments.push(next);
+            table.segments.put(next);
         });
     }
 
@@ -258,6 +258,7 @@ impl FakeControl {
             tables: world.tables.values().map(json).collect(),
             removed_tables: Vec::new(),
             instances: serde_json::to_vec(&instances).unwrap().into(),
+            ..ClusterUpdate::default()
         }
     }
 }
@@ -316,7 +317,7 @@ impl ControlApi for Control {
         let tables = &world.tables;
         let found = tables
             .get(&id.table)
-            .and_then(|table| table.segments.iter().find(|s| s.record.id == id));
+            .and_then(|table| table.segments.find(id));
         let Some(found) = found else {
             return Ok(answer(Action::Fenced, 0, 0));
         };
@@ -370,7 +371,7 @@ impl ControlApi for Control {
             self.0.commit(rival);
         }
         let state = self.0.table(record.id.table);
-        let found = state.segments.iter().find(|s| s.record.id == record.id);
+        let found = state.segments.find(record.id);
         let accepted = match found {
             Some(found) if found.record.is_done() => found.record.crc == record.crc,
             Some(_) => {

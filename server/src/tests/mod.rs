@@ -98,12 +98,12 @@ impl World {
                 .iter()
                 .map(|s| InstanceId((*s).to_owned()))
                 .collect(),
-            online: Vec::new(),
+            online: Default::default(),
             hidden: false,
         };
         let state = TableState {
             spec,
-            segments: vec![head],
+            segments: vec![head].into(),
             paused: false,
             time_boundary_ms: None,
             reloads: Vec::new(),
@@ -134,6 +134,7 @@ impl World {
             address: "127.0.0.1:1".to_owned(),
             version: "test",
             deep_store_of: String::new(),
+            plan_format: crate::PLAN_FORMAT,
             data_dir: self.folder.path().join(name),
             entrance: Entrance::default(),
             ingest_memory_bytes: self.ingest_memory_bytes,
@@ -148,6 +149,7 @@ impl World {
         *self.http.lock() = http.local_addr().ok();
         let parts = Parts {
             network,
+            membership: rpc::Membership::passing(Arc::clone(&self.clock)),
             deep: self.deep.clone(),
             streams: Arc::clone(&self.streams),
             clock: Arc::clone(&self.clock),

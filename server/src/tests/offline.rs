@@ -17,15 +17,15 @@ async fn get(world: &World, path: &str) -> String {
 fn assign(world: &World, record: &SegmentRecord, to: &str) {
     let segment = SegmentState {
         record: record.clone(),
-        assigned: vec![InstanceId(to.to_owned())],
-        online: Vec::new(),
+        assigned: vec![InstanceId(to.to_owned())].into(),
+        online: Default::default(),
         hidden: false,
     };
     world.control.change(|tables| {
         let table = tables.get_mut(&world.table).unwrap();
         table.spec.table_type = TableType::Offline;
         table.spec.streams.clear();
-        table.segments = vec![segment];
+        table.segments = vec![segment].into();
     });
 }
 

@@ -265,7 +265,7 @@ async fn without_memory_the_fattest_is_sealed_first() {
         second.record.id.partition = 1;
         // Behind what the first has read already.
         second.record.start = 10_000;
-        table.segments.push(second);
+        table.segments.put(second);
     });
     let long = "x".repeat(400);
     let row = |n| Some(format!(r#"{{"n": {n}, "s": "{n} {long}"}}"#));

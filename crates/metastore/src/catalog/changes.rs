@@ -1,16 +1,20 @@
 //! What changed in the catalog, table by table.
 //!
-//! Invariant: whoever reads a table again after each [`CatalogChange`] of it ends with what is
-//! stored, whatever was missed before.
+//! Invariants: whoever reads a table again after each [`CatalogChange`] of it ends with what is
+//! stored, whatever was missed before; a [`WholeTable`], and one with its [`TableChanges`], is the
+//! table as it was at a revision.
+
+use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use schemas::TableId;
+use schemas::segments::SegmentKey;
 
 use super::segments::StoredSegment;
 use super::tables::StoredTable;
 use super::{Catalog, decode, segments_prefix, table_key};
-use crate::{Change, MetaError, Revision};
+use crate::{Change, MetaError, Revision, Since};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
@@ -20,7 +24,7 @@ pub enum CatalogChange {
     Everything,
 }
 
-/// A table as it was stored, with everything up to a revision; maybe newer in parts.
+/// A table as it was stored at a revision.
 #[derive(Clone, Debug)]
 pub struct WholeTable {
     /// `None`: it does not exist.
@@ -29,7 +33,56 @@ pub struct WholeTable {
     pub revision: Revision,
 }
 
+/// What became of a table from one revision to another.
+#[derive(Clone, Debug)]
+pub struct TableChanges {
+    /// `None`: it is as it was. `Some(None)`: it does not exist any more.
+    pub table: Option<Option<StoredTable>>,
+    /// As they are now; `None`: gone.
+    pub segments: BTreeMap<SegmentKey, Option<StoredSegment>>,
+    pub revision: Revision,
+}
+
 impl Catalog {
+    /// `None`: the store does not know any more what happened since then.
+    pub async fn table_changes(
+        &self,
+        id: TableId,
+        since: Revision,
+    ) -> Result<Option<TableChanges>, MetaError> {
+        let (table, prefix) = (table_key(id), segments_prefix(id));
+        let found = self.store.since(&[table, prefix.clone()], since).await?;
+        let Some(Since { changes, revision }) = found else {
+            return Ok(None);
+        };
+        let mut all = TableChanges {
+            table: None,
+            segments: BTreeMap::new(),
+            revision,
+        };
+        for change in changes {
+            let (key, entry) = match change {
+                Change::Put(entry) => (entry.key.clone(), Some(entry)),
+                Change::Delete { key, .. } => (key, None),
+                Change::Resync => return Ok(None),
+            };
+            match key.strip_prefix(&prefix) {
+                None => {
+                    let table = entry.as_ref().map(decode::<StoredTable>).transpose()?;
+                    all.table = Some(table.map(|table| table.value));
+                }
+                Some(place) => {
+                    let segment = entry.as_ref().map(decode::<StoredSegment>).transpose()?;
+                    if let Some(place) = place_of(place) {
+                        all.segments
+                            .insert(place, segment.map(|segment| segment.value));
+                    }
+                }
+            }
+        }
+        Ok(Some(all))
+    }
+
     /// The segments are those of a moment at which the table was as it is told: its lineage says
     /// which of them count.
     pub async fn whole_table(&self, id: TableId) -> Result<WholeTable, MetaError> {
@@ -44,7 +97,10 @@ impl Catalog {
                     revision,
                 });
             };
-            let segments = self.read_all(&segments_prefix(id)).await?;
+            let (entries, revision) = self.store.range(&segments_prefix(id)).await?;
+            // Each entry goes when its segment is there: there may be very many.
+            let segments = entries.into_iter().map(|entry| Ok(decode(&entry)?.value));
+            let segments = segments.collect::<Result<_, MetaError>>()?;
             let now = self.store.get(&key).await?.map(|entry| entry.revision);
             if now == Some(table.revision) {
                 return Ok(WholeTable {
@@ -63,6 +119,12 @@ impl Catalog {
             .filter_map(|change| std::future::ready(of_table(&change)))
             .boxed())
     }
+}
+
+/// `<partition>/<sequence>`
+fn place_of(text: &str) -> Option<SegmentKey> {
+    let (partition, sequence) = text.split_once('/')?;
+    Some((partition.parse().ok()?, sequence.parse().ok()?))
 }
 
 fn of_table(change: &Change) -> Option<CatalogChange> {

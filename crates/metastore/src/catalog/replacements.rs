@@ -142,32 +142,34 @@ impl Catalog {
         id: TableId,
         is_there: impl Fn(SegmentId) -> bool,
     ) -> Result<bool, MetaError> {
-        let Some(Versioned {
-            value: mut table,
-            revision,
-        }) = self.table(id).await?
-        else {
-            return Ok(false);
-        };
-        let segments = self.segments(id).await?;
-        let hidden = table.lineage.hidden();
-        let counts = |one: &&StoredSegment| !hidden.contains(one.record.name.as_str());
-        if !segments
-            .iter()
-            .filter(counts)
-            .all(|one| is_there(one.record.id))
-        {
-            return Ok(false);
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(Versioned {
+                value: mut table,
+                revision,
+            }) = self.table(id).await?
+            else {
+                return Ok(false);
+            };
+            let segments = self.segments(id).await?;
+            let hidden = table.lineage.hidden();
+            let counts = |one: &&StoredSegment| !hidden.contains(one.record.name.as_str());
+            let mut counted = segments.iter().filter(counts);
+            if !counted.all(|one| is_there(one.record.id)) {
+                return Ok(false);
+            }
+            let wanted = boundary(&table, segments.iter().map(|one| &one.record));
+            if wanted == table.time_boundary_ms {
+                return Ok(false);
+            }
+            table.time_boundary_ms = wanted;
+            let key = table_key(id);
+            let txn = Txn::default().if_revision(&key, revision);
+            let outcome = self.store.txn(txn.put(&key, encode(&table))).await?;
+            if let TxnOutcome::Committed(_) = outcome {
+                return Ok(true);
+            }
         }
-        let wanted = boundary(&table, segments.iter().map(|one| &one.record));
-        if wanted == table.time_boundary_ms {
-            return Ok(false);
-        }
-        table.time_boundary_ms = wanted;
-        let key = table_key(id);
-        let txn = Txn::default().if_revision(&key, revision);
-        let outcome = self.store.txn(txn.put(&key, encode(&table))).await?;
-        Ok(matches!(outcome, TxnOutcome::Committed(_)))
+        Err(MetaError::Conflict { key: table_key(id) })
     }
 
     /// Puts the time boundary at the newest row that counts, where it stays as long as these rows

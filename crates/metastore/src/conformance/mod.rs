@@ -63,6 +63,7 @@ pub(crate) async fn suite(store: &dyn MetaStore, other: &dyn MetaStore, time: &d
     leases_end(store, time).await;
     several::writers_lose_nothing(store, other).await;
     several::watchers_add_up_to_what_is_stored(store, other).await;
+    several::what_changed_adds_up(store, other).await;
     several::a_holder_that_slept_is_fenced(store, other, time).await;
 }
 

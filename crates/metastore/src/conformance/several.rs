@@ -97,6 +97,56 @@ pub(super) async fn watchers_add_up_to_what_is_stored(
     assert_eq!(copy.into_values().collect::<Vec<_>>(), stored);
 }
 
+/// Whoever asks again and again what changed has what is stored, as of a revision each time.
+pub(super) async fn what_changed_adds_up(store: &dyn MetaStore, other: &dyn MetaStore) {
+    put(store, "/told/table", "1").await;
+    put(store, "/told/segments/1", "1").await;
+    put(store, "/toldly", "another").await;
+    let (entries, mut revision) = store.range("/told/").await.unwrap();
+    let mut copy: BTreeMap<String, Bytes> = entries
+        .into_iter()
+        .map(|entry| (entry.key, entry.value))
+        .collect();
+    let prefixes = ["/told/table".to_owned(), "/told/segments/".to_owned()];
+    let nothing = other.since(&prefixes, revision).await.unwrap().unwrap();
+    assert_eq!(nothing.changes, []);
+    for round in 0..20_u32 {
+        let own = format!("/told/segments/{}", round % 5);
+        let txn = match round % 4 {
+            3 => Txn::default().delete_range("/told/segments/"),
+            2 => Txn::default().delete(own).put("/toldly", "not asked for"),
+            _ => Txn::default()
+                .put(own, round.to_string())
+                .put("/told/table", round.to_string()),
+        };
+        store.txn(txn).await.unwrap();
+        if round % 3 > 0 {
+            continue;
+        }
+        let since = other.since(&prefixes, revision).await.unwrap().unwrap();
+        assert!(since.revision > revision);
+        let mut newest = revision;
+        for change in since.changes {
+            assert!(change.revision() >= newest && change.revision() <= since.revision);
+            newest = change.revision();
+            match change {
+                Change::Put(entry) => drop(copy.insert(entry.key, entry.value)),
+                Change::Delete { key, .. } => drop(copy.remove(&key)),
+                Change::Resync => panic!("no change is one"),
+            }
+        }
+        revision = since.revision;
+        let (stored, _) = store.range("/told/").await.unwrap();
+        let stored = stored.into_iter().map(|entry| (entry.key, entry.value));
+        assert_eq!(copy, stored.collect(), "round {round}");
+    }
+    // Nothing is known of what has not happened.
+    assert_eq!(
+        other.since(&prefixes, revision + 1_000).await.unwrap(),
+        None
+    );
+}
+
 /// A leader that sleeps past its lease is followed by another; what it still wants to write is not
 /// written, and it cannot have its lease back.
 pub(super) async fn a_holder_that_slept_is_fenced(

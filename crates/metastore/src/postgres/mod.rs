@@ -32,7 +32,9 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use crate::memory::{WATCH_BEHIND_MAX, of_prefix};
 use crate::net::{Net, after_prefix};
-use crate::{Change, Compare, Entry, LeaseId, MetaError, MetaStore, Revision, Txn, TxnOutcome};
+use crate::{
+    Change, Compare, Entry, LeaseId, MetaError, MetaStore, Revision, Since, Txn, TxnOutcome,
+};
 
 pub use address::PostgresConfig;
 
@@ -48,6 +50,12 @@ const RANGE: &str = "SELECT s.revision, e.key, e.value, e.revision FROM tannin.s
                      tannin.entries e ON e.key >= $1 AND e.key < $2 AND (e.lease IS NULL OR EXISTS \
                      (SELECT FROM tannin.leases l WHERE l.id = e.lease AND l.ends > \
                      clock_timestamp())) ORDER BY e.key";
+/// In which only the changes after a revision are looked at.
+const SINCE: &str = "SELECT s.revision, s.forgotten, c.revision, c.key, c.value FROM \
+                     tannin.store s LEFT JOIN tannin.changes c ON c.revision > $1 AND EXISTS \
+                     (SELECT FROM unnest($2::text[], $3::text[]) AS wanted (first, until) WHERE \
+                     c.key >= wanted.first COLLATE \"C\" AND c.key < wanted.until COLLATE \
+                     \"C\") ORDER BY c.revision, c.key";
 const TXN: &str = "SELECT committed, conflict FROM tannin.txn($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const GRANT: &str = "INSERT INTO tannin.leases (ttl, ends) SELECT t.ttl, clock_timestamp() + t.ttl \
                      FROM (SELECT $1 * interval '1 millisecond' AS ttl) t RETURNING id";
@@ -286,6 +294,33 @@ impl MetaStore for PostgresStore {
             let is_there = |row: &&PgRow| !matches!(row.try_get::<Option<&str>, _>(1), Ok(None));
             let entries = rows.iter().filter(is_there).map(|row| entry(row, 1));
             Ok((entries.collect::<Result<_, _>>()?, number(first, 0)?))
+        };
+        read().map_err(|error| self.shared.fault(error))
+    }
+
+    async fn since(
+        &self,
+        prefixes: &[String],
+        revision: Revision,
+    ) -> Result<Option<Since>, MetaError> {
+        let until: Vec<String> = prefixes.iter().map(|prefix| after_prefix(prefix)).collect();
+        let query = sqlx::query(SINCE)
+            .bind(revision as i64)
+            .bind(prefixes)
+            .bind(until);
+        let rows = self.shared.rows(query).await?;
+        let first = rows.first().ok_or_else(|| self.shared.no_row())?;
+        let read = || -> Result<Option<Since>, sqlx::Error> {
+            let (now, forgotten) = (number(first, 0)?, number(first, 1)?);
+            if revision < forgotten || revision > now {
+                return Ok(None);
+            }
+            let changes = rows.iter().map(|row| tail::change(row, 2));
+            let changes = changes.filter_map(Result::transpose);
+            Ok(Some(Since {
+                changes: changes.collect::<Result<_, _>>()?,
+                revision: now,
+            }))
         };
         read().map_err(|error| self.shared.fault(error))
     }

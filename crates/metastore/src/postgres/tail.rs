@@ -113,7 +113,7 @@ impl Tail {
                 return Ok(true);
             }
             for row in &rows {
-                if let Some(change) = change(row).map_err(|error| self.shared.fault(error))? {
+                if let Some(change) = change(row, 3).map_err(|error| self.shared.fault(error))? {
                     self.send(change);
                     news = true;
                 }
@@ -151,12 +151,13 @@ impl Head {
     }
 }
 
-fn change(row: &PgRow) -> Result<Option<Change>, sqlx::Error> {
-    let Some(revision) = row.try_get::<Option<i64>, _>(3)? else {
+/// Of the columns from `at` on; `None`: there is no change in this row.
+pub(super) fn change(row: &PgRow, at: usize) -> Result<Option<Change>, sqlx::Error> {
+    let Some(revision) = row.try_get::<Option<i64>, _>(at)? else {
         return Ok(None);
     };
-    let (key, revision) = (row.try_get(4)?, revision as Revision);
-    let value: Option<Vec<u8>> = row.try_get(5)?;
+    let (key, revision) = (row.try_get(at + 1)?, revision as Revision);
+    let value: Option<Vec<u8>> = row.try_get(at + 2)?;
     Ok(Some(match value {
         Some(value) => Change::Put(Entry {
             key,

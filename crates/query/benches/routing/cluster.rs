@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use query::{Open, QueryContext, Servers, TableIndexes};
 use rpc::InProcessNetwork;
 use runtime::SystemClock;
-use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
+use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, ServerLists, TableState};
 use schemas::partition::{ColumnPartitions, PartitionFunction, Partitioning};
 use schemas::proto::NullMode;
 use schemas::segment::{SegmentRecord, SegmentStatus};
@@ -22,7 +22,7 @@ const ROWS: u64 = 5_000_000;
 pub(crate) struct Simulated {
     pub(crate) tables: Vec<Arc<TableState>>,
     pub(crate) now_ms: i64,
-    cluster: Arc<ClusterState>,
+    pub(crate) cluster: Arc<ClusterState>,
     servers: Arc<Servers>,
     turn: AtomicUsize,
 }
@@ -63,6 +63,27 @@ impl Simulated {
             servers: Arc::new(Servers::new(clock, Arc::new(()), 5)),
             turn: AtomicUsize::new(0),
         }
+    }
+
+    /// With a copy of its state.
+    pub(crate) fn like(other: &Self, cluster: ClusterState) -> Self {
+        let mut like = Self {
+            tables: other.tables.clone(),
+            now_ms: other.now_ms,
+            cluster: Arc::clone(&other.cluster),
+            servers: Arc::clone(&other.servers),
+            turn: AtomicUsize::new(0),
+        };
+        like.now(cluster);
+        like
+    }
+
+    /// The same cluster in another state.
+    pub(crate) fn now(&mut self, cluster: ClusterState) {
+        for table in &mut self.tables {
+            *table = Arc::clone(&cluster.tables[&table.spec.id]);
+        }
+        self.cluster = Arc::new(cluster);
     }
 
     pub(crate) fn context(&self, indexes: &Arc<TableIndexes>) -> QueryContext {
@@ -113,9 +134,11 @@ fn table(at: usize, partitions: usize, servers: &[InstanceId], now_ms: i64) -> T
         ..TableSpec::new(name.parse().unwrap(), TableType::Realtime, columns)
     };
     let mut segments = Vec::new();
+    let mut lists = ServerLists::default();
     for partition in 0..partitions as u32 {
         let first = (at * 7 + partition as usize * 2) % servers.len();
         let pair = [first, (first + 1) % servers.len()].map(|at| servers[at].clone());
+        let pair = lists.shared(&pair);
         for sequence in 0..=SEGMENTS_PER_PARTITION as u32 {
             let id = SegmentId {
                 table: spec.id,
@@ -131,15 +154,15 @@ fn table(at: usize, partitions: usize, servers: &[InstanceId], now_ms: i64) -> T
             }
             segments.push(SegmentState {
                 record,
-                assigned: pair.to_vec(),
-                online: pair.to_vec(),
+                assigned: pair.clone(),
+                online: pair.clone(),
                 hidden: false,
             });
         }
     }
     TableState {
         spec,
-        segments,
+        segments: segments.into(),
         paused: false,
         time_boundary_ms: None,
         reloads: Vec::new(),
@@ -147,7 +170,7 @@ fn table(at: usize, partitions: usize, servers: &[InstanceId], now_ms: i64) -> T
     }
 }
 
-fn seal(record: &mut SegmentRecord, by: Partitioning, begin_ms: i64) {
+pub(crate) fn seal(record: &mut SegmentRecord, by: Partitioning, begin_ms: i64) {
     record.status = SegmentStatus::Done;
     record.end = Some(record.start + ROWS as i64);
     record.crc = 7;

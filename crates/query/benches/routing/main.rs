@@ -4,7 +4,8 @@
 //! `cargo bench -p query --bench routing -- [segments] [tables]`; the segments are spread over the
 //! tables, a hundredth of them are partitions. Each line is the median and the 99th percentile of
 //! many runs on one thread, with the segments that are read; and what the state of the cluster
-//! takes of the memory.
+//! takes of the memory. Then what it costs to be told all of it, and a change of it: a segment is
+//! sealed and the next begins; and the segments of a server that dies.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +13,7 @@
     reason = "a developer's tool"
 )]
 
+mod changes;
 mod cluster;
 
 use std::sync::Arc;
@@ -78,10 +80,11 @@ fn main() {
             times[times.len() * 99 / 100]
         );
     }
+    changes::measure(&simulated, &indexes);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Asked {
+pub(crate) enum Asked {
     /// The newest hours.
     Hours(i64),
     /// One value of the key by which rows are partitioned.
@@ -90,7 +93,12 @@ enum Asked {
     All,
 }
 
-fn ask(simulated: &Simulated, indexes: &Arc<TableIndexes>, table: usize, asked: Asked) -> usize {
+pub(crate) fn ask(
+    simulated: &Simulated,
+    indexes: &Arc<TableIndexes>,
+    table: usize,
+    asked: Asked,
+) -> usize {
     let state = &simulated.tables[table];
     let schema = full_schema(&state.spec, NullMode::Defaults);
     let compare = |column: &str, op, value| -> Arc<dyn PhysicalExpr> {
@@ -133,7 +141,7 @@ fn ask(simulated: &Simulated, indexes: &Arc<TableIndexes>, table: usize, asked: 
 }
 
 /// Of this process.
-fn resident_mib() -> usize {
+pub(crate) fn resident_mib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok());

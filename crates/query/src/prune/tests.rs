@@ -4,8 +4,10 @@ use arrow::datatypes::Field;
 use datafusion::physical_expr::expressions::{binary, col, in_list, lit};
 use proptest::prelude::*;
 use proptest::sample::select;
+use schemas::cluster::TableState;
 use schemas::partition::{ColumnPartitions, Murmur3, PartitionFunction};
 use schemas::segment::SegmentStatus;
+use schemas::segments::SegmentKey;
 use schemas::{ColumnSpec, FieldRole, SegmentId, TableId, TableSpec};
 
 use super::*;
@@ -80,12 +82,13 @@ fn table(
         ..SegmentRecord::consuming(id, &spec, 0, 0)
     };
     TableState {
-        segments: vec![schemas::cluster::SegmentState {
+        segments: vec![SegmentState {
             record,
-            assigned: Vec::new(),
-            online: Vec::new(),
+            assigned: Default::default(),
+            online: Default::default(),
             hidden: false,
-        }],
+        }]
+        .into(),
         paused: false,
         reloads: Vec::new(),
         orders: Default::default(),
@@ -98,10 +101,11 @@ fn is_read(table: &TableState, filter: Arc<dyn PhysicalExpr>) -> bool {
     !read(table, &[filter]).is_empty()
 }
 
-/// Positions of what is read.
-fn read(table: &TableState, filters: &[Arc<dyn PhysicalExpr>]) -> Vec<u32> {
+/// Keys of what is read.
+fn read(table: &TableState, filters: &[Arc<dyn PhysicalExpr>]) -> Vec<SegmentKey> {
     let index = TableIndex::of(table);
-    segments_to_read(table, &index, &schema(), filters, &Parameters::default())
+    let read = segments_to_read(&index, &schema(), filters, &Parameters::default());
+    read.iter().map(|segment| segment.record.id.key()).collect()
 }
 
 fn compare(column: &str, op: Operator, value: ScalarValue) -> Arc<dyn PhysicalExpr> {
@@ -242,7 +246,7 @@ fn many(told: &[(u32, i64, i64, u32, usize)]) -> TableState {
     let mut keyed = ColumnSpec::new("k", schemas::DataType::String, FieldRole::Dimension);
     keyed.partitioning = Some(BY_KEY[0]);
     one.spec.columns = vec![keyed];
-    let like = one.segments.remove(0);
+    let like = one.segments[0].clone();
     let segments = told.iter().enumerate();
     let segments = segments.map(|(at, (partition, least, wide, key, kind))| {
         let mut segment = like.clone();
@@ -300,14 +304,15 @@ proptest! {
             filters.push(binary(both, Operator::And, other, &schema).unwrap());
         }
         let found = read(&table, &filters);
-        let each = (0..table.segments.len() as u32).filter(|at| {
+        let each = table.segments.iter().filter(|one| {
             let mut alone = table.clone();
-            alone.segments = vec![table.segments[*at as usize].clone()];
+            alone.segments = vec![(*one).clone()].into();
             // Nothing that is looked up.
             alone.spec.time_column = None;
             alone.spec.columns.clear();
             filters.iter().all(|filter| is_read(&alone, Arc::clone(filter)))
         });
+        let each = each.map(|one| one.record.id.key());
         prop_assert_eq!(found, each.collect::<Vec<_>>());
     }
 }

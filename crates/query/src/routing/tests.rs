@@ -40,7 +40,7 @@ fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableS
             }
             SegmentState {
                 record,
-                assigned: vec![id("a"), id("b")],
+                assigned: vec![id("a"), id("b")].into(),
                 online: online.iter().map(|name| id(name)).collect(),
                 hidden: false,
             }
@@ -96,7 +96,7 @@ fn routed_in(
         cluster,
         table,
         index: &TableIndex::of(table),
-        keep: (0..table.segments.len() as u32).collect(),
+        keep: table.segments.iter().collect(),
         turn,
         standing: &Standing::default(),
         avoid: &avoid,
@@ -217,7 +217,7 @@ fn a_partition_whose_keys_have_rules_is_read_by_one_server() {
             cluster: &cluster,
             table: &table,
             index: &TableIndex::of(&table),
-            keep: (0..segments.len() as u32).collect(),
+            keep: table.segments.iter().collect(),
             turn,
             standing: &Standing::default(),
             avoid: &HashSet::new(),
@@ -290,7 +290,7 @@ impl Replicated {
             cluster: &self.cluster,
             table: &self.table,
             index: &TableIndex::of(&self.table),
-            keep: (0..self.table.segments.len() as u32).collect(),
+            keep: self.table.segments.iter().collect(),
             turn,
             standing: &Standing::default(),
             avoid: &avoid,

@@ -260,7 +260,7 @@ impl Laid {
         Self {
             state: TableState {
                 spec,
-                segments: Vec::new(),
+                segments: Default::default(),
                 paused: false,
                 time_boundary_ms: None,
                 reloads: Vec::new(),
@@ -294,17 +294,22 @@ impl Laid {
                 ..Ledger::default()
             };
         }
-        let servers: Vec<InstanceId> = servers
+        let servers: schemas::cluster::Servers = servers
             .iter()
             .map(|name| InstanceId((*name).to_owned()))
             .collect();
-        self.state.segments.push(SegmentState {
+        self.state.segments.put(SegmentState {
             record,
             assigned: servers.clone(),
             online: servers,
             hidden: false,
         });
-        self.rows.push(rows);
+        let at = self
+            .state
+            .segments
+            .iter()
+            .position(|one| one.record.id == id);
+        self.rows.insert(at.unwrap(), rows);
         self
     }
 }

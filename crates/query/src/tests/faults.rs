@@ -166,9 +166,9 @@ async fn a_join_never_goes_without_its_dimension_table() {
 #[tokio::test]
 async fn segments_that_nobody_holds_are_named() {
     let mut laid = laid_flights();
-    laid.state.segments[2].online.clear();
-    laid.state.segments[2].assigned.clear();
-    laid.state.segments[0].online.clear();
+    laid.state.segments[2].online = Default::default();
+    laid.state.segments[2].assigned = Default::default();
+    laid.state.segments[0].online = Default::default();
     let cluster = Cluster::new(&["s1", "s2"], vec![laid]);
     let fault = cluster.standard(COUNT).await.unwrap_err();
     assert_eq!(

@@ -64,7 +64,7 @@ pub(super) fn on_one_server() -> Cluster {
     let mut laid = vec![laid_flights(), laid_airlines()];
     for segment in laid.iter_mut().flat_map(|laid| &mut laid.state.segments) {
         let one = schemas::InstanceId("s1".to_owned());
-        (segment.assigned, segment.online) = (vec![one.clone()], vec![one]);
+        (segment.assigned, segment.online) = (vec![one.clone()].into(), vec![one].into());
     }
     Cluster::new(&["s1"], laid)
 }

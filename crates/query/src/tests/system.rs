@@ -303,7 +303,7 @@ async fn the_ledger_waits_for_a_seal_that_others_know() {
         let mut next = open.clone();
         next.record.id.sequence += 1;
         (next.record.start, next.record.end) = (260, None);
-        table.segments.push(next);
+        table.segments.put(next);
     });
     let sql = "SELECT sequence, status, start_offset, end_offset, \"rows\", rejected \
                FROM sys.segments WHERE \"table\" = 'flights' AND \"partition\" = 0 ORDER BY 1";

@@ -206,10 +206,7 @@ pub mod fragments_server {
         >;
         /// Server streaming response type for the FetchSegment method.
         type FetchSegmentStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<
-                    ::schemas::proto::SegmentPart,
-                    tonic::Status,
-                >,
+                Item = std::result::Result<::schemas::proto::SegmentPart, tonic::Status>,
             >
             + std::marker::Send
             + 'static;
@@ -407,7 +404,9 @@ pub mod fragments_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<::schemas::proto::FetchSegmentRequest>,
+                            request: tonic::Request<
+                                ::schemas::proto::FetchSegmentRequest,
+                            >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

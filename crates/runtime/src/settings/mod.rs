@@ -118,6 +118,7 @@ pub struct Controller {
     pub address: String,
     pub lease_ms: u64,
     pub liveness_ms: u64,
+    pub clock_skew_ms_max: u64,
     pub reconcile_ms: u64,
 }
 
