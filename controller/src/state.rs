@@ -299,6 +299,7 @@ impl State {
             role,
             address: request.address,
             plan_format: request.plan_format,
+            exchange_format: request.exchange_format,
             last_heard: self.clock.monotonic(),
             alive: true,
             died: None,
@@ -361,6 +362,7 @@ impl State {
             address: self.config.address.clone(),
             alive: true,
             plan_format: 0,
+            exchange_format: 0,
             leads: true,
         };
         Difference {

@@ -22,6 +22,7 @@ mod default_like;
 mod dialect;
 mod distinct_on;
 mod entries;
+pub mod exchange;
 mod excluding;
 mod explain;
 pub mod expressions;

@@ -478,6 +478,9 @@ pub struct HeartbeatRequest {
     /// it consumes nothing, and should get nothing new
     #[prost(bool, tag = "12")]
     pub low_on_disk: bool,
+    /// of exchanges between servers; 0 = it offers none
+    #[prost(uint32, tag = "13")]
+    pub exchange_format: u32,
 }
 /// The indexes of a segment that are in use, and those that the table wants beside them.
 #[derive(Clone, PartialEq, ::prost::Message)]
