@@ -21,6 +21,7 @@ mod decimals;
 mod default_like;
 mod dialect;
 mod distinct_on;
+mod distinct_sides;
 mod entries;
 pub mod exchange;
 mod excluding;

@@ -16,6 +16,7 @@ use crate::constant_keys::ConstantKeys;
 use crate::constant_pairs::ConstantPairs;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
+use crate::distinct_sides::DistinctSides;
 use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
@@ -74,6 +75,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     rules.push(Arc::new(SameTime));
     rules.push(Arc::new(ConstantKeys));
     rules.push(Arc::new(ConstantPairs));
+    rules.push(Arc::new(DistinctSides));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
     rules.insert(0, misread);
     let lateral = rules

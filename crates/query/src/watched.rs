@@ -1,4 +1,5 @@
-//! Joins that compare each row with each notice that their query is over.
+//! Joins that compare each row with each, or with all of the same key, notice that their query is
+//! over.
 //!
 //! They can go on for hours from one row that they give out to the next, and until then nobody else
 //! has a say on their thread. Their condition is asked once a batch: it looks whether anybody still
@@ -15,8 +16,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec};
 use runtime::{CancellationToken, Clock};
 use schemas::Fault;
 
@@ -42,6 +43,19 @@ pub struct Deadline {
 }
 
 impl Watch {
+    /// The condition, which looks whether the query is over each time it is asked.
+    fn over(&self, filter: &JoinFilter) -> JoinFilter {
+        let condition = Watched {
+            condition: Arc::clone(filter.expression()),
+            watch: self.clone(),
+        };
+        JoinFilter::new(
+            Arc::new(condition),
+            filter.column_indices().to_vec(),
+            Arc::clone(filter.schema()),
+        )
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.is_cancelled() {
             return Err(from_fault(Fault::cancelled("the query was cancelled")));
@@ -62,6 +76,10 @@ pub fn watched(plan: Plan, watch: &Watch) -> Result<Plan> {
         return Ok(plan);
     }
     let watched = plan.transform_up(|node| {
+        if let Some((join, filter)) = hashed(&node) {
+            let join = HashJoinExecBuilder::from(join).with_filter(Some(watch.over(filter)));
+            return Ok(Transformed::yes(join.build_exec()?));
+        }
         let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() else {
             return Ok(Transformed::no(node));
         };
@@ -69,19 +87,10 @@ pub fn watched(plan: Plan, watch: &Watch) -> Result<Plan> {
         let Some(filter) = join.filter() else {
             return Ok(Transformed::no(node));
         };
-        let condition = Watched {
-            condition: Arc::clone(filter.expression()),
-            watch: watch.clone(),
-        };
-        let filter = JoinFilter::new(
-            Arc::new(condition),
-            filter.column_indices().to_vec(),
-            Arc::clone(filter.schema()),
-        );
         let join = NestedLoopJoinExec::try_new(
             Arc::clone(join.left()),
             Arc::clone(join.right()),
-            Some(filter),
+            Some(watch.over(filter)),
             join.join_type(),
             join.projection().as_ref().map(|columns| columns.to_vec()),
         )?;
@@ -91,7 +100,15 @@ pub fn watched(plan: Plan, watch: &Watch) -> Result<Plan> {
 }
 
 fn compares_all(plan: &Plan) -> bool {
-    plan.is::<NestedLoopJoinExec>() || plan.children().into_iter().any(compares_all)
+    plan.is::<NestedLoopJoinExec>()
+        || hashed(plan).is_some()
+        || plan.children().into_iter().any(compares_all)
+}
+
+/// A join by keys that asks a condition of each pair.
+fn hashed(plan: &Plan) -> Option<(&HashJoinExec, &JoinFilter)> {
+    let join = plan.downcast_ref::<HashJoinExec>()?;
+    Some((join, join.filter()?))
 }
 
 #[derive(Debug)]

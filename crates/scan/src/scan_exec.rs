@@ -180,11 +180,18 @@ impl DisplayAs for ServerScanExec {
 
 /// A leaf has no children to replace, and its expressions are those of its description.
 macro_rules! leaf {
-    ($($description:ident).+) => {
-        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-            Vec::new()
+    // In the place of another leaf.
+    (in_place_of $other:ident) => {
+        fn apply_expressions(
+            &self,
+            visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        ) -> Result<TreeNodeRecursion> {
+            self.$other.apply_expressions(visit)
         }
 
+        leaf!();
+    };
+    ($($description:ident).+) => {
         fn apply_expressions(
             &self,
             visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
@@ -195,6 +202,13 @@ macro_rules! leaf {
                 }
             }
             Ok(TreeNodeRecursion::Continue)
+        }
+
+        leaf!();
+    };
+    () => {
+        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+            Vec::new()
         }
 
         fn replace_children(

@@ -38,7 +38,7 @@ use super::entries::{self, ByEntry};
 use super::grouped::{GroupKeys, Grouped, Piece};
 use super::linear::Linear;
 use super::merge::merge;
-use super::most::{By, Rank, left};
+use super::most::{By, Limit, Rank, left};
 use super::partitioned;
 use super::plan::{Output, replace_columns};
 use super::star_tree::Trees;
@@ -54,6 +54,9 @@ use crate::prepared::{Bound, Run, run_of};
 use crate::scan_exec::{ServerScanExec, at_once, leaf};
 use crate::shared::Shared;
 use crate::stats::Counters;
+
+/// Groups that are worth looking for one by one.
+const FEW_GROUPS: f64 = 262_144.0;
 
 /// Which groups somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub(crate) struct NativeAggregateExec {
     is_joined_here: bool,
     /// Any so many groups will do.
     pub(super) few: Option<usize>,
+    /// Groups with less of this are not asked for; there may be such.
+    least: Option<(f64, By)>,
     /// Exactly that of the aggregate that is replaced.
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -123,6 +128,7 @@ impl NativeAggregateExec {
             whole: None,
             is_joined_here: false,
             few: None,
+            least: None,
             schema: replaced.schema(),
             properties: at_once(known),
         })
@@ -177,6 +183,24 @@ impl NativeAggregateExec {
             description,
             ..self.clone()
         }
+    }
+
+    /// The same where only groups are asked for that have at least so much in a column; all of them
+    /// where nothing is chosen by that column.
+    pub(crate) fn at_least(mut self, column: usize, mark: f64) -> Self {
+        self.least = self.chosen_by(column, true).map(|by| (mark, by));
+        self
+    }
+
+    /// As [`Self::at_least`], of those that have at most so much.
+    pub(crate) fn at_most(mut self, column: usize, mark: f64) -> Self {
+        self.least = self.chosen_by(column, false).map(|by| (mark, by));
+        self
+    }
+
+    /// Whether groups need not be there for a condition on them.
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.least.is_some()
     }
 
     /// What the groups are given out as.
@@ -276,9 +300,10 @@ impl NativeAggregateExec {
     ) -> Result<Grouped> {
         let filters = self.filters(&self.shared.counters);
         let trees = Trees::new(self, &self.segments);
-        let (most, few) = match wanted {
-            Wanted::All => (None, self.few),
-            Wanted::Most(most, by) => (Some((most, by)), None),
+        let least = self.least.map(|(mark, by)| (Limit::Mark(mark), by));
+        let (limit, few) = match wanted {
+            Wanted::All => (least, self.few),
+            Wanted::Most(most, by) => (Some((Limit::First(most), by)), None),
             Wanted::Any(few) => (None, Some(few)),
         };
         if let Wanted::Any(few) = wanted
@@ -289,8 +314,9 @@ impl NativeAggregateExec {
         }
         let few = few.filter(|_| self.aggregates.is_empty());
         if !self.is_joined_here && few.is_none() {
-            let (whence, wanted) = ((&filters, &trees), (rows, most.is_some()));
-            match partitioned::grouped(self, turn, memory, whence, wanted) {
+            let leaves_few = limit.is_some_and(|limit| leaves_few(limit, rows));
+            let whence = (&filters, &trees);
+            match partitioned::grouped(self, turn, memory, whence, (rows, leaves_few)) {
                 Ok(Some(grouped)) => return Ok(grouped),
                 Ok(None) => {}
                 Err(error) if is_short(&error) && chunks.is_some() => {}
@@ -308,7 +334,7 @@ impl NativeAggregateExec {
             filters: &filters,
             trees: &trees,
             wholes: &wholes,
-            waits: most.map(|(_, by)| by),
+            waits: limit.map(|(_, by)| by),
             enough: enough.as_ref(),
             chunks,
         };
@@ -323,8 +349,8 @@ impl NativeAggregateExec {
             own.extend(done);
             waiting.extend(others);
         }
-        if let Some(few) = most.filter(|_| !waiting.is_empty()) {
-            own.extend(finished(turn, workers, waiting, (own.is_empty(), few))?);
+        if let Some(limit) = limit.filter(|_| !waiting.is_empty()) {
+            own.extend(finished(turn, workers, waiting, (own.is_empty(), limit))?);
         }
         // What is joined is as large as its parts.
         let bytes = own.iter().map(Part::memory_bytes).sum();
@@ -477,17 +503,26 @@ fn shared(aggregates: Vec<Aggregate>) -> (Vec<Aggregate>, Vec<(usize, Aggregate)
     (kept, answers)
 }
 
-/// Ends what waited, with the groups that can be among the `few` with the most rows, if these are
-/// `all` there is.
+/// Whether it is known that few groups, of so many rows, are within the limit.
+fn leaves_few((limit, by): (Limit, By), rows: u64) -> bool {
+    match limit {
+        Limit::First(_) => true,
+        Limit::Mark(mark) => by == By::Rows && rows as f64 <= mark * FEW_GROUPS,
+    }
+}
+
+/// Ends what waited, with the groups that can be within the limit, if these are `all` there is.
 fn finished(
     turn: &mut Turn,
     workers: usize,
     waiting: Vec<Running<'_>>,
-    (all, (few, by)): (bool, (usize, By)),
+    (all, (limit, by)): (bool, (Limit, By)),
 ) -> Result<Vec<Part>> {
     let counts = waiting.iter().map(|own| own.by_dictionary(by));
     let counts: Option<Vec<_>> = counts.collect();
-    let left = counts.filter(|_| all).and_then(|counts| left(&counts, few));
+    let left = counts
+        .filter(|_| all)
+        .and_then(|counts| left(&counts, limit));
     let left = match left {
         Some(left) => left.into_iter().map(Some).collect(),
         None => vec![None; waiting.len()],

@@ -1,11 +1,12 @@
 //! The groups that can be among the few with the most rows, or with the greatest sum, mean or end,
-//! found before the groups of segments are joined.
+//! or that have as much as a condition asks for, found before the groups of segments are joined.
 //!
-//! Of some groups all rows are counted first; the last of the best few of them sets a mark. A group
+//! A condition sets a mark. Without one, of some groups all rows are counted first, and the last of
+//! the best few of them sets it. A group
 //! that reaches it in all reaches its share of it in some segment; a mean or an end that reaches it
 //! does so in some segment as a whole. So only groups that do are looked for in the other segments,
-//! by the order of their dictionaries. What is left out has less than the few others, however its
-//! equals are ordered.
+//! by the order of their dictionaries. What is left out has less than the mark, however equals are
+//! ordered.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -68,6 +69,15 @@ impl RowCounts<'_> {
         self.each(1, |group, _| used.push(group));
         used
     }
+}
+
+/// Which groups are wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Limit {
+    /// So many that have the most, and all that have as much as the last.
+    First(usize),
+    /// All that have so much.
+    Mark(f64),
 }
 
 /// What of each group the first in an order are chosen by, beside its rows.
@@ -210,6 +220,13 @@ impl<'p> Counts<'p> {
         self.group(code).map_or(0, |group| self.rows.of(group))
     }
 
+    /// Of all groups.
+    fn rows(&self) -> u64 {
+        let mut all = 0;
+        self.each(1, |_, rows| all += rows);
+        all
+    }
+
     /// Some of the codes with the most rows, and all rows.
     fn most(&self, few: usize) -> (Vec<u32>, u64) {
         let mut best = BinaryHeap::with_capacity(few + 1);
@@ -230,28 +247,24 @@ impl<'p> Counts<'p> {
     }
 }
 
-/// The groups of each segment that are worth joining, when only the `few` with the most rows in
-/// all are wanted and those that have as many; `None`: all of them. The groups kept have all their
-/// rows, as far as they can be among these.
-pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>> {
+/// The groups of each segment that are worth joining, when only those within the limit are wanted;
+/// `None`: all of them. The groups kept have all their rows, as far as they can be among these.
+pub(super) fn left(segments: &[Counts<'_>], limit: Limit) -> Option<Vec<Vec<u32>>> {
     let groups: usize = segments.iter().map(Counts::groups).sum();
     if groups < GROUPS_MIN {
         return None;
     }
     if segments.iter().any(|own| own.measure.is_some()) {
-        return left_by_measure(segments, few, groups);
+        return left_by_measure(segments, limit, groups);
     }
-    let (first, rows): (Vec<Vec<u32>>, Vec<u64>) = segments.iter().map(|own| own.most(few)).unzip();
-    let codes = joined(segments, &first);
-    let mut totals: Vec<u64> = (0..codes.first().map_or(0, Vec::len))
-        .map(|value| total(segments, &codes, value))
-        .collect();
-    let last = few.checked_sub(1)?;
-    if totals.len() < few {
-        return None;
-    }
-    let (_, mark, _) = totals.select_nth_unstable_by_key(last, |total| Reverse(*total));
-    let mark = *mark;
+    let (mark, rows) = match limit {
+        Limit::First(few) => {
+            let first = segments.iter().map(|own| own.most(few));
+            let (first, rows): (Vec<Vec<u32>>, Vec<u64>) = first.unzip();
+            (rows_of_last(segments, &first, few)?, rows)
+        }
+        Limit::Mark(mark) => (mark as u64, segments.iter().map(Counts::rows).collect()),
+    };
     let all: u64 = rows.iter().sum();
     let mut reach = Vec::with_capacity(segments.len());
     let mut found = 0;
@@ -272,6 +285,18 @@ pub(super) fn left(segments: &[Counts<'_>], few: usize) -> Option<Vec<Vec<u32>>>
     Some(kept(segments, &reach))
 }
 
+/// The rows of the last of the `few` with the most among those that were picked; `None`: there are
+/// fewer.
+fn rows_of_last(segments: &[Counts<'_>], picked: &[Vec<u32>], few: usize) -> Option<u64> {
+    let codes = joined(segments, picked);
+    let mut totals: Vec<u64> = (0..codes.first().map_or(0, Vec::len))
+        .map(|value| total(segments, &codes, value))
+        .collect();
+    let last = few.checked_sub(1).filter(|last| *last < totals.len())?;
+    let (_, mark, _) = totals.select_nth_unstable_by_key(last, |total| Reverse(*total));
+    Some(*mark)
+}
+
 /// The groups of the codes that reach what is wanted in some segment, and those of null.
 fn kept(segments: &[Counts<'_>], reach: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let codes = joined(segments, reach);
@@ -285,7 +310,7 @@ fn kept(segments: &[Counts<'_>], reach: &[Vec<u32>]) -> Vec<Vec<u32>> {
 }
 
 /// As [`left`], by what else is known of each group of every segment.
-fn left_by_measure(segments: &[Counts<'_>], few: usize, groups: usize) -> Option<Vec<Vec<u32>>> {
+fn left_by_measure(segments: &[Counts<'_>], limit: Limit, groups: usize) -> Option<Vec<Vec<u32>>> {
     let measures = segments.iter().map(|own| own.measure.as_ref());
     let measures = measures.collect::<Option<Vec<&Measure>>>()?;
     let rank = measures.first()?.rank;
@@ -296,32 +321,12 @@ fn left_by_measure(segments: &[Counts<'_>], few: usize, groups: usize) -> Option
     };
     let each = segments.iter().zip(&measures);
     let all: Vec<Vec<(f64, u32)>> = each.map(|(own, measure)| own_all(own, measure)).collect();
-    let first = all.iter().map(|own| {
-        let mut own = own.clone();
-        if own.len() > few {
-            own.select_nth_unstable_by(few, |a, b| b.0.total_cmp(&a.0));
-            own.truncate(few);
-        }
-        own.into_iter().map(|(_, code)| code).collect()
-    });
-    let codes = joined(segments, &first.collect::<Vec<Vec<u32>>>());
-    let mut totals: Vec<f64> = (0..codes.first()?.len())
-        .map(|value| {
-            let parts = segments.iter().zip(&measures).zip(&codes);
-            let parts = parts.filter_map(|((own, measure), codes)| {
-                let group = own
-                    .group(codes[value])
-                    .filter(|_| codes[value] != NOWHERE)?;
-                let is_there = own.rows.of(group) > 0;
-                let at = group as usize;
-                is_there.then(|| (measure.numbers[at], measure.counts[at]))
-            });
-            rank.total(parts)
-        })
-        .collect();
-    let last = few.checked_sub(1).filter(|last| *last < totals.len())?;
-    let (_, mark, _) = totals.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
-    let mark = *mark - mark.abs() * SLACK;
+    let mark = match limit {
+        Limit::First(few) => measure_of_last(segments, &measures, &all, (rank, few))?,
+        Limit::Mark(mark) if rank == Rank::Least => -mark,
+        Limit::Mark(mark) => mark,
+    };
+    let mark = mark - mark.abs() * SLACK;
     let sums: Vec<f64> = all
         .iter()
         .map(|own| own.iter().map(|(number, _)| number).sum())
@@ -346,6 +351,41 @@ fn left_by_measure(segments: &[Counts<'_>], few: usize, groups: usize) -> Option
         reach.push(codes);
     }
     Some(kept(segments, &reach))
+}
+
+/// What the last of the first `few` has, of all that each segment has; `None`: there are fewer.
+fn measure_of_last(
+    segments: &[Counts<'_>],
+    measures: &[&Measure],
+    all: &[Vec<(f64, u32)>],
+    (rank, few): (Rank, usize),
+) -> Option<f64> {
+    let first = all.iter().map(|own| {
+        let mut own = own.clone();
+        if own.len() > few {
+            own.select_nth_unstable_by(few, |a, b| b.0.total_cmp(&a.0));
+            own.truncate(few);
+        }
+        own.into_iter().map(|(_, code)| code).collect()
+    });
+    let codes = joined(segments, &first.collect::<Vec<Vec<u32>>>());
+    let mut totals: Vec<f64> = (0..codes.first()?.len())
+        .map(|value| {
+            let parts = segments.iter().zip(measures).zip(&codes);
+            let parts = parts.filter_map(|((own, measure), codes)| {
+                let group = own
+                    .group(codes[value])
+                    .filter(|_| codes[value] != NOWHERE)?;
+                let is_there = own.rows.of(group) > 0;
+                let at = group as usize;
+                is_there.then(|| (measure.numbers[at], measure.counts[at]))
+            });
+            rank.total(parts)
+        })
+        .collect();
+    let last = few.checked_sub(1).filter(|last| *last < totals.len())?;
+    let (_, mark, _) = totals.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
+    Some(*mark)
 }
 
 impl Rank {
@@ -401,180 +441,4 @@ fn total(segments: &[Counts<'_>], codes: &[Vec<u32>], value: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    fn mix(value: u64) -> u64 {
-        let product = u128::from(value ^ 0x9e37_79b9) * 0xd6e8_feb8_6659_fd93;
-        (product >> 64) as u64 ^ product as u64
-    }
-
-    /// Values of one segment in the order of its codes, each with its rows.
-    fn segment(seed: u64, skew: u64, is_ordered: bool) -> Vec<(i64, u64)> {
-        let mut values: Vec<(i64, u64)> = (0..900u64)
-            .filter(|value| !mix(seed ^ (value << 20)).is_multiple_of(3))
-            .map(|value| {
-                let rows = 3_000 / (1 + value * skew) + mix(seed + value) % 4;
-                ((mix(value) >> 1) as i64, rows)
-            })
-            .collect();
-        if is_ordered {
-            values.sort_unstable();
-        }
-        values
-    }
-
-    #[test]
-    fn the_few_with_the_most_rows_keep_all_of_them() {
-        for (skew, few, parts) in [(1, 10, 4), (1, 1, 2), (3, 25, 7), (1, 100, 1)] {
-            let segments: Vec<Vec<(i64, u64)>> = (0..parts)
-                .map(|at| segment(at * 77, skew, at != 2))
-                .collect();
-            let mut totals: HashMap<i64, u64> = HashMap::new();
-            for (value, rows) in segments.iter().flatten() {
-                *totals.entry(*value).or_default() += rows;
-            }
-            let mut ranks: Vec<u64> = totals.values().copied().collect();
-            ranks.sort_unstable_by_key(|rows| Reverse(*rows));
-            // In some the groups have come in another order than that of their codes.
-            let codes = segments.iter().enumerate().map(|(at, own)| {
-                let mut codes = Numbers::default();
-                let backwards: Vec<i64> = (0..own.len() as i64).rev().collect();
-                codes.number(&backwards, |_, _| {});
-                (at % 3 == 1).then_some(codes)
-            });
-            let codes: Vec<Option<Numbers>> = codes.collect();
-            let code = |at: usize, group: usize| match &codes[at] {
-                None => group,
-                Some(codes) => codes.values[group] as usize,
-            };
-            let rows = segments.iter().enumerate().map(|(at, own)| {
-                let rows = (0..own.len()).map(|group| own[code(at, group)].1);
-                RowCounts::Counted(rows.collect())
-            });
-            let rows: Vec<RowCounts<'_>> = rows.collect();
-            let counts: Vec<Counts<'_>> = segments
-                .iter()
-                .zip(&rows)
-                .enumerate()
-                .map(|(at, (own, rows))| Counts {
-                    rows,
-                    codes: codes[at].as_ref(),
-                    values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
-                    search: if at == 2 {
-                        Search::Each
-                    } else {
-                        Search::Ordered
-                    },
-                    null: None,
-                    measure: None,
-                })
-                .collect();
-            let left = left(&counts, few).unwrap();
-            let kept: usize = left.iter().map(Vec::len).sum();
-            let groups: usize = segments.iter().map(Vec::len).sum();
-            assert!(kept < groups / 2, "{kept} of {groups}");
-            let mut found: HashMap<i64, u64> = HashMap::new();
-            for (at, (own, kept)) in segments.iter().zip(&left).enumerate() {
-                for group in kept {
-                    let (value, rows) = own[code(at, *group as usize)];
-                    *found.entry(value).or_default() += rows;
-                }
-            }
-            for (value, rows) in &totals {
-                match found.get(value) {
-                    Some(found) if *rows >= ranks[few - 1] => assert_eq!(found, rows),
-                    Some(found) => assert!(found <= rows),
-                    None => assert!(*rows < ranks[few - 1]),
-                }
-            }
-        }
-    }
-
-    /// What each group has in a segment, where it has rows.
-    fn number(rank: Rank, seed: u64, value: i64) -> f64 {
-        let drawn = mix(seed ^ value as u64);
-        let own = (mix(value as u64) % 1000) as f64 + (drawn % 50) as f64;
-        match rank {
-            // A few have much more than all others.
-            Rank::Sum => own * if value % 40 == 0 { 30.0 } else { 1.0 },
-            _ => own - 300.0,
-        }
-    }
-
-    #[test]
-    fn the_few_with_the_greatest_sums_means_and_ends_keep_all_of_them() {
-        for rank in [Rank::Sum, Rank::Mean, Rank::Greatest, Rank::Least] {
-            let segments: Vec<Vec<(i64, u64)>> = (0..4)
-                .map(|at| segment(at * 77, 1, true).into_iter())
-                .map(|own| own.filter(|(_, rows)| *rows > 0).collect())
-                .collect();
-            let numbers: Vec<Vec<f64>> = (0u64..)
-                .zip(&segments)
-                .map(|(seed, own)| own.iter().map(|(v, _)| number(rank, seed, *v)).collect())
-                .collect();
-            let rows = segments
-                .iter()
-                .map(|own| own.iter().map(|(_, rows)| *rows).collect());
-            let rows: Vec<RowCounts<'_>> = rows.map(RowCounts::Counted).collect();
-            let parts = segments.iter().zip(&numbers).zip(&rows);
-            let counts = parts.map(|((own, numbers), rows)| Counts {
-                rows,
-                codes: None,
-                values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
-                search: Search::Ordered,
-                null: None,
-                measure: Some(Measure {
-                    rank,
-                    numbers: numbers.clone(),
-                    counts: own.iter().map(|(_, rows)| *rows).collect(),
-                }),
-            });
-            let counts: Vec<Counts<'_>> = counts.collect();
-            let left = left(&counts, 10).unwrap();
-            let mut parts: HashMap<i64, Vec<(f64, u64)>> = HashMap::new();
-            let mut kept: HashMap<i64, usize> = HashMap::new();
-            for ((own, numbers), left) in segments.iter().zip(&numbers).zip(&left) {
-                for ((value, rows), number) in own.iter().zip(numbers) {
-                    parts.entry(*value).or_default().push((*number, *rows));
-                }
-                for group in left {
-                    *kept.entry(own[*group as usize].0).or_default() += 1;
-                }
-            }
-            assert!(kept.len() < parts.len() / 2, "{rank:?}: {}", kept.len());
-            let total = |value: &i64| rank.total(parts[value].iter().copied());
-            let mut best: Vec<i64> = parts.keys().copied().collect();
-            best.sort_unstable_by(|a, b| total(b).total_cmp(&total(a)));
-            for value in &best[..10] {
-                let all = parts[value].len();
-                assert_eq!(kept.get(value), Some(&all), "{rank:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn null_is_kept_and_what_is_alike_is_not_chosen_from() {
-        let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at / 2_000 * 100).collect());
-        let of = |rows| Counts {
-            rows,
-            codes: None,
-            values: OrderedValues::Longs((0..2_000).collect()),
-            search: Search::Ordered,
-            null: Some(2_000),
-            measure: None,
-        };
-        assert_eq!(left(&[of(&rows)], 3), None);
-        let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at % 500).collect());
-        let kept = vec![499, 999, 1499, 1999, 2000];
-        assert_eq!(left(&[of(&rows)], 4), Some(vec![kept.clone()]));
-        // No row of the second one matched.
-        let none = RowCounts::Counted(Vec::new());
-        assert_eq!(
-            left(&[of(&rows), of(&none)], 4),
-            Some(vec![kept, Vec::new()])
-        );
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use arrow::compute::{
     SortColumn, SortOptions, concat, concat_batches, filter_record_batch, lexsort_to_indices,
     sort_to_indices, take, take_record_batch,
 };
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::MemoryConsumer;
@@ -33,7 +33,7 @@ use crate::columns::batch;
 use crate::native::{Grouped, NativeAggregateExec, Wanted, is_short};
 use crate::predicate::{Inputs, evaluate};
 use crate::prepared::run_of;
-use crate::scan_exec::at_once;
+use crate::scan_exec::{at_once, leaf};
 use crate::shared::in_turns;
 
 /// So few groups are ordered sooner than another thread would begin.
@@ -268,6 +268,10 @@ impl OverGroups {
         })
     }
 
+    pub(super) fn data_type(&self, groups: &NativeAggregateExec) -> Result<DataType> {
+        self.expr.data_type(&groups.schema())
+    }
+
     fn inputs(
         &self,
         grouped: &Grouped,
@@ -281,7 +285,12 @@ impl OverGroups {
     }
 
     /// Its value for each of the groups of a piece; `None` = all.
-    fn values(&self, grouped: &Grouped, piece: usize, groups: Option<&[u32]>) -> Result<ArrayRef> {
+    pub(super) fn values(
+        &self,
+        grouped: &Grouped,
+        piece: usize,
+        groups: Option<&[u32]>,
+    ) -> Result<ArrayRef> {
         let inputs = self.inputs(grouped, piece, groups)?;
         let rows = groups.map_or(grouped.len(piece), <[u32]>::len);
         let batch = batch(&self.inputs.schema, inputs, rows)?;
@@ -295,6 +304,12 @@ impl OverGroups {
         let passed = evaluate(expr, schema, inputs, grouped.len(piece))?;
         let passed = (0u32..).zip(passed).filter(|(_, passed)| *passed);
         Ok(passed.map(|(group, _)| group).collect())
+    }
+}
+
+impl fmt::Display for OverGroups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.expr.fmt(f)
     }
 }
 
@@ -370,31 +385,7 @@ impl ExecutionPlan for TopGroupsExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        self.groups.apply_expressions(visit)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf!(in_place_of groups);
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
         let groups = self.groups.bound(run_of(&state)?)?;

@@ -5,9 +5,12 @@
 //! zones and dictionaries, stops where nothing better can come, and reads the other columns of the
 //! winners alone. Which of equal rows are among the first is open, as in SQL.
 //!
-//! Above a native aggregate with whole groups, [`groups::TopGroupsExec`] does the same with groups.
+//! Above a native aggregate with whole groups, [`groups::TopGroupsExec`] does the same with groups,
+//! and [`first_of_each`] with the first few of each partition of a window. Groups that cannot pass a
+//! condition on them are not joined.
 
 mod exec;
+mod first_of_each;
 mod groups;
 mod keys;
 mod search;
@@ -16,11 +19,12 @@ mod winners;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
@@ -68,6 +72,15 @@ impl PhysicalOptimizerRule for TopRows {
                 && let Some(ours) = few_groups(limit)?
             {
                 return Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump));
+            }
+            if let Some(filter) = node.downcast_ref::<FilterExec>() {
+                let ours = match groups_that_pass(&node, filter)? {
+                    Some(ours) => Some(ours),
+                    None => first_of_each::recognise(&node, filter)?,
+                };
+                if let Some(ours) = ours {
+                    return Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump));
+                }
             }
             Ok(Transformed::no(node))
         })?;
@@ -151,9 +164,67 @@ fn top_groups<'p>(
         })
     });
     let order = order.collect::<Result<_>>()?;
+    let passing = having.as_ref().and_then(|having| passing(having, groups));
+    let groups = passing.as_ref().unwrap_or(groups);
     let having = having.map(|condition| OverGroups::new(condition, groups));
     let ours = TopGroupsExec::new(groups, having.transpose()?, order, fetch);
     ascend(above, Arc::new(ours)).map(Some)
+}
+
+/// A condition on groups, below which those that cannot pass it need not be joined.
+fn groups_that_pass(node: &Plan, filter: &FilterExec) -> Result<Option<Plan>> {
+    let (between, below) = descend(filter.input());
+    let Some(groups) = below.downcast_ref::<NativeAggregateExec>() else {
+        return Ok(None);
+    };
+    let having = expression_below(filter.predicate(), &between)?;
+    let Some(ours) = passing(&having, groups) else {
+        return Ok(None);
+    };
+    let above = std::iter::once(node).chain(between).collect();
+    ascend(above, Arc::new(ours)).map(Some)
+}
+
+/// A column that is compared with a value, which stands behind.
+fn compared(
+    condition: &Arc<dyn PhysicalExpr>,
+    column: impl Fn(&Arc<dyn PhysicalExpr>) -> Option<usize>,
+) -> Option<(usize, Operator, ScalarValue)> {
+    let condition = condition.downcast_ref::<BinaryExpr>()?;
+    let (left, right) = (condition.left(), condition.right());
+    let (column, value, operator) = match column(left) {
+        Some(column) => (column, right, *condition.op()),
+        None => (column(right)?, left, condition.op().swap()?),
+    };
+    let value = value.downcast_ref::<Literal>()?.value().clone();
+    Some((column, operator, value))
+}
+
+fn plain_column(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    expr.downcast_ref::<Column>().map(Column::index)
+}
+
+/// The groups without some that cannot pass the condition, where it compares what groups can be
+/// chosen by with a number.
+fn passing(
+    having: &Arc<dyn PhysicalExpr>,
+    groups: &NativeAggregateExec,
+) -> Option<NativeAggregateExec> {
+    split_conjunction(having).into_iter().find_map(|condition| {
+        let (at, operator, value) = compared(condition, plain_column)?;
+        let ScalarValue::Float64(Some(mark)) = value.cast_to(&DataType::Float64).ok()? else {
+            return None;
+        };
+        let groups = groups.clone();
+        let ours = match operator {
+            // NaN is greater than all numbers here.
+            _ if !mark.is_finite() => return None,
+            Operator::Gt | Operator::GtEq | Operator::Eq => groups.at_least(at, mark),
+            Operator::Lt | Operator::LtEq => groups.at_most(at, mark),
+            _ => return None,
+        };
+        ours.leaves_out().then_some(ours)
+    })
 }
 
 /// Rows are made only for as many groups as a limit without an order lets through.

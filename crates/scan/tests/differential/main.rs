@@ -16,6 +16,7 @@ mod joins;
 mod limits;
 mod many;
 mod questions;
+mod ranked;
 mod server;
 mod trees;
 mod wholes;

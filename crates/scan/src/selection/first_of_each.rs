@@ -1,0 +1,326 @@
+//! Groups of which only the first few of each value of some columns are wanted, as a condition on
+//! ROW_NUMBER or RANK over them says: the three most read pages of each country.
+//!
+//! Kept are, in each piece, all groups that are no later than the last of the few by the first
+//! column of the order. So more are kept than are wanted, and never fewer: the window and its
+//! condition stay above. What those left out have is never made.
+
+use std::any::Any;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMillisecondType,
+};
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::CastExpr;
+use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, split_conjunction};
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowUDFExpr};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::{StreamExt, TryStreamExt, stream};
+use hashbrown::HashMap;
+use runtime::compute::Turn;
+
+use super::groups::{GroupOrder, OverGroups};
+use super::{Plan, ROWS_MAX, ascend, compared, descend, expression_below, plain_column};
+use crate::native::{Grouped, NativeAggregateExec, Output, Wanted, is_short};
+use crate::prepared::run_of;
+use crate::scan_exec::{at_once, leaf};
+use crate::shared::in_turns;
+
+#[derive(Clone, Debug)]
+struct FirstOfEachExec {
+    groups: Arc<NativeAggregateExec>,
+    of_each: Vec<OverGroups>,
+    order: GroupOrder,
+    /// At least one.
+    fetch: usize,
+    properties: Arc<PlanProperties>,
+}
+
+/// A condition by which only the first few groups of each partition of a window are wanted.
+pub(super) fn recognise(node: &Plan, filter: &FilterExec) -> Result<Option<Plan>> {
+    let (between, window) = descend(filter.input());
+    let Some(ranked) = window.downcast_ref::<BoundedWindowAggExec>() else {
+        return Ok(None);
+    };
+    let Some(sort) = ranked.input().downcast_ref::<SortExec>() else {
+        return Ok(None);
+    };
+    let (below, groups) = descend(sort.input());
+    let Some(groups) = groups.downcast_ref::<NativeAggregateExec>() else {
+        return Ok(None);
+    };
+    let condition = expression_below(filter.predicate(), &between)?;
+    let Some(fetch) = first_few(&condition, ranked) else {
+        return Ok(None);
+    };
+    let Some((of_each, order)) = ranked_by(ranked) else {
+        return Ok(None);
+    };
+    if groups.output() != Output::Values || sort.fetch().is_some() {
+        return Ok(None);
+    }
+    let over_groups =
+        |expr: &Arc<dyn PhysicalExpr>| OverGroups::new(expression_below(expr, &below)?, groups);
+    let order = GroupOrder {
+        by: over_groups(&order.expr)?,
+        options: order.options,
+    };
+    if !has_ranks(&order.by.data_type(groups)?) {
+        return Ok(None);
+    }
+    let of_each = of_each.iter().map(over_groups).collect::<Result<_>>()?;
+    let ours: Plan = Arc::new(FirstOfEachExec::new(groups, of_each, order, fetch));
+    let mut above = vec![node];
+    above.extend(between);
+    above.extend([window, ranked.input()]);
+    above.extend(below);
+    ascend(above, ours).map(Some)
+}
+
+/// How many of each partition pass the condition at most, where it says so.
+fn first_few(condition: &Arc<dyn PhysicalExpr>, ranked: &BoundedWindowAggExec) -> Option<usize> {
+    let own = ranked.input().schema().fields().len();
+    split_conjunction(condition).into_iter().find_map(|part| {
+        let (column, operator, value) = compared(part, column_of_rank)?;
+        let rank = ranked.window_expr().get(column.checked_sub(own)?)?;
+        let name = function_of(rank)?;
+        let is_whole = value.data_type().is_integer();
+        let ScalarValue::Int64(Some(last)) = value.cast_to(&DataType::Int64).ok()? else {
+            return None;
+        };
+        let few = match operator {
+            Operator::LtEq | Operator::Eq => last,
+            Operator::Lt => last.checked_sub(1)?,
+            _ => return None,
+        };
+        let fits = matches!(name.as_str(), "row_number" | "rank");
+        let few = usize::try_from(few).ok()?;
+        (is_whole && fits && (1..=ROWS_MAX).contains(&few)).then_some(few)
+    })
+}
+
+fn function_of(expr: &Arc<dyn WindowExpr>) -> Option<String> {
+    let expr = expr.as_any().downcast_ref::<StandardWindowExpr>()?;
+    let function = expr.get_standard_func_expr();
+    let function = function.as_any().downcast_ref::<WindowUDFExpr>()?;
+    Some(function.fun().name().to_owned())
+}
+
+/// By what all functions of a window are partitioned, and the first column of their order; `None`:
+/// they differ, or may look at rows that come later.
+fn ranked_by(
+    window: &BoundedWindowAggExec,
+) -> Option<(Vec<Arc<dyn PhysicalExpr>>, PhysicalSortExpr)> {
+    let (first, others) = window.window_expr().split_first()?;
+    let is_rank = |expr: &Arc<dyn WindowExpr>| {
+        let name = function_of(expr);
+        name.is_some_and(|name| matches!(name.as_str(), "row_number" | "rank" | "dense_rank"))
+    };
+    let is_alike = |other: &Arc<dyn WindowExpr>| {
+        other.partition_by() == first.partition_by() && other.order_by() == first.order_by()
+    };
+    let all_rank = window.window_expr().iter().all(is_rank);
+    let order = first.order_by().first().filter(|_| all_rank)?;
+    let fits = !first.partition_by().is_empty() && others.iter().all(is_alike);
+    fits.then(|| (first.partition_by().to_vec(), order.clone()))
+}
+
+/// A rank as it is, or as another whole number.
+fn column_of_rank(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    plain_column(match expr.downcast_ref::<CastExpr>() {
+        Some(cast) if cast.cast_type().is_integer() => cast.expr(),
+        _ => expr,
+    })
+}
+
+impl FirstOfEachExec {
+    fn new(
+        groups: &NativeAggregateExec,
+        of_each: Vec<OverGroups>,
+        order: GroupOrder,
+        fetch: usize,
+    ) -> Self {
+        let properties = at_once(groups.properties().equivalence_properties().clone());
+        Self {
+            groups: Arc::new(groups.clone()),
+            of_each,
+            order,
+            fetch,
+            properties,
+        }
+    }
+
+    async fn stream(self: Arc<Self>, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let memory = MemoryConsumer::new("first groups of each").register(task.memory_pool());
+        let rows = self.groups.rows_to_read()?;
+        let own = Arc::clone(&self);
+        let job = move |turn: &mut Turn| {
+            let grouped = own.groups.grouped(turn, &memory, rows, Wanted::All)?;
+            let workers = own.groups.shared().threads();
+            in_turns(turn, workers, grouped.pieces(), |piece| {
+                own.rows(&grouped, piece)
+            })
+        };
+        match self.groups.shared().run(rows, job).await {
+            Ok(batches) => Ok(Box::pin(RecordBatchStreamAdapter::new(
+                self.groups.schema(),
+                stream::iter(batches).map(Ok),
+            ))),
+            Err(error) if is_short(&error) => match self.groups.in_chunks()? {
+                // All of them are as good.
+                Some(joined) => joined.execute(0, task),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rows(&self, grouped: &Grouped, piece: usize) -> Result<RecordBatch> {
+        let values = self.order.by.values(grouped, piece, None)?;
+        let kept = match ranks(&values, self.order.options) {
+            Some(ranks) => Some(self.kept(grouped, piece, &ranks)?),
+            None => None,
+        };
+        grouped.rows(piece, kept.as_deref())
+    }
+
+    /// The groups that are no later than the last of the few with the same values.
+    fn kept(&self, grouped: &Grouped, piece: usize, ranks: &[u64]) -> Result<Vec<u32>> {
+        let columns = self.of_each.iter();
+        let columns = columns.map(|column| column.values(grouped, piece, None));
+        let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
+        let fields = columns.iter().map(|column| column.data_type().clone());
+        let rows = RowConverter::new(fields.map(SortField::new).collect())?;
+        let rows = rows.convert_columns(&columns)?;
+        let mut numbers: HashMap<&[u8], u32> = HashMap::new();
+        let mut firsts: Vec<BinaryHeap<Reverse<u64>>> = Vec::new();
+        let mut number_of = Vec::with_capacity(ranks.len());
+        for (row, rank) in rows.iter().zip(ranks) {
+            let new = firsts.len() as u32;
+            let number = *numbers.entry(row.data()).or_insert(new);
+            if number == new {
+                firsts.push(BinaryHeap::with_capacity(self.fetch + 1));
+            }
+            number_of.push(number);
+            let first = &mut firsts[number as usize];
+            if first.len() < self.fetch {
+                first.push(Reverse(*rank));
+            } else if first.peek().is_some_and(|last| *rank > last.0) {
+                first.pop();
+                first.push(Reverse(*rank));
+            }
+        }
+        let last = firsts.iter().map(|first| match first.len() < self.fetch {
+            true => 0,
+            false => first.peek().map_or(0, |last| last.0),
+        });
+        let last: Vec<u64> = last.collect();
+        let each = (0u32..).zip(number_of).zip(ranks);
+        let kept = each.filter(|((_, number), rank)| **rank >= last[*number as usize]);
+        Ok(kept.map(|((group, _), _)| group).collect())
+    }
+}
+
+fn has_ranks(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Int32
+            | DataType::Int64
+            | DataType::Float64
+            | DataType::Timestamp(TimeUnit::Millisecond, None)
+    )
+}
+
+/// For each value a number that is greater, the sooner it comes; values that are not equal may have
+/// the same. `None`: for values of this type there is none.
+fn ranks(values: &ArrayRef, options: SortOptions) -> Option<Vec<u64>> {
+    const SIGN: u64 = 1 << 63;
+    let of_long = |value: i64| value as u64 ^ SIGN;
+    match values.data_type() {
+        DataType::Int32 => ranks_of::<Int32Type>(values, options, |v| of_long(i64::from(v))),
+        DataType::Int64 => ranks_of::<Int64Type>(values, options, of_long),
+        DataType::Timestamp(TimeUnit::Millisecond, None) => {
+            ranks_of::<TimestampMillisecondType>(values, options, of_long)
+        }
+        // As arrow orders them: by IEEE 754's total order.
+        DataType::Float64 => ranks_of::<Float64Type>(values, options, |value| {
+            let bits = value.to_bits();
+            if bits & SIGN == 0 { bits ^ SIGN } else { !bits }
+        }),
+        _ => None,
+    }
+}
+
+fn ranks_of<T: ArrowPrimitiveType>(
+    values: &ArrayRef,
+    options: SortOptions,
+    ascending: impl Fn(T::Native) -> u64,
+) -> Option<Vec<u64>> {
+    let values = values.as_primitive_opt::<T>()?;
+    let of_null = if options.nulls_first { u64::MAX } else { 0 };
+    let rank = |value| match options.descending {
+        true => ascending(value),
+        false => !ascending(value),
+    };
+    let rank = |value: Option<T::Native>| value.map_or(of_null, rank);
+    Some(values.iter().map(rank).collect())
+}
+
+impl DisplayAs for FirstOfEachExec {
+    fn fmt_as(&self, how: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let of_each = self.of_each.iter().map(ToString::to_string);
+        let of_each = of_each.collect::<Vec<_>>().join(", ");
+        let GroupOrder { by, options } = &self.order;
+        let first = self.fetch;
+        write!(
+            f,
+            "FirstOfEachExec: first={first}, of_each=[{of_each}], order=[{by} {options}] of "
+        )?;
+        self.groups.fmt_as(how, f)
+    }
+}
+
+impl ExecutionPlan for FirstOfEachExec {
+    fn name(&self) -> &str {
+        "FirstOfEachExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    leaf!(in_place_of groups);
+
+    fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
+        let groups = self.groups.bound(run_of(&state)?)?;
+        Some(Arc::new(Self {
+            groups: Arc::new(groups),
+            ..self.clone()
+        }))
+    }
+
+    fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let batches = stream::once(Arc::new(self.clone()).stream(task));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.groups.schema(),
+            batches.try_flatten(),
+        )))
+    }
+}
