@@ -56,6 +56,8 @@ pub struct Config {
     pub entrance: Entrance,
     /// Of a hundred requests to servers so many may be sent to another one too, for being slow.
     pub hedge_percent: u64,
+    /// Servers exchange rows when about so many of each side of a join would come here; 0 = never.
+    pub exchange_rows_min: u64,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,
     /// For `sys.settings`.

@@ -1,7 +1,7 @@
 //! Running a query: parse, plan, execute, within its deadline.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use access::{Action, Caller};
@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parking_lot::Mutex;
 use query::after::After;
+use query::exchange::Exchanges;
 use query::{
     Answer, Dialect, Gate, Options, Planner, PlannerConfig, QueryContext, QueryStats, Servers,
     Statement, TableIndexes, file_import, is_settings_only, timed_out,
@@ -183,7 +184,7 @@ const WITHOUT_MEANING: [&str; 10] = [
     "numgroupslimit",
     "explainplanverbose",
 ];
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "after",
     "allowpartialresults",
     "usefixedreplica",
@@ -195,6 +196,7 @@ const KNOWN: [&str; 19] = [
     "enablenullhandling",
     "nativeoperators",
     "usestartree",
+    "useexchanges",
     "skipindexes",
     "plantemplates",
     "maxthreads",
@@ -464,6 +466,11 @@ impl Queries {
             standing,
             fixed_replica: statement.options.flag("useFixedReplica") == Some(true),
             allows_partial: statement.options.flag("allowPartialResults") == Some(true),
+            exchanges: Exchanges::wanted(
+                statement.options.switch("useExchanges")?,
+                self.config.exchange_rows_min,
+            ),
+            gathers: AtomicBool::default(),
             gate: Arc::clone(&limit.gate),
             failed: Mutex::default(),
         })

@@ -427,6 +427,7 @@ impl<'a> Builder<'a> {
             limits: query_limits(settings),
             entrance: self.entrance.clone(),
             hedge_percent: settings.hedge_percent,
+            exchange_rows_min: settings.exchange_rows_min,
             examples: std::mem::take(&mut self.examples),
             settings: self.settings.listed(),
         };

@@ -291,6 +291,7 @@ impl State {
             role,
             address: request.address,
             plan_format: request.plan_format,
+            exchange_format: request.exchange_format,
             last_heard: now,
             alive: true,
             died: None,
@@ -372,6 +373,7 @@ impl State {
             address: self.config.address.clone(),
             alive: true,
             plan_format: 0,
+            exchange_format: 0,
             leads: true,
         })
     }

@@ -89,6 +89,7 @@ pub(crate) struct Instance {
     pub(crate) role: Role,
     pub(crate) address: String,
     pub(crate) plan_format: u32,
+    pub(crate) exchange_format: u32,
     pub(crate) last_heard: Duration,
     pub(crate) alive: bool,
     /// When it was taken as dead.
@@ -359,7 +360,8 @@ impl View {
         let old = self.instances.insert(id.clone(), instance);
         let new = &self.instances[&id];
         let same_place = old.as_ref().is_some_and(|old| {
-            (old.alive, &old.address, old.plan_format) == (true, &new.address, new.plan_format)
+            (old.alive, &old.address) == (true, &new.address)
+                && (old.plan_format, old.exchange_format) == (new.plan_format, new.exchange_format)
         });
         if !same_place {
             self.version += 1;
@@ -467,6 +469,7 @@ impl View {
             address: instance.address.clone(),
             alive: instance.alive,
             plan_format: instance.plan_format,
+            exchange_format: instance.exchange_format,
             leads: false,
         })
     }

@@ -146,9 +146,16 @@ pub struct InstanceState {
     pub address: String,
     pub alive: bool,
     pub plan_format: u32,
+    /// Of exchanges between servers; 0 = it offers none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub exchange_format: u32,
     /// Of a controller: it decides.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leads: bool,
+}
+
+fn is_zero(format: &u32) -> bool {
+    *format == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

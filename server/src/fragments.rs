@@ -17,7 +17,7 @@ use query::system::{CONSUMERS, CONSUMING, INDEXES, INGEST_EVENTS, REJECTED_ROWS}
 use query::timed_out;
 use rpc::{AnswerStream, FragmentApi, PartStream};
 use runtime::CancellationToken;
-use scan::{Engine, Fragment, FragmentResult, Suspects};
+use scan::{Engine, Fragment, FragmentResult, FragmentStream, Suspects};
 use schemas::fault::pinot_code;
 use schemas::proto::{
     FetchSegmentRequest, FragmentAnswer, FragmentRequest, SystemRowsReply, SystemRowsRequest,
@@ -104,23 +104,38 @@ impl Fragments {
         self.encode(result, selection).await
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The same, batch by batch. What is missing here is a fault: its rows are merged as they come.
+    pub(crate) async fn begin(
+        &self,
+        request: &FragmentRequest,
+        cancel: &CancellationToken,
+    ) -> Result<(FragmentStream, Selection), Fault> {
+        let mut selection = self.select(request).await?;
+        if self.replace_changed(&selection).await? {
+            selection = self.select(request).await?;
+        }
+        if !selection.missing.is_empty() {
+            let missing = selection.missing.len();
+            let message = format!("{missing} segments are not on this server any more");
+            return Err(
+                Fault::unavailable(message).with_code(pinot_code::BROKER_SEGMENT_UNAVAILABLE)
+            );
+        }
+        let fragment = fragment_of(request, &selection, (cancel, &Suspects::default()));
+        Ok((self.engine.run_stream(fragment)?, selection))
+    }
+
     async fn run_on(
         &self,
         request: &FragmentRequest,
         selection: &Selection,
         (cancel, suspects): (&CancellationToken, &Suspects),
     ) -> Result<FragmentResult, Fault> {
-        let fragment = Fragment {
-            plan: request.plan.clone(),
-            template_hash: request.template_hash,
-            parameters: request.parameters.clone(),
-            tables: selection.tables.clone(),
-            specs: selection.specs.clone(),
-            null_mode: request.null_mode(),
-            options: request.options.clone().unwrap_or_default(),
-            cancel: cancel.clone(),
-            suspects: suspects.clone(),
-        };
+        let fragment = fragment_of(request, selection, (cancel, suspects));
         self.engine.run(fragment).await
     }
 
@@ -319,6 +334,24 @@ impl Fragments {
 /// Damage is found by the reader of a column and comes as an internal fault of the execution.
 fn may_be_damage(fault: &Fault) -> bool {
     fault.kind == FaultKind::Internal && fault.code == pinot_code::QUERY_EXECUTION
+}
+
+fn fragment_of(
+    request: &FragmentRequest,
+    selection: &Selection,
+    (cancel, suspects): (&CancellationToken, &Suspects),
+) -> Fragment {
+    Fragment {
+        plan: request.plan.clone(),
+        template_hash: request.template_hash,
+        parameters: request.parameters.clone(),
+        tables: selection.tables.clone(),
+        specs: selection.specs.clone(),
+        null_mode: request.null_mode(),
+        options: request.options.clone().unwrap_or_default(),
+        cancel: cancel.clone(),
+        suspects: suspects.clone(),
+    }
 }
 
 /// Waits until the minimum offsets are read. The deadline of the fragment ends the wait.

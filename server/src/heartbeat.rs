@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Notify};
 use upsert::KeyFigures;
 
 use crate::Core;
+use crate::exchanges::format_of;
 use crate::indexes::IndexLists;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -211,6 +212,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         held,
         consumers,
         plan_format: core.config.plan_format,
+        exchange_format: format_of(&*core.network),
         index_lists: index_lists.finish(),
         reloads: core.indexer.jobs.progress(&core.tables),
         deep_store_of: core.config.deep_store_of.clone(),

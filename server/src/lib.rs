@@ -8,6 +8,7 @@ mod budgets;
 mod cache;
 mod consume;
 mod events;
+mod exchanges;
 mod figures;
 mod fragments;
 mod heartbeat;
@@ -44,6 +45,7 @@ use cache::Cache;
 pub use consume::EngineExpressions;
 use consume::{Digests, Pressure};
 use events::Events;
+use exchanges::Exchanges;
 use fragments::{FragmentService, Fragments};
 use heartbeat::Heart;
 use indexes::Indexer;
@@ -150,6 +152,7 @@ pub struct Server {
     core: Arc<Core>,
     fragments: FragmentService,
     tasks: TaskGroup,
+    _exchanges: Option<Exchanges>,
 }
 
 /// For a controller that may be gone already.
@@ -204,10 +207,16 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         metrics,
     });
     let fragments = FragmentService(Arc::new(Fragments::new(Arc::clone(&core), engine)));
+    let mut exchanges = None;
     if let Some(listener) = grpc {
         let api: Arc<dyn FragmentApi> = Arc::new(fragments.clone());
         let nodes = &core.config.entrance.access.nodes;
-        rpc::serve_fragments(listener, api, nodes, &tasks);
+        let mut beside = None;
+        if core.network.has_channels() {
+            let (opened, door) = Exchanges::open(&core, &fragments.0)?;
+            (exchanges, beside) = (Some(opened), Some(door));
+        }
+        rpc::serve_fragments(listener, api, beside, nodes, &tasks);
     }
     serve_health(&core, http, &tasks);
     heartbeat::start(&core, &tasks);
@@ -219,6 +228,7 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         core,
         fragments,
         tasks,
+        _exchanges: exchanges,
     })
 }
 

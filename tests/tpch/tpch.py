@@ -1,6 +1,7 @@
 """TPC-H and SSB: the same answers as DuckDB over the same rows, in both dialects.
 
     python tpch.py BROKER CONTROLLER TANNIN FOLDER [--scale 0.1]
+    python tpch.py --servers 3 TANNIN FOLDER [--scale 0.01] [--options useExchanges=true]
 
 TPC-H's tables are made by tpchgen-cli; those of SSB are derived from them in DuckDB, with the
 columns, the domains and the correlations that its queries need. FOLDER keeps them.
@@ -12,6 +13,7 @@ import math
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from datetime import date, datetime
@@ -72,8 +74,8 @@ def statements(file):
         yield name.strip(), sql.strip().rstrip(";")
 
 
-def ask(broker, sql):
-    options = "useMultistageEngine=true;enableNullHandling=true;timeoutMs=300000"
+def ask(broker, sql, more):
+    options = f"useMultistageEngine=true;enableNullHandling=true;timeoutMs=300000;{more}"
     body = json.dumps({"sql": sql, "queryOptions": options}).encode()
     request = urllib.request.Request(f"{broker}/query/sql", body, {"Content-Type": "application/json"})
     start = time.monotonic()
@@ -113,22 +115,91 @@ def host(address):
     return address.removeprefix("http://")
 
 
+class Cluster:
+    """Roles as processes of their own, on ports that are free."""
+
+    def __init__(self, tannin, servers):
+        self.folder = tempfile.TemporaryDirectory()
+        self.tannin, self.nodes = tannin, []
+        first = self.start("first", "controller,broker,minion")
+        self.broker, self.controller = (f"http://{first[role]}" for role in ("broker_http", "controller_http"))
+        for server in range(servers):
+            self.start(f"server-{server}", "server", "--set", f"controller.address={first['controller_grpc']}")
+        self.wait_for(servers)
+
+    def start(self, name, roles, *more):
+        folder = Path(self.folder.name) / name
+        ports = [f"{role}.http_port=0" for role in ("controller", "broker", "server", "minion")]
+        settings = ports + ["controller.grpc_port=0", "server.grpc_port=0", "log.enabled=false"]
+        settings += [f"node.data_dir={folder}", f"deepstore.url=file://{self.folder.name}/deepstore"]
+        command = [self.tannin, "start", "--role", roles]
+        command += [word for setting in settings for word in ("--set", setting)]
+        with open(f"{folder}.log", "w") as log:
+            self.nodes.append(subprocess.Popen([*command, *more], stdout=log, stderr=log))
+        for _ in range(600):
+            time.sleep(0.1)
+            if (folder / "ports.json").exists():
+                return json.loads((folder / "ports.json").read_text())
+        raise SystemExit(f"{name} does not start: {Path(f'{folder}.log').read_text()}")
+
+    def wait_for(self, servers):
+        for _ in range(300):
+            instances = json.load(urllib.request.urlopen(f"{self.controller}/v1/cluster"))["instances"]
+            if sum(one["role"] == "server" and one["alive"] for one in instances) == servers:
+                return
+            time.sleep(0.1)
+        raise SystemExit(f"not all of {servers} servers are heard: {instances}")
+
+    def stop(self):
+        for node in reversed(self.nodes):
+            node.terminate()
+        for node in self.nodes:
+            node.wait()
+        self.folder.cleanup()
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("broker")
-    parser.add_argument("controller")
-    parser.add_argument("tannin")
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("addresses", nargs="*", help="BROKER CONTROLLER TANNIN FOLDER")
     parser.add_argument("--scale", type=float, default=0.1)
+    parser.add_argument("--servers", type=int, default=0, help="a cluster is started, of so many servers")
+    parser.add_argument("--options", default="", help="of each query")
     args = parser.parse_args()
-    rows, connection = made(args.folder, args.scale)
+    if not args.servers:
+        broker, controller, tannin, folder = args.addresses
+        return compare_all(broker, controller, tannin, Path(folder), args)
+    tannin, folder = args.addresses
+    cluster = Cluster(tannin, args.servers)
+    try:
+        compare_all(cluster.broker, cluster.controller, tannin, Path(folder), args)
+    finally:
+        cluster.stop()
+
+
+def pieces(rows, connection, table, servers):
+    """The table's file, or one for each server: each then has a segment."""
+    if not servers:
+        return [rows / f"{table}.parquet"]
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    each = -(-count // servers)
+    files = [rows / f"{table}-{piece}-of-{servers}.parquet" for piece in range(servers) if piece * each < count]
+    for piece, file in enumerate(files):
+        if not file.exists():
+            connection.execute(f"COPY (FROM {table} LIMIT {each} OFFSET {piece * each}) TO '{file}'")
+    return files
+
+
+def compare_all(broker, controller, tannin, folder, args):
+    rows, connection = made(folder, args.scale)
     for table in TPCH + SSB:
-        command = [args.tannin, "import", rows / f"{table}.parquet", "--controller", host(args.controller), "--broker", host(args.broker)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for file in pieces(rows, connection, table, args.servers):
+            command = [tannin, "import", file, "--table", table, "--append"]
+            command += ["--controller", host(controller), "--broker", host(broker)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     times = []
     for file in ("tpch.sql", "ssb.sql"):
         for name, sql in statements(HERE / file):
-            got, elapsed = ask(args.broker, sql)
+            got, elapsed = ask(broker, sql, args.options)
             compare(f"{file} {name}", got, connection.execute(sql).fetchall())
             times.append(elapsed)
             print(f"{file} {name}: {len(got)} rows, {elapsed * 1e3:.0f} ms", flush=True)

@@ -77,14 +77,19 @@ pub(crate) fn tpch() -> Result<()> {
     let tannin = binary()?;
     let empty = ["--empty", "--events-per-second=0"];
     with_node("tpch", &empty, |addresses| {
-        let mut script = Command::new(python);
+        let mut script = Command::new(&python);
         script
             .arg(folder.join("tpch.py"))
             .arg(format!("http://{}", addresses.broker))
             .arg(format!("http://{}", addresses.controller))
-            .args([tannin, rows]);
+            .args([&tannin, &rows]);
         script
-    })
+    })?;
+    // Whatever can be is made between three servers.
+    let mut script = Command::new(&python);
+    script.arg(folder.join("tpch.py")).args([&tannin, &rows]);
+    script.args(["--servers=3", "--scale=0.01", "--options=useExchanges=true"]);
+    steps::exec(&mut script)
 }
 
 /// Runs what `script` makes of the addresses of a node.

@@ -111,6 +111,8 @@ const ABOVE: &[&str] = &["cli", "tests", "benchmarks"];
 
 /// Library (and what begins with it and a dash) → the folders that may use it.
 const LIBRARIES: &[(&str, &[&str])] = &[
+    // One file of it (docs/adr/0042).
+    ("datafusion-distributed", &["crates/query"]),
     (
         "datafusion",
         &[

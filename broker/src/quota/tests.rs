@@ -32,6 +32,7 @@ fn given(quota: QuotaSpec, brokers: usize) -> Given {
             address: String::new(),
             alive: true,
             plan_format: 0,
+            exchange_format: 0,
             leads: false,
         };
         cluster.instances.insert(id, broker);

@@ -262,6 +262,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         address: String::new(),
         alive: true,
         plan_format: PLAN_FORMAT,
+        exchange_format: 0,
         leads: false,
     }];
     let updates = states.iter().enumerate().map(|(at, state)| ClusterUpdate {
@@ -296,6 +297,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         },
         entrance: rest::Entrance::default(),
         hedge_percent: 5,
+        exchange_rows_min: 0,
         examples: vec![("All".to_owned(), "SELECT 1".to_owned())],
         settings: Vec::new(),
     };

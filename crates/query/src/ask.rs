@@ -365,7 +365,7 @@ impl<'a> Asking<'a> {
         let connection = self.context.network.server(&part.server);
         let run = connection
             .map_err(Failed::Way)?
-            .run(self.request(part))
+            .run(request(self.context, self.plan, part))
             .await;
         let mut answers = run.map_err(|fault| match fault.kind {
             FaultKind::Unavailable => Failed::Way(fault),
@@ -402,26 +402,29 @@ impl<'a> Asking<'a> {
         let message = format!("the answer of `{server}` broke off");
         Err(Failed::Way(Fault::unavailable(message)))
     }
+}
 
-    fn request(&self, part: &FragmentPart) -> FragmentRequest {
-        let (context, plan) = (self.context, self.plan);
-        let scans = part.shared_out.iter().chain(&part.whole).cloned();
-        let tables = scans.map(|mut scan| {
-            context.after.require(&mut scan);
-            scan
-        });
-        FragmentRequest {
-            plan_format: PLAN_FORMAT,
-            template_hash: plan.hash,
-            plan: plan.bytes.clone(),
-            parameters: plan.parameters.clone(),
-            tables: tables.collect(),
-            deadline_ms: context.deadline_ms,
-            timeout_ms: context.timeout_ms,
-            memory_bytes: 0,
-            null_mode: context.null_mode.into(),
-            options: Some(context.options.clone()),
-        }
+pub(crate) fn request(
+    context: &QueryContext,
+    plan: &FragmentPlan,
+    part: &FragmentPart,
+) -> FragmentRequest {
+    let scans = part.shared_out.iter().chain(&part.whole).cloned();
+    let tables = scans.map(|mut scan| {
+        context.after.require(&mut scan);
+        scan
+    });
+    FragmentRequest {
+        plan_format: PLAN_FORMAT,
+        template_hash: plan.hash,
+        plan: plan.bytes.clone(),
+        parameters: plan.parameters.clone(),
+        tables: tables.collect(),
+        deadline_ms: context.deadline_ms,
+        timeout_ms: context.timeout_ms,
+        memory_bytes: 0,
+        null_mode: context.null_mode.into(),
+        options: Some(context.options.clone()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use access::Caller;
@@ -14,6 +15,7 @@ use schemas::proto::{NullMode, ScanOptions, ScanStats};
 use schemas::{Fault, InstanceId};
 
 use crate::after::After;
+use crate::exchange::Exchanges;
 use crate::explain::Explained;
 use crate::gate::Gate;
 use crate::routing::TableIndexes;
@@ -50,6 +52,10 @@ pub struct QueryContext {
     pub fixed_replica: bool,
     /// What nobody answers may be left out.
     pub allows_partial: bool,
+    /// When servers exchange rows instead of sending them here.
+    pub exchanges: Exchanges,
+    /// An exchange failed, and not for what the query asks: the broker gathers.
+    pub gathers: AtomicBool,
     pub gate: Arc<dyn Gate>,
     /// Servers that could not answer alone what they were asked for: not asked again.
     pub failed: Mutex<HashSet<InstanceId>>,
@@ -73,6 +79,11 @@ impl QueryContext {
             cancel: self.stop.child_token(),
             ..self.watch()
         }
+    }
+
+    /// Grows with each reason to plan the query anew.
+    pub(crate) fn setbacks(&self) -> usize {
+        self.failed.lock().len() + usize::from(self.gathers.load(Ordering::Relaxed))
     }
 
     fn is_fixed(&self, table: &TableState) -> bool {
@@ -106,7 +117,9 @@ impl QueryContext {
 
     /// A plan for fewer servers than there are is not for other queries.
     pub(crate) fn wants_templates(&self) -> bool {
-        !self.options.without_plan_templates && self.failed.lock().is_empty()
+        !self.options.without_plan_templates
+            && self.exchanges != Exchanges::Always
+            && self.failed.lock().is_empty()
     }
 }
 

@@ -27,6 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use crate::ask::FragmentPart;
 use crate::codec::encode_plan;
 use crate::context::QueryContext;
+use crate::exchange::spread_rows;
 use crate::gather::RemoteExec;
 use crate::parameters::Parameters;
 use crate::parts::{RoutedScan, for_each_server};
@@ -187,12 +188,13 @@ fn ask_for(
         .iter()
         .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>());
     let scans = scans.map(|scan| Arc::clone(scan.description())).collect();
+    let rows = spread_rows(&node);
     let plan = encode_plan(node)?;
     Ok(RemoteExec::new(
         plan,
         scans,
         parts,
-        shown,
+        (shown, rows),
         properties,
         Arc::clone(context),
     ))

@@ -16,6 +16,7 @@ use schemas::{InstanceId, filter_outcome};
 
 use crate::context::QueryStats;
 use crate::dialect::{Semantics, Statement};
+use crate::exchange::ExchangeExec;
 use crate::gather::RemoteExec;
 use crate::measured::{line, unmeasured};
 
@@ -94,6 +95,9 @@ impl Lines<'_> {
         self.add(depth, line(plan));
         if let Some(remote) = unmeasured(plan).downcast_ref::<RemoteExec>() {
             self.remote(remote, depth + 1);
+        }
+        if let Some(exchange) = unmeasured(plan).downcast_ref::<ExchangeExec>() {
+            self.nested(&exchange.shown(), depth + 1);
         }
         for child in plan.children() {
             self.plan(child, depth + 1);

@@ -42,7 +42,7 @@ struct Known {
 
 /// Made when the first expression is.
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    let session = session(Arc::new(RuntimeEnv::default()));
+    let session = session(Arc::new(RuntimeEnv::default()), 1);
     Known {
         operators: before(Arithmetic::Double, session.expr_planners()),
         session,

@@ -21,9 +21,11 @@ use datafusion::physical_plan::sorts::sort::sort_batch;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{TryStreamExt, stream};
+use schemas::proto::FragmentRequest;
 
-use crate::ask::{FragmentPart, FragmentPlan};
+use crate::ask::{FragmentPart, FragmentPlan, request};
 use crate::context::QueryContext;
+use crate::exchange::rows_of;
 use crate::fault::from_fault;
 use crate::parameters::Parameters;
 use crate::parts::{RoutedScan, for_each_server, for_one_server};
@@ -37,6 +39,8 @@ pub(crate) struct RemoteExec {
     scans: Arc<[Arc<ScanDescription>]>,
     /// `None`: there is nothing to read for this partition.
     parts: Arc<[Option<FragmentPart>]>,
+    /// About so many rows pass the filters of the largest table that is spread over servers.
+    rows: f64,
     /// The servers' plan, for EXPLAIN.
     shown: Arc<str>,
     properties: Arc<PlanProperties>,
@@ -48,7 +52,7 @@ impl RemoteExec {
         plan: Bytes,
         scans: Vec<Arc<ScanDescription>>,
         parts: Vec<Option<FragmentPart>>,
-        shown: String,
+        (shown, rows): (String, f64),
         properties: Arc<PlanProperties>,
         context: Arc<QueryContext>,
     ) -> Self {
@@ -63,6 +67,7 @@ impl RemoteExec {
             },
             scans: scans.into(),
             parts: parts.into(),
+            rows,
             shown: shown.into(),
             properties,
             context,
@@ -96,7 +101,10 @@ impl RemoteExec {
             return Ok(None);
         }
         parts.resize_with(self.parts.len(), || None);
+        let rows = self.scans.iter().zip(&routes);
+        let rows = rows.map(|(scan, route)| rows_of(scan, route.rows_estimated()));
         Ok(Some(Self {
+            rows: rows.fold(0.0, f64::max),
             plan: FragmentPlan {
                 parameters: parameters.to_bytes()?,
                 ..self.plan.clone()
@@ -123,6 +131,21 @@ impl RemoteExec {
     pub(crate) fn with_parameters(mut self, parameters: &Parameters) -> Result<Self> {
         self.plan.parameters = parameters.to_bytes()?;
         Ok(self)
+    }
+
+    /// Who is asked for what.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &FragmentPart> {
+        self.parts.iter().flatten()
+    }
+
+    /// What the server of a part is asked.
+    pub(crate) fn request(&self, context: &QueryContext, part: &FragmentPart) -> FragmentRequest {
+        request(context, &self.plan, part)
+    }
+
+    /// Rows that are read for it, of the table that has most.
+    pub(crate) fn rows(&self) -> f64 {
+        self.rows
     }
 
     pub(crate) fn hash(&self) -> u64 {
@@ -240,7 +263,7 @@ fn in_order(
 }
 
 /// The broker's schema, whose metadata and nullability the plan above was made for.
-fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let columns = batch.columns().to_vec();
     Ok(RecordBatch::try_new_with_options(

@@ -23,6 +23,7 @@ mod dialect;
 mod distinct_on;
 mod distinct_sides;
 mod entries;
+pub mod exchange;
 mod excluding;
 mod explain;
 pub mod expressions;

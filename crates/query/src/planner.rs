@@ -31,6 +31,7 @@ use crate::cut::cut;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed, natural};
 use crate::distinct_on::firsts_of_keys;
 use crate::entries::explode_groups;
+use crate::exchange::{exchanged, is_worth_it};
 use crate::excluding::Exclusions;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
@@ -59,6 +60,8 @@ pub struct PlannerConfig {
 #[derive(Debug)]
 pub struct Planner {
     session: SessionState,
+    /// The same for plans that are spread over servers.
+    spreading: SessionState,
     /// Where queries run.
     task: Arc<TaskContext>,
     /// Where statements are parsed and planned that may take long.
@@ -71,6 +74,8 @@ pub struct Planner {
 
 /// The operating system shares the cores among them: a long one holds up no short one.
 const PLANNED_AT_ONCE_MAX: usize = 64;
+/// Of a stage on one server.
+const STAGE_PARTITIONS: usize = 4;
 /// Bytes of statements that are parsed where they come in.
 const SHORT_BYTES_MAX: usize = 32 << 10;
 
@@ -92,8 +97,10 @@ impl Planner {
             .with_memory_pool(Arc::new(pool))
             .build_arc()
             .map_err(|error| to_fault(&error, ""))?;
-        let session = session(runtime);
+        let spreading = session(Arc::clone(&runtime), STAGE_PARTITIONS);
+        let session = session(runtime, 1);
         Ok(Self {
+            spreading,
             single_stage: before(Arithmetic::Double, session.expr_planners()),
             multi_stage: before(Arithmetic::OfSql, session.expr_planners()),
             system: SystemTables::new(cluster, &session, broker)
@@ -153,7 +160,7 @@ impl Planner {
     ) -> Result<Answer, Fault> {
         let place = |error| statement.place(to_fault(&error, &statement.text));
         loop {
-            let failed_before = context.failed.lock().len();
+            let before = context.setbacks();
             let begun = context.clock.monotonic();
             let plan = self.plan(statement, context).await.map_err(place)?;
             context.stats.lock().planning = context.clock.monotonic() - begun;
@@ -183,7 +190,7 @@ impl Planner {
                     context.stats.lock().whole();
                     return Ok(Answer { schema, batches });
                 }
-                Err(error) if context.failed.lock().len() == failed_before => {
+                Err(error) if context.setbacks() == before => {
                     return Err(place(error));
                 }
                 Err(_) => *context.stats.lock() = QueryStats::default(),
@@ -199,6 +206,7 @@ impl Planner {
         if let Some(found) = &statement.found
             && context.wants_templates()
             && let Some(plan) = found.plan(context)?
+            && !is_worth_it(&plan, context)
         {
             context.stats.lock().template_used = true;
             return Ok(plan);
@@ -226,12 +234,7 @@ impl Planner {
         watch: &Watch,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         watch.check()?;
-        let mut session = self.session.clone();
-        session.mark_start_execution();
-        given_up::watch(session.config_mut().options_mut(), watch.clone());
-        // `now()` is what the clock says, as everywhere.
-        let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
-        session.execution_props_mut().query_execution_start_time = now;
+        let session = begun(&self.session, context, watch);
         let sql = DfStatement::Statement(Box::new(statement.sql().map_err(from_fault)?));
         let mut references = session.resolve_table_references(&sql)?;
         let DfStatement::Statement(mut sql) = sql else {
@@ -285,12 +288,51 @@ impl Planner {
         let (logical, plan) = planning.planned(*sql).await?;
         let is_timeless = is_timeless(&logical)?;
         watch.check()?;
+        if is_worth_it(&plan, context)
+            && let Some(plan) = self.spread(&logical, context, watch).await
+        {
+            return Ok(plan);
+        }
         let plan = cut(plan, context, &Parameters::default())?;
         if may_keep && is_timeless {
             self.templates.keep(statement, context, Vec::new(), &plan);
         }
         Ok(plan)
     }
+}
+
+impl Planner {
+    /// `None`: the broker gathers, and says what is wrong if something is.
+    async fn spread(
+        &self,
+        logical: &LogicalPlan,
+        context: &Arc<QueryContext>,
+        watch: &Watch,
+    ) -> Option<Arc<dyn ExecutionPlan>> {
+        let session = begun(&self.spreading, context, watch);
+        let stats = context.stats.lock().clone();
+        context.stats.lock().pruned_nothing();
+        let plan = exchanged(logical, &session, context).await;
+        let plan = plan.unwrap_or_else(|error| {
+            tracing::debug!(cause = %error, "a plan cannot be spread over servers");
+            None
+        });
+        if plan.is_none() {
+            *context.stats.lock() = stats;
+        }
+        plan
+    }
+}
+
+/// For a query that begins now.
+fn begun(session: &SessionState, context: &QueryContext, watch: &Watch) -> SessionState {
+    let mut session = session.clone();
+    session.mark_start_execution();
+    given_up::watch(session.config_mut().options_mut(), watch.clone());
+    // `now()` is what the clock says, as everywhere.
+    let now = chrono::DateTime::from_timestamp_millis(context.clock.now_ms());
+    session.execution_props_mut().query_execution_start_time = now;
+    session
 }
 
 /// Each alias that a condition uses is one.
@@ -392,7 +434,7 @@ impl Planning<'_> {
         let plan = planner
             .create_physical_plan(&optimized, self.session)
             .await?;
-        if !binds_in_scans(&plan)? {
+        if !binds_in_scans(&plan)? || is_worth_it(&plan, self.context) {
             return Ok(None);
         }
         Ok(Some(PlannedOnce {

@@ -148,6 +148,10 @@ impl SegmentScanExec {
     pub fn parts(&self) -> &Arc<Vec<ScanPart>> {
         &self.parts
     }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
 }
 
 impl DisplayAs for SegmentScanExec {

@@ -28,7 +28,8 @@ use crate::sorted_inputs::SortedInputs;
 use crate::whole_ranks::WholeRanks;
 use crate::window_orders::WindowOrders;
 
-pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
+/// `partitions`: that operators of the plan work on at once.
+pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionState {
     let mut options = ConfigOptions::new();
     options.sql_parser.dialect = SqlDialect::Generic;
     options.sql_parser.enable_ident_normalization = false;
@@ -43,9 +44,21 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
     options.optimizer.enable_topk_aggregation = false;
     // Each sort sets this aside at once, also the many that sort ten rows.
     options.execution.sort_spill_reservation_bytes = 64 << 10;
-    // One partition: the only exchange is the one between servers and broker.
+    // Rows are dealt out by the hash of keys, or not at all.
+    options.optimizer.enable_round_robin_repartition = false;
+    // One that reads the value of a subquery does not travel; a join with it does.
+    options
+        .optimizer
+        .enable_physical_uncorrelated_scalar_subquery = partitions == 1;
+    if partitions > 1 {
+        // What is sent to every server is smaller than what each gets a share of.
+        options.optimizer.hash_join_single_partition_threshold = 256 << 10;
+        // One that is told apart by partitions is not spread.
+        options.optimizer.prefer_existing_union = true;
+    }
+    // With one partition the only exchange is the one between servers and broker.
     let config = SessionConfig::from(options)
-        .with_target_partitions(1)
+        .with_target_partitions(partitions)
         .with_create_default_catalog_and_schema(false);
     // Servers count distinct values themselves; the rule would have them send every one.
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
@@ -86,14 +99,24 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_config(config)
         .with_runtime_env(runtime)
         // The defaults are added to what is there.
-        .with_expr_planners(vec![Arc::new(WholeRanks)])
-        .with_scalar_functions([functions::all(), crate::own_functions()].concat())
-        .with_aggregate_functions(functions::all_aggregates())
-        .with_default_features()
+        .with_expr_planners(vec![Arc::new(WholeRanks)]);
+    let session = with_functions(session)
         .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect());
     functions::with_replaced_aggregates(session)
+}
+
+fn with_functions(session: SessionStateBuilder) -> SessionStateBuilder {
+    session
+        .with_scalar_functions([functions::all(), crate::own_functions()].concat())
+        .with_aggregate_functions(functions::all_aggregates())
+        .with_default_features()
+}
+
+/// Nothing but functions, for plans that are there already.
+pub(crate) fn functions() -> SessionState {
+    functions::with_replaced_aggregates(with_functions(SessionStateBuilder::new()))
 }
 
 pub(crate) fn parser_options(session: &SessionState) -> ParserOptions {

@@ -145,7 +145,7 @@ impl TableProvider for SegmentTable {
             is_dimension_table: spec.is_dimension_table,
         };
         let route = routed(&description, &self.context, &Parameters::default())?;
-        let rows = (route.rows + consuming_rows(&route)) as usize;
+        let rows = route.rows_estimated() as usize;
         let scan = SegmentScanExec::new(Arc::new(description), Arc::new(route.parts), rows)?;
         Ok(Arc::new(scan))
     }
@@ -155,9 +155,12 @@ impl TableProvider for SegmentTable {
 /// things has, fewer than one of events.
 const CONSUMING_ROWS: u64 = 100_000;
 
-fn consuming_rows(route: &Route) -> u64 {
-    let runs = route.parts.iter().map(|part| part.scan.consuming.len());
-    runs.sum::<usize>() as u64 * CONSUMING_ROWS
+impl Route {
+    /// Rows of the segments that are read.
+    pub(crate) fn rows_estimated(&self) -> u64 {
+        let runs = self.parts.iter().map(|part| part.scan.consuming.len());
+        self.rows + runs.sum::<usize>() as u64 * CONSUMING_ROWS
+    }
 }
 
 /// Who reads what of the table for these values of parameters. The first time a literal has its own

@@ -81,7 +81,7 @@ fn can_finish(node: &Plan, mut subqueries: Subqueries) -> bool {
 }
 
 /// Operators that servers can decode and run.
-fn is_known(node: &Plan) -> bool {
+pub(crate) fn is_known(node: &Plan) -> bool {
     node.is::<FilterExec>()
         || node.is::<ProjectionExec>()
         || node.is::<CooperativeExec>()

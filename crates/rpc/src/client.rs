@@ -42,6 +42,11 @@ pub(crate) fn to_status(fault: Fault) -> Status {
     )
 }
 
+/// What broke on the way to a peer, if that is what the error tells.
+pub fn fault_of_the_way(error: &(dyn std::error::Error + 'static)) -> Option<Fault> {
+    error.downcast_ref::<Status>().map(to_fault)
+}
+
 /// A status without our details comes from the transport: the peer is not there.
 pub(crate) fn to_fault(status: &Status) -> Fault {
     if !status.details().is_empty()

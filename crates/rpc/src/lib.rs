@@ -6,6 +6,7 @@
 //! tell which of the two it has. Over gRPC nodes prove themselves to each other, where the settings
 //! say how (`access::NodeTrust`).
 
+mod channel;
 mod client;
 mod connection;
 mod control;
@@ -31,6 +32,8 @@ mod generated {
     include!("generated/tannin.v1.rs");
 }
 
+pub use channel::{Channel, Door};
+pub use client::fault_of_the_way;
 pub use control::{ControlApi, UpdateStream};
 pub use failover::controller_for_controllers;
 pub use fragments::{AnswerStream, FragmentApi, PartStream};

@@ -10,6 +10,7 @@ use runtime::TaskGroup;
 use schemas::Fault;
 use schemas::cluster::InstanceState;
 
+use crate::channel::{Channel, channel};
 use crate::connection::FragmentConnection;
 use crate::failover::FailoverControl;
 use crate::{ControlApi, FragmentApi};
@@ -18,6 +19,16 @@ use crate::{ControlApi, FragmentApi};
 pub trait Network: fmt::Debug + Send + Sync + 'static {
     fn controller(&self) -> Result<Arc<dyn ControlApi>, Fault>;
     fn server(&self, instance: &InstanceState) -> Result<Arc<dyn FragmentApi>, Fault>;
+    /// A line to what the server at `address` offers beside its own service. Roles of one process
+    /// have none.
+    fn channel(&self, address: &str) -> Result<Channel, Fault> {
+        let message = format!("no channel leads to `{address}` from within one process");
+        Err(Fault::unavailable(message))
+    }
+    /// Whether [`Self::channel`] leads anywhere.
+    fn has_channels(&self) -> bool {
+        false
+    }
 }
 
 /// Roles of one process call each other directly.
@@ -70,6 +81,7 @@ impl Network for InProcessNetwork {
 pub struct GrpcNetwork {
     controller: Option<Arc<dyn ControlApi>>,
     servers: RwLock<HashMap<String, Arc<FragmentConnection>>>,
+    channels: RwLock<HashMap<String, Channel>>,
     trust: NodeTrust,
     tasks: TaskGroup,
 }
@@ -95,6 +107,7 @@ impl GrpcNetwork {
         Ok(Self {
             controller,
             servers: RwLock::default(),
+            channels: RwLock::default(),
             trust: trust.clone(),
             tasks,
         })
@@ -128,5 +141,17 @@ impl Network for GrpcNetwork {
             .write()
             .insert(address.clone(), Arc::clone(&fresh));
         Ok(fresh)
+    }
+    fn channel(&self, address: &str) -> Result<Channel, Fault> {
+        if let Some(known) = self.channels.read().get(address) {
+            return Ok(known.clone());
+        }
+        let fresh = channel(address, &self.trust)?;
+        let mut channels = self.channels.write();
+        Ok(channels.entry(address.to_owned()).or_insert(fresh).clone())
+    }
+
+    fn has_channels(&self) -> bool {
+        true
     }
 }

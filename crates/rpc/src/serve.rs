@@ -20,6 +20,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::channel::Door;
 use crate::client::{MESSAGE_BYTES_MAX, SENT_ON, to_fault, to_status};
 use crate::generated::control_server::{Control, ControlServer};
 use crate::generated::fragments_server::{Fragments, FragmentsServer};
@@ -71,10 +72,11 @@ pub fn serve_control(
     tasks.spawn("control gRPC", |stop| serve(router, incoming, stop));
 }
 
-/// Serves a server's side until `tasks` is cancelled.
+/// Serves a server's side until `tasks` is cancelled, and what else it offers.
 pub fn serve_fragments(
     listener: TcpListener,
     api: Arc<dyn FragmentApi>,
+    beside: Option<Door>,
     trust: &NodeTrust,
     tasks: &TaskGroup,
 ) {
@@ -85,7 +87,12 @@ pub fn serve_fragments(
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
     .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let service = InterceptedService::new(service, Believed(trust.clone()));
-    let router = builder().add_service(service);
+    let router = match beside {
+        Some(door) => builder()
+            .add_routes(door.into_routes())
+            .add_service(service),
+        None => builder().add_service(service),
+    };
     let incoming = Incoming::new(listener, trust.tls.as_ref(), Protocol::Grpc);
     tasks.spawn("fragments gRPC", |stop| serve(router, incoming, stop));
 }
@@ -93,7 +100,10 @@ pub fn serve_fragments(
 fn builder() -> Server {
     Server::builder()
         .tcp_nodelay(true)
+        // Queries that end early reset their streams, and many share a connection: HTTP/2's own
+        // limits would close it under all of them.
         .http2_max_pending_accept_reset_streams(Some(100_000))
+        .http2_max_local_error_reset_streams(Some(1_000_000_000))
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(10)))
 }
 

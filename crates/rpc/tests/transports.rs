@@ -92,6 +92,7 @@ fn instance(address: String) -> InstanceState {
         address,
         alive: true,
         plan_format: 1,
+        exchange_format: 0,
         leads: false,
     }
 }
@@ -116,7 +117,13 @@ async fn grpc() -> Setup {
     let server = TaskGroup::new("server");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    rpc::serve_fragments(listener, Arc::new(echo), &NodeTrust::default(), &server);
+    rpc::serve_fragments(
+        listener,
+        Arc::new(echo),
+        None,
+        &NodeTrust::default(),
+        &server,
+    );
     let network = GrpcNetwork::new(None, &TaskGroup::new("client")).unwrap();
     let api = network.server(&instance(address)).unwrap();
     Setup {

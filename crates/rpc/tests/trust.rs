@@ -2,19 +2,31 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use access::{Access, Config, NodeTrust, TlsFiles};
 use async_trait::async_trait;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rpc::{ControlApi, ControlDoors, GrpcNetwork, Network, UpdateStream};
+use rpc::{
+    AnswerStream, ControlApi, ControlDoors, Door, FragmentApi, GrpcNetwork, Network, UpdateStream,
+};
 use runtime::{OsFiles, SystemClock, TaskGroup};
 use schemas::proto::*;
 use schemas::{Fault, FaultKind};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response};
+use tonic::server::NamedService;
+use tower::ServiceExt;
 
 /// Hears heartbeats.
 struct Heart;
@@ -105,6 +117,76 @@ async fn ask(of: &NodeTrust, by: &NodeTrust) -> Result<(), Fault> {
     let asked = control.heartbeat(HeartbeatRequest::default()).await;
     tasks.stop(Duration::from_secs(1)).await;
     asked.map(|_| ())
+}
+
+/// Holds nothing.
+struct Nothing;
+
+#[async_trait]
+impl FragmentApi for Nothing {
+    async fn run(&self, _: FragmentRequest) -> Result<AnswerStream, Fault> {
+        no()
+    }
+    async fn system_rows(&self, _: SystemRowsRequest) -> Result<SystemRowsReply, Fault> {
+        no()
+    }
+}
+
+/// A service that a server offers beside its own.
+#[derive(Clone)]
+struct Guest;
+
+impl NamedService for Guest {
+    const NAME: &'static str = "guest.Guest";
+}
+
+impl Service<Request<Body>> for Guest {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        ready(Ok(Status::ok("").into_http()))
+    }
+}
+
+/// The code of gRPC with which the guest's door answers; `None`: nobody is there.
+async fn knock(of: &NodeTrust, by: &NodeTrust) -> Option<String> {
+    let tasks = TaskGroup::new("test");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let door = Door::new(Guest, of, Handle::current());
+    rpc::serve_fragments(listener, Arc::new(Nothing), Some(door), of, &tasks);
+    let network = GrpcNetwork::trusting(None, by, &tasks).unwrap();
+    let channel = network.channel(&address).unwrap();
+    let call = Request::post(format!("http://{address}/guest.Guest/Call"));
+    let call = call.header("content-type", "application/grpc");
+    let answer = channel.oneshot(call.body(Body::empty()).unwrap()).await;
+    tasks.stop(Duration::from_secs(1)).await;
+    let answer = answer.ok()?;
+    let code = answer.headers().get("grpc-status")?.to_str().unwrap();
+    Some(code.to_owned())
+}
+
+#[tokio::test]
+async fn a_door_beside_answers_the_same_nodes() {
+    let dirs: Vec<TempDir> = (0..3).map(|_| TempDir::new().unwrap()).collect();
+    let (ours, foreign) = (authority(), authority());
+    let node = certified(dirs[0].path(), &ours, &ours);
+    let other = certified(dirs[1].path(), &ours, &ours);
+    let stranger = certified(dirs[2].path(), &foreign, &ours);
+    assert_eq!(knock(&node, &other).await.as_deref(), Some("0"));
+    assert_eq!(knock(&node, &stranger).await, None);
+    assert_eq!(knock(&node, &NodeTrust::default()).await, None);
+    let dir = TempDir::new().unwrap();
+    let node = by_token(dir.path(), "one-secret-of-all-nodes");
+    assert_eq!(knock(&node, &node).await.as_deref(), Some("0"));
+    let refused = knock(&node, &NodeTrust::default()).await;
+    assert_eq!(refused.as_deref(), Some("16"));
 }
 
 #[tokio::test]

@@ -164,6 +164,21 @@ impl Engine {
         self.many_groups.partitioned()
     }
 
+    /// What operators run with that work on rows of several fragments: with the memory of one.
+    pub fn stage_runtime(&self) -> Result<Arc<RuntimeEnv>, Fault> {
+        let bytes = self.config.fragment_memory_bytes;
+        let pool = BudgetPool::new(self.memory.child("stage", bytes));
+        let memory_pool = Arc::new(pool.map_err(|error| to_fault(&error, ""))?);
+        Ok(self.runtime_with(memory_pool))
+    }
+
+    fn runtime_with(&self, memory_pool: Arc<dyn MemoryPool>) -> Arc<RuntimeEnv> {
+        Arc::new(RuntimeEnv {
+            memory_pool,
+            ..(*self.decoding.runtime_env()).clone()
+        })
+    }
+
     /// Runs the fragment to its end. An answer that does not fit the budget is a fault with code
     /// 245; [`Self::run_stream`] has no such limit.
     pub async fn run(&self, fragment: Fragment) -> Result<FragmentResult, Fault> {
@@ -225,7 +240,6 @@ impl Engine {
             let shown = displayable(plan.as_ref()).indent(false).to_string();
             shared.counters.update(|stats| stats.plan = shown);
         }
-        let runtime = self.decoding.runtime_env();
         let task = TaskContext::new(
             None,
             "fragment".to_owned(),
@@ -234,10 +248,7 @@ impl Engine {
             HashMap::new(),
             HashMap::new(),
             HashMap::new(),
-            Arc::new(RuntimeEnv {
-                memory_pool,
-                ..(*runtime).clone()
-            }),
+            self.runtime_with(memory_pool),
         );
         Ok(FragmentStream {
             is_general,

@@ -661,6 +661,9 @@ pub struct HeartbeatRequest {
     /// the last one: another process may have its name at once
     #[prost(bool, tag = "19")]
     pub leaves: bool,
+    /// of exchanges between servers; 0 = it offers none
+    #[prost(uint32, tag = "20")]
+    pub exchange_format: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LetGo {

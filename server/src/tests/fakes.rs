@@ -249,6 +249,7 @@ impl FakeControl {
             address: beat.address.clone(),
             alive: true,
             plan_format: beat.plan_format,
+            exchange_format: beat.exchange_format,
             leads: false,
         });
         let instances: Vec<InstanceState> = instances.collect();

@@ -41,6 +41,7 @@ impl Simulated {
                 address: "10.0.0.1:8098".to_owned(),
                 alive: true,
                 plan_format: query::codec::PLAN_FORMAT,
+                exchange_format: 0,
                 leads: false,
             };
             (id.clone(), server)
@@ -108,6 +109,8 @@ impl Simulated {
             standing,
             fixed_replica: false,
             allows_partial: false,
+            exchanges: Default::default(),
+            gathers: Default::default(),
             gate: Arc::new(Open),
             failed: Mutex::default(),
         }

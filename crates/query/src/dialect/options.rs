@@ -44,7 +44,7 @@ impl Options {
     }
 
     /// As [`Self::flag`], for options of ours: neither true nor false is a fault.
-    fn switch(&self, name: &str) -> Result<Option<bool>, Fault> {
+    pub fn switch(&self, name: &str) -> Result<Option<bool>, Fault> {
         let Some(value) = self.0.get(&name.to_lowercase()) else {
             return Ok(None);
         };

@@ -455,6 +455,8 @@ impl Cluster {
             standing,
             fixed_replica: statement.options.flag("useFixedReplica") == Some(true),
             allows_partial: statement.options.flag("allowPartialResults") == Some(true),
+            exchanges: Default::default(),
+            gathers: Default::default(),
             gate: Arc::new(crate::Open),
             failed: Mutex::default(),
         })
@@ -518,6 +520,7 @@ pub(super) fn instance(id: InstanceId) -> InstanceState {
         role: Role::Server,
         alive: true,
         plan_format: PLAN_FORMAT,
+        exchange_format: 0,
         leads: false,
     }
 }

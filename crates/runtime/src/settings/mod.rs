@@ -132,6 +132,7 @@ pub struct Broker {
     pub queries_waiting_max: u64,
     pub queries_wait_max_ms: u64,
     pub hedge_percent: u64,
+    pub exchange_rows_min: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
