@@ -219,17 +219,21 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         rpc::serve_fragments(listener, api, beside, nodes, &tasks);
     }
     serve_health(&core, http, &tasks);
-    heartbeat::start(&core, &tasks);
-    figures::start(&core, &tasks);
-    indexes::start(&core, &tasks);
-    events::start(&core, &tasks);
-    reconcile::start(&core, &tasks);
+    start_tasks(&core, &tasks);
     Ok(Server {
         core,
         fragments,
         tasks,
         _exchanges: exchanges,
     })
+}
+
+fn start_tasks(core: &Arc<Core>, tasks: &TaskGroup) {
+    heartbeat::start(core, tasks);
+    figures::start(core, tasks);
+    indexes::start(core, tasks);
+    events::start(core, tasks);
+    reconcile::start(core, tasks);
 }
 
 fn serve_health(core: &Arc<Core>, http: TcpListener, tasks: &TaskGroup) {
