@@ -20,7 +20,7 @@ use query::codec::PLAN_FORMAT;
 use query::exchange::{EXCHANGE_FORMAT, Host, Piece, door};
 use query::timed_out;
 use rpc::{Door, Network};
-use runtime::CancellationToken;
+use runtime::{CancellationToken, Clock};
 use scan::FragmentStream;
 use schemas::proto::FragmentRequest;
 use schemas::{Fault, InstanceId};
@@ -92,6 +92,10 @@ impl Host for Hosted {
 
     fn network(&self) -> &Arc<dyn Network> {
         &self.core.network
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
+        &self.core.clock
     }
 
     fn trust(&self) -> &NodeTrust {

@@ -207,17 +207,10 @@ pub async fn start(config: Config, parts: Parts) -> Result<Server, Fault> {
         metrics,
     });
     let fragments = FragmentService(Arc::new(Fragments::new(Arc::clone(&core), engine)));
-    let mut exchanges = None;
-    if let Some(listener) = grpc {
-        let api: Arc<dyn FragmentApi> = Arc::new(fragments.clone());
-        let nodes = &core.config.entrance.access.nodes;
-        let mut beside = None;
-        if core.network.has_channels() {
-            let (opened, door) = Exchanges::open(&core, &fragments.0)?;
-            (exchanges, beside) = (Some(opened), Some(door));
-        }
-        rpc::serve_fragments(listener, api, beside, nodes, &tasks);
-    }
+    let exchanges = match grpc {
+        Some(listener) => serve_grpc(listener, &core, &fragments, &tasks)?,
+        None => None,
+    };
     serve_health(&core, http, &tasks);
     start_tasks(&core, &tasks);
     Ok(Server {
@@ -245,6 +238,23 @@ fn serve_health(core: &Arc<Core>, http: TcpListener, tasks: &TaskGroup) {
     );
     let entrance = core.config.entrance.clone();
     rest::serve(http, routes, entrance, "server", tasks);
+}
+
+fn serve_grpc(
+    listener: TcpListener,
+    core: &Arc<Core>,
+    fragments: &FragmentService,
+    tasks: &TaskGroup,
+) -> Result<Option<Exchanges>, Fault> {
+    let api: Arc<dyn FragmentApi> = Arc::new(fragments.clone());
+    let nodes = &core.config.entrance.access.nodes;
+    let opened = match core.network.has_channels() {
+        true => Some(Exchanges::open(core, &fragments.0)?),
+        false => None,
+    };
+    let (exchanges, door) = opened.unzip();
+    rpc::serve_fragments(listener, api, door, nodes, tasks);
+    Ok(exchanges)
 }
 
 impl Server {

@@ -5,8 +5,9 @@
 //! - **Where rows are is a fact, the number of tasks is a hint.** A plan is used only when every
 //!   stage has its fragments on the servers that hold their rows ([`placed`]); else the broker
 //!   gathers.
-//! - **No deadline**: fragments know theirs and end with a fault, and the broker drops the query,
-//!   which ends its streams and with them the tasks on all servers.
+//! - **No deadline**: fragments know theirs and end with a fault, joins with a condition look at the
+//!   one that is sent along, and the broker drops the query, which ends its streams and with them
+//!   the tasks on all servers.
 //! - **No retries, and nobody is to blame**: a channel names the server that it did not reach, in
 //!   the fault; the query is planned anew without it. A frozen server is noticed by whoever looks
 //!   after servers, long before HTTP/2 does.
@@ -42,14 +43,16 @@ use datafusion_distributed::{
     ExecuteTaskRequest, GetWorkerInfoRequest, GetWorkerInfoResponse, MaybeEncoded,
     NetworkBoundaryExt, RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent,
     ScaleUpLeafNodeEventResponse, SessionStateBuilderExt, SetPlanRequest, TaskKey, Worker,
-    WorkerChannel, WorkerQueryContext, WorkerResolver, WorkerSessionBuilder,
-    WorkerToCoordinatorMsg, rewrite_distributed_plan_with_metrics,
+    WorkerChannel, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext,
+    WorkerResolver, WorkerSessionBuilder, WorkerToCoordinatorMsg,
+    rewrite_distributed_plan_with_metrics,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
 use rpc::{Door, Network};
+use runtime::CancellationToken;
 use schemas::cluster::InstanceState;
 use schemas::proto::ScanStats;
 use schemas::{Fault, InstanceId};
@@ -63,12 +66,16 @@ use super::leaf::{FragmentsExec, LeafCodec, Share, counted};
 use crate::context::QueryContext;
 use crate::fault::from_fault;
 use crate::gather::RemoteExec;
+use crate::watched::{Deadline, Watch, watched};
 
 type Plan = Arc<dyn ExecutionPlan>;
 type Servers = Arc<[InstanceState]>;
 
 /// What servers counted comes after the rows; nobody waits longer for it.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
+/// Epoch milliseconds, and milliseconds.
+const DEADLINE: &str = "x-tannin-deadline-ms";
+const TIMEOUT: &str = "x-tannin-timeout-ms";
 /// Of a stage that does nothing.
 const SWEEPS: &str = "x-tannin-sweeps";
 const SWEPT_EVERY: Duration = Duration::from_millis(500);
@@ -101,7 +108,8 @@ impl Spread {
             .with_distributed_worker_resolver(Workers(urls))
             .with_distributed_channel_resolver(Channels(Arc::clone(&context.network)))
             // Each input of a union runs on all servers: that is where its rows are.
-            .with_distributed_children_isolator_unions(false)?;
+            .with_distributed_children_isolator_unions(false)?
+            .with_distributed_passthrough_headers(headers_of(context))?;
         let state = with_handlers(state, context, servers).build();
         let nothing = LogicalPlan::EmptyRelation(EmptyRelation {
             produce_one_row: false,
@@ -180,6 +188,29 @@ impl Spread {
             lines.add(head, 0);
         }
         lines.text
+    }
+}
+
+/// When the query ends, for joins that look at many pairs from one row to the next.
+fn headers_of(context: &QueryContext) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(DEADLINE, HeaderValue::from(context.deadline_ms));
+    headers.insert(TIMEOUT, HeaderValue::from(context.timeout_ms));
+    headers
+}
+
+fn watch_of(headers: &HeaderMap, host: &dyn Host) -> Watch {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let at_ms = text(DEADLINE).and_then(|text| text.parse().ok());
+    let timeout_ms = text(TIMEOUT).and_then(|text| text.parse().ok());
+    Watch {
+        // Who gives up drops the streams.
+        cancel: CancellationToken::new(),
+        deadline: at_ms.map(|at_ms| Deadline {
+            clock: Arc::clone(host.clock()),
+            at_ms,
+            timeout_ms: timeout_ms.unwrap_or(0),
+        }),
     }
 }
 
@@ -493,7 +524,11 @@ struct Stages {
 impl WorkerSessionBuilder for Stages {
     async fn build_session_state(&self, mut context: WorkerQueryContext) -> Result<SessionState> {
         let config = context.builder.config().take().unwrap_or_default();
+        let watch = watch_of(&context.headers, &*self.host);
         let config = config
+            .with_distributed_worker_plan_rewrite_handler(move |ev: WorkerPlanRewriteEvent<'_>| {
+                watched(ev.plan, &watch).map(WorkerPlanRewriteEventResponse::new)
+            })
             .with_target_partitions(1)
             .with_sort_spill_reservation_bytes(64 << 10)
             .with_distributed_channel_resolver(Channels(Arc::clone(self.host.network())))

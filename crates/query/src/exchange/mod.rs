@@ -23,6 +23,7 @@ use arrow::array::RecordBatch;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::stream::BoxStream;
 use rpc::Network;
+use runtime::Clock;
 use schemas::proto::{FragmentRequest, ScanStats};
 use schemas::{Fault, InstanceId};
 
@@ -60,6 +61,7 @@ impl Exchanges {
 pub trait Host: fmt::Debug + Send + Sync + 'static {
     fn id(&self) -> &InstanceId;
     fn network(&self) -> &Arc<dyn Network>;
+    fn clock(&self) -> &Arc<dyn Clock>;
     fn trust(&self) -> &NodeTrust;
     /// What the operators of one stage run with, with memory of its own.
     fn runtime(&self) -> Result<Arc<RuntimeEnv>, Fault>;

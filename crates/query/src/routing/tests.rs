@@ -65,6 +65,7 @@ fn cluster(segments: &[(bool, &[&str])], rows: u64) -> (ClusterState, Arc<TableS
             } else {
                 PLAN_FORMAT
             },
+            exchange_format: 0,
         };
         (id(name), instance)
     });
