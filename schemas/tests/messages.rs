@@ -79,6 +79,7 @@ fn state() -> ClusterState {
         address: "a:1".to_owned(),
         alive: true,
         plan_format: 2,
+        exchange_format: 0,
         leads: false,
     };
     let table = table();
