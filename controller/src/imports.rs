@@ -198,11 +198,13 @@ fn not_done(task: &Task) -> Fault {
 
 /// Whether it may be read is said by whoever reads it.
 fn check_uri(uri: &str) -> Result<(), Fault> {
-    const SCHEMES: [&str; 6] = ["/", "file:/", "http://", "s3://", "gs://", "az://"];
+    const SCHEMES: [&str; 7] = [
+        "/", "file:/", "https://", "http://", "s3://", "gs://", "az://",
+    ];
     match SCHEMES.iter().any(|scheme| uri.starts_with(scheme)) {
         true => Ok(()),
         false => Err(Fault::invalid(format!(
-            "`{uri}` cannot be read here: write /path, file:///path, http://host/path or \
+            "`{uri}` cannot be read here: write /path, file:///path, https://host/path or \
              s3://bucket/key"
         ))),
     }

@@ -79,7 +79,7 @@ async fn sources_of(
     format: Option<ingest::files::FileFormat>,
     workshop: &Workshop,
 ) -> Result<Vec<Source>, Fault> {
-    if uri.starts_with("http://") {
+    if uri.starts_with("http://") || uri.starts_with("https://") {
         return Ok(vec![remote_source(uri, &workshop.reach).await?]);
     }
     if names_objects(uri) {

@@ -127,7 +127,7 @@ pub enum Compression {
     Lz4,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistrySpec {
     pub url: String,
     /// `user:password`.
@@ -135,6 +135,40 @@ pub struct RegistrySpec {
     pub user_info: Option<String>,
     #[serde(default)]
     pub token: Option<String>,
+    #[serde(default, skip_serializing_if = "RegistryTls::is_usual")]
+    pub tls: RegistryTls,
+}
+
+/// Without what nobody else shall know.
+impl std::fmt::Debug for RegistrySpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistrySpec")
+            .field("url", &self.url)
+            .field("user_info", &self.user_info.as_ref().map(|_| "…"))
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("tls", &self.tls)
+            .finish()
+    }
+}
+
+/// Of a registry over https: PEM files on the machines that ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistryTls {
+    /// Who may prove the registry's name, in the place of those whom the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// Who asks, and the proof; the key may be in the same file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+}
+
+impl RegistryTls {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is done to records between the decoder and the columns.

@@ -80,6 +80,8 @@ pub struct Config {
     pub disk_free_bytes_min: u64,
     /// Bytes of segment files, 0 for no limit; other segments are read from the deep store.
     pub cache_bytes: u64,
+    /// Who this server is to schema registries.
+    pub registries: Credentials,
     /// Bytes that all fragments together may hold, and one of them.
     pub query_memory_bytes: u64,
     pub fragment_memory_bytes: u64,

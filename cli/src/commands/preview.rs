@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use ingest::infer::infer_schema;
-use ingest::registry::Registry;
+use ingest::registry::{Credentials, Registry};
 use ingest::{Decoded, Decoder, RawMessage};
 use schemas::pinot::{UnknownKeys, parse_schema_with, parse_table};
 use schemas::{TableId, TableSpec, TableType};
@@ -104,7 +104,8 @@ async fn decode(spec: &Arc<TableSpec>, sampled: &[(u32, Vec<Message>)]) -> Resul
     let mut decoder = Decoder::new(spec, &EngineExpressions).map_err(anyhow::Error::msg)?;
     let stream = spec.streams.first();
     let registry = stream.and_then(|stream| stream.decoder.registry.as_ref());
-    let registry = registry.map(Registry::new).transpose()?;
+    let nobody = Credentials::default();
+    let registry = registry.map(|spec| Registry::new(spec, &nobody)).transpose()?;
     let mut all = Decoded::default();
     for (partition, messages) in sampled {
         if let Some(registry) = &registry {

@@ -1,8 +1,11 @@
-//! Files of other hosts, over HTTP, as far as an operator has allowed them.
+//! Files of other hosts, over HTTP or HTTPS, as far as an operator has allowed them.
 //!
 //! Invariant: every address that the host's name has is judged, and the connection goes to one of
-//! those and to no other; no redirect is followed. A file is fetched whole before it is read, and
+//! those and to no other; over HTTPS the host proves its name; no redirect is followed. A file is fetched whole before it is read, and
 //! is the one that was listed: its tag, or its length and date, are the same.
+
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,7 +13,7 @@ use std::time::Duration;
 
 use reqwest::header::{ETAG, HeaderMap, LAST_MODIFIED};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Certificate, Client, Response};
 use runtime::Reach;
 use schemas::Fault;
 use tempfile::TempPath;
@@ -25,18 +28,23 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Between two pieces of a file.
 const READ_WITHIN: Duration = Duration::from_secs(60);
 
-/// What is at an `http://` address.
+/// What is at an `https://` or `http://` address.
 pub async fn remote_source(uri: &str, reach: &Reach) -> Result<Source, ImportError> {
     let url = Url::parse(uri).map_err(|error| told(uri, error))?;
     let client = client_of(&url, reach).await?;
+    source_of(&client, url).await
+}
+
+async fn source_of(client: &Client, url: Url) -> Result<Source, ImportError> {
+    let uri = url.as_str();
     let answer = client.head(url.clone()).send().await;
-    let answer = whole(uri, answer.map_err(|error| away(uri, error))?)?;
+    let answer = whole(uri, answer.map_err(|error| unreached(uri, error))?)?;
     let bytes = length(answer.headers());
     Ok(Source {
         uri: uri.to_owned(),
         version: version(answer.headers()),
         bytes,
-        place: Place::Host(url),
+        place: Place::Host(url.clone()),
     })
 }
 
@@ -65,7 +73,7 @@ async fn fetch(
     folder: &Path,
 ) -> Result<TempPath, ImportError> {
     let uri = source.uri.as_str();
-    let broken = |error: reqwest::Error| away(uri, error.without_url());
+    let broken = |error: reqwest::Error| unreached(uri, error);
     let answer = client.get(url).send().await.map_err(broken)?;
     let mut answer = whole(uri, answer)?;
     if version(answer.headers()) != source.version {
@@ -92,8 +100,11 @@ async fn client_of(url: &Url, reach: &Reach) -> Result<Client, ImportError> {
     let host = url
         .host_str()
         .ok_or_else(|| told(uri, "it names no host"))?;
-    if url.scheme() != "http" {
-        return Err(told(uri, "only http:// is read"));
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(told(uri, "only https:// and http:// are read"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(told(host, "a URL with a name or a password in it is not read"));
     }
     let port = url.port_or_known_default().unwrap_or(80);
     let denied = |denied: runtime::Denied| ImportError::Target(Fault::denied(denied.to_string()));
@@ -104,12 +115,38 @@ async fn client_of(url: &Url, reach: &Reach) -> Result<Client, ImportError> {
     for address in &addresses {
         reach.check_address(host, address.ip()).map_err(denied)?;
     }
-    let client = Client::builder()
+    client_at(url, host, &addresses, reach.ca_file.as_deref())
+}
+
+/// `ca_file`: who may prove the host's name, beside those whom the system trusts.
+fn client_at(
+    url: &Url,
+    host: &str,
+    addresses: &[SocketAddr],
+    ca_file: Option<&Path>,
+) -> Result<Client, ImportError> {
+    let uri = url.as_str();
+    let mut client = Client::builder()
+        .use_rustls_tls()
         .no_proxy()
         .redirect(Policy::none())
         .connect_timeout(CONNECT_WITHIN)
         .read_timeout(READ_WITHIN)
-        .resolve_to_addrs(host, &addresses);
+        .resolve_to_addrs(host, addresses);
+    if let Some(path) = ca_file.filter(|_| url.scheme() == "https") {
+        let wrong = |what: String| {
+            let path = path.display();
+            ImportError::Target(Fault::unavailable(format!("`import.ca_file` {path}: {what}")))
+        };
+        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+        if found.is_empty() {
+            return Err(wrong("there is no certificate in it".to_owned()));
+        }
+        client = found.into_iter().fold(client, |client, authority| {
+            client.add_root_certificate(authority)
+        });
+    }
     client.build().map_err(|error| told(uri, error))
 }
 
@@ -151,6 +188,11 @@ pub(crate) fn told(uri: &str, reason: impl ToString) -> ImportError {
         pattern: uri.to_owned(),
         reason: reason.to_string(),
     }
+}
+
+/// With the cause: that a certificate is wrong stands at the end.
+fn unreached(uri: &str, error: reqwest::Error) -> ImportError {
+    away(uri, schemas::fault::chain(&error.without_url()))
 }
 
 /// Later it may be there.

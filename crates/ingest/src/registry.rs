@@ -2,14 +2,25 @@
 //!
 //! What the registry does not have is an answer, and its messages are rejected; a registry that
 //! does not answer, or not us, is a fault that stops consumption until it is over.
+//!
+//! Invariants: it proves its name where it is asked over https, or is not asked; secrets go to the
+//! address alone for which somebody said them, and into no message.
 
+mod credentials;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Response, Url};
+use reqwest::{Certificate, Client, Identity, Response, Url};
 use schemas::Fault;
-use schemas::decoding::RegistrySpec;
+use schemas::decoding::{RegistrySpec, RegistryTls};
 use serde::Deserialize;
+
+pub use credentials::Credentials;
+use credentials::Proof;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Of an answer.
@@ -21,7 +32,7 @@ const REFERENCES_MAX: usize = 100;
 pub struct Registry {
     client: reqwest::Client,
     url: Url,
-    spec: RegistrySpec,
+    proof: Option<Proof>,
 }
 
 /// A schema after those that it refers to.
@@ -72,17 +83,16 @@ struct Reference {
 }
 
 impl Registry {
-    pub fn new(spec: &RegistrySpec) -> Result<Self, Fault> {
-        // It answers itself, or not at all.
-        let client = reqwest::Client::builder().redirect(Policy::none());
-        let client = client.timeout(TIMEOUT).build();
+    /// `known`: who this machine is to registries, where the table does not say it.
+    pub fn new(spec: &RegistrySpec, known: &Credentials) -> Result<Self, Fault> {
         let url = Url::parse(&spec.url)
             .ok()
             .filter(|url| !url.cannot_be_a_base());
+        let said = Proof::of(spec.user_info.as_deref(), spec.token.as_deref());
         Ok(Self {
-            client: client.map_err(|error| Fault::internal(error.to_string()))?,
+            client: client(&spec.tls)?,
             url: url.ok_or_else(|| Fault::invalid(format!("`{}` is no URL", spec.url)))?,
-            spec: spec.clone(),
+            proof: said.or_else(|| known.of(&spec.url)),
         })
     }
 
@@ -135,14 +145,15 @@ impl Registry {
             segments.pop_if_empty().extend(path);
         }
         let mut request = self.client.get(url.clone());
-        if let Some((user, password)) = self.spec.user_info.as_deref().and_then(split) {
-            request = request.basic_auth(user, Some(password));
-        }
-        if let Some(token) = &self.spec.token {
-            request = request.bearer_auth(token);
+        match &self.proof {
+            Some(Proof::Basic { user, password }) => {
+                request = request.basic_auth(user, Some(password));
+            }
+            Some(Proof::Bearer(token)) => request = request.bearer_auth(token),
+            None => {}
         }
         let away = |what: String| {
-            let message = format!("the schema registry at `{}` {what}", self.spec.url);
+            let message = format!("the schema registry at `{}` {what}", self.url);
             Fault::unavailable(message)
         };
         let response = request.send().await;
@@ -184,6 +195,41 @@ async fn body_of(mut response: Response) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-fn split(user_info: &str) -> Option<(&str, &str)> {
-    user_info.split_once(':')
+/// It answers itself, or not at all.
+fn client(tls: &RegistryTls) -> Result<Client, Fault> {
+    let mut client = Client::builder()
+        .redirect(Policy::none())
+        .timeout(TIMEOUT)
+        .use_rustls_tls();
+    if let Some(path) = &tls.ca_file {
+        let found = Certificate::from_pem_bundle(&read(path)?);
+        let found = found.map_err(|error| wrong(path, error))?;
+        if found.is_empty() {
+            return Err(wrong(path, "there is no certificate in it"));
+        }
+        client = client.tls_built_in_root_certs(false);
+        client = found.into_iter().fold(client, |client, authority| {
+            client.add_root_certificate(authority)
+        });
+    }
+    if let Some(path) = &tls.certificate_file {
+        let mut pem = read(path)?;
+        if let Some(key) = &tls.key_file {
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+        }
+        let identity = Identity::from_pem(&pem).map_err(|error| wrong(path, error))?;
+        client = client.identity(identity);
+    }
+    let built = client.build();
+    built.map_err(|error| Fault::unavailable(schemas::fault::chain(&error)))
+}
+
+/// Somebody may put the file there; it is read again then.
+fn read(path: &str) -> Result<Vec<u8>, Fault> {
+    std::fs::read(Path::new(path)).map_err(|error| wrong(path, error))
+}
+
+fn wrong(path: &str, what: impl std::fmt::Display) -> Fault {
+    Fault::unavailable(format!("`{path}`, by which the schema registry is asked: {what}"))
 }

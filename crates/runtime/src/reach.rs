@@ -13,6 +13,8 @@ pub struct Reach {
     pub folders: Vec<PathBuf>,
     /// `host`, or `host:port` where only that port may be asked.
     pub hosts: Vec<String>,
+    /// Who may prove the names of these hosts, beside those whom the system trusts: a PEM file.
+    pub ca_file: Option<PathBuf>,
     /// `s3://bucket` or `s3://bucket/prefix`, with all that is below.
     pub objects: Vec<String>,
 }

@@ -72,6 +72,7 @@ impl Feeder {
     /// to the decoder; an error means that it could not be asked.
     async fn learn_schemas(
         &mut self,
+        core: &Core,
         decoder: &mut Decoder,
         messages: &[Message],
     ) -> Result<(), Fault> {
@@ -85,11 +86,20 @@ impl Feeder {
         };
         let registry = match &mut self.registry {
             Some(registry) => registry,
-            None => self.registry.insert(Registry::new(spec)?),
+            None => {
+                let known = &core.config.registries;
+                self.registry.insert(Registry::new(spec, known)?)
+            }
         };
         for id in unknown {
-            let schema = registry.schema(id).await?;
-            decoder.learn_schema(id, schema);
+            match registry.schema(id).await {
+                Ok(schema) => decoder.learn_schema(id, schema),
+                Err(fault) => {
+                    // Certificates may have changed: its files are read again.
+                    self.registry = None;
+                    return Err(fault);
+                }
+            }
         }
         Ok(())
     }
@@ -105,7 +115,7 @@ impl Feeder {
             Some(decoder) => decoder,
             None => decoder(&self.spec, self.topic)?,
         };
-        if let Err(fault) = self.learn_schemas(&mut decoder, &messages).await {
+        if let Err(fault) = self.learn_schemas(core, &mut decoder, &messages).await {
             self.decoder = Some(decoder);
             return Ok(Feeding::Waiting(messages, fault));
         }

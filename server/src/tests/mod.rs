@@ -142,6 +142,7 @@ impl World {
             seal_patience: Duration::from_secs(1),
             disk_free_bytes_min: 0,
             cache_bytes: self.cache_bytes,
+            registries: Default::default(),
             query_memory_bytes: 1 << 30,
             fragment_memory_bytes: 1 << 28,
         };

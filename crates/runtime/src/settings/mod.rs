@@ -20,6 +20,7 @@ pub struct Settings {
     pub controller: Controller,
     pub broker: Broker,
     pub server: Server,
+    pub registry: Registry,
     pub minion: Minion,
     pub import: Import,
     pub export: Export,
@@ -147,6 +148,13 @@ pub struct Server {
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub struct Registry {
+    pub credentials_file: std::path::PathBuf,
+    pub credentials: Secret,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Minion {
     pub http_port: u16,
     pub rewrites_max: u32,
@@ -163,6 +171,7 @@ pub struct Import {
     pub path_style: bool,
     pub allow_http: bool,
     pub credentials_file: String,
+    pub ca_file: std::path::PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::super::reader::{Node, Report};
 use crate::decoding::{
-    Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, RegistrySpec, Tombstones,
+    Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, RegistrySpec, RegistryTls, Tombstones,
 };
 
 const CLASS: &str = "stream.kafka.decoder.class.name";
@@ -244,8 +244,12 @@ fn csv(properties: &Properties<'_>, report: &mut Report) -> CsvSpec {
 fn registry(properties: &Properties<'_>, report: &mut Report) -> Option<RegistrySpec> {
     let url = properties.text("schema.registry.rest.url", report)?;
     let path = properties.path("schema.registry.rest.url");
-    if !url.starts_with("http://") {
-        let what = format!("`{url}` is no URL that is supported: http://host:port");
+    let is_https = url.starts_with("https://");
+    if !is_https && !url.starts_with("http://") {
+        let what = format!("`{url}` is no URL that is supported: https://host:port, or http://");
+        report.fault(&path, what);
+    } else if url.contains('@') {
+        let what = "who asks is said by `schema.registry.basic.auth.user.info`, not in the URL";
         report.fault(&path, what);
     }
     let mut either = |key: &str| {
@@ -254,11 +258,43 @@ fn registry(properties: &Properties<'_>, report: &mut Report) -> Option<Registry
     };
     let user_info = either("basic.auth.user.info");
     let token = either("bearer.auth.token");
+    let tls = registry_tls(properties, is_https, report);
     Some(RegistrySpec {
+        tls,
         url: url.trim_end_matches('/').to_owned(),
         user_info,
         token,
     })
+}
+
+/// Files by librdkafka's names, or by those of the Java client where they are PEM.
+fn registry_tls(properties: &Properties<'_>, is_https: bool, report: &mut Report) -> RegistryTls {
+    for key in ["ssl.truststore", "ssl.keystore"] {
+        let key = format!("schema.registry.{key}.type");
+        let kind = properties.text(&key, report);
+        if kind.is_some_and(|kind| !kind.eq_ignore_ascii_case("PEM")) {
+            report.fault(&properties.path(&key), "only PEM files are read");
+        }
+    }
+    let mut file = |keys: [&str; 2]| {
+        let mut found = keys.into_iter().filter_map(|key| {
+            properties.text(&format!("schema.registry.{key}"), report)
+        });
+        found.next()
+    };
+    let tls = RegistryTls {
+        ca_file: file(["ssl.ca.location", "ssl.truststore.location"]),
+        certificate_file: file(["ssl.certificate.location", "ssl.keystore.location"]),
+        key_file: file(["ssl.key.location", "ssl.key.location"]),
+    };
+    let path = properties.path("schema.registry.ssl");
+    if tls != RegistryTls::default() && !is_https {
+        report.fault(&path, "the registry's URL is none of https://");
+    }
+    if tls.key_file.is_some() && tls.certificate_file.is_none() {
+        report.fault(&path, "a key needs `ssl.certificate.location`");
+    }
+    tls
 }
 
 fn tombstones(properties: &Properties<'_>, report: &mut Report) -> Tombstones {
