@@ -489,6 +489,10 @@ pub struct ImportArgs {
     /// parquet, arrow, avro, csv or json; the endings of the files tell unless given
     #[arg(long)]
     pub format: Option<ingest::files::FileFormat>,
+    /// How CSV files are read, by the names of Pinot's reader: delimiter=|, header=id|name,
+    /// quoteCharacter=', escapeCharacter, commentMarker, nullStringValue, …
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub reader: Vec<String>,
     /// Files, or parts of them, that are read at once [default: the number of cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

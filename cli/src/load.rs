@@ -75,6 +75,7 @@ pub async fn import(
         mode,
         sources: local_sources(inputs, None)?,
         format: None,
+        csv: None,
         start_over: false,
     };
     let client = Client::at(broker, controller)?;

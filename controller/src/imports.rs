@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use schemas::cluster::TableState;
+use schemas::decoding::CsvSpec;
+use schemas::pinot::csv_reader;
 use schemas::proto::import_request::Step;
 use schemas::proto::{BeginImport, ImportReply, ImportRequest};
 use schemas::segment::SegmentRecord;
@@ -20,7 +22,10 @@ use crate::state::State;
 const POLL: Duration = Duration::from_millis(50);
 
 /// What a batch config of Pinot says that changes nothing here: how a job is run there.
-const WITHOUT_MEANING: [&str; 8] = [
+const WITHOUT_MEANING: [&str; 10] = [
+    // The format says which reader.
+    "recordreader.classname",
+    "recordreader.configclassname",
     "taskname",
     "input.fs.",
     "input.filename",
@@ -57,7 +62,12 @@ impl State {
         if uris.is_empty() && staged.is_empty() {
             return Err(Fault::invalid("no file is named"));
         }
-        let (format, refresh, unknown) = of_options(options)?;
+        let Options {
+            format,
+            refresh,
+            csv,
+            unknown,
+        } = of_options(options)?;
         let name = table.spec.physical_name();
         let order = ImportOrder {
             table: table.spec.id,
@@ -66,6 +76,7 @@ impl State {
             staged,
             format,
             refresh,
+            csv,
         };
         let task = Task {
             submitted_ms: self.clock.now_ms(),
@@ -210,10 +221,24 @@ fn check_uri(uri: &str) -> Result<(), Fault> {
     }
 }
 
-type Options = (Option<String>, Option<bool>, Vec<String>);
+/// What a job's config says.
+struct Options {
+    format: Option<String>,
+    refresh: Option<bool>,
+    csv: Option<CsvSpec>,
+    unknown: Vec<String>,
+}
+
+/// Options of the reader begin so.
+const READER: &str = "recordreader.prop.";
 
 fn of_options(options: &HashMap<String, String>) -> Result<Options, Fault> {
     let (mut format, mut refresh, mut unknown) = (None, None, Vec::new());
+    let reader = options.iter().filter_map(|(key, value)| {
+        let key = key.strip_prefix(READER)?;
+        Some((key, value.as_str()))
+    });
+    let csv = csv_reader(reader)?;
     for (key, value) in options {
         match key.as_str() {
             "inputformat" => format = Some(value.to_lowercase()),
@@ -228,15 +253,16 @@ fn of_options(options: &HashMap<String, String>) -> Result<Options, Fault> {
                     }
                 });
             }
-            reader if reader.starts_with("recordreader.") => {
-                return Err(Fault::invalid(format!(
-                    "{key}: options of record readers are not supported yet"
-                )));
-            }
+            reader if reader.starts_with(READER) => {}
             other if WITHOUT_MEANING.iter().any(|known| other.starts_with(known)) => {}
             _ => unknown.push(key.clone()),
         }
     }
     unknown.sort();
-    Ok((format, refresh, unknown))
+    Ok(Options {
+        format,
+        refresh,
+        csv,
+        unknown,
+    })
 }

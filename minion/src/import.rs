@@ -59,6 +59,7 @@ async fn import(
         }),
         sources,
         format,
+        csv: order.csv.clone(),
         start_over: false,
     };
     let target = target(core, order.table)?;

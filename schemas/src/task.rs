@@ -10,6 +10,7 @@ mod spec;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::decoding::CsvSpec;
 use crate::ids::{SegmentId, TableId};
 
 pub use rewrite::{ExportOrder, InputSegment, RewriteOrder, WatermarkMove, roll_up_of};
@@ -222,6 +223,9 @@ pub struct ImportOrder {
     pub format: Option<String>,
     /// In the place of what is there; `None`: as the table's config says.
     pub refresh: Option<bool>,
+    /// How CSV files are read; `None`: with a header and commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvSpec>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,6 +400,7 @@ mod tests {
                 staged: vec![],
                 format: None,
                 refresh: None,
+                csv: None,
             }),
         ];
         for (kind, name) in kinds.iter().zip(TaskKind::NAMES) {

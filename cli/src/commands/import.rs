@@ -13,6 +13,8 @@ use batch::{
 use indicatif::{ProgressBar, ProgressStyle};
 use ingest::files::FileRows;
 use runtime::{SystemClock, files};
+use schemas::decoding::CsvSpec;
+use schemas::pinot::csv_reader;
 use schemas::{ColumnSpec, TableName};
 
 use crate::args::ImportArgs;
@@ -50,6 +52,7 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         mode,
         sources,
         format: args.format,
+        csv: csv(&args)?,
         start_over: args.start_over,
     };
     let begun = bench.workshop.clock.monotonic();
@@ -70,6 +73,16 @@ pub(crate) async fn run(args: ImportArgs) -> Result<()> {
         client.flags
     );
     Ok(())
+}
+
+/// How CSV files are read.
+fn csv(args: &ImportArgs) -> Result<Option<CsvSpec>> {
+    let options = args.reader.iter().map(|option| {
+        let parts = option.split_once('=');
+        parts.with_context(|| format!("`--reader {option}`: write KEY=VALUE, such as delimiter=|"))
+    });
+    let options = options.collect::<Result<Vec<_>>>()?;
+    Ok(csv_reader(options.into_iter())?)
 }
 
 /// How buckets are reached. Who writes `http://` means it.
@@ -96,10 +109,7 @@ async fn sources(args: &ImportArgs, bench: &Bench) -> Result<Vec<Source>> {
 
 async fn columns_of(source: &Source, args: &ImportArgs, bench: &Bench) -> Result<Vec<ColumnSpec>> {
     let (path, _fetched) = local_path(source, &bench.workshop).await?;
-    let file = match args.format {
-        Some(format) => FileRows::open_as(&path, format)?,
-        None => FileRows::open(&path)?,
-    };
+    let file = FileRows::open_with(&path, args.format, csv(args)?.as_ref())?;
     if file.columns.is_empty() {
         anyhow::bail!("`{}` has no columns", source.uri);
     }

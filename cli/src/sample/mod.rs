@@ -67,6 +67,7 @@ async fn load_one(
         mode: None,
         sources: local_sources(&[path.display().to_string()], None)?,
         format: None,
+        csv: None,
         start_over: true,
     };
     load::load(client, name, &job, bench, &Arc::default()).await?;

@@ -118,13 +118,11 @@ impl Run<'_> {
         let source = Arc::new(source.clone());
         let (path, fetched) = local_path(&source, self.workshop).await?;
         let fetched = fetched.map(Arc::new);
-        let (format, spec) = (self.job.format, Arc::clone(&self.spec));
+        let (format, csv) = (self.job.format, self.job.csv.clone());
+        let spec = Arc::clone(&self.spec);
         let expressions = Arc::clone(&self.workshop.expressions);
         let open = move || {
-            let file = match format {
-                Some(format) => FileRows::open_as(&path, format)?,
-                None => FileRows::open(&path)?,
-            };
+            let file = FileRows::open_with(&path, format, csv.as_ref())?;
             let fields = fields_of(&spec, expressions.as_ref()).map_err(Fault::invalid)?;
             fits(&file, fields.as_deref(), &spec)?;
             let parts = file.parts(u64::from(SEGMENT_ROWS_MAX))?;

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use ingest::Expressions;
 use ingest::files::{FileError, FileFormat};
 use runtime::{Clock, ComputePool, Files, Reach};
+use schemas::decoding::CsvSpec;
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, FaultKind, Sequence, TableSpec};
 use segment::SegmentError;
@@ -92,6 +93,8 @@ pub struct Job {
     pub sources: Vec<Source>,
     /// `None`: each file's name tells.
     pub format: Option<FileFormat>,
+    /// How CSV files are read; `None`: with a header and commas.
+    pub csv: Option<CsvSpec>,
     /// What came before is made anew.
     pub start_over: bool,
 }

@@ -141,6 +141,7 @@ impl World {
             mode: None,
             sources: local_sources(&[self.path("")], None)?,
             format: None,
+            csv: None,
             start_over,
         };
         let target = Arc::clone(&self.memory) as Arc<dyn Target>;
@@ -287,6 +288,7 @@ async fn objects_of_a_bucket_are_found_and_fetched() {
         mode: None,
         sources: object_sources(&uri, None, &world.workshop).await.unwrap(),
         format: None,
+        csv: None,
         start_over: false,
     };
     let target = Arc::clone(&world.memory) as Arc<dyn Target>;

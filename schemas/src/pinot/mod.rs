@@ -6,6 +6,7 @@
 //! speed or placement.
 
 mod reader;
+mod record_reader;
 mod schema;
 mod table_config;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
+pub use record_reader::csv_reader;
 pub use schema::{parse_schema, parse_schema_with, schema_json};
 pub use table_config::{
     Table, TableConfig, parse_table, parse_table_config, parse_table_config_with, table_name,

@@ -32,9 +32,6 @@ impl Arrays {
         spec: &Arc<TableSpec>,
         expressions: &dyn Expressions,
     ) -> Result<Self, String> {
-        if spec.pipeline.nested.is_some() {
-            return Err("complexTypeConfig is for JSON and Avro".to_owned());
-        }
         let pipeline = Pipeline::new(spec, expressions)?;
         let target = match &pipeline {
             None => Target::new(Arc::clone(spec)),

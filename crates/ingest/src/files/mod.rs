@@ -1,10 +1,12 @@
 //! Files for import: Parquet and Arrow with their own schema, Avro, JSON and CSV record by record.
+//! Rows of nested values are records too, as JSON has them.
 //!
 //! Rows go through the table's record pipeline, as those of a stream. A row that cannot be taken
 //! ends the read with its place: a file is read whole or not at all.
 
 mod arrays;
 mod avro;
+mod nested;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -24,7 +26,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::reader::ChunkReader;
-use schemas::decoding::FormatSpec;
+use schemas::decoding::{CsvSpec, FormatSpec};
 use schemas::{ColumnSpec, TableSpec};
 
 use crate::infer::infer_schema;
@@ -124,12 +126,14 @@ pub struct FileRows {
     pub columns: Vec<ColumnSpec>,
     content: Content,
     path: String,
+    /// Some columns of Parquet or Arrow are structs, maps, or lists of such.
+    is_nested: bool,
 }
 
 enum Content {
     Parquet(Parquet),
     Arrow(PathBuf),
-    Records(PathBuf, FileFormat),
+    Records(PathBuf, FileFormat, Option<CsvSpec>),
 }
 
 enum Parquet {
@@ -167,27 +171,37 @@ const SAMPLE_RECORDS: usize = 10_000;
 
 impl FileRows {
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let name = path.display().to_string();
-        match FileFormat::of(&name) {
-            Some(format) => Self::open_as(path, format),
-            None => Err(FileError::Format { path: name }),
-        }
+        Self::open_with(path, None, None)
     }
 
     pub fn open_as(path: &Path, format: FileFormat) -> Result<Self, FileError> {
+        Self::open_with(path, Some(format), None)
+    }
+
+    /// `format`: `None`, the name tells. `csv`: how a file of it is read; `None`, with a header and
+    /// commas.
+    pub fn open_with(
+        path: &Path,
+        format: Option<FileFormat>,
+        csv: Option<&CsvSpec>,
+    ) -> Result<Self, FileError> {
         let name = path.display().to_string();
+        let Some(format) = format.or_else(|| FileFormat::of(&name)) else {
+            return Err(FileError::Format { path: name });
+        };
         match format {
             FileFormat::Parquet => Self::of_parquet(&name, Parquet::File(path.to_owned())),
             FileFormat::Arrow => {
-                let columns = types::columns_of(&arrow_batches(path, &name)?.0)?;
+                let (schema, _) = arrow_batches(path, &name)?;
                 Ok(Self {
-                    columns,
+                    columns: types::columns_of(&schema)?,
                     content: Content::Arrow(path.to_owned()),
                     path: name,
+                    is_nested: nested::is_nested(&schema),
                 })
             }
             FileFormat::Avro | FileFormat::Csv | FileFormat::Json => {
-                let samples = payloads(path, format, Fields::Guessed)?.take(SAMPLE_RECORDS);
+                let samples = payloads((path, format), Fields::Guessed, csv)?.take(SAMPLE_RECORDS);
                 let samples = samples.collect::<Result<Vec<_>, _>>()?;
                 let samples = match format {
                     FileFormat::Avro => avro::as_json(path, &samples)?,
@@ -196,8 +210,9 @@ impl FileRows {
                 let inferred = infer_schema(samples.iter().map(Vec::as_slice));
                 Ok(Self {
                     columns: inferred.columns,
-                    content: Content::Records(path.to_owned(), format),
+                    content: Content::Records(path.to_owned(), format, csv.cloned()),
                     path: name,
+                    is_nested: false,
                 })
             }
         }
@@ -217,6 +232,7 @@ impl FileRows {
             columns: types::columns_of(&schema)?,
             content: Content::Parquet(content),
             path: name.to_owned(),
+            is_nested: nested::is_nested(&schema),
         })
     }
 
@@ -280,8 +296,9 @@ impl FileRows {
                 let (_, batches) = arrow_batches(path, &self.path)?;
                 self.read_arrays(batches, (spec, expressions), now_ms, &mut taken)?;
             }
-            Content::Records(path, format) => {
-                let payloads = payloads(path, *format, Fields::of(spec))?;
+            Content::Records(path, format, csv) => {
+                let fields = Fields::of(spec);
+                let payloads = payloads((path, *format), fields, csv.as_ref())?;
                 let format = match format {
                     FileFormat::Avro => FormatSpec::Avro {
                         schema: Some(avro::schema(path)?),
@@ -307,12 +324,42 @@ impl FileRows {
         E: From<FileError>,
         T: FnMut(RecordBatch) -> Result<(), E>,
     {
+        if self.is_nested || spec.pipeline.nested.is_some() {
+            return self.read_nested(batches, (spec, expressions), now_ms, taken);
+        }
         let arrays = Arrays::new(spec, expressions);
         let mut arrays = arrays.map_err(|reason| self.refused(reason))?;
         for batch in batches {
             let batch = batch?;
             let decoded = arrays.take(&batch, taken.next_row(), now_ms);
             taken.decoded(batch.num_rows() as u64, decoded)?;
+        }
+        Ok(())
+    }
+
+    /// Row by row, as the same rows would come of JSON.
+    fn read_nested<E, T>(
+        &self,
+        batches: impl Iterator<Item = Result<RecordBatch, FileError>>,
+        (spec, expressions): (&Arc<TableSpec>, &dyn Expressions),
+        now_ms: i64,
+        taken: &mut Taken<'_, T>,
+    ) -> Result<(), E>
+    where
+        E: From<FileError>,
+        T: FnMut(RecordBatch) -> Result<(), E>,
+    {
+        let decoder = Decoder::of_file(spec, FormatSpec::Json, expressions);
+        let mut decoder = decoder.map_err(|reason| self.refused(reason))?;
+        for batch in batches {
+            let records = nested::records(&batch?);
+            let records = records.map_err(|source| FileError::Arrow {
+                path: self.path.clone(),
+                source,
+            })?;
+            for chunk in records.chunks(BATCH_ROWS_MAX) {
+                decode(&mut decoder, chunk, now_ms, taken)?;
+            }
         }
         Ok(())
     }
@@ -388,22 +435,39 @@ where
         if chunk.is_empty() {
             return Ok(());
         }
-        let first = taken.next_row();
-        let messages = chunk.iter().enumerate().map(|(at, payload)| RawMessage {
-            offset: first + at as i64,
-            payload: Some(payload),
-            ..RawMessage::default()
-        });
-        let decoded = decoder.decode(messages, now_ms);
-        taken.decoded(chunk.len() as u64, decoded)?;
+        decode(&mut decoder, &chunk, now_ms, taken)?;
     }
 }
 
+fn decode<E, T>(
+    decoder: &mut Decoder,
+    records: &[Vec<u8>],
+    now_ms: i64,
+    taken: &mut Taken<'_, T>,
+) -> Result<(), E>
+where
+    E: From<FileError>,
+    T: FnMut(RecordBatch) -> Result<(), E>,
+{
+    let first = taken.next_row();
+    let messages = records.iter().enumerate().map(|(at, payload)| RawMessage {
+        offset: first + at as i64,
+        payload: Some(payload),
+        ..RawMessage::default()
+    });
+    let decoded = decoder.decode(messages, now_ms);
+    taken.decoded(records.len() as u64, decoded)
+}
+
 /// The records of a file, each as a decoder of messages takes it.
-fn payloads(path: &Path, format: FileFormat, fields: Fields) -> Result<Payloads, FileError> {
+fn payloads(
+    (path, format): (&Path, FileFormat),
+    fields: Fields,
+    csv: Option<&CsvSpec>,
+) -> Result<Payloads, FileError> {
     match format {
         FileFormat::Avro => avro::records(path),
-        FileFormat::Csv => texts::csv(path, fields),
+        FileFormat::Csv => texts::csv(path, fields, csv),
         _ => texts::json(path),
     }
 }

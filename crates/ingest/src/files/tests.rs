@@ -301,3 +301,182 @@ fn a_value_that_does_not_fit_ends_the_read_with_its_row() {
         "{error}"
     );
 }
+
+/// Two orders: a struct, a list of structs, a map, and times and decimals inside them.
+fn orders() -> RecordBatch {
+    use arrow::array::{
+        Decimal128Array, Int64Builder, ListArray, MapBuilder, StringBuilder, StructArray,
+        TimestampMicrosecondArray,
+    };
+    use arrow::buffer::OffsetBuffer;
+    let field =
+        |name: &str, data_type: &ArrowType| Arc::new(Field::new(name, data_type.clone(), true));
+    let at = TimestampMicrosecondArray::from(vec![1_500_000_000_123_000, 7_000]);
+    let price = Decimal128Array::from(vec![1234567890123456789, 5]);
+    let price = price.with_precision_and_scale(20, 2).unwrap();
+    let city = StringArray::from(vec![Some("Bern"), None]);
+    let to = StructArray::from(vec![
+        (field("city", &ArrowType::Utf8), Arc::new(city) as ArrayRef),
+        (
+            field("at", at.data_type()),
+            Arc::new(at.clone()) as ArrayRef,
+        ),
+        (
+            field("price", price.data_type()),
+            Arc::new(price.clone()) as ArrayRef,
+        ),
+    ]);
+    let skus = StringArray::from(vec!["a", "b", "c"]);
+    let counts = Int64Array::from(vec![1, 2, 3]);
+    let items = StructArray::from(vec![
+        (field("sku", &ArrowType::Utf8), Arc::new(skus) as ArrayRef),
+        (field("n", &ArrowType::Int64), Arc::new(counts) as ArrayRef),
+    ]);
+    let offsets = OffsetBuffer::from_lengths([2, 1]);
+    let items = ListArray::new(
+        field("item", items.data_type()),
+        offsets,
+        Arc::new(items),
+        None,
+    );
+    let mut marks = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    for (key, value) in [("x", 1), ("y", 2)] {
+        marks.keys().append_value(key);
+        marks.values().append_value(value);
+        marks.append(true).unwrap();
+    }
+    RecordBatch::try_from_iter([
+        ("id", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef),
+        ("to", Arc::new(to) as ArrayRef),
+        ("items", Arc::new(items) as ArrayRef),
+        ("marks", Arc::new(marks.finish()) as ArrayRef),
+    ])
+    .unwrap()
+}
+
+fn texts(array: &ArrayRef) -> Vec<Option<&str>> {
+    array.as_string_view().iter().collect()
+}
+
+#[test]
+fn nested_values_are_json_where_nothing_is_said_of_them() {
+    let file = FileRows::parquet("x", parquet_of(&orders()).into()).unwrap();
+    let types: Vec<DataType> = file.columns.iter().map(|column| column.data_type).collect();
+    assert_eq!(
+        types,
+        [
+            DataType::Long,
+            DataType::Json,
+            DataType::Json,
+            DataType::Json
+        ]
+    );
+    let batches = rows_of(&file, &spec(file.columns.clone())).unwrap();
+    let [id, to, items, marks, ..] = batches[0].columns() else {
+        panic!("six columns")
+    };
+    assert_eq!(id.as_primitive::<Int64Type>().values(), &[1, 2]);
+    let price = r#"{"city":"Bern","at":1500000000123,"price":"12345678901234567.89"}"#;
+    assert_eq!(texts(to), [Some(price), Some(r#"{"at":7,"price":"0.05"}"#)]);
+    let both = r#"[{"sku":"a","n":1},{"sku":"b","n":2}]"#;
+    assert_eq!(texts(items), [Some(both), Some(r#"[{"sku":"c","n":3}]"#)]);
+    assert_eq!(texts(marks), [Some(r#"{"x":1}"#), Some(r#"{"y":2}"#)]);
+}
+
+#[test]
+fn nested_values_are_flattened_and_unnested_as_those_of_json() {
+    use schemas::decoding::{Collections, NestedSpec};
+    let column =
+        |name: &str, data_type| ColumnSpec::new(name, data_type, schemas::FieldRole::Dimension);
+    let mut spec = TableSpec::clone(&spec(vec![
+        column("id", DataType::Long),
+        column("to.city", DataType::String),
+        column("to.at", DataType::Timestamp),
+        column("to.price", DataType::BigDecimal),
+        column("items.sku", DataType::String),
+        column("items.n", DataType::Long),
+        column("marks.x", DataType::Long),
+    ]));
+    spec.pipeline.nested = Some(NestedSpec {
+        delimiter: ".".to_owned(),
+        unnest: vec!["items".to_owned()],
+        collections: Collections::NonPrimitive,
+        rename: Vec::new(),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.arrow");
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(
+        File::create(&path).unwrap(),
+        orders().schema_ref(),
+    )
+    .unwrap();
+    writer.write(&orders()).unwrap();
+    writer.finish().unwrap();
+    let from_parquet = FileRows::parquet("x", parquet_of(&orders()).into()).unwrap();
+    for file in [FileRows::open(&path).unwrap(), from_parquet] {
+        let mut batches = Vec::new();
+        let part = &file.parts(u64::MAX).unwrap()[0];
+        let read = file.read(
+            part,
+            (&Arc::new(spec.clone()), &NoExpressions),
+            7,
+            |batch| {
+                batches.push(batch);
+                Ok::<_, FileError>(())
+            },
+        );
+        assert_eq!((read.unwrap().read, batches.len()), (2, 1));
+        let [id, city, at, price, sku, n, x, ..] = batches[0].columns() else {
+            panic!("nine columns")
+        };
+        assert_eq!(id.as_primitive::<Int64Type>().values(), &[1, 1, 2]);
+        assert_eq!(texts(city), [Some("Bern"), Some("Bern"), None]);
+        let times = at.as_primitive::<arrow::datatypes::TimestampMillisecondType>();
+        assert_eq!(times.value(0), 1_500_000_000_123);
+        let shown = arrow::util::display::array_value_to_string(price, 0).unwrap();
+        assert!(shown.starts_with("12345678901234567.89"), "{shown}");
+        assert_eq!(texts(sku), [Some("a"), Some("b"), Some("c")]);
+        assert_eq!(n.as_primitive::<Int64Type>().values(), &[1, 2, 3]);
+        assert!(x.is_valid(0) && x.is_null(2));
+    }
+}
+
+#[test]
+fn csv_is_read_as_its_options_say() {
+    let read = |content: &str, options: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        std::fs::write(&path, content).unwrap();
+        let csv = schemas::pinot::csv_reader(options.iter().copied()).unwrap();
+        let file = FileRows::open_with(&path, None, csv.as_ref())?;
+        rows_of(&file, &spec(file.columns.clone()))
+    };
+    let options = [
+        ("delimiter", "|"),
+        ("header", "id|name"),
+        ("quoteCharacter", "'"),
+        ("commentMarker", "#"),
+        ("nullStringValue", "NULL"),
+        ("ignoreSurroundingSpaces", "true"),
+    ];
+    let batches = read("1|'a|b'\n# no\n\n2| NULL \n", &options).unwrap();
+    assert_eq!(
+        batches[0].column(0).as_primitive::<Int64Type>().values(),
+        &[1, 2]
+    );
+    assert_eq!(texts(batches[0].column(1)), [Some("a|b"), None]);
+    let skips = [("header", "a,b"), ("skipHeader", "true")];
+    let batches = read("x,y\n1,2\n", &skips).unwrap();
+    assert_eq!(batches[0].num_rows(), 1);
+    assert_eq!(batches[0].schema_ref().field(0).name(), "a");
+    let told = read("1,2,3\n", &[("header", "a,b")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.contains("row 1") && told.contains("3 fields"),
+        "{told}"
+    );
+    let escaped = [("escapeCharacter", "\\")];
+    let batches = read("s\n\"a\\\"b\"\n", &escaped).unwrap();
+    assert_eq!(texts(batches[0].column(0)), [Some("a\"b")]);
+}

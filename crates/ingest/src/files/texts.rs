@@ -1,7 +1,9 @@
-//! Text files, record by record, as JSON objects: JSON, and CSV with a header.
+//! Text files, record by record, as JSON objects: JSON, and CSV, whose header names the fields or
+//! options do.
 //!
 //! A CSV field that is empty is null; whether a field is a number is decided by its column. The
-//! values of a column with several of them are separated by `;`, as in Pinot.
+//! values of a column with several of them are separated by `;`, as in Pinot, unless options say
+//! otherwise.
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::Path;
@@ -9,6 +11,7 @@ use std::path::Path;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use schemas::TableSpec;
+use schemas::decoding::CsvSpec;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -88,8 +91,13 @@ fn array(name: &str, text: impl Read) -> Result<Payloads, FileError> {
     Ok(Box::new(items.into_iter().map(Ok)))
 }
 
-pub(super) fn csv(path: &Path, fields: Fields) -> Result<Payloads, FileError> {
-    csv_records(unpacked(path)?, path.display().to_string(), fields)
+pub(super) fn csv(
+    path: &Path,
+    fields: Fields,
+    spec: Option<&CsvSpec>,
+) -> Result<Payloads, FileError> {
+    let name = path.display().to_string();
+    csv_records((unpacked(path)?, name), fields, spec)
 }
 
 /// The text of a file that may be packed, by the ending of its name.
@@ -110,42 +118,80 @@ fn unpacked(path: &Path) -> Result<Box<dyn BufRead>, FileError> {
 /// The records of a CSV text with a header, as JSON objects for the columns of a table.
 pub fn csv_payloads(spec: &TableSpec, text: Bytes) -> Result<Vec<Vec<u8>>, FileError> {
     let fields = Fields::of(spec);
-    csv_records(Cursor::new(text), "the body".to_owned(), fields)?.collect()
+    csv_records((Cursor::new(text), "the body".to_owned()), fields, None)?.collect()
 }
 
+/// `spec`: `None`, with a header and commas.
 fn csv_records(
-    from: impl Read + 'static,
-    path: String,
+    (from, path): (impl Read + 'static, String),
     fields: Fields,
+    spec: Option<&CsvSpec>,
 ) -> Result<Payloads, FileError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::Headers)
-        .from_reader(from);
+    let usual = CsvSpec {
+        trim: false,
+        ..CsvSpec::default()
+    };
+    let spec = spec.cloned().unwrap_or(usual);
+    let mut builder = csv::ReaderBuilder::new();
+    builder
+        .delimiter(spec.delimiter as u8)
+        .quoting(spec.quote.is_some())
+        .quote(spec.quote.map_or(b'"', |quote| quote as u8))
+        .escape(spec.escape.map(|escape| escape as u8))
+        .double_quote(spec.escape.is_none())
+        .comment(spec.comment.map(|comment| comment as u8))
+        .has_headers(spec.names.is_empty() || spec.skip_header)
+        .trim(if spec.trim {
+            csv::Trim::All
+        } else {
+            csv::Trim::Headers
+        });
+    let mut reader = builder.from_reader(from);
+    let name = path.clone();
     let failed = move |error: csv::Error| FileError::Row {
         path: path.clone(),
         row: error.position().map_or(0, csv::Position::record),
         reason: error.to_string(),
     };
-    let header = reader.headers().map_err(&failed)?.clone();
+    let names: Vec<String> = match spec.names.is_empty() {
+        true => {
+            let header = reader.headers().map_err(&failed)?;
+            header.iter().map(str::to_owned).collect()
+        }
+        false => spec.names.clone(),
+    };
+    let mut row = 0;
     let records = reader.into_records().map(move |record| {
+        row += 1;
         let record = record.map_err(&failed)?;
-        let object: Map<String, Value> = header
+        if record.len() != names.len() {
+            let (found, wanted) = (record.len(), names.len());
+            return Err(FileError::Row {
+                path: name.clone(),
+                row,
+                reason: format!("it has {found} fields, `header` names {wanted}"),
+            });
+        }
+        let object: Map<String, Value> = names
             .iter()
             .zip(&record)
-            .map(|(name, field)| (name.to_owned(), value(name, field, &fields)))
+            .map(|(name, field)| (name.clone(), value(name, field, &fields, &spec)))
             .collect();
         Ok(Value::Object(object).to_string().into_bytes())
     });
     Ok(Box::new(records))
 }
 
-fn value(name: &str, field: &str, fields: &Fields) -> Value {
-    if field.is_empty() {
+fn value(name: &str, field: &str, fields: &Fields, spec: &CsvSpec) -> Value {
+    if field.is_empty() || spec.null_text.as_deref() == Some(field) {
         return Value::Null;
     }
     match fields {
         Fields::AsWritten { several } if several.iter().any(|column| column == name) => {
-            field.split(';').map(Value::from).collect()
+            match spec.values_delimiter {
+                '\0' => Value::from(vec![field]),
+                delimiter => field.split(delimiter).map(Value::from).collect(),
+            }
         }
         Fields::AsWritten { .. } => Value::from(field),
         Fields::Guessed => guessed(field),

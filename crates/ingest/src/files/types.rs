@@ -4,6 +4,7 @@ use arrow::datatypes::{DataType as ArrowType, Schema};
 use schemas::{ColumnSpec, DataType, FieldRole};
 
 use super::FileError;
+use super::nested::nests;
 
 pub(super) fn columns_of(schema: &Schema) -> Result<Vec<ColumnSpec>, FileError> {
     schema
@@ -11,6 +12,11 @@ pub(super) fn columns_of(schema: &Schema) -> Result<Vec<ColumnSpec>, FileError> 
         .iter()
         .map(|field| {
             let (entry, multi_value) = match field.data_type() {
+                // What nests is one value of JSON.
+                found if nests(found) => {
+                    let role = FieldRole::Dimension;
+                    return Ok(ColumnSpec::new(field.name(), DataType::Json, role));
+                }
                 ArrowType::List(entry) | ArrowType::LargeList(entry) => (entry.data_type(), true),
                 other => (other, false),
             };
