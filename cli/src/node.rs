@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
+use ingest::registry::Credentials;
 use rest::{Entrance, HostGuard};
 use rpc::{GrpcNetwork, InProcessNetwork, Membership, Network, Standing};
 use runtime::settings::{LogSync, MetastoreKind, Settings};
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 use crate::data_dir::DataDir;
 use crate::deep;
 use crate::entrance;
+use crate::exit::Exit;
 use crate::machine;
 use crate::metadata;
 use crate::ports::{Listeners, address_of};
@@ -527,7 +529,7 @@ fn network(
                 address => address,
             };
             if controller.is_empty() {
-                return Err(crate::exit::Exit::usage(
+                return Err(Exit::usage(
                     "no controller runs here: set `controller.address` to the gRPC address \
                      (host:port) of the one that does",
                 ));
@@ -588,7 +590,9 @@ fn registries(settings: &runtime::settings::Registry) -> Result<Credentials> {
         false => {
             let text = std::fs::read_to_string(file).map_err(|error| {
                 let path = file.display();
-                Exit::usage(format!("`registry.credentials_file`: cannot read `{path}`: {error}"))
+                Exit::usage(format!(
+                    "`registry.credentials_file`: cannot read `{path}`: {error}"
+                ))
             });
             ("registry.credentials_file", text?)
         }

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deepstore::DeepStore;
+use ingest::registry::Credentials;
 use rest::{Entrance, health_routes};
 use rpc::{FragmentApi, Membership, Network, follow_cluster};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, TaskGroup};

@@ -105,7 +105,9 @@ async fn decode(spec: &Arc<TableSpec>, sampled: &[(u32, Vec<Message>)]) -> Resul
     let stream = spec.streams.first();
     let registry = stream.and_then(|stream| stream.decoder.registry.as_ref());
     let nobody = Credentials::default();
-    let registry = registry.map(|spec| Registry::new(spec, &nobody)).transpose()?;
+    let registry = registry
+        .map(|spec| Registry::new(spec, &nobody))
+        .transpose()?;
     let mut all = Decoded::default();
     for (partition, messages) in sampled {
         if let Some(registry) = &registry {

@@ -104,7 +104,10 @@ async fn client_of(url: &Url, reach: &Reach) -> Result<Client, ImportError> {
         return Err(told(uri, "only https:// and http:// are read"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(told(host, "a URL with a name or a password in it is not read"));
+        return Err(told(
+            host,
+            "a URL with a name or a password in it is not read",
+        ));
     }
     let port = url.port_or_known_default().unwrap_or(80);
     let denied = |denied: runtime::Denied| ImportError::Target(Fault::denied(denied.to_string()));
@@ -136,7 +139,9 @@ fn client_at(
     if let Some(path) = ca_file.filter(|_| url.scheme() == "https") {
         let wrong = |what: String| {
             let path = path.display();
-            ImportError::Target(Fault::unavailable(format!("`import.ca_file` {path}: {what}")))
+            ImportError::Target(Fault::unavailable(format!(
+                "`import.ca_file` {path}: {what}"
+            )))
         };
         let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
         let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;

@@ -321,7 +321,10 @@ async fn hosts_are_judged_before_they_are_asked() {
         ("https://127.0.0.1/x.csv", "this machine"),
         ("https://files.example/x.csv", "import.hosts"),
         ("ftp://127.0.0.1/x.csv", "only https:// and http://"),
-        ("https://ann:secret@localhost/x.csv", "with a name or a password"),
+        (
+            "https://ann:secret@localhost/x.csv",
+            "with a name or a password",
+        ),
         ("http://", "x"),
     ] {
         let error = remote_source(uri, &reach).await.unwrap_err().to_string();

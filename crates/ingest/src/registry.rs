@@ -30,7 +30,7 @@ const REFERENCES_MAX: usize = 100;
 
 #[derive(Debug)]
 pub struct Registry {
-    client: reqwest::Client,
+    client: Client,
     url: Url,
     proof: Option<Proof>,
 }
@@ -231,5 +231,7 @@ fn read(path: &str) -> Result<Vec<u8>, Fault> {
 }
 
 fn wrong(path: &str, what: impl std::fmt::Display) -> Fault {
-    Fault::unavailable(format!("`{path}`, by which the schema registry is asked: {what}"))
+    Fault::unavailable(format!(
+        "`{path}`, by which the schema registry is asked: {what}"
+    ))
 }

@@ -85,8 +85,13 @@ async fn a_host_proves_its_name_and_redirects_are_not_followed() {
     };
     let (asks, url) = client("files.example", Some("ca.pem")).unwrap();
     let source = source_of(&asks, url.clone()).await.unwrap();
-    assert_eq!((source.bytes, source.version.as_str()), (CONTENT.len() as u64, "\"one\""));
-    let fetched = fetch(&source, &asks, url.clone(), folder.path()).await.unwrap();
+    assert_eq!(
+        (source.bytes, source.version.as_str()),
+        (CONTENT.len() as u64, "\"one\"")
+    );
+    let fetched = fetch(&source, &asks, url.clone(), folder.path())
+        .await
+        .unwrap();
     assert_eq!(std::fs::read_to_string(&fetched).unwrap(), CONTENT);
     let moved = url.join("/moved.csv").unwrap();
     let told = source_of(&asks, moved).await.unwrap_err().to_string();
@@ -101,6 +106,8 @@ async fn a_host_proves_its_name_and_redirects_are_not_followed() {
         let told = source_of(&asks, url).await.unwrap_err().to_string();
         assert!(told.contains("certificate"), "{host}: {told}");
     }
-    let told = client("files.example", Some("none.pem")).unwrap_err().to_string();
+    let told = client("files.example", Some("none.pem"))
+        .unwrap_err()
+        .to_string();
     assert!(told.contains("import.ca_file"), "{told}");
 }

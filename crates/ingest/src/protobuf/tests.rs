@@ -50,6 +50,7 @@ fn decoder(message: &str) -> Decoder {
             url: "http://registry".to_owned(),
             user_info: None,
             token: None,
+            tls: Default::default(),
         }),
         ..DecoderSpec::default()
     };

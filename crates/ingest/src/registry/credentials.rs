@@ -17,7 +17,9 @@ pub(super) enum Proof {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(url, _)| url)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|(url, _)| url))
+            .finish()
     }
 }
 
@@ -59,7 +61,9 @@ impl Credentials {
             let mut parts = line.splitn(3, char::is_whitespace).map(str::trim);
             let (Some(url), Some(kind), Some(secret)) = (parts.next(), parts.next(), parts.next())
             else {
-                return Err(wrong("write `URL basic user:password` or `URL bearer token`"));
+                return Err(wrong(
+                    "write `URL basic user:password` or `URL bearer token`",
+                ));
             };
             if !url.starts_with("http://") && !url.starts_with("https://") {
                 return Err(wrong("it begins with no URL of http:// or https://"));
@@ -118,7 +122,10 @@ mod tests {
     fn what_is_wrong_is_told_without_the_secret() {
         for (text, what) in [
             ("https://r basic", "line 1: write"),
-            ("\nr.example basic a:secret", "line 2: it begins with no URL"),
+            (
+                "\nr.example basic a:secret",
+                "line 2: it begins with no URL",
+            ),
             ("https://r digest a:secret", "`basic` or `bearer`"),
             ("https://r basic secret", "user:password"),
         ] {

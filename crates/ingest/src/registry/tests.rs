@@ -61,7 +61,9 @@ async fn start(wants_clients: bool) -> World {
         false => builder.with_no_client_auth(),
         true => {
             let mut roots = RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_file(read("ca.pem")).unwrap()).unwrap();
+            roots
+                .add(CertificateDer::from_pem_file(read("ca.pem")).unwrap())
+                .unwrap();
             let judge = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), ring);
             builder.with_client_cert_verifier(judge.build().unwrap())
         }
@@ -138,7 +140,10 @@ async fn a_registry_proves_its_name_by_the_authority_that_is_named() {
         ..RegistryTls::default()
     };
     let none = Credentials::default();
-    assert_eq!(asked(&spec(&world, ca("ca.pem")), &none).await.unwrap(), "nobody");
+    assert_eq!(
+        asked(&spec(&world, ca("ca.pem")), &none).await.unwrap(),
+        "nobody"
+    );
     for tls in [RegistryTls::default(), ca("other.pem")] {
         let told = asked(&spec(&world, tls), &none).await.unwrap_err();
         assert!(told.message.contains("does not answer"), "{told}");
@@ -146,7 +151,10 @@ async fn a_registry_proves_its_name_by_the_authority_that_is_named() {
     }
     for (name, what) in [("none.pem", "No such file"), ("node.key", "no certificate")] {
         let told = asked(&spec(&world, ca(name)), &none).await.unwrap_err();
-        assert!(told.message.contains(what) && told.message.contains(name), "{told}");
+        assert!(
+            told.message.contains(what) && told.message.contains(name),
+            "{told}"
+        );
     }
     let registry = Registry::new(&spec(&world, ca("ca.pem")), &none).unwrap();
     let told = registry.schema(7).await.unwrap_err();
@@ -165,21 +173,33 @@ async fn secrets_come_from_the_table_or_from_the_machine() {
     );
     let text = format!("{} bearer from-the-machine", world.url);
     let known = Credentials::parse(&text).unwrap();
-    assert_eq!(asked(&of_table, &known).await.unwrap(), "Bearer from-the-machine");
+    assert_eq!(
+        asked(&of_table, &known).await.unwrap(),
+        "Bearer from-the-machine"
+    );
     let elsewhere = Credentials::parse("https://elsewhere bearer x").unwrap();
     assert_eq!(asked(&of_table, &elsewhere).await.unwrap(), "nobody");
     let basic = RegistrySpec {
         user_info: Some("ann:secret".to_owned()),
         ..of_table.clone()
     };
-    assert_eq!(asked(&basic, &known).await.unwrap(), "Basic YW5uOnNlY3JldA==");
+    assert_eq!(
+        asked(&basic, &known).await.unwrap(),
+        "Basic YW5uOnNlY3JldA=="
+    );
     let bearer = RegistrySpec {
         token: Some("from-the-table".to_owned()),
         ..of_table
     };
-    assert_eq!(asked(&bearer, &known).await.unwrap(), "Bearer from-the-table");
+    assert_eq!(
+        asked(&bearer, &known).await.unwrap(),
+        "Bearer from-the-table"
+    );
     for shown in [format!("{basic:?}"), format!("{bearer:?}")] {
-        assert!(!shown.contains("secret") && !shown.contains("from-the"), "{shown}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("from-the"),
+            "{shown}"
+        );
     }
 }
 
@@ -192,8 +212,13 @@ async fn who_asks_proves_it_by_a_certificate() {
         key_file: world.file(&format!("{name}.key")),
     };
     let none = Credentials::default();
-    assert_eq!(asked(&spec(&world, tls("client")), &none).await.unwrap(), "nobody");
-    asked(&spec(&world, tls("stranger")), &none).await.unwrap_err();
+    assert_eq!(
+        asked(&spec(&world, tls("client")), &none).await.unwrap(),
+        "nobody"
+    );
+    asked(&spec(&world, tls("stranger")), &none)
+        .await
+        .unwrap_err();
     let unknown = RegistryTls {
         certificate_file: None,
         key_file: None,

@@ -22,6 +22,7 @@ fn instance(at: u32, alive: bool) -> InstanceState {
         address: format!("10.0.0.{at}:8098"),
         alive,
         plan_format: 4,
+        exchange_format: 0,
         leads: false,
     }
 }

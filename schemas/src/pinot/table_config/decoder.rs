@@ -4,7 +4,8 @@ use serde_json::Value as Json;
 
 use super::super::reader::{Node, Report};
 use crate::decoding::{
-    Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, RegistrySpec, RegistryTls, Tombstones,
+    Compression, CsvSpec, DecoderSpec, Descriptor, Envelope, FormatSpec, RegistrySpec, RegistryTls,
+    Tombstones,
 };
 
 const CLASS: &str = "stream.kafka.decoder.class.name";
@@ -277,9 +278,9 @@ fn registry_tls(properties: &Properties<'_>, is_https: bool, report: &mut Report
         }
     }
     let mut file = |keys: [&str; 2]| {
-        let mut found = keys.into_iter().filter_map(|key| {
-            properties.text(&format!("schema.registry.{key}"), report)
-        });
+        let mut found = keys
+            .into_iter()
+            .filter_map(|key| properties.text(&format!("schema.registry.{key}"), report));
         found.next()
     };
     let tls = RegistryTls {
