@@ -21,6 +21,7 @@ mod metadata;
 pub mod node;
 mod ports;
 mod quickstart;
+mod registries;
 mod render;
 pub mod sample;
 mod signals;

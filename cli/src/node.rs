@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use batch::Workshop;
 use deepstore::DeepStore;
 use ingest::Decoder;
-use ingest::registry::Credentials;
 use rest::{Entrance, HostGuard};
 use rpc::{GrpcNetwork, InProcessNetwork, Membership, Network, Standing};
 use runtime::settings::{LogSync, MetastoreKind, Settings};
@@ -30,6 +29,7 @@ use crate::exit::Exit;
 use crate::machine;
 use crate::metadata;
 use crate::ports::{Listeners, address_of};
+use crate::registries;
 
 pub use server::PLAN_FORMAT;
 
@@ -391,7 +391,7 @@ impl<'a> Builder<'a> {
             seal_patience: Duration::from_millis(self.settings.server.seal_wait_ms),
             disk_free_bytes_min: self.settings.server.disk_free_bytes_min,
             cache_bytes: self.settings.server.cache_bytes,
-            registries: registries(&self.settings.registry)?,
+            registries: registries::credentials(&self.settings.registry)?,
             query_memory_bytes: self.query_memory_bytes,
             fragment_memory_bytes: self.query_memory_bytes / 2,
             plan_format: self.plan_format,
@@ -580,23 +580,4 @@ impl Listeners {
             log: of(&self.log)?,
         })
     }
-}
-
-/// What the settings say of who servers are to registries.
-fn registries(settings: &runtime::settings::Registry) -> Result<Credentials> {
-    let file = &settings.credentials_file;
-    let (name, text) = match file.as_os_str().is_empty() {
-        true => ("registry.credentials", settings.credentials.0.clone()),
-        false => {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                let path = file.display();
-                Exit::usage(format!(
-                    "`registry.credentials_file`: cannot read `{path}`: {error}"
-                ))
-            });
-            ("registry.credentials_file", text?)
-        }
-    };
-    let parsed = Credentials::parse(&text);
-    parsed.map_err(|what| Exit::usage(format!("`{name}`: {what}")))
 }

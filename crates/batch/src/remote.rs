@@ -1,8 +1,9 @@
 //! Files of other hosts, over HTTP or HTTPS, as far as an operator has allowed them.
 //!
 //! Invariant: every address that the host's name has is judged, and the connection goes to one of
-//! those and to no other; over HTTPS the host proves its name; no redirect is followed. A file is fetched whole before it is read, and
-//! is the one that was listed: its tag, or its length and date, are the same.
+//! those and to no other; over HTTPS the host proves its name; no redirect is followed. A file is
+//! fetched whole before it is read, and is the one that was listed: its tag, or its length and
+//! date, are the same.
 
 #[cfg(test)]
 mod tests;

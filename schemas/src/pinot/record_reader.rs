@@ -1,4 +1,5 @@
-//! Options of Pinot's record readers, `recordReader.prop.…`, in the configs of jobs that import files.
+//! Options of Pinot's record readers, `recordReader.prop.…`, in the configs of jobs that import
+//! files.
 //!
 //! Invariant: what would change rows is carried out or refused; keys are compared without regard to
 //! capitals, as jobs pass them on in lower case.
@@ -6,8 +7,9 @@
 use crate::Fault;
 use crate::decoding::CsvSpec;
 
-const KNOWN: &str = "delimiter, header, skipHeader, multiValueDelimiter, multiValueDelimiterEnabled, \
-                     quoteCharacter, escapeCharacter, commentMarker, nullStringValue, \
+const KNOWN: &str = "delimiter, header, skipHeader, multiValueDelimiter, \
+                     multiValueDelimiterEnabled, quoteCharacter, escapeCharacter, commentMarker, \
+                     nullStringValue, \
                      ignoreSurroundingSpaces, ignoreEmptyLines, fileFormat";
 
 /// How CSV files are read; of the options without their prefix. `None`: nothing is said.

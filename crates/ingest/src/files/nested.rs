@@ -1,5 +1,5 @@
-//! Rows with nested values, structs, lists and maps, as JSON objects: what is done to records of JSON
-//! is done to them.
+//! Rows with nested values, structs, lists and maps, as JSON objects: what is done to records of
+//! JSON is done to them.
 //!
 //! Invariant: what has no form in JSON is written as columns of any type take it from there: times
 //! as milliseconds, bytes as hexadecimal digits, decimal fractions as text with all their digits.

@@ -1,13 +1,13 @@
 //! All that is known here of `datafusion-distributed`, and what it lacks.
 //!
-//! It cuts a plan into stages, sends each to the servers that carry it out, and lets them fetch rows
-//! from each other. What it leaves to others is done here and in [`super::exec`]:
+//! It cuts a plan into stages, sends each to the servers that carry it out, and lets them fetch
+//! rows from each other. What it leaves to others is done here and in [`super::exec`]:
 //! - **Where rows are is a fact, the number of tasks is a hint.** A plan is used only when every
 //!   stage has its fragments on the servers that hold their rows ([`placed`]); else the broker
 //!   gathers.
-//! - **No deadline**: fragments know theirs and end with a fault, joins with a condition look at the
-//!   one that is sent along, and the broker drops the query, which ends its streams and with them
-//!   the tasks on all servers.
+//! - **No deadline**: fragments know theirs and end with a fault, joins with a condition look at
+//!   the one that is sent along, and the broker drops the query, which ends its streams and with
+//!   them the tasks on all servers.
 //! - **No retries, and nobody is to blame**: a channel names the server that it did not reach, in
 //!   the fault; the query is planned anew without it. A frozen server is noticed by whoever looks
 //!   after servers, long before HTTP/2 does.
@@ -479,8 +479,8 @@ impl Alive {
     }
 }
 
-/// Ends with the runtime on which it runs. A worker forgets a stage that has ended when the next one
-/// comes, and with it the build sides of its joins: so one comes that does nothing.
+/// Ends with the runtime on which it runs. A worker forgets a stage that has ended when the next
+/// one comes, and with it the build sides of its joins: so one comes that does nothing.
 async fn swept(worker: Worker, alive: Alive) {
     loop {
         tokio::time::sleep(SWEPT_EVERY).await;
