@@ -58,9 +58,12 @@ impl Credentials {
                 continue;
             }
             let wrong = |what: &str| format!("line {}: {what}", at + 1);
-            let mut parts = line.splitn(3, char::is_whitespace).map(str::trim);
-            let (Some(url), Some(kind), Some(secret)) = (parts.next(), parts.next(), parts.next())
-            else {
+            let parts = line.split_once(char::is_whitespace);
+            let parts = parts.and_then(|(url, rest)| {
+                let (kind, secret) = rest.trim_start().split_once(char::is_whitespace)?;
+                Some((url, kind, secret.trim_start()))
+            });
+            let Some((url, kind, secret)) = parts else {
                 return Err(wrong(
                     "write `URL basic user:password` or `URL bearer token`",
                 ));
