@@ -54,7 +54,7 @@ async fn groups_that_have_at_least_so_much() {
         ];
         let mut random = Random(seed);
         let mut answered = 0;
-        for having in HAVINGS.iter().cycle().take(HAVINGS.len() * 3) {
+        for having in HAVINGS {
             let (keys, filter) = (random.pick(KEYS), random.pick(CONDITIONS));
             let more = random.pick(AGGREGATES);
             let sql = format!(
@@ -74,7 +74,7 @@ async fn groups_that_have_at_least_so_much() {
                 }
             }
         }
-        assert!(answered > 40, "{answered}");
+        assert!(answered > 12, "{answered}");
     }
 }
 
