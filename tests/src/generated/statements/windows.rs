@@ -189,19 +189,7 @@ impl Author {
             };
             return Some(((*self.pick(ranks)).to_owned(), false));
         }
-        let made = self.aggregated(scope, of);
-        if !self.chance(0.15) {
-            return made;
-        }
-        made.map(|(function, _)| {
-            self.uses("window filter");
-            let own = Scope {
-                outer: Vec::new(),
-                ..scope.clone()
-            };
-            let when = self.condition(&own, 1);
-            (format!("{function} FILTER (WHERE {when})"), false)
-        })
+        self.aggregated(scope, of)
     }
 
     fn aggregated(&mut self, scope: &Scope, of: Of) -> Option<(String, bool)> {
