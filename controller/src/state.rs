@@ -279,7 +279,9 @@ impl State {
                 });
             }
         };
-        let mut held = known.map_or_else(Arc::default, |known| Arc::clone(&known.held));
+        // Taken out, so that a change costs what changes: the instance is put anew below.
+        let known = view.instances.get_mut(&id);
+        let mut held = known.map_or_else(Arc::default, |known| std::mem::take(&mut known.held));
         let (changed, held_revision) = match is_same(&held, &request) {
             true => (Vec::new(), held.revision()),
             false => match Arc::make_mut(&mut held).hear(&request) {

@@ -16,7 +16,6 @@ use access::NodeTrust;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use query::codec::PLAN_FORMAT;
 use query::exchange::{EXCHANGE_FORMAT, Host, Piece, door};
 use query::timed_out;
 use rpc::{Door, Network};
@@ -145,12 +144,7 @@ impl Rows {
         request: FragmentRequest,
         cancel: CancellationToken,
     ) -> Result<Self, Fault> {
-        if request.plan_format != PLAN_FORMAT {
-            return Err(Fault::unavailable(format!(
-                "this server reads plans of format {PLAN_FORMAT}, not {}",
-                request.plan_format
-            )));
-        }
+        fragments.check_format(&request)?;
         let (deadline_ms, timeout_ms) = (request.deadline_ms, request.timeout_ms);
         let begun =
             tokio::time::timeout(left(&core, deadline_ms), fragments.begin(&request, &cancel));

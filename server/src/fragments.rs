@@ -104,6 +104,16 @@ impl Fragments {
         self.encode(result, selection).await
     }
 
+    pub(crate) fn check_format(&self, request: &FragmentRequest) -> Result<(), Fault> {
+        let (own, format) = (self.core.config.plan_format, request.plan_format);
+        if format == own {
+            return Ok(());
+        }
+        Err(Fault::unavailable(format!(
+            "this server reads plans of format {own}, not {format}"
+        )))
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -436,13 +446,7 @@ pub(crate) struct FragmentService(pub(crate) Arc<Fragments>);
 #[async_trait]
 impl FragmentApi for FragmentService {
     async fn run(&self, request: FragmentRequest) -> Result<AnswerStream, Fault> {
-        let own = self.0.core.config.plan_format;
-        if request.plan_format != own {
-            return Err(Fault::unavailable(format!(
-                "this server reads plans of format {own}, not {}",
-                request.plan_format
-            )));
-        }
+        self.0.check_format(&request)?;
         // A broker looks whether somebody is here.
         if request.plan.is_empty() {
             let nothing = FragmentAnswer {

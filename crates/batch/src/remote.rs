@@ -12,9 +12,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ingest::authorities::with_authorities;
 use reqwest::header::{ETAG, HeaderMap, LAST_MODIFIED};
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response};
+use reqwest::{Client, Response};
 use runtime::Reach;
 use schemas::Fault;
 use tempfile::TempPath;
@@ -144,14 +145,7 @@ fn client_at(
                 "`import.ca_file` {path}: {what}"
             )))
         };
-        let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
-        if found.is_empty() {
-            return Err(wrong("there is no certificate in it".to_owned()));
-        }
-        client = found.into_iter().fold(client, |client, authority| {
-            client.add_root_certificate(authority)
-        });
+        client = with_authorities(client, path).map_err(wrong)?;
     }
     client.build().map_err(|error| told(uri, error))
 }

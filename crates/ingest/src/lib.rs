@@ -5,6 +5,7 @@
 //! here: the query engine compiles them ([`Expressions`]).
 
 mod arrow_ipc;
+pub mod authorities;
 mod avro;
 mod coerce;
 mod columns;

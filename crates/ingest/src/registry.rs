@@ -14,13 +14,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Identity, Response, Url};
+use reqwest::{Client, Identity, Response, Url};
 use schemas::Fault;
 use schemas::decoding::{RegistrySpec, RegistryTls};
 use serde::Deserialize;
 
 pub use credentials::Credentials;
 use credentials::Proof;
+
+use crate::authorities::with_authorities;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Of an answer.
@@ -202,15 +204,8 @@ fn client(tls: &RegistryTls) -> Result<Client, Fault> {
         .timeout(TIMEOUT)
         .use_rustls_tls();
     if let Some(path) = &tls.ca_file {
-        let found = Certificate::from_pem_bundle(&read(path)?);
-        let found = found.map_err(|error| wrong(path, error))?;
-        if found.is_empty() {
-            return Err(wrong(path, "there is no certificate in it"));
-        }
         client = client.tls_built_in_root_certs(false);
-        client = found.into_iter().fold(client, |client, authority| {
-            client.add_root_certificate(authority)
-        });
+        client = with_authorities(client, Path::new(path)).map_err(|what| wrong(path, what))?;
     }
     if let Some(path) = &tls.certificate_file {
         let mut pem = read(path)?;

@@ -127,7 +127,8 @@ impl Name {
     fn of(column: &ColumnSpec) -> Self {
         let quoted: Vec<u8> = column.name.bytes().chain([b'"']).collect();
         let (mut word, mut mask) = ([0; 16], [0; 16]);
-        if quoted.len() > word.len() {
+        let is_written_so = |byte: u8| byte >= b' ' && !matches!(byte, b'"' | b'\\');
+        if quoted.len() > word.len() || !column.name.bytes().all(is_written_so) {
             // Compared with no bytes.
             word[0] = 1;
         } else {

@@ -27,7 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use crate::ask::FragmentPart;
 use crate::codec::encode_plan;
 use crate::context::QueryContext;
-use crate::exchange::spread_rows;
+use crate::exchange::{rows_of, spread_rows};
 use crate::gather::RemoteExec;
 use crate::parameters::Parameters;
 use crate::parts::{RoutedScan, for_each_server};
@@ -187,14 +187,18 @@ fn ask_for(
     let scans = scans
         .iter()
         .filter_map(|scan| scan.downcast_ref::<SegmentScanExec>());
+    let read = scans
+        .clone()
+        .map(|scan| rows_of(scan.description(), scan.rows() as u64));
+    let rows = (spread_rows(&node), read.fold(0.0, f64::max));
     let scans = scans.map(|scan| Arc::clone(scan.description())).collect();
-    let rows = spread_rows(&node);
     let plan = encode_plan(node)?;
     Ok(RemoteExec::new(
         plan,
         scans,
         parts,
-        (shown, rows),
+        shown,
+        rows,
         properties,
         Arc::clone(context),
     ))

@@ -11,12 +11,10 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
+use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_plan::sorts::sort::sort_batch;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -39,8 +37,10 @@ pub(crate) struct RemoteExec {
     scans: Arc<[Arc<ScanDescription>]>,
     /// `None`: there is nothing to read for this partition.
     parts: Arc<[Option<FragmentPart>]>,
-    /// About so many rows pass the filters of the largest table that is spread over servers.
+    /// About so many rows come from servers that each have a share of them.
     rows: f64,
+    /// They are this part of what passes the filters of the largest table.
+    share: f64,
     /// The servers' plan, for EXPLAIN.
     shown: Arc<str>,
     properties: Arc<PlanProperties>,
@@ -52,7 +52,8 @@ impl RemoteExec {
         plan: Bytes,
         scans: Vec<Arc<ScanDescription>>,
         parts: Vec<Option<FragmentPart>>,
-        (shown, rows): (String, f64),
+        shown: String,
+        (rows, of_rows): (f64, f64),
         properties: Arc<PlanProperties>,
         context: Arc<QueryContext>,
     ) -> Self {
@@ -68,6 +69,7 @@ impl RemoteExec {
             scans: scans.into(),
             parts: parts.into(),
             rows,
+            share: if of_rows > 0.0 { rows / of_rows } else { 0.0 },
             shown: shown.into(),
             properties,
             context,
@@ -104,7 +106,8 @@ impl RemoteExec {
         let rows = self.scans.iter().zip(&routes);
         let rows = rows.map(|(scan, route)| rows_of(scan, route.rows_estimated()));
         Ok(Some(Self {
-            rows: rows.fold(0.0, f64::max),
+            rows: self.share * rows.fold(0.0, f64::max),
+            share: self.share,
             plan: FragmentPlan {
                 parameters: parameters.to_bytes()?,
                 ..self.plan.clone()
@@ -143,7 +146,7 @@ impl RemoteExec {
         request(context, &self.plan, part)
     }
 
-    /// Rows that are read for it, of the table that has most.
+    /// Rows that are gathered, of the table that has most.
     pub(crate) fn rows(&self) -> f64 {
         self.rows
     }
@@ -178,31 +181,7 @@ impl ExecutionPlan for RemoteExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    crate::leaf!(without_expressions);
 
     fn execute(
         &self,

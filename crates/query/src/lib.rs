@@ -33,6 +33,7 @@ mod gate;
 mod gather;
 mod given_up;
 pub mod ipc;
+mod leaf;
 mod lengths;
 mod lists;
 mod literals;

@@ -14,10 +14,11 @@
 mod index;
 mod usable;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use schemas::cluster::{ClusterState, InstanceState, Role, SegmentState, TableState};
 use schemas::proto::{ConsumingFrom, SegmentRef, TableScan};
+use schemas::segments::SegmentKey;
 use schemas::{InstanceId, Offset, Partition, Sequence, TableType};
 
 use crate::codec::PLAN_FORMAT;
@@ -310,18 +311,9 @@ pub(crate) fn reader_of_all<'a>(
     let mut able: Vec<&InstanceState> = able.collect();
     able.sort_by(|a, b| a.id.cmp(&b.id));
     for (table, scan) in scans {
-        let mut named = HashSet::new();
-        named.extend(scan.sealed.iter().map(|s| (s.partition, s.sequence)));
-        let from = scan.consuming.iter();
-        named.extend(from.map(|run| (run.partition, run.from_sequence)));
-        let sealed = scan.sealed.iter().map(|s| (s.partition, s.sequence));
-        let sealed: HashSet<(Partition, Sequence)> = sealed.collect();
-        for segment in &table.segments {
-            let id = segment.record.id;
-            let key = (id.partition, id.sequence);
-            if !named.remove(&key) {
-                continue;
-            }
+        let sealed: HashSet<SegmentKey> = sealed_of(scan).collect();
+        for key in sealed_of(scan).chain(runs_of(scan)) {
+            let segment = table.segments.get(key)?;
             // A run that begins with what nobody holds sealed yet is where it was consumed.
             let waits = segment.record.is_done() && !sealed.contains(&key);
             let holders = match waits {
@@ -329,9 +321,6 @@ pub(crate) fn reader_of_all<'a>(
                 false => &segment.online,
             };
             able.retain(|server| holders.contains(&server.id));
-        }
-        if !named.is_empty() {
-            return None;
         }
     }
     choose(
@@ -342,16 +331,21 @@ pub(crate) fn reader_of_all<'a>(
 
 /// Names of the segments that a scan asks for.
 pub(crate) fn names_of(table: &TableState, scan: &TableScan) -> Vec<String> {
-    let sealed = scan.sealed.iter().map(|s| (s.partition, s.sequence));
+    let asked: BTreeSet<SegmentKey> = sealed_of(scan).chain(runs_of(scan)).collect();
+    let segments = asked.into_iter().filter_map(|key| table.segments.get(key));
+    segments
+        .map(|segment| segment.record.name.clone())
+        .collect()
+}
+
+fn sealed_of(scan: &TableScan) -> impl Iterator<Item = SegmentKey> {
+    scan.sealed.iter().map(|one| (one.partition, one.sequence))
+}
+
+/// Where the runs of consuming segments begin.
+fn runs_of(scan: &TableScan) -> impl Iterator<Item = SegmentKey> {
     let runs = scan.consuming.iter();
-    let runs = runs.map(|run| (run.partition, run.from_sequence));
-    let asked: HashSet<(Partition, Sequence)> = sealed.chain(runs).collect();
-    let is_asked = |segment: &&SegmentState| {
-        let id = segment.record.id;
-        asked.contains(&(id.partition, id.sequence))
-    };
-    let names = table.segments.iter().filter(is_asked);
-    names.map(|segment| segment.record.name.clone()).collect()
+    runs.map(|run| (run.partition, run.from_sequence))
 }
 
 /// Whether the server says that it holds all sealed segments of these tables.
@@ -369,23 +363,16 @@ pub(crate) fn reroute(
     (turn, standing): (usize, &Standing),
     avoid: &HashSet<InstanceId>,
 ) -> Route {
-    let sealed: HashSet<(u32, u32)> = scan
-        .sealed
-        .iter()
-        .map(|s| (s.partition, s.sequence))
-        .collect();
     let consuming: HashSet<u32> = scan.consuming.iter().map(|c| c.partition).collect();
-    let is_named = |segment: &&SegmentState| {
-        let id = segment.record.id;
-        sealed.contains(&(id.partition, id.sequence))
-            || (!segment.record.is_done() && consuming.contains(&id.partition))
-    };
-    let keep = table.segments.iter().filter(is_named);
+    let open = index.open.iter().map(|open| open.record.id.key());
+    let open = open.filter(|(partition, _)| consuming.contains(partition));
+    let named: BTreeSet<SegmentKey> = sealed_of(scan).chain(open).collect();
+    let keep = named.into_iter().filter_map(|key| table.segments.get(key));
     let wanted = Wanted {
         cluster,
         table,
         index,
-        keep: keep.collect(),
+        keep: keep.map(|segment| &**segment).collect(),
         turn,
         standing,
         avoid,

@@ -16,8 +16,11 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
-use datafusion::physical_plan::joins::{HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec};
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec, SortMergeJoinExec,
+};
 use runtime::{CancellationToken, Clock};
 use schemas::Fault;
 
@@ -97,6 +100,22 @@ pub fn watched(plan: Plan, watch: &Watch) -> Result<Plan> {
         Ok(Transformed::yes(Arc::new(join) as Plan))
     })?;
     Ok(watched.data)
+}
+
+/// A join makes many rows of few, long after its leaves have nothing more to give: it must itself
+/// give way now and then, so that the end of its query is noticed.
+pub fn giving_way(plan: Plan) -> Result<Plan> {
+    let changed = plan.transform_up(|node| {
+        let joins = node.is::<CrossJoinExec>()
+            || node.is::<HashJoinExec>()
+            || node.is::<NestedLoopJoinExec>()
+            || node.is::<SortMergeJoinExec>();
+        Ok(match joins {
+            true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as Plan),
+            false => Transformed::no(node),
+        })
+    })?;
+    Ok(changed.data)
 }
 
 fn compares_all(plan: &Plan) -> bool {

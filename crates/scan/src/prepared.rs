@@ -15,24 +15,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::execution::TaskContext;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
-use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
-};
+use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use parking_lot::Mutex;
 use query::can_be_reset;
 use query::codec::{DecodedPlan, ScanFactory, decode_plan};
 use query::parameters::Parameters;
 use query::scan_exec::ScanDescription;
-use query::watched::{Watch, watched};
+use query::watched::{Watch, giving_way, watched};
 use runtime::ComputePool;
 use runtime::compute::Turns;
 use schemas::proto::{Explain, ScanOptions, ScanStats};
@@ -286,22 +282,6 @@ fn is_leaf(plan: &Plan) -> bool {
 /// Joins are planned by what is in the segments.
 fn joins(plan: &Plan) -> bool {
     plan.is::<HashJoinExec>() || plan.children().into_iter().any(joins)
-}
-
-/// A join makes many rows of few, long after its leaves have nothing more to give: it must itself
-/// give way now and then, so that the end of its query is noticed.
-fn giving_way(plan: Plan) -> Result<Plan> {
-    let changed = plan.transform_up(|node| {
-        let joins = node.is::<CrossJoinExec>()
-            || node.is::<HashJoinExec>()
-            || node.is::<NestedLoopJoinExec>()
-            || node.is::<SortMergeJoinExec>();
-        Ok(match joins {
-            true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as Plan),
-            false => Transformed::no(node),
-        })
-    })?;
-    Ok(changed.data)
 }
 
 /// A fresh copy of the plan for the run; `None`: it does not fit.

@@ -8,13 +8,10 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
@@ -178,57 +175,6 @@ impl DisplayAs for ServerScanExec {
     }
 }
 
-/// A leaf has no children to replace, and its expressions are those of its description.
-macro_rules! leaf {
-    // In the place of another leaf.
-    (in_place_of $other:ident) => {
-        fn apply_expressions(
-            &self,
-            visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-        ) -> Result<TreeNodeRecursion> {
-            self.$other.apply_expressions(visit)
-        }
-
-        leaf!();
-    };
-    ($($description:ident).+) => {
-        fn apply_expressions(
-            &self,
-            visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-        ) -> Result<TreeNodeRecursion> {
-            for filter in &self.$($description).+.filters {
-                if visit(filter)? == TreeNodeRecursion::Stop {
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-            }
-            Ok(TreeNodeRecursion::Continue)
-        }
-
-        leaf!();
-    };
-    () => {
-        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-            Vec::new()
-        }
-
-        fn replace_children(
-            self: Arc<Self>,
-            _: Vec<Arc<dyn ExecutionPlan>>,
-            _: ReplaceChildrenOptions,
-        ) -> Result<Arc<dyn ExecutionPlan>> {
-            Ok(self)
-        }
-
-        fn with_new_children(
-            self: Arc<Self>,
-            _: Vec<Arc<dyn ExecutionPlan>>,
-        ) -> Result<Arc<dyn ExecutionPlan>> {
-            Ok(self)
-        }
-    };
-}
-pub(crate) use leaf;
-
 impl ExecutionPlan for ServerScanExec {
     fn name(&self) -> &str {
         "ServerScanExec"
@@ -238,7 +184,7 @@ impl ExecutionPlan for ServerScanExec {
         &self.properties
     }
 
-    leaf!(description);
+    query::leaf!(description);
 
     fn handle_child_pushdown_result(
         &self,

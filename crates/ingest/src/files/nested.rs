@@ -25,23 +25,9 @@ pub(super) fn nests(found: &ArrowType) -> bool {
         | ArrowType::LargeList(entry)
         | ArrowType::ListView(entry)
         | ArrowType::LargeListView(entry)
-        | ArrowType::FixedSizeList(entry, _) => {
-            let inner = entry.data_type();
-            nests(inner) || is_list(inner)
-        }
+        | ArrowType::FixedSizeList(entry, _) => entry.data_type().is_nested(),
         _ => false,
     }
-}
-
-fn is_list(found: &ArrowType) -> bool {
-    matches!(
-        found,
-        ArrowType::List(_)
-            | ArrowType::LargeList(_)
-            | ArrowType::ListView(_)
-            | ArrowType::LargeListView(_)
-            | ArrowType::FixedSizeList(..)
-    )
 }
 
 /// An object a row; a null has no key.

@@ -8,16 +8,10 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::session_state::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
-use datafusion::physical_plan::joins::{
-    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
-};
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -37,6 +31,7 @@ use crate::fault::{from_fault, timed_out};
 use crate::gather::RemoteExec;
 use crate::parameters::Parameters;
 use crate::servers::InFlight;
+use crate::watched::giving_way;
 use crate::whole::is_known;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -69,19 +64,6 @@ fn travels(plan: &Plan) -> bool {
     let known = is_known(plan) || plan.is::<RepartitionExec>();
     let known = known && !plan.is::<NestedLoopJoinExec>() && !plan.is::<CrossJoinExec>();
     known && !waits_for_subquery(plan) && !children.is_empty() && children.into_iter().all(travels)
-}
-
-/// A join makes many rows of few, long after its leaves have nothing more to give: it must itself
-/// give way now and then, so that the end of its query is noticed.
-fn giving_way(plan: Plan) -> Result<Plan> {
-    let changed = plan.transform_up(|node| {
-        let joins = node.is::<HashJoinExec>() || node.is::<SortMergeJoinExec>();
-        Ok(match joins {
-            true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as Plan),
-            false => Transformed::no(node),
-        })
-    })?;
-    Ok(changed.data)
 }
 
 /// Those that the fragments ask, in one order for all stages; `None`: it is one, or one of them
@@ -146,31 +128,7 @@ impl ExecutionPlan for ExchangeExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    crate::leaf!(without_expressions);
 
     fn execute(&self, _: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();

@@ -10,13 +10,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -99,31 +96,7 @@ impl ExecutionPlan for FragmentsExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    crate::leaf!(without_expressions);
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
@@ -173,73 +146,27 @@ fn blamed(fault: Fault, server: &InstanceId) -> Told {
 /// Names of what is counted, and where it stands.
 type Counted = (&'static str, fn(&ScanStats) -> u64, fn(&mut ScanStats, u64));
 
-const COUNTED: [Counted; 14] = [
-    (
-        "segments_queried",
-        |s| s.segments_queried,
-        |s, n| s.segments_queried += n,
-    ),
-    (
-        "segments_processed",
-        |s| s.segments_processed,
-        |s, n| s.segments_processed += n,
-    ),
-    (
-        "segments_matched",
-        |s| s.segments_matched,
-        |s, n| s.segments_matched += n,
-    ),
-    (
-        "segments_pruned",
-        |s| s.segments_pruned,
-        |s, n| s.segments_pruned += n,
-    ),
-    (
-        "consuming_queried",
-        |s| s.consuming_queried,
-        |s, n| s.consuming_queried += n,
-    ),
-    (
-        "consuming_processed",
-        |s| s.consuming_processed,
-        |s, n| s.consuming_processed += n,
-    ),
-    (
-        "consuming_matched",
-        |s| s.consuming_matched,
-        |s, n| s.consuming_matched += n,
-    ),
-    ("docs_total", |s| s.docs_total, |s, n| s.docs_total += n),
-    (
-        "docs_scanned",
-        |s| s.docs_scanned,
-        |s, n| s.docs_scanned += n,
-    ),
-    (
-        "entries_scanned_in_filter",
-        |s| s.entries_scanned_in_filter,
-        |s, n| {
-            s.entries_scanned_in_filter += n;
-        },
-    ),
-    (
-        "entries_scanned_post_filter",
-        |s| s.entries_scanned_post_filter,
-        |s, n| {
-            s.entries_scanned_post_filter += n;
-        },
-    ),
-    (
-        "native_operators",
-        |s| s.native_operators,
-        |s, n| s.native_operators += n,
-    ),
-    (
-        "fallback_operators",
-        |s| s.fallback_operators,
-        |s, n| s.fallback_operators += n,
-    ),
-    ("scan_cpu_ns", |s| s.cpu_ns, |s, n| s.cpu_ns += n),
+macro_rules! counted {
+    ($($field:ident as $name:literal),* $(,)?) => {
+        &[$(($name, |stats| stats.$field, |stats, more| stats.$field += more)),*]
+    };
+}
+
+const COUNTED: &[Counted] = counted![
+    segments_queried as "segments_queried",
+    segments_processed as "segments_processed",
+    segments_matched as "segments_matched",
+    segments_pruned as "segments_pruned",
+    consuming_queried as "consuming_queried",
+    consuming_processed as "consuming_processed",
+    consuming_matched as "consuming_matched",
+    docs_total as "docs_total",
+    docs_scanned as "docs_scanned",
+    entries_scanned_in_filter as "entries_scanned_in_filter",
+    entries_scanned_post_filter as "entries_scanned_post_filter",
+    native_operators as "native_operators",
+    fallback_operators as "fallback_operators",
+    cpu_ns as "scan_cpu_ns",
 ];
 const NEWEST_INGEST: &str = "newest_ingest_ms";
 
@@ -250,7 +177,7 @@ fn count(
     newest_ingest_ms: i64,
 ) {
     for (name, of, _) in COUNTED {
-        let counter = MetricBuilder::new(metrics).counter(name, partition);
+        let counter = MetricBuilder::new(metrics).counter(*name, partition);
         counter.add(of(stats) as usize);
     }
     let newest = MetricBuilder::new(metrics).gauge(NEWEST_INGEST, partition);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -15,7 +14,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
 };
@@ -51,7 +49,7 @@ use crate::memory::bytes_of;
 use crate::morsels::Morsels;
 use crate::predicate::Compiler;
 use crate::prepared::{Bound, Run, run_of};
-use crate::scan_exec::{ServerScanExec, at_once, leaf};
+use crate::scan_exec::{ServerScanExec, at_once};
 use crate::shared::Shared;
 use crate::stats::Counters;
 
@@ -544,7 +542,7 @@ impl ExecutionPlan for NativeAggregateExec {
         &self.properties
     }
 
-    leaf!(description);
+    query::leaf!(description);
 
     /// Of groups only the keys are known to operators above.
     fn handle_child_pushdown_result(

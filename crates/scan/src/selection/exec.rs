@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream;
@@ -20,7 +18,7 @@ use super::keys::OrderColumn;
 use super::search::{End, Search};
 use crate::columns::external;
 use crate::prepared::run_of;
-use crate::scan_exec::{ServerScanExec, at_once, leaf};
+use crate::scan_exec::{ServerScanExec, at_once};
 use crate::stats::Counters;
 
 #[derive(Clone, Debug)]
@@ -109,7 +107,7 @@ impl ExecutionPlan for TopRowsExec {
         &self.properties
     }
 
-    leaf!(scan.description);
+    query::leaf!(scan.description);
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
         let scan = self.scan.bound(run_of(&state)?)?;

@@ -18,7 +18,6 @@ use arrow::datatypes::{
     TimestampMillisecondType,
 };
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -26,7 +25,6 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::CastExpr;
 use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, split_conjunction};
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -40,7 +38,7 @@ use super::groups::{GroupOrder, OverGroups};
 use super::{Plan, ROWS_MAX, ascend, compared, descend, expression_below, plain_column};
 use crate::native::{Grouped, NativeAggregateExec, Output, Wanted, is_short};
 use crate::prepared::run_of;
-use crate::scan_exec::{at_once, leaf};
+use crate::scan_exec::at_once;
 use crate::shared::in_turns;
 
 #[derive(Clone, Debug)]
@@ -306,7 +304,7 @@ impl ExecutionPlan for FirstOfEachExec {
         &self.properties
     }
 
-    leaf!(in_place_of groups);
+    query::leaf!(in_place_of groups);
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
         let groups = self.groups.bound(run_of(&state)?)?;

@@ -17,13 +17,11 @@ use arrow::compute::{
 };
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt, stream};
@@ -33,7 +31,7 @@ use crate::columns::batch;
 use crate::native::{Grouped, NativeAggregateExec, Wanted, is_short};
 use crate::predicate::{Inputs, evaluate};
 use crate::prepared::run_of;
-use crate::scan_exec::{at_once, leaf};
+use crate::scan_exec::at_once;
 use crate::shared::in_turns;
 
 /// So few groups are ordered sooner than another thread would begin.
@@ -385,7 +383,7 @@ impl ExecutionPlan for TopGroupsExec {
         &self.properties
     }
 
-    leaf!(in_place_of groups);
+    query::leaf!(in_place_of groups);
 
     fn with_new_state(&self, state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn ExecutionPlan>> {
         let groups = self.groups.bound(run_of(&state)?)?;
