@@ -161,7 +161,14 @@ async fn servers_freeze_and_die() -> Result<()> {
         members.tell(index, Signal::Continue)?;
         let frozen = stream.end().await.context("a server froze")?;
         eprintln!("server {index} froze: {frozen:?}; {latency:?}");
-        ensure!(silent >= 1, "no server is known to be silent");
+        // Where each request to it was asked of another in time, it is only slow.
+        let mut latency: Vec<f64> = latency.into_iter().map(|(_, value)| value).collect();
+        latency.sort_by(f64::total_cmp);
+        let is_slow = latency[2] >= 2.0 * latency[1];
+        ensure!(
+            silent >= 1 || is_slow,
+            "no server is known to be silent or slow"
+        );
         ensure!(frozen.answers > 10, "{frozen:?}");
         ensure!(frozen.slowest < Duration::from_secs(5), "{frozen:?}");
         until("it is asked again", || async {

@@ -236,7 +236,7 @@ async fn no_more_than_the_rate_is_consumed() {
             partition: None,
         };
     });
-    world.log.push_rows(0..400);
+    world.log.push_rows(0..1000);
     let begun = Instant::now();
     let server = world.start("a").await;
     watch(&world, &server, |seen| {
@@ -245,12 +245,15 @@ async fn no_more_than_the_rate_is_consumed() {
         seen.len() >= 200
     })
     .await;
-    let detail = consumer(&world).detail;
-    assert!(detail.contains("allows 200 messages a second"), "{detail}");
+    eventually("the limit is told", || {
+        let detail = consumer(&world).detail;
+        detail.contains("allows 200 messages a second")
+    })
+    .await;
     change(&world, |table| {
         table.spec.streams[0].rate = RateLimits::default()
     });
-    watch(&world, &server, |seen| seen.len() == 400).await;
+    watch(&world, &server, |seen| seen.len() == 1000).await;
     server.stop(GRACE).await;
 }
 
