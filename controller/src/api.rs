@@ -219,7 +219,13 @@ impl ControlApi for Api {
         let fault = request.fault.map(Fault::from);
         let outcome = match &fault {
             Some(fault) => Err(fault),
-            None => Ok(request.summary.as_str()),
+            None => {
+                let made = request.compacted.iter();
+                let made = made.map(|json| serde_json::from_slice::<SegmentRecord>(json));
+                let made = made.collect::<Result<Vec<_>, _>>();
+                let made = made.map_err(|error| Fault::invalid(format!("no record: {error}")))?;
+                Ok((request.summary.as_str(), made))
+            }
         };
         self.0.task_ended(id, &request.instance, outcome).await?;
         Ok(FinishTaskReply {})

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use schemas::proto::{HeartbeatRequest, IndexList};
+use schemas::segment::SegmentRecord;
 use schemas::segments::SegmentKey;
 use schemas::{SegmentId, TableId};
 
@@ -23,6 +24,8 @@ struct Held {
     sealed: Option<u32>,
     consuming: bool,
     indexes: Option<Arc<IndexList>>,
+    /// Of the sealed one, where keys have rules: rows by which none is known, about.
+    dead: u32,
 }
 
 impl Held {
@@ -49,8 +52,19 @@ impl Holding {
         self.revision
     }
 
-    pub(crate) fn holds(&self, id: SegmentId, crc: u32) -> bool {
-        self.find(id).is_some_and(|held| held.is(crc))
+    /// The segment's file, or one whose place that has taken: it answers alike until its server
+    /// turns to it.
+    pub(crate) fn has(&self, record: &SegmentRecord) -> bool {
+        let Some(held) = self.find(record.id) else {
+            return false;
+        };
+        held.is(record.crc) || held.sealed.is_some_and(|crc| record.earlier.contains(&crc))
+    }
+
+    /// Of the present file.
+    pub(crate) fn dead(&self, record: &SegmentRecord) -> Option<u32> {
+        let held = self.find(record.id)?;
+        (held.sealed == Some(record.crc)).then_some(held.dead)
     }
 
     pub(crate) fn indexes(&self, id: SegmentId) -> Option<&Arc<IndexList>> {
@@ -131,6 +145,7 @@ impl Holding {
                 crc => {
                     held.sealed = Some(crc);
                     held.indexes = list.and_then(|at| lists.get(at)).map(Arc::clone);
+                    held.dead = one.dead_rows;
                 }
             }
             taken.push(SegmentId {

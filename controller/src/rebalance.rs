@@ -210,7 +210,7 @@ impl State {
                 of_partition.filter(|other| is_whole || other.record.id == segment.record.id);
             let holds = |id: &InstanceId| {
                 let mut all = together.clone();
-                all.all(|one| view.holds(id, one.record.id, one.record.crc))
+                all.all(|one| view.holds(id, &one.record))
             };
             let assigned = turned_back(&segment.assigned, &target, replicas, holds);
             Move {

@@ -15,6 +15,7 @@ use schemas::cluster::{
 };
 use schemas::placement::{InstanceOrder, default_tags};
 use schemas::proto::{ConsumerState, ReloadProgress};
+use schemas::segment::SegmentRecord;
 use schemas::segments::{SegmentKey, Segments};
 use schemas::{InstanceId, SegmentId, TableId};
 
@@ -117,27 +118,23 @@ impl Instance {
 
 impl View {
     /// Whether a living server says that it holds it.
-    pub(crate) fn holds(&self, server: &InstanceId, id: SegmentId, crc: u32) -> bool {
+    pub(crate) fn holds(&self, server: &InstanceId, record: &SegmentRecord) -> bool {
         let instance = self.instances.get(server);
-        instance.is_some_and(|instance| instance.alive && instance.held.holds(id, crc))
+        instance.is_some_and(|instance| instance.alive && instance.held.has(record))
     }
 
     /// Those that brokers may ask, by name.
-    fn online(
-        &self,
-        (id, crc, is_done): (SegmentId, u32, bool),
-        assigned: &[InstanceId],
-    ) -> Vec<InstanceId> {
-        let holders = assigned.iter().filter(|server| self.holds(server, id, crc));
+    fn online(&self, record: &SegmentRecord, assigned: &[InstanceId]) -> Vec<InstanceId> {
+        let holders = assigned.iter().filter(|server| self.holds(server, record));
         let mut holders: Vec<InstanceId> = holders.cloned().collect();
         let is_enabled = |id: &InstanceId| self.order(id) != InstanceOrder::Disabled;
         if holders.iter().any(is_enabled) {
             holders.retain(is_enabled);
         }
-        if holders.is_empty() && is_done {
+        if holders.is_empty() && record.is_done() {
             let all = self.instances.keys();
             holders = all
-                .filter(|server| self.holds(server, id, crc))
+                .filter(|server| self.holds(server, record))
                 .cloned()
                 .collect();
         }
@@ -297,8 +294,7 @@ impl View {
 
     fn joined(&mut self, stored: StoredSegment, hidden: &HashSet<String>) -> SegmentState {
         let record = stored.record;
-        let key = (record.id, record.crc, record.is_done());
-        let online = self.online(key, &stored.assigned);
+        let online = self.online(&record, &stored.assigned);
         SegmentState {
             hidden: hidden.contains(record.name.as_str()),
             record,
@@ -436,9 +432,7 @@ impl View {
             let Some(segment) = table.state.segments.find(id) else {
                 continue;
             };
-            let record = &segment.record;
-            let key = (record.id, record.crc, record.is_done());
-            let online = self.online(key, &segment.assigned);
+            let online = self.online(&segment.record, &segment.assigned);
             if segment.online != online {
                 let online = self.lists.shared(&online);
                 let segment = SegmentState {

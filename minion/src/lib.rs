@@ -4,6 +4,7 @@
 //! Every task may be run twice, by one minion or by two at once: a minion that dies in the middle
 //! loses its lease, and another begins the task again. A minion keeps nothing.
 
+mod compact;
 mod export;
 mod heartbeat;
 mod import;

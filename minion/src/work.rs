@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use runtime::{Backoff, TaskGroup};
 use schemas::Fault;
 use schemas::proto::{FinishTaskRequest, LeaseTaskRequest};
 use schemas::task::{Task, TaskKind, TaskType};
 
-use crate::{Core, export, import, removal, rewrite};
+use crate::{Core, compact, export, import, removal, rewrite};
 
 /// Between two questions when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -80,16 +81,16 @@ async fn one_task(core: &Core, kinds: &[&str]) -> Result<Found, Fault> {
     let kind = task.kind.name();
     // What brings segments is large.
     let outcome = Box::pin(run(core, &task)).await;
-    let (fault, summary) = match outcome {
-        Ok(summary) => {
+    let (fault, (summary, compacted)) = match outcome {
+        Ok((summary, compacted)) => {
             tracing::info!(task = %task.id, kind, summary, "task done");
             core.metrics.finished.with_label_values(&[kind]).inc();
-            (None, summary)
+            (None, (summary, compacted))
         }
         Err(fault) => {
             tracing::warn!(task = %task.id, kind, cause = %fault, "task failed");
             core.metrics.failed.with_label_values(&[kind]).inc();
-            (Some(fault.into()), String::new())
+            (Some(fault.into()), Default::default())
         }
     };
     let report = FinishTaskRequest {
@@ -97,14 +98,15 @@ async fn one_task(core: &Core, kinds: &[&str]) -> Result<Found, Fault> {
         task_id: task.id.as_bytes().to_vec().into(),
         fault,
         summary,
+        compacted,
     };
     controller.finish_task(report).await?;
     Ok(Found::Task)
 }
 
-/// What was done, in words.
-async fn run(core: &Core, task: &Task) -> Result<String, Fault> {
-    match &task.kind {
+/// What was done, in words, and records of files that take the place of others.
+async fn run(core: &Core, task: &Task) -> Result<(String, Vec<Bytes>), Fault> {
+    let summary = match &task.kind {
         TaskKind::RemoveObjects { keys, .. } => removal::objects(core, keys).await,
         TaskKind::RemoveOrphans {
             known,
@@ -113,5 +115,7 @@ async fn run(core: &Core, task: &Task) -> Result<String, Fault> {
         TaskKind::ImportFiles(order) => import::run(core, task, order).await,
         TaskKind::Rewrite(order) => rewrite::run(core, task, order).await,
         TaskKind::Export(order) => export::run(core, task, order).await,
-    }
+        TaskKind::Compact(order) => return compact::run(core, task, order).await,
+    };
+    Ok((summary?, Vec::new()))
 }

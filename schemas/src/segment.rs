@@ -51,6 +51,10 @@ pub struct SegmentRecord {
     /// Of an imported segment: what it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceMark>,
+    /// Checksums of files whose place this one has taken, the last first: their rows that count
+    /// are those of this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<u32>,
     #[serde(default, skip_serializing_if = "TaskMarks::is_none")]
     pub marks: TaskMarks,
 }
@@ -143,12 +147,18 @@ impl SegmentRecord {
             column_ranges: Vec::new(),
             partitions: Vec::new(),
             source: None,
+            earlier: Vec::new(),
             marks: TaskMarks::default(),
         }
     }
 
     pub fn is_done(&self) -> bool {
         self.status == SegmentStatus::Done
+    }
+
+    /// Whether the file with this checksum answers as the present one does.
+    pub fn is_file(&self, crc: u32) -> bool {
+        self.crc == crc || self.earlier.contains(&crc)
     }
 
     /// Key of the sealed container in the deep store; unique for each content.

@@ -13,9 +13,13 @@ use uuid::Uuid;
 use crate::decoding::CsvSpec;
 use crate::ids::{SegmentId, TableId};
 
-pub use rewrite::{ExportOrder, InputSegment, RewriteOrder, WatermarkMove, roll_up_of};
+pub use rewrite::{
+    CompactOrder, ExportOrder, InputSegment, RewriteOrder, WatermarkMove, roll_up_of,
+};
 pub use schedule::{Schedule, utc, utc_name};
-pub use spec::{MergeLevel, MergeSpec, MergeType, MoveSpec, PurgeSpec, TaskSpec, TaskWork};
+pub use spec::{
+    CompactSpec, MergeLevel, MergeSpec, MergeType, MoveSpec, PurgeSpec, TaskSpec, TaskWork,
+};
 
 /// Attempts of a task that are told of.
 const ATTEMPTS_TOLD_MAX: usize = 10;
@@ -250,15 +254,17 @@ pub enum TaskType {
     RefreshSegmentTask,
     /// Ours.
     ParquetExportTask,
+    UpsertCompactionTask,
 }
 
 impl TaskType {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::MergeRollupTask,
         Self::RealtimeToOfflineSegmentsTask,
         Self::PurgeTask,
         Self::RefreshSegmentTask,
         Self::ParquetExportTask,
+        Self::UpsertCompactionTask,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -268,6 +274,7 @@ impl TaskType {
             Self::PurgeTask => "PurgeTask",
             Self::RefreshSegmentTask => "RefreshSegmentTask",
             Self::ParquetExportTask => "ParquetExportTask",
+            Self::UpsertCompactionTask => "UpsertCompactionTask",
         }
     }
 }
@@ -304,11 +311,13 @@ pub enum TaskKind {
     Rewrite(Box<RewriteOrder>),
     /// Segments become files for others.
     Export(Box<ExportOrder>),
+    /// Segments are written anew without rows that do not count.
+    Compact(Box<CompactOrder>),
 }
 
 impl TaskKind {
     pub const IMPORT: &'static str = "import_files";
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "remove_objects",
         "remove_orphans",
         Self::IMPORT,
@@ -317,6 +326,7 @@ impl TaskKind {
         TaskType::PurgeTask.name(),
         TaskType::RefreshSegmentTask.name(),
         TaskType::ParquetExportTask.name(),
+        TaskType::UpsertCompactionTask.name(),
     ];
 
     /// How many objects of the deep store it is about.
@@ -327,6 +337,7 @@ impl TaskKind {
             Self::ImportFiles(order) => order.uris.len() + order.staged.len(),
             Self::Rewrite(order) => order.inputs.len(),
             Self::Export(order) => order.inputs.len(),
+            Self::Compact(order) => order.inputs.len() + 1,
         }
     }
 
@@ -337,6 +348,7 @@ impl TaskKind {
             Self::ImportFiles(_) => Self::IMPORT,
             Self::Rewrite(order) => order.task_type.name(),
             Self::Export(_) => TaskType::ParquetExportTask.name(),
+            Self::Compact(_) => TaskType::UpsertCompactionTask.name(),
         }
     }
 
@@ -347,6 +359,7 @@ impl TaskKind {
             Self::ImportFiles(order) => &order.table_name,
             Self::Rewrite(order) => &order.table_name,
             Self::Export(order) => &order.table_name,
+            Self::Compact(order) => &order.table_name,
         }
     }
 
@@ -355,7 +368,7 @@ impl TaskKind {
     pub const fn is_order(&self) -> bool {
         matches!(
             self,
-            Self::ImportFiles(_) | Self::Rewrite(_) | Self::Export(_)
+            Self::ImportFiles(_) | Self::Rewrite(_) | Self::Export(_) | Self::Compact(_)
         )
     }
 }

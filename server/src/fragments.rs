@@ -18,6 +18,7 @@ use query::timed_out;
 use rpc::{AnswerStream, FragmentApi, PartStream};
 use runtime::CancellationToken;
 use scan::{Engine, Fragment, FragmentResult, FragmentStream, Suspects};
+use schemas::cluster::ClusterState;
 use schemas::fault::pinot_code;
 use schemas::proto::{
     FetchSegmentRequest, FragmentAnswer, FragmentRequest, SystemRowsReply, SystemRowsRequest,
@@ -30,7 +31,7 @@ use schemas::{
 use segment::{Extent, SealedSegment, Segment, SegmentError, SegmentView};
 
 use crate::Core;
-use crate::select::{Selection, select_table, without_hidden};
+use crate::select::{IsCommitted, Selection, select_table, without_hidden};
 use crate::store::{job_fault, segment_fault};
 use crate::view::{Table, TableView};
 
@@ -168,7 +169,10 @@ impl Fragments {
             let is_keyed = table.view().spec.keyed.is_some() && !all_rows;
             let (scan, behind) = without_hidden(scan, &table.hidden(), is_keyed);
             selection.missing.extend(behind);
-            table.select(|view| select_table(view, (id, all_rows), &scan, &mut selection));
+            // The newest state: no file is shown before the state that names it.
+            let is_committed = |held: &SealedSegment| committed(&self.core.cluster.borrow(), held);
+            let scan = (&*scan, &is_committed as IsCommitted<'_>);
+            table.select(|view| select_table(view, (id, all_rows), scan, &mut selection));
             let consuming = selection
                 .tables
                 .get(&id)
@@ -331,14 +335,24 @@ impl Fragments {
         };
         let spec = Arc::clone(&table.view().spec);
         let loaded = self.core.store.load(&spec, &segment.record).await?;
-        let shown = table.publish(|view| view.add_sealed(loaded));
-        shown.map_err(|error| segment_fault(&error))?;
+        match table.publish(|view| view.add_sealed(loaded)) {
+            // It is looked for again; until then another replica answers.
+            Err(SegmentError::Early { .. }) => return Ok(()),
+            shown => shown.map_err(|error| segment_fault(&error))?,
+        }
         self.core
             .indexer
             .want((id, segment.record.crc), Extent::All);
         self.core.heart.hurry();
         Ok(())
     }
+}
+
+/// As the cluster's state says.
+pub(crate) fn committed(cluster: &ClusterState, held: &SealedSegment) -> bool {
+    let table = cluster.tables.get(&held.id().table);
+    let found = table.and_then(|table| table.segments.find(held.id()));
+    found.is_some_and(|own| own.record.is_done() && own.record.is_file(held.crc()))
 }
 
 /// Damage is found by the reader of a column and comes as an internal fault of the execution.

@@ -11,13 +11,17 @@ use std::time::Duration;
 use runtime::TaskGroup;
 use schemas::cluster::Role;
 use schemas::proto::{ConsumerState, HeartbeatRequest, HeldSegment, IndexList, LetGo, SegmentRef};
-use schemas::{Fault, TableId};
+use schemas::{Fault, Partition, Sequence, TableId};
 use tokio::sync::{Mutex, Notify};
 use upsert::KeyFigures;
 
 use crate::Core;
 use crate::exchanges::format_of;
 use crate::indexes::IndexLists;
+use crate::view::TableView;
+
+/// How often dead rows of a segment are told at most.
+const DEAD_STEPS: u32 = 64;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -35,8 +39,8 @@ type Held = (TableId, u32, u32, u32);
 /// What was told of what is held.
 #[derive(Debug, Default)]
 struct Said {
-    /// With the positions of their lists of indexes.
-    held: HashMap<Held, u32>,
+    /// With the positions of their lists of indexes, and how many of their rows are dead.
+    held: HashMap<Held, (u32, u32)>,
     index_lists: Vec<IndexList>,
     /// Grows with each change.
     revision: u64,
@@ -50,8 +54,8 @@ impl Said {
         let held = request
             .held
             .iter()
-            .filter_map(|one| Some((key(one)?, one.index_list)));
-        let held: HashMap<Held, u32> = held.collect();
+            .filter_map(|one| Some((key(one)?, told_of(one))));
+        let held: HashMap<Held, (u32, u32)> = held.collect();
         let same_lists = self.index_lists == request.index_lists;
         let is_known = self.known != 0 && self.known == self.revision && same_lists;
         let before = (self.revision, std::mem::replace(&mut self.held, held));
@@ -67,9 +71,8 @@ impl Said {
         }
         let (base, before) = before;
         request.held_base = base;
-        let is_new = |one: &HeldSegment| {
-            key(one).is_some_and(|key| before.get(&key) != Some(&one.index_list))
-        };
+        let is_new =
+            |one: &HeldSegment| key(one).is_some_and(|key| before.get(&key) != Some(&told_of(one)));
         request.held.retain(is_new);
         if request.held.is_empty() {
             request.index_lists.clear();
@@ -86,6 +89,10 @@ impl Said {
             })
             .collect();
     }
+}
+
+fn told_of(one: &HeldSegment) -> (u32, u32) {
+    (one.index_list, one.dead_rows)
 }
 
 fn key(one: &HeldSegment) -> Option<Held> {
@@ -160,6 +167,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         let view = table.view();
         let statuses = table.consumers();
         index_lists.next_table();
+        let dead = dead_rows(&view);
         let mut hold = |partition, sequence, crc, disk_bytes, index_list| {
             let segment = SegmentRef {
                 partition,
@@ -171,6 +179,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
                 segment: Some(segment),
                 disk_bytes,
                 index_list,
+                dead_rows: dead.get(&(partition, sequence)).copied().unwrap_or(0),
             });
         };
         for ((partition, sequence), segment) in view.sealed() {
@@ -221,6 +230,25 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
     }
 }
 
+/// Of sealed segments of a table whose keys have rules: rows by which no key is known, in so few
+/// steps that it is seldom told anew.
+fn dead_rows(view: &TableView) -> HashMap<(Partition, Sequence), u32> {
+    let mut dead = HashMap::new();
+    for partition in view.partitions() {
+        let rows = view.keys(partition).map(|keys| keys.dead_rows());
+        for (sequence, rows, all) in rows.into_iter().flatten() {
+            dead.insert((partition, sequence), in_steps(rows, all));
+        }
+    }
+    dead
+}
+
+/// Not more than there are; of all of them all.
+fn in_steps(rows: u32, all: u32) -> u32 {
+    let step = all.div_ceil(DEAD_STEPS).max(1);
+    if rows == all { all } else { rows / step * step }
+}
+
 fn count_segments(core: &Core) {
     let (mut sealed, mut cold, mut consuming) = (0, 0, 0);
     for table in core.tables.all() {
@@ -264,6 +292,7 @@ mod tests {
             }),
             disk_bytes: 1,
             index_list: *index_list,
+            dead_rows: 0,
         });
         HeartbeatRequest {
             held: held.collect(),
@@ -285,6 +314,34 @@ mod tests {
             held.map(|one| one.sequence).collect(),
             gone,
         )
+    }
+
+    #[test]
+    fn dead_rows_are_told_in_steps() {
+        let told: Vec<u32> = (0..=1000).map(|rows| in_steps(rows, 1000)).collect();
+        assert!(told.is_sorted() && (0..).zip(&told).all(|(rows, told)| *told <= rows));
+        assert!((0..).zip(&told).all(|(rows, told)| rows - told < 16));
+        let mut steps = told.clone();
+        steps.dedup();
+        assert!(steps.len() <= 65, "{}", steps.len());
+        assert_eq!((told[15], told[16], told[1000]), (0, 16, 1000));
+        assert_eq!([in_steps(3, 7), in_steps(0, 0)], [3, 0]);
+
+        let mut said = Said::default();
+        let some = |dead_rows: u32| {
+            let mut request = request(&[(0, 5, 1), (1, 6, 1)], 1);
+            request.held[0].dead_rows = dead_rows;
+            request
+        };
+        assert_eq!(told_once(&mut said, some(0)), [0, 1]);
+        assert_eq!(told_once(&mut said, some(0)), [0; 0]);
+        assert_eq!(told_once(&mut said, some(16)), [0]);
+    }
+
+    /// What is told when all of before is known.
+    fn told_once(said: &mut Said, request: HeartbeatRequest) -> Vec<u32> {
+        said.known = said.revision;
+        told(said, request).2
     }
 
     #[test]

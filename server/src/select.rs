@@ -2,6 +2,8 @@
 //!
 //! Invariants: where keys have rules, all that is asked of a partition is taken at one moment, with
 //! the rows that count, or none of it is: another server then answers for all of the partition.
+//! A file of such a table answers for one that took its place, and the other way round: the rows
+//! that count are in both, or the server would not have turned ([`upsert::PartitionKeys::seat`]).
 //! Nothing is taken of a run whose consumer has not caught up with another replica: whoever read
 //! that one would see rows go again. A broker may not have heard yet that this server began anew.
 
@@ -49,16 +51,27 @@ struct Taken {
     read_up_to: Vec<PartitionOffset>,
 }
 
+/// Whether the file with this checksum is the committed one, or one whose place that has taken, as
+/// far as the cluster's state is known here.
+pub(crate) type IsCommitted<'a> = &'a dyn Fn(&SealedSegment) -> bool;
+
 /// `all_rows`: also those that newer ones have replaced.
 pub(crate) fn select_table(
     view: &TableView,
     (id, all_rows): (TableId, bool),
-    scan: &TableScan,
+    (scan, is_committed): (&TableScan, IsCommitted<'_>),
     to: &mut Selection,
 ) {
-    let taken = match view.spec.keyed.is_some() && !all_rows {
-        true => by_partition(view, scan),
-        false => take(view, (&scan.sealed, &scan.consuming), &|view| Some(view)),
+    let is_keyed = view.spec.keyed.is_some();
+    let fits = |held: &SealedSegment, wanted: &SegmentRef| {
+        held.crc() == wanted.crc || (is_keyed && is_committed(held))
+    };
+    let taken = match is_keyed && !all_rows {
+        true => by_partition(view, scan, &fits),
+        false => {
+            let all = (&scan.sealed[..], &scan.consuming[..]);
+            take(view, all, (&fits, &|view| Some(view)))
+        }
     };
     to.missing
         .extend(taken.missing.iter().map(|segment| MissingSegment {
@@ -110,8 +123,11 @@ pub(crate) fn without_hidden<'a>(
     (Cow::Owned(shown), missing.collect())
 }
 
+/// Whether what is held answers for what is wanted.
+type Fits<'a> = &'a dyn Fn(&SealedSegment, &SegmentRef) -> bool;
+
 /// Each partition at one moment, and whole.
-fn by_partition(view: &TableView, scan: &TableScan) -> Taken {
+fn by_partition(view: &TableView, scan: &TableScan, fits: Fits<'_>) -> Taken {
     let mut asked: BTreeMap<Partition, (Vec<SegmentRef>, Vec<ConsumingFrom>)> = BTreeMap::new();
     for sealed in &scan.sealed {
         asked.entry(sealed.partition).or_default().0.push(*sealed);
@@ -125,9 +141,9 @@ fn by_partition(view: &TableView, scan: &TableScan) -> Taken {
     }
     let mut all = Taken::default();
     for (partition, (sealed, consuming)) in asked {
-        let taken = view
-            .keys(partition)
-            .map(|keys| keys.at_one_moment(|valid| take(view, (&sealed, &consuming), valid)));
+        let taken = view.keys(partition).map(|keys| {
+            keys.at_one_moment(|valid| take(view, (&sealed, &consuming), (fits, valid)))
+        });
         match taken.filter(|taken| taken.missing.is_empty()) {
             Some(taken) => {
                 all.views.extend(taken.views);
@@ -146,12 +162,12 @@ fn by_partition(view: &TableView, scan: &TableScan) -> Taken {
 fn take(
     view: &TableView,
     (sealed, consuming): (&[SegmentRef], &[ConsumingFrom]),
-    shown: &dyn Fn(SegmentView) -> Option<SegmentView>,
+    (fits, shown): (Fits<'_>, &dyn Fn(SegmentView) -> Option<SegmentView>),
 ) -> Taken {
     let mut taken = Taken::default();
     for wanted in sealed {
         let found = view.find(wanted.partition, wanted.sequence);
-        let found = found.filter(|segment| segment.crc() == wanted.crc);
+        let found = found.filter(|segment| fits(segment, wanted));
         match found.and_then(|segment| shown(segment.view())) {
             Some(segment) => taken.views.push(segment),
             None => taken.missing.push(*wanted),

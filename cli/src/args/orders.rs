@@ -22,7 +22,7 @@ pub enum TaskAction {
     },
     /// Order what is due by the tables' configs now, without waiting for its schedule
     Schedule {
-        /// MergeRollupTask, RealtimeToOfflineSegmentsTask, PurgeTask, RefreshSegmentTask; all
+        /// MergeRollupTask, RealtimeToOfflineSegmentsTask, PurgeTask, RefreshSegmentTask, …; all
         /// unless given
         #[arg(long = "type", value_name = "TYPE")]
         task_type: Option<String>,

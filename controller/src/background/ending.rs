@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::collections::HashSet;
 
 use schemas::lineage::{Lineage, ReplacementState};
-use schemas::task::{RewriteOrder, Task, TaskKind, TaskType};
+use schemas::segment::SegmentRecord;
+use schemas::task::{CompactOrder, RewriteOrder, Task, TaskKind, TaskType};
 use schemas::{Fault, FaultKind, SegmentId};
 use uuid::Uuid;
 
 use crate::state::State;
+
+/// Objects whose place others have taken stay for so long: of a backup that is being made.
+const KEEPS_MS: i64 = 3_600_000;
 
 impl State {
     /// A minion says how a task ended. Of a task that is somebody else's by now nothing is noted.
@@ -16,14 +20,17 @@ impl State {
         &self,
         id: Uuid,
         minion: &str,
-        outcome: Result<&str, &Fault>,
+        outcome: Result<(&str, Vec<SegmentRecord>), &Fault>,
     ) -> Result<(), Fault> {
         let Some(task) = self.catalog.task(id).await? else {
             return Ok(());
         };
         let now_ms = self.clock.now_ms();
         match outcome {
-            Ok(summary) => {
+            Ok((summary, made)) => {
+                if let TaskKind::Compact(order) = &task.kind {
+                    self.compacted(order, made).await?;
+                }
                 if let TaskKind::Rewrite(order) = &task.kind
                     && order.task_type == TaskType::PurgeTask
                 {
@@ -48,6 +55,23 @@ impl State {
         Ok(())
     }
 
+    /// Files take the place of those that they were made of, each by itself. What somebody has
+    /// removed or changed meanwhile stays as it is.
+    async fn compacted(&self, order: &CompactOrder, made: Vec<SegmentRecord>) -> Result<(), Fault> {
+        let now_ms = self.clock.now_ms();
+        for record in &made {
+            if !order.inputs.iter().any(|input| input.id == record.id) {
+                let id = record.id;
+                return Err(Fault::invalid(format!(
+                    "segment {id} is none of the task's"
+                )));
+            }
+            let turned = self.catalog.take_place(record, (now_ms, KEEPS_MS)).await?;
+            tracing::info!(segment = %record.id, turned, rows = record.ledger.rows, "compacted");
+        }
+        Ok(self.publish(order.spec.id).await?)
+    }
+
     /// Whether it was under way. What it has made never counts.
     pub(crate) async fn cancel_task(&self, task: &Task, why: &str) -> Result<bool, Fault> {
         let now_ms = self.clock.now_ms();
@@ -65,6 +89,7 @@ impl State {
             TaskKind::ImportFiles(order) => order.table,
             TaskKind::RemoveObjects { .. }
             | TaskKind::RemoveOrphans { .. }
+            | TaskKind::Compact(_)
             | TaskKind::Export(_) => return Ok(()),
         };
         if self.catalog.table(table).await?.is_none() {

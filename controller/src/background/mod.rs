@@ -5,6 +5,7 @@
 //! to orders. Invariants: a segment is in one open task at most; tasks come in the transaction
 //! that says on their table that they came; a task that is over leaves no replacement under way.
 
+mod compact;
 mod ending;
 mod merge;
 mod single;
@@ -20,7 +21,8 @@ use schemas::cluster::{SegmentState, TableState};
 use schemas::proto::ConsumerState;
 use schemas::segment::SegmentRecord;
 use schemas::task::{
-    ExportOrder, InputSegment, RewriteOrder, Task, TaskKind, TaskSpec, TaskType, TaskWork, Trigger,
+    CompactOrder, ExportOrder, InputSegment, RewriteOrder, Task, TaskKind, TaskSpec, TaskType,
+    TaskWork, Trigger,
 };
 use schemas::{Fault, SegmentId, TableType};
 use uuid::Uuid;
@@ -45,6 +47,9 @@ struct Known<'a> {
     busy: &'a BTreeSet<SegmentId>,
     /// The table is being exported.
     is_exporting: bool,
+    /// Of sealed segments of a table whose keys have rules: rows by which none is known, as servers
+    /// say.
+    dead: &'a HashMap<SegmentId, u64>,
     /// What consumes, as far as it was heard.
     consumers: &'a [ConsumerState],
     now_ms: i64,
@@ -55,6 +60,7 @@ struct Known<'a> {
 struct Plan {
     orders: Vec<RewriteOrder>,
     exports: Vec<ExportOrder>,
+    compactions: Vec<CompactOrder>,
     /// Of the target: up to there nothing is left to be done.
     watermarks: Vec<(String, i64)>,
     /// Why nothing more is due, for people.
@@ -126,6 +132,7 @@ impl State {
             let busy = busy(&open);
             let consumers = self.consumers(table).into_iter().map(|(_, one)| one);
             let consumers: Vec<ConsumerState> = consumers.collect();
+            let dead = self.dead_rows(table);
             let now_ms = self.clock.now_ms();
             let plan = plan(
                 &Known {
@@ -135,16 +142,13 @@ impl State {
                     spec_changed_ms: stored.value.spec_changed_ms,
                     busy: &busy,
                     is_exporting: is_exporting(&open, &name),
+                    dead: &dead,
                     consumers: &consumers,
                     now_ms,
                 },
                 &spec.work,
             );
-            let orders = plan.orders.into_iter().map(Box::new);
-            let exports = plan.exports.into_iter().map(Box::new);
-            let kinds = orders
-                .map(TaskKind::Rewrite)
-                .chain(exports.map(TaskKind::Export));
+            let kinds = kinds(plan.orders, plan.exports, plan.compactions);
             let tasks: Vec<Task> = kinds
                 .take(spec.tasks_max as usize)
                 .zip(job.parts..)
@@ -175,6 +179,18 @@ impl State {
         )))
     }
 
+    /// Of the files that the catalog names, as those say who hold them.
+    fn dead_rows(&self, table: &TableState) -> HashMap<SegmentId, u64> {
+        let view = self.view.lock();
+        let mut dead = HashMap::new();
+        for record in table.segments.iter().map(|one| &one.record) {
+            let holders = view.instances.values().filter(|one| one.alive);
+            let told = holders.filter_map(|one| one.held.dead(record)).max();
+            dead.extend(told.map(|rows| (record.id, u64::from(rows))));
+        }
+        dead
+    }
+
     /// Whose segments come, and with which is kept what was done.
     pub(crate) fn target(
         &self,
@@ -198,16 +214,30 @@ fn plan(known: &Known<'_>, work: &TaskWork) -> Plan {
         TaskWork::Purge(spec) => single::purge(known, spec),
         TaskWork::Refresh => single::refresh(known),
         TaskWork::Export => single::export(known),
+        TaskWork::Compact(spec) => compact::plan(known, spec),
     }
+}
+
+fn kinds(
+    orders: Vec<RewriteOrder>,
+    exports: Vec<ExportOrder>,
+    compactions: Vec<CompactOrder>,
+) -> impl Iterator<Item = TaskKind> {
+    let orders = orders.into_iter().map(Box::new).map(TaskKind::Rewrite);
+    let exports = exports.into_iter().map(Box::new).map(TaskKind::Export);
+    let compactions = compactions.into_iter().map(Box::new);
+    let orders = orders.chain(exports);
+    orders.chain(compactions.map(TaskKind::Compact))
 }
 
 fn busy(open: &[Task]) -> BTreeSet<SegmentId> {
     let open = open.iter().filter(|task| !task.is_over());
     let inputs = open.filter_map(|task| match &task.kind {
-        TaskKind::Rewrite(order) => Some(order.inputs.iter().map(|input| input.id)),
+        TaskKind::Rewrite(order) => Some(&order.inputs),
+        TaskKind::Compact(order) => Some(&order.inputs),
         _ => None,
     });
-    inputs.flatten().collect()
+    inputs.flatten().map(|input| input.id).collect()
 }
 
 fn is_exporting(open: &[Task], table: &str) -> bool {

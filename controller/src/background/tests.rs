@@ -17,6 +17,7 @@ const SCHEMA: &str = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","da
 struct World {
     table: TableState,
     watermarks: BTreeMap<String, i64>,
+    dead: HashMap<SegmentId, u64>,
     busy: BTreeSet<SegmentId>,
     consumers: Vec<ConsumerState>,
     now_ms: i64,
@@ -24,14 +25,19 @@ struct World {
 
 impl World {
     fn new(table_type: &str, tasks: &Value) -> Self {
-        let schema = parse_schema(SCHEMA).unwrap().value;
-        let config = json!({
+        let mut schema = parse_schema(SCHEMA).unwrap().value;
+        let mut config = json!({
             "tableName": "t", "tableType": table_type,
             "segmentsConfig": { "timeColumnName": "ts" },
             "tableIndexConfig": { "streamConfigs": { "streamType": "kafka",
                 "stream.kafka.topic.name": "t", "stream.kafka.broker.list": "b:1" } },
             "task": { "taskTypeConfigsMap": tasks },
         });
+        if tasks.get("UpsertCompactionTask").is_some() {
+            schema.primary_key = vec!["a".to_owned()];
+            config["upsertConfig"] = json!({ "mode": "FULL" });
+            config["routing"] = json!({ "instanceSelectorType": "strictReplicaGroup" });
+        }
         let config = parse_table_config(&config.to_string()).unwrap().value;
         let spec = table_spec(&schema, &config, TableId::random()).unwrap();
         Self {
@@ -45,6 +51,7 @@ impl World {
             },
             watermarks: BTreeMap::new(),
             busy: BTreeSet::new(),
+            dead: HashMap::new(),
             consumers: Vec::new(),
             now_ms: 100 * DAY,
         }
@@ -94,6 +101,7 @@ impl World {
             spec_changed_ms: 10,
             busy: &self.busy,
             is_exporting: false,
+            dead: &self.dead,
             consumers: &self.consumers,
             now_ms: self.now_ms,
         };
@@ -303,4 +311,40 @@ fn segments_are_purged_and_refreshed_one_by_one() {
     world.add((0, 1), 5).sealed_ms = Some(9);
     world.add((0, 1), 5).sealed_ms = Some(10);
     assert_eq!(world.due(), [(vec![0], -1)]);
+}
+
+#[test]
+fn segments_with_dead_rows_are_compacted_but_the_newest() {
+    let mut world = World::new(
+        "REALTIME",
+        &json!({ "UpsertCompactionTask": {
+            "bufferTimePeriod": "2d", "invalidRecordsThresholdPercent": "50",
+            "invalidRecordsThresholdCount": "3",
+        }}),
+    );
+    for day in [90, 90, 99, 91, 92] {
+        world.add_to(0, (day * DAY, day * DAY + 5), 10);
+    }
+    world.add_to(1, (0, 1), 10);
+    assert!(world.plan().waits.is_some(), "nothing is dead");
+    for (at, dead) in [5, 9, 9, 4, 10, 10].into_iter().enumerate() {
+        let id = world.table.segments[at].record.id;
+        world.dead.insert(id, dead);
+    }
+    let due = |world: &World| -> Vec<(u32, Vec<u32>)> {
+        let orders = world.plan().compactions.into_iter();
+        let orders = orders.map(|order| {
+            let inputs = order.inputs.iter().map(|one| one.id.sequence);
+            (order.newest.id.sequence, inputs.collect())
+        });
+        orders.collect()
+    };
+    assert_eq!(due(&world), [(4, vec![1, 0])], "the most dead first");
+    world.busy.insert(world.table.segments[1].record.id);
+    assert_eq!(due(&world), [(4, vec![0])]);
+    world.now_ms = 102 * DAY;
+    assert_eq!(due(&world), [(4, vec![2, 0])], "its buffer is over");
+    // What tells which rows count is not in the deep store yet.
+    world.add_to(0, (92 * DAY, 92 * DAY), 10).unstored = true;
+    assert_eq!(due(&world), []);
 }

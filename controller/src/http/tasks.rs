@@ -222,6 +222,7 @@ fn part_config(task: &Task) -> Value {
     let configs = match &task.kind {
         TaskKind::Rewrite(order) => order.configs(),
         TaskKind::Export(order) => order.configs(),
+        TaskKind::Compact(order) => order.configs(),
         TaskKind::ImportFiles(order) => {
             let files = order.staged.iter().map(|file| file.name.clone());
             let files: Vec<String> = order.uris.iter().cloned().chain(files).collect();

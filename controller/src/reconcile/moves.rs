@@ -77,9 +77,7 @@ fn steps(state: &State, moving: &Moving) -> Vec<Move> {
     let batch = options.map_or(BATCH, |options| options.batch);
     let ending = ended_by_others(state, moving);
     let view = state.view.lock();
-    let holds = |segment: &SegmentState, id: &InstanceId| {
-        view.holds(id, segment.record.id, segment.record.crc)
-    };
+    let holds = |segment: &SegmentState, id: &InstanceId| view.holds(id, &segment.record);
     // Those that come to a server, and are not there yet.
     let mut coming: HashMap<InstanceId, u32> = HashMap::new();
     let mut ids: Vec<&SegmentId> = moving.targets.keys().collect();

@@ -45,7 +45,7 @@ async fn tasks_are_leased_until_they_are_done(world: &World) {
             instance: "Minion_a".to_owned(),
             task_id: task.id.as_bytes().to_vec().into(),
             fault,
-            summary: String::new(),
+            ..FinishTaskRequest::default()
         };
         api.finish_task(request).await.unwrap();
     };

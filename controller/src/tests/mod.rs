@@ -259,6 +259,7 @@ pub(crate) fn sealed(id: SegmentId, start: i64, end: i64, crc: u32) -> SegmentRe
         column_ranges: Vec::new(),
         partitions: Vec::new(),
         source: None,
+        earlier: Vec::new(),
         marks: Default::default(),
     }
 }

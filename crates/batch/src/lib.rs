@@ -5,6 +5,7 @@
 //! with those whose part of a file is whole, and makes the others anew.
 
 mod build;
+mod compact;
 mod export;
 mod finished;
 mod job;
@@ -31,6 +32,7 @@ use schemas::{Fault, FaultKind, Sequence, TableSpec};
 use segment::SegmentError;
 use uuid::Uuid;
 
+pub use compact::{Compacted, compact};
 pub use export::export;
 pub use job::run;
 pub use objects::{names_objects, object_sources};

@@ -56,6 +56,11 @@ pub enum SegmentError {
     },
     #[error("the segment is full: {what}; seal it earlier by lower flush limits")]
     Full { what: String },
+    /// A file without rows that count here. It can be shown later.
+    #[error(
+        "`{path}` lacks {rows} rows that count here, as newer ones of their keys have not come"
+    )]
+    Early { path: PathBuf, rows: usize },
     #[error(transparent)]
     TooLarge(#[from] IndexTooLarge),
     #[error(transparent)]

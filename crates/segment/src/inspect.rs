@@ -73,7 +73,7 @@ pub fn inspect(segment: &SealedSegment) -> Result<Inspected, SegmentError> {
         columns: columns.collect::<Result<_, SegmentError>>()?,
         indexes: indexes.collect(),
         rejected_bytes: bytes(segment.footer().rejected),
-        keys_bytes: bytes(segment.footer().keys),
+        keys_bytes: bytes(segment.footer().keys) + bytes(segment.footer().earlier),
     })
 }
 

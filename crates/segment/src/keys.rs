@@ -142,7 +142,7 @@ fn put_rows(rows: &KeyRows, out: &mut Vec<u8>) {
     }
 }
 
-fn put_bits(bits: &ValidRows, out: &mut Vec<u8>) {
+pub(crate) fn put_bits(bits: &ValidRows, out: &mut Vec<u8>) {
     let starts = (0..bits.row_count()).step_by(CHUNK_ROWS as usize);
     for (chunk, first) in bits.chunks().iter().zip(starts) {
         let rows = CHUNK_ROWS.min(bits.row_count() - first);
@@ -185,7 +185,7 @@ fn take_rows(bytes: &mut &[u8]) -> Option<KeyRows> {
     Some(KeyRows { live, newest })
 }
 
-fn take_bits(rows: u32, bytes: &mut &[u8]) -> Option<ValidRows> {
+pub(crate) fn take_bits(rows: u32, bytes: &mut &[u8]) -> Option<ValidRows> {
     let mut chunks = Vec::new();
     for first in (0..rows).step_by(CHUNK_ROWS as usize) {
         let own = CHUNK_ROWS.min(rows - first);
@@ -221,7 +221,7 @@ fn take_named(only: bool, rows: u32, bytes: &mut &[u8]) -> Option<Chunk> {
     Some(chunk)
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+pub(crate) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = bytes.split_first_chunk::<N>()?;
     *bytes = tail;
     Some(*head)

@@ -76,17 +76,23 @@ impl PartitionKeys {
             known.extend(at_end.others);
             known.insert((last.id().sequence, last.crc()), at_end.own);
         }
-        let segments = sealed.into_iter().map(|segment| {
+        let mut segments = Vec::with_capacity(sealed.len());
+        for segment in sealed {
             let rows = match self.rules.is_dedup {
                 // All that was let in counts, and the last of a key is the one that is known.
                 true => Some(KeyRows::all(segment.row_count(), false)),
-                false => known.remove(&(segment.id().sequence, segment.crc())),
+                // It may have been told of the file before.
+                false => {
+                    let sequence = segment.id().sequence;
+                    let found = segment.known_rows(|crc| known.remove(&(sequence, crc)));
+                    found.map_err(|error| Unreadable {
+                        segment: Arc::clone(&segment),
+                        error,
+                    })?
+                }
             };
-            let count = segment.row_count();
-            let rows = rows.filter(|rows| rows.live().row_count() == count);
-            (segment, rows)
-        });
-        let segments: Vec<_> = segments.collect();
+            segments.push((segment, rows));
+        }
         let rows = segments.iter().filter_map(|(_, rows)| rows.as_ref());
         let keys: u64 = rows.map(|rows| u64::from(rows.newest().live())).sum();
         self.keys.read().reserve(keys as usize);

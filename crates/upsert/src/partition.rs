@@ -7,7 +7,9 @@
 //! - rows are known by their offsets, which stay when rows move: from the consuming segment to the
 //!   sealed one, sorted or not, or to a file that is loaded again;
 //! - what is sealed tells what was known at its end: after a start the same comes out, also when
-//!   rows have gone that had replaced others.
+//!   rows have gone that had replaced others;
+//! - a file takes the place of another only when it has all of its rows by which a key is known
+//!   here: so both answer alike at that moment, whenever the other replicas turn to it.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Range};
@@ -231,7 +233,8 @@ impl PartitionKeys {
     }
 
     /// The sealed form of a segment takes the place of the other, or a file is shown again. One
-    /// that was not here before brings its keys.
+    /// that was not here before brings its keys; one that lacks rows which count here is refused
+    /// with [`SegmentError::Early`], and nothing changes.
     pub fn seat(&self, segment: &Arc<SealedSegment>) -> Result<(), SegmentError> {
         let key = (segment.start(), segment.id().sequence);
         let crc = Some(segment.crc());
@@ -246,6 +249,15 @@ impl PartitionKeys {
         let mut keys = self.keys.write();
         let unknown = {
             let mut segments = self.segments.lock();
+            let held = segments.0.get(&key);
+            let missing = held.map_or(0, |held| held.missing_in(&places));
+            if missing > 0 {
+                let path = segment.path().to_owned();
+                return Err(SegmentError::Early {
+                    path,
+                    rows: missing,
+                });
+            }
             let held = segments.0.remove(&key);
             let (rows, unknown) = moved(held, &places, self.rules.deletes());
             let segment = Segment::Sealed(Arc::clone(segment));
@@ -388,6 +400,21 @@ impl PartitionKeys {
         held.is_some_and(|held| held.crc == Some(segment.crc()))
     }
 
+    /// Of sealed segments the rows by which no key is known, and all.
+    pub fn dead_rows(&self) -> Vec<(Sequence, u32, u32)> {
+        let segments = self.segments.lock();
+        let sealed = segments.0.iter().filter(|(_, placed)| placed.crc.is_some());
+        let dead = sealed.map(|((_, sequence), placed)| {
+            let newest = placed.rows.newest();
+            (
+                *sequence,
+                newest.row_count() - newest.live(),
+                newest.row_count(),
+            )
+        });
+        dead.collect()
+    }
+
     pub fn figures(&self) -> KeyFigures {
         let mut figures = self.keys.read().figures();
         for placed in self.segments.lock().0.values() {
@@ -395,6 +422,21 @@ impl PartitionKeys {
             figures.live_rows += u64::from(placed.rows.live().live());
         }
         figures
+    }
+}
+
+impl Placed {
+    /// Rows by which a key is known and that are not there.
+    fn missing_in(&self, places: &Places) -> usize {
+        if self.places == *places {
+            return 0;
+        }
+        let (newest, mut missing) = (self.rows.newest(), 0);
+        self.places.each(|offset, row| {
+            let is_gone = newest.contains(row) && places.row_of(offset).is_none();
+            missing += usize::from(is_gone);
+        });
+        missing
     }
 }
 

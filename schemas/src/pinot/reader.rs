@@ -148,6 +148,20 @@ impl<'a> Node<'a> {
         number
     }
 
+    pub(super) fn decimal(&self, key: &str, report: &mut Report) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = value
+            .as_f64()
+            .or_else(|| value.as_str()?.trim().parse().ok());
+        if number.is_none() {
+            report.fault(
+                &self.path(key),
+                format!("a number was expected, not {value}"),
+            );
+        }
+        number
+    }
+
     pub(super) fn flag(&self, key: &str, report: &mut Report) -> Option<bool> {
         let value = self.get(key)?;
         let flag = value.as_bool().or_else(|| match value.as_str() {

@@ -135,6 +135,9 @@ pub struct SegmentFacts {
     /// JSON of schemas::segment::TaskMarks; empty: none
     #[prost(bytes = "bytes", tag = "24")]
     pub marks: ::prost::bytes::Bytes,
+    /// checksums of files whose place this one has taken
+    #[prost(fixed32, repeated, tag = "25")]
+    pub earlier: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ColumnRange {
@@ -725,6 +728,9 @@ pub struct HeldSegment {
     /// position in `index_lists` from 1; 0 = not known
     #[prost(uint32, tag = "4")]
     pub index_list: u32,
+    /// where keys have rules: rows by which none is known
+    #[prost(uint32, tag = "5")]
+    pub dead_rows: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConsumerState {
@@ -927,6 +933,10 @@ pub struct FinishTaskRequest {
     pub fault: ::core::option::Option<Fault>,
     #[prost(string, tag = "4")]
     pub summary: ::prost::alloc::string::String,
+    /// JSON of schemas::segment::SegmentRecord: files that take the
+    /// place of those that they were made of
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub compacted: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FinishTaskReply {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MergeType, TaskType};
+use super::{CompactSpec, MergeType, TaskType};
 use crate::decoding::{RollUp, RollUpFunction};
 use crate::ids::{SegmentId, TableId};
 use crate::segment::SegmentRecord;
@@ -60,6 +60,9 @@ pub struct InputSegment {
     pub merge_level: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_ms: Option<i64>,
+    /// See [`SegmentRecord::earlier`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<u32>,
 }
 
 impl InputSegment {
@@ -75,6 +78,7 @@ impl InputSegment {
             purged_ms: record.marks.purged_ms,
             merge_level: record.marks.merge_level.clone(),
             round_ms: record.marks.round_ms,
+            earlier: record.earlier.clone(),
         })
     }
 }
@@ -88,6 +92,44 @@ pub struct ExportOrder {
     pub inputs: Vec<InputSegment>,
     /// Of the files, below the place to which minions export.
     pub folder: String,
+}
+
+/// Segments of one partition of a table with upserts, without their dead rows, under their names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CompactOrder {
+    pub table_name: String,
+    /// As it was when that was ordered.
+    pub spec: TableSpec,
+    /// The newest that is sealed: it tells which rows of the others count.
+    pub newest: InputSegment,
+    pub inputs: Vec<InputSegment>,
+    /// Which of them are worth it.
+    pub due: CompactSpec,
+}
+
+impl CompactOrder {
+    pub fn rows(&self) -> u64 {
+        self.inputs.iter().map(|input| input.rows).sum()
+    }
+
+    pub fn configs(&self) -> BTreeMap<String, String> {
+        let names: Vec<&str> = self.inputs.iter().map(|one| one.name.as_str()).collect();
+        let keys: Vec<&str> = self.inputs.iter().map(|one| one.key.as_str()).collect();
+        let share = f64::from(self.due.dead_share_min) / 100.0;
+        BTreeMap::from([
+            ("tableName".to_owned(), self.table_name.clone()),
+            ("segmentName".to_owned(), names.join(",")),
+            ("downloadURL".to_owned(), keys.join(",")),
+            (
+                "invalidRecordsThresholdPercent".to_owned(),
+                share.to_string(),
+            ),
+            (
+                "invalidRecordsThresholdCount".to_owned(),
+                self.due.dead_rows_min.to_string(),
+            ),
+        ])
+    }
 }
 
 /// Everything before a watermark was worked on.

@@ -29,6 +29,8 @@ pub enum TaskWork {
     Refresh,
     #[serde(rename = "ParquetExportTask")]
     Export,
+    #[serde(rename = "UpsertCompactionTask")]
+    Compact(CompactSpec),
 }
 
 impl TaskWork {
@@ -39,6 +41,7 @@ impl TaskWork {
             Self::Purge(_) => TaskType::PurgeTask,
             Self::Refresh => TaskType::RefreshSegmentTask,
             Self::Export => TaskType::ParquetExportTask,
+            Self::Compact(_) => TaskType::UpsertCompactionTask,
         }
     }
 }
@@ -113,4 +116,46 @@ pub struct PurgeSpec {
     pub filter: String,
     /// A segment is not looked at again before.
     pub again_after_ms: i64,
+}
+
+/// Segments that are mostly rows that newer ones have replaced are written anew without those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactSpec {
+    /// A segment is left alone until its newest row is so old.
+    pub buffer_ms: i64,
+    /// Share of the rows that must be dead, in hundredths of a percent, and their number.
+    pub dead_share_min: u32,
+    pub dead_rows_min: u64,
+}
+
+impl CompactSpec {
+    pub fn is_due(&self, rows: u64, dead: u64) -> bool {
+        let share = u128::from(dead) * 10_000;
+        let wanted = u128::from(self.dead_share_min) * u128::from(rows);
+        dead >= self.dead_rows_min.max(1) && share >= wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_compacted_when_both_limits_are_reached() {
+        let spec = CompactSpec {
+            buffer_ms: 0,
+            dead_share_min: 2_550,
+            dead_rows_min: 10,
+        };
+        assert!(spec.is_due(1000, 255));
+        assert!(!spec.is_due(1000, 254), "too small a share");
+        assert!(!spec.is_due(20, 9), "too few");
+        let any = CompactSpec {
+            dead_share_min: 0,
+            dead_rows_min: 0,
+            ..spec
+        };
+        assert!(!any.is_due(1000, 0), "there is nothing to be left out");
+        assert!(any.is_due(1000, 1));
+    }
 }

@@ -269,6 +269,7 @@ impl Completion {
             rejected: Vec::new(),
             keys: self.frozen.keys.clone(),
             drops_replaced: upsert.is_some_and(|upsert| upsert.drops_replaced),
+            earlier: Vec::new(),
         };
         let files = Arc::clone(&core.files);
         let sealing = core.compute.run(move || {

@@ -92,6 +92,7 @@ impl Runner {
         let sealed = match self.sealed_before() {
             Ok(sealed) => sealed,
             Err(missing) => {
+                self.let_turn();
                 *self.trouble.lock() = Some(format!(
                     "waits for {missing} segments whose primary keys it must know"
                 ));
@@ -132,6 +133,26 @@ impl Runner {
             self.core.heart.hurry();
         }
         Ok(Flow::GoOn)
+    }
+
+    /// A file of before is here while the keys that are shown refuse the one that took its place,
+    /// as they are behind: they go, and other replicas answer until the partition is shown anew.
+    fn let_turn(&self) {
+        let cluster = Arc::clone(&self.cluster.borrow());
+        let Some(state) = cluster.tables.get(&self.table.id) else {
+            return;
+        };
+        let view = self.table.view();
+        let waits = state.segments.iter().map(|segment| &segment.record);
+        let mut waits = waits.filter(|record| record.id.partition == self.partition);
+        let is_old = waits.any(|record| {
+            let held = view.find(self.partition, record.id.sequence);
+            held.is_some_and(|held| record.earlier.contains(&held.crc()))
+        });
+        if is_old && view.keys(self.partition).is_some() {
+            self.table.publish(|view| view.remove_keys(self.partition));
+            self.core.heart.hurry();
+        }
     }
 
     /// A damaged file is loaded again.

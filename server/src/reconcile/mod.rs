@@ -17,7 +17,7 @@ use runtime::{Backoff, TaskGroup};
 use schemas::cluster::{ClusterState, SegmentState};
 use schemas::segment::SegmentRecord;
 use schemas::{Fault, Partition, SegmentId, Sequence, TableId, TableSpec};
-use segment::{Extent, SealedSegment};
+use segment::{Extent, SealedSegment, SegmentError};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::Core;
@@ -373,13 +373,7 @@ impl Reconciler {
                     by_table.entry(content.0.table).or_default().push(segment);
                 }
                 Err(fault) => {
-                    let now = self.core.clock.monotonic();
-                    let retry = self.retries.entry(content).or_insert_with(|| Retry {
-                        backoff: Backoff::up_to(RETRY_MAX),
-                        at: now,
-                    });
-                    let delay = retry.backoff.next_delay();
-                    retry.at = now + delay;
+                    let delay = self.later(content);
                     tracing::warn!(segment = %content.0, cause = %fault, ?delay,
                         "cannot load, will be tried again");
                     self.core.ready.segment_failed(&fault.to_string());
@@ -398,23 +392,58 @@ impl Reconciler {
                     self.core.indexer.want(content, Extent::All);
                 }
             }
-            let unreadable = table.publish(|view| {
-                let shown = segments.into_iter().map(|segment| {
-                    let id = segment.id();
-                    let held = view.find(id.partition, id.sequence);
-                    if held.is_some_and(|held| held.crc() == segment.crc()) {
-                        // A query that found the file damaged has loaded it meanwhile.
-                        return Ok(());
-                    }
-                    let path = segment.path().to_owned();
-                    view.add_sealed(segment).map_err(|error| (path, error))
-                });
-                shown.filter_map(Result::err).collect::<Vec<_>>()
-            });
-            for (path, error) in unreadable {
-                self.core.store.quarantine(&path, &error.to_string());
-            }
+            self.show(&table, segments);
             self.core.heart.hurry();
+        }
+    }
+
+    /// It is tried again after so long.
+    fn later(&mut self, content: Content) -> Duration {
+        let now = self.core.clock.monotonic();
+        let retry = self.retries.entry(content).or_insert_with(|| Retry {
+            backoff: Backoff::up_to(RETRY_MAX),
+            at: now,
+        });
+        let delay = retry.backoff.next_delay();
+        retry.at = now + delay;
+        delay
+    }
+
+    /// In the place of other files of theirs, which go.
+    fn show(&mut self, table: &Table, segments: Vec<Arc<SealedSegment>>) {
+        let mut replaced: Vec<Content> = Vec::new();
+        let refused = table.publish(|view| {
+            let mut refused = Vec::new();
+            for segment in segments {
+                let id = segment.id();
+                let held = view.find(id.partition, id.sequence);
+                let held = held.map(|held| held.crc());
+                if held == Some(segment.crc()) {
+                    // A query that found the file damaged has loaded it meanwhile.
+                    continue;
+                }
+                let new = (segment.path().to_owned(), (id, segment.crc()));
+                match view.add_sealed(segment) {
+                    Ok(()) => replaced.extend(held.map(|crc| (id, crc))),
+                    Err(error) => refused.push((new, error)),
+                }
+            }
+            refused
+        });
+        for ((path, content), error) in refused {
+            match error {
+                SegmentError::Early { .. } => {
+                    let delay = self.later(content);
+                    tracing::debug!(segment = %content.0, cause = %error, ?delay,
+                        "not shown yet, will be tried again");
+                }
+                error => self.core.store.quarantine(&path, &error.to_string()),
+            }
+        }
+        for (id, crc) in replaced {
+            for path in self.core.store.paths(id, crc) {
+                self.core.store.remove_file(&path);
+            }
         }
     }
 }

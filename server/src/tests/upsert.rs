@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use schemas::keyed::{KeyedSpec, UpsertSpec};
 use schemas::proto::{ConsumingFrom, SegmentRef, TableScan};
+use segment::SealedSegment;
 
 use super::replicas::ghost_commits;
 use super::*;
-use crate::select::{Selection, select_table};
+use crate::fragments::committed;
+use crate::select::{IsCommitted, Selection, select_table};
 
 fn keyed(sorted: bool) -> impl Fn(TableId) -> TableSpec {
     move |id| TableSpec {
@@ -36,6 +38,9 @@ fn look(world: &World, server: &Server) -> Option<BTreeMap<i64, i64>> {
 fn look_at(world: &World, server: &Server, scan: &TableScan) -> Option<BTreeMap<i64, i64>> {
     let table = server.core.tables.get(world.table)?;
     let mut selection = Selection::default();
+    let cluster = Arc::clone(&server.core.cluster.borrow());
+    let is_committed = |held: &SealedSegment| committed(&cluster, held);
+    let scan = (scan, &is_committed as IsCommitted<'_>);
     table.select(|view| select_table(view, (world.table, false), scan, &mut selection));
     if !selection.missing.is_empty() {
         return None;
@@ -279,4 +284,89 @@ async fn rows_that_are_there_already_are_filtered() {
     assert_eq!((ledger.rows, ledger.filtered), (100, 700));
     world.check_ledgers();
     server.stop(GRACE).await;
+}
+
+/// Writes a segment anew without the rows that did not count at the end of the newest sealed one, as
+/// a minion does, and says so to all. Gives the record of the new file.
+async fn compacted(world: &World, server: &Server, sequence: u32) -> SegmentRecord {
+    let view = server.core.tables.get(world.table).unwrap().view();
+    let newest = view.sealed_of(0).last().unwrap();
+    let before = view.find(0, sequence).unwrap();
+    let told = newest.keys_at_end().unwrap().unwrap().others;
+    let find = |crc: u32| {
+        let mut told = told.iter();
+        let found = told.find(|(name, _)| *name == (sequence, crc));
+        found.map(|(_, rows)| rows.clone())
+    };
+    let known = before.known_rows(find).unwrap().unwrap();
+    assert!(!known.newest().is_all());
+    let folder = tempfile::tempdir().unwrap();
+    let place: (&dyn Files, _) = (&OsFiles, folder.path());
+    let made = segment::compact(before, &known, &view.spec, place).unwrap();
+    let key = SegmentRecord::object_key(made.record.id, made.record.crc);
+    let packed = segment::pack(&made.path, made.record.crc).unwrap();
+    world.deep.upload(&key, packed.into()).await.unwrap();
+    let mut record = made.record;
+    record.uri = Some(key);
+    world.control.change(|tables| {
+        let table = tables.get_mut(&world.table).unwrap();
+        let mut own = table.segments.iter_mut();
+        let own = own.find(|s| s.record.id == record.id).unwrap();
+        record.earlier = vec![own.record.crc];
+        record.earlier.extend(&own.record.earlier);
+        own.record = record.clone();
+    });
+    record
+}
+
+/// Nobody looks at a moment at which a key is missing or there twice, whichever file a broker asks
+/// for, and whichever the server holds; neither after starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_seen_once_while_segments_are_compacted() {
+    for sorted in [false, true] {
+        let world = World::of(&["a"], keyed(sorted));
+        let mut server = world.start("a").await;
+        push(&world, 0..500, 10_000);
+        push(&world, 500..2000, 70);
+        watch_keys(&world, &server, |seen| seen.len() == 500).await;
+        watch_keys(&world, &server, |_| world.sealed().len() == 4).await;
+        let mut rows = 2000;
+        // The last rows of two segments are all replaced, those of the first one by one.
+        for (sequence, keys) in [(0, 200), (1, 200), (0, 300), (2, 300)] {
+            let sealed = world.sealed().len();
+            push(&world, rows..rows + 600, keys);
+            rows += 600;
+            watch_keys(&world, &server, |_| world.sealed().len() > sealed).await;
+            let old = whole(&world);
+            let record = compacted(&world, &server, sequence).await;
+            let new = whole(&world);
+            let is_turned = || world.control.held("a").contains(&(sequence, record.crc));
+            loop {
+                let done = is_turned();
+                let [by_old, by_new] = [&old, &new].map(|scan| look_at(&world, &server, scan));
+                assert_eq!(
+                    by_old.unwrap().len(),
+                    500,
+                    "by a broker that has not heard of it"
+                );
+                // The server may not have heard of the file, but its own is a committed one.
+                assert_eq!(by_new.unwrap().len(), 500, "by one that has");
+                if done {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            world.check_ledgers();
+            let before = look(&world, &server).unwrap();
+            server.stop(GRACE).await;
+            if rows > 3500 {
+                let files = world.folder.path().join("a").join("segments");
+                std::fs::remove_dir_all(files).unwrap();
+            }
+            server = world.start("a").await;
+            watch_keys(&world, &server, |seen| *seen == before).await;
+        }
+        assert_eq!(world.sealed()[0].earlier.len(), 2);
+        server.stop(GRACE).await;
+    }
 }

@@ -120,7 +120,7 @@ pub(crate) async fn fetch(
     workshop.compute.run(open).await?
 }
 
-fn remove(path: &Path, files: &dyn runtime::Files) -> Result<(), ImportError> {
+pub(crate) fn remove(path: &Path, files: &dyn runtime::Files) -> Result<(), ImportError> {
     files.remove(path).map_err(|source| ImportError::Remove {
         path: path.to_owned(),
         source,

@@ -449,6 +449,7 @@ fn every_row_is_in_one_span() {
         purged_ms: None,
         merge_level: None,
         round_ms: None,
+        earlier: Vec::new(),
     };
     order.inputs = vec![input((-DAY - 1, 2 * DAY))];
     order.window_ms = Some((0, DAY));

@@ -265,6 +265,7 @@ impl All {
                 TaskKind::ImportFiles(_)
                 | TaskKind::Rewrite(_)
                 | TaskKind::Export(_)
+                | TaskKind::Compact(_)
                 | TaskKind::RemoveOrphans { .. } => {}
             }
         }

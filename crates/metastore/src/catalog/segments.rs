@@ -3,8 +3,9 @@
 //! Invariants: for each partition of a REALTIME table the segments with sequence 0 .. head.sequence
 //! are DONE, or were and have been removed, and meet without gap or overlap; the one at
 //! head.sequence is IN_PROGRESS from head.start; there are no others. The head of an OFFLINE table
-//! is the next free sequence: no sequence is ever used twice, so that no object key is, and a task
-//! that removes an object never meets a new one under its key.
+//! is the next free sequence: no sequence is ever used twice, and a file that takes the place of
+//! another has another content, so that no object key is, and a task that removes an object never
+//! meets a new one under its key.
 
 use schemas::segment::{SegmentRecord, display_name};
 use schemas::task::{Task, TaskKind};
@@ -177,7 +178,7 @@ impl Catalog {
             return Ok(Some(fenced("the segment does not exist any more")));
         };
         if current.value.record.is_done() {
-            if current.value.record.crc != record.crc {
+            if !current.value.record.is_file(record.crc) {
                 return Ok(Some(fenced("the segment was committed by another replica")));
             }
             self.note_stored(current, record).await?;
@@ -225,6 +226,42 @@ impl Catalog {
                 Ok(Some(fenced("the partition moved meanwhile")))
             }
             TxnOutcome::Conflict { .. } => Ok(None),
+        }
+    }
+
+    /// A file takes the place of the one that it was made of, under the same name: whoever holds
+    /// the one or the other answers alike. The object of before goes after `keeps_ms`. `false`:
+    /// others have changed or removed the segment, and nothing happens.
+    pub async fn take_place(
+        &self,
+        made: &SegmentRecord,
+        (now_ms, keeps_ms): (i64, i64),
+    ) -> Result<bool, MetaError> {
+        let id = made.id;
+        let key = segment_key(id.table, id.partition, id.sequence);
+        loop {
+            let Some(current) = self.read::<StoredSegment>(&key).await? else {
+                return Ok(false);
+            };
+            let (mut stored, revision) = (current.value, current.revision);
+            if stored.record.crc == made.crc {
+                return Ok(true);
+            }
+            let Some(removed) = give_place(&mut stored.record, made) else {
+                return Ok(false);
+            };
+            let removal = Task {
+                submitted_ms: now_ms,
+                leased_until_ms: now_ms + keeps_ms,
+                ..removed
+            };
+            let txn = Txn::default()
+                .if_revision(&key, revision)
+                .put(&key, encode(&stored))
+                .put(task_key(removal.id), encode(&removal));
+            if let TxnOutcome::Committed(_) = self.store.txn(txn).await? {
+                return Ok(true);
+            }
         }
     }
 
@@ -325,6 +362,32 @@ pub(super) fn removal<'a>(
         segments,
     });
     txn.put(task_key(task.id), encode(&task))
+}
+
+/// What is left of the record are its name, its offsets and its times; the task removes the object
+/// that it had. `None`: it is not the one that the other was made of.
+fn give_place(record: &mut SegmentRecord, made: &SegmentRecord) -> Option<Task> {
+    let is_it = record.is_done()
+        && !record.unstored
+        && made.earlier.first() == Some(&record.crc)
+        && !record.is_file(made.crc)
+        && (made.start, made.end) == (record.start, record.end)
+        && made.ledger.total() == record.ledger.total();
+    let uri = made.uri.as_ref().filter(|_| is_it)?;
+    let gone = record.uri.replace(uri.clone());
+    record.crc = made.crc;
+    record.bytes = made.bytes;
+    record.stored_bytes = made.stored_bytes;
+    record.ledger = made.ledger;
+    // Without a row nothing is known of them.
+    record.time_range = made.time_range.or(record.time_range);
+    record.column_ranges = made.column_ranges.clone();
+    record.partitions = made.partitions.clone();
+    record.earlier = made.earlier.clone();
+    Some(Task::new(TaskKind::RemoveObjects {
+        keys: gone.into_iter().collect(),
+        segments: Vec::new(),
+    }))
 }
 
 fn fenced(reason: impl Into<String>) -> CommitOutcome {

@@ -145,6 +145,7 @@ over_all_stores!(
     changes_name_their_table,
     a_cluster_keeps_its_id,
     a_commit_again_tells_that_the_object_has_come,
+    a_file_takes_the_place_of_the_one_that_it_was_made_of,
     watermarks_move_with_their_replacement,
     tasks_are_ordered_once_and_over_once,
 );
@@ -429,6 +430,76 @@ async fn a_commit_again_tells_that_the_object_has_come(world: World) {
     // A late one of before takes nothing back.
     assert_eq!(commit(&unstored).await, CommitOutcome::AlreadyCommitted);
     assert!(!found().await.unstored);
+}
+
+async fn a_file_takes_the_place_of_the_one_that_it_was_made_of(world: World) {
+    let spec = world.table(REALTIME).await.spec;
+    assert!(world.open(&spec, 0).await);
+    let first = SegmentRecord {
+        time_range: Some((3, 9)),
+        ..sealed(&spec, 0, 0, 10, 1)
+    };
+    let epoch = world.catalog.elect(first.id).await.unwrap().unwrap();
+    world.commit(&spec, first.clone(), epoch).await;
+    let made = |crc: u32, rows: u64, earlier: &[u32]| SegmentRecord {
+        name: "another".to_owned(),
+        earlier: earlier.to_vec(),
+        ledger: Ledger {
+            rows,
+            filtered: 10 - rows,
+            ..Ledger::default()
+        },
+        ..sealed(&spec, 0, 0, 10, crc)
+    };
+    let take = async |made: &SegmentRecord| {
+        let taken = world.catalog.take_place(made, (50, 1000)).await;
+        taken.unwrap()
+    };
+    let second = made(2, 4, &[1]);
+    assert!(take(&second).await);
+    assert!(take(&second).await, "the answer was lost");
+    let stored = world.catalog.segment(first.id).await.unwrap().unwrap();
+    let record = stored.record;
+    assert_eq!(
+        (record.crc, record.ledger.rows, &record.uri),
+        (2, 4, &second.uri)
+    );
+    assert_eq!(
+        (&record.name, record.time_range),
+        (&first.name, Some((3, 9)))
+    );
+    assert!(record.is_file(1) && record.is_file(2) && !record.is_file(3));
+    // The object of before goes, but not yet.
+    let tasks = world.catalog.tasks().await.unwrap();
+    assert_eq!(tasks.len(), 1);
+    assert_eq!(tasks[0].leased_until_ms, 1050);
+    let keys: Vec<String> = first.uri.clone().into_iter().collect();
+    assert!(matches!(&tasks[0].kind, TaskKind::RemoveObjects { keys: gone, .. } if *gone == keys));
+    // Who committed the first file hears that it is committed.
+    let again = world.commit(&spec, first.clone(), epoch).await;
+    assert_eq!(again, CommitOutcome::AlreadyCommitted);
+    for refused in [
+        made(3, 4, &[1]),
+        made(1, 4, &[2, 1]),
+        SegmentRecord {
+            ledger: Ledger::default(),
+            ..made(3, 2, &[2, 1])
+        },
+        SegmentRecord {
+            uri: None,
+            ..made(3, 2, &[2, 1])
+        },
+    ] {
+        assert!(!take(&refused).await, "{refused:?}");
+    }
+    assert!(take(&made(3, 2, &[2, 1])).await);
+    let stored = world.catalog.segment(first.id).await.unwrap().unwrap();
+    world
+        .catalog
+        .remove_segments(&[stored.record])
+        .await
+        .unwrap();
+    assert!(!take(&made(4, 1, &[3])).await, "it was removed");
 }
 
 async fn watermarks_move_with_their_replacement(world: World) {

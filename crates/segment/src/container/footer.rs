@@ -30,6 +30,9 @@ pub(crate) struct Footer {
     /// What is known of the partition's keys at the end of the segment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) keys: Option<BufferRef>,
+    /// Files whose place this one has taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) earlier: Option<BufferRef>,
 }
 
 /// One index: which, over which columns, made how.
@@ -257,7 +260,9 @@ impl Content for Footer {
     fn buffers(&self) -> Vec<BufferRef> {
         let columns = self.columns.iter().flat_map(ColumnFooter::buffers);
         let indexes = self.indexes.iter().flat_map(|index| index.buffers.clone());
-        let others = self.rejected.into_iter().chain(self.keys);
+        let others = [self.rejected, self.keys, self.earlier]
+            .into_iter()
+            .flatten();
         columns.chain(indexes).chain(others).collect()
     }
 }

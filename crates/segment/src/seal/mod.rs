@@ -30,7 +30,7 @@ mod texts;
 use crate::container::{ColumnFooter, ContainerWriter, Footer, IndexFooter, IndexKind, Written};
 use crate::mutable::{Column, MutableSegment};
 use crate::rejected::{self, RejectedLog, RejectedRow};
-use crate::{KeysAtEnd, SealedSegment, SegmentError};
+use crate::{EarlierFile, KeysAtEnd, SealedSegment, SegmentError, earlier};
 use encode::{Choice, ColumnEncoder};
 use rows::Rows;
 
@@ -51,6 +51,8 @@ pub struct SealExtra {
     pub keys: Option<KeysAtEnd>,
     /// Rows by which no key is known are left out, and count as filtered.
     pub drops_replaced: bool,
+    /// Files whose place this one takes, and which of their rows those here are.
+    pub earlier: Vec<EarlierFile>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +97,7 @@ pub fn seal(
         column_ranges: known.ranges.into_columns(),
         partitions: known.partitions,
         source: None,
+        earlier: Vec::new(),
         marks: Default::default(),
     };
     Ok(Sealed { path, record })
@@ -144,6 +147,12 @@ fn encode_all<'a>(
         };
         writer.add(&keys.to_bytes())
     });
+    let earlier = extra.earlier.iter().map(|file| match rows.order() {
+        Some(order) => file.in_order(order),
+        None => file.clone(),
+    });
+    let earlier: Vec<EarlierFile> = earlier.collect();
+    let earlier = (!earlier.is_empty()).then(|| writer.add(&earlier::to_bytes(&earlier)));
     let dropped = u64::from(segment.row_count() - rows.count());
     let mut footer = Footer {
         id: segment.id(),
@@ -162,6 +171,7 @@ fn encode_all<'a>(
         declined: Vec::new(),
         rejected,
         keys,
+        earlier,
     };
     build_indexes(writer, &mut footer, spec, near)?;
     Ok((footer, known))

@@ -27,7 +27,7 @@ pub(crate) mod texts;
 use crate::container::{Container, Footer, IndexKind};
 use crate::rejected::{self, RejectedRow};
 use crate::view::{Segment, SegmentView, describe};
-use crate::{KeysAtEnd, SegmentError};
+use crate::{EarlierFile, KeyRows, KeysAtEnd, SegmentError, earlier};
 use column::Column;
 use index::Index;
 use sidecar::Sidecar;
@@ -161,6 +161,7 @@ impl SealedSegment {
             index.verify(self)?;
         }
         self.keys_at_end()?;
+        self.earlier()?;
         self.rejected().map(drop)
     }
 
@@ -241,6 +242,34 @@ impl SealedSegment {
             .filter(|keys| keys.own.live().row_count() == self.row_count());
         keys.map(Some)
             .ok_or_else(|| container.corrupt("what is known of keys cannot be read"))
+    }
+
+    /// Files whose place this one has taken, the last first.
+    pub fn earlier(&self) -> Result<Vec<EarlierFile>, SegmentError> {
+        let Some(buffer) = &self.base.footer.earlier else {
+            return Ok(Vec::new());
+        };
+        let container = &self.base.container;
+        let bytes = container.buffer(buffer, "the files before it")?;
+        earlier::from_bytes(&bytes, self.row_count())
+            .ok_or_else(|| container.corrupt("the files before it cannot be read"))
+    }
+
+    /// What `find` knows of the rows of this file, or of one whose place it has taken, by its
+    /// checksum.
+    pub fn known_rows(
+        &self,
+        mut find: impl FnMut(u32) -> Option<KeyRows>,
+    ) -> Result<Option<KeyRows>, SegmentError> {
+        let own = find(self.crc()).filter(|own| own.live().row_count() == self.row_count());
+        if own.is_some() {
+            return Ok(own);
+        }
+        let earlier = self.earlier()?;
+        let mut known = earlier
+            .iter()
+            .filter_map(|file| file.known_here(&find(file.crc)?));
+        Ok(known.next())
     }
 
     pub(crate) fn footer(&self) -> &Footer {

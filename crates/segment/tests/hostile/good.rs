@@ -16,7 +16,7 @@ use schemas::table::{
 };
 use schemas::types::uuid_text;
 use schemas::{ColumnSpec, DataType, FieldRole, SegmentId, TableId, TableSpec, TableType};
-use segment::{KeyRows, KeysAtEnd, RejectedRow, SealExtra, SegmentBuilder};
+use segment::{EarlierFile, KeyRows, KeysAtEnd, RejectedRow, SealExtra, SegmentBuilder};
 
 const ROWS: usize = 5000;
 
@@ -185,9 +185,15 @@ pub(super) fn good() -> &'static [u8] {
             own: KeyRows::all(ROWS as u32, true),
             others: vec![((3, 9), KeyRows::all(70_000, false))],
         };
+        let earlier = EarlierFile {
+            crc: 9,
+            row_count: 70_000,
+            rows: (0..ROWS as u32).map(|row| row * 2).collect(),
+        };
         let extra = SealExtra {
             rejected: vec![rejected],
             keys: Some(keys),
+            earlier: vec![earlier],
             ..SealExtra::default()
         };
         let folder = tempfile::tempdir().unwrap();

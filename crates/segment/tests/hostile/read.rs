@@ -33,6 +33,7 @@ pub(super) fn read(path: &Path, crc: u32) -> Result<(), SegmentError> {
     failed = inspect(&segment).err().or(failed);
     failed = view.rejected().err().or(failed);
     failed = segment.keys_at_end().err().or(failed);
+    failed = segment.earlier().err().or(failed);
     failed = segment.verify_all().err().or(failed);
     failed.map_or(Ok(()), Err)
 }

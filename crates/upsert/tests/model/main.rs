@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use runtime::{MemoryBudget, OsFiles};
 use schemas::keyed::{DedupSpec, KeyedSpec, MergeStrategy, PartialSpec, UpsertSpec};
 use schemas::{ColumnSpec, DataType, FieldRole, Offset, TableSpec, TableType};
-use segment::{MutableSegment, SealExtra, SealedSegment, SegmentView, seal};
+use segment::{MutableSegment, SealExtra, SealedSegment, SegmentError, SegmentView, seal};
 use upsert::{PartitionKeys, Spill};
 
 use world::{Model, Plain, Real, Row, Table, column, offsets, open};
@@ -30,6 +30,9 @@ enum Step {
     /// After a kill: what is not sealed is lost, and comes again.
     Start,
     Tidy,
+    /// One of the sealed segments, not the newest, is written anew without the rows that did not
+    /// count at the end of the newest.
+    Compact(usize),
     /// One of the sealed segments goes, the newest only when it is alone.
     Retire(usize),
 }
@@ -58,6 +61,14 @@ impl Models {
             self.sealed.compact(offsets, &sealed);
             self.now.compact(offsets, &sealed);
         }
+    }
+
+    /// Which rows count stays as it is.
+    fn compact(&mut self, offsets: &std::ops::Range<Offset>) {
+        let sealed = self.sealed.clone();
+        let Self { now, frozen, .. } = self;
+        let all = [now, &mut self.sealed].into_iter().chain(frozen);
+        all.for_each(|model| model.compact(offsets, &sealed));
     }
 
     fn start(&mut self, log: &[(Offset, Vec<Row>)]) {
@@ -103,6 +114,11 @@ fn agrees(table: &Table, steps: Vec<Step>, bytes: u64) {
                 filtered = models.now.filtered;
             }
             Step::Tidy => real.keys.tidy(),
+            Step::Compact(which) => {
+                if let Some(offsets) = real.compact(which) {
+                    models.compact(&offsets);
+                }
+            }
             Step::Retire(which) if !real.sealed.is_empty() => {
                 retired = true;
                 let older = real.sealed.len() - 1;
@@ -177,6 +193,7 @@ fn steps(retires: bool) -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Step::Seal),
         3 => Just(Step::Start),
         1 => Just(Step::Tidy),
+        3 => any::<usize>().prop_map(Step::Compact),
         2 * u32::from(retires) => any::<usize>().prop_map(Step::Retire),
     ];
     prop::collection::vec(step, 1..30)
@@ -338,6 +355,60 @@ fn no_look_finds_a_key_twice_or_not_at_all() {
         });
         real.seal();
     }
+}
+
+/// A replica that has not come to the end up to which a file was compacted keeps its own until then.
+#[test]
+fn a_replica_that_is_behind_turns_when_it_has_caught_up() {
+    let keyed = KeyedSpec::Upsert(UpsertSpec {
+        comparison: vec!["compared".to_owned()],
+        delete_column: Some("deleted".to_owned()),
+        ..UpsertSpec::default()
+    });
+    let table = Table {
+        keyed,
+        key: &["k"],
+        sorted: Some("compared"),
+        tells: true,
+    };
+    let mut ahead = Real::new(&table, u64::MAX);
+    let mut behind = Real::of(&table, &ahead.spec, u64::MAX);
+    let row = Row::new;
+    let first = || vec![row(1, 9), row(2, 3), row(3, 5), row(2, 2)];
+    let deletes = Row {
+        deleted: true,
+        ..row(3, 6)
+    };
+    let then = || vec![row(1, 10), deletes.clone()];
+    for real in [&mut ahead, &mut behind] {
+        real.append(first());
+        real.seal();
+    }
+    ahead.append(then());
+    ahead.seal();
+    ahead.compact(0).unwrap();
+    let file = Arc::clone(&ahead.sealed[0]);
+    assert_eq!(file.row_count(), 1, "only key 2 is left");
+
+    let before = offsets(&behind.views()).0;
+    let refused = behind.keys.seat(&file).unwrap_err();
+    assert!(
+        matches!(refused, SegmentError::Early { rows: 2, .. }),
+        "{refused}"
+    );
+    assert!(!behind.keys.holds(&file));
+    assert_eq!(offsets(&behind.views()).0, before);
+
+    behind.append(then()[..1].to_vec());
+    assert!(matches!(
+        behind.keys.seat(&file),
+        Err(SegmentError::Early { rows: 1, .. })
+    ));
+    behind.append(then()[1..].to_vec());
+    behind.keys.seat(&file).unwrap();
+    behind.sealed[0] = file;
+    assert_eq!(offsets(&behind.views()).0, BTreeSet::from([1, 4]));
+    assert_eq!(behind.keys.dead_rows(), [(0, 0, 1)]);
 }
 
 const STRATEGIES: [(&str, MergeStrategy); 6] = [

@@ -14,7 +14,7 @@ use schemas::segment::Ledger;
 use schemas::{ColumnSpec, DataType, FieldRole, Offset, SegmentId, TableSpec, TableType};
 use segment::view::{CodeRoom, Values, blocks};
 use segment::{
-    KeysAtEnd, MutableSegment, SealExtra, SealedSegment, SegmentError, SegmentView, seal,
+    KeyRows, KeysAtEnd, MutableSegment, SealExtra, SealedSegment, SegmentError, SegmentView, seal,
 };
 use upsert::{PartitionKeys, Spill, Stage, StoredRows};
 
@@ -276,7 +276,12 @@ pub(crate) fn open(spec: &Arc<TableSpec>, sequence: u32, start: Offset) -> Arc<M
 
 impl Real {
     pub(crate) fn new(table: &Table, bytes: u64) -> Self {
-        let (spec, folder) = (spec(table), tempfile::tempdir().unwrap());
+        Self::of(table, &spec(table), bytes)
+    }
+
+    /// A replica of others of the same table.
+    pub(crate) fn of(table: &Table, spec: &Arc<TableSpec>, bytes: u64) -> Self {
+        let (spec, folder) = (Arc::clone(spec), tempfile::tempdir().unwrap());
         let spill = Spill::new(
             MemoryBudget::root("keys", bytes),
             folder.path().join("keys"),
@@ -370,6 +375,35 @@ impl Real {
         self.sealed.push(sealed);
         self.log.retain(|(first, _)| *first >= end);
         start..end
+    }
+
+    /// One of the sealed segments but the newest, by what that one tells; gives its offsets.
+    pub(crate) fn compact(&mut self, which: usize) -> Option<std::ops::Range<Offset>> {
+        let (newest, older) = self.sealed.split_last()?;
+        let at = which.checked_rem(older.len())?;
+        let before = &older[at];
+        let told = newest.keys_at_end().unwrap()?.others;
+        let find = |crc: u32| -> Option<KeyRows> {
+            let name = (before.id().sequence, crc);
+            let mut told = told.iter();
+            told.find(|(own, _)| *own == name)
+                .map(|(_, rows)| rows.clone())
+        };
+        let known = before.known_rows(find).unwrap()?;
+        if known.newest().is_all() {
+            return None;
+        }
+        let place: (&dyn runtime::Files, _) = (&OsFiles, self.folder.path());
+        let made = segment::compact(before, &known, &self.spec, place).unwrap();
+        assert_eq!(made.record.ledger.total(), before.ledger().total());
+        let fresh = SealedSegment::open(&made.path, &self.spec, made.record.crc).unwrap();
+        fresh.verify_all().unwrap();
+        assert_eq!(fresh.row_count(), known.newest().live());
+        self.keys.seat(&fresh).unwrap();
+        assert!(self.keys.holds(&fresh));
+        let offsets = fresh.start()..fresh.end();
+        self.sealed[at] = fresh;
+        Some(offsets)
     }
 
     /// After a kill: what was not sealed comes again.

@@ -129,6 +129,7 @@ impl Listed {
                 .map(|held| self.held(held))
                 .collect(),
             source: record.source.as_ref().map(json).unwrap_or_default(),
+            earlier: record.earlier.clone(),
             marks: match record.marks == TaskMarks::default() {
                 true => Default::default(),
                 false => json(&record.marks),
@@ -279,6 +280,7 @@ impl<'a> Known<'a> {
             column_ranges: ranges,
             partitions: self.partitions(facts)?,
             source: optional(&facts.source)?,
+            earlier: facts.earlier.clone(),
             marks: optional(&facts.marks)?.unwrap_or_default(),
         })
     }

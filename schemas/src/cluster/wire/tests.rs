@@ -96,7 +96,7 @@ fn segment(spec: &TableSpec, (partition, sequence): (u32, u32), kind: u32) -> Se
     if kind > 1 {
         record.name = "uploaded under its own name".to_owned();
         record.uri = Some("elsewhere.seg".to_owned());
-        record.unstored = true;
+        (record.unstored, record.earlier) = (true, vec![7, u32::MAX]);
         record.marks.merge_level = Some("daily".to_owned());
         record.source = Some(SourceMark {
             uri: "s3://bucket/file.parquet".to_owned(),

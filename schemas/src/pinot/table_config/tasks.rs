@@ -10,8 +10,10 @@ use super::pipeline::expression;
 use crate::boundary::time_unit_ms;
 use crate::decoding::{RollUp, RollUpFunction};
 use crate::ids::TableType;
+use crate::keyed::KeyedSpec;
 use crate::task::{
-    MergeLevel, MergeSpec, MergeType, MoveSpec, PurgeSpec, Schedule, TaskSpec, TaskType, TaskWork,
+    CompactSpec, MergeLevel, MergeSpec, MergeType, MoveSpec, PurgeSpec, Schedule, TaskSpec,
+    TaskType, TaskWork,
 };
 use crate::types::{DataType, FieldRole};
 
@@ -86,6 +88,14 @@ fn one(
         (TaskType::ParquetExportTask, _) => {
             node.only(&KEYS, report);
             TaskWork::Export
+        }
+        (TaskType::UpsertCompactionTask, true) => TaskWork::Compact(compact(node, report)),
+        (TaskType::UpsertCompactionTask, false) => {
+            report.fault(
+                node.place(),
+                "it is a task of REALTIME tables with `upsertConfig`",
+            );
+            return None;
         }
         // A reload builds indexes.
         (TaskType::RefreshSegmentTask, true) => {
@@ -341,6 +351,46 @@ fn purge(node: Node<'_>, report: &mut Report) -> Option<PurgeSpec> {
     })
 }
 
+const SHARES: (f64, f64) = (0.0, 100.0);
+
+fn compact(node: Node<'_>, report: &mut Report) -> CompactSpec {
+    let mut known: Vec<&'static str> = KEYS.to_vec();
+    known.extend([SHARE, COUNT, "bufferTimePeriod"]);
+    known.extend(COMPACTION_WITHOUT_EFFECT);
+    node.only(&known, report);
+    for key in COMPACTION_WITHOUT_EFFECT {
+        if node.says_something(key) {
+            report.warn_without_effect(&node.path(key));
+        }
+    }
+    let share = node.decimal(SHARE, report).filter(|share| {
+        let fits = (SHARES.0..=SHARES.1).contains(share);
+        if !fits {
+            let what = format!("{share} is not between {} and {}", SHARES.0, SHARES.1);
+            report.fault(&node.path(SHARE), what);
+        }
+        fits
+    });
+    let says_count = node.says_something(COUNT);
+    let default = if says_count { 0.0 } else { DEAD_SHARE };
+    CompactSpec {
+        buffer_ms: period(node, "bufferTimePeriod", report).unwrap_or(7 * DAY_MS),
+        dead_share_min: (share.unwrap_or(default) * 100.0).round() as u32,
+        dead_rows_min: within(node, COUNT, (1, i64::MAX), 1, report) as u64,
+    }
+}
+
+const SHARE: &str = "invalidRecordsThresholdPercent";
+const COUNT: &str = "invalidRecordsThresholdCount";
+/// Where nothing is said of how many rows must be dead.
+const DEAD_SHARE: f64 = 50.0;
+/// About where Pinot takes from which rows count: here the newest sealed segment tells it.
+const COMPACTION_WITHOUT_EFFECT: [&str; 3] = [
+    "validDocIdsType",
+    "ignoreCrcMismatch",
+    "numSegmentsBatchPerServerRequest",
+];
+
 /// Whether they fit the columns.
 pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) {
     for task in &config.tasks {
@@ -354,6 +404,12 @@ pub(super) fn check(schema: &Schema, config: &TableConfig, report: &mut Report) 
             }
             TaskWork::Move(to) => (true, &to.roll_up[..], to.merge == MergeType::Rollup),
             TaskWork::Purge(_) | TaskWork::Refresh | TaskWork::Export => (false, &[][..], false),
+            TaskWork::Compact(_) => {
+                if config.keyed.as_ref().and_then(KeyedSpec::upsert).is_none() {
+                    report.fault(&path, "only of a table with `upsertConfig`");
+                }
+                continue;
+            }
         };
         if config.keyed.is_some() {
             report.fault(&path, "not of a table whose keys have rules");

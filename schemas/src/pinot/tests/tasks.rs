@@ -163,3 +163,46 @@ fn segments_of_a_stream_are_moved_and_not_rewritten() {
     let faults = parsed(&keyed).unwrap_err();
     assert!(faults.contains("whose keys have rules"), "{faults}");
 }
+
+fn upserting(table_type: &str, task: &Value) -> Value {
+    json!({ "tableName": "t", "tableType": table_type,
+        "segmentsConfig": { "timeColumnName": "ts" },
+        "routing": { "instanceSelectorType": "strictReplicaGroup" },
+        "upsertConfig": { "mode": "FULL" },
+        "tableIndexConfig": { "streamConfigs": { "streamType": "kafka",
+            "stream.kafka.topic.name": "t", "stream.kafka.broker.list": "b:1" } },
+        "task": { "taskTypeConfigsMap": { "UpsertCompactionTask": task } } })
+}
+
+#[test]
+fn compaction_of_upserts_has_pinots_thresholds() {
+    let due = |task: &Value| {
+        let spec = parsed(&upserting("REALTIME", task)).unwrap();
+        let TaskWork::Compact(due) = spec.tasks[0].work else {
+            panic!("{spec:?}");
+        };
+        (due.buffer_ms, due.dead_share_min, due.dead_rows_min)
+    };
+    let week_ms = 7 * 86_400_000;
+    let said = json!({ "schedule": "0 */5 * ? * *", "bufferTimePeriod": "12h",
+        "invalidRecordsThresholdPercent": "12.5", "invalidRecordsThresholdCount": 1000,
+        "validDocIdsType": "SNAPSHOT" });
+    assert_eq!(due(&said), (43_200_000, 1250, 1000));
+    let only_count = json!({ "invalidRecordsThresholdCount": "7" });
+    assert_eq!(due(&only_count), (week_ms, 0, 7), "any share of them");
+    assert_eq!(due(&json!({})), (week_ms, 5000, 1));
+
+    let wrong = json!({ "invalidRecordsThresholdPercent": 101, "invalidRecordsThresholdCount": 0,
+        "bufferTime": "1d" });
+    let faults = parsed(&upserting("REALTIME", &wrong)).unwrap_err();
+    expect![[r#"
+        task.taskTypeConfigsMap.UpsertCompactionTask.invalidRecordsThresholdPercent: 101 is not between 0 and 100
+        task.taskTypeConfigsMap.UpsertCompactionTask.invalidRecordsThresholdCount: 0 is not between 1 and 9223372036854775807
+        /task/taskTypeConfigsMap/UpsertCompactionTask/bufferTime: unknown key; did you mean `bufferTimePeriod`?"#]]
+    .assert_eq(&faults);
+    let mut without = upserting("REALTIME", &json!({}));
+    without.as_object_mut().unwrap().remove("upsertConfig");
+    let faults = parsed(&without).unwrap_err();
+    expect!["task.taskTypeConfigsMap.UpsertCompactionTask: only of a table with `upsertConfig`"]
+        .assert_eq(&faults);
+}
