@@ -19,13 +19,16 @@ use crate::decimals::ExactDecimals;
 use crate::distinct_sides::DistinctSides;
 use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
+use crate::group_orders::GroupOrders;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
 use crate::outer_constants::OuterConstants;
 use crate::outer_types::OuterTypes;
 use crate::row_of_nothing::{self, StaysAbove};
 use crate::same_time::SameTime;
 use crate::sorted_inputs::SortedInputs;
+use crate::whole_keys::WholeKeys;
 use crate::whole_ranks::WholeRanks;
+use crate::whole_times::WholeTimes;
 use crate::window_orders::WindowOrders;
 
 /// `partitions`: that operators of the plan work on at once.
@@ -76,8 +79,15 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     rules.push(Arc::new(ConstantKeys));
     rules.push(Arc::new(ConstantPairs));
     rules.push(Arc::new(DistinctSides));
+    rules.insert(0, Arc::new(GroupOrders));
+    rules.insert(0, Arc::new(WholeKeys));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
     rules.insert(0, misread);
+    let projections = rules
+        .iter()
+        .position(|rule| rule.name() == "optimize_projections");
+    let before = projections.unwrap_or(rules.len());
+    rules.insert(before, Arc::new(WholeKeys));
     let lateral = rules
         .iter()
         .position(|rule| rule.name() == "decorrelate_lateral_join");
@@ -88,6 +98,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     analysis.insert(0, Arc::new(ListsOfLiterals));
     analysis.insert(0, Arc::new(FramesOfAnyType));
     analysis.push(Arc::new(OuterTypes));
+    analysis.push(Arc::new(WholeTimes));
     let mut physical = PhysicalOptimizer::new().rules;
     physical.insert(0, Arc::new(OuterConstants));
     physical.insert(0, Arc::new(WindowOrders));
