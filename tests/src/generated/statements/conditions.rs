@@ -1,6 +1,6 @@
 //! Conditions, with subqueries among them.
 
-use super::author::{Author, Of, Relation, Scope};
+use super::author::{Author, Of, Relation, Scope, either};
 use super::queries::SETS;
 use super::tables;
 
@@ -176,10 +176,21 @@ impl Author {
         self.is_pinot = false;
         let word = *self.pick(&["IN", "IN", "NOT IN"]);
         if self.chance(0.4) {
-            let pairs: Vec<String> = (0..self.count(1, 3))
-                .map(|_| format!("({}, {})", self.literal(Of::Whole), self.literal(Of::Text)))
+            let pairs: Vec<(String, String)> = (0..self.count(1, 3))
+                .map(|_| (self.literal(Of::Whole), self.literal(Of::Text)))
                 .collect();
-            return Some(format!("({one}, {other}) {word} ({})", pairs.join(", ")));
+            let listed = pairs.iter().map(|(key, text)| format!("({key}, {text})"));
+            let ours = listed.collect::<Vec<_>>().join(", ");
+            // DuckDB takes nulls in such rows for values.
+            let equal = pairs
+                .iter()
+                .map(|(key, text)| format!("({one} = {key} AND {other} = {text})"));
+            let equal = equal.collect::<Vec<_>>().join(" OR ");
+            let not = if word == "IN" { "" } else { "NOT " };
+            return Some(either(
+                &format!("({one}, {other}) {word} ({ours})"),
+                &format!("({not}({equal}))"),
+            ));
         }
         let (relation, inner) = self.within(scope);
         let key = self.column_of(&inner.own, Of::Whole)?;
