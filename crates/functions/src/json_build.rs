@@ -1,5 +1,5 @@
-//! PostgreSQL's JSON_BUILD_OBJECT, JSON_BUILD_ARRAY and TO_JSON, SQL's JSON_ARRAY, and the halves of
-//! JSON_AGG and JSON_OBJECT_AGG: documents made of values.
+//! PostgreSQL's JSON_BUILD_OBJECT, JSON_BUILD_ARRAY and TO_JSON, SQL's JSON_ARRAY, and the halves
+//! of JSON_AGG and JSON_OBJECT_AGG: documents made of values.
 //!
 //! What is a document already, a JSON column or what one of these made, becomes a part of the new
 //! one as it is; any other text becomes a text. The type in the field's metadata tells.
@@ -347,8 +347,8 @@ impl ScalarUDFImpl for JsonBuild {
     }
 }
 
-pub(crate) fn all() -> Vec<ScalarUDF> {
-    let all = [
+fn of_values() -> Vec<JsonBuild> {
+    vec![
         JsonBuild::new(
             (Form::Object, "json_build_object", "jsonb_build_object"),
             (
@@ -394,11 +394,18 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
                 ("TO_JSON(ARRAY[1, 2])", "[1,2]"),
             ],
         ),
+    ]
+}
+
+/// The halves of aggregates.
+fn of_lists() -> Vec<JsonBuild> {
+    vec![
         JsonBuild::new(
             (Form::Documents, "json_array_of", ""),
             (
                 "JSON_ARRAY_OF(documents)",
-                "An array of the documents in a list. JSON_AGG(x) is this of ARRAY_AGG(TO_JSON(x)).",
+                "An array of the documents in a list. JSON_AGG(x) is this of \
+                 ARRAY_AGG(TO_JSON(x)).",
             ),
             &[("JSON_ARRAY_OF(ARRAY['1', '{}'])", "[1, {}]")],
         ),
@@ -419,6 +426,10 @@ pub(crate) fn all() -> Vec<ScalarUDF> {
             ),
             &[("JSON_OBJECT_OF(ARRAY['\"a\" : 1'])", "{ \"a\" : 1 }")],
         ),
-    ];
-    all.into_iter().map(ScalarUDF::from).collect()
+    ]
+}
+
+pub(crate) fn all() -> Vec<ScalarUDF> {
+    let all = of_values().into_iter().chain(of_lists());
+    all.map(ScalarUDF::from).collect()
 }

@@ -65,7 +65,7 @@ fn without_keys(part: Expr, keys: &[&Expr]) -> Transformed<Expr> {
     };
     let order = &mut function.params.order_by;
     let before = order.len();
-    order.retain(|by| !keys.contains(&&by.expr));
+    order.retain(|by| !keys.contains(&unaliased(&by.expr)));
     let changed = order.len() < before;
     Transformed::new_transformed(Expr::AggregateFunction(function), changed)
 }

@@ -63,6 +63,34 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     let config = SessionConfig::from(options)
         .with_target_partitions(partitions)
         .with_create_default_catalog_and_schema(false);
+    let rules = optimizer_rules();
+    let mut analysis = Analyzer::new().rules;
+    analysis.insert(0, Arc::new(ExactDecimals));
+    analysis.insert(0, Arc::new(ListsOfLiterals));
+    analysis.insert(0, Arc::new(FramesOfAnyType));
+    analysis.push(Arc::new(OuterTypes));
+    analysis.push(Arc::new(WholeTimes));
+    let mut physical = PhysicalOptimizer::new().rules;
+    physical.insert(0, Arc::new(OuterConstants));
+    physical.insert(0, Arc::new(WindowOrders));
+    // The last one checks the plan.
+    physical.insert(physical.len() - 1, Arc::new(SortedInputs));
+    let physical = physical.into_iter();
+    let (analysis, rules) = (analysis.into_iter(), rules.into_iter());
+    let session = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        // The defaults are added to what is there.
+        .with_expr_planners(vec![Arc::new(WholeRanks)]);
+    let session = with_functions(session)
+        .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
+        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect());
+    functions::with_replaced_aggregates(session)
+}
+
+/// The planner's own and ours, in their order.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     // Servers count distinct values themselves; the rule would have them send every one.
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
@@ -93,29 +121,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
         .position(|rule| rule.name() == "decorrelate_lateral_join");
     let after = lateral.map_or(rules.len(), |at| at + 1);
     rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
-    let mut analysis = Analyzer::new().rules;
-    analysis.insert(0, Arc::new(ExactDecimals));
-    analysis.insert(0, Arc::new(ListsOfLiterals));
-    analysis.insert(0, Arc::new(FramesOfAnyType));
-    analysis.push(Arc::new(OuterTypes));
-    analysis.push(Arc::new(WholeTimes));
-    let mut physical = PhysicalOptimizer::new().rules;
-    physical.insert(0, Arc::new(OuterConstants));
-    physical.insert(0, Arc::new(WindowOrders));
-    // The last one checks the plan.
-    physical.insert(physical.len() - 1, Arc::new(SortedInputs));
-    let physical = physical.into_iter();
-    let (analysis, rules) = (analysis.into_iter(), rules.into_iter());
-    let session = SessionStateBuilder::new()
-        .with_config(config)
-        .with_runtime_env(runtime)
-        // The defaults are added to what is there.
-        .with_expr_planners(vec![Arc::new(WholeRanks)]);
-    let session = with_functions(session)
-        .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
-        .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect());
-    functions::with_replaced_aggregates(session)
+    rules
 }
 
 fn with_functions(session: SessionStateBuilder) -> SessionStateBuilder {

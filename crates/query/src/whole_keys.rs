@@ -27,13 +27,16 @@ impl OptimizerRule for WholeKeys {
             {
                 aggregate.clone()
             }
-            LogicalPlan::Distinct(Distinct::All(input)) => {
+            // What it makes unique is known of an aggregate alone.
+            LogicalPlan::Distinct(Distinct::All(input)) if !are_unique(input.schema()) => {
                 let columns = input.schema().columns().into_iter().map(Expr::Column);
                 let columns: Vec<Expr> = columns.collect();
-                if !are_misread(&columns, input.schema()) {
-                    return Ok(Transformed::no(plan));
+                let is_misread = are_misread(&columns, input.schema());
+                let groups = Aggregate::try_new(Arc::clone(input), columns, Vec::new())?;
+                if !is_misread {
+                    return Ok(Transformed::yes(LogicalPlan::Aggregate(groups)));
                 }
-                Aggregate::try_new(Arc::clone(input), columns, Vec::new())?
+                groups
             }
             _ => return Ok(Transformed::no(plan)),
         };
@@ -47,6 +50,13 @@ impl OptimizerRule for WholeKeys {
     fn name(&self) -> &str {
         "whole_keys"
     }
+}
+
+/// No two rows are the same, or there is nothing to group by.
+fn are_unique(schema: &DFSchema) -> bool {
+    let mut dependencies = schema.functional_dependencies().iter();
+    schema.fields().is_empty()
+        || dependencies.any(|dependency| dependency.mode == Dependency::Single)
 }
 
 /// Some of the keys tell rows apart no more, and do not tell what all others are.

@@ -1,5 +1,5 @@
-//! `'2025-12-01 10:00'` and `'2025-12-01 10'` are times, as in PostgreSQL: what a literal leaves out
-//! is zero. The planner's own cast wants seconds.
+//! `'2025-12-01 10:00'` and `'2025-12-01 10'` are times, as in PostgreSQL: what a literal leaves
+//! out is zero. The planner's own cast wants seconds.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};

@@ -150,19 +150,12 @@ pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
             }
             Ok(Some(compared))
         }
-        // Comparisons know how long intervals are.
-        Expr::Between {
-            expr,
-            negated,
-            low,
-            high,
-        } if [low, high]
-            .iter()
-            .any(|end| matches!(***end, Expr::Interval(_))) =>
+        Expr::Between { low, high, .. }
+            if [low, high]
+                .iter()
+                .any(|end| matches!(***end, Expr::Interval(_))) =>
         {
-            let not = if *negated { "NOT " } else { "" };
-            let within = format!("({not}(({expr}) >= {low} AND ({expr}) <= {high}))");
-            expression(&within).map(Some)
+            between(expr)
         }
         Expr::Cast {
             data_type: DataType::CharacterVarying(length) | DataType::CharVarying(length),
@@ -183,6 +176,22 @@ pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
         } => Ok(Some(Expr::Nested(expr.clone()))),
         _ => Ok(None),
     }
+}
+
+/// Comparisons know how long intervals are.
+fn between(expr: &Expr) -> Result<Option<Expr>, Fault> {
+    let Expr::Between {
+        expr,
+        negated,
+        low,
+        high,
+    } = expr
+    else {
+        return Ok(None);
+    };
+    let not = if *negated { "NOT " } else { "" };
+    let within = format!("({not}(({expr}) >= {low} AND ({expr}) <= {high}))");
+    expression(&within).map(Some)
 }
 
 /// Of `{a,b}`, without quotes around what stands in it.

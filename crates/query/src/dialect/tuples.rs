@@ -56,8 +56,8 @@ fn check_lengths(left: usize, right: usize) -> Result<(), Fault> {
     }
 }
 
-/// `(first, last) OVERLAPS (first, last)`, where an end may stand first, or how long it is last. The
-/// later end is not of the time between.
+/// `(first, last) OVERLAPS (first, last)`, where an end may stand first, or how long it is last.
+/// The later end is not of the time between.
 fn overlap(left: &[Expr], right: &[Expr]) -> Result<Expr, Fault> {
     let ends = |times: &[Expr]| match times {
         [first, length @ Expr::Interval(_)] => Ok((first.clone(), format!("({first} + {length})"))),
