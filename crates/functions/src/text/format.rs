@@ -204,19 +204,21 @@ fn quoted(text: &str) -> String {
 }
 
 /// Words that are no names without quotes.
-const WORDS: &str = "all analyse analyze and any array as asc asymmetric authorization between \
-    bigint binary bit boolean both case cast char character check coalesce collate collation \
-    column concurrently constraint create cross current_catalog current_date current_role current_schema \
-    current_time current_timestamp current_user dec decimal default deferrable desc distinct do \
-    else end except exists extract false fetch float for foreign freeze from full grant greatest \
-    group grouping having ilike in initially inner inout int integer intersect interval into is \
-    isnull join lateral leading least left like limit localtime localtimestamp national natural \
-    nchar none normalize not notnull null nullif numeric offset on only or order out outer \
-    overlaps overlay placing position precision primary real references returning right row select \
-    session_user setof similar smallint some substring symmetric table tablesample then time \
-    timestamp to trailing treat trim true union unique user using values varchar variadic verbose \
-    when where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces \
-    xmlparse xmlpi xmlroot xmlserialize xmltable";
+const WORDS: &str = "all analyse analyze and any array as asc asymmetric authorization \
+    between bigint binary \
+    bit boolean both case cast char character check coalesce collate collation column \
+    concurrently constraint create cross current_catalog current_date current_role \
+    current_schema current_time current_timestamp current_user dec decimal default \
+    deferrable desc distinct do else end except exists extract false fetch float for foreign \
+    freeze from full grant greatest group grouping having ilike in initially inner inout int \
+    integer intersect interval into is isnull join lateral leading least left like limit \
+    localtime localtimestamp national natural nchar none normalize not notnull null nullif \
+    numeric offset on only or order out outer overlaps overlay placing position precision \
+    primary real references returning right row select session_user setof similar smallint \
+    some substring symmetric table tablesample then time timestamp to trailing treat trim \
+    true union unique user using values varchar variadic verbose when where window with \
+    xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi \
+    xmlroot xmlserialize xmltable";
 
 /// As a name in a statement.
 fn as_name(text: &str) -> String {
@@ -238,10 +240,10 @@ fn format_function() -> Plain {
         .says(
             Section::Text,
             "FORMAT('pattern', value, …)",
-            "The pattern with values in the place of `%s` (as they are, nothing for null), `%I` \
-             (as a name in a statement) and `%L` (as a literal); `%%` is a percent sign. `%2$s` is the \
-             second value, `%10s` has ten characters at least, `%-10s` with the spaces behind it, \
-             and `%*s` takes the width from the values.",
+            "The pattern with values in the place of `%s` (as they are, nothing for null), \
+             `%I` (as a name in a statement) and `%L` (as a literal); `%%` is a percent sign. \
+             `%2$s` is the second value, `%10s` has ten characters at least, `%-10s` with the \
+             spaces behind it, and `%*s` takes the width from the values.",
             &[
                 ("FORMAT('%s of %s, %s%%', 3, 'four', 75)", "3 of four, 75%"),
                 (
