@@ -2,6 +2,8 @@
 //! rows of its group. The states of DataFusion's aggregates do without it in one of two stages, and
 //! what one writes the other misreads.
 
+use std::sync::Arc;
+
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -38,7 +40,7 @@ impl OptimizerRule for GroupOrders {
         if !changed {
             return Ok(Transformed::no(plan));
         }
-        let (input, keys) = (aggregate.input.clone(), aggregate.group_expr.clone());
+        let (input, keys) = (Arc::clone(&aggregate.input), aggregate.group_expr.clone());
         let aggregate = Aggregate::try_new(input, keys, exprs)?;
         Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
     }
