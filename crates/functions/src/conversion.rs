@@ -136,6 +136,25 @@ fn from_uuid_bytes() -> Plain {
     )
 }
 
+fn to_uuid() -> Plain {
+    use Takes::Text;
+    Plain::new("to_uuid", &[Text], TEXT, |rows| {
+        rows.map(|text: &str| Some(Uuid::parse_str(text).ok()?.to_string()))
+    })
+    .alias("uuid_to_string")
+    .of_entries()
+    .says(
+        Section::Conversion,
+        "TOUUID(text)",
+        "The UUID as UUIDs are written, in small letters with hyphens; null if it is none. Also \
+         called UUIDTOSTRING.",
+        &[(
+            "TOUUID('F81D4FAE7DEC11D0A76500A0C91E6BF6')",
+            "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        )],
+    )
+}
+
 fn is_uuid() -> Plain {
     use Takes::Text;
     Plain::new("is_uuid", &[Text], DataType::Boolean, |rows| {
@@ -175,6 +194,7 @@ pub(super) fn all() -> Vec<Plain> {
         long_to_hex_decimal(),
         to_uuid_bytes(),
         from_uuid_bytes(),
+        to_uuid(),
         is_uuid(),
         uuid_version(),
     ]

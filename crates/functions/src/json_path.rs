@@ -79,12 +79,13 @@ fn of_type(
         .optional(1)
         .alias(format!("{name}_fast"))
         .alias(format!("{name}_first_match"))
+        .alias(format!("{name}_fory"))
         .says(
             Section::Json,
             &format!("{shown}(document, 'path' [, default])"),
             &format!(
                 "{what} at a path. Where there is none the default, or an error. The names with \
-                 FAST and FIRSTMATCH behind it are the same."
+                 FAST, FIRSTMATCH and FORY behind it are the same."
             ),
             &[example],
         )
@@ -198,8 +199,78 @@ fn json_format() -> Plain {
     )
 }
 
+/// `None`: it is no JSON.
+fn parsed(document: &str) -> Option<Value> {
+    serde_json::from_str(document).ok()
+}
+
+fn json_array_length() -> Plain {
+    Plain::new(
+        "json_array_length",
+        &[Takes::Text],
+        DataType::Int32,
+        |rows| rows.map(|document: &str| Some(parsed(document)?.as_array()?.len() as i32)),
+    )
+    .alias("jsonb_array_length")
+    .says(
+        Section::Json,
+        "JSON_ARRAY_LENGTH(document)",
+        "How many entries an array has; null of anything else.",
+        &[("JSON_ARRAY_LENGTH('[1,2,{\"a\":3}]')", "3")],
+    )
+}
+
+fn json_typeof() -> Plain {
+    Plain::new("json_typeof", &[Takes::Text], TEXT, |rows| {
+        rows.map(|document: &str| {
+            Some(match parsed(document)? {
+                Value::Null => "null",
+                Value::Bool(_) => "boolean",
+                Value::Number(_) => "number",
+                Value::String(_) => "string",
+                Value::Array(_) => "array",
+                Value::Object(_) => "object",
+            })
+        })
+    })
+    .alias("jsonb_typeof")
+    .says(
+        Section::Json,
+        "JSON_TYPEOF(document)",
+        "What a document is: `object`, `array`, `string`, `number`, `boolean` or `null`; null if \
+         it is no JSON.",
+        &[("JSON_TYPEOF('-123.4')", "number")],
+    )
+}
+
+fn json_object_names() -> Plain {
+    Plain::new("json_object_names", &[Takes::Text], list_of(TEXT), |rows| {
+        rows.map(|document: &str| {
+            let Value::Object(entries) = parsed(document)? else {
+                return None;
+            };
+            Some(
+                entries
+                    .into_iter()
+                    .map(|(name, _)| name)
+                    .collect::<Vec<_>>(),
+            )
+        })
+    })
+    .says(
+        Section::Json,
+        "JSON_OBJECT_NAMES(document)",
+        "The names in an object, as a list; null of anything else. JSON_OBJECT_KEYS(document) has \
+         a row for each.",
+        &[("JSON_OBJECT_NAMES('{\"a\":1,\"b\":2}')", "[a, b]")],
+    )
+}
+
 pub(super) fn all() -> Vec<Plain> {
     vec![
+        json_array_length(),
+        json_typeof(),
+        json_object_names(),
         json_path_string(),
         json_path_long(),
         json_path_double(),

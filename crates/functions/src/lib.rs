@@ -37,8 +37,10 @@ mod arrays;
 mod conversion;
 mod decimal_bytes;
 mod docs;
+mod geohash;
 mod hash;
 mod ip;
+mod json_build;
 mod json_extract_index;
 mod json_extract_key;
 mod json_extract_scalar;
@@ -50,6 +52,7 @@ mod math;
 mod names;
 mod plain;
 mod rows;
+mod shown;
 mod text;
 mod text_match;
 mod time;
@@ -70,8 +73,9 @@ pub use json_extract_scalar::JsonExtractScalar;
 pub use json_match::{JsonMatch, flattening};
 pub use later::later;
 pub use names::{aggregate_in_pinot, canonical, in_pinot, in_standard, is_same};
+pub use text::is_number_pattern;
 pub use text_match::{TextMatch, TextQuestion, analyzer};
-pub use time::{granularity_ms, granularity_of, interval_microseconds, time_in};
+pub use time::{granularity_ms, granularity_of, interval_microseconds, interval_times, time_in};
 pub use typed::ResultType;
 
 /// For sessions that plan, and for those that decode plans.
@@ -83,7 +87,8 @@ pub fn all() -> Vec<Arc<ScalarUDF>> {
         ScalarUDF::from(JsonExtractIndex::default()),
         ScalarUDF::from(JsonExtractScalar::default()),
     ];
-    special.into_iter().chain(plain).map(Arc::new).collect()
+    let special = special.into_iter().chain(json_build::all());
+    special.chain(plain).map(Arc::new).collect()
 }
 
 fn plain_functions() -> Vec<plain::Plain> {
@@ -99,6 +104,7 @@ fn plain_functions() -> Vec<plain::Plain> {
         json_path::all(),
         json_extract_key::all(),
         hash::all(),
+        geohash::all(),
         ip::all(),
     ];
     let all = all.concat().into_iter();

@@ -26,7 +26,7 @@ pub fn is_same(a: &str, b: &str) -> bool {
 }
 
 /// Pinot's names of functions that are here under other names, with those.
-const ELSEWHERE: &[(&str, &str)] = &[("rand", "random")];
+const ELSEWHERE: &[(&str, &str)] = &[("rand", "random"), ("uuid_v4", "uuid")];
 
 /// The registered name of what standard SQL means by `name`, a scalar function or an aggregate, if
 /// it is not the plain one.

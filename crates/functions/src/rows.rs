@@ -273,7 +273,17 @@ impl Rows {
         }
     }
 
-    fn collect<R: Out>(
+    /// As [`Self::try_map`], with the number of the row.
+    pub(crate) fn try_map_rows<'a, A: In<'a>, R: Out>(
+        &'a self,
+        mut f: impl FnMut(usize, A) -> Result<Option<R>>,
+    ) -> Result<ArrayRef> {
+        let a = self.argument::<A>(0)?;
+        self.collect(|row| a.at(row).map_or(Ok(None), |a| f(row, a)))
+    }
+
+    /// Whatever the arguments are.
+    pub(crate) fn collect<R: Out>(
         &self,
         mut of_row: impl FnMut(usize) -> Result<Option<R>>,
     ) -> Result<ArrayRef> {

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use access::Action;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::catalog::{TableFunctionArgs, TableProvider};
-use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, TableReference};
 use datafusion::common::{Result, plan_err};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
@@ -19,9 +19,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::ObjectName;
 use schemas::arrow::tested_by;
@@ -39,6 +41,9 @@ use crate::table::{ColumnView, tables};
 /// The schema of users' tables.
 pub(crate) const DEFAULT_SCHEMA: &str = "default";
 
+/// What PostgreSQL's users and their tools call it.
+const PUBLIC_SCHEMA: &str = "public";
+
 pub(crate) struct Catalog<'a> {
     session: &'a SessionState,
     statement: &'a Statement,
@@ -50,7 +55,10 @@ pub(crate) struct Catalog<'a> {
 
 fn key(reference: &TableReference, statement: &Statement) -> (String, String) {
     let database = statement.database().unwrap_or(DEFAULT_SCHEMA);
-    let schema = reference.schema().unwrap_or(database);
+    let schema = match reference.schema() {
+        Some(PUBLIC_SCHEMA) => DEFAULT_SCHEMA,
+        schema => schema.unwrap_or(database),
+    };
     (schema.to_owned(), reference.table().to_owned())
 }
 
@@ -75,6 +83,29 @@ fn in_its_case(
         Some(name) => tables(context, name, view),
         None => Ok(None),
     }
+}
+
+/// Functions that give rows take literals: what comes to one becomes one, of the type that they
+/// know.
+fn folded(argument: Expr, session: &SessionState) -> Result<Expr> {
+    let context = SimplifyContext::builder()
+        .with_config_options(Arc::clone(session.config_options()))
+        .with_query_execution_start_time(session.execution_props().query_execution_start_time)
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let argument = simplifier.coerce(argument, &DFSchema::empty())?;
+    Ok(match simplifier.simplify(argument)? {
+        Expr::Literal(value, metadata) => {
+            let known = match value.data_type() {
+                DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Nanosecond, zone),
+                DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+                own if own.is_integer() => DataType::Int64,
+                own => own,
+            };
+            Expr::Literal(value.cast_to(&known)?, metadata)
+        }
+        other => other,
+    })
 }
 
 impl<'a> Catalog<'a> {
@@ -184,6 +215,10 @@ impl ContextProvider for Catalog<'_> {
             let hint = hint.unwrap_or_default();
             return plan_err!("there is no function `{name}` that gives rows{hint}");
         };
+        let arguments = arguments
+            .into_iter()
+            .map(|argument| folded(argument, self.session));
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
         let arguments = TableFunctionArgs::new(&arguments, self.session);
         let table = function.create_table_provider_with_args(arguments)?;
         Ok(provider_as_source(table))

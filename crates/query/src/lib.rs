@@ -33,6 +33,7 @@ mod frames;
 mod gate;
 mod gather;
 mod given_up;
+mod group_orders;
 pub mod ipc;
 mod leaf;
 mod lengths;
@@ -63,7 +64,9 @@ mod templates;
 mod typed_chains;
 pub mod watched;
 mod whole;
+mod whole_keys;
 mod whole_ranks;
+mod whole_times;
 mod window_orders;
 
 use std::sync::Arc;

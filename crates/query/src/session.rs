@@ -20,13 +20,16 @@ use crate::distinct_sides::DistinctSides;
 use crate::ends_asked::EndsAsked;
 use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
+use crate::group_orders::GroupOrders;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
 use crate::outer_constants::OuterConstants;
 use crate::outer_types::OuterTypes;
 use crate::row_of_nothing::{self, StaysAbove};
 use crate::same_time::SameTime;
 use crate::sorted_inputs::SortedInputs;
+use crate::whole_keys::WholeKeys;
 use crate::whole_ranks::WholeRanks;
+use crate::whole_times::WholeTimes;
 use crate::window_orders::WindowOrders;
 
 /// `partitions`: that operators of the plan work on at once.
@@ -61,35 +64,13 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     let config = SessionConfig::from(options)
         .with_target_partitions(partitions)
         .with_create_default_catalog_and_schema(false);
-    // Servers count distinct values themselves; the rule would have them send every one.
-    let distinct_by_groups = "single_distinct_aggregation_to_group_by";
-    let rules = Optimizer::new().rules.into_iter();
-    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
-    let rules = rules.map(|rule| match rule.name() == row_of_nothing::RULE {
-        true => Arc::new(StaysAbove(rule)) as _,
-        false => rule,
-    });
-    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
-    // Before what conditions have in common is taken out of them.
-    rules.insert(0, Arc::new(ConditionalSums));
-    rules.insert(0, Arc::new(ListsOfOneValue));
-    rules.insert(0, Arc::new(EndsAsked));
-    rules.push(Arc::new(SameTime));
-    rules.push(Arc::new(ConstantKeys));
-    rules.push(Arc::new(ConstantPairs));
-    rules.push(Arc::new(DistinctSides));
-    let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
-    rules.insert(0, misread);
-    let lateral = rules
-        .iter()
-        .position(|rule| rule.name() == "decorrelate_lateral_join");
-    let after = lateral.map_or(rules.len(), |at| at + 1);
-    rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
+    let rules = optimizer_rules();
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
     analysis.insert(0, Arc::new(ListsOfLiterals));
     analysis.insert(0, Arc::new(FramesOfAnyType));
     analysis.push(Arc::new(OuterTypes));
+    analysis.push(Arc::new(WholeTimes));
     let mut physical = PhysicalOptimizer::new().rules;
     physical.insert(0, Arc::new(OuterConstants));
     physical.insert(0, Arc::new(WindowOrders));
@@ -107,6 +88,42 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
         .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect());
     functions::with_replaced_aggregates(session)
+}
+
+/// The planner's own and ours, in their order.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    // Servers count distinct values themselves; the rule would have them send every one.
+    let distinct_by_groups = "single_distinct_aggregation_to_group_by";
+    let rules = Optimizer::new().rules.into_iter();
+    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let rules = rules.map(|rule| match rule.name() == row_of_nothing::RULE {
+        true => Arc::new(StaysAbove(rule)) as _,
+        false => rule,
+    });
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
+    // Before what conditions have in common is taken out of them.
+    rules.insert(0, Arc::new(ConditionalSums));
+    rules.insert(0, Arc::new(ListsOfOneValue));
+    rules.insert(0, Arc::new(EndsAsked));
+    rules.push(Arc::new(SameTime));
+    rules.push(Arc::new(ConstantKeys));
+    rules.push(Arc::new(ConstantPairs));
+    rules.push(Arc::new(DistinctSides));
+    rules.insert(0, Arc::new(GroupOrders));
+    rules.insert(0, Arc::new(WholeKeys));
+    let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
+    rules.insert(0, misread);
+    let projections = rules
+        .iter()
+        .position(|rule| rule.name() == "optimize_projections");
+    let before = projections.unwrap_or(rules.len());
+    rules.insert(before, Arc::new(WholeKeys));
+    let lateral = rules
+        .iter()
+        .position(|rule| rule.name() == "decorrelate_lateral_join");
+    let after = lateral.map_or(rules.len(), |at| at + 1);
+    rules.insert(after, Arc::new(UnnestSubqueries::new(Which::Left)));
+    rules
 }
 
 fn with_functions(session: SessionStateBuilder) -> SessionStateBuilder {

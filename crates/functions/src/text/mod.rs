@@ -4,6 +4,8 @@ mod affix;
 mod bytes;
 mod compare;
 mod expression;
+mod format;
+mod number_format;
 mod parts;
 mod place;
 mod regexp;
@@ -11,7 +13,24 @@ mod regexp_lists;
 mod shape;
 mod split;
 
+use datafusion::common::Result;
+
+use crate::arguments::wrong;
 use crate::plain::Plain;
+
+pub use number_format::is_number_pattern;
+
+/// A text may become this long and no longer, whatever a statement says.
+const BYTES_MAX: usize = 16 << 20;
+
+fn fits(name: &str, bytes: usize) -> Result<()> {
+    match bytes <= BYTES_MAX {
+        true => Ok(()),
+        false => Err(wrong(format!(
+            "{name}: a text of {bytes} bytes would come of it, and {BYTES_MAX} is the most"
+        ))),
+    }
+}
 
 pub(super) fn all() -> Vec<Plain> {
     [
@@ -24,6 +43,8 @@ pub(super) fn all() -> Vec<Plain> {
         regexp::all(),
         regexp_lists::all(),
         bytes::all(),
+        format::all(),
+        number_format::all(),
     ]
     .concat()
 }

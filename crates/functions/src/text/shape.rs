@@ -5,23 +5,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use unicode_normalization::UnicodeNormalization;
 
-use super::length;
+use super::{fits, length};
 use crate::arguments::wrong;
 use crate::docs::Section;
 use crate::plain::{Plain, Takes};
 use crate::rows::{Rows, TEXT};
-
-/// A text may become this long and no longer, whatever a statement says.
-const BYTES_MAX: usize = 16 << 20;
-
-fn fits(name: &str, bytes: usize) -> Result<()> {
-    match bytes <= BYTES_MAX {
-        true => Ok(()),
-        false => Err(wrong(format!(
-            "{name}: a text of {bytes} bytes would come of it, and {BYTES_MAX} is the most"
-        ))),
-    }
-}
 
 fn normalize(text: &str, form: &str) -> Option<String> {
     Some(match form.to_ascii_uppercase().as_str() {

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    DataType, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 use chrono::{DateTime, Datelike, Timelike};
 use datafusion::common::Result;
@@ -35,7 +35,7 @@ fn as_lengths(types: &[DataType]) -> Result<Vec<DataType>> {
     };
     match types {
         [own] if is_length(own) => Ok(vec![LENGTH]),
-        _ => Err(wrong("INTERVAL_MICROSECONDS takes an INTERVAL".to_owned())),
+        _ => Err(wrong("an INTERVAL is wanted".to_owned())),
     }
 }
 
@@ -92,6 +92,68 @@ fn length() -> Plain {
     )
 }
 
+/// Months are whole and so are days: what is left of a month becomes days of 30, what is left of a
+/// day a part of it, as PostgreSQL has it. `None`: it is too long.
+fn times(length: IntervalMonthDayNano, factor: f64) -> Option<IntervalMonthDayNano> {
+    const DAY_MICROS: f64 = DAY_MS as f64 * 1_000.0;
+    let rounded = |part: f64| (part * 1e6).round() / 1e6;
+    let months = f64::from(length.months) * factor;
+    let days = f64::from(length.days) * factor;
+    let days_of_months = rounded(rounded(months.fract()) * DAYS_OF_MONTH as f64);
+    let part_of_day = rounded(days.fract() + days_of_months.fract());
+    let whole_days = days.trunc() + days_of_months.trunc() + part_of_day.trunc();
+    let micros = (length.nanoseconds / 1_000) as f64 * factor + part_of_day.fract() * DAY_MICROS;
+    let fits = |part: f64, most: f64| part.abs() <= most;
+    let is_within = fits(months, f64::from(i32::MAX))
+        && fits(whole_days, f64::from(i32::MAX))
+        && fits(micros, i64::MAX as f64 / 1_001.0);
+    is_within.then(|| {
+        let nanoseconds = micros.round() as i64 * 1_000;
+        IntervalMonthDayNano::new(months.trunc() as i32, whole_days as i32, nanoseconds)
+    })
+}
+
+fn scaled() -> Plain {
+    Plain::new(
+        "interval_times",
+        &[Takes::Any, Takes::Double],
+        LENGTH,
+        |rows| {
+            let lengths = cast(&rows.whole(0)?, &LENGTH)?;
+            let lengths = lengths.as_primitive::<IntervalMonthDayNanoType>();
+            let factors = rows.whole(1)?;
+            let factors = factors.as_primitive::<Float64Type>();
+            rows.collect(|row| {
+                if lengths.is_null(row) || factors.is_null(row) {
+                    return Ok(None);
+                }
+                match times(lengths.value(row), factors.value(row)) {
+                    Some(length) => Ok(Some(length)),
+                    None => Err(wrong("INTERVAL_TIMES: the interval is too long".to_owned())),
+                }
+            })
+        },
+    )
+    .coerces(|types| {
+        let lengths = as_lengths(&types[..1])?;
+        Ok([lengths, vec![DataType::Float64]].concat())
+    })
+    .says(
+        Section::Time,
+        "INTERVAL_TIMES(interval, factor)",
+        "So many times an interval: what `interval * factor` is. What is left of a month becomes \
+         days, 30 a month, and what is left of a day a part of it.",
+        &[("INTERVAL_TIMES(INTERVAL '1 month', 1.5)", "1 mons 15 days")],
+    )
+}
+
+/// What an interval times a number is.
+pub fn interval_times() -> Arc<ScalarUDF> {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> =
+        LazyLock::new(|| Arc::new(ScalarUDF::from(scaled().with_canonical_names())));
+    Arc::clone(&FUNCTION)
+}
+
 /// By which intervals are compared.
 pub fn interval_microseconds() -> Arc<ScalarUDF> {
     static FUNCTION: LazyLock<Arc<ScalarUDF>> =
@@ -103,6 +165,7 @@ pub(super) fn all() -> Vec<Plain> {
     use Takes::Time;
     vec![
         length(),
+        scaled(),
         Plain::new("age", &[Time, Time], LENGTH, |rows| rows.map2(age)).says(
             Section::Time,
             "AGE(later, earlier)",
@@ -119,6 +182,28 @@ pub(super) fn all() -> Vec<Plain> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_are_scaled_as_postgresql_scales_them() {
+        const SECOND: i64 = 1_000_000_000;
+        for ((months, days, seconds), factor, wanted) in [
+            ((1, 0, 0), 1.5, (1, 15, 0)),
+            ((0, 1, 0), 0.5, (0, 0, 43_200 * SECOND)),
+            ((0, 0, 300), 3.0, (0, 0, 900 * SECOND)),
+            ((0, 0, 3_600), 1.0 / 1.5, (0, 0, 2_400 * SECOND)),
+            ((1, 3, 0), 2.25, (2, 14, 21_600 * SECOND)),
+            ((0, -1, 0), 1.5, (0, -1, -43_200 * SECOND)),
+            ((0, 0, 0), 1e300, (0, 0, 0)),
+        ] {
+            let length = IntervalMonthDayNano::new(months, days, seconds * SECOND);
+            let (months, days, nanos) = wanted;
+            let wanted = IntervalMonthDayNano::new(months, days, nanos);
+            assert_eq!(times(length, factor), Some(wanted), "{length:?} {factor}");
+        }
+        let month = IntervalMonthDayNano::new(1, 0, 0);
+        assert_eq!(times(month, 1e10), None);
+        assert_eq!(times(month, f64::NAN), None);
+    }
 
     #[test]
     fn ages_are_those_of_postgresql() {

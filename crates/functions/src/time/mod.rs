@@ -2,6 +2,7 @@
 
 mod add;
 mod ago;
+mod at_zone;
 mod convert;
 mod date_trunc;
 mod epoch;
@@ -19,7 +20,7 @@ use crate::plain::Plain;
 
 pub use convert::granularity_ms;
 pub use format::{granularity_of, time_in};
-pub use lengths::interval_microseconds;
+pub use lengths::{interval_microseconds, interval_times};
 pub(crate) use round::to_digits;
 
 pub(super) fn all() -> Vec<Plain> {
@@ -32,6 +33,7 @@ pub(super) fn all() -> Vec<Plain> {
         parts::all(),
         add::all(),
         ago::all(),
+        at_zone::all(),
         lengths::all(),
         round::all(),
     ]

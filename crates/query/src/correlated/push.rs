@@ -34,21 +34,9 @@ type Names<'a> = &'a dyn Fn(&str) -> String;
 impl Domain {
     /// `None`: the subquery depends on more than the rows of `plan`.
     pub(super) fn new(plan: &Arc<LogicalPlan>, subquery: &Subquery) -> Option<Self> {
-        let mut outer: Vec<Column> = Vec::new();
-        let looked = subquery.subquery.apply_with_subqueries(|node| {
-            node.apply_expressions(|expr| {
-                expr.apply(|expr| {
-                    if let Expr::OuterReferenceColumn(_, column) = expr
-                        && !outer.contains(column)
-                    {
-                        outer.push(column.clone());
-                    }
-                    Ok(TreeNodeRecursion::Continue)
-                })
-            })
-        });
+        let outer = outer_of(&subquery.subquery).ok()?;
         let known = outer.iter().all(|column| plan.schema().has_column(column));
-        (looked.is_ok() && known).then(|| Self {
+        known.then(|| Self {
             outer,
             rows: Arc::clone(plan),
         })
@@ -102,15 +90,50 @@ pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
 }
 
 pub(super) fn depends(plan: &LogicalPlan) -> Result<bool> {
-    let mut depends = false;
-    plan.apply_with_subqueries(|node| {
-        depends |= node.contains_outer_reference();
-        Ok(match depends {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
+    Ok(!outer_of(plan)?.is_empty())
+}
+
+/// The columns of rows around the plan that it reads. What a subquery within reads of the rows of
+/// the plan itself is none of them.
+fn outer_of(plan: &LogicalPlan) -> Result<Vec<Column>> {
+    let mut outer: Vec<Column> = Vec::new();
+    let mut add = |column: &Column| {
+        if !outer.contains(column) {
+            outer.push(column.clone());
+        }
+    };
+    plan.apply(|node| {
+        let inputs = node.inputs();
+        let is_own = |column: &Column| {
+            let mut schemas = inputs.iter().map(|input| input.schema());
+            schemas.any(|schema| schema.has_column(column))
+        };
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::OuterReferenceColumn(_, column) = part {
+                    add(column);
+                } else if let Some(subquery) = subquery_of(part) {
+                    let within = outer_of(&subquery.subquery)?;
+                    within
+                        .iter()
+                        .filter(|column| !is_own(column))
+                        .for_each(&mut add);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
         })
     })?;
-    Ok(depends)
+    Ok(outer)
+}
+
+const fn subquery_of(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::ScalarSubquery(subquery) => Some(subquery),
+        Expr::Exists(exists) => Some(&exists.subquery),
+        Expr::InSubquery(within) => Some(&within.subquery),
+        Expr::SetComparison(compared) => Some(&compared.subquery),
+        _ => None,
+    }
 }
 
 fn columns(of: &[Column]) -> impl Iterator<Item = Expr> + '_ {

@@ -31,6 +31,12 @@ pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
             pattern,
             ..
         } => escaped(expr, pattern, escape),
+        Expr::Like {
+            any: true, pattern, ..
+        }
+        | Expr::ILike {
+            any: true, pattern, ..
+        } => Ok(like_any(expr, pattern)),
         Expr::SimilarTo {
             negated,
             expr,
@@ -49,6 +55,29 @@ pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
         }
         other => postgres::of_expr(other),
     }
+}
+
+/// `x LIKE ANY (ARRAY['a%', 'b%'])`: as one of them. `None`: they are not written there.
+fn like_any(like: &Expr, patterns: &Expr) -> Option<Expr> {
+    let patterns = match patterns {
+        Expr::Nested(inner) => return like_any(like, inner),
+        Expr::Array(array) => &array.elem,
+        Expr::Tuple(patterns) => patterns,
+        _ => return None,
+    };
+    let each = patterns.iter().map(|one| {
+        let mut like = like.clone();
+        if let Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. } = &mut like {
+            (*any, **pattern) = (false, one.clone());
+        }
+        like
+    });
+    let any = each.reduce(|any, next| Expr::BinaryOp {
+        left: Box::new(any),
+        op: BinaryOperator::Or,
+        right: Box::new(next),
+    })?;
+    Some(Expr::Nested(Box::new(any)))
 }
 
 fn escape_of(escape: &ValueWithSpan) -> Result<Option<char>, Fault> {

@@ -511,7 +511,7 @@ fn shown_value(column: &Column, times: &Times, by: &dyn Fn(&str) -> String) -> S
 }
 
 /// Made here, so nothing in it has a place in what was sent.
-fn parse(sql: &str) -> Result<Query, Fault> {
+pub(super) fn parse(sql: &str) -> Result<Query, Fault> {
     let dialect = GenericDialect {};
     let made = Tokenizer::new(&dialect, sql)
         .tokenize()

@@ -8,6 +8,7 @@
 
 mod calls;
 mod depth;
+mod documents;
 mod exact;
 mod forms;
 mod gaps;

@@ -1,11 +1,12 @@
 //! Calls of Pinot's dialect that its parser reads in another way, or that stand for others.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, Value,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, SelectItem, SetExpr, Value,
 };
 
 use super::called;
+use super::gaps::{arguments, literal, parse as query};
 
 /// What is planned instead of a call.
 pub(super) fn rewrite(expr: &mut Expr) {
@@ -19,6 +20,10 @@ pub(super) fn rewrite(expr: &mut Expr) {
     ) {
         return as_call(expr);
     }
+    if let Some(within) = in_subquery(expr) {
+        *expr = within;
+        return;
+    }
     let Expr::Function(function) = expr else {
         return;
     };
@@ -27,6 +32,61 @@ pub(super) fn rewrite(expr: &mut Expr) {
     list_agg(function);
     if is_whole_percentile(function) {
         to_long(expr);
+    }
+}
+
+/// `IN_SUBQUERY(x, 'SELECT ID_SET(y) FROM t')` is `x IN (SELECT y FROM t)`, and a comparison of it
+/// with 1 says the same. `None`: it is something else.
+fn in_subquery(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Function(function) => {
+            let names = ["insubquery", "inpartitionedsubquery"];
+            if !names.iter().any(|name| is_call_of(function, name)) {
+                return None;
+            }
+            let [value, text] = arguments(function)[..] else {
+                return None;
+            };
+            let mut subquery = query(&literal(text)?).ok()?;
+            let SetExpr::Select(select) = subquery.body.as_mut() else {
+                return None;
+            };
+            let [SelectItem::UnnamedExpr(set)] = select.projection.as_mut_slice() else {
+                return None;
+            };
+            let Expr::Function(ids) = set else {
+                return None;
+            };
+            let id = match is_call_of(ids, "idset") {
+                true => arguments(ids).first().map(|id| (*id).clone())?,
+                false => return None,
+            };
+            *set = id;
+            Some(Expr::InSubquery {
+                expr: Box::new(value.clone()),
+                subquery: Box::new(subquery),
+                negated: false,
+            })
+        }
+        Expr::BinaryOp { left, op, right } => {
+            let (within, negated) = match (left.as_ref(), literal(right).as_deref(), op) {
+                (Expr::InSubquery { .. }, Some("1" | "true"), BinaryOperator::Eq)
+                | (Expr::InSubquery { .. }, Some("0" | "false"), BinaryOperator::NotEq) => {
+                    (left, false)
+                }
+                (Expr::InSubquery { .. }, Some("0" | "false"), BinaryOperator::Eq)
+                | (Expr::InSubquery { .. }, Some("1" | "true"), BinaryOperator::NotEq) => {
+                    (left, true)
+                }
+                _ => return None,
+            };
+            let mut within = within.as_ref().clone();
+            if let Expr::InSubquery { negated: own, .. } = &mut within {
+                *own ^= negated;
+            }
+            Some(within)
+        }
+        _ => None,
     }
 }
 

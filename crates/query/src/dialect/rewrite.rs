@@ -95,7 +95,9 @@ impl VisitorMut for Rewriter<'_> {
                 count_of_star(function);
                 pinot_calls::rewrite(expr);
             }
-            Expr::Substring { .. } if self.dialect == Dialect::Pinot => pinot_calls::rewrite(expr),
+            Expr::Substring { .. } | Expr::BinaryOp { .. } if self.dialect == Dialect::Pinot => {
+                pinot_calls::rewrite(expr);
+            }
             Expr::Cast { data_type, .. } if self.dialect == Dialect::Pinot => pinot_type(data_type),
             _ => {}
         }

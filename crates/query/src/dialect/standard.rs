@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use schemas::Fault;
 
 use super::natural::is_natural;
-use super::{called, calls, exact, forms, merged, syntax, tuples};
+use super::{called, calls, documents, exact, forms, merged, syntax, tuples};
 
 pub(super) fn to_known(statement: &mut Statement) -> Result<(), Fault> {
     match VisitMut::visit(statement, &mut ToKnown) {
@@ -133,6 +133,12 @@ fn body(set: &mut SetExpr, is_whole: bool) -> Result<(), Fault> {
                 merged::spell_out(select, None, &|_| None)?;
             }
             one_group(select);
+            for tables in &mut select.from {
+                documents::unnest_parts(&mut tables.relation)?;
+                for join in &mut tables.joins {
+                    documents::unnest_parts(&mut join.relation)?;
+                }
+            }
             join_unnested(&mut select.from);
             select.from.iter_mut().for_each(joins);
         }

@@ -1,4 +1,5 @@
-//! Rows compared with rows: `(a, b) = (1, 2)`, `(a, b) IN ((1, 2), …)`, `(a, b) IN (SELECT …)`.
+//! Rows compared with rows: `(a, b) = (1, 2)`, `(a, b) IN ((1, 2), …)`, `(a, b) IN (SELECT …)`; and
+//! times between ends, by OVERLAPS.
 //!
 //! They say what comparisons of their values say, nulls as well; the planner would compare them as
 //! structures, in which nulls are equal.
@@ -9,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use schemas::Fault;
 
+use super::gaps::expression;
 use super::standard::{all_of, as_query};
 use super::{number, syntax};
 
@@ -16,6 +18,9 @@ use super::{number, syntax};
 pub(super) fn compared(expr: &Expr) -> Result<Option<Expr>, Fault> {
     match expr {
         Expr::BinaryOp { left, op, right } => match (left.as_ref(), right.as_ref()) {
+            (Expr::Tuple(left), Expr::Tuple(right)) if *op == BinaryOperator::Overlaps => {
+                overlap(left, right).map(Some)
+            }
             (Expr::Tuple(left), Expr::Tuple(right)) => {
                 check_lengths(left.len(), right.len())?;
                 Ok(by_operator(left, op, right))
@@ -49,6 +54,22 @@ fn check_lengths(left: usize, right: usize) -> Result<(), Fault> {
             "a row of {left} values is compared with one of {right}"
         ))),
     }
+}
+
+/// `(first, last) OVERLAPS (first, last)`, where an end may stand first, or how long it is last.
+/// The later end is not of the time between.
+fn overlap(left: &[Expr], right: &[Expr]) -> Result<Expr, Fault> {
+    let ends = |times: &[Expr]| match times {
+        [first, length @ Expr::Interval(_)] => Ok((first.clone(), format!("({first} + {length})"))),
+        [first, last] => Ok((first.clone(), last.to_string())),
+        _ => Err(syntax("write (first, last) OVERLAPS (first, last)")),
+    };
+    let ((a, b), (c, d)) = (ends(left)?, ends(right)?);
+    let (one, other) = (format!("least({a}, {b})"), format!("least({c}, {d})"));
+    expression(&format!(
+        "({one} = {other} OR {one} < {other} AND {other} < greatest({a}, {b}) OR {other} < {one} \
+         AND {one} < greatest({c}, {d}))"
+    ))
 }
 
 fn by_operator(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> {

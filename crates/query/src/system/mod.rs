@@ -30,6 +30,8 @@ use schemas::cluster::{ClusterState, InstanceState, Role};
 use schemas::proto::SystemRowsRequest;
 use tokio::sync::watch;
 
+pub(crate) use information::CATALOG;
+
 use crate::context::QueryContext;
 use crate::fault::from_fault;
 use crate::ipc::decode_batches;

@@ -1,6 +1,7 @@
 //! Conditions, with subqueries among them.
 
-use super::author::{Author, Of, Relation, Scope};
+use super::author::{Author, Of, Relation, Scope, either};
+use super::queries::SETS;
 use super::tables;
 
 impl Author {
@@ -50,7 +51,11 @@ impl Author {
             (Of::Flag, 4 | 5) => format!("{one} = {}", self.leaf(scope, of)),
             (Of::Flag, _) => one,
             (Of::Text, 3) => format!("{one} LIKE '%a%'"),
-            (Of::Text, 4) => format!("{one} NOT LIKE 'a%'"),
+            (Of::Text, 4) => {
+                let like = *self.pick(&["NOT LIKE", "ILIKE", "NOT ILIKE"]);
+                self.is_pinot &= like == "NOT LIKE";
+                format!("{one} {like} 'a%'")
+            }
             (_, 5) => {
                 let (low, high) = (self.literal(of), self.literal(of));
                 let between = *self.pick(&["BETWEEN", "BETWEEN", "NOT BETWEEN"]);
@@ -129,10 +134,14 @@ impl Author {
 
     fn of_subquery(&mut self, scope: &Scope) -> String {
         self.subqueries -= 1;
-        match self.one_of(6) {
+        match self.one_of(7) {
             0 | 1 => self.exists(scope),
             2 | 3 => self.in_subquery(scope),
             4 => self.quantified(scope),
+            5 => match self.row_in(scope) {
+                Some(condition) => condition,
+                None => self.in_subquery(scope),
+            },
             _ => {
                 let of = *self.pick(&[Of::Whole, Of::Double, Of::Text]);
                 let (one, other) = (self.leaf(scope, of), self.scalar_subquery(scope, of));
@@ -142,9 +151,68 @@ impl Author {
         }
     }
 
+    /// Another query of one column, put together with the one before.
+    fn set_behind(&mut self, scope: &Scope, of: Of) -> String {
+        if !self.chance(0.15) {
+            return String::new();
+        }
+        self.uses("set in subquery");
+        let (_, word) = *self.pick(&SETS);
+        let (relation, inner) = self.within(scope);
+        let found = self.column_of(&inner.own, of);
+        let found = found.unwrap_or_else(|| self.literal(of));
+        let filter = self.correlation(&inner);
+        format!(
+            " {word} SELECT {found} FROM {} WHERE {filter}",
+            relation.text
+        )
+    }
+
+    /// Pairs of values, among literals or those of a subquery.
+    fn row_in(&mut self, scope: &Scope) -> Option<String> {
+        let one = self.column(scope, Of::Whole)?;
+        let other = self.column(scope, Of::Text)?;
+        self.uses("row in");
+        self.is_pinot = false;
+        let word = *self.pick(&["IN", "IN", "NOT IN"]);
+        if self.chance(0.4) {
+            let pairs: Vec<(String, String)> = (0..self.count(1, 3))
+                .map(|_| (self.literal(Of::Whole), self.literal(Of::Text)))
+                .collect();
+            let listed = pairs.iter().map(|(key, text)| format!("({key}, {text})"));
+            let ours = listed.collect::<Vec<_>>().join(", ");
+            // DuckDB takes nulls in such rows for values.
+            let equal = pairs
+                .iter()
+                .map(|(key, text)| format!("({one} = {key} AND {other} = {text})"));
+            let equal = equal.collect::<Vec<_>>().join(" OR ");
+            let not = if word == "IN" { "" } else { "NOT " };
+            return Some(either(
+                &format!("({one}, {other}) {word} ({ours})"),
+                &format!("({not}({equal}))"),
+            ));
+        }
+        let (relation, inner) = self.within(scope);
+        let key = self.column_of(&inner.own, Of::Whole)?;
+        let text = self.column_of(&inner.own, Of::Text)?;
+        let filter = self.correlation(&inner);
+        let from = &relation.text;
+        Some(format!(
+            "({one}, {other}) {word} (SELECT {key}, {text} FROM {from} WHERE {filter})"
+        ))
+    }
+
     fn exists(&mut self, scope: &Scope) -> String {
         let (relation, inner) = self.within(scope);
         let filter = self.correlation(&inner);
+        if self.chance(0.12)
+            && let Some(found) = self.column_of(&inner.own, Of::Whole)
+        {
+            let behind = self.set_behind(scope, Of::Whole);
+            let word = *self.pick(&["EXISTS", "NOT EXISTS"]);
+            let from = &relation.text;
+            return format!("{word} (SELECT {found} FROM {from} WHERE {filter}{behind})");
+        }
         let (kind, word) = *self.pick(&[
             ("exists", "EXISTS"),
             ("exists", "EXISTS"),
@@ -175,7 +243,8 @@ impl Author {
             ("not in subquery", "NOT IN"),
         ]);
         self.uses(kind);
-        format!("{one} {word} (SELECT {found} FROM {from} WHERE {filter})")
+        let behind = self.set_behind(scope, of);
+        format!("{one} {word} (SELECT {found} FROM {from} WHERE {filter}{behind})")
     }
 
     fn quantified(&mut self, scope: &Scope) -> String {

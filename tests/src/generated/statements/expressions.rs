@@ -79,10 +79,25 @@ impl Author {
 
     fn whole(&mut self, scope: &Scope, depth: u32) -> String {
         let of = Of::Whole;
-        match self.one_of(8) {
+        match self.one_of(10) {
             0 => {
                 let text = self.value(scope, Of::Text, depth);
                 format!("LENGTH({text})")
+            }
+            8 => {
+                self.is_pinot = false;
+                let function = *self.pick(&["GREATEST", "LEAST"]);
+                let (one, other) = (self.value(scope, of, depth), self.leaf(scope, of));
+                format!("{function}({one}, {other})")
+            }
+            9 => {
+                self.is_pinot = false;
+                let (text, part) = (self.leaf(scope, Of::Text), self.literal(Of::Text));
+                match self.one_of(3) {
+                    0 => format!("STRPOS({text}, {part})"),
+                    1 => format!("POSITION({part} IN {text})"),
+                    _ => format!("SIGN({})", self.leaf(scope, of)),
+                }
             }
             1 => format!("ABS({})", self.value(scope, of, depth)),
             2 => format!("({} % 5)", self.value(scope, of, depth)),
@@ -95,7 +110,7 @@ impl Author {
                 self.uses("date");
                 self.is_pinot = false;
                 let time = self.leaf(scope, Of::Time);
-                let part = *self.pick(&["HOUR", "DAY", "DOW", "MONTH", "DOY"]);
+                let part = *self.pick(&["HOUR", "DAY", "DOW", "MONTH", "DOY", "WEEK", "QUARTER"]);
                 format!("EXTRACT({part} FROM {time})")
             }
             _ => {
@@ -108,11 +123,22 @@ impl Author {
 
     fn double(&mut self, scope: &Scope, depth: u32) -> String {
         let of = Of::Double;
-        match self.one_of(4) {
+        match self.one_of(6) {
             0 => {
                 self.uses("cast");
                 let whole = self.value(scope, Of::Whole, depth);
                 format!("CAST({whole} AS DOUBLE)")
+            }
+            4 => {
+                self.is_pinot = false;
+                let function = *self.pick(&["FLOOR", "CEIL", "ROUND", "ABS", "TRUNC"]);
+                format!("{function}({})", self.value(scope, of, depth))
+            }
+            5 => {
+                self.is_pinot = false;
+                let function = *self.pick(&["GREATEST", "LEAST"]);
+                let (one, other) = (self.value(scope, of, depth), self.leaf(scope, of));
+                format!("{function}({one}, {other})")
             }
             1 => {
                 let one = self.value(scope, of, depth);
@@ -128,7 +154,27 @@ impl Author {
 
     fn text(&mut self, scope: &Scope, depth: u32) -> String {
         let one = self.value(scope, Of::Text, depth);
-        match self.one_of(6) {
+        match self.one_of(9) {
+            6 => {
+                self.is_pinot = false;
+                let function = *self.pick(&["REVERSE", "TRIM", "LTRIM", "RTRIM"]);
+                format!("{function}({one})")
+            }
+            7 => {
+                self.is_pinot = false;
+                let count = self.number(0, 4);
+                let function = *self.pick(&["LEFT", "RIGHT"]);
+                format!("{function}({one}, {count})")
+            }
+            8 => {
+                self.is_pinot = false;
+                let other = self.leaf(scope, Of::Text);
+                match self.one_of(3) {
+                    0 => format!("CONCAT({one}, {other})"),
+                    1 => format!("CONCAT_WS('+', {one}, {other})"),
+                    _ => format!("LPAD({one}, 5, 'xy')"),
+                }
+            }
             0 => format!("UPPER({one})"),
             1 => format!("LOWER({one})"),
             2 => {
@@ -227,6 +273,10 @@ impl Author {
                     let counted = *self.pick(&[Of::Whole, Of::Text, Of::Double]);
                     format!("COUNT(DISTINCT {})", self.column(&own, counted)?)
                 }
+                4 if self.chance(0.3) => {
+                    self.uses("distinct sum");
+                    format!("SUM(DISTINCT {})", self.column(&own, of)?)
+                }
                 4 => {
                     self.uses("case");
                     let when = self.condition(&own, 1);
@@ -236,6 +286,12 @@ impl Author {
                 6 => format!("MAX({})", self.value(&own, of, 1)),
                 _ => format!("SUM({})", self.value(&own, of, 1)),
             },
+            Of::Text if self.chance(0.25) => {
+                self.uses("string aggregate");
+                self.is_pinot = false;
+                let column = self.column(&own, of)?;
+                format!("STRING_AGG({column}, '|' ORDER BY {column})")
+            }
             Of::Double => match self.one_of(3) {
                 0 => format!("AVG({})", self.column(&own, Of::Whole)?),
                 1 => format!("SUM({})", self.value(&own, of, 1)),

@@ -28,7 +28,7 @@ impl Author {
         };
         let having = match types.is_some() && keys.is_empty() {
             // Nothing else may say that rows are grouped.
-            true => String::new(),
+            true => self.having_alone(&groups),
             false => self.having(&groups),
         };
         let items = match types {
@@ -88,6 +88,16 @@ impl Author {
         };
         self.uses(kind);
         (format!(" GROUP BY {form}"), false)
+    }
+
+    fn having_alone(&mut self, groups: &Scope) -> String {
+        self.uses("having alone");
+        let least = self.number(0, 3);
+        let count = format!("COUNT(*) >= {least}");
+        match self.having(groups) {
+            having if having.is_empty() => format!(" HAVING {count}"),
+            having => format!("{having} OR {count}"),
+        }
     }
 
     fn having(&mut self, groups: &Scope) -> String {

@@ -268,16 +268,29 @@ impl Author {
         let own = |column: &str, table: &Relation| format!("{}.{column}", alias(table));
         let (mine, theirs) = (own("k", &one), own("k", &other));
         let operator = *self.pick(&["=", "=", "<"]);
-        let grouped = self.chance(0.5);
-        let id = own("id", &other);
-        let inner = match grouped {
-            true => format!(
-                "SELECT COUNT(*) AS c0, MAX({id}) AS c1 FROM {} WHERE {theirs} {operator} {mine}",
-                other.text
-            ),
-            false => format!(
-                "SELECT {theirs} AS c0, {id} AS c1 FROM {} WHERE {theirs} {operator} {mine} ORDER BY {id} DESC LIMIT 2",
-                other.text
+        let (id, from) = (own("id", &other), &other.text);
+        let filter = format!("WHERE {theirs} {operator} {mine}");
+        let inner = match self.one_of(4) {
+            0 => {
+                self.uses("lateral window");
+                let x = own("x", &other);
+                let function = *self.pick(&["SUM", "MAX", "COUNT"]);
+                format!(
+                    "SELECT {function}({x}) OVER (ORDER BY {id}) AS c0, ROW_NUMBER() OVER (ORDER BY {id}) AS c1 FROM {from} {filter}"
+                )
+            }
+            1 => {
+                let third = self.table();
+                let (key, other) = (own("k", &third), own("id", &third));
+                self.uses("lateral union");
+                format!(
+                    "SELECT 1 AS c0, {id} AS c1 FROM {from} {filter} UNION ALL SELECT 2, -{other} - 1 FROM {} WHERE {key} = {mine}",
+                    third.text
+                )
+            }
+            2 => format!("SELECT COUNT(*) AS c0, MAX({id}) AS c1 FROM {from} {filter}"),
+            _ => format!(
+                "SELECT {theirs} AS c0, {id} AS c1 FROM {from} {filter} ORDER BY {id} DESC LIMIT 2"
             ),
         };
         let join = *self.pick(&["CROSS JOIN LATERAL", "LEFT JOIN LATERAL"]);

@@ -4,7 +4,7 @@ use super::author::{Author, Of, Query, ROWS_MAX, Relation, Scope, Value};
 use super::sources;
 use super::windows::Rows;
 
-const SETS: [(&str, &str); 6] = [
+pub(super) const SETS: [(&str, &str); 6] = [
     ("union", "UNION"),
     ("union all", "UNION ALL"),
     ("intersect", "INTERSECT"),
@@ -131,7 +131,8 @@ impl Author {
         match self.one_of(100) {
             0..32 => self.grouped(&from, &filter, types),
             32..56 => self.with_windows(&from, &filter, types),
-            56..68 => self.distinct(&from, &filter, types),
+            56..66 => self.distinct(&from, &filter, types),
+            66..72 => self.distinct_on(&from, &filter, types),
             _ => {
                 self.subqueries = usize::from(self.chance(0.3));
                 let items = self.items(&scope, types);
@@ -167,6 +168,38 @@ impl Author {
         Query {
             text: made.text.replacen("SELECT", "SELECT DISTINCT", 1),
             unique: Some((0..made.columns.len()).collect()),
+            ..made
+        }
+    }
+
+    /// The first row of each value in an order in which no two rows are equal.
+    fn distinct_on(&mut self, from: &Relation, filter: &str, types: Option<&[Of]>) -> Query {
+        let scope = Scope::of(from);
+        let unique = from.unique.clone().unwrap_or_default();
+        let (Some(key), false) = (self.key(&scope), unique.is_empty()) else {
+            return self.distinct(from, filter, types);
+        };
+        self.uses("distinct on");
+        self.is_pinot = false;
+        let mut items = self.items(&scope, types);
+        if types.is_none() {
+            items.insert(0, key.clone());
+        }
+        let made = self.plain_query(from, filter, items);
+        let word = format!("SELECT DISTINCT ON ({})", key.text);
+        let mut by = vec![format!("{} {}", key.text, self.direction())];
+        by.extend(
+            unique
+                .iter()
+                .map(|text| format!("{text} {}", self.direction())),
+        );
+        let inner = made.text.replacen("SELECT", &word, 1);
+        let (name, by) = (self.name(), by.join(", "));
+        let columns: Vec<String> = (0..made.columns.len()).map(|at| format!("c{at}")).collect();
+        let columns = columns.join(", ");
+        Query {
+            text: format!("SELECT {columns} FROM ({inner} ORDER BY {by}) AS {name}"),
+            unique: types.is_none().then(|| vec![0]),
             ..made
         }
     }

@@ -189,7 +189,19 @@ impl Author {
             };
             return Some(((*self.pick(ranks)).to_owned(), false));
         }
-        self.aggregated(scope, of)
+        let made = self.aggregated(scope, of);
+        if !self.chance(0.15) {
+            return made;
+        }
+        made.map(|(function, _)| {
+            self.uses("window filter");
+            let own = Scope {
+                outer: Vec::new(),
+                ..scope.clone()
+            };
+            let when = self.condition(&own, 1);
+            (format!("{function} FILTER (WHERE {when})"), false)
+        })
     }
 
     fn aggregated(&mut self, scope: &Scope, of: Of) -> Option<(String, bool)> {
