@@ -22,6 +22,7 @@ mod default_like;
 mod dialect;
 mod distinct_on;
 mod distinct_sides;
+mod ends_asked;
 mod entries;
 pub mod exchange;
 mod excluding;
