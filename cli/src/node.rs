@@ -293,12 +293,16 @@ impl<'a> Builder<'a> {
     }
 
     fn keep_memory_small(&self) {
-        let clock = Arc::clone(&self.node.clock);
+        let (clock, compute) = (Arc::clone(&self.node.clock), self.compute.clone());
         self.node.base.spawn("memory", |stop| async move {
             let again_and_again = async {
                 loop {
                     clock.sleep(GIVE_BACK_EVERY).await;
-                    machine::give_back_memory();
+                    // It takes as long as there is memory: nothing that waits for a worker waits
+                    // for it.
+                    if let Err(error) = compute.run(machine::give_back_memory).await {
+                        tracing::warn!(%error, "no memory is given back");
+                    }
                 }
             };
             stop.run_until_cancelled(again_and_again).await;

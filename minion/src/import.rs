@@ -67,8 +67,7 @@ async fn import(
     if done.was_done {
         return Ok(WAS_DONE.to_owned());
     }
-    let (rows, segments) = (done.rows, done.segments);
-    let mut summary = format!("{rows} rows in {segments} segments");
+    let mut summary = format!("{} rows in {}", done.rows, done.made());
     if done.filtered > 0 {
         summary.push_str(&format!(", {} records filtered out", done.filtered));
     }

@@ -80,17 +80,23 @@ impl TaskMarks {
     }
 }
 
-/// Which part of which file a segment was made of: whoever goes on with an import that broke off
-/// tells by it what is done.
+/// Which part of which file a segment was made of, or which files: whoever goes on with an import
+/// that broke off tells by it what is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceMark {
+    /// Of several files the first.
     pub uri: String,
-    /// Changes with the content: size and time, or the store's tag.
+    /// Changes with the content: size and time, or the store's tag; of several files a digest of
+    /// their names and versions.
     pub version: String,
     /// Who read it: parts of two readers do not make a whole.
     pub reader: Uuid,
     /// The part of the file that is read in one go, and the segment of those that it became.
     pub part: u32,
+    /// So many whole files were read in one go, each the one after the one before; 0: a part of
+    /// one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub files: u32,
     pub piece: u32,
     /// There is no later piece.
     pub is_last: bool,
@@ -115,8 +121,8 @@ pub struct Ledger {
 }
 
 /// What most segments have is not written.
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 impl Ledger {

@@ -117,6 +117,46 @@ async fn readers_see_the_old_rows_or_the_new() -> Result<()> {
     .await
 }
 
+/// A bad one among them: nothing of the others is seen either.
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_small_files_become_few_segments() -> Result<()> {
+    both(async |cluster: Cluster| {
+        create(&cluster, offline()).await?;
+        let folder = tempfile::tempdir()?;
+        for file in 0..400 {
+            let ids = file * 10..file * 10 + 10;
+            let (name, rows): (_, Vec<String>) = match file % 2 {
+                0 => (format!("{file:03}.json"), ids.map(row).collect()),
+                _ => {
+                    let fields = ids.map(|id| format!("{id},1,{}", BEGIN_MS + id));
+                    let header = "id,generation,ts".to_owned();
+                    let lines = std::iter::once(header).chain(fields);
+                    (format!("{file:03}.csv"), lines.collect())
+                }
+            };
+            std::fs::write(folder.path().join(name), rows.join("\n"))?;
+        }
+        let bad = folder.path().join("200a.json");
+        std::fs::write(&bad, "{\"id\":\"x\"}\n")?;
+        let failed = import(&cluster, folder.path(), None).await;
+        let told = format!("{:#}", failed.err().context("it was taken")?);
+        ensure!(told.contains("200a.json` row 1"), "{told}");
+        let count = "SELECT COUNT(*), SUM(id), COUNT(DISTINCT id) FROM trips";
+        let found = cluster.sql().rows(count).await?;
+        ensure!(found[0][0] == 0, "{found:?}");
+        std::fs::remove_file(&bad)?;
+        ensure!(import(&cluster, folder.path(), None).await? == 4000);
+        let found = cluster.sql().numbers(count).await?;
+        ensure!(found == [4000, 4000 * 3999 / 2, 4000], "{found:?}");
+        let segments = "SELECT COUNT(*) FROM sys.segments WHERE \"table\" = 'trips' AND seen";
+        let found = cluster.sql().numbers(segments).await?;
+        ensure!(found == [1], "{found:?} segments");
+        cluster.stop().await;
+        Ok(())
+    })
+    .await
+}
+
 /// Day by day events are produced, then imported, while readers count.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hybrid_table_has_every_row_once() -> Result<()> {
@@ -326,7 +366,7 @@ async fn files_that_the_node_may_read_become_rows() -> Result<()> {
         let task = insert(&cluster, &statement).await?;
         let (state, said) = ended(&cluster, &task).await?;
         ensure!(
-            (state.as_str(), said.as_str()) == ("DONE", "15 rows in 2 segments"),
+            (state.as_str(), said.as_str()) == ("DONE", "15 rows in 1 segment from 2 files"),
             "{said}"
         );
         let count = "SELECT COUNT(*) FROM trips";

@@ -46,6 +46,8 @@ async fn import(
     ts: impl Fn(i64) -> i64,
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
+    let addresses = &cluster.node(0).addresses;
+    let (broker, controller) = (&addresses.broker_http, &addresses.controller_http);
     for (number, ids) in files.into_iter().enumerate() {
         let rows = ids.map(|id| {
             let rider = match id % 4 {
@@ -55,15 +57,12 @@ async fn import(
             let ts = ts(id);
             format!("{{\"id\":{id},\"rider\":{rider},\"fare\":1,\"ts\":{ts}}}\n")
         });
-        std::fs::write(
-            folder.path().join(format!("{number}.json")),
-            rows.collect::<String>(),
-        )?;
+        let path = folder.path().join(format!("{number}.json"));
+        std::fs::write(&path, rows.collect::<String>())?;
+        // One by one: together they would be one segment.
+        let inputs = [path.display().to_string()];
+        tannin::load::import(broker, controller, "trips", &inputs, None).await?;
     }
-    let addresses = &cluster.node(0).addresses;
-    let (broker, controller) = (&addresses.broker_http, &addresses.controller_http);
-    let inputs = [folder.path().display().to_string()];
-    tannin::load::import(broker, controller, "trips", &inputs, None).await?;
     Ok(())
 }
 
@@ -237,6 +236,8 @@ async fn rows_that_agree_are_rolled_up_or_kept_once() -> Result<()> {
         }});
         create(&cluster, offline(&tasks)).await?;
         let folder = tempfile::tempdir()?;
+        let addresses = &cluster.node(0).addresses;
+        let (broker, controller) = (&addresses.broker_http, &addresses.controller_http);
         for file in 0..4i64 {
             let rows = (0..300i64).map(|row| {
                 let (day, id) = (row % 3, row % 30);
@@ -244,12 +245,11 @@ async fn rows_that_agree_are_rolled_up_or_kept_once() -> Result<()> {
                 format!("{{\"id\":{id},\"rider\":\"r\",\"fare\":2,\"ts\":{ts}}}\n")
             });
             let path = folder.path().join(format!("{file}.json"));
-            std::fs::write(path, rows.collect::<String>())?;
+            std::fs::write(&path, rows.collect::<String>())?;
+            let inputs = [path.display().to_string()];
+            tannin::load::import(broker, controller, "trips", &inputs, None).await?;
         }
-        let addresses = &cluster.node(0).addresses;
         let inputs = [folder.path().display().to_string()];
-        let (broker, controller) = (&addresses.broker_http, &addresses.controller_http);
-        tannin::load::import(broker, controller, "trips", &inputs, None).await?;
         let fares = "SELECT SUM(fare), COUNT(DISTINCT id) FROM trips";
         beside(&cluster, (fares, &[2400, 30]), async {
             all_done(&cluster, "MergeRollupTask").await

@@ -118,11 +118,10 @@ async fn columns_of(source: &Source, args: &ImportArgs, bench: &Bench) -> Result
 
 fn summary(done: &Done, name: &TableName, seconds: f64) -> String {
     let mut text = format!(
-        "{} rows into {name} in {seconds:.1} s ({} in {} segment{})",
+        "{} rows into {name} in {seconds:.1} s ({} in {})",
         units::grouped(done.rows),
         units::bytes(done.bytes),
-        done.segments,
-        if done.segments == 1 { "" } else { "s" },
+        done.made(),
     );
     if done.filtered > 0 {
         let filtered = units::grouped(done.filtered);
@@ -131,7 +130,7 @@ fn summary(done: &Done, name: &TableName, seconds: f64) -> String {
     if done.kept > 0 {
         let kept = done.kept;
         text.push_str(&format!(
-            "; {kept} of them were there from an import that broke off"
+            "; {kept} of the segments were there from an import that broke off"
         ));
     }
     text

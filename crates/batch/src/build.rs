@@ -1,22 +1,26 @@
-//! One part of a file into segments, one after the other, at most one of them open.
+//! What is read in one go into segments, one after the other, at most one of them open: a part of
+//! a large file, or many small files.
 //!
-//! Invariant: the last segment of a part is marked as such, and is handed on only when the whole
-//! part was read: whoever finds the mark knows that nothing of the part is missing.
+//! Invariant: the last segment of a go is marked as such, and is handed on only when all of it was
+//! read: whoever finds the mark knows that nothing is missing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use ingest::RolledUp;
 use ingest::files::{FilePart, FileRows, Records};
-use schemas::segment::{Ledger, SegmentRecord, SourceMark, display_name};
+use schemas::segment::{Ledger, SegmentRecord, display_name};
 use schemas::{SegmentId, Sequence, TableSpec};
-use segment::{SealExtra, SegmentBuilder, pack};
+use segment::{SealExtra, SegmentBuilder, SegmentError, pack};
 use tempfile::TempPath;
 use uuid::Uuid;
 
-use crate::{ImportError, Progress, Source, Workshop};
+use crate::finished::GoKey;
+use crate::lanes::Lane;
+use crate::{ImportError, Progress, Workshop};
 
-/// A part with more rows becomes several segments.
+/// A go with more rows becomes several segments.
 pub(crate) const SEGMENT_ROWS_MAX: u32 = 2_500_000;
 /// Also when the rows of an open one take so much memory.
 pub(crate) const SEGMENT_MEMORY_MAX: u64 = 1 << 30;
@@ -24,14 +28,21 @@ pub(crate) const SEGMENT_MEMORY_MAX: u64 = 1 << 30;
 /// What is read in one go, by one thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
-    pub(crate) source: Arc<Source>,
+    pub(crate) key: GoKey,
+    /// One after the other; those of a lane follow each other.
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// A part of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
     pub(crate) file: Arc<FileRows>,
     /// Of another host's file: it lies here as long as somebody reads it.
     pub(crate) _fetched: Option<Arc<TempPath>>,
     pub(crate) part: FilePart,
-    pub(crate) number: u32,
     /// Of the file's bytes.
     pub(crate) bytes: u64,
+    pub(crate) lane: Lane,
 }
 
 /// A segment that is sealed and packed.
@@ -69,14 +80,38 @@ pub(crate) fn build(
     };
     let table = (spec, workshop.expressions.as_ref());
     let now_ms = bench.now_ms;
-    let records = unit
-        .file
-        .read::<ImportError>(&unit.part, table, now_ms, |batch| {
+    let (mut records, mut lane) = (Records::default(), None);
+    for piece in &unit.pieces {
+        if lane
+            .replace(&piece.lane)
+            .is_some_and(|lane| *lane != piece.lane)
+        {
+            bench.cut()?;
+        }
+        let take = |batch: RecordBatch| {
             progress.add_rows(batch.num_rows() as u64);
             bench.take(batch)
-        })?;
+        };
+        let read = piece
+            .file
+            .read::<ImportError>(&piece.part, table, now_ms, take)?;
+        records.add(read);
+        progress
+            .bytes_done
+            .fetch_add(piece.bytes, Ordering::Relaxed);
+    }
     bench.flush()?;
     bench.end(records)
+}
+
+/// Rows count up from `first` in their new segment.
+pub(crate) fn numbered(batch: &RecordBatch, first: u32) -> RecordBatch {
+    let offsets = i64::from(first)..i64::from(first) + batch.num_rows() as i64;
+    let mut columns = batch.columns().to_vec();
+    // `$ingestTime` is the last one.
+    let at = columns.len() - 2;
+    columns[at] = Arc::new(Int64Array::from_iter_values(offsets));
+    RecordBatch::try_new(batch.schema(), columns).expect("offsets in the place of offsets")
 }
 
 struct Bench<'a> {
@@ -126,12 +161,29 @@ impl Bench<'_> {
             Some(builder) => builder,
             None => self.begin()?,
         };
-        builder.append(batch)?;
+        match builder.append(&numbered(batch, builder.row_count())) {
+            // A column takes no more; the batch was not taken at all.
+            Err(SegmentError::Full { .. }) if builder.row_count() > 0 => {
+                self.seal(builder, Ledger::default(), false)?;
+                builder = self.begin()?;
+                builder.append(&numbered(batch, 0))?;
+            }
+            appended => appended?,
+        }
         let is_full =
             builder.row_count() >= SEGMENT_ROWS_MAX || builder.memory_bytes() >= SEGMENT_MEMORY_MAX;
         match is_full {
             true => self.waiting = Some(builder),
             false => self.open = Some(builder),
+        }
+        Ok(())
+    }
+
+    /// The rows that come go into another segment.
+    fn cut(&mut self) -> Result<(), ImportError> {
+        self.flush()?;
+        if let Some(open) = self.open.take() {
+            self.waiting = Some(open);
         }
         Ok(())
     }
@@ -187,14 +239,7 @@ impl Bench<'_> {
         let removed = files.remove(&path);
         removed.map_err(|source| ImportError::Remove { path, source })?;
         let mut record = sealed.record;
-        record.source = Some(SourceMark {
-            uri: self.unit.source.uri.clone(),
-            version: self.unit.source.version.clone(),
-            reader: self.reader,
-            part: self.unit.number,
-            piece: self.pieces,
-            is_last,
-        });
+        record.source = Some(self.unit.key.mark(self.reader, self.pieces, is_last));
         self.pieces += 1;
         self.line.hand_on(Built { record, packed })
     }

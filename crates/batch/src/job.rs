@@ -1,4 +1,4 @@
-//! A whole import: parts of files on all cores, their segments on their way meanwhile, and the end
+//! A whole import: goes of files on all cores, their segments on their way meanwhile, and the end
 //! that makes them count.
 
 use std::collections::BTreeSet;
@@ -8,18 +8,22 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use ingest::files::{FileRows, fields_of};
+use schemas::segment::SegmentRecord;
 use schemas::{Fault, Sequence, TableSpec};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::build::{Built, Line, SEGMENT_ROWS_MAX, Unit, build};
-use crate::finished::Finished;
+use crate::build::{Built, Line, Piece, SEGMENT_ROWS_MAX, Unit, build};
+use crate::finished::{Finished, GoKey};
+use crate::join::{Go, Joining};
 use crate::remote::local_path;
-use crate::{Begun, Done, ImportError, Job, Progress, Source, Target, Workshop};
+use crate::{Begun, Done, ImportError, Job, Progress, Target, Workshop, lanes};
 
-/// Files that are looked into before their rows are wanted.
+/// Goes that are looked into before their rows are wanted.
 const OPENED_AHEAD: usize = 2;
+/// Files of a go that are fetched at once.
+const FETCHED_AT_ONCE: usize = 8;
 
 /// Imports all sources. On an error nothing of them counts; the same job goes on later.
 pub async fn run(
@@ -27,6 +31,15 @@ pub async fn run(
     target: &Arc<dyn Target>,
     workshop: &Workshop,
     progress: &Arc<Progress>,
+) -> Result<Done, ImportError> {
+    run_joining(job, target, (workshop, progress), Joining::default()).await
+}
+
+pub(crate) async fn run_joining(
+    job: &Job,
+    target: &Arc<dyn Target>,
+    (workshop, progress): (&Workshop, &Arc<Progress>),
+    joining: Joining,
 ) -> Result<Done, ImportError> {
     let bytes = job.sources.iter().map(|source| source.bytes).sum();
     progress.bytes_total.store(bytes, Ordering::Relaxed);
@@ -49,6 +62,7 @@ pub async fn run(
         target,
         workshop,
         progress,
+        joining,
     };
     let (done, names) = run.all(&begun).await?;
     if done.rows == 0 {
@@ -69,14 +83,17 @@ struct Run<'a> {
     target: &'a Arc<dyn Target>,
     workshop: &'a Workshop,
     progress: &'a Arc<Progress>,
+    joining: Joining,
 }
 
 impl Run<'_> {
     async fn all(&self, begun: &Begun) -> Result<(Done, BTreeSet<String>), ImportError> {
         let finished = &Finished::of(&begun.segments);
         let threads = self.workshop.compute.threads();
+        let (sources, format) = (&self.job.sources, self.job.format);
+        let goes = self.joining.goes(sources, format, finished, threads);
         // All of them at first, but nothing is done before it is wanted.
-        let opening = self.job.sources.iter().map(|source| self.open(source));
+        let opening = goes.iter().map(|go| self.open(go, finished));
         let opening: Vec<_> = opening.collect();
         let opened = stream::iter(opening).buffered(OPENED_AHEAD);
         let units = opened
@@ -85,62 +102,91 @@ impl Run<'_> {
         let (mut done, mut names) = (Done::default(), BTreeSet::new());
         let mut built = units
             .map_ok(|unit| async move {
-                let kept = finished.segments(&unit.source, unit.number);
-                let (unit_done, unit_names) = match kept {
-                    Some(kept) => {
-                        let names = kept.iter().map(|record| record.name.clone()).collect();
-                        let mut done = Done::default();
-                        for record in kept {
-                            done.count(record.ledger.rows, record.ledger.filtered);
-                            done.bytes += record.stored_bytes;
-                            done.kept += 1;
-                        }
-                        self.progress.add_rows(done.rows);
-                        (done, names)
-                    }
-                    None => self.unit(unit.clone()).await?,
-                };
-                self.progress
-                    .bytes_done
-                    .fetch_add(unit.bytes, Ordering::Relaxed);
-                Ok::<_, ImportError>((unit_done, unit_names))
+                match finished.segments(&unit.key) {
+                    Some(kept) => Ok(self.kept(&unit, kept)),
+                    None => self.unit(unit).await,
+                }
             })
             .try_buffer_unordered(threads);
         while let Some((of_unit, unit_names)) = built.try_next().await? {
             done.add(of_unit);
             names.extend(unit_names);
         }
+        done.files = sources.len() as u64;
         Ok((done, names))
     }
 
-    /// The parts of a file.
-    async fn open(&self, source: &Source) -> Result<Vec<Unit>, ImportError> {
-        let source = Arc::new(source.clone());
-        let (path, fetched) = local_path(&source, self.workshop).await?;
-        let fetched = fetched.map(Arc::new);
+    /// What an earlier attempt has made of it.
+    fn kept(&self, unit: &Unit, kept: &[&SegmentRecord]) -> (Done, Vec<String>) {
+        let mut done = Done::default();
+        for record in kept {
+            done.count(record.ledger.rows, record.ledger.filtered);
+            done.bytes += record.stored_bytes;
+            done.kept += 1;
+        }
+        let bytes = unit.pieces.iter().map(|piece| piece.bytes).sum();
+        self.progress.add_rows(done.rows);
+        self.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        let names = kept.iter().map(|record| record.name.clone()).collect();
+        (done, names)
+    }
+
+    /// What is read at once of a go, each by one thread.
+    async fn open(&self, go: &Go<'_>, finished: &Finished<'_>) -> Result<Vec<Unit>, ImportError> {
+        let is_joined = go.is_joined;
+        let key = go.key(0);
+        if is_joined && finished.segments(&key).is_some() {
+            // Nothing of it is read again.
+            let bytes = go.sources.iter().map(|source| source.bytes).sum();
+            self.progress.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+            let pieces = Vec::new();
+            return Ok(vec![Unit { key, pieces }]);
+        }
+        let fetching = go.sources.iter().map(|source| async move {
+            let (path, fetched) = local_path(source, self.workshop).await?;
+            Ok::<_, ImportError>((path, fetched.map(Arc::new), source.bytes))
+        });
+        let fetching: Vec<_> = fetching.collect();
+        let fetched = stream::iter(fetching).buffered(FETCHED_AT_ONCE);
+        let fetched: Vec<_> = fetched.try_collect().await?;
         let (format, csv) = (self.job.format, self.job.csv.clone());
         let spec = Arc::clone(&self.spec);
         let expressions = Arc::clone(&self.workshop.expressions);
+        let now_ms = self.workshop.clock.now_ms();
         let open = move || {
-            let file = FileRows::open_with(&path, format, csv.as_ref())?;
             let fields = fields_of(&spec, expressions.as_ref()).map_err(Fault::invalid)?;
-            fits(&file, fields.as_deref(), &spec)?;
-            let parts = file.parts(u64::from(SEGMENT_ROWS_MAX))?;
-            let (file, count) = (Arc::new(file), parts.len().max(1) as u64);
-            let unit = |(part, number)| Unit {
-                bytes: source.bytes / count,
-                source: Arc::clone(&source),
-                file: Arc::clone(&file),
-                _fetched: fetched.clone(),
-                part,
-                number,
+            let mut pieces = Vec::new();
+            for (path, fetched, bytes) in fetched {
+                let file = FileRows::open_with(&path, format, csv.as_ref())?;
+                fits(&file, fields.as_deref(), &spec)?;
+                let parts = file.parts(u64::from(SEGMENT_ROWS_MAX))?;
+                let bytes = bytes / parts.len().max(1) as u64;
+                let file = Arc::new(file);
+                pieces.extend(parts.into_iter().map(|part| Piece {
+                    file: Arc::clone(&file),
+                    _fetched: fetched.clone(),
+                    part,
+                    bytes,
+                    lane: None,
+                }));
+            }
+            if is_joined {
+                lanes::sort(&mut pieces, (&spec, expressions.as_ref()), now_ms)?;
+                return Ok(vec![Unit { key, pieces }]);
+            }
+            let unit = |(piece, part)| Unit {
+                key: GoKey {
+                    part,
+                    ..key.clone()
+                },
+                pieces: vec![piece],
             };
-            Ok(parts.into_iter().zip(0..).map(unit).collect())
+            Ok(pieces.into_iter().zip(0..).map(unit).collect())
         };
         self.workshop.compute.run(open).await?
     }
 
-    /// Builds a part on a thread of the pool, while its segments are sent.
+    /// Builds a unit on a thread of the pool, while its segments are sent.
     async fn unit(&self, unit: Unit) -> Result<(Done, Vec<String>), ImportError> {
         let (mut line, mut take) = sending(self.target, self.import);
         let (spec, reader) = (Arc::clone(&self.spec), self.reader);
@@ -229,6 +275,7 @@ impl Done {
         self.filtered += other.filtered;
         self.segments += other.segments;
         self.bytes += other.bytes;
+        self.files += other.files;
         self.kept += other.kept;
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Invariant: what was imported counts only when every file is in, in one step ([`Target::end`]).
 //! Whoever dies before leaves segments that nobody sees; the next import of the same key goes on
-//! with those whose part of a file is whole, and makes the others anew.
+//! with those whose part of a file, or all of whose files, are whole, and makes the others anew.
 
 mod build;
 mod compact;
 mod export;
 mod finished;
 mod job;
+mod join;
+mod lanes;
 mod objects;
 mod remote;
 mod rewrite;
@@ -152,12 +154,26 @@ pub struct Done {
     /// Left out by the table's filter.
     pub filtered: u64,
     pub segments: u32,
+    /// That were read, or would be if they were not done.
+    pub files: u64,
     /// In the deep store.
     pub bytes: u64,
     /// Segments among them that an earlier attempt had made.
     pub kept: u32,
     /// All of it was done before; the rest is not known.
     pub was_done: bool,
+}
+
+impl Done {
+    /// What became of how many files, in words.
+    pub fn made(&self) -> String {
+        let counted = |count: u64, what: &str| match count {
+            1 => format!("1 {what}"),
+            more => format!("{more} {what}s"),
+        };
+        let segments = counted(u64::from(self.segments), "segment");
+        format!("{segments} from {}", counted(self.files, "file"))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -42,6 +42,11 @@ impl Source {
         };
         path.rsplit('/').next().unwrap_or_default()
     }
+
+    /// A host need not tell how long a file is.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.bytes > 0 || !matches!(self.place, Place::Host(_))
+    }
 }
 
 /// The file that is at a path, under the name by which it is remembered.

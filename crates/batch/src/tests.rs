@@ -1,5 +1,7 @@
 //! Imports into a target that keeps what comes in memory, and fails when it is told to.
 
+mod joined;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -11,24 +13,30 @@ use runtime::{OsFiles, SystemClock};
 use schemas::{ColumnSpec, DataType, FieldRole, TableName, TableType};
 
 use super::*;
+use crate::join::Joining;
+
+/// Each file on its own.
+const ALONE: Joining = Joining {
+    bytes_min: 0,
+    bytes_max: 0,
+    files_max: 0,
+};
 
 #[derive(Debug)]
 struct Memory {
     spec: TableSpec,
     next: AtomicUsize,
     import: Mutex<Option<(String, Uuid)>>,
-    come: Mutex<BTreeMap<String, SegmentRecord>>,
+    come: Mutex<BTreeMap<String, (SegmentRecord, Bytes)>>,
     counted: Mutex<BTreeSet<String>>,
     /// So many segments come, then the way is broken.
     breaks_after: AtomicUsize,
 }
 
 impl Memory {
-    fn new() -> Arc<Self> {
-        let name: TableName = "t".parse().unwrap();
-        let column = ColumnSpec::new("n", DataType::Long, FieldRole::Dimension);
+    fn of(spec: TableSpec) -> Arc<Self> {
         Arc::new(Self {
-            spec: TableSpec::new(name, TableType::Offline, vec![column]),
+            spec,
             next: AtomicUsize::new(0),
             import: Mutex::default(),
             come: Mutex::default(),
@@ -37,9 +45,15 @@ impl Memory {
         })
     }
 
+    fn records(&self) -> Vec<SegmentRecord> {
+        let come = self.come.lock();
+        come.values().map(|(record, _)| record.clone()).collect()
+    }
+
     fn rows_counted(&self) -> u64 {
         let (come, counted) = (self.come.lock(), self.counted.lock());
-        counted.iter().map(|name| come[name].ledger.rows).sum()
+        let rows = |name| come.get(name).map_or(0, |(record, _)| record.ledger.rows);
+        counted.iter().map(rows).sum()
     }
 }
 
@@ -54,7 +68,7 @@ impl Target for Memory {
         Ok(Begun {
             id: *id,
             spec: self.spec.clone(),
-            segments: self.come.lock().values().cloned().collect(),
+            segments: self.records(),
             is_done: false,
         })
     }
@@ -75,7 +89,7 @@ impl Target for Memory {
         }
         record.name = format!("t_{}", record.id.sequence);
         let name = record.name.clone();
-        self.come.lock().insert(name.clone(), record);
+        self.come.lock().insert(name.clone(), (record, packed));
         Ok(name)
     }
 
@@ -100,6 +114,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let column = ColumnSpec::new("n", DataType::Long, FieldRole::Dimension);
+        Self::with(vec![column], |_| ())
+    }
+
+    fn with(columns: Vec<ColumnSpec>, change: impl FnOnce(&mut TableSpec)) -> Self {
+        let name: TableName = "t".parse().unwrap();
+        let mut spec = TableSpec::new(name, TableType::Offline, columns);
+        change(&mut spec);
         let folder = tempfile::tempdir().unwrap();
         let segments = folder.path().join("segments");
         std::fs::create_dir(&segments).unwrap();
@@ -114,7 +136,7 @@ impl World {
                 reach: Reach::default(),
                 objects: deepstore::Config::default(),
             },
-            memory: Memory::new(),
+            memory: Memory::of(spec),
             folder,
         }
     }
@@ -135,7 +157,7 @@ impl World {
         std::fs::write(path, lines).unwrap();
     }
 
-    async fn import(&self, start_over: bool) -> Result<Done, ImportError> {
+    async fn import(&self, joining: Joining, start_over: bool) -> Result<Done, ImportError> {
         let job = Job {
             key: "k".to_owned(),
             mode: None,
@@ -145,7 +167,7 @@ impl World {
             start_over,
         };
         let target = Arc::clone(&self.memory) as Arc<dyn Target>;
-        run(&job, &target, &self.workshop, &Arc::default()).await
+        job::run_joining(&job, &target, (&self.workshop, &Arc::default()), joining).await
     }
 }
 
@@ -158,8 +180,9 @@ async fn many_files_count_together() {
     std::fs::write(world.path("_SUCCESS"), "").unwrap();
     std::fs::write(world.path("notes.txt"), "no rows").unwrap();
     std::fs::write(world.path("empty.json"), "\n").unwrap();
-    let done = world.import(false).await.unwrap();
+    let done = world.import(ALONE, false).await.unwrap();
     assert_eq!((done.rows, done.segments, done.kept), (200, 20, 0));
+    assert_eq!(done.files, 21, "the empty one is one of them");
     assert_eq!(world.memory.rows_counted(), 200);
     let left = std::fs::read_dir(&world.workshop.folder).unwrap().count();
     assert_eq!(left, 0, "nothing is left behind");
@@ -172,11 +195,11 @@ async fn what_broke_off_goes_on_with_what_is_whole() {
         world.write(&format!("{file}.json"), 0..10);
     }
     world.memory.breaks_after.store(4, Ordering::Relaxed);
-    let broken = world.import(false).await.unwrap_err();
+    let broken = world.import(ALONE, false).await.unwrap_err();
     assert_eq!(broken.kind(), FaultKind::Unavailable);
     assert_eq!(world.memory.rows_counted(), 0, "nothing counts");
     // One of those that are done has other rows now.
-    let done: Vec<SegmentRecord> = world.memory.come.lock().values().cloned().collect();
+    let done = world.memory.records();
     assert_eq!(done.len(), 4);
     let changed = done[0].source.as_ref().unwrap().uri.clone();
     std::fs::write(&changed, "{\"n\": 1}\n").unwrap();
@@ -184,10 +207,10 @@ async fn what_broke_off_goes_on_with_what_is_whole() {
         .memory
         .breaks_after
         .store(usize::MAX, Ordering::Relaxed);
-    let done = world.import(false).await.unwrap();
+    let done = world.import(ALONE, false).await.unwrap();
     assert_eq!((done.rows, done.segments, done.kept), (51, 6, 3));
     assert_eq!(world.memory.rows_counted(), 51);
-    let again = world.import(true).await.unwrap();
+    let again = world.import(ALONE, true).await.unwrap();
     assert_eq!(
         (again.rows, again.kept),
         (51, 0),
@@ -200,14 +223,25 @@ async fn a_bad_row_names_its_place_and_nothing_counts() {
     let world = World::new();
     world.write("a.json", 0..10);
     std::fs::write(world.path("b.json"), "{\"n\": 1}\n{\"n\": \"x\"}\n").unwrap();
-    let error = world.import(false).await.unwrap_err().to_string();
+    let error = world
+        .import(Joining::default(), false)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("b.json` row 2: "), "{error}");
     assert_eq!(world.memory.rows_counted(), 0);
     std::fs::write(world.path("b.json"), "{\"n\": 1, \"colour\": 2}\n").unwrap();
-    let error = world.import(false).await.unwrap_err().to_string();
+    let error = world
+        .import(Joining::default(), false)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no column colour"), "{error}");
     std::fs::write(world.path("b.json"), "{\"n\": 1}\n").unwrap();
-    assert_eq!(world.import(false).await.unwrap().rows, 11);
+    assert_eq!(
+        world.import(Joining::default(), false).await.unwrap().rows,
+        11
+    );
 }
 
 #[tokio::test]

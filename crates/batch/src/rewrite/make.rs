@@ -19,7 +19,7 @@ use segment::{SealExtra, SealedSegment, SegmentBuilder, pack};
 
 use super::spans::{Span, spans};
 use super::{remove, time_of};
-use crate::build::{Built, Line, SEGMENT_MEMORY_MAX};
+use crate::build::{Built, Line, SEGMENT_MEMORY_MAX, numbered};
 use crate::{ImportError, Progress, Workshop};
 
 pub(super) struct Making {
@@ -338,15 +338,6 @@ impl Bench<'_> {
 
 fn kept(batch: &RecordBatch, keep: &BooleanArray) -> RecordBatch {
     filter_record_batch(batch, keep).expect("one value a row")
-}
-
-/// Rows count up from `first` in their new segment.
-fn numbered(batch: &RecordBatch, first: u32) -> RecordBatch {
-    let offsets = i64::from(first)..i64::from(first) + batch.num_rows() as i64;
-    let mut columns = batch.columns().to_vec();
-    let at = columns.len() - 2;
-    columns[at] = Arc::new(Int64Array::from_iter_values(offsets));
-    RecordBatch::try_new(batch.schema(), columns).expect("offsets in the place of offsets")
 }
 
 /// Of all rows; where there is none, the value that is stored for it.

@@ -166,6 +166,15 @@ pub struct Records {
     pub merged: u64,
 }
 
+impl Records {
+    pub fn add(&mut self, other: Self) {
+        self.read += other.read;
+        self.filtered += other.filtered;
+        self.unnested += other.unnested;
+        self.merged += other.merged;
+    }
+}
+
 /// Records that are looked at for the types of a file that does not tell them.
 const SAMPLE_RECORDS: usize = 10_000;
 

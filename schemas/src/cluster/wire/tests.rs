@@ -43,6 +43,18 @@ fn table(at: u8) -> TableState {
 }
 
 /// As it may come from anywhere: `kind` says what is known of it.
+fn mark() -> SourceMark {
+    SourceMark {
+        uri: "s3://bucket/file.parquet".to_owned(),
+        version: "7-1".to_owned(),
+        reader: uuid::Uuid::from_bytes([9; 16]),
+        part: 1,
+        files: 3,
+        piece: 2,
+        is_last: true,
+    }
+}
+
 fn segment(spec: &TableSpec, (partition, sequence): (u32, u32), kind: u32) -> SegmentState {
     let id = SegmentId {
         table: spec.id,
@@ -98,14 +110,7 @@ fn segment(spec: &TableSpec, (partition, sequence): (u32, u32), kind: u32) -> Se
         record.uri = Some("elsewhere.seg".to_owned());
         (record.unstored, record.earlier) = (true, vec![7, u32::MAX]);
         record.marks.merge_level = Some("daily".to_owned());
-        record.source = Some(SourceMark {
-            uri: "s3://bucket/file.parquet".to_owned(),
-            version: "7-1".to_owned(),
-            reader: uuid::Uuid::from_bytes([9; 16]),
-            part: 1,
-            piece: 2,
-            is_last: true,
-        });
+        record.source = Some(mark());
     }
     let servers = (0..kind % 3).map(|at| server((partition + at) % 4));
     SegmentState {

@@ -15,6 +15,8 @@ use crate::ingest::table::{Format, Table};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(1);
+/// An answer whose newest event is older is one of a stall.
+const STALLED: Duration = Duration::from_millis(15);
 
 /// What is produced into a new table of one partition, and how fast.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +49,15 @@ impl Fresh<'_> {
             .await?;
         table.create(http, ports).await?;
         let sql = Sql::new(http, &ports.broker);
-        let linger = [("linger.ms", self.linger_ms)];
-        let producer = KafkaProducer::with_options(self.brokers, &linger)?;
+        // An idempotent producer of librdkafka has no more than five messages on their way, and its
+        // thread looks without a pause for their end while others wait: it would take a core from
+        // those who are to answer it, whenever they are late once.
+        let options = [
+            ("linger.ms", self.linger_ms),
+            ("enable.idempotence", "false"),
+            ("message.send.max.retries", "0"),
+        ];
+        let producer = KafkaProducer::with_options(self.brokers, &options)?;
         // The first event brings the partition to life.
         let first = Event::new(0).json();
         producer.produce(self.name, Some(0), None, &first).await?;
@@ -86,6 +95,7 @@ impl Fresh<'_> {
     async fn watch(&self, sql: &Sql, begin: Instant) -> Result<Times> {
         let statement = format!("SELECT MAX(\"$offset\") FROM {}", self.name);
         let mut times = Times::default();
+        let mut stalls: Vec<(Duration, Duration)> = Vec::new();
         let mut seen = 0;
         while seen < self.total() {
             let newest = sql.numbers(&statement).await?;
@@ -94,12 +104,19 @@ impl Fresh<'_> {
             for event in (seen + 1).max(self.warm_up + 1)..=newest {
                 times.add(now.saturating_sub(self.due(event)));
             }
+            if newest > seen {
+                let oldest = now.saturating_sub(self.due(seen + 1));
+                stalls.extend((oldest > STALLED).then_some((now, oldest)));
+            }
             seen = seen.max(newest);
             ensure!(
                 now < self.due(self.total()) + WAIT_MAX,
                 "saw {seen} of {} events in {now:?}",
                 self.total()
             );
+        }
+        for (end, long) in stalls {
+            println!("  at {end:.3?} events were there that are {long:.1?} old");
         }
         Ok(times)
     }
