@@ -471,6 +471,7 @@ impl Queries {
                 self.config.exchange_rows_min,
             ),
             gathers: AtomicBool::default(),
+            overflowed: AtomicBool::default(),
             gate: Arc::clone(&limit.gate),
             failed: Mutex::default(),
         })
