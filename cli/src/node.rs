@@ -17,6 +17,7 @@ use rpc::{GrpcNetwork, InProcessNetwork, Membership, Network, Standing};
 use runtime::settings::{LogSync, MetastoreKind, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
+use schemas::table::QuotaSpec;
 use schemas::{Fault, InstanceId, TableSpec};
 use stream::embedded::{EmbeddedLog, LogConfig, SyncPolicy};
 use stream::{AllStreams, Streams};
@@ -431,6 +432,7 @@ impl<'a> Builder<'a> {
             entrance: self.entrance.clone(),
             hedge_percent: settings.hedge_percent,
             exchange_rows_min: settings.exchange_rows_min,
+            tenant_quotas: tenant_quotas(&settings.tenant_quotas)?,
             examples: std::mem::take(&mut self.examples),
             settings: self.settings.listed(),
         };
@@ -542,6 +544,14 @@ fn network(
 
 /// A query computes little and waits little: some for each core keep it busy.
 const QUERIES_PER_CORE: usize = 16;
+
+fn tenant_quotas(texts: &[String]) -> Result<Vec<(String, QuotaSpec)>> {
+    let quotas = texts.iter().map(|text| {
+        schemas::pinot::tenant_quota(text)
+            .map_err(|faults| Exit::usage(format!("broker.tenant_quotas: {}", faults.0.join("; "))))
+    });
+    quotas.collect()
+}
 
 fn query_limits(settings: &runtime::settings::Broker) -> broker::Limits {
     broker::Limits {
