@@ -335,6 +335,7 @@ impl<'a> Builder<'a> {
         let store = metadata::open(&self.settings.metastore, &file, clock).await?;
         let cluster = metadata::check_cluster(&store, &self.node.dir, &*self.node.clock).await?;
         deep::claim(&self.deep, cluster).await?;
+        let election = self.election()?;
         let settings = &self.settings.controller;
         let config = controller::Config {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
@@ -344,7 +345,7 @@ impl<'a> Builder<'a> {
             address: self.node.addresses.controller_http.clone(),
             reconcile_every: Duration::from_millis(settings.reconcile_ms),
             entrance: self.entrance.clone(),
-            election: self.election(),
+            election,
         };
         let parts = controller::Parts {
             store,
@@ -365,11 +366,15 @@ impl<'a> Builder<'a> {
     }
 
     /// SQLite is opened by one controller only.
-    fn election(&self) -> Option<controller::Election> {
-        (self.settings.metastore.kind == MetastoreKind::Postgres).then(|| controller::Election {
+    fn election(&mut self) -> Result<Option<controller::Election>> {
+        if self.settings.metastore.kind != MetastoreKind::Postgres {
+            return Ok(None);
+        }
+        Ok(Some(controller::Election {
             ttl: Duration::from_millis(self.settings.controller.lease_ms),
             grpc: self.node.addresses.controller_grpc.clone(),
-        })
+            membership: self.membership()?,
+        }))
     }
 
     async fn start_server(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
