@@ -107,6 +107,7 @@ fn old_heartbeat() -> HeartbeatRequest {
             }),
             disk_bytes: 5000,
             index_list: 0,
+            dead_rows: 0,
         }],
         plan_format: 2,
         deep_store_of: "c".to_owned(),

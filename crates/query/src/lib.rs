@@ -24,6 +24,7 @@ mod dialect;
 mod distinct_counts;
 mod distinct_on;
 mod distinct_sides;
+mod ends_asked;
 mod entries;
 pub mod exchange;
 mod excluding;

@@ -18,6 +18,7 @@ use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
 use crate::distinct_counts::DistinctCounts;
 use crate::distinct_sides::DistinctSides;
+use crate::ends_asked::EndsAsked;
 use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
@@ -77,6 +78,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     // Before what conditions have in common is taken out of them.
     rules.insert(0, Arc::new(ConditionalSums));
     rules.insert(0, Arc::new(ListsOfOneValue));
+    rules.insert(0, Arc::new(EndsAsked));
     rules.push(Arc::new(SameTime));
     rules.push(Arc::new(ConstantKeys));
     rules.push(Arc::new(ConstantPairs));

@@ -1,5 +1,7 @@
 //! Values of a dictionary, compared in their order.
 
+use std::mem::discriminant;
+
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringViewArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType};
@@ -32,6 +34,11 @@ impl OrderedValues {
             }
             _ => return None,
         })
+    }
+
+    /// Whether values of both can be compared.
+    pub(super) fn are_like(&self, other: &Self) -> bool {
+        discriminant(self) == discriminant(other)
     }
 
     pub(super) fn len(&self) -> usize {

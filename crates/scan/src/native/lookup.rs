@@ -9,15 +9,17 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{and, filter_record_batch, is_not_null, take};
+use arrow::compute::{and, filter_record_batch, is_not_null, sort, take};
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::{NullEquality, Result, ScalarValue, internal_datafusion_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{binary, in_list, lit};
+use datafusion::physical_expr::expressions::{Column, binary, in_list, lit};
 
+use super::dictionary::OrderedValues;
 use super::rows::RowNumbers;
+use crate::ranges::RangeSet;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -39,6 +41,8 @@ struct Rows {
     columns: RecordBatch,
     /// Some row had a null for a key and equals nothing: it is not among them.
     has_null: bool,
+    /// Those of one column that are not null, ascending.
+    ordered: OnceLock<Option<OrderedValues>>,
     _memory: MemoryReservation,
 }
 
@@ -88,6 +92,7 @@ impl Things {
             is_unique,
             has_null: columns.num_rows() < rows.num_rows(),
             columns,
+            ordered: OnceLock::new(),
             _memory: memory,
         });
         Ok(rows.is_unique)
@@ -96,6 +101,22 @@ impl Things {
     fn rows(&self) -> Result<&Rows> {
         let not_yet = || internal_datafusion_err!("the small side of a join was not read yet");
         self.rows.get().ok_or_else(not_yet)
+    }
+}
+
+impl Rows {
+    fn ordered(&self) -> Option<&OrderedValues> {
+        let ordered = self.ordered.get_or_init(|| {
+            let values = self.keys.values(0..self.keys.count()).ok()?;
+            let [values] = &values[..] else {
+                return None;
+            };
+            let values = sort(values, None).ok()?;
+            // Nulls come first.
+            let nulls = values.null_count();
+            OrderedValues::of(&values.slice(nulls, values.len() - nulls))
+        });
+        ordered.as_ref()
     }
 }
 
@@ -186,6 +207,32 @@ impl LookupExpr {
     }
 }
 
+impl LookupExpr {
+    /// Which of a column's ordered values this condition holds for, each by its position: both are
+    /// walked in their order, as most values are not looked for. `None`: each must be looked up.
+    pub(crate) fn held(&self, column: usize, values: &ArrayRef) -> Option<RangeSet> {
+        let (Asked::IsThere, [key]) = (self.asked, &self.keys[..]) else {
+            return None;
+        };
+        if key.downcast_ref::<Column>()?.index() != column {
+            return None;
+        }
+        let keys = self.things.rows.get()?.ordered()?;
+        let values = OrderedValues::of(values).filter(|values| values.are_like(keys))?;
+        let (mut held, mut from) = (Vec::new(), 0);
+        for key in 0..keys.len() as u32 {
+            from = match values.find(keys.at(key), from) {
+                Ok(position) => {
+                    held.push((i64::from(position), i64::from(position)));
+                    position + 1
+                }
+                Err(next) => next,
+            };
+        }
+        Some(RangeSet::of_any(held))
+    }
+}
+
 /// Of a condition, for those who do not look keys up.
 #[derive(Debug)]
 pub(super) enum Known {
@@ -266,5 +313,71 @@ impl PhysicalExpr for LookupExpr {
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array, StringViewArray};
+    use arrow::datatypes::Field;
+    use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
+
+    use super::*;
+
+    /// A condition that keys are among these, where nulls equal nulls or nothing.
+    fn is_among(keys: ArrayRef, null_equality: NullEquality) -> LookupExpr {
+        let field = Arc::new(Field::new("key", keys.data_type().clone(), true));
+        let schema = Arc::new(Schema::new(vec![field]));
+        let rows = RecordBatch::try_new(schema, vec![keys]).unwrap();
+        let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
+        let memory = MemoryConsumer::new("keys").register(&pool);
+        let key: Expr = Arc::new(Column::new("key", 0));
+        let things = Arc::new(Things::new(null_equality));
+        things.fill(&rows, &[Arc::clone(&key)], memory).unwrap();
+        let flag = Arc::new(Field::new("mark", DataType::Boolean, false));
+        LookupExpr::new(&things, &[key], Asked::IsThere, flag)
+    }
+
+    #[test]
+    fn keys_are_found_in_order_as_each_by_itself() {
+        let numbers = |step: i64, count: i64| (0..count).map(move |n| n * step % 7_919);
+        let texts = |step, count| numbers(step, count).map(|n| n.to_string());
+        for (step, count) in [(0, 0), (0, 1), (3, 900), (1, 5_000), (17, 7_918)] {
+            let nulls = [None, None].into_iter();
+            let longs: Int64Array = numbers(step, count).map(Some).chain(nulls).collect();
+            let nulls = [None::<String>].into_iter();
+            let words: StringViewArray = texts(step, count).map(Some).chain(nulls).collect();
+            let mut ordered: Vec<String> = texts(5, 4_000).collect();
+            ordered.sort();
+            let values: [ArrayRef; 2] = [
+                Arc::new(Int64Array::from_iter_values((0..4_000).map(|n| n * 2))),
+                Arc::new(StringViewArray::from_iter_values(ordered)),
+            ];
+            for (keys, values) in [Arc::new(longs) as ArrayRef, Arc::new(words)]
+                .into_iter()
+                .zip(values)
+            {
+                for nulls in [
+                    NullEquality::NullEqualsNull,
+                    NullEquality::NullEqualsNothing,
+                ] {
+                    let lookup = is_among(Arc::clone(&keys), nulls);
+                    let field = Field::new("key", values.data_type().clone(), true);
+                    let schema = Arc::new(Schema::new(vec![field]));
+                    let rows = RecordBatch::try_new(schema, vec![Arc::clone(&values)]).unwrap();
+                    let each = lookup.evaluate(&rows).unwrap().into_array(values.len());
+                    let each = each.unwrap();
+                    let held = lookup.held(0, &values).unwrap();
+                    let differs = (0..values.len())
+                        .find(|at| each.as_boolean().value(*at) != held.contains(*at as i64));
+                    assert_eq!(differs, None, "{step} {count}");
+                }
+            }
+        }
+        let longs: ArrayRef = Arc::new(Int64Array::from_iter_values(0..9));
+        let lookup = is_among(Arc::clone(&longs), NullEquality::NullEqualsNothing);
+        assert_eq!(lookup.held(1, &longs), None, "it is about another column");
+        let words: ArrayRef = Arc::new(StringViewArray::from_iter_values(["1", "2"]));
+        assert_eq!(lookup.held(0, &words), None, "they are of another type");
     }
 }

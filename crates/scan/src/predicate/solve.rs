@@ -18,6 +18,7 @@ use super::text::{self, Texts};
 use super::tree::Tree;
 use super::{evaluate, rebased};
 use crate::columns::bounds;
+use crate::native::LookupExpr;
 use crate::ranges::{RangeSet, of_expr, order_key};
 use crate::units::bucket_ms;
 use std::sync::Arc;
@@ -177,6 +178,11 @@ impl Solver<'_, '_> {
             && let Some(codes) = of_numbers(&set, dictionary)
         {
             return Some(within(codes));
+        }
+        let lookup = expr.downcast_ref::<LookupExpr>();
+        let lookup = lookup.filter(|_| dictionary.is_ordered());
+        if let Some(set) = lookup.and_then(|own| own.held(self.index, &dictionary.array())) {
+            return Some(set);
         }
         let field = self.schema.field(0);
         let count = dictionary.cardinality();

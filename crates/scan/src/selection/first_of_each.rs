@@ -1,9 +1,9 @@
 //! Groups of which only the first few of each value of some columns are wanted, as a condition on
 //! ROW_NUMBER or RANK over them says: the three most read pages of each country.
 //!
-//! Kept are, in each piece, all groups that are no later than the last of the few by the first
-//! column of the order. So more are kept than are wanted, and never fewer: the window and its
-//! condition stay above. What those left out have is never made.
+//! Kept are all groups that are no later than the last of the few by the first column of the order.
+//! So more are kept than are wanted, and never fewer: the window and its condition stay above. What
+//! those left out have is never made.
 
 use std::any::Any;
 use std::cmp::Reverse;
@@ -19,7 +19,7 @@ use arrow::datatypes::{
 };
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::CastExpr;
@@ -171,10 +171,7 @@ impl FirstOfEachExec {
         let own = Arc::clone(&self);
         let job = move |turn: &mut Turn| {
             let grouped = own.groups.grouped(turn, &memory, rows, Wanted::All)?;
-            let workers = own.groups.shared().threads();
-            in_turns(turn, workers, grouped.pieces(), |piece| {
-                own.rows(&grouped, piece)
-            })
+            own.batches(turn, &grouped, &memory.new_empty())
         };
         match self.groups.shared().run(rows, job).await {
             Ok(batches) => Ok(Box::pin(RecordBatchStreamAdapter::new(
@@ -190,17 +187,37 @@ impl FirstOfEachExec {
         }
     }
 
-    fn rows(&self, grouped: &Grouped, piece: usize) -> Result<RecordBatch> {
-        let values = self.order.by.values(grouped, piece, None)?;
-        let kept = match ranks(&values, self.order.options) {
-            Some(ranks) => Some(self.kept(grouped, piece, &ranks)?),
-            None => None,
-        };
-        grouped.rows(piece, kept.as_deref())
+    /// The groups of each piece that are no later than the last of the few with the same values in
+    /// all pieces.
+    fn batches(
+        &self,
+        turn: &mut Turn,
+        grouped: &Grouped,
+        memory: &MemoryReservation,
+    ) -> Result<Vec<RecordBatch>> {
+        let workers = self.groups.shared().threads();
+        let ranked = in_turns(turn, workers, grouped.pieces(), |piece| {
+            self.ranked(grouped, piece, memory)
+        })?;
+        let marks = self.marks(&ranked);
+        in_turns(turn, workers, grouped.pieces(), |piece| {
+            let kept = ranked[piece].as_ref().map(|own| own.reaching(&marks));
+            grouped.rows(piece, kept.as_deref())
+        })
     }
 
-    /// The groups that are no later than the last of the few with the same values.
-    fn kept(&self, grouped: &Grouped, piece: usize, ranks: &[u64]) -> Result<Vec<u32>> {
+    /// `None`: they have no ranks.
+    fn ranked(
+        &self,
+        grouped: &Grouped,
+        piece: usize,
+        memory: &MemoryReservation,
+    ) -> Result<Option<Ranked>> {
+        let values = self.order.by.values(grouped, piece, None)?;
+        let Some(ranks) = ranks(&values, self.order.options) else {
+            return Ok(None);
+        };
+        memory.try_grow(ranks.len() * size_of::<(u64, u32)>())?;
         let columns = self.of_each.iter();
         let columns = columns.map(|column| column.values(grouped, piece, None));
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
@@ -208,31 +225,68 @@ impl FirstOfEachExec {
         let rows = RowConverter::new(fields.map(SortField::new).collect())?;
         let rows = rows.convert_columns(&columns)?;
         let mut numbers: HashMap<&[u8], u32> = HashMap::new();
-        let mut firsts: Vec<BinaryHeap<Reverse<u64>>> = Vec::new();
-        let mut number_of = Vec::with_capacity(ranks.len());
-        for (row, rank) in rows.iter().zip(ranks) {
-            let new = firsts.len() as u32;
-            let number = *numbers.entry(row.data()).or_insert(new);
-            if number == new {
-                firsts.push(BinaryHeap::with_capacity(self.fetch + 1));
-            }
-            number_of.push(number);
-            let first = &mut firsts[number as usize];
-            if first.len() < self.fetch {
-                first.push(Reverse(*rank));
-            } else if first.peek().is_some_and(|last| *rank > last.0) {
-                first.pop();
-                first.push(Reverse(*rank));
-            }
+        let mut own = Ranked::default();
+        for (row, rank) in rows.iter().zip(&ranks) {
+            let new = own.firsts.len() as u32;
+            let number = *numbers.entry(row.data()).or_insert_with(|| {
+                own.firsts.push((row.data().into(), Firsts::default()));
+                new
+            });
+            own.firsts[number as usize].1.offer(*rank, self.fetch);
+            own.numbers.push(number);
         }
-        let last = firsts.iter().map(|first| match first.len() < self.fetch {
-            true => 0,
-            false => first.peek().map_or(0, |last| last.0),
-        });
-        let last: Vec<u64> = last.collect();
-        let each = (0u32..).zip(number_of).zip(ranks);
-        let kept = each.filter(|((_, number), rank)| **rank >= last[*number as usize]);
-        Ok(kept.map(|((group, _), _)| group).collect())
+        own.ranks = ranks;
+        Ok(Some(own))
+    }
+
+    /// Of each partition the rank of the last of the few, where there are so many.
+    fn marks<'r>(&self, ranked: &'r [Option<Ranked>]) -> HashMap<&'r [u8], u64> {
+        let mut all: HashMap<&[u8], Firsts> = HashMap::new();
+        for (partition, firsts) in ranked.iter().flatten().flat_map(|own| &own.firsts) {
+            let all = all.entry(partition).or_default();
+            firsts
+                .0
+                .iter()
+                .for_each(|rank| all.offer(rank.0, self.fetch));
+        }
+        let full = all.into_iter().filter(|(_, own)| own.0.len() == self.fetch);
+        full.filter_map(|(partition, own)| Some((partition, own.0.peek()?.0)))
+            .collect()
+    }
+}
+
+/// The greatest ranks of a partition.
+#[derive(Debug, Default)]
+struct Firsts(BinaryHeap<Reverse<u64>>);
+
+impl Firsts {
+    fn offer(&mut self, rank: u64, fetch: usize) {
+        if self.0.len() < fetch {
+            self.0.push(Reverse(rank));
+        } else if self.0.peek().is_some_and(|last| rank > last.0) {
+            self.0.pop();
+            self.0.push(Reverse(rank));
+        }
+    }
+}
+
+/// The groups of a piece.
+#[derive(Debug, Default)]
+struct Ranked {
+    ranks: Vec<u64>,
+    /// Of each group that of its partition.
+    numbers: Vec<u32>,
+    firsts: Vec<(Box<[u8]>, Firsts)>,
+}
+
+impl Ranked {
+    fn reaching(&self, marks: &HashMap<&[u8], u64>) -> Vec<u32> {
+        let least = self.firsts.iter();
+        let least = least.map(|(partition, _)| marks.get(&**partition).copied().unwrap_or(0));
+        let least: Vec<u64> = least.collect();
+        let each = (0u32..).zip(&self.numbers).zip(&self.ranks);
+        let kept = each.filter(|((_, number), rank)| **rank >= least[**number as usize]);
+        kept.map(|((group, _), _)| group).collect()
     }
 }
 
