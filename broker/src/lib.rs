@@ -37,6 +37,7 @@ use runtime::settings::Setting;
 use runtime::{Clock, TaskGroup};
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
+use schemas::table::QuotaSpec;
 use schemas::{Fault, InstanceId};
 use stream::Streams;
 use tokio::net::TcpListener;
@@ -58,6 +59,8 @@ pub struct Config {
     pub hedge_percent: u64,
     /// Servers exchange rows when about so many of each side of a join would come here; 0 = never.
     pub exchange_rows_min: u64,
+    /// Of all tables of a tenant, by its name.
+    pub tenant_quotas: Vec<(String, QuotaSpec)>,
     /// Questions that the page offers: title and statement.
     pub examples: Vec<(String, String)>,
     /// For `sys.settings`.

@@ -49,7 +49,8 @@ impl Default for BrokerMetrics {
         for plan in ["template", "anew"] {
             templates.with_label_values(&[plan]);
         }
-        let help = "queries refused by the quota of a table, by the limit that was reached";
+        let help =
+            "queries refused by the quota of a table or a tenant, by the limit that was reached";
         let quota_refusals =
             registry.counter_by("tannin_broker_quota_refusals_total", help, "limit");
         for limit in quota::LIMITS {

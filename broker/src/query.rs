@@ -233,7 +233,11 @@ impl Queries {
         let servers = Arc::new(Servers::new(Arc::clone(&clock), observer, percent));
         let (waiting, rejected) = (metrics.waiting.clone(), metrics.rejected.clone());
         Ok(Self {
-            quotas: Arc::new(Quotas::new(Arc::clone(&clock), refused)),
+            quotas: Arc::new(Quotas::new(
+                Arc::clone(&clock),
+                refused,
+                config.tenant_quotas.clone(),
+            )),
             servers,
             indexes: Arc::default(),
             admission: Admission::new(config.limits, waiting, rejected),
@@ -471,6 +475,7 @@ impl Queries {
                 self.config.exchange_rows_min,
             ),
             gathers: AtomicBool::default(),
+            overflowed: AtomicBool::default(),
             gate: Arc::clone(&limit.gate),
             failed: Mutex::default(),
         })

@@ -1,11 +1,11 @@
-//! Quotas of tables: how many queries a second, how many at once, and how much memory they may
-//! hold together.
+//! Quotas of tables and of tenants: how many queries a second, how many at once, and how much memory
+//! they may hold together.
 //!
 //! Invariants: a quota is of all brokers together, and each gives out an equal part of it; a query
-//! needs leave of every table that it reads, and takes nothing of any when one refuses. What is
-//! refused costs its planning and nothing else.
+//! needs leave of every table that it reads, and of their tenants, and takes nothing of any when
+//! one refuses. What is refused costs its planning and nothing else.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 use query::{Gate, Memory, Pass};
 use runtime::Clock;
-use schemas::cluster::{ClusterState, Role, TableState};
+use schemas::cluster::{ClusterState, Role};
 use schemas::fault::pinot_code;
+use schemas::table::QuotaSpec;
 use schemas::{Fault, FaultKind, TableId};
 
 #[derive(Debug)]
@@ -23,10 +24,28 @@ pub(crate) struct Quotas {
     clock: Arc<dyn Clock>,
     /// By limit.
     refused: IntCounterVec,
-    tables: Mutex<HashMap<TableId, Used>>,
+    tenants: HashMap<String, QuotaSpec>,
+    used: Mutex<HashMap<Owner, Used>>,
 }
 
-/// What queries of a table took.
+/// Whose quota it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Owner {
+    Table(TableId),
+    Tenant(String),
+}
+
+/// A quota that a query needs leave of.
+#[derive(Clone, Debug)]
+struct Limited {
+    quota: QuotaSpec,
+    /// For people.
+    owner: String,
+    /// Where the quota is set, before its key.
+    place: &'static str,
+}
+
+/// What queries of an owner took.
 #[derive(Debug)]
 struct Used {
     /// Queries that may begin at once, as of `at`.
@@ -46,12 +65,43 @@ pub(crate) struct QueryGate {
 pub(crate) const LIMITS: [&str; 3] = ["rate", "running", "memory"];
 
 impl Quotas {
-    pub(crate) fn new(clock: Arc<dyn Clock>, refused: IntCounterVec) -> Self {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        refused: IntCounterVec,
+        tenants: impl IntoIterator<Item = (String, QuotaSpec)>,
+    ) -> Self {
         Self {
             clock,
             refused,
-            tables: Mutex::default(),
+            tenants: tenants.into_iter().collect(),
+            used: Mutex::default(),
         }
+    }
+
+    /// Each once, in one order.
+    fn limited(&self, names: &BTreeSet<String>, cluster: &ClusterState) -> Vec<(Owner, Limited)> {
+        let mut all = BTreeMap::new();
+        for table in names.iter().flat_map(|name| cluster.resolve(name)) {
+            let spec = &table.spec;
+            if !spec.quota.is_usual() {
+                let limited = Limited {
+                    quota: spec.quota,
+                    owner: format!("table `{}`", spec.physical_name()),
+                    place: "`quota.",
+                };
+                all.insert(Owner::Table(spec.id), limited);
+            }
+            let tenant = &spec.placement.server_tenant;
+            if let Some(quota) = self.tenants.get(tenant) {
+                let limited = Limited {
+                    quota: *quota,
+                    owner: format!("tenant `{tenant}`"),
+                    place: "`broker.tenant_quotas` with `",
+                };
+                all.insert(Owner::Tenant(tenant.clone()), limited);
+            }
+        }
+        all.into_iter().collect()
     }
 
     pub(crate) fn for_query(self: &Arc<Self>) -> Arc<dyn Gate> {
@@ -74,58 +124,54 @@ fn too_many(message: String) -> Fault {
 
 impl Gate for QueryGate {
     fn enter(&self, names: &BTreeSet<String>, cluster: &ClusterState) -> Result<Pass, Fault> {
-        let tables = names.iter().flat_map(|name| cluster.resolve(name));
-        let mut limited: Vec<Arc<TableState>> = tables.filter(is_limited).collect();
+        let limited = self.quotas.limited(names, cluster);
         if limited.is_empty() {
             return Ok(Pass::new((), None));
         }
-        limited.sort_by_key(|table| table.spec.id);
-        limited.dedup_by_key(|table| table.spec.id);
         let part = Part::of(cluster);
         let now = self.quotas.clock.monotonic();
-        let mut all = self.quotas.tables.lock();
-        all.retain(|id, used| used.running > 0 || cluster.tables.contains_key(id));
+        let mut all = self.quotas.used.lock();
+        all.retain(|owner, used| {
+            let is_gone = matches!(owner, Owner::Table(id) if !cluster.tables.contains_key(id));
+            used.running > 0 || !is_gone
+        });
         let is_counted = self.counted.load(Ordering::Relaxed);
-        for table in &limited {
-            let used = all.entry(table.spec.id).or_insert_with(|| Used::new(now));
-            used.refill(part.rate(table), now);
-            let refused = used.refusal(table, &part, is_counted);
+        for (owner, limited) in &limited {
+            let used = all.entry(owner.clone()).or_insert_with(|| Used::new(now));
+            used.refill(part.rate(limited), now);
+            let refused = used.refusal(limited, &part, is_counted);
             if let Some((limit, message)) = refused {
                 return Err(self.quotas.refusal(limit, message));
             }
         }
         self.counted.store(true, Ordering::Relaxed);
         let mut memory = Vec::new();
-        for table in &limited {
-            let Some(used) = all.get_mut(&table.spec.id) else {
+        for (owner, limited) in &limited {
+            let Some(used) = all.get_mut(owner) else {
                 continue;
             };
             used.running += 1;
-            if part.rate(table).is_some() && !is_counted {
+            if part.rate(limited).is_some() && !is_counted {
                 used.allowance -= 1.0;
             }
-            memory.extend(part.bytes(table).map(|bytes_max| TableMemory {
-                table: table.spec.physical_name(),
+            memory.extend(part.bytes(limited).map(|bytes_max| OwnersMemory {
+                of: limited.clone(),
                 bytes_max,
                 bytes: Arc::clone(&used.bytes),
             }));
         }
         let memory = (!memory.is_empty()).then(|| {
-            Arc::new(TablesMemory {
-                tables: memory,
+            Arc::new(MemoryOfAll {
+                owners: memory,
                 refused: self.quotas.refused.clone(),
             }) as Arc<dyn Memory>
         });
         let running = Running {
             quotas: Arc::clone(&self.quotas),
-            tables: limited.iter().map(|table| table.spec.id).collect(),
+            owners: limited.into_iter().map(|(owner, _)| owner).collect(),
         };
         Ok(Pass::new(running, memory))
     }
-}
-
-fn is_limited(table: &Arc<TableState>) -> bool {
-    table.spec.quota != schemas::table::QuotaSpec::default()
 }
 
 /// What this broker gives out of a quota.
@@ -142,18 +188,18 @@ impl Part {
         }
     }
 
-    fn rate(&self, table: &TableState) -> Option<f64> {
-        let all = table.spec.quota.queries_per_second?;
+    fn rate(&self, limited: &Limited) -> Option<f64> {
+        let all = limited.quota.queries_per_second?;
         Some(all / self.brokers as f64)
     }
 
-    fn running(&self, table: &TableState) -> Option<usize> {
-        let all = table.spec.quota.queries_running_max? as usize;
+    fn running(&self, limited: &Limited) -> Option<usize> {
+        let all = limited.quota.queries_running_max? as usize;
         Some(all.div_ceil(self.brokers))
     }
 
-    fn bytes(&self, table: &TableState) -> Option<usize> {
-        let all = table.spec.quota.memory_bytes_max? as usize;
+    fn bytes(&self, limited: &Limited) -> Option<usize> {
+        let all = limited.quota.memory_bytes_max? as usize;
         Some(all / self.brokers)
     }
 }
@@ -178,29 +224,32 @@ impl Used {
 
     fn refusal(
         &self,
-        table: &TableState,
+        limited: &Limited,
         part: &Part,
         is_counted: bool,
     ) -> Option<(&'static str, String)> {
-        let quota = &table.spec.quota;
-        let name = table.spec.physical_name();
+        let Limited {
+            quota,
+            owner,
+            place,
+        } = limited;
         let of_brokers = match part.brokers {
             1 => String::new(),
             brokers => format!(" of {brokers} brokers together"),
         };
-        if part.running(table).is_some_and(|max| self.running >= max) {
+        if part.running(limited).is_some_and(|max| self.running >= max) {
             let max = quota.queries_running_max.unwrap_or_default();
             let message = format!(
-                "table `{name}` has {max} queries running{of_brokers}, its \
-                 `quota.maxQueriesRunning`; send it again later"
+                "{owner} has {max} queries running{of_brokers}, its \
+                 {place}maxQueriesRunning`; send it again later"
             );
             return Some(("running", message));
         }
-        if part.rate(table).is_some() && !is_counted && self.allowance < 1.0 {
+        if part.rate(limited).is_some() && !is_counted && self.allowance < 1.0 {
             let rate = quota.queries_per_second.unwrap_or_default();
             let message = format!(
-                "table `{name}` has more than {rate} queries a second{of_brokers}, its \
-                 `quota.maxQueriesPerSecond`; send it again later"
+                "{owner} has more than {rate} queries a second{of_brokers}, its \
+                 {place}maxQueriesPerSecond`; send it again later"
             );
             return Some(("rate", message));
         }
@@ -211,60 +260,60 @@ impl Used {
 /// Counts as running until it is dropped.
 struct Running {
     quotas: Arc<Quotas>,
-    tables: Vec<TableId>,
+    owners: Vec<Owner>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut all = self.quotas.tables.lock();
-        for table in &self.tables {
-            if let Some(used) = all.get_mut(table) {
+        let mut all = self.quotas.used.lock();
+        for owner in &self.owners {
+            if let Some(used) = all.get_mut(owner) {
                 used.running -= 1;
             }
         }
     }
 }
 
-/// Of the tables of a query that have a limit.
+/// Of all owners of a query that have a limit.
 #[derive(Debug)]
-struct TablesMemory {
-    tables: Vec<TableMemory>,
+struct MemoryOfAll {
+    owners: Vec<OwnersMemory>,
     refused: IntCounterVec,
 }
 
 #[derive(Debug)]
-struct TableMemory {
-    table: String,
+struct OwnersMemory {
+    of: Limited,
     bytes_max: usize,
     bytes: Arc<AtomicUsize>,
 }
 
-impl Memory for TablesMemory {
+impl Memory for MemoryOfAll {
     fn take(&self, bytes: usize) -> Result<(), Fault> {
         self.grow(bytes);
-        let full = self.tables.iter().find(|table| {
-            let held = table.bytes.load(Ordering::Relaxed);
-            held > table.bytes_max
+        let full = self.owners.iter().find(|one| {
+            let held = one.bytes.load(Ordering::Relaxed);
+            held > one.bytes_max
         });
         let Some(full) = full else { return Ok(()) };
         self.give_back(bytes);
         self.refused.with_label_values(&["memory"]).inc();
         Err(too_many(format!(
-            "the queries of table `{}` hold {} bytes here, its `quota.maxQueryMemory`, and \
-             this one needs {bytes} more; send it again later, or ask for less",
-            full.table, full.bytes_max
+            "the queries of {} hold {} bytes here, its {}maxQueryMemory`, and this one needs \
+             {bytes} more; send it again later, or ask for less",
+            full.of.owner, full.bytes_max, full.of.place
         )))
     }
 
     fn grow(&self, bytes: usize) {
-        for table in &self.tables {
-            table.bytes.fetch_add(bytes, Ordering::Relaxed);
+        for one in &self.owners {
+            one.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
     fn give_back(&self, bytes: usize) {
-        for table in &self.tables {
-            table.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        for one in &self.owners {
+            one.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
     }
 }

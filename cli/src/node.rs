@@ -17,6 +17,7 @@ use rpc::{GrpcNetwork, InProcessNetwork, Membership, Network, Standing};
 use runtime::settings::{LogSync, MetastoreKind, Settings};
 use runtime::{Clock, ComputePool, Files, MemoryBudget, Reach, SystemClock, TaskGroup, files};
 use schemas::cluster::Role;
+use schemas::table::QuotaSpec;
 use schemas::{Fault, InstanceId, TableSpec};
 use stream::embedded::{EmbeddedLog, LogConfig, SyncPolicy};
 use stream::{AllStreams, Streams};
@@ -338,6 +339,7 @@ impl<'a> Builder<'a> {
         let store = metadata::open(&self.settings.metastore, &file, clock).await?;
         let cluster = metadata::check_cluster(&store, &self.node.dir, &*self.node.clock).await?;
         deep::claim(&self.deep, cluster).await?;
+        let election = self.election()?;
         let settings = &self.settings.controller;
         let config = controller::Config {
             instance: instance("Controller", &self.node.addresses.controller_http).0,
@@ -347,7 +349,7 @@ impl<'a> Builder<'a> {
             address: self.node.addresses.controller_http.clone(),
             reconcile_every: Duration::from_millis(settings.reconcile_ms),
             entrance: self.entrance.clone(),
-            election: self.election(),
+            election,
         };
         let parts = controller::Parts {
             store,
@@ -368,11 +370,15 @@ impl<'a> Builder<'a> {
     }
 
     /// SQLite is opened by one controller only.
-    fn election(&self) -> Option<controller::Election> {
-        (self.settings.metastore.kind == MetastoreKind::Postgres).then(|| controller::Election {
+    fn election(&mut self) -> Result<Option<controller::Election>> {
+        if self.settings.metastore.kind != MetastoreKind::Postgres {
+            return Ok(None);
+        }
+        Ok(Some(controller::Election {
             ttl: Duration::from_millis(self.settings.controller.lease_ms),
             grpc: self.node.addresses.controller_grpc.clone(),
-        })
+            membership: self.membership()?,
+        }))
     }
 
     async fn start_server(&mut self, http: TcpListener, grpc: TcpListener) -> Result<()> {
@@ -435,6 +441,7 @@ impl<'a> Builder<'a> {
             entrance: self.entrance.clone(),
             hedge_percent: settings.hedge_percent,
             exchange_rows_min: settings.exchange_rows_min,
+            tenant_quotas: tenant_quotas(&settings.tenant_quotas)?,
             examples: std::mem::take(&mut self.examples),
             settings: self.settings.listed(),
         };
@@ -546,6 +553,14 @@ fn network(
 
 /// A query computes little and waits little: some for each core keep it busy.
 const QUERIES_PER_CORE: usize = 16;
+
+fn tenant_quotas(texts: &[String]) -> Result<Vec<(String, QuotaSpec)>> {
+    let quotas = texts.iter().map(|text| {
+        schemas::pinot::tenant_quota(text)
+            .map_err(|faults| Exit::usage(format!("broker.tenant_quotas: {}", faults.0.join("; "))))
+    });
+    quotas.collect()
+}
 
 fn query_limits(settings: &runtime::settings::Broker) -> broker::Limits {
     broker::Limits {

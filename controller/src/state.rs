@@ -170,6 +170,9 @@ impl State {
 
     /// Otherwise what it waits for.
     pub(crate) fn ready(&self) -> Result<(), String> {
+        if let Some(election) = &self.config.election {
+            election.membership.check()?;
+        }
         match (self.waits_for_metadata(), self.leadership.now()) {
             (Some(reason), _) => Err(reason),
             (None, Leader::Nobody) => Err(NOBODY_LEADS.to_owned()),

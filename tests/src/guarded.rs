@@ -71,6 +71,8 @@ pub struct Guarded {
     pub folder: tempfile::TempDir,
     pub authority: Authority,
     pub node: Node,
+    /// Beside that of `node`.
+    servers: Vec<Node>,
     pub http: Client,
 }
 
@@ -81,13 +83,24 @@ const NOW_MS: i64 = 1_767_323_045_678;
 impl Guarded {
     /// All roles over gRPC, with the tables `mine` and `secret`.
     pub async fn start() -> Result<Self> {
+        Self::start_of(1).await
+    }
+
+    /// As that, with so many servers, each of which has a share of the rows.
+    pub async fn start_of(servers: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let authority = Authority::new()?;
         authority.issue(folder.path())?;
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("principals.toml"), principals()?)?;
         std::fs::write(file("cluster-token"), CLUSTER_TOKEN)?;
-        let node = Node::start(&settings(folder.path())?, &Role::ALL, parts()).await?;
+        let settings = |name: &str, controller: &str| settings(folder.path(), name, controller);
+        let node = Node::start(&settings("data", "")?, &Role::ALL, parts()).await?;
+        let mut others = Vec::new();
+        for at in 1..servers {
+            let settings = settings(&format!("server-{at}"), &node.addresses.controller_grpc)?;
+            others.push(Node::start(&settings, &[Role::Server], parts()).await?);
+        }
         let ca = Certificate::from_pem(&std::fs::read(file("ca.pem"))?)?;
         let http = Client::builder()
             .no_proxy()
@@ -98,21 +111,32 @@ impl Guarded {
             folder,
             authority,
             node,
+            servers: others,
         };
-        until("the node serves", || async {
-            guarded.node.ready().map_err(anyhow::Error::msg)
+        until("the nodes serve", || async {
+            for node in guarded.servers.iter().chain([&guarded.node]) {
+                node.ready().map_err(anyhow::Error::msg)?;
+            }
+            Ok(())
         })
         .await?;
         for table in ["mine", "secret"] {
-            guarded.create(table).await?;
+            guarded.create(table, servers).await?;
         }
         Ok(guarded)
     }
 
-    async fn create(&self, table: &str) -> Result<()> {
+    pub async fn stop(self) {
+        for server in self.servers {
+            server.stop().await;
+        }
+        self.node.stop().await;
+    }
+
+    async fn create(&self, table: &str, partitions: u32) -> Result<()> {
         let log = &self.node.addresses.log;
         let source = KafkaSource::new(log, &[], "tests")?;
-        source.create_topic(table, 1).await?;
+        source.create_topic(table, partitions).await?;
         let body = json!({
             "schema": {
                 "schemaName": table,
@@ -148,8 +172,8 @@ impl Guarded {
             .await?;
         ensure!(status.is_success(), "{status}: {text}");
         let row = |id| json!({ "id": id, "word": format!("{table}-word"), "ts": NOW_MS + id });
-        let rows = (0..ROWS).map(row);
-        produce(log, table, rows.map(|row| (0, row.to_string()))).await?;
+        let rows = (0..ROWS).map(|id| (id as u32 % partitions, row(id).to_string()));
+        produce(log, table, rows).await?;
         let count = format!("SELECT COUNT(*) FROM {table}");
         until(&count, || async {
             let (status, answer) = self.sql("root", &count).await?;
@@ -212,11 +236,13 @@ fn parts() -> Parts {
     Parts::real(Transport::Grpc)
 }
 
-fn settings(folder: &Path) -> Result<runtime::settings::Settings> {
+fn settings(folder: &Path, name: &str, controller: &str) -> Result<runtime::settings::Settings> {
     let mut layers = Layers::default();
     let file = |name: &str| folder.join(name).display().to_string();
     for (name, value) in [
-        ("node.data_dir", file("data")),
+        ("node.data_dir", file(name)),
+        ("deepstore.url", format!("file://{}", file("deepstore"))),
+        ("controller.address", controller.to_owned()),
         ("security.principals_file", file("principals.toml")),
         ("security.certificate_file", file("node.pem")),
         ("security.key_file", file("node.key")),

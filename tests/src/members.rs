@@ -122,19 +122,22 @@ impl Members {
 
     /// Until the server says that it serves all that is assigned to it.
     pub async fn wait_ready(&self, index: usize) -> Result<()> {
-        let ports = self
-            .folder
-            .path()
-            .join(format!("server-{index}/ports.json"));
         until("the server is ready", || async {
-            let ports: Value = serde_json::from_slice(&std::fs::read(&ports)?)?;
-            let address = ports["server_http"].as_str().context("no address")?;
-            let url = format!("http://{address}/ready");
+            let url = format!("http://{}/ready", self.server(index)?);
             let answer = self.http.get(url).send().await?;
             ensure!(answer.status().is_success(), "{}", answer.text().await?);
             Ok(())
         })
         .await
+    }
+
+    /// The HTTP address of a server that listens.
+    pub fn server(&self, index: usize) -> Result<String> {
+        let folder = self.folder.path().join(format!("server-{index}"));
+        let ports = std::fs::read(folder.join("ports.json"))?;
+        let ports: Value = serde_json::from_slice(&ports)?;
+        let address = ports["server_http"].as_str().context("no address")?;
+        Ok(address.to_owned())
     }
 
     async fn wait_alive(&self, servers: usize) -> Result<()> {
@@ -160,6 +163,10 @@ impl Members {
         let status = answer.status();
         ensure!(status.is_success(), "{status}: {}", answer.text().await?);
         Ok(())
+    }
+
+    pub fn controller_http(&self) -> String {
+        self.node.addresses.controller_http.clone()
     }
 
     pub fn broker(&self) -> String {

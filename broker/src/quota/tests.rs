@@ -38,7 +38,11 @@ fn given(quota: QuotaSpec, brokers: usize) -> Given {
         cluster.instances.insert(id, broker);
     }
     Given {
-        quotas: Arc::new(Quotas::new(Arc::clone(&clock) as Arc<dyn Clock>, refused)),
+        quotas: Arc::new(Quotas::new(
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            refused,
+            [],
+        )),
         clock,
         cluster,
     }
@@ -138,5 +142,58 @@ fn so_much_memory_together() {
 fn tables_without_a_quota_are_free() {
     let given = given(QuotaSpec::default(), 1);
     assert!((0..1000).all(|_| given.enter().is_ok()));
-    assert!(given.quotas.tables.lock().is_empty());
+    assert!(given.quotas.used.lock().is_empty());
+}
+
+#[test]
+fn tables_of_a_tenant_share_its_quota() {
+    let usual = given(QuotaSpec::default(), 1);
+    let texts = [
+        "fast maxQueriesRunning=2 maxQueryMemory=1K",
+        "slow maxQueriesPerSecond=0.5",
+    ];
+    let tenants = texts.map(|text| schemas::pinot::tenant_quota(text).unwrap());
+    let clock = Arc::clone(&usual.clock) as Arc<dyn Clock>;
+    let quotas = Arc::new(Quotas::new(clock, usual.quotas.refused.clone(), tenants));
+    let mut cluster = ClusterState::default();
+    for (name, tenant) in [("a", "fast"), ("b", "fast"), ("c", "slow"), ("d", "other")] {
+        let mut spec = TableSpec::new(name.parse().unwrap(), TableType::Offline, Vec::new());
+        spec.placement.server_tenant = tenant.to_owned();
+        let table = crate::tests::double::state(&spec, &[]);
+        cluster.tables.insert(spec.id, Arc::new(table));
+    }
+    let enter = |names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        quotas.for_query().enter(&names, &cluster)
+    };
+    // Of both tables one query, which counts once.
+    let (first, _second) = (enter(&["a", "b"]).unwrap(), enter(&["b"]).unwrap());
+    let fault = enter(&["a", "d"]).unwrap_err();
+    assert_eq!((fault.code, fault.kind), (429, FaultKind::Overloaded));
+    let told = "tenant `fast` has 2 queries running, its `broker.tenant_quotas` with \
+                `maxQueriesRunning`";
+    assert!(fault.message.starts_with(told), "{fault}");
+    let memory = first.memory.clone().unwrap();
+    memory.take(1000).unwrap();
+    let fault = memory.take(100).unwrap_err();
+    assert!(
+        fault.message.contains("queries of tenant `fast`"),
+        "{fault}"
+    );
+    drop(first);
+    assert!(enter(&["a"]).is_ok());
+    assert!(enter(&["c"]).is_ok());
+    assert!(enter(&["c"]).is_err());
+    assert!((0..1000).all(|_| enter(&["d"]).is_ok()));
+
+    for wrong in [
+        "",
+        "fast",
+        "maxQueriesRunning=2",
+        "fast maxQueriesRunning=no",
+        "fast most=2",
+    ] {
+        let fault = schemas::pinot::tenant_quota(wrong).unwrap_err();
+        assert!(!fault.0.is_empty(), "{wrong}");
+    }
 }

@@ -298,6 +298,7 @@ pub(super) async fn running(spec: &TableSpec, states: Vec<TableState>) -> Runnin
         entrance: rest::Entrance::default(),
         hedge_percent: 5,
         exchange_rows_min: 0,
+        tenant_quotas: Vec::new(),
         examples: vec![("All".to_owned(), "SELECT 1".to_owned())],
         settings: Vec::new(),
     };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use metastore::catalog::{Group, LeaderRecord, lead, leader};
 use metastore::{Fence, LeaseId, MetaError, MetaStore};
+use parking_lot::Mutex;
 use runtime::{Backoff, TaskGroup};
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
@@ -35,6 +36,7 @@ pub(crate) fn start(
         store,
         fence,
         election,
+        namesake: Mutex::default(),
     };
     tasks.spawn("election", |stop| async move {
         let ended = stop.run_until_cancelled(campaign.run()).await;
@@ -49,7 +51,19 @@ struct Campaign {
     store: Arc<dyn MetaStore>,
     fence: Fence,
     election: Election,
+    /// Another process that leads under this one's name, and since when it is known.
+    namesake: Mutex<Option<(LeaderRecord, Duration)>>,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stays {
+    Here,
+    /// Its name is free at once.
+    Leaves,
+}
+
+/// So many leases after it was seen first, an earlier life of this controller leads no more.
+const LEASES_OF_THE_DEAD: u32 = 2;
 
 impl Campaign {
     async fn run(&self) {
@@ -86,6 +100,7 @@ impl Campaign {
         let lease = self.store.grant_lease(self.election.ttl).await?;
         let record = LeaderRecord {
             instance: self.state.config.instance.clone(),
+            incarnation: self.election.membership.incarnation(),
             http: self.state.config.address.clone(),
             grpc: self.election.grpc.clone(),
             since_ms: self.state.clock.now_ms(),
@@ -100,14 +115,14 @@ impl Campaign {
     /// The other controllers are told to other roles by the one that leads.
     async fn follow(&self, record: LeaderRecord) {
         if record.instance == self.state.config.instance {
-            // The lease of an earlier life, which nobody renews.
             self.state.leadership.set(Leader::Nobody);
+            self.judge_namesake(record);
             return;
         }
         if let Leader::There(other) = self.state.leadership.now()
             && other.record == record
         {
-            self.beat(&other).await;
+            self.beat(&other, Stays::Here).await;
             return;
         }
         let nodes = &self.state.config.entrance.access.nodes;
@@ -116,20 +131,43 @@ impl Campaign {
                 tracing::info!(leader = record.instance, "another controller leads");
                 let other = Arc::new(Other { record, control });
                 self.state.leadership.set(Leader::There(Arc::clone(&other)));
-                self.beat(&other).await;
+                self.beat(&other, Stays::Here).await;
             }
             Err(fault) => tracing::warn!(cause = %fault, "the leader has no address"),
         }
     }
 
-    async fn beat(&self, other: &Other) {
+    /// The lease of an earlier life, which nobody renews; or it is another process, which does.
+    fn judge_namesake(&self, record: LeaderRecord) {
+        let now = self.state.clock.monotonic();
+        let mut known = self.namesake.lock();
+        match &*known {
+            Some((before, since)) if *before == record => {
+                if now.saturating_sub(*since) <= self.election.ttl * LEASES_OF_THE_DEAD {
+                    return;
+                }
+                self.election.membership.refuse(format!(
+                    "`{}` leads already, at {}, and this is another process with the same name: \
+                     stop one of them, or give this one an address of its own \
+                     (`node.advertised_host`, `controller.http_port`)",
+                    record.instance, record.http
+                ));
+            }
+            _ if record.incarnation == self.election.membership.incarnation() => {}
+            _ => *known = Some((record, now)),
+        }
+    }
+
+    async fn beat(&self, other: &Other, stays: Stays) {
         let beat = HeartbeatRequest {
             instance: self.state.config.instance.clone(),
             role: Role::Controller.name().to_owned(),
             address: self.state.config.address.clone(),
+            leaves: stays == Stays::Leaves,
             ..HeartbeatRequest::default()
         };
-        let beaten = tokio::time::timeout(self.pause(), other.control.heartbeat(beat)).await;
+        let beaten = self.election.membership.beat_to(&*other.control, beat);
+        let beaten = tokio::time::timeout(self.pause(), beaten).await;
         if !matches!(beaten, Ok(Ok(_))) {
             tracing::debug!(leader = other.record.instance, "no heartbeat");
         }
@@ -187,6 +225,9 @@ impl Campaign {
 
     /// The next one need not wait for the end of the lease.
     async fn resign(&self) {
+        if let Leader::There(other) = self.state.leadership.now() {
+            self.beat(&other, Stays::Leaves).await;
+        }
         let lease = self.fence.lease();
         self.step_down();
         if let Some(lease) = lease

@@ -14,16 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metastore::catalog::LeaderRecord;
-use rpc::ControlApi;
+use rpc::{ControlApi, Membership};
 use tokio::sync::watch;
 
 pub(crate) use campaign::start;
 
-/// For how long a leader that is not heard stays it, and where other controllers reach this one.
+/// For how long a leader that is not heard stays it, where other controllers reach this one, and
+/// whether they take it.
 #[derive(Clone, Debug)]
 pub struct Election {
     pub ttl: Duration,
     pub grpc: String,
+    pub membership: Arc<Membership>,
 }
 
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use deepstore::DeepStore;
 use metastore::catalog::{Group, LeaderRecord, lead};
 use metastore::{LeaseId, MemoryStore, MetaError, MetaStore};
 use rest::Entrance;
+use rpc::{Membership, Standing};
 use runtime::{Clock, SystemClock, TaskGroup};
 use schemas::cluster::Role;
 use schemas::proto::HeartbeatRequest;
@@ -23,15 +24,26 @@ const SCHEMA: &str = r#"{"schemaName":"t","dimensionFieldSpecs":[{"name":"a","da
 struct One {
     controller: Controller,
     http: SocketAddr,
+    membership: Arc<Membership>,
 }
 
 impl One {
     async fn start(store: &Arc<dyn MetaStore>, clock: &Arc<dyn Clock>) -> Self {
+        Self::start_as(None, store, clock).await
+    }
+
+    /// Under this name, or under one of its own.
+    async fn start_as(
+        name: Option<&str>,
+        store: &Arc<dyn MetaStore>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, own) = (http.local_addr().unwrap(), grpc.local_addr().unwrap());
+        let membership = Membership::passing(Arc::clone(clock));
         let config = Config {
-            instance: format!("Controller_{}", address.port()),
+            instance: name.map_or_else(|| format!("Controller_{}", address.port()), str::to_owned),
             address: address.to_string(),
             version: "9.9.9",
             liveness: Duration::from_secs(5),
@@ -41,6 +53,7 @@ impl One {
             election: Some(Election {
                 ttl: Duration::from_secs(1),
                 grpc: own.to_string(),
+                membership: Arc::clone(&membership),
             }),
         };
         let parts = Parts {
@@ -56,6 +69,17 @@ impl One {
         Self {
             controller: start(config, parts).await.unwrap(),
             http: address,
+            membership,
+        }
+    }
+
+    async fn refused(&self) -> String {
+        let mut standing = self.membership.standing();
+        let refused = standing.wait_for(|standing| matches!(standing, Standing::Refused(_)));
+        let refused = tokio::time::timeout(PATIENCE, refused).await;
+        match &*refused.expect("both go on").unwrap() {
+            Standing::Refused(reason) => reason.clone(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -171,6 +195,52 @@ async fn a_leader_whose_lease_ended_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_with_one_name_one_is_refused() {
+    let (store, clock) = store();
+    let name = Some("Controller_here");
+    let first = One::start_as(name, &store, &clock).await;
+    until("the first leads", async || first.leads()).await;
+    let second = One::start_as(name, &store, &clock).await;
+    let reason = second.refused().await;
+    let told = format!("`Controller_here` leads already, at {}", first.http);
+    assert!(reason.starts_with(&told), "{reason}");
+    assert_eq!(second.controller.ready(), Err(reason));
+    second.controller.stop(Duration::from_secs(5)).await;
+
+    // Of two that follow as well.
+    let follower = One::start_as(Some("Controller_there"), &store, &clock).await;
+    until("the leader heard it", async || {
+        first.controller.state.instances().len() == 1
+    })
+    .await;
+    let second = One::start_as(Some("Controller_there"), &store, &clock).await;
+    let reason = second.refused().await;
+    assert!(
+        reason.starts_with("`Controller_there` lives already"),
+        "{reason}"
+    );
+    assert!(follower.controller.ready().is_ok() && first.leads());
+
+    // An earlier life is none of two: it leads again under its name.
+    first.controller.stop(Duration::from_secs(5)).await;
+    follower.controller.stop(Duration::from_secs(5)).await;
+    second.controller.stop(Duration::from_secs(5)).await;
+    let lease = store.grant_lease(Duration::from_secs(1)).await.unwrap();
+    let record = LeaderRecord {
+        instance: "Controller_here".to_owned(),
+        incarnation: "another".to_owned(),
+        http: String::new(),
+        grpc: String::new(),
+        since_ms: 0,
+    };
+    assert!(lead(&*store, Group::ALL[0], &record, lease).await.unwrap());
+    let again = One::start_as(name, &store, &clock).await;
+    until("it leads", async || again.leads()).await;
+    assert!(again.controller.ready().is_ok());
+    again.controller.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_away_stops_no_reads() {
     let (store, clock) = store();
     let lease = store.grant_lease(Duration::from_secs(600)).await.unwrap();
@@ -179,6 +249,7 @@ async fn a_leader_that_is_away_stops_no_reads() {
     drop(nowhere);
     let record = LeaderRecord {
         instance: "Controller_gone".to_owned(),
+        incarnation: String::new(),
         http: address.clone(),
         grpc: address,
         since_ms: 0,

@@ -262,6 +262,7 @@ impl World {
             let lease = self.store.grant_lease(TTL).await.unwrap();
             let record = LeaderRecord {
                 instance: one.state.config.instance.clone(),
+                incarnation: String::new(),
                 http: String::new(),
                 grpc: String::new(),
                 since_ms: 0,

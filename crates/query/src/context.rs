@@ -56,6 +56,8 @@ pub struct QueryContext {
     pub exchanges: Exchanges,
     /// An exchange failed, and not for what the query asks: the broker gathers.
     pub gathers: AtomicBool,
+    /// What was gathered did not fit the memory: servers exchange it, where they can.
+    pub overflowed: AtomicBool,
     pub gate: Arc<dyn Gate>,
     /// Servers that could not answer alone what they were asked for: not asked again.
     pub failed: Mutex<HashSet<InstanceId>>,
@@ -83,7 +85,9 @@ impl QueryContext {
 
     /// Grows with each reason to plan the query anew.
     pub(crate) fn setbacks(&self) -> usize {
-        self.failed.lock().len() + usize::from(self.gathers.load(Ordering::Relaxed))
+        let told = [&self.gathers, &self.overflowed];
+        let told = told.map(|flag| usize::from(flag.load(Ordering::Relaxed)));
+        self.failed.lock().len() + told.iter().sum::<usize>()
     }
 
     fn is_fixed(&self, table: &TableState) -> bool {
@@ -115,10 +119,18 @@ impl QueryContext {
         }
     }
 
+    /// When this query is spread, by what is known of it now.
+    pub(crate) fn exchanges(&self) -> Exchanges {
+        match self.exchanges {
+            Exchanges::From(_) if self.overflowed.load(Ordering::Relaxed) => Exchanges::Always,
+            wanted => wanted,
+        }
+    }
+
     /// A plan for fewer servers than there are is not for other queries.
     pub(crate) fn wants_templates(&self) -> bool {
         !self.options.without_plan_templates
-            && self.exchanges != Exchanges::Always
+            && self.exchanges() != Exchanges::Always
             && self.failed.lock().is_empty()
     }
 }

@@ -6,10 +6,11 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -19,9 +20,10 @@ use datafusion::physical_plan::sorts::sort::sort_batch;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{TryStreamExt, stream};
-use schemas::proto::FragmentRequest;
+use schemas::proto::{Explain, FragmentRequest};
 
 use crate::ask::{FragmentPart, FragmentPlan, request};
+use crate::colocated::Colocation;
 use crate::context::QueryContext;
 use crate::exchange::rows_of;
 use crate::fault::from_fault;
@@ -37,14 +39,48 @@ pub(crate) struct RemoteExec {
     scans: Arc<[Arc<ScanDescription>]>,
     /// `None`: there is nothing to read for this partition.
     parts: Arc<[Option<FragmentPart>]>,
-    /// About so many rows come from servers that each have a share of them.
-    rows: f64,
-    /// They are this part of what passes the filters of the largest table.
-    share: f64,
+    amount: Amount,
+    came: Arc<Came>,
+    /// Each server joins its own rows of several tables.
+    colocation: Option<Colocation>,
     /// The servers' plan, for EXPLAIN.
     shown: Arc<str>,
     properties: Arc<PlanProperties>,
     context: Arc<QueryContext>,
+}
+
+/// How much servers that each have a share of the rows are expected to bring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Amount {
+    /// The fragment's plan without its values.
+    pub(crate) shape: u64,
+    /// Rows of the largest table that pass its filters.
+    pub(crate) read: f64,
+    /// This part of them comes, as long as nothing is known of the shape.
+    pub(crate) share: f64,
+}
+
+/// What came in one run.
+#[derive(Debug)]
+struct Came {
+    rows: AtomicU64,
+    /// Parts of which not all has come.
+    parts_left: AtomicUsize,
+}
+
+impl Came {
+    fn nothing_of(parts: &[Option<FragmentPart>]) -> Arc<Self> {
+        Arc::new(Self {
+            rows: AtomicU64::new(0),
+            parts_left: AtomicUsize::new(parts.iter().flatten().count()),
+        })
+    }
+
+    /// All rows, when these were the last part.
+    fn and(&self, rows: u64) -> Option<u64> {
+        let all = self.rows.fetch_add(rows, Ordering::Relaxed) + rows;
+        (self.parts_left.fetch_sub(1, Ordering::AcqRel) == 1).then_some(all)
+    }
 }
 
 impl RemoteExec {
@@ -53,7 +89,7 @@ impl RemoteExec {
         scans: Vec<Arc<ScanDescription>>,
         parts: Vec<Option<FragmentPart>>,
         shown: String,
-        (rows, of_rows): (f64, f64),
+        amount: Amount,
         properties: Arc<PlanProperties>,
         context: Arc<QueryContext>,
     ) -> Self {
@@ -67,9 +103,10 @@ impl RemoteExec {
                 parameters: Bytes::new(),
             },
             scans: scans.into(),
+            came: Came::nothing_of(&parts),
             parts: parts.into(),
-            rows,
-            share: if of_rows > 0.0 { rows / of_rows } else { 0.0 },
+            colocation: None,
+            amount,
             shown: shown.into(),
             properties,
             context,
@@ -92,12 +129,16 @@ impl RemoteExec {
             parts: &route.parts,
         });
         let scans: Vec<RoutedScan<'_>> = scans.collect();
-        let mut parts = match self.finishes() {
-            true => match for_one_server(&scans, context) {
+        let mut parts = match &self.colocation {
+            Some(colocation) => match colocation.parts(context, parameters) {
+                Some(parts) => parts.into_iter().map(Some).collect(),
+                None => return Ok(None),
+            },
+            None if self.finishes() => match for_one_server(&scans, context) {
                 Some(part) => vec![Some(part)],
                 None => return Ok(None),
             },
-            false => for_each_server(&scans, context)?,
+            None => for_each_server(&scans, context)?,
         };
         if parts.len() > self.parts.len() {
             return Ok(None);
@@ -106,14 +147,18 @@ impl RemoteExec {
         let rows = self.scans.iter().zip(&routes);
         let rows = rows.map(|(scan, route)| rows_of(scan, route.rows_estimated()));
         Ok(Some(Self {
-            rows: self.share * rows.fold(0.0, f64::max),
-            share: self.share,
+            amount: Amount {
+                read: rows.fold(0.0, f64::max),
+                ..self.amount
+            },
+            came: Came::nothing_of(&parts),
             plan: FragmentPlan {
                 parameters: parameters.to_bytes()?,
                 ..self.plan.clone()
             },
             scans: Arc::clone(&self.scans),
             parts: parts.into(),
+            colocation: self.colocation.clone(),
             shown: Arc::clone(&self.shown),
             properties: Arc::clone(&self.properties),
             context: Arc::clone(context),
@@ -127,7 +172,14 @@ impl RemoteExec {
 
     /// Its one server answers alone.
     pub(crate) fn finishes(&self) -> bool {
-        self.parts.iter().flatten().any(|part| part.finishes)
+        let mut parts = self.parts.iter().flatten();
+        self.colocation.is_none() && parts.any(|part| part.finishes)
+    }
+
+    /// Its servers join what each of them has.
+    pub(crate) fn colocated(mut self, colocation: Colocation) -> Self {
+        self.colocation = Some(colocation);
+        self
     }
 
     /// The parameters of the first run.
@@ -146,9 +198,22 @@ impl RemoteExec {
         request(context, &self.plan, part)
     }
 
-    /// Rows that are gathered, of the table that has most.
+    /// Rows that are gathered, as far as anybody can tell.
     pub(crate) fn rows(&self) -> f64 {
-        self.rows
+        let guess = self.amount.share * self.amount.read;
+        self.rows_known().unwrap_or(guess)
+    }
+
+    /// The same from what the shape brought before: rows, and values in their lists.
+    pub(crate) fn rows_known(&self) -> Option<f64> {
+        let share = self.context.servers.brings(self.amount.shape)?;
+        Some(share * self.amount.read.max(1.0))
+    }
+
+    /// It did not fit; nobody knows how much would have come.
+    pub(crate) fn was_too_much(&self) {
+        let shape = self.amount.shape;
+        self.context.servers.brought(shape, f64::INFINITY);
     }
 
     pub(crate) fn hash(&self) -> u64 {
@@ -165,9 +230,10 @@ impl DisplayAs for RemoteExec {
         let servers = self.parts.iter().flatten().count();
         let bytes = self.plan.bytes.len();
         write!(f, "RemoteExec: servers={servers}, plan_bytes={bytes}")?;
-        match self.finishes() {
-            true => write!(f, ", whole=true"),
-            false => Ok(()),
+        match &self.colocation {
+            Some(_) => write!(f, ", colocated=true"),
+            None if self.finishes() => write!(f, ", whole=true"),
+            None => Ok(()),
         }
     }
 }
@@ -195,6 +261,9 @@ impl ExecutionPlan for RemoteExec {
         };
         let memory = MemoryConsumer::new("answers of servers").register(task.memory_pool());
         let (context, plan) = (Arc::clone(&self.context), self.plan.clone());
+        let (amount, came) = (self.amount, Arc::clone(&self.came));
+        // What is only explained brings nothing.
+        let tells = !self.finishes() && self.context.options.explain() != Explain::Plan;
         let ordering = self.properties.output_ordering().cloned();
         let output = Arc::clone(&schema);
         let answer = async move {
@@ -203,11 +272,30 @@ impl ExecutionPlan for RemoteExec {
                 .await
                 .map_err(from_fault)?;
             let batches = in_order(runs, &output, ordering.as_ref())?;
+            if let Some(rows) = came.and(batches.iter().map(rows_and_values).sum())
+                && tells
+                && amount.read > 0.0
+            {
+                let share = rows as f64 / amount.read;
+                context.servers.brought(amount.shape, share);
+            }
             Ok::<_, DataFusionError>(handed_over(batches, memory))
         };
         let rows = stream::once(answer).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
+}
+
+/// A set of values comes as one row with a list.
+fn rows_and_values(batch: &RecordBatch) -> u64 {
+    let values = batch
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            DataType::List(_) => column.as_list::<i32>().values().len(),
+            _ => 0,
+        });
+    (batch.num_rows() + values.sum::<usize>()) as u64
 }
 
 /// Each batch gives back its share of the memory when it leaves.

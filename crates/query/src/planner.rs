@@ -20,6 +20,7 @@ use futures::StreamExt;
 use runtime::ComputePool;
 use schemas::Fault;
 use schemas::cluster::ClusterState;
+use schemas::fault::pinot_code;
 use schemas::proto::Explain;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -31,7 +32,7 @@ use crate::cut::cut;
 use crate::dialect::{Dialect, Options, Semantics, Statement, Unparsed, natural};
 use crate::distinct_on::firsts_of_keys;
 use crate::entries::explode_groups;
-use crate::exchange::{exchanged, is_worth_it};
+use crate::exchange::{exchanged, is_worth_it, may_fit_spread};
 use crate::excluding::Exclusions;
 use crate::explain;
 use crate::fault::{from_fault, to_fault};
@@ -190,10 +191,15 @@ impl Planner {
                     context.stats.lock().whole();
                     return Ok(Answer { schema, batches });
                 }
-                Err(error) if context.setbacks() == before => {
-                    return Err(place(error));
+                Err(error) => {
+                    let is_new = context.setbacks() == before;
+                    let fault = place(error);
+                    let is_full = fault.code == pinot_code::SERVER_RESOURCE_LIMIT;
+                    if is_new && !(is_full && may_fit_spread(&plan, context)) {
+                        return Err(fault);
+                    }
+                    *context.stats.lock() = QueryStats::default();
                 }
-                Err(_) => *context.stats.lock() = QueryStats::default(),
             }
         }
     }
@@ -288,12 +294,12 @@ impl Planner {
         let (logical, plan) = planning.planned(*sql).await?;
         let is_timeless = is_timeless(&logical)?;
         watch.check()?;
+        let plan = cut(plan, context, &Parameters::default())?;
         if is_worth_it(&plan, context)
             && let Some(plan) = self.spread(&logical, context, watch).await
         {
             return Ok(plan);
         }
-        let plan = cut(plan, context, &Parameters::default())?;
         if may_keep && is_timeless {
             self.templates.keep(statement, context, Vec::new(), &plan);
         }
@@ -434,13 +440,12 @@ impl Planning<'_> {
         let plan = planner
             .create_physical_plan(&optimized, self.session)
             .await?;
-        if !binds_in_scans(&plan)? || is_worth_it(&plan, self.context) {
+        if !binds_in_scans(&plan)? {
             return Ok(None);
         }
-        Ok(Some(PlannedOnce {
-            plan: cut(plan, self.context, &values)?,
-            parameters,
-        }))
+        let plan = cut(plan, self.context, &values)?;
+        let is_kept = !is_worth_it(&plan, self.context);
+        Ok(is_kept.then_some(PlannedOnce { plan, parameters }))
     }
 
     /// With placeholders for literals whose value is one of the column's type.

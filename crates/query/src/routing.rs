@@ -231,7 +231,7 @@ fn is_held(cluster: &ClusterState, online: &[InstanceId]) -> bool {
         .any(|id| cluster.instances.get(id).is_some_and(is_usable))
 }
 
-fn reference(segment: &SegmentState) -> SegmentRef {
+pub(crate) fn reference(segment: &SegmentState) -> SegmentRef {
     let id = segment.record.id;
     SegmentRef {
         partition: id.partition,
@@ -297,6 +297,21 @@ pub(crate) fn holder_of_all<'a>(
         holders.iter().map(|one| (*one, standing.stands(&one.id))),
         turn,
     )
+}
+
+/// One of these servers, if any can be asked.
+pub(crate) fn holder_among<'a>(
+    cluster: &'a ClusterState,
+    holders: &[&InstanceId],
+    (turn, standing): (usize, &Standing),
+    avoid: &HashSet<InstanceId>,
+) -> Option<&'a InstanceState> {
+    let able = holders.iter().filter_map(|id| cluster.instances.get(*id));
+    let able = able.filter(|i| is_usable(i) && !avoid.contains(&i.id));
+    let mut able: Vec<&InstanceState> = able.collect();
+    able.sort_by(|a, b| a.id.cmp(&b.id));
+    let able = able.iter().map(|one| (*one, standing.stands(&one.id)));
+    choose(able, turn)
 }
 
 /// A server that can read all that these scans name, sealed and consuming.

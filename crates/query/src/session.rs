@@ -16,6 +16,7 @@ use crate::constant_keys::ConstantKeys;
 use crate::constant_pairs::ConstantPairs;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
+use crate::distinct_counts::DistinctCounts;
 use crate::distinct_sides::DistinctSides;
 use crate::ends_asked::EndsAsked;
 use crate::frames::FramesOfAnyType;
@@ -64,7 +65,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     let config = SessionConfig::from(options)
         .with_target_partitions(partitions)
         .with_create_default_catalog_and_schema(false);
-    let rules = optimizer_rules();
+    let rules = optimizer_rules(partitions);
     let mut analysis = Analyzer::new().rules;
     analysis.insert(0, Arc::new(ExactDecimals));
     analysis.insert(0, Arc::new(ListsOfLiterals));
@@ -91,11 +92,15 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
 }
 
 /// The planner's own and ours, in their order.
-fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    // Servers count distinct values themselves; the rule would have them send every one.
+fn optimizer_rules(partitions: usize) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    // Servers count distinct values themselves; the rule would have them send every one. Where they
+    // send them to each other, one of ours does what it does, and more.
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
     let rules = Optimizer::new().rules.into_iter();
-    let rules = rules.filter(|rule| rule.name() != distinct_by_groups);
+    let rules = rules.filter_map(|rule| match rule.name() == distinct_by_groups {
+        true => (partitions > 1).then(|| Arc::new(DistinctCounts) as _),
+        false => Some(rule),
+    });
     let rules = rules.map(|rule| match rule.name() == row_of_nothing::RULE {
         true => Arc::new(StaysAbove(rule)) as _,
         false => rule,

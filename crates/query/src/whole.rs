@@ -137,7 +137,7 @@ fn is_changed(function: &Arc<dyn WindowExpr>) -> bool {
 }
 
 /// Without the exchanges between servers and broker: a scan is one partition on its server.
-fn in_one_process(plan: Plan) -> Result<Plan> {
+pub(crate) fn in_one_process(plan: Plan) -> Result<Plan> {
     let changed = plan.transform_up(|node| {
         if let Some(scan) = node.downcast_ref::<SegmentScanExec>() {
             return Ok(Transformed::yes(Arc::new(scan.in_one_partition()) as Plan));
@@ -162,7 +162,7 @@ fn in_one_process(plan: Plan) -> Result<Plan> {
     Ok(changed.data)
 }
 
-fn as_one_partition(plan: Plan) -> Plan {
+pub(crate) fn as_one_partition(plan: Plan) -> Plan {
     if plan.properties().partitioning.partition_count() == 1 {
         return plan;
     }

@@ -14,7 +14,7 @@ use schemas::{Fault, FaultKind};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::Network;
+use crate::{ControlApi, Network};
 
 /// How the controller has answered the last heartbeat that it heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,13 +83,30 @@ impl Membership {
         }
     }
 
+    pub fn incarnation(&self) -> String {
+        self.incarnation.to_string()
+    }
+
+    /// For good, by whoever found out.
+    pub fn refuse(&self, reason: String) {
+        self.stands(Standing::Refused(reason));
+    }
+
     /// Sends a heartbeat, with who sends it.
     pub async fn beat(
         &self,
         network: &dyn Network,
+        request: HeartbeatRequest,
+    ) -> Result<HeartbeatReply, Fault> {
+        self.beat_to(&*network.controller()?, request).await
+    }
+
+    /// To this controller.
+    pub async fn beat_to(
+        &self,
+        controller: &dyn ControlApi,
         mut request: HeartbeatRequest,
     ) -> Result<HeartbeatReply, Fault> {
-        let controller = network.controller()?;
         request.incarnation = self.incarnation.as_bytes().to_vec().into();
         request.now_ms = self.clock.now_ms();
         request.cluster.clone_from(&self.cluster.lock());
@@ -139,7 +156,7 @@ impl Membership {
                 return false;
             }
             match &standing {
-                Standing::Refused(reason) => tracing::error!(reason, "refused by the controller"),
+                Standing::Refused(reason) => tracing::error!(reason, "refused by the cluster"),
                 Standing::NotNow(reason) => tracing::warn!(reason, "not taken by the controller"),
                 Standing::Taken if matches!(now, Standing::NotNow(_)) => {
                     tracing::info!("taken by the controller again");

@@ -20,7 +20,7 @@ pub use record_reader::csv_reader;
 pub use schema::{parse_schema, parse_schema_with, schema_json};
 pub use table_config::{
     Table, TableConfig, parse_table, parse_table_config, parse_table_config_with, table_name,
-    table_spec,
+    table_spec, tenant_quota,
 };
 
 use crate::Fault;

@@ -40,7 +40,8 @@ pub struct QuotaSpec {
 }
 
 impl QuotaSpec {
-    pub(super) fn is_usual(&self) -> bool {
+    /// It limits nothing.
+    pub fn is_usual(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -34,6 +34,9 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaderRecord {
     pub instance: String,
+    /// What its process drew at its start; empty: it is of a version that does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub incarnation: String,
     pub http: String,
     pub grpc: String,
     pub since_ms: i64,

@@ -111,6 +111,7 @@ impl Simulated {
             allows_partial: false,
             exchanges: Default::default(),
             gathers: Default::default(),
+            overflowed: Default::default(),
             gate: Arc::new(Open),
             failed: Mutex::default(),
         }

@@ -2,6 +2,8 @@
 //!
 //! The broker knows how many rows the segments have that are left after pruning, and nothing of
 //! what filters keep; it guesses, so that a query for few rows of large tables goes the short way.
+//! How many groups and distinct values there are nobody can guess: fragments that bring states of
+//! aggregates are gathered until one of their shape has brought too many, or did not fit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +12,10 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, InListExpr};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::union::UnionExec;
 
 use super::{EXCHANGE_FORMAT, Exchanges};
 use crate::context::QueryContext;
@@ -29,8 +33,8 @@ const GROUPS_OF_ROWS: f64 = 0.1;
 
 /// Looked at before anything is planned for it. `plan` may be cut already.
 pub(crate) fn is_worth_it(plan: &Plan, context: &QueryContext) -> bool {
-    may_be_worth_it(context)
-        && match context.exchanges {
+    may_be_spread(context)
+        && match context.exchanges() {
             Exchanges::Never => false,
             Exchanges::Always => true,
             Exchanges::From(rows_min) => gathers(plan, rows_min as f64),
@@ -38,7 +42,7 @@ pub(crate) fn is_worth_it(plan: &Plan, context: &QueryContext) -> bool {
 }
 
 /// There are several servers that offer exchanges, and the query does not refuse them.
-fn may_be_worth_it(context: &QueryContext) -> bool {
+fn may_be_spread(context: &QueryContext) -> bool {
     let gathers = context.gathers.load(Ordering::Relaxed);
     if context.exchanges == Exchanges::Never || context.allows_partial || gathers {
         return false;
@@ -51,7 +55,8 @@ fn may_be_worth_it(context: &QueryContext) -> bool {
     offering.take(2).count() == 2
 }
 
-/// A join of two large sides, or a window over one, above what servers do by themselves.
+/// A join of two large sides, a window over one, or very many states of aggregates, above what
+/// servers do by themselves.
 fn gathers(plan: &Plan, rows_min: f64) -> bool {
     let children = plan.children();
     let is_join = plan.is::<HashJoinExec>() || plan.is::<SortMergeJoinExec>();
@@ -61,7 +66,61 @@ fn gathers(plan: &Plan, rows_min: f64) -> bool {
     if plan.name().contains("Window") && spread_rows(children[0]) >= 2.0 * rows_min {
         return true;
     }
+    if merges_states(plan) && states(children[0]) >= rows_min {
+        return true;
+    }
     children.into_iter().any(|child| gathers(child, rows_min))
+}
+
+fn merges_states(plan: &Plan) -> bool {
+    let aggregate = plan.downcast_ref::<AggregateExec>();
+    aggregate.is_some_and(|aggregate| {
+        matches!(
+            aggregate.mode(),
+            AggregateMode::Final | AggregateMode::FinalPartitioned
+        )
+    })
+}
+
+/// Leaves whose states are merged as they come.
+fn leaves_of<'a>(plan: &'a Plan, to: &mut Vec<&'a RemoteExec>) {
+    if let Some(remote) = plan.downcast_ref::<RemoteExec>() {
+        to.extend((!remote.finishes()).then_some(remote));
+    } else if plan.is::<CoalescePartitionsExec>() || plan.is::<UnionExec>() {
+        let children = plan.children().into_iter();
+        children.for_each(|child| leaves_of(child, to));
+    }
+}
+
+/// That came when the same was asked before: groups, and values of sets.
+fn states(plan: &Plan) -> f64 {
+    let mut leaves = Vec::new();
+    leaves_of(plan, &mut leaves);
+    leaves.iter().filter_map(|leaf| leaf.rows_known()).sum()
+}
+
+/// Whether a plan that did not fit the memory is worth a second try, with the states of its
+/// aggregates exchanged. Other queries of its shape do that at once from now on.
+pub(crate) fn may_fit_spread(plan: &Plan, context: &QueryContext) -> bool {
+    let is_possible = matches!(context.exchanges(), Exchanges::From(_)) && may_be_spread(context);
+    let mut leaves = Vec::new();
+    merged(plan, &mut leaves);
+    if !is_possible || leaves.is_empty() {
+        return false;
+    }
+    leaves.iter().for_each(|leaf| leaf.was_too_much());
+    context.overflowed.store(true, Ordering::Relaxed);
+    true
+}
+
+fn merged<'a>(plan: &'a Plan, to: &mut Vec<&'a RemoteExec>) {
+    let merges = merges_states(plan);
+    for child in plan.children() {
+        match merges {
+            true => leaves_of(child, to),
+            false => merged(child, to),
+        }
+    }
 }
 
 /// Rows that come from servers, each of which has a share of them.

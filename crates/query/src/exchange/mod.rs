@@ -27,7 +27,7 @@ use runtime::Clock;
 use schemas::proto::{FragmentRequest, ScanStats};
 use schemas::{Fault, InstanceId};
 
-pub(crate) use choice::{is_worth_it, rows_of, spread_rows};
+pub(crate) use choice::{is_worth_it, may_fit_spread, rows_of, spread_rows};
 pub use distributed::door;
 pub(crate) use exec::{ExchangeExec, exchanged};
 

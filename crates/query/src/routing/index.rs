@@ -90,6 +90,11 @@ pub(crate) trait Conditions {
 }
 
 impl TableIndex {
+    /// Nothing of the table is consuming.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.open.is_empty()
+    }
+
     pub(crate) fn of(table: &TableState) -> Self {
         Self::default().updated(table)
     }

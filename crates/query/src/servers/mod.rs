@@ -8,6 +8,7 @@
 //! - what is asked a second time only because it is slow is paid from a budget. What a silent
 //!   server was asked is asked of another in any case.
 
+mod amounts;
 mod budget;
 mod lookout;
 mod quantile;
@@ -24,6 +25,7 @@ use runtime::Clock;
 use schemas::InstanceId;
 use tokio::sync::watch;
 
+use amounts::Amounts;
 use budget::Budget;
 pub use lookout::look_after;
 use quantile::Quantiles;
@@ -64,6 +66,7 @@ pub struct Servers {
     observer: Arc<dyn Observer>,
     known: RwLock<HashMap<InstanceId, Arc<Server>>>,
     shapes: Mutex<Quantiles>,
+    amounts: Mutex<Amounts>,
     budget: Budget,
 }
 
@@ -201,6 +204,7 @@ impl Servers {
             observer,
             known: RwLock::default(),
             shapes: Mutex::default(),
+            amounts: Mutex::default(),
             budget: Budget::new(hedge_percent.min(100)),
         }
     }
@@ -253,6 +257,16 @@ impl Servers {
     /// A fragment of this shape was answered after so long.
     pub(crate) fn learn(&self, shape: u64, elapsed: Duration) {
         self.shapes.lock().observe(shape, elapsed);
+    }
+
+    /// A fragment of this shape brought this part of the rows that were expected to be read.
+    pub(crate) fn brought(&self, shape: u64, share: f64) {
+        self.amounts.lock().observe(shape, share);
+    }
+
+    /// What it brought when it was run last.
+    pub(crate) fn brings(&self, shape: u64) -> Option<f64> {
+        self.amounts.lock().share(shape)
     }
 
     /// Returns when an answer to a fragment of this shape is late.

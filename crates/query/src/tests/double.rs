@@ -457,6 +457,7 @@ impl Cluster {
             allows_partial: statement.options.flag("allowPartialResults") == Some(true),
             exchanges: Default::default(),
             gathers: Default::default(),
+            overflowed: Default::default(),
             gate: Arc::new(crate::Open),
             failed: Mutex::default(),
         })

@@ -134,6 +134,7 @@ pub struct Broker {
     pub queries_wait_max_ms: u64,
     pub hedge_percent: u64,
     pub exchange_rows_min: u64,
+    pub tenant_quotas: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -35,6 +35,7 @@ use partitioning::ColumnPartitionings;
 
 pub use fit::table_spec;
 pub(super) use pipeline::expression;
+pub use serving::tenant_quota;
 
 /// A table config as it was posted, without its schema.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@
 
 use serde_json::Map;
 
+use super::super::Violations;
 use super::super::reader::{Node, Report};
 use super::flush::size_bytes;
 use super::keys;
@@ -48,6 +49,31 @@ fn routing(node: Node<'_>, report: &mut Report) -> RoutingSpec {
         selector,
         fixed_replica: node.flag("useFixedReplica", report).unwrap_or(false),
     }
+}
+
+/// Of all tables of a tenant: its name, and keys of a table's quota: `fast maxQueriesRunning=20`.
+pub fn tenant_quota(text: &str) -> Result<(String, QuotaSpec), Violations> {
+    let mut words = text.split_whitespace();
+    let tenant = words.next().filter(|name| !name.contains('='));
+    let mut report = Report::default();
+    let mut keys = Map::new();
+    for word in words {
+        match word.split_once('=') {
+            Some((key, value)) => {
+                keys.insert(key.to_owned(), value.into());
+            }
+            None => report.fault(word, "it is no `key=value`"),
+        }
+    }
+    let quota = quota(Node::new(&keys, tenant.unwrap_or("?")), &mut report);
+    report.refuse_unknown();
+    if tenant.is_none() || quota.is_usual() {
+        let what = "the name of a tenant and what limits it are wanted, such as `fast \
+                    maxQueriesPerSecond=100 maxQueriesRunning=20 maxQueryMemory=512M`";
+        report.fault(text, what);
+    }
+    let given = tenant.map(|name| (name.to_owned(), quota));
+    report.finish(given).map(|parsed| parsed.value)
 }
 
 fn quota(node: Node<'_>, report: &mut Report) -> QuotaSpec {
