@@ -299,11 +299,9 @@ impl<'a> Builder<'a> {
             let again_and_again = async {
                 loop {
                     clock.sleep(GIVE_BACK_EVERY).await;
-                    // It takes as long as there is memory: nothing that waits for a worker waits
-                    // for it.
-                    if let Err(error) = compute.run(machine::give_back_memory).await {
-                        tracing::warn!(%error, "no memory is given back");
-                    }
+                    // It takes a while: nothing that waits for a worker waits for it.
+                    let given = compute.run(machine::give_back_memory).await;
+                    given.unwrap_or_else(|error| tracing::warn!(%error, "no memory is given back"));
                 }
             };
             stop.run_until_cancelled(again_and_again).await;
