@@ -1,5 +1,5 @@
-//! Quotas of tables and of tenants: how many queries a second, how many at once, and how much memory
-//! they may hold together.
+//! Quotas of tables and of tenants: how many queries a second, how many at once, and how much
+//! memory they may hold together.
 //!
 //! Invariants: a quota is of all brokers together, and each gives out an equal part of it; a query
 //! needs leave of every table that it reads, and of their tenants, and takes nothing of any when
