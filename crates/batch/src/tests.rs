@@ -333,6 +333,8 @@ async fn objects_of_a_bucket_are_found_and_fetched() {
 
     store.replace("day/a.json", lines(0..11)).await.unwrap();
     job.key = "another".to_owned();
+    // Else what was read before is kept, and nothing is fetched.
+    job.start_over = true;
     let changed = run(&job, &target, &world.workshop, &Arc::default()).await;
     let told = changed.unwrap_err().to_string();
     assert!(told.contains("it has changed since"), "{told}");
