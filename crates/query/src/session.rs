@@ -7,6 +7,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionState;
 use datafusion::optimizer::{Analyzer, Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::ParserOptions;
@@ -72,7 +73,12 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
     analysis.insert(0, Arc::new(FramesOfAnyType));
     analysis.push(Arc::new(OuterTypes));
     analysis.push(Arc::new(WholeTimes));
-    let mut physical = PhysicalOptimizer::new().rules;
+    // Conditions are below already. On its way down one is known by the names of its columns, and
+    // would be about one side of a join where both have a column of one name; servers hand down
+    // what is learnt where that cannot be.
+    let physical = PhysicalOptimizer::new().rules.into_iter();
+    let physical = physical.filter(|rule| !rule.name().starts_with("FilterPushdown"));
+    let mut physical: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = physical.collect();
     physical.insert(0, Arc::new(OuterConstants));
     physical.insert(0, Arc::new(WindowOrders));
     // The last one checks the plan.
@@ -96,11 +102,7 @@ fn optimizer_rules(partitions: usize) -> Vec<Arc<dyn OptimizerRule + Send + Sync
     // Servers count distinct values themselves; the rule would have them send every one. Where they
     // send them to each other, one of ours does what it does, and more.
     let distinct_by_groups = "single_distinct_aggregation_to_group_by";
-    // Of structs, which tables do not have: what they take out of conditions over a join they know
-    // by name alone, and a column of one side becomes that of the other.
-    let of_structs = ["extract_leaf_expressions", "push_down_leaf_projections"];
     let rules = Optimizer::new().rules.into_iter();
-    let rules = rules.filter(|rule| !of_structs.contains(&rule.name()));
     let rules = rules.filter_map(|rule| match rule.name() == distinct_by_groups {
         true => (partitions > 1).then(|| Arc::new(DistinctCounts) as _),
         false => Some(rule),

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinSide, JoinType, Result};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column, not};
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::filter::FilterExec;
@@ -263,11 +263,24 @@ impl<'a> Flat<'a> {
     fn function(&self, function: &AggregateFunctionExpr) -> Result<Option<AggregateFunctionExpr>> {
         let arguments = function.expressions();
         let arguments = arguments.iter().map(|own| self.over(own));
-        let order = function.order_bys().iter().map(|by| self.over(&by.expr));
-        Ok(function.with_new_expressions(
-            arguments.collect::<Result<_>>()?,
-            order.collect::<Result<_>>()?,
-        ))
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        if function.order_bys().is_empty() {
+            return Ok(function.with_new_expressions(arguments, Vec::new()));
+        }
+        let order = function.order_bys().iter().map(|by| {
+            let options = by.options;
+            self.over(&by.expr)
+                .map(|expr| PhysicalSortExpr { expr, options })
+        });
+        // The accumulator asks the schema for the types of its order.
+        let own = AggregateExprBuilder::new(Arc::new(function.fun().clone()), arguments)
+            .schema(Arc::clone(self.scan.schema()))
+            .alias(function.name())
+            .order_by(order.collect::<Result<_>>()?)
+            .with_ignore_nulls(function.ignore_nulls())
+            .with_distinct(function.is_distinct())
+            .with_reversed(function.is_reversed());
+        own.build().map(Some)
     }
 }
 
