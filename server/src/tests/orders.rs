@@ -280,17 +280,21 @@ async fn without_memory_the_fattest_is_sealed_first() {
         let mut early = events.iter().filter(|e| e.kind == EventKind::SealedEarly);
         early.next().map(|event| event.partition)
     };
-    while is_early().is_none() && pushed < 500_000 {
-        world.log.push((pushed..pushed + 1000).map(row));
-        pushed += 1000;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(is_early(), Some(0), "after {pushed} rows");
     let next = |partition: u32| {
         let consumers = world.control.consumers("a");
         let own = consumers.iter().find(|c| c.partition == partition);
         own.map_or(0, |c| c.next_offset)
     };
+    while is_early().is_none() && pushed < 500_000 {
+        // Neither gets ahead of the other by more than what comes at once.
+        eventually("both are there", || {
+            is_early().is_some() || next(0) == pushed && next(1) == pushed
+        })
+        .await;
+        world.log.push((pushed..pushed + 4000).map(row));
+        pushed += 4000;
+    }
+    assert_eq!(is_early(), Some(0), "after {pushed} rows");
     eventually("all is consumed", || next(0) == pushed && next(1) == pushed).await;
     assert!(server.core.budgets.ingest.used_bytes() <= world.ingest_memory_bytes);
     server.stop(GRACE).await;
