@@ -1,15 +1,16 @@
 //! Every spawned task has a name, an owner, a cancel token and a join; nothing is detached.
 //!
-//! A [`TaskGroup`] owns its tasks. Cancelling it cancels its children; joining it waits for all and
-//! names those who are late. A panic in a task is logged with the task's name and ends that task
-//! only.
+//! A [`TaskGroup`] owns its tasks. Cancelling it cancels its children; joining it waits for its own
+//! tasks and for theirs, and names those who are late. A panic in a task is logged with the task's
+//! name and ends that task only.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -23,6 +24,7 @@ struct Inner {
     name: String,
     stop: CancellationToken,
     running: Mutex<Running>,
+    children: Mutex<Vec<Weak<Inner>>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +40,11 @@ impl TaskGroup {
 
     /// A group that stops when this one stops and can be stopped and joined alone.
     pub fn child(&self, name: impl Into<String>) -> Self {
-        Self::with_token(name.into(), self.inner.stop.child_token())
+        let child = Self::with_token(name.into(), self.inner.stop.child_token());
+        let mut children = self.inner.children.lock();
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&child.inner));
+        child
     }
 
     fn with_token(name: String, stop: CancellationToken) -> Self {
@@ -47,6 +53,7 @@ impl TaskGroup {
                 name,
                 stop,
                 running: Mutex::default(),
+                children: Mutex::default(),
             }),
         }
     }
@@ -72,9 +79,24 @@ impl TaskGroup {
         self.inner.stop.cancel();
     }
 
-    /// Waits for every task; those still running after `grace` are aborted and their names
-    /// returned.
+    /// Waits for every task, those of children too; those still running after `grace` are aborted
+    /// and their names returned.
     pub async fn join_within(&self, grace: Duration) -> Vec<String> {
+        self.join_until(Instant::now() + grace).await
+    }
+
+    async fn join_until(&self, deadline: Instant) -> Vec<String> {
+        let mut late = self.join_own(deadline).await;
+        // Nobody is left who would make more of them.
+        let children = std::mem::take(&mut *self.inner.children.lock());
+        for inner in children.iter().filter_map(Weak::upgrade) {
+            let child = Self { inner };
+            late.extend(Box::pin(child.join_until(deadline)).await);
+        }
+        late
+    }
+
+    async fn join_own(&self, deadline: Instant) -> Vec<String> {
         let mut running = std::mem::take(&mut *self.inner.running.lock());
         let all = async {
             while let Some(ended) = running.set.join_next_with_id().await {
@@ -82,7 +104,7 @@ impl TaskGroup {
                 report(&self.inner.name, ended);
             }
         };
-        if tokio::time::timeout(grace, all).await.is_ok() {
+        if tokio::time::timeout_at(deadline, all).await.is_ok() {
             return Vec::new();
         }
         let mut late: Vec<String> = running.names.into_values().map(|(name, _)| name).collect();
@@ -90,7 +112,6 @@ impl TaskGroup {
         warn!(
             group = self.inner.name,
             ?late,
-            ?grace,
             "tasks did not stop in time, aborted"
         );
         running.set.shutdown().await;
@@ -150,5 +171,21 @@ mod tests {
         child.spawn("obeys", |stop| async move { stop.cancelled().await });
         parent.cancel();
         assert!(child.join_within(Duration::from_secs(5)).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_parent_waits_for_its_children_and_theirs() {
+        let parent = TaskGroup::new("parent");
+        let child = parent.child("child");
+        let (said, mut heard) = tokio::sync::oneshot::channel();
+        let grandchild = child.child("grandchild");
+        grandchild.spawn("slow", |stop| async move {
+            stop.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = said.send("ended");
+        });
+        child.spawn("deaf", |_| std::future::pending());
+        assert_eq!(parent.stop(Duration::from_millis(500)).await, ["deaf"]);
+        assert!(heard.try_recv().is_ok(), "it was aborted");
     }
 }
