@@ -64,11 +64,7 @@ pub(crate) fn version(sources: &[&Source]) -> String {
             digest.update(text);
         }
     }
-    let digest = digest.finalize();
-    digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:x}", digest.finalize())
 }
 
 impl Joining {
@@ -213,7 +209,7 @@ mod tests {
         let mut changed = source("b.json", 1);
         changed.version = "2".to_owned();
         let of_both = version(&[&a, &b]);
-        assert_eq!(of_both.len(), 32);
+        assert_eq!(of_both.len(), 64);
         assert_ne!(of_both, version(&[&a, &changed]));
         assert_ne!(of_both, version(&[&b, &a]));
         assert_eq!(version(&[&a]), "1");

@@ -1,5 +1,6 @@
 //! Of a partitioned table, which files may share a segment: a file all of whose rows are of one
 //! partition shares with those of the same partition alone, so that brokers go on passing over it.
+//! To know it, small files of such a table are read once more.
 
 use std::sync::Arc;
 

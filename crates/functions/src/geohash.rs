@@ -1,4 +1,6 @@
 //! Geohashes: the earth is halved by longitude and latitude in turns, five halvings a character.
+//!
+//! The crate of this name (0.13) takes the north pole for the south pole.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;

@@ -94,6 +94,19 @@ impl<'a> Column<'a> {
         self.array.is_null(row) || *self.array.data_type() == DataType::Null
     }
 
+    /// Of an entry. `None`: it is null.
+    fn name(&self, row: usize) -> Result<Option<String>> {
+        match &self.part {
+            _ if self.is_null(row) => Ok(None),
+            Part::Flag => Ok(Some(self.array.as_boolean().value(row).to_string())),
+            Part::Number(shown) | Part::Text(shown) => shown.at(row),
+            Part::Document(_) | Part::List(..) | Part::Struct(_) => Err(wrong(
+                "a name in a JSON object is a text, a number or a time, and neither a list nor a \
+                 document",
+            )),
+        }
+    }
+
     fn write(&self, row: usize, to: &mut String) -> Result<()> {
         if self.is_null(row) {
             to.push_str("null");
@@ -103,10 +116,7 @@ impl<'a> Column<'a> {
             Ok::<_, datafusion::common::DataFusionError>(shown.at(row)?.unwrap_or_default())
         };
         match &self.part {
-            Part::Flag => to.push_str(match self.array.as_boolean().value(row) {
-                true => "true",
-                false => "false",
-            }),
+            Part::Flag => to.push_str(&self.array.as_boolean().value(row).to_string()),
             Part::Number(shown) => write_number(&text(shown)?, to),
             Part::Document(shown) => to.push_str(&text(shown)?),
             Part::Text(shown) => write_text(&text(shown)?, to),
@@ -220,11 +230,7 @@ impl JsonBuild {
             let name = self.name.to_uppercase();
             return Err(wrong(format!("{name} takes names and values by turns")));
         };
-        let shown = match name.is_null(row) {
-            true => None,
-            false => Shown::with(name.array, &ISO)?.at(row)?,
-        };
-        let Some(shown) = shown else {
+        let Some(shown) = name.name(row)? else {
             return Err(wrong("a name in a JSON object is null"));
         };
         write_text(&shown, to);

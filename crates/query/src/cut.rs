@@ -146,9 +146,10 @@ fn is_for_servers(node: &Plan, context: &QueryContext) -> bool {
 }
 
 fn is_colocated(join: &Plan, context: &QueryContext) -> bool {
-    let colocation = Colocation::of(join, context);
+    // Who has what is looked up last.
+    let colocation = Colocation::of(join, context).filter(|_| !has_subquery_values(join));
     let parts = colocation.and_then(|by| by.parts(context, &Parameters::default()));
-    parts.is_some() && !has_subquery_values(join)
+    parts.is_some()
 }
 
 fn has_subquery_values(node: &Plan) -> bool {

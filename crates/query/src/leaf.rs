@@ -5,42 +5,15 @@
 #[macro_export]
 macro_rules! leaf {
     (without_expressions) => {
-        fn apply_expressions(
-            &self,
-            _: &mut dyn FnMut(
-                &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>,
-            ) -> datafusion::common::Result<
-                datafusion::common::tree_node::TreeNodeRecursion,
-            >,
-        ) -> datafusion::common::Result<datafusion::common::tree_node::TreeNodeRecursion> {
+        $crate::leaf!(@visits self, _visit, {
             Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-        }
-
-        $crate::leaf!();
+        });
     };
     (in_place_of $other:ident) => {
-        fn apply_expressions(
-            &self,
-            visit: &mut dyn FnMut(
-                &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>,
-            ) -> datafusion::common::Result<
-                datafusion::common::tree_node::TreeNodeRecursion,
-            >,
-        ) -> datafusion::common::Result<datafusion::common::tree_node::TreeNodeRecursion> {
-            self.$other.apply_expressions(visit)
-        }
-
-        $crate::leaf!();
+        $crate::leaf!(@visits self, visit, { self.$other.apply_expressions(visit) });
     };
     ($($description:ident).+) => {
-        fn apply_expressions(
-            &self,
-            visit: &mut dyn FnMut(
-                &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>,
-            ) -> datafusion::common::Result<
-                datafusion::common::tree_node::TreeNodeRecursion,
-            >,
-        ) -> datafusion::common::Result<datafusion::common::tree_node::TreeNodeRecursion> {
+        $crate::leaf!(@visits self, visit, {
             use datafusion::common::tree_node::TreeNodeRecursion;
             for filter in &self.$($description).+.filters {
                 if visit(filter)? == TreeNodeRecursion::Stop {
@@ -48,34 +21,41 @@ macro_rules! leaf {
                 }
             }
             Ok(TreeNodeRecursion::Continue)
-        }
-
-        $crate::leaf!();
+        });
     };
-    () => {
+    (@visits $self:ident, $visit:ident, $visited:block) => {
+        fn apply_expressions(
+            &$self,
+            $visit: &mut dyn FnMut(
+                &std::sync::Arc<dyn datafusion::physical_expr::PhysicalExpr>,
+            ) -> datafusion::common::Result<
+                datafusion::common::tree_node::TreeNodeRecursion,
+            >,
+        ) -> datafusion::common::Result<datafusion::common::tree_node::TreeNodeRecursion> $visited
+
         fn children(
-            &self,
+            &$self,
         ) -> Vec<&std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
             Vec::new()
         }
 
         fn replace_children(
-            self: std::sync::Arc<Self>,
+            $self: std::sync::Arc<Self>,
             _: Vec<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>>,
             _: datafusion::physical_plan::execution_plan::ReplaceChildrenOptions,
         ) -> datafusion::common::Result<
             std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
         > {
-            Ok(self)
+            Ok($self)
         }
 
         fn with_new_children(
-            self: std::sync::Arc<Self>,
+            $self: std::sync::Arc<Self>,
             _: Vec<std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>>,
         ) -> datafusion::common::Result<
             std::sync::Arc<dyn datafusion::physical_plan::ExecutionPlan>,
         > {
-            Ok(self)
+            Ok($self)
         }
     };
 }

@@ -45,12 +45,12 @@ enum Kind {
     Literal,
 }
 
-/// Takes digits off.
+/// Takes digits off; of too many it is the greatest number, which nothing has.
 fn number(text: &mut &str) -> Option<usize> {
     let end = text.find(|c: char| !c.is_ascii_digit());
     let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
     *text = rest;
-    digits.parse().ok()
+    (!digits.is_empty()).then(|| digits.parse().unwrap_or(usize::MAX))
 }
 
 /// Takes `number$` off.
@@ -358,6 +358,8 @@ mod tests {
             ("100%", "ends behind a %"),
             ("%0$s", "counted from 1"),
             ("%99999999s", "is the most"),
+            ("%99999999999999999999s", "is the most"),
+            ("%99999999999999999999$s", "asks for"),
         ] {
             let error = formatted(pattern, &[text("a")]).unwrap_err().to_string();
             assert!(error.contains(told), "{pattern}: {error}");

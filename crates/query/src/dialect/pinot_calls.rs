@@ -69,20 +69,22 @@ fn in_subquery(expr: &Expr) -> Option<Expr> {
             })
         }
         Expr::BinaryOp { left, op, right } => {
-            let (within, negated) = match (left.as_ref(), literal(right).as_deref(), op) {
-                (Expr::InSubquery { .. }, Some("1" | "true"), BinaryOperator::Eq)
-                | (Expr::InSubquery { .. }, Some("0" | "false"), BinaryOperator::NotEq) => {
-                    (left, false)
-                }
-                (Expr::InSubquery { .. }, Some("0" | "false"), BinaryOperator::Eq)
-                | (Expr::InSubquery { .. }, Some("1" | "true"), BinaryOperator::NotEq) => {
-                    (left, true)
-                }
+            if !matches!(left.as_ref(), Expr::InSubquery { .. }) {
+                return None;
+            }
+            let is_within = match literal(right)?.as_str() {
+                "1" | "true" => true,
+                "0" | "false" => false,
                 _ => return None,
             };
-            let mut within = within.as_ref().clone();
-            if let Expr::InSubquery { negated: own, .. } = &mut within {
-                *own ^= negated;
+            let is_not = match op {
+                BinaryOperator::Eq => !is_within,
+                BinaryOperator::NotEq => is_within,
+                _ => return None,
+            };
+            let mut within = left.as_ref().clone();
+            if let Expr::InSubquery { negated, .. } = &mut within {
+                *negated ^= is_not;
             }
             Some(within)
         }
