@@ -159,12 +159,14 @@ pub(crate) fn start(core: &Arc<Core>, tasks: &TaskGroup) {
     });
 }
 
-fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
+pub(crate) fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
     let (mut held, mut consumers) = (Vec::new(), Vec::new());
     let mut index_lists = IndexLists::default();
     for table in core.tables.all() {
         let table_id = table.id.to_bytes();
         let view = table.view();
+        // After the view: what is new there was hidden before it was shown.
+        let hidden = table.hidden();
         let statuses = table.consumers();
         index_lists.next_table();
         let dead = dead_rows(&view);
@@ -200,8 +202,7 @@ fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
         }
         for segment in view.runs() {
             let id = segment.id();
-            let is_hidden = statuses.get(&id.partition).is_some_and(|s| s.hidden);
-            if !is_hidden && view.is_shown(id.partition) {
+            if !hidden.contains(&id.partition) && view.is_shown(id.partition) {
                 hold(id.partition, id.sequence, 0, 0, 0);
             }
         }

@@ -185,3 +185,21 @@ async fn a_run_that_begins_elsewhere_is_missing() {
     assert!(view.consuming_from(1, 0, 0).is_none());
     server.stop(GRACE).await;
 }
+
+/// A consumer that begins anew is hidden before it says anything of itself; what the one before it
+/// said must not count. The runtime has one thread: nothing happens between these lines.
+#[tokio::test]
+async fn who_has_not_caught_up_does_not_say_that_it_holds() {
+    let world = World::new(&["a"]);
+    let server = world.start("a").await;
+    world.log.push_rows(0..100);
+    watch(&world, &server, |seen| seen.len() == 100).await;
+    let consumes = || {
+        let told = crate::heartbeat::request(&server.core, 0).held;
+        told.iter().flat_map(|one| &one.segment).any(|s| s.crc == 0)
+    };
+    assert!(consumes());
+    server.core.tables.get(world.table).unwrap().hide(0);
+    assert!(!consumes());
+    server.stop(GRACE).await;
+}
