@@ -18,6 +18,9 @@ use crate::reconcile::{Groups, end, regrouped, send};
 use crate::state::State;
 use crate::view::Moving;
 
+/// Looks at what is on its way when a rebalance is broken off; a segment takes two steps at most.
+const TURNS_BACK: usize = 8;
+
 /// What would be done, or is.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -170,27 +173,37 @@ impl State {
         };
         self.change_rebalance(id, job, |job| job.status = RebalanceStatus::Cancelled)
             .await?;
-        let Some(moving) = self.moving_of(id) else {
-            return Ok(Some(job));
-        };
-        let is_whole = moving.table.spec.keyed.is_some();
-        let mut partitions: BTreeMap<Partition, Vec<Move>> = BTreeMap::new();
-        let mut moves = Vec::new();
-        for one in self.ways_back(&moving) {
-            match is_whole {
-                true => partitions
-                    .entry(one.segment.partition)
-                    .or_default()
-                    .push(one),
-                false => moves.push(one),
+        // A segment that takes a step meanwhile is turned back from there.
+        for _ in 0..TURNS_BACK {
+            if self.turn_back(id).await? {
+                break;
             }
         }
-        self.catalog.move_segments(&moves).await?;
-        for moves in partitions.into_values() {
-            self.catalog.move_partition(&moves).await?;
+        Ok(Some(job))
+    }
+
+    /// Turns back what is on its way; whether that was all of it.
+    async fn turn_back(&self, id: TableId) -> Result<bool, Fault> {
+        let Some(moving) = self.moving_of(id) else {
+            return Ok(true);
+        };
+        let ways = self.ways_back(&moving);
+        let sent = ways.len();
+        let mut turned = 0;
+        if moving.table.spec.keyed.is_none() {
+            turned += self.catalog.move_segments(&ways).await?;
+        } else {
+            let mut partitions: BTreeMap<Partition, Vec<Move>> = BTreeMap::new();
+            for one in ways {
+                let partition = partitions.entry(one.segment.partition);
+                partition.or_default().push(one);
+            }
+            for moves in partitions.into_values() {
+                turned += self.catalog.move_partition(&moves).await?;
+            }
         }
         self.publish(id).await?;
-        Ok(Some(job))
+        Ok(turned == sent)
     }
 
     fn ways_back(&self, moving: &Moving) -> Vec<Move> {
