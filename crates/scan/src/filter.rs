@@ -65,7 +65,17 @@ impl<'a> SegmentFilter<'a> {
             counters,
         };
         let story = Story::begin(view, &description.table_name, options);
-        let filters = learned::current(description, view, options)?;
+        let filters = learned::current(description, view, options, |quick| {
+            let untold = Counters::default();
+            let compiler = Compiler {
+                counters: &untold,
+                ..compiler
+            };
+            Ok(match compiler.compile(quick)? {
+                Compiled::Never => 0,
+                Compiled::Rows(conjuncts) => rows_at_most(&conjuncts, view.row_count()),
+            })
+        })?;
         let Compiled::Rows(mut conjuncts) = compiler.compile(&filters)? else {
             if let Some(story) = story {
                 story.end(None, counters);
@@ -112,9 +122,7 @@ impl<'a> SegmentFilter<'a> {
 
     /// No more rows than these can match.
     pub(crate) fn rows_at_most(&self) -> u64 {
-        let rows = u64::from(self.rows);
-        let each = self.conjuncts.iter().filter_map(Conjunct::rows_at_most);
-        each.fold(rows, u64::min)
+        rows_at_most(&self.conjuncts, self.rows)
     }
 
     pub(crate) fn is_unfiltered(&self) -> bool {
@@ -129,6 +137,12 @@ impl<'a> SegmentFilter<'a> {
             entries: 0,
         }
     }
+}
+
+/// Of `rows` in all.
+fn rows_at_most(conjuncts: &[Conjunct<'_>], rows: u32) -> u64 {
+    let each = conjuncts.iter().filter_map(Conjunct::rows_at_most);
+    each.fold(u64::from(rows), u64::min)
 }
 
 /// The filters of all segments of a scan, each compiled by the first worker that needs it.

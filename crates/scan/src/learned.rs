@@ -155,11 +155,16 @@ fn looks_up(filter: &Expr) -> bool {
     found.unwrap_or(true)
 }
 
-/// The filters of a scan with what is known by now, for one segment.
+/// A dictionary of no more values than these is looked up whole, whatever is left of its rows.
+const LOOKUPS_FREE: u32 = 4096;
+
+/// The filters of a scan with what is known by now, for one segment. `rows_of` tells how many rows
+/// quick filters leave at most.
 pub(crate) fn current<'f>(
     description: &'f ScanDescription,
     view: &SegmentView,
     options: &ScanOptions,
+    rows_of: impl Fn(&[Expr]) -> Result<u64>,
 ) -> Result<Cow<'f, [Expr]>> {
     let filters = &description.filters;
     let is_explained = options.explain() == Explain::Plan;
@@ -168,6 +173,7 @@ pub(crate) fn current<'f>(
         return Ok(Cow::Borrowed(filters));
     }
     let mut known = Vec::with_capacity(filters.len());
+    let mut lookups = Vec::new();
     for filter in filters {
         let is_later = || is_learnt(filter) || looks_up(filter) || subqueries::waits(filter);
         if is_explained && is_later() {
@@ -184,25 +190,38 @@ pub(crate) fn current<'f>(
         };
         let learnt = learnt.current()?;
         for part in split_conjunction(&learnt) {
-            if pays(part, &description.table_schema, view)? {
-                known.push(Arc::clone(part));
+            match evaluations(part, &description.table_schema, view)? {
+                Some(0..=LOOKUPS_FREE) => known.push(Arc::clone(part)),
+                Some(values) => lookups.push((values, Arc::clone(part))),
+                None => {}
             }
         }
     }
+    // A look into the table of a join costs what the join itself costs.
+    let quick = |filter: &Expr| is_quick(filter, view.is_consuming());
+    if !lookups.is_empty() && known.iter().all(quick) {
+        let rows = rows_of(&known)?;
+        lookups.retain(|(values, _)| u64::from(*values) <= rows);
+    }
+    known.extend(lookups.into_iter().map(|(_, lookup)| lookup));
     Ok(Cow::Owned(known))
 }
 
-/// Comparisons do. A look into the table of a join costs what the join itself costs: it pays where
-/// it is done once for each distinct value.
-fn pays(expr: &Expr, table: &Schema, view: &SegmentView) -> Result<bool> {
+/// How often it is evaluated: comparisons never, what asks one column once for each value of its
+/// dictionary. `None`: for each row, which does not pay.
+fn evaluations(expr: &Expr, table: &Schema, view: &SegmentView) -> Result<Option<u32>> {
     if is_quick(expr, view.is_consuming()) {
-        return Ok(true);
+        return Ok(Some(0));
     }
     let columns: Vec<Column> = collect_columns(expr).into_iter().collect();
     let [column] = &columns[..] else {
-        return Ok(columns.is_empty());
+        return Ok(columns.is_empty().then_some(0));
     };
     let name = table.field(column.index()).name();
     let column = view.column(name).map_err(external)?;
-    Ok(column.is_none_or(|column| matches!(column.values(), Values::Dictionary(_))))
+    Ok(match column.map(|column| column.values()) {
+        None => Some(0),
+        Some(Values::Dictionary(dictionary)) => Some(dictionary.cardinality()),
+        Some(_) => None,
+    })
 }

@@ -40,7 +40,7 @@ use crate::engine::Fragment;
 use crate::learned::hand_down;
 use crate::native::{GroupingSetsExec, NativeAggregates};
 use crate::scan_exec::ServerScanExec;
-use crate::selection::TopRows;
+use crate::selection::{FirstOfRowsExec, TopRows};
 use crate::shared::Shared;
 use crate::subqueries;
 
@@ -202,10 +202,6 @@ impl PreparedPlans {
         } = decode_plan(&fragment.plan, &run.parameters, &run.decoding, factory)?;
         let is_of_its_segments = joins(&plan);
         let plan = optimized(plan, &shared, &run.decoding)?;
-        let is_ours = |plan: &Plan| match plan.is::<GroupingSetsExec>() {
-            true => plan.children().into_iter().all(is_leaf),
-            false => is_leaf(plan),
-        };
         let may_be_kept = !is_of_its_values && !is_of_its_segments && can_be_reset(&plan, &is_ours);
         Ok(Prepared {
             bytes: fragment.plan.clone(),
@@ -275,8 +271,11 @@ fn learning(plan: Plan, run: &Run) -> Result<Plan> {
     }
 }
 
-fn is_leaf(plan: &Plan) -> bool {
-    plan.children().is_empty()
+/// What holds nothing between runs, as far as it is ours.
+fn is_ours(plan: &Plan) -> bool {
+    let mut children = plan.children().into_iter();
+    let has_own = plan.is::<GroupingSetsExec>() || plan.is::<FirstOfRowsExec>();
+    (has_own || children.len() == 0) && children.all(|child| can_be_reset(child, &is_ours))
 }
 
 /// Joins are planned by what is in the segments.

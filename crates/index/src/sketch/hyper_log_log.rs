@@ -156,6 +156,31 @@ impl HyperLogLog {
         }
     }
 
+    /// As [`Self::add`] with each of them.
+    #[inline]
+    pub fn add_each(&mut self, mut hashes: impl Iterator<Item = u64>) {
+        loop {
+            if let Form::Dense(registers) = &mut self.0 {
+                return hashes.for_each(|hash| Raise::of(hash).apply(registers));
+            }
+            let Some(hash) = hashes.next() else { return };
+            self.add(hash);
+        }
+    }
+
+    /// Raises its registers, from now on in the form of these.
+    #[inline]
+    pub fn raise_each(&mut self, raises: impl Iterator<Item = Raise>) {
+        if let Form::Sparse(hashes) = &self.0 {
+            let mut registers = Box::new([0; REGISTERS]);
+            hashes.iter().for_each(|hash| raise(&mut registers, *hash));
+            self.0 = Form::Dense(registers);
+        }
+        if let Form::Dense(registers) = &mut self.0 {
+            raises.for_each(|raise| raise.apply(registers));
+        }
+    }
+
     /// Each hash once, ascending; registers when there are too many.
     fn tidy(&mut self) {
         let Form::Sparse(hashes) = &mut self.0 else {

@@ -18,6 +18,8 @@ pub(super) enum OrderedValues {
 pub(super) enum Value<'v> {
     Number(i64),
     Bytes(&'v [u8]),
+    /// Behind all others, as its code is.
+    Null,
 }
 
 impl OrderedValues {

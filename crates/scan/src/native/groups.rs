@@ -2,10 +2,10 @@
 
 use arrow::array::ArrayRef;
 use datafusion::common::Result;
-use segment::view::DictionaryColumn;
 
 use super::fold::RowGroups;
 use super::keys::Key;
+use super::most::KeyCodes;
 use super::number::BlockRows;
 use super::rows::RowNumbers;
 use super::table::Numbers;
@@ -88,19 +88,20 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The dictionary whose codes the groups are, or are for, and the code that stands for null.
-    pub(super) fn dictionary(&self) -> Option<(&DictionaryColumn<'a>, Option<u32>)> {
-        match (&self.index, &self.keys[..]) {
-            (Index::Dense(_) | Index::Hashed { .. }, [key]) => {
-                let null = key.null_number().map(|number| number as u32);
-                key.dictionary().map(|dictionary| (dictionary, null))
-            }
-            _ => None,
+    /// The dictionaries whose codes, joined to a number, the groups are, or are for.
+    pub(super) fn dictionaries(&self) -> Option<Vec<KeyCodes<'a>>> {
+        let codes = self.keys.iter().map(|key| {
+            let null = key.null_number().map(|number| number as u32);
+            KeyCodes::new(key.dictionary()?, null, key.domain)
+        });
+        match &self.index {
+            Index::Dense(_) | Index::Hashed { .. } => codes.collect(),
+            Index::Seen | Index::Wide { .. } => None,
         }
     }
 
-    /// The codes of groups, where they are not the groups themselves.
-    pub(super) fn codes(&self) -> Option<&Numbers> {
+    /// The numbers of groups, where they are not the groups themselves.
+    pub(super) fn numbers(&self) -> Option<&Numbers> {
         match &self.index {
             Index::Hashed { seen, .. } => Some(seen),
             _ => None,

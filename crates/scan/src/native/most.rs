@@ -21,7 +21,7 @@ const GROUPS_MIN: usize = 256;
 /// More than one group in so many is not worth looking for.
 const SHARE_MIN: usize = 4;
 
-const NOWHERE: u32 = u32::MAX;
+const NOWHERE: u64 = u64::MAX;
 
 /// Rows of each group of a segment.
 #[derive(Debug)]
@@ -123,26 +123,23 @@ enum Search<'p> {
     Each,
 }
 
-/// A segment whose groups are codes of a dictionary, or have one each.
+/// A key whose numbers are the codes of a dictionary.
 #[derive(Debug)]
-pub(super) struct Counts<'p> {
-    rows: &'p RowCounts<'p>,
-    /// Of each group its code; `None`: they are the same.
-    codes: Option<&'p Numbers>,
+pub(super) struct KeyCodes<'p> {
     values: OrderedValues,
     search: Search<'p>,
     /// The code behind those of values.
     null: Option<u32>,
-    measure: Option<Measure>,
+    /// Codes are below it.
+    domain: u64,
 }
 
-impl<'p> Counts<'p> {
+impl<'p> KeyCodes<'p> {
     /// `None`: values of this type are not compared here.
     pub(super) fn new(
-        rows: &'p RowCounts<'p>,
-        codes: Option<&'p Numbers>,
         dictionary: &DictionaryColumn<'p>,
         null: Option<u32>,
+        domain: u64,
     ) -> Option<Self> {
         let search = match (dictionary.is_ordered(), dictionary.texts()) {
             (true, _) => Search::Ordered,
@@ -150,53 +147,27 @@ impl<'p> Counts<'p> {
             (false, None) => Search::Each,
         };
         Some(Self {
-            rows,
-            codes,
             values: OrderedValues::of(&dictionary.array())?,
             search,
             null,
-            measure: None,
+            domain,
         })
     }
 
-    pub(super) fn with(self, measure: Option<Measure>) -> Self {
-        Self { measure, ..self }
-    }
-
-    /// Groups that there could be.
-    fn groups(&self) -> usize {
-        self.codes
-            .map_or(self.values.len(), |codes| codes.values.len())
-    }
-
-    /// Calls `each` with the codes that have at least so many rows, and with their rows.
-    fn each(&self, least: u64, mut each: impl FnMut(u32, u64)) {
-        match self.codes {
-            None => self.rows.each(least, each),
-            Some(codes) => self.rows.each(least, |group, rows| {
-                each(codes.values[group as usize] as u32, rows)
-            }),
+    fn at(&self, code: u32) -> Value<'_> {
+        match self.null == Some(code) {
+            true => Value::Null,
+            false => self.values.at(code),
         }
-    }
-
-    /// Calls `each` with each group that has rows, and its code, but for that of null.
-    fn each_group(&self, mut each: impl FnMut(u32, u32)) {
-        self.rows.each(1, |group, _| {
-            let code = self
-                .codes
-                .map_or(group, |codes| codes.values[group as usize] as u32);
-            if Some(code) != self.null {
-                each(group, code);
-            }
-        });
     }
 
     /// The code of a value. Those before `from` are less, which is told where codes ascend.
     fn find(&self, value: Value<'_>, from: &mut u32) -> Option<u32> {
         match (&self.search, value) {
+            (_, Value::Null) => self.null,
             (Search::Ordered, _) => {
                 let found = self.values.find(value, *from);
-                *from = found.map_or_else(|next| next, |code| code + 1);
+                *from = found.unwrap_or_else(|next| next);
                 found.ok()
             }
             (Search::Hashed(texts), Value::Bytes(bytes)) => texts.find(bytes),
@@ -206,18 +177,97 @@ impl<'p> Counts<'p> {
             }
         }
     }
+}
 
-    /// The group of a code.
-    fn group(&self, code: u32) -> Option<u32> {
-        match self.codes {
-            None => Some(code),
-            Some(codes) => codes.find(i64::from(code)),
+/// A segment whose groups are codes of dictionaries, joined to one number, or have one each.
+#[derive(Debug)]
+pub(super) struct Counts<'p> {
+    rows: &'p RowCounts<'p>,
+    /// Of each group its number; `None`: they are the same.
+    numbers: Option<&'p Numbers>,
+    keys: Vec<KeyCodes<'p>>,
+    measure: Option<Measure>,
+}
+
+impl<'p> Counts<'p> {
+    /// `None`: there are no keys, or they cannot be compared.
+    pub(super) fn new(
+        rows: &'p RowCounts<'p>,
+        numbers: Option<&'p Numbers>,
+        keys: Option<Vec<KeyCodes<'p>>>,
+    ) -> Option<Self> {
+        Some(Self {
+            rows,
+            numbers,
+            keys: keys.filter(|keys| !keys.is_empty())?,
+            measure: None,
+        })
+    }
+
+    pub(super) fn with(self, measure: Option<Measure>) -> Self {
+        Self { measure, ..self }
+    }
+
+    /// Groups that have rows, or could have some.
+    fn groups(&self) -> usize {
+        let mut all = 0;
+        match (self.numbers, &self.keys[..]) {
+            (Some(numbers), _) => return numbers.values.len(),
+            (None, [key]) => return key.values.len(),
+            (None, _) => self.rows.each(1, |_, _| all += 1),
+        }
+        all
+    }
+
+    fn number(&self, group: u32) -> u64 {
+        self.numbers
+            .map_or(u64::from(group), |all| all.values[group as usize] as u64)
+    }
+
+    /// Calls `each` with the numbers that have at least so many rows, and with their rows.
+    fn each(&self, least: u64, mut each: impl FnMut(u64, u64)) {
+        self.rows
+            .each(least, |group, rows| each(self.number(group), rows));
+    }
+
+    /// Calls `each` with each group that has rows, and its number.
+    fn each_group(&self, mut each: impl FnMut(u32, u64)) {
+        self.rows
+            .each(1, |group, _| each(group, self.number(group)));
+    }
+
+    /// The value of each key of a number, put behind `values`.
+    fn values_into<'v>(&'v self, mut number: u64, values: &mut Vec<Value<'v>>) {
+        let first = values.len();
+        for key in self.keys.iter().rev() {
+            values.push(key.at((number % key.domain) as u32));
+            number /= key.domain;
+        }
+        values[first..].reverse();
+    }
+
+    /// The number of these values. Those whose first value is before that of `from` are less.
+    fn find(&self, values: &[Value<'_>], from: &mut u32) -> Option<u64> {
+        let mut keys = self.keys.iter().zip(values);
+        let (key, value) = keys.next()?;
+        let first = u64::from(key.find(*value, from)?);
+        keys.try_fold(first, |number, (key, value)| {
+            let code = key.find(*value, &mut 0)?;
+            Some(number * key.domain + u64::from(code))
+        })
+    }
+
+    /// The group of a number.
+    fn group(&self, number: u64) -> Option<u32> {
+        match self.numbers {
+            None => Some(number as u32),
+            Some(numbers) => numbers.find(number as i64),
         }
     }
 
-    /// Rows of a code.
-    fn of(&self, code: u32) -> u64 {
-        self.group(code).map_or(0, |group| self.rows.of(group))
+    /// Rows of a number.
+    fn of(&self, number: u64) -> u64 {
+        self.group(number).map_or(0, |group| self.rows.of(group))
     }
 
     /// Of all groups.
@@ -227,22 +277,22 @@ impl<'p> Counts<'p> {
         all
     }
 
-    /// Some of the codes with the most rows, and all rows.
-    fn most(&self, few: usize) -> (Vec<u32>, u64) {
+    /// Some of the numbers with the most rows, and all rows.
+    fn most(&self, few: usize) -> (Vec<u64>, u64) {
         let mut best = BinaryHeap::with_capacity(few + 1);
         let (mut least, mut all) = (1, 0);
-        self.each(1, |code, rows| {
+        self.each(1, |number, rows| {
             all += rows;
-            if rows < least || Some(code) == self.null {
+            if rows < least {
                 return;
             }
-            best.push(Reverse((rows, code)));
+            best.push(Reverse((rows, number)));
             if best.len() > few {
                 best.pop();
                 least = best.peek().map_or(1, |Reverse((rows, _))| rows + 1);
             }
         });
-        let best = best.into_iter().map(|Reverse((_, code))| code);
+        let best = best.into_iter().map(|Reverse((_, number))| number);
         (best.collect(), all)
     }
 }
@@ -260,7 +310,7 @@ pub(super) fn left(segments: &[Counts<'_>], limit: Limit) -> Option<Vec<Vec<u32>
     let (mark, rows) = match limit {
         Limit::First(few) => {
             let first = segments.iter().map(|own| own.most(few));
-            let (first, rows): (Vec<Vec<u32>>, Vec<u64>) = first.unzip();
+            let (first, rows): (Vec<Vec<u64>>, Vec<u64>) = first.unzip();
             (rows_of_last(segments, &first, few)?, rows)
         }
         Limit::Mark(mark) => (mark as u64, segments.iter().map(Counts::rows).collect()),
@@ -270,40 +320,35 @@ pub(super) fn left(segments: &[Counts<'_>], limit: Limit) -> Option<Vec<Vec<u32>
     let mut found = 0;
     for (own, rows) in segments.iter().zip(rows) {
         let share = u128::from(mark.checked_sub(1)?) * u128::from(rows) / u128::from(all.max(1));
-        let mut codes = Vec::new();
-        own.each(share as u64 + 1, |code, _| {
-            if Some(code) != own.null {
-                codes.push(code);
-            }
-        });
-        found += codes.len();
+        let mut numbers = Vec::new();
+        own.each(share as u64 + 1, |number, _| numbers.push(number));
+        found += numbers.len();
         if found > groups / SHARE_MIN {
             return None;
         }
-        reach.push(codes);
+        reach.push(numbers);
     }
     Some(kept(segments, &reach))
 }
 
 /// The rows of the last of the `few` with the most among those that were picked; `None`: there are
 /// fewer.
-fn rows_of_last(segments: &[Counts<'_>], picked: &[Vec<u32>], few: usize) -> Option<u64> {
-    let codes = joined(segments, picked);
-    let mut totals: Vec<u64> = (0..codes.first().map_or(0, Vec::len))
-        .map(|value| total(segments, &codes, value))
+fn rows_of_last(segments: &[Counts<'_>], picked: &[Vec<u64>], few: usize) -> Option<u64> {
+    let numbers = joined(segments, picked);
+    let mut totals: Vec<u64> = (0..numbers.first().map_or(0, Vec::len))
+        .map(|value| total(segments, &numbers, value))
         .collect();
     let last = few.checked_sub(1).filter(|last| *last < totals.len())?;
     let (_, mark, _) = totals.select_nth_unstable_by_key(last, |total| Reverse(*total));
     Some(*mark)
 }
 
-/// The groups of the codes that reach what is wanted in some segment, and those of null.
-fn kept(segments: &[Counts<'_>], reach: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let codes = joined(segments, reach);
-    let kept = segments.iter().zip(codes).map(|(own, codes)| {
-        let codes = codes.into_iter().chain(own.null);
-        let known = codes.filter(|code| *code != NOWHERE);
-        let groups = known.filter_map(|code| own.group(code));
+/// The groups of the numbers that reach what is wanted in some segment.
+fn kept(segments: &[Counts<'_>], reach: &[Vec<u64>]) -> Vec<Vec<u32>> {
+    let numbers = joined(segments, reach);
+    let kept = segments.iter().zip(numbers).map(|(own, numbers)| {
+        let known = numbers.into_iter().filter(|number| *number != NOWHERE);
+        let groups = known.filter_map(|number| own.group(number));
         groups.filter(|group| own.rows.of(*group) > 0).collect()
     });
     kept.collect()
@@ -316,11 +361,11 @@ fn left_by_measure(segments: &[Counts<'_>], limit: Limit, groups: usize) -> Opti
     let rank = measures.first()?.rank;
     let own_all = |own: &Counts<'_>, measure: &Measure| {
         let mut all = Vec::new();
-        own.each_group(|group, code| all.push((measure.numbers[group as usize], code)));
+        own.each_group(|group, number| all.push((measure.numbers[group as usize], number)));
         all
     };
     let each = segments.iter().zip(&measures);
-    let all: Vec<Vec<(f64, u32)>> = each.map(|(own, measure)| own_all(own, measure)).collect();
+    let all: Vec<Vec<(f64, u64)>> = each.map(|(own, measure)| own_all(own, measure)).collect();
     let mark = match limit {
         Limit::First(few) => measure_of_last(segments, &measures, &all, (rank, few))?,
         Limit::Mark(mark) if rank == Rank::Least => -mark,
@@ -329,7 +374,7 @@ fn left_by_measure(segments: &[Counts<'_>], limit: Limit, groups: usize) -> Opti
     let mark = mark - mark.abs() * SLACK;
     let sums: Vec<f64> = all
         .iter()
-        .map(|own| own.iter().map(|(number, _)| number).sum())
+        .map(|own| own.iter().map(|(has, _)| has).sum())
         .collect();
     let whole: f64 = sums.iter().sum();
     if rank == Rank::Sum && (mark <= 0.0 || !whole.is_finite()) {
@@ -342,13 +387,13 @@ fn left_by_measure(segments: &[Counts<'_>], limit: Limit, groups: usize) -> Opti
             Rank::Sum => mark * (sum / whole) * (1.0 - SLACK),
             _ => mark,
         };
-        let codes = own.iter().filter(|(number, _)| *number >= share);
-        let codes: Vec<u32> = codes.map(|(_, code)| *code).collect();
-        found += codes.len();
+        let reached = own.iter().filter(|(has, _)| *has >= share);
+        let numbers: Vec<u64> = reached.map(|(_, number)| *number).collect();
+        found += numbers.len();
         if found > groups / SHARE_MIN {
             return None;
         }
-        reach.push(codes);
+        reach.push(numbers);
     }
     Some(kept(segments, &reach))
 }
@@ -357,7 +402,7 @@ fn left_by_measure(segments: &[Counts<'_>], limit: Limit, groups: usize) -> Opti
 fn measure_of_last(
     segments: &[Counts<'_>],
     measures: &[&Measure],
-    all: &[Vec<(f64, u32)>],
+    all: &[Vec<(f64, u64)>],
     (rank, few): (Rank, usize),
 ) -> Option<f64> {
     let first = all.iter().map(|own| {
@@ -366,16 +411,15 @@ fn measure_of_last(
             own.select_nth_unstable_by(few, |a, b| b.0.total_cmp(&a.0));
             own.truncate(few);
         }
-        own.into_iter().map(|(_, code)| code).collect()
+        own.into_iter().map(|(_, number)| number).collect()
     });
-    let codes = joined(segments, &first.collect::<Vec<Vec<u32>>>());
-    let mut totals: Vec<f64> = (0..codes.first()?.len())
+    let numbers = joined(segments, &first.collect::<Vec<Vec<u64>>>());
+    let mut totals: Vec<f64> = (0..numbers.first()?.len())
         .map(|value| {
-            let parts = segments.iter().zip(measures).zip(&codes);
-            let parts = parts.filter_map(|((own, measure), codes)| {
-                let group = own
-                    .group(codes[value])
-                    .filter(|_| codes[value] != NOWHERE)?;
+            let parts = segments.iter().zip(measures).zip(&numbers);
+            let parts = parts.filter_map(|((own, measure), numbers)| {
+                let number = Some(numbers[value]).filter(|number| *number != NOWHERE)?;
+                let group = own.group(number)?;
                 let is_there = own.rows.of(group) > 0;
                 let at = group as usize;
                 is_there.then(|| (measure.numbers[at], measure.counts[at]))
@@ -406,38 +450,44 @@ impl Rank {
     }
 }
 
-/// The codes of all picked values in each segment, value by value in their order.
-fn joined(segments: &[Counts<'_>], picked: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let mut all: Vec<(Value<'_>, usize, u32)> = Vec::new();
-    for (at, (own, codes)) in segments.iter().zip(picked).enumerate() {
-        all.extend(codes.iter().map(|code| (own.values.at(*code), at, *code)));
-    }
-    all.sort_unstable();
-    let mut codes = vec![Vec::new(); segments.len()];
-    let mut values = Vec::new();
-    for same in all.chunk_by(|a, b| a.0 == b.0) {
-        values.push(same[0].0);
-        codes.iter_mut().for_each(|codes| codes.push(NOWHERE));
-        for (_, at, code) in same {
-            codes[*at][values.len() - 1] = *code;
+/// The numbers of all picked groups in each segment, by their values in order.
+fn joined(segments: &[Counts<'_>], picked: &[Vec<u64>]) -> Vec<Vec<u64>> {
+    let width = segments.first().map_or(0, |own| own.keys.len());
+    let mut values: Vec<Value<'_>> = Vec::new();
+    // Where the values are, the segment, and the number there.
+    let mut all: Vec<(usize, usize, u64)> = Vec::new();
+    for (at, (own, numbers)) in segments.iter().zip(picked).enumerate() {
+        for number in numbers {
+            all.push((values.len(), at, *number));
+            own.values_into(*number, &mut values);
         }
     }
-    for (own, codes) in segments.iter().zip(&mut codes) {
+    let of = |first: usize| &values[first..first + width];
+    all.sort_unstable_by(|a, b| of(a.0).cmp(of(b.0)));
+    let mut numbers = vec![Vec::new(); segments.len()];
+    let mut firsts = Vec::new();
+    for same in all.chunk_by(|a, b| of(a.0) == of(b.0)) {
+        numbers.iter_mut().for_each(|own| own.push(NOWHERE));
+        for (_, at, number) in same {
+            numbers[*at][firsts.len()] = *number;
+        }
+        firsts.push(same[0].0);
+    }
+    for (own, numbers) in segments.iter().zip(&mut numbers) {
         let mut from = 0;
-        for (value, code) in values.iter().zip(codes) {
-            match *code {
-                NOWHERE => *code = own.find(*value, &mut from).unwrap_or(NOWHERE),
-                known => from = known + 1,
+        for (first, number) in firsts.iter().zip(numbers) {
+            if *number == NOWHERE {
+                *number = own.find(of(*first), &mut from).unwrap_or(NOWHERE);
             }
         }
     }
-    codes
+    numbers
 }
 
-fn total(segments: &[Counts<'_>], codes: &[Vec<u32>], value: usize) -> u64 {
-    let each = segments.iter().zip(codes);
-    let each = each.filter(|(_, codes)| codes[value] != NOWHERE);
-    each.map(|(own, codes)| own.of(codes[value])).sum()
+fn total(segments: &[Counts<'_>], numbers: &[Vec<u64>], value: usize) -> u64 {
+    let each = segments.iter().zip(numbers);
+    let each = each.filter(|(_, numbers)| numbers[value] != NOWHERE);
+    each.map(|(own, numbers)| own.of(numbers[value])).sum()
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::columns::longs;
 
 /// Groups up to this many have their registers from the start.
 const DENSE_GROUPS_MAX: usize = Registers::GROUPS_MAX;
+/// Groups up to this many have registers, and no hashes, where a segment has those of its values.
+const RAISED_GROUPS_MAX: usize = 4096;
 
 const UNKNOWN: u64 = 0;
 /// In the place of the hash of null.
@@ -48,6 +50,8 @@ enum Kept<'a> {
         sketches: Vec<HyperLogLog>,
         /// Hashes by number.
         known: Vec<u64>,
+        /// In their place, as in [`Known::Segment`]: half as much to read.
+        raises: Option<&'a [Raise]>,
     },
 }
 
@@ -73,13 +77,8 @@ impl Known<'_> {
             Self::Segment(known) => known,
             Self::Own(known) => known.as_slice(),
         };
-        let of = |number: &u32| known.get(*number as usize).copied();
         raises.clear();
-        raises.extend(
-            numbers
-                .iter()
-                .map(|number| of(number).unwrap_or(Raise::NOTHING)),
-        );
+        raises.extend(raises_of(known, numbers));
     }
 
     fn make_room(&mut self, past: usize) {
@@ -105,12 +104,22 @@ impl Known<'_> {
     }
 }
 
+/// What has a number behind those that are known is null.
+fn raises_of(known: &[Raise], numbers: &[u32]) -> impl Iterator<Item = Raise> {
+    let of = |number: &u32| known.get(*number as usize).copied();
+    numbers
+        .iter()
+        .map(move |number| of(number).unwrap_or(Raise::NOTHING))
+}
+
 impl<'a> Sketches<'a> {
     /// `groups` is the most that there can be, as far as it is known; no more than `rows` rows
     /// come.
     pub(super) fn new(key: Key<'a>, groups: Option<usize>, rows: u64) -> Self {
-        let few = groups.is_some_and(|groups| groups <= DENSE_GROUPS_MAX);
-        let dictionary = key.dictionary().filter(|_| few && key.domain <= rows);
+        let at_most = |most| groups.is_some_and(|groups| groups <= most);
+        let few = at_most(DENSE_GROUPS_MAX);
+        let is_raised = at_most(RAISED_GROUPS_MAX) && key.domain <= rows;
+        let dictionary = key.dictionary().filter(|_| is_raised);
         let raises = dictionary.and_then(DictionaryColumn::raises);
         Self {
             kept: match few {
@@ -122,6 +131,7 @@ impl<'a> Sketches<'a> {
                 false => Kept::Each {
                     sketches: Vec::new(),
                     known: Vec::new(),
+                    raises,
                 },
             },
             key,
@@ -158,7 +168,9 @@ impl<'a> Sketches<'a> {
                 registers, known, ..
             } => registers.memory_bytes() + known.memory_bytes(),
             // Looked at in full only once in a while.
-            Kept::Each { sketches, known } => {
+            Kept::Each {
+                sketches, known, ..
+            } => {
                 let sketches = sketches.iter().map(HyperLogLog::memory_bytes);
                 sketches.sum::<usize>() + known.capacity() * 8
             }
@@ -289,12 +301,28 @@ impl Kept<'_> {
                 known.raises_into(numbers, raises);
                 registers.add(slots, raises);
             }
-            Self::Each { sketches, known } => slots.with(numbers, |group, number| {
-                let hash = known[number as usize];
-                if hash != NULL {
-                    sketches[group].add(hash);
+            Self::Each {
+                sketches,
+                known,
+                raises,
+            } => {
+                let mut add = |group: usize, numbers: &[u32]| match raises {
+                    Some(raises) => sketches[group].raise_each(raises_of(raises, numbers)),
+                    None => {
+                        let hashes = numbers.iter().map(|number| known[*number as usize]);
+                        sketches[group].add_each(hashes.filter(|hash| *hash != NULL));
+                    }
+                };
+                let Some(groups) = slots.groups() else {
+                    return add(0, numbers);
+                };
+                // Those of one group lie together where a segment is in the order of its groups.
+                let mut first = 0;
+                for run in groups.chunk_by(|a, b| a == b) {
+                    add(run[0] as usize, &numbers[first..first + run.len()]);
+                    first += run.len();
                 }
-            }),
+            }
         }
     }
 

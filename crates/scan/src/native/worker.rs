@@ -399,10 +399,10 @@ impl Running<'_> {
         true
     }
 
-    /// Rows by the values of a dictionary, where groups are just that.
+    /// Rows by the values of dictionaries, where groups are just that.
     pub(super) fn by_dictionary(&self, by: By) -> Option<Counts<'_>> {
-        let (dictionary, null) = self.groups.dictionary()?;
-        let counts = Counts::new(&self.row_counts, self.groups.codes(), dictionary, null)?;
+        let keys = self.groups.dictionaries();
+        let counts = Counts::new(&self.row_counts, self.groups.numbers(), keys)?;
         let By::Aggregate { run, at, rank } = by else {
             return Some(counts);
         };

@@ -27,6 +27,7 @@ use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr, split_conjunction};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowUDFExpr};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
@@ -34,6 +35,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use hashbrown::HashMap;
 use runtime::compute::Turn;
 
+use super::first_of_rows::FirstOfRowsExec;
 use super::groups::{GroupOrder, OverGroups};
 use super::{Plan, ROWS_MAX, ascend, compared, descend, expression_below, plain_column};
 use crate::native::{Grouped, NativeAggregateExec, Output, Wanted, is_short};
@@ -51,44 +53,57 @@ struct FirstOfEachExec {
     properties: Arc<PlanProperties>,
 }
 
-/// A condition by which only the first few groups of each partition of a window are wanted.
+/// A condition by which only the first few groups, or rows, of each partition of a window are
+/// wanted.
 pub(super) fn recognise(node: &Plan, filter: &FilterExec) -> Result<Option<Plan>> {
     let (between, window) = descend(filter.input());
     let Some(ranked) = window.downcast_ref::<BoundedWindowAggExec>() else {
         return Ok(None);
     };
-    let Some(sort) = ranked.input().downcast_ref::<SortExec>() else {
-        return Ok(None);
-    };
-    let (below, groups) = descend(sort.input());
-    let Some(groups) = groups.downcast_ref::<NativeAggregateExec>() else {
+    let mut above = vec![node];
+    above.extend(&between);
+    above.push(window);
+    let mut sorted = ranked.input();
+    if let Some(merge) = sorted.downcast_ref::<SortPreservingMergeExec>() {
+        above.push(sorted);
+        sorted = merge.input();
+    }
+    above.push(sorted);
+    let Some(sort) = sorted.downcast_ref::<SortExec>() else {
         return Ok(None);
     };
     let condition = expression_below(filter.predicate(), &between)?;
     let Some(fetch) = first_few(&condition, ranked) else {
         return Ok(None);
     };
-    let Some((of_each, order)) = ranked_by(ranked) else {
+    let Some((of_each, order)) = ranked_by(ranked).filter(|_| sort.fetch().is_none()) else {
         return Ok(None);
     };
-    if groups.output() != Output::Values || sort.fetch().is_some() {
-        return Ok(None);
-    }
-    let over_groups =
-        |expr: &Arc<dyn PhysicalExpr>| OverGroups::new(expression_below(expr, &below)?, groups);
-    let order = GroupOrder {
-        by: over_groups(&order.expr)?,
-        options: order.options,
+    let (below, groups) = descend(sort.input());
+    let ours: Plan = match groups.downcast_ref::<NativeAggregateExec>() {
+        None => {
+            if !has_ranks(&order.expr.data_type(&sort.input().schema())?) {
+                return Ok(None);
+            }
+            let rows = Arc::clone(sort.input());
+            Arc::new(FirstOfRowsExec::new(rows, of_each, order, fetch))
+        }
+        Some(groups) => {
+            let over_groups = |expr: &Arc<dyn PhysicalExpr>| {
+                OverGroups::new(expression_below(expr, &below)?, groups)
+            };
+            let order = GroupOrder {
+                by: over_groups(&order.expr)?,
+                options: order.options,
+            };
+            if groups.output() != Output::Values || !has_ranks(&order.by.data_type(groups)?) {
+                return Ok(None);
+            }
+            let of_each = of_each.iter().map(over_groups).collect::<Result<_>>()?;
+            above.extend(below);
+            Arc::new(FirstOfEachExec::new(groups, of_each, order, fetch))
+        }
     };
-    if !has_ranks(&order.by.data_type(groups)?) {
-        return Ok(None);
-    }
-    let of_each = of_each.iter().map(over_groups).collect::<Result<_>>()?;
-    let ours: Plan = Arc::new(FirstOfEachExec::new(groups, of_each, order, fetch));
-    let mut above = vec![node];
-    above.extend(between);
-    above.extend([window, ranked.input()]);
-    above.extend(below);
     ascend(above, ours).map(Some)
 }
 
@@ -232,7 +247,7 @@ impl FirstOfEachExec {
                 own.firsts.push((row.data().into(), Firsts::default()));
                 new
             });
-            own.firsts[number as usize].1.offer(*rank, self.fetch);
+            let _reaches = own.firsts[number as usize].1.offer(*rank, self.fetch);
             own.numbers.push(number);
         }
         own.ranks = ranks;
@@ -244,10 +259,9 @@ impl FirstOfEachExec {
         let mut all: HashMap<&[u8], Firsts> = HashMap::new();
         for (partition, firsts) in ranked.iter().flatten().flat_map(|own| &own.firsts) {
             let all = all.entry(partition).or_default();
-            firsts
-                .0
-                .iter()
-                .for_each(|rank| all.offer(rank.0, self.fetch));
+            for rank in &firsts.0 {
+                let _reaches = all.offer(rank.0, self.fetch);
+            }
         }
         let full = all.into_iter().filter(|(_, own)| own.0.len() == self.fetch);
         full.filter_map(|(partition, own)| Some((partition, own.0.peek()?.0)))
@@ -257,16 +271,20 @@ impl FirstOfEachExec {
 
 /// The greatest ranks of a partition.
 #[derive(Debug, Default)]
-struct Firsts(BinaryHeap<Reverse<u64>>);
+pub(super) struct Firsts(BinaryHeap<Reverse<u64>>);
 
 impl Firsts {
-    fn offer(&mut self, rank: u64, fetch: usize) {
-        if self.0.len() < fetch {
-            self.0.push(Reverse(rank));
-        } else if self.0.peek().is_some_and(|last| rank > last.0) {
-            self.0.pop();
-            self.0.push(Reverse(rank));
+    /// Whether it can be among the first, as far as it is known.
+    pub(super) fn offer(&mut self, rank: u64, fetch: usize) -> bool {
+        let last = self.0.peek().map(|last| last.0);
+        match last.filter(|_| self.0.len() >= fetch) {
+            Some(last) if rank < last => return false,
+            Some(last) if rank == last => return true,
+            Some(_) => drop(self.0.pop()),
+            None => {}
         }
+        self.0.push(Reverse(rank));
+        true
     }
 }
 
@@ -302,7 +320,7 @@ fn has_ranks(data_type: &DataType) -> bool {
 
 /// For each value a number that is greater, the sooner it comes; values that are not equal may have
 /// the same. `None`: for values of this type there is none.
-fn ranks(values: &ArrayRef, options: SortOptions) -> Option<Vec<u64>> {
+pub(super) fn ranks(values: &ArrayRef, options: SortOptions) -> Option<Vec<u64>> {
     const SIGN: u64 = 1 << 63;
     let of_long = |value: i64| value as u64 ^ SIGN;
     match values.data_type() {

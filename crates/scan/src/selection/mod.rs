@@ -6,11 +6,13 @@
 //! winners alone. Which of equal rows are among the first is open, as in SQL.
 //!
 //! Above a native aggregate with whole groups, [`groups::TopGroupsExec`] does the same with groups,
-//! and [`first_of_each`] with the first few of each partition of a window. Groups that cannot pass
-//! a condition on them are not joined.
+//! and [`first_of_each`] with the first few of each partition of a window; of rows
+//! [`first_of_rows`] leaves out most that are not among these. Groups that cannot pass a condition
+//! on them are not joined.
 
 mod exec;
 mod first_of_each;
+mod first_of_rows;
 mod groups;
 mod keys;
 mod search;
@@ -38,6 +40,7 @@ use schemas::table::virtual_column;
 use segment::view::Values;
 
 use self::exec::TopRowsExec;
+pub(crate) use self::first_of_rows::FirstOfRowsExec;
 use self::groups::{GroupOrder, OverGroups, TopGroupsExec};
 use self::keys::OrderColumn;
 use crate::columns::external;
@@ -74,12 +77,11 @@ impl PhysicalOptimizerRule for TopRows {
                 return Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump));
             }
             if let Some(filter) = node.downcast_ref::<FilterExec>() {
-                let ours = match groups_that_pass(&node, filter)? {
-                    Some(ours) => Some(ours),
-                    None => first_of_each::recognise(&node, filter)?,
-                };
-                if let Some(ours) = ours {
+                if let Some(ours) = groups_that_pass(&node, filter)? {
                     return Ok(Transformed::new(ours, true, TreeNodeRecursion::Jump));
+                }
+                if let Some(ours) = first_of_each::recognise(&node, filter)? {
+                    return Ok(Transformed::yes(ours));
                 }
             }
             Ok(Transformed::no(node))

@@ -157,3 +157,62 @@ async fn windows_that_look_ahead_see_all_groups() {
         assert_equal(&sql, "one server", &expected, rows_of(&found));
     }
 }
+
+/// The rows themselves: the last flights of each carrier, and many partitions of a row each.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_rows_of_each_value() {
+    let cases = [
+        ("carrier", "at DESC, price, distance, delay", "rn = 1", true),
+        (
+            "carrier, flag",
+            "delay NULLS FIRST, price, at",
+            "rn <= 3",
+            true,
+        ),
+        ("city", "price DESC NULLS LAST, at, delay", "rn < 5", true),
+        (
+            "wide",
+            "distance, at, price, delay",
+            "rn = 1 AND delay > 0",
+            true,
+        ),
+        ("at", "delay DESC, price, distance, city", "rn <= 2", true),
+        (
+            "carrier",
+            "city, at, price, delay, distance",
+            "rn = 1",
+            false,
+        ),
+        (
+            "carrier",
+            "at DESC, price, distance, delay",
+            "rn > 2",
+            false,
+        ),
+    ];
+    for (null_mode, seed) in [(NullMode::Defaults, 56), (NullMode::ThreeValued, 57)] {
+        let table = Table::new(seed);
+        let oracle = table.oracle(null_mode);
+        let server = Server::new(&table, null_mode);
+        for (each, order, passes, is_few) in cases {
+            for rank in ["row_number()", "rank()", "dense_rank()"] {
+                let over = format!("{rank} OVER (PARTITION BY {each} ORDER BY {order}) AS rn");
+                let sql = format!(
+                    "SELECT * FROM (SELECT {each}, delay, price, distance, {over} FROM flights \
+                     WHERE distance > 100) r WHERE {passes}"
+                );
+                let expected = rows_of(&ask(&oracle, &sql).await);
+                for options in [ScanOptions::default(), on_threads(), general()] {
+                    let (found, _) = server.ask_one(&sql, &options).await;
+                    assert_equal(&sql, "one server", &expected, rows_of(&found));
+                }
+                let mut options = ScanOptions::default();
+                options.set_explain(Explain::Plan);
+                let (_, stats) = server.ask_one(&sql, &options).await;
+                let is_less = stats.plan.contains("FirstOfRowsExec");
+                let can_be = is_few && rank != "dense_rank()";
+                assert_eq!(is_less, can_be, "{sql}: {}", stats.plan);
+            }
+        }
+    }
+}

@@ -9,6 +9,18 @@ fn mix(value: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
+/// A key of these values, in the order of its codes.
+fn key(values: impl IntoIterator<Item = i64>, may_be_null: bool) -> KeyCodes<'static> {
+    let values: Vec<i64> = values.into_iter().collect();
+    let count = values.len() as u32;
+    KeyCodes {
+        values: OrderedValues::Longs(values.into()),
+        search: Search::Ordered,
+        null: may_be_null.then_some(count),
+        domain: u64::from(count) + u64::from(may_be_null),
+    }
+}
+
 /// Values of one segment in the order of its codes, each with its rows.
 fn segment(seed: u64, skew: u64, is_ordered: bool) -> Vec<(i64, u64)> {
     let mut values: Vec<(i64, u64)> = (0..900u64)
@@ -59,14 +71,15 @@ fn the_few_with_the_most_rows_keep_all_of_them() {
             .enumerate()
             .map(|(at, (own, rows))| Counts {
                 rows,
-                codes: codes[at].as_ref(),
-                values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
-                search: if at == 2 {
-                    Search::Each
-                } else {
-                    Search::Ordered
-                },
-                null: None,
+                numbers: codes[at].as_ref(),
+                keys: vec![KeyCodes {
+                    search: if at == 2 {
+                        Search::Each
+                    } else {
+                        Search::Ordered
+                    },
+                    ..key(own.iter().map(|(value, _)| *value), false)
+                }],
                 measure: None,
             })
             .collect();
@@ -124,10 +137,8 @@ fn the_few_with_the_greatest_sums_means_and_ends_keep_all_of_them() {
         let parts = segments.iter().zip(&numbers).zip(&rows);
         let counts = parts.map(|((own, numbers), rows)| Counts {
             rows,
-            codes: None,
-            values: OrderedValues::Longs(own.iter().map(|(value, _)| *value).collect()),
-            search: Search::Ordered,
-            null: None,
+            numbers: None,
+            keys: vec![key(own.iter().map(|(value, _)| *value), false)],
             measure: Some(Measure {
                 rank,
                 numbers: numbers.clone(),
@@ -164,19 +175,17 @@ fn the_few_with_the_greatest_sums_means_and_ends_keep_all_of_them() {
 }
 
 #[test]
-fn null_is_kept_and_what_is_alike_is_not_chosen_from() {
+fn what_is_alike_is_not_chosen_from() {
     let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at / 2_000 * 100).collect());
     let of = |rows| Counts {
         rows,
-        codes: None,
-        values: OrderedValues::Longs((0..2_000).collect()),
-        search: Search::Ordered,
-        null: Some(2_000),
+        numbers: None,
+        keys: vec![key(0..2_000, true)],
         measure: None,
     };
     assert_eq!(left(&[of(&rows)], Limit::First(3)), None);
     let rows = RowCounts::Counted((0..2_001).map(|at| 5 + at % 500).collect());
-    let kept = vec![499, 999, 1499, 1999, 2000];
+    let kept = vec![499, 999, 1499, 1999];
     assert_eq!(
         left(&[of(&rows)], Limit::First(4)),
         Some(vec![kept.clone()])
@@ -187,4 +196,63 @@ fn null_is_kept_and_what_is_alike_is_not_chosen_from() {
         left(&[of(&rows), of(&none)], Limit::First(4)),
         Some(vec![kept, Vec::new()])
     );
+}
+
+/// Groups of two keys, one of which may be null, of segments with other dictionaries.
+#[test]
+fn groups_of_two_keys_keep_all_of_their_rows() {
+    type Pair = (i64, Option<i64>);
+    let mut totals: HashMap<Pair, u64> = HashMap::new();
+    let mut segments: Vec<(Vec<Pair>, RowCounts<'_>, [Vec<i64>; 2])> = Vec::new();
+    for seed in 0..3u64 {
+        let some = |salt: u64, of: u64| {
+            let of = 0..of;
+            of.filter(move |value| !mix(salt + seed * 100 + value).is_multiple_of(4))
+        };
+        let firsts: Vec<i64> = some(7, 60).map(|value| value as i64).collect();
+        let seconds: Vec<i64> = some(9, 30).map(|value| value as i64).collect();
+        let own = firsts.iter().flat_map(|first| {
+            let seconds = seconds.iter().map(|second| Some(*second)).chain([None]);
+            seconds.map(|second| (*first, second))
+        });
+        let own: Vec<Pair> = own.collect();
+        let rows = |(first, second): &Pair| {
+            let drawn = mix(*first as u64 * 100 + second.unwrap_or(99) as u64);
+            (5_000 >> (drawn % 14)) + mix(drawn + seed) % 5
+        };
+        let rows: Vec<u64> = own.iter().map(rows).collect();
+        for (pair, rows) in own.iter().zip(&rows) {
+            *totals.entry(*pair).or_default() += rows;
+        }
+        segments.push((own, RowCounts::Counted(rows), [firsts, seconds]));
+    }
+    let counts = segments.iter().map(|(_, rows, [firsts, seconds])| Counts {
+        rows,
+        numbers: None,
+        keys: vec![
+            key(firsts.iter().copied(), false),
+            key(seconds.iter().copied(), true),
+        ],
+        measure: None,
+    });
+    let counts: Vec<Counts<'_>> = counts.collect();
+    let mut ranks: Vec<u64> = totals.values().copied().collect();
+    ranks.sort_unstable_by_key(|rows| Reverse(*rows));
+    for few in [1, 10, 40] {
+        let left = left(&counts, Limit::First(few)).unwrap();
+        let mut found: HashMap<Pair, u64> = HashMap::new();
+        for ((own, rows, _), kept) in segments.iter().zip(&left) {
+            for group in kept {
+                *found.entry(own[*group as usize]).or_default() += rows.of(*group);
+            }
+        }
+        assert!(found.len() < totals.len() / 4);
+        assert!(found.keys().any(|(_, second)| second.is_none()));
+        for (pair, rows) in &totals {
+            match found.get(pair) {
+                Some(found) => assert!(found == rows || *rows < ranks[few - 1]),
+                None => assert!(*rows < ranks[few - 1], "{pair:?}"),
+            }
+        }
+    }
 }

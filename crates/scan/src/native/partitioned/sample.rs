@@ -17,6 +17,9 @@ use crate::stats::Counters;
 
 /// Fewer groups than these are found in one table.
 const GROUPS_MIN: u64 = 1 << 16;
+/// Groups that a core finds by their place, and rows for each that make it worth an array.
+const DIRECT_MAX: u64 = 1 << 19;
+const DIRECT_ROWS: u64 = 8;
 /// Segments that are looked at, and blocks and rows of each at most.
 const SEGMENTS: usize = 2;
 const BLOCKS: u32 = 8;
@@ -79,6 +82,9 @@ pub(super) fn many(
         }
         keys_of.push((at, keys));
     }
+    if is_direct(operator, &keys_of) {
+        return Ok(None);
+    }
     // The groups of one dictionary with the most rows are found without the others.
     let is_dictionary = |keys: &[Key<'_>]| keys.len() == 1 && keys[0].dictionary().is_some();
     if most && keys_of.iter().all(|(_, keys)| is_dictionary(keys)) {
@@ -109,6 +115,24 @@ pub(super) fn many(
     // Rows that lie together may be of few groups: there are many if each block brings others.
     let is_many = all.new * 2 >= all.last && groups >= GROUPS_MIN;
     Ok(is_many.then_some(Sample { matching, groups }))
+}
+
+/// Whether each worker finds all groups of all segments at their place in one short array, which
+/// has several rows for each.
+fn is_direct(operator: &NativeAggregateExec, keys_of: &[(usize, Vec<Key<'_>>)]) -> bool {
+    let Some(((_, first), others)) = keys_of.split_first() else {
+        return false;
+    };
+    let product = first
+        .iter()
+        .fold(1u64, |all, key| all.saturating_mul(key.domain));
+    let alike = |keys: &Vec<Key<'_>>| {
+        let mut pairs = first.iter().zip(keys);
+        pairs.all(|(own, other)| own.is_known() && own.numbers_as(other))
+    };
+    product <= DIRECT_MAX
+        && product <= operator.rows() / DIRECT_ROWS
+        && others.iter().all(|(_, keys)| alike(keys))
 }
 
 fn look(

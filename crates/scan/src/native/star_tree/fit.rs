@@ -139,7 +139,9 @@ impl Fit {
     fn filters(&mut self, asked: &Asked<'_, '_>) -> Result<bool> {
         let tree = asked.tree;
         let Compiler { view, options, .. } = asked.compiler;
-        let filters = learned::current(&asked.operator.description, view, options)?;
+        let filters = learned::current(&asked.operator.description, view, options, |_| {
+            Ok(u64::from(view.row_count()))
+        })?;
         let is_coded = |column: &str| {
             let mut dimensions = tree.dimensions.iter();
             dimensions.any(|d| d.column == column && d.bucket.is_none() && d.values.is_none())
