@@ -165,11 +165,16 @@ async fn the_first_rows_of_each_value() {
         ("carrier", "at DESC, price, distance, delay", "rn = 1", true),
         (
             "carrier, flag",
-            "delay NULLS FIRST, price, at",
+            "delay NULLS FIRST, price, distance, at",
             "rn <= 3",
             true,
         ),
-        ("city", "price DESC NULLS LAST, at, delay", "rn < 5", true),
+        (
+            "city",
+            "price DESC NULLS LAST, at, delay, distance",
+            "rn < 5",
+            true,
+        ),
         (
             "wide",
             "distance, at, price, delay",
