@@ -21,6 +21,9 @@ use crate::rows::BlockMask;
 use crate::shared::checked;
 use crate::stats::Counters;
 
+/// Of these it is told how many rows match in all.
+const BLOCKS_TRIED: u32 = 8;
+
 /// What is left of the filter in one segment.
 #[derive(Debug)]
 pub(crate) struct SegmentFilter<'a> {
@@ -73,7 +76,7 @@ impl<'a> SegmentFilter<'a> {
             };
             Ok(match compiler.compile(quick)? {
                 Compiled::Never => 0,
-                Compiled::Rows(conjuncts) => rows_at_most(&conjuncts, view.row_count()),
+                Compiled::Rows(conjuncts) => rows_about(&conjuncts, view.row_count())?,
             })
         })?;
         let Compiled::Rows(mut conjuncts) = compiler.compile(&filters)? else {
@@ -143,6 +146,23 @@ impl<'a> SegmentFilter<'a> {
 fn rows_at_most(conjuncts: &[Conjunct<'_>], rows: u32) -> u64 {
     let each = conjuncts.iter().filter_map(Conjunct::rows_at_most);
     each.fold(u64::from(rows), u64::min)
+}
+
+/// About so many of `rows` match, by a look at some blocks.
+fn rows_about(conjuncts: &[Conjunct<'_>], rows: u32) -> Result<u64> {
+    let blocks = rows.div_ceil(BLOCK_ROWS);
+    let (mut looked_at, mut found) = (0, 0);
+    for block in (0..blocks).step_by(blocks.div_ceil(BLOCKS_TRIED).max(1) as usize) {
+        let start = block * BLOCK_ROWS;
+        let mut mask = BlockMask::all(BLOCK_ROWS.min(rows - start));
+        looked_at += u64::from(mask.len);
+        for conjunct in conjuncts {
+            conjunct.apply(start, &mut mask)?;
+        }
+        found += u64::from(mask.count());
+    }
+    let about = u64::from(rows) * found / looked_at.max(1);
+    Ok(about.min(rows_at_most(conjuncts, rows)))
 }
 
 /// The filters of all segments of a scan, each compiled by the first worker that needs it.

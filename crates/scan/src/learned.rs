@@ -158,8 +158,8 @@ fn looks_up(filter: &Expr) -> bool {
 /// A dictionary of no more values than these is looked up whole, whatever is left of its rows.
 const LOOKUPS_FREE: u32 = 4096;
 
-/// The filters of a scan with what is known by now, for one segment. `rows_of` tells how many rows
-/// quick filters leave at most.
+/// The filters of a scan with what is known by now, for one segment. `rows_of` tells about how
+/// many rows quick filters leave.
 pub(crate) fn current<'f>(
     description: &'f ScanDescription,
     view: &SegmentView,

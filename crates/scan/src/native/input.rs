@@ -16,7 +16,7 @@ use super::aggregate::{Aggregate, Kind, Width};
 use super::arithmetic::Arithmetic;
 use super::fold::{Counted, Slots};
 use super::number::BlockRows;
-use crate::columns::{Source, Stored, batch, doubles};
+use crate::columns::{Source, Stored, batch, doubles, longs};
 use crate::predicate::Inputs;
 use crate::rows::BlockMask;
 
@@ -64,6 +64,16 @@ impl Numbers {
         match self {
             Self::Long(values) => values.resize(count, 0),
             Self::Double(values) => values.resize(count, 0.0),
+        }
+    }
+
+    /// As a cast makes them.
+    fn of_width(self, width: Width) -> Self {
+        match (self, width) {
+            (Self::Long(values), Width::Double) => {
+                Self::Double(values.into_iter().map(|value| value as f64).collect())
+            }
+            (own, _) => own,
         }
     }
 
@@ -255,33 +265,60 @@ impl Input<'_> {
         rows: BlockRows<'_>,
         nulls: Option<Nulls<'_>>,
     ) -> Result<(Vec<f64>, Option<Vec<bool>>)> {
+        match self.read(rows, nulls, Width::Double)? {
+            (Numbers::Double(values), valid) => Ok((values, valid)),
+            _ => internal_err!("whole numbers in the place of doubles"),
+        }
+    }
+
+    /// The value of each row, and which rows have one, `None` = all.
+    pub(super) fn longs(
+        &self,
+        rows: BlockRows<'_>,
+        nulls: Option<Nulls<'_>>,
+    ) -> Result<(Vec<i64>, Option<Vec<bool>>)> {
+        match self.read(rows, nulls, Width::Long)? {
+            (Numbers::Long(values), valid) => Ok((values, valid)),
+            _ => internal_err!("doubles in the place of whole numbers"),
+        }
+    }
+
+    fn read(
+        &self,
+        rows: BlockRows<'_>,
+        nulls: Option<Nulls<'_>>,
+        width: Width,
+    ) -> Result<(Numbers, Option<Vec<bool>>)> {
         let count = rows.count();
         let (values, valid) = match self {
             Self::Rows => return internal_err!("numbers of rows that are only counted"),
-            Self::Raw(raw, _) => (doubles(raw.values(rows.range()), rows.picked), None),
+            Self::Raw(raw, _) => {
+                let raw = raw.values(rows.range());
+                let values = match width {
+                    Width::Long => Numbers::Long(longs(raw, rows.picked)),
+                    _ => Numbers::Double(doubles(raw, rows.picked)),
+                };
+                (values, None)
+            }
             Self::Lookup(lookup) => {
                 let mut indices = Vec::with_capacity(count);
                 lookup.indices_into(rows, &mut indices);
-                let Numbers::Double(values) = &lookup.values else {
-                    return internal_err!("whole numbers in the place of doubles");
-                };
                 let at = |index: &u32| *index as usize;
                 let valid = lookup.may_be_null.then(|| {
                     let valid = indices.iter().map(|index| lookup.valid[at(index)]);
                     valid.collect()
                 });
-                (
-                    indices.iter().map(|index| values[at(index)]).collect(),
-                    valid,
-                )
-            }
-            Self::Evaluated(own) => {
-                let (values, valid) = own.read(rows, Some(Width::Double))?;
-                let Some(Numbers::Double(values)) = values else {
-                    return internal_err!("an expression without values");
+                let each = indices.iter();
+                let values = match &lookup.values {
+                    Numbers::Long(all) => Numbers::Long(each.map(|own| all[at(own)]).collect()),
+                    Numbers::Double(all) => Numbers::Double(each.map(|own| all[at(own)]).collect()),
                 };
                 (values, valid)
             }
+            Self::Evaluated(own) => match own.read(rows, Some(width))? {
+                (Some(values), valid) => (values, valid),
+                (None, _) => return internal_err!("an expression without values"),
+            },
         };
         let stored = rows.nulls(nulls).map(|null| {
             let set = (0..count).map(|at| !null.contains(rows.row(at)));
@@ -298,9 +335,9 @@ impl<'a> Evaluated<'a> {
         aggregate: &Aggregate,
         options: &ScanOptions,
     ) -> Result<Self> {
-        let is_double = aggregate.width == Width::Double && aggregate.kind != Kind::Count;
+        let is_number = aggregate.width != Width::Own && aggregate.kind != Kind::Count;
         let is_column = inputs.expr.downcast_ref::<Column>().is_some();
-        let arithmetic = match is_double && !is_column {
+        let arithmetic = match is_number && !is_column {
             true => Arithmetic::of(&inputs, &sources, aggregate, options)?,
             false => None,
         };
@@ -318,9 +355,9 @@ impl<'a> Evaluated<'a> {
         rows: BlockRows<'_>,
         width: Option<Width>,
     ) -> Result<(Option<Numbers>, Option<Vec<bool>>)> {
-        if let (Some(arithmetic), Some(Width::Double)) = (&self.arithmetic, width) {
+        if let (Some(arithmetic), Some(width)) = (&self.arithmetic, width) {
             let (values, valid) = arithmetic.read(rows)?;
-            return Ok((Some(Numbers::Double(values)), valid));
+            return Ok((Some(values.of_width(width)), valid));
         }
         let columns = self.sources.iter();
         let columns = columns.map(|source| source.array(rows.start, rows.len, rows.picked));

@@ -19,8 +19,10 @@ use crate::columns::longs;
 
 /// Groups up to this many have their registers from the start.
 const DENSE_GROUPS_MAX: usize = Registers::GROUPS_MAX;
-/// Groups up to this many have registers, and no hashes, where a segment has those of its values.
+/// Groups up to this many have registers, and no hashes, where a segment has those of its values
+/// and so many rows for each that most would have registers soon.
 const RAISED_GROUPS_MAX: usize = 4096;
+const RAISED_ROWS: u64 = 512;
 
 const UNKNOWN: u64 = 0;
 /// In the place of the hash of null.
@@ -118,8 +120,9 @@ impl<'a> Sketches<'a> {
     pub(super) fn new(key: Key<'a>, groups: Option<usize>, rows: u64) -> Self {
         let at_most = |most| groups.is_some_and(|groups| groups <= most);
         let few = at_most(DENSE_GROUPS_MAX);
-        let is_raised = at_most(RAISED_GROUPS_MAX) && key.domain <= rows;
-        let dictionary = key.dictionary().filter(|_| is_raised);
+        let have_rows = groups.is_some_and(|groups| groups as u64 * RAISED_ROWS <= rows);
+        let is_raised = few || (at_most(RAISED_GROUPS_MAX) && have_rows);
+        let dictionary = key.dictionary().filter(|_| is_raised && key.domain <= rows);
         let raises = dictionary.and_then(DictionaryColumn::raises);
         Self {
             kept: match few {

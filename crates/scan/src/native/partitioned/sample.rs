@@ -85,9 +85,12 @@ pub(super) fn many(
     if is_direct(operator, &keys_of) {
         return Ok(None);
     }
-    // The groups of one dictionary with the most rows are found without the others.
+    // The groups of one dictionary with the most rows are found without the others; where nothing
+    // else is asked of them, they are marked.
     let is_dictionary = |keys: &[Key<'_>]| keys.len() == 1 && keys[0].dictionary().is_some();
-    if most && keys_of.iter().all(|(_, keys)| is_dictionary(keys)) {
+    if (most || operator.aggregates.is_empty())
+        && keys_of.iter().all(|(_, keys)| is_dictionary(keys))
+    {
         return Ok(None);
     }
     // EXPLAIN tells what those did who read all, and nothing of this look.
