@@ -28,6 +28,21 @@ pub(super) enum Slots<'a> {
 pub(super) struct RowGroups<'a> {
     groups: &'a [u32],
     limit: usize,
+    /// Most values have the group of the one before, as in a segment that is in the order of its
+    /// groups.
+    in_runs: bool,
+}
+
+/// Values that are looked at to see whether they have the groups of those before, and how many of
+/// them must.
+const NEIGHBOURS: usize = 32;
+const NEIGHBOURS_ALIKE: usize = 28;
+
+fn are_in_runs(groups: &[u32]) -> bool {
+    let step = groups.len() / NEIGHBOURS;
+    let alike = |at: &usize| groups[*at] == groups[*at + 1];
+    let looked_at = (0..groups.len().saturating_sub(1)).step_by(step.max(1));
+    step > 1 && looked_at.filter(alike).count() >= NEIGHBOURS_ALIKE
 }
 
 impl<'a> RowGroups<'a> {
@@ -35,7 +50,11 @@ impl<'a> RowGroups<'a> {
         let greatest = groups.iter().copied().max();
         let past = greatest.map_or(0, |last| last as usize + 1);
         assert!(past <= limit, "group {past} of {limit}");
-        Self { groups, limit }
+        Self {
+            groups,
+            limit,
+            in_runs: are_in_runs(groups),
+        }
     }
 }
 
@@ -68,7 +87,12 @@ impl<'a> Slots<'a> {
         kept: &'k mut Vec<u32>,
         keep: impl Fn(u32) -> bool,
     ) -> Slots<'k> {
-        let Self::Each(RowGroups { groups, limit }) = self else {
+        let Self::Each(RowGroups {
+            groups,
+            limit,
+            in_runs,
+        }) = self
+        else {
             indices.retain(|index| keep(*index));
             return Slots::One;
         };
@@ -88,12 +112,18 @@ impl<'a> Slots<'a> {
         Slots::Each(RowGroups {
             groups: kept,
             limit,
+            in_runs,
         })
     }
 
     /// The slots of the values at `places`, made in `kept`.
     pub(super) fn at<'k>(self, places: &[u32], kept: &'k mut Vec<u32>) -> Slots<'k> {
-        let Self::Each(RowGroups { groups, limit }) = self else {
+        let Self::Each(RowGroups {
+            groups,
+            limit,
+            in_runs,
+        }) = self
+        else {
             return Slots::One;
         };
         kept.clear();
@@ -101,6 +131,7 @@ impl<'a> Slots<'a> {
         Slots::Each(RowGroups {
             groups: kept,
             limit,
+            in_runs,
         })
     }
 }
@@ -118,23 +149,25 @@ fn fold<T: Copy>(
 ) {
     match slots {
         Slots::One => {
-            let mut runs = [empty; RUNS];
-            let whole = count / RUNS * RUNS;
-            for from in (0..whole).step_by(RUNS) {
-                for (lane, run) in runs.iter_mut().enumerate() {
-                    *run = join(*run, value(from + lane));
-                }
-            }
-            for at in whole..count {
-                runs[0] = join(runs[0], value(at));
-            }
-            accumulators[0] = runs.into_iter().fold(accumulators[0], &join);
+            accumulators[0] = fold_run(0..count, accumulators[0], empty, value, join);
         }
-        Slots::Each(RowGroups { groups, limit }) => {
+        Slots::Each(RowGroups {
+            groups,
+            limit,
+            in_runs,
+        }) => {
             assert_eq!(groups.len(), count, "one group for each value");
             let known = accumulators.len();
             assert!(limit <= known, "{limit} groups and {known} accumulators");
-            if accumulators.len() <= LANED_GROUPS_MAX {
+            if in_runs {
+                let mut from = 0;
+                for run in groups.chunk_by(|a, b| a == b) {
+                    let slot = &mut accumulators[run[0] as usize];
+                    let past = from + run.len();
+                    *slot = fold_run(from..past, *slot, empty, &value, &join);
+                    from = past;
+                }
+            } else if accumulators.len() <= LANED_GROUPS_MAX {
                 let mut lanes = [empty; LANED_GROUPS_MAX * LANES];
                 for (at, group) in groups.iter().enumerate() {
                     let lane = *group as usize * LANES + at % LANES;
@@ -156,6 +189,31 @@ fn fold<T: Copy>(
             }
         }
     }
+}
+
+/// Folds values that all belong to one accumulator.
+#[inline(always)]
+fn fold_run<T: Copy>(
+    run: std::ops::Range<usize>,
+    accumulator: T,
+    empty: T,
+    value: impl Fn(usize) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    if run.len() < RUNS {
+        return run.fold(accumulator, |sum, at| join(sum, value(at)));
+    }
+    let mut lanes = [empty; RUNS];
+    let whole = run.start + run.len() / RUNS * RUNS;
+    for from in (run.start..whole).step_by(RUNS) {
+        for (lane, own) in lanes.iter_mut().enumerate() {
+            *own = join(*own, value(from + lane));
+        }
+    }
+    for at in whole..run.end {
+        lanes[0] = join(lanes[0], value(at));
+    }
+    lanes.into_iter().fold(accumulator, join)
 }
 
 /// Counts the values of each group.
@@ -467,6 +525,16 @@ mod tests {
             );
             assert_eq!(found, expected);
         }
+        // Runs of one length after the other, some of them single.
+        let slots: Vec<u32> = (0..2000u32).map(|at| at.isqrt() * 37 % 100).collect();
+        assert!(are_in_runs(&slots));
+        let mut expected = vec![5i64; 100];
+        let pairs = slots.iter().zip(0..);
+        pairs.for_each(|(slot, at)| expected[*slot as usize] += at);
+        let mut found = vec![5i64; 100];
+        let groups = Slots::Each(RowGroups::new(&slots, 100));
+        fold(groups, 2000, &mut found, 0, |at| at as i64, |a, b| a + b);
+        assert_eq!(found, expected);
         let mut least = [9i64];
         fold(
             Slots::One,

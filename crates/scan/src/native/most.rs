@@ -11,9 +11,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use datafusion::common::{Result, internal_err};
 use segment::view::{DictionaryColumn, DocCounts, SeenTexts};
 
 use super::dictionary::{OrderedValues, Value};
+use super::fold::{self, Slots};
 use super::table::Numbers;
 
 /// So few groups are joined without a choice.
@@ -30,6 +32,8 @@ pub(super) enum RowCounts<'a> {
     Counted(Vec<u64>),
     /// As the dictionary tells them.
     Stored(DocCounts<'a>),
+    /// Only whether there are some: a bit for each.
+    Marked(Vec<u64>),
 }
 
 impl RowCounts<'_> {
@@ -37,6 +41,10 @@ impl RowCounts<'_> {
         match self {
             Self::Counted(counts) => counts.get(group as usize).copied().unwrap_or(0),
             Self::Stored(counts) => u64::from(counts.get(group)),
+            Self::Marked(bits) => {
+                let word = bits.get(group as usize / 64).copied().unwrap_or(0);
+                word >> (group % 64) & 1
+            }
         }
     }
 
@@ -44,7 +52,28 @@ impl RowCounts<'_> {
         match self {
             Self::Counted(counts) => counts.capacity() * 8,
             Self::Stored(_) => 0,
+            Self::Marked(bits) => bits.capacity() * 8,
         }
+    }
+
+    /// Adds rows of a block, of one of `groups`.
+    pub(super) fn add(&mut self, slots: Slots<'_>, rows: usize, groups: usize) -> Result<()> {
+        match self {
+            Self::Counted(counts) => {
+                counts.resize(groups.max(counts.len()), 0);
+                fold::count(slots, rows, counts);
+            }
+            Self::Marked(bits) => {
+                bits.resize(groups.div_ceil(64).max(bits.len()), 0);
+                let mut mark = |group: u32| bits[group as usize / 64] |= 1 << (group % 64);
+                match slots.groups() {
+                    None => mark(0),
+                    Some(own) => own.iter().for_each(|group| mark(*group)),
+                }
+            }
+            Self::Stored(_) => return internal_err!("rows that are counted already"),
+        }
+        Ok(())
     }
 
     /// The groups that have at least so many rows, with their rows.
@@ -58,6 +87,14 @@ impl RowCounts<'_> {
             Self::Stored(counts) => counts.each(|group, rows| {
                 if u64::from(rows) >= least {
                     each(group, u64::from(rows));
+                }
+            }),
+            Self::Marked(_) if least > 1 => {}
+            Self::Marked(bits) => (0u32..).step_by(64).zip(bits).for_each(|(first, word)| {
+                let mut left = *word;
+                while left != 0 {
+                    each(first + left.trailing_zeros(), 1);
+                    left &= left - 1;
                 }
             }),
         }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use datafusion::common::{Result, internal_err};
+use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::expressions::Column;
 use runtime::compute::Turn;
@@ -16,7 +16,7 @@ use super::chunks::{Chunks, is_short};
 use super::enough::Enough;
 use super::entries::Exploded;
 use super::exec::NativeAggregateExec;
-use super::fold::{self, Slots};
+use super::fold::Slots;
 use super::groups::Groups;
 use super::keys::Key;
 use super::most::{By, Counts, RowCounts};
@@ -214,7 +214,10 @@ impl<'a, 'f> Worker<'a, 'f> {
             segment,
             groups,
             accumulators: accumulators.collect::<Result<Vec<_>>>()?,
-            row_counts: RowCounts::Counted(Vec::new()),
+            row_counts: match operator.aggregates.is_empty() {
+                true => RowCounts::Marked(Vec::new()),
+                false => RowCounts::Counted(Vec::new()),
+            },
             entries,
             picked: Vec::new(),
             assigned: Vec::new(),
@@ -363,17 +366,13 @@ impl Running<'_> {
             assigned,
             ..
         } = self;
-        let RowCounts::Counted(row_counts) = row_counts else {
-            return internal_err!("rows that are counted already");
-        };
         let mut add = |rows: BlockRows<'_>| {
             let slots = match groups.keys() {
                 [] => Slots::One,
                 _ => Slots::Each(groups.assign(rows, assigned)?),
             };
             let count = groups.count();
-            row_counts.resize(count.max(row_counts.len()), 0);
-            fold::count(slots, rows.count(), row_counts);
+            row_counts.add(slots, rows.count(), count)?;
             let mut accumulators = accumulators.iter_mut();
             accumulators.try_for_each(|accumulator| accumulator.add(rows, slots, count))
         };
