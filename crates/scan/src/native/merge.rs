@@ -1,6 +1,7 @@
 //! The groups of several segments become one: groups with equal keys are joined.
 //!
-//! With many groups each thread joins those whose hash falls into its piece.
+//! With many groups each thread joins those whose hash falls into its piece. Where nothing but the
+//! values of one key of numbers is asked for, which come in their order, they are merged by it.
 
 use datafusion::common::Result;
 use hashbrown::HashTable;
@@ -39,6 +40,15 @@ pub(super) fn merge(
         let piece = Piece { groups, states };
         return Ok(operator.grouped_of(GroupKeys::OfSegments(Vec::new()), vec![piece]));
     }
+    if operator.aggregates.is_empty()
+        && let Some(firsts) = merged(&parts)
+    {
+        let groups = PieceGroups::Firsts(firsts);
+        let states = Vec::new();
+        let keys = parts.into_iter().map(|part| part.keys).collect();
+        let pieces = vec![Piece { groups, states }];
+        return Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces));
+    }
     let is_heavy = |aggregate: &Aggregate| {
         matches!(
             aggregate.kind,
@@ -61,6 +71,34 @@ pub(super) fn merge(
     let pieces = joined.into_iter().map(|(piece, _)| piece).collect();
     let keys = parts.into_iter().map(|part| part.keys).collect();
     Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces))
+}
+
+/// The first place of each value of the only key, in their order; `None`: there are more keys, or
+/// the values of some part are no numbers, or not in order.
+fn merged(parts: &[Part]) -> Option<Vec<(u32, u32)>> {
+    let mut lists = Vec::with_capacity(parts.len());
+    for part in parts {
+        let [key] = &part.keys[..] else { return None };
+        let values = key.longs()?;
+        if !values.is_sorted_by(|a, b| a < b) {
+            return None;
+        }
+        lists.push(values);
+    }
+    let longest = lists.iter().map(|values| values.len()).max()?;
+    let mut firsts = Vec::with_capacity(longest);
+    let mut next = vec![0; lists.len()];
+    loop {
+        let heads = (0u32..).zip(&lists).zip(&next);
+        let heads = heads.filter_map(|((part, values), at)| Some((values.get(*at)?, part)));
+        let Some((least, part)) = heads.min() else {
+            return Some(firsts);
+        };
+        firsts.push((part, next[part as usize] as u32));
+        for (values, at) in lists.iter().zip(&mut next) {
+            *at += usize::from(values.get(*at) == Some(least));
+        }
+    }
 }
 
 /// The groups whose hash falls into the piece.

@@ -3,11 +3,14 @@
 //!
 //! Equal values have equal hashes, whatever segment they come from; null equals null.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use arrow::array::{Array, ArrayRef, AsArray, downcast_primitive_array};
 use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, ToByteSlice};
+use arrow::datatypes::{
+    DataType, Int32Type, Int64Type, TimeUnit, TimestampMillisecondType, ToByteSlice,
+};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{Result, internal_err};
 
@@ -42,6 +45,25 @@ impl ValueColumn {
 
     pub(super) fn array(&self) -> &ArrayRef {
         &self.array
+    }
+
+    /// Whole numbers and times, where there is no null among them.
+    pub(super) fn longs(&self) -> Option<Cow<'_, [i64]>> {
+        if self.nulls.is_some() {
+            return None;
+        }
+        Some(match self.array.data_type() {
+            DataType::Int64 => Cow::Borrowed(self.array.as_primitive::<Int64Type>().values()),
+            DataType::Timestamp(TimeUnit::Millisecond, None) => {
+                let times = self.array.as_primitive::<TimestampMillisecondType>();
+                Cow::Borrowed(times.values())
+            }
+            DataType::Int32 => {
+                let ints = self.array.as_primitive::<Int32Type>().values();
+                Cow::Owned(ints.iter().map(|value| i64::from(*value)).collect())
+            }
+            _ => return None,
+        })
     }
 
     pub(super) fn is_null(&self, row: usize) -> bool {
