@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use metastore::catalog::{Move, RebalanceJob, RebalanceOptions, RebalanceStatus, StoredTable};
 use schemas::cluster::TableState;
-use schemas::{Fault, InstanceId, Partition, SegmentId, TableId};
+use schemas::{Fault, InstanceId, SegmentId, TableId};
 use uuid::Uuid;
 
 use crate::assignment::{Aim, Fleet, Order, Wish, plan};
 use crate::moves::turned_back;
-use crate::reconcile::{Groups, end, regrouped, send};
+use crate::reconcile::{Groups, carry, end, regrouped, send};
 use crate::state::State;
 use crate::view::Moving;
 
@@ -189,19 +189,7 @@ impl State {
         };
         let ways = self.ways_back(&moving);
         let sent = ways.len();
-        let mut turned = 0;
-        if moving.table.spec.keyed.is_none() {
-            turned += self.catalog.move_segments(&ways).await?;
-        } else {
-            let mut partitions: BTreeMap<Partition, Vec<Move>> = BTreeMap::new();
-            for one in ways {
-                let partition = partitions.entry(one.segment.partition);
-                partition.or_default().push(one);
-            }
-            for moves in partitions.into_values() {
-                turned += self.catalog.move_partition(&moves).await?;
-            }
-        }
+        let turned = carry(self, &moving, ways).await?;
         self.publish(id).await?;
         Ok(turned == sent)
     }

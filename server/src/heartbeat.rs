@@ -193,6 +193,7 @@ pub(crate) fn request(core: &Core, started_ms: i64) -> HeartbeatRequest {
             hold(*partition, *sequence, segment.crc(), bytes, list);
             // Sealed and not committed yet: for the controller it still consumes.
             let run = view.run(*partition).first();
+            let run = run.filter(|_| !hidden.contains(partition));
             if run.is_some_and(|first| first.id().sequence == sequence + 1) {
                 hold(*partition, *sequence, 0, 0, 0);
             }

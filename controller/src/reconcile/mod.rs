@@ -18,7 +18,7 @@ pub(crate) use figures::run as figures;
 pub(crate) use lineage::move_boundary;
 #[cfg(test)]
 pub(crate) use moves::run as moves;
-pub(crate) use moves::{BATCH, end};
+pub(crate) use moves::{BATCH, carry, end};
 pub(crate) use partitions::open_partitions;
 #[cfg(test)]
 pub(crate) use retention::run as retention;

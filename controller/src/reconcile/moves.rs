@@ -46,7 +46,12 @@ pub(crate) async fn run(state: &Arc<State>) -> Result<String, Fault> {
     })
 }
 
-async fn carry(state: &State, moving: &Moving, moves: Vec<Move>) -> Result<usize, Fault> {
+/// Of a table whose keys have rules a partition moves as one. How many segments were moved.
+pub(crate) async fn carry(
+    state: &State,
+    moving: &Moving,
+    moves: Vec<Move>,
+) -> Result<usize, Fault> {
     if moving.table.spec.keyed.is_none() {
         return Ok(state.catalog.move_segments(&moves).await?);
     }

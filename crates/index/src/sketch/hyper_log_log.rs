@@ -130,6 +130,12 @@ fn saturated(share: f64) -> f64 {
     }
 }
 
+/// The registers after all of the hashes.
+fn raised(mut registers: Box<[u8; REGISTERS]>, hashes: &[u64]) -> Box<[u8; REGISTERS]> {
+    hashes.iter().for_each(|hash| raise(&mut registers, *hash));
+    registers
+}
+
 impl Default for HyperLogLog {
     fn default() -> Self {
         Self(Form::Sparse(Vec::new()))
@@ -172,9 +178,7 @@ impl HyperLogLog {
     #[inline]
     pub fn raise_each(&mut self, raises: impl Iterator<Item = Raise>) {
         if let Form::Sparse(hashes) = &self.0 {
-            let mut registers = Box::new([0; REGISTERS]);
-            hashes.iter().for_each(|hash| raise(&mut registers, *hash));
-            self.0 = Form::Dense(registers);
+            self.0 = Form::Dense(raised(Box::new([0; REGISTERS]), hashes));
         }
         if let Form::Dense(registers) = &mut self.0 {
             raises.for_each(|raise| raise.apply(registers));
@@ -189,9 +193,7 @@ impl HyperLogLog {
         hashes.sort_unstable();
         hashes.dedup();
         if hashes.len() > SPARSE_MAX {
-            let mut registers = Box::new([0; REGISTERS]);
-            hashes.iter().for_each(|hash| raise(&mut registers, *hash));
-            self.0 = Form::Dense(registers);
+            self.0 = Form::Dense(raised(Box::new([0; REGISTERS]), hashes));
         }
     }
 
@@ -206,9 +208,7 @@ impl HyperLogLog {
         match &mut self.0 {
             Form::Dense(registers) => join_registers(registers.as_mut_slice(), others),
             Form::Sparse(hashes) => {
-                let mut registers = Box::new(*others);
-                hashes.iter().for_each(|hash| raise(&mut registers, *hash));
-                self.0 = Form::Dense(registers);
+                self.0 = Form::Dense(raised(Box::new(*others), hashes));
             }
         }
     }

@@ -60,18 +60,21 @@ impl<'a> Arithmetic<'a> {
         options: &ScanOptions,
     ) -> Result<Option<Self>> {
         let (expr, schema) = (&inputs.expr, &inputs.schema);
-        let doubles = || node(expr, schema).map(|root| (Root::Doubles(root), Width::Double));
-        let longs = || node(expr, schema).map(|root| (Root::Longs(root), Width::Long));
         let root = match expr.data_type(schema)? {
-            DataType::Float64 if aggregate.width == Width::Double => doubles(),
-            DataType::Int64 => longs(),
+            DataType::Float64 if aggregate.width == Width::Double => {
+                node(expr, schema).map(Root::Doubles)
+            }
+            DataType::Int64 => node(expr, schema).map(Root::Longs),
             _ => None,
         };
-        let Some((root, width)) = root else {
+        let Some(root) = root else {
             return Ok(None);
         };
         let reads = Aggregate {
-            width,
+            width: match root {
+                Root::Doubles(_) => Width::Double,
+                Root::Longs(_) => Width::Long,
+            },
             ..aggregate.clone()
         };
         let mut columns = Vec::with_capacity(sources.len());

@@ -56,6 +56,11 @@ impl<'a> RowGroups<'a> {
             in_runs: are_in_runs(groups),
         }
     }
+
+    /// Some of them, in their order.
+    fn of_some(self, groups: &[u32]) -> RowGroups<'_> {
+        RowGroups { groups, ..self }
+    }
 }
 
 impl<'a> Slots<'a> {
@@ -87,15 +92,11 @@ impl<'a> Slots<'a> {
         kept: &'k mut Vec<u32>,
         keep: impl Fn(u32) -> bool,
     ) -> Slots<'k> {
-        let Self::Each(RowGroups {
-            groups,
-            limit,
-            in_runs,
-        }) = self
-        else {
+        let Self::Each(own) = self else {
             indices.retain(|index| keep(*index));
             return Slots::One;
         };
+        let groups = own.groups;
         assert_eq!(groups.len(), indices.len(), "one group for each value");
         kept.clear();
         kept.resize(groups.len(), 0);
@@ -109,30 +110,17 @@ impl<'a> Slots<'a> {
         }
         indices.truncate(count);
         kept.truncate(count);
-        Slots::Each(RowGroups {
-            groups: kept,
-            limit,
-            in_runs,
-        })
+        Slots::Each(own.of_some(kept))
     }
 
     /// The slots of the values at `places`, made in `kept`.
     pub(super) fn at<'k>(self, places: &[u32], kept: &'k mut Vec<u32>) -> Slots<'k> {
-        let Self::Each(RowGroups {
-            groups,
-            limit,
-            in_runs,
-        }) = self
-        else {
+        let Self::Each(own) = self else {
             return Slots::One;
         };
         kept.clear();
-        kept.extend(places.iter().map(|at| groups[*at as usize]));
-        Slots::Each(RowGroups {
-            groups: kept,
-            limit,
-            in_runs,
-        })
+        kept.extend(places.iter().map(|at| own.groups[*at as usize]));
+        Slots::Each(own.of_some(kept))
     }
 }
 

@@ -247,7 +247,7 @@ impl FirstOfEachExec {
                 own.firsts.push((row.data().into(), Firsts::default()));
                 new
             });
-            let _reaches = own.firsts[number as usize].1.offer(*rank, self.fetch);
+            own.firsts[number as usize].1.offer(*rank, self.fetch);
             own.numbers.push(number);
         }
         own.ranks = ranks;
@@ -260,7 +260,7 @@ impl FirstOfEachExec {
         for (partition, firsts) in ranked.iter().flatten().flat_map(|own| &own.firsts) {
             let all = all.entry(partition).or_default();
             for rank in &firsts.0 {
-                let _reaches = all.offer(rank.0, self.fetch);
+                all.offer(rank.0, self.fetch);
             }
         }
         let full = all.into_iter().filter(|(_, own)| own.0.len() == self.fetch);

@@ -62,8 +62,8 @@ impl FirstOfRowsExec {
 struct Seen {
     own: FirstOfRowsExec,
     converter: RowConverter,
-    numbers: HashMap<Vec<u8>, u32>,
-    firsts: Vec<Firsts>,
+    /// Of each partition.
+    firsts: HashMap<Vec<u8>, Firsts>,
     came: usize,
     went_on: usize,
     memory: MemoryReservation,
@@ -78,8 +78,7 @@ impl Seen {
         Ok(Self {
             converter: RowConverter::new(fields.collect::<Result<_>>()?)?,
             own,
-            numbers: HashMap::new(),
-            firsts: Vec::new(),
+            firsts: HashMap::new(),
             came: 0,
             went_on: 0,
             memory,
@@ -105,22 +104,21 @@ impl Seen {
         let mut bytes = 0;
         let mut reaches = Vec::with_capacity(count);
         for (row, rank) in rows.iter().zip(ranks) {
-            let new = self.firsts.len() as u32;
-            let number = *self.numbers.entry_ref(row.data()).or_insert_with(|| {
-                bytes += PARTITION_BYTES + row.data().len() + fetch * size_of::<u64>();
-                self.firsts.push(Firsts::default());
-                new
+            let firsts = self.firsts.entry_ref(row.data()).or_insert_with(|| {
+                bytes += PARTITION_BYTES + row.data().len();
+                Firsts::default()
             });
-            reaches.push(self.firsts[number as usize].offer(rank, fetch));
+            reaches.push(firsts.offer(rank, fetch));
         }
         let batch = filter_record_batch(&batch, &BooleanArray::from(reaches))?;
+        // No more ranks than these are kept of them.
+        bytes += batch.num_rows() * size_of::<u64>();
         self.came += count;
         self.went_on += batch.num_rows();
         let is_vain = self.came >= ROWS_TRIED && self.went_on > self.came / 2;
         if is_vain || self.memory.try_grow(bytes).is_err() {
             self.is_off = true;
-            self.numbers = HashMap::new();
-            self.firsts = Vec::new();
+            self.firsts = HashMap::new();
             self.memory.free();
         }
         Ok(batch)

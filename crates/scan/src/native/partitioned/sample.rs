@@ -74,10 +74,7 @@ pub(super) fn many(
         let keys = operator.keys.iter().map(|key| Key::new(key, &compiler));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let fit = |key: &Key<'_>| key.is_steady() || key.whole_numbers().is_some();
-        let product = keys
-            .iter()
-            .fold(1u64, |all, key| all.saturating_mul(key.domain));
-        if !keys.iter().all(fit) || product < GROUPS_MIN {
+        if !keys.iter().all(fit) || groups_at_most(&keys) < GROUPS_MIN {
             return Ok(None);
         }
         keys_of.push((at, keys));
@@ -120,21 +117,24 @@ pub(super) fn many(
     Ok(is_many.then_some(Sample { matching, groups }))
 }
 
+fn groups_at_most(keys: &[Key<'_>]) -> u64 {
+    let domains = keys.iter().map(|key| key.domain);
+    domains.fold(1, u64::saturating_mul)
+}
+
 /// Whether each worker finds all groups of all segments at their place in one short array, which
 /// has several rows for each.
 fn is_direct(operator: &NativeAggregateExec, keys_of: &[(usize, Vec<Key<'_>>)]) -> bool {
     let Some(((_, first), others)) = keys_of.split_first() else {
         return false;
     };
-    let product = first
-        .iter()
-        .fold(1u64, |all, key| all.saturating_mul(key.domain));
+    let most = groups_at_most(first);
     let alike = |keys: &Vec<Key<'_>>| {
         let mut pairs = first.iter().zip(keys);
         pairs.all(|(own, other)| own.is_known() && own.numbers_as(other))
     };
-    product <= DIRECT_MAX
-        && product <= operator.rows() / DIRECT_ROWS
+    most <= DIRECT_MAX
+        && most <= operator.rows() / DIRECT_ROWS
         && others.iter().all(|(_, keys)| alike(keys))
 }
 
