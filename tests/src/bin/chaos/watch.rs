@@ -213,7 +213,8 @@ fn check(rows: &[Vec<Value>], most: &mut [i64; PARTITIONS], backwards: &mut u32)
         ensure!(partition < PARTITIONS, "partition {partition}");
         let length = greatest + 1;
         let whole = match partition == REJECTING {
-            true => rows <= length && rows * 10 >= length * 9,
+            // The first event is one of those that are rejected.
+            true => rows <= length && (length - rows - 1) * 10 <= length,
             false => rows == length && least == 0,
         };
         ensure!(
@@ -228,4 +229,29 @@ fn check(rows: &[Vec<Value>], most: &mut [i64; PARTITIONS], backwards: &mut u32)
         *most = own.max(*most);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    fn asked(partition: usize, (rows, least, greatest): (i64, i64, i64)) -> Result<()> {
+        let row = [partition as i64, rows, rows, least, greatest];
+        check(
+            &[row.map(Value::from).to_vec()],
+            &mut [0; PARTITIONS],
+            &mut 0,
+        )
+    }
+
+    #[test]
+    fn an_event_less_is_right_only_where_events_are_rejected() {
+        for rows in [1, 2, 40] {
+            asked(REJECTING, (rows, 1, rows)).unwrap();
+            asked(0, (rows, 1, rows)).unwrap_err();
+            asked(0, (rows, 0, rows - 1)).unwrap();
+        }
+        asked(REJECTING, (80, 1, 100)).unwrap_err();
+        asked(REJECTING, (101, 0, 99)).unwrap_err();
+    }
 }
