@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{JoinSide, JoinType, Result};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::{Column, not};
+use datafusion::physical_expr::expressions::{Column, binary, case, lit, not};
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
@@ -28,13 +29,43 @@ use crate::scan_exec::ServerScanExec;
 type Expr = Arc<dyn PhysicalExpr>;
 type Plan = Arc<dyn ExecutionPlan>;
 
+/// The row of a small side that a row of the scan meets.
+struct Met {
+    things: Arc<Things>,
+    /// Over the columns of the scan.
+    keys: Vec<Expr>,
+}
+
+impl Met {
+    fn asked(&self, asked: Asked, field: FieldRef) -> Expr {
+        Arc::new(LookupExpr::new(&self.things, &self.keys, asked, field))
+    }
+
+    fn whether(&self, asked: Asked) -> Expr {
+        self.asked(
+            asked,
+            Arc::new(Field::new("mark", DataType::Boolean, false)),
+        )
+    }
+
+    /// Its columns, nulls where there is none.
+    fn columns(&self, schema: &Schema, may_be_none: bool) -> Vec<Expr> {
+        let fields = schema.fields().iter().enumerate().map(|(at, field)| {
+            let is_nullable = field.is_nullable() || may_be_none;
+            let field = field.as_ref().clone().with_nullable(is_nullable);
+            self.asked(Asked::Column(at), Arc::new(field))
+        });
+        fields.collect()
+    }
+}
+
 /// The small side of a join.
 #[derive(Clone, Debug)]
 pub(super) struct Small {
     pub(super) plan: Plan,
     pub(super) keys: Vec<Expr>,
     pub(super) things: Arc<Things>,
-    /// Columns of its rows are asked for: no key may be there twice.
+    /// What its rows hold is asked for: no key may be there twice.
     pub(super) must_be_unique: bool,
 }
 
@@ -156,51 +187,83 @@ impl<'a> Flat<'a> {
         let Some((keys, own)) = flat.keys(join, large)? else {
             return Ok(None);
         };
-        let things = Arc::new(Things::new(join.null_equality()));
-        let flag = || Arc::new(Field::new("mark", DataType::Boolean, false));
-        let lookup = |asked, field: FieldRef| LookupExpr::new(&things, &own, asked, field);
-        let whether = |asked| Arc::new(lookup(asked, flag())) as Expr;
+        let met = Met {
+            things: Arc::new(Things::new(join.null_equality())),
+            keys: own,
+        };
+        let mut columns = met.columns(&small.schema(), kind == Kind::Outer);
+        let condition = flat.condition(join, &columns, large)?;
         match kind {
-            Kind::Inner | Kind::Semi => flat.conditions.push(whether(Asked::IsThere)),
-            Kind::Anti => flat.conditions.push(not(whether(Asked::IsThere))?),
-            Kind::NotIn => flat.conditions.push(whether(Asked::IsNone)),
-            Kind::Mark => flat.columns.push(whether(Asked::IsThere)),
-            Kind::Outer => {}
+            Kind::Inner | Kind::Semi => {
+                flat.conditions.push(met.whether(Asked::IsThere));
+                flat.conditions.extend(condition.clone());
+            }
+            Kind::Anti => {
+                let is_met = flat.is_met(&met, condition.clone())?;
+                flat.conditions.push(not(is_met)?);
+            }
+            Kind::NotIn => flat.conditions.push(met.whether(Asked::IsNone)),
+            Kind::Mark => {
+                let is_met = flat.is_met(&met, condition.clone())?;
+                flat.columns.push(is_met);
+            }
+            Kind::Outer => {
+                if let Some(condition) = &condition {
+                    for column in &mut columns {
+                        let own = vec![(Arc::clone(condition), Arc::clone(column))];
+                        *column = case(None, own, None)?;
+                    }
+                }
+            }
         }
         let adds = matches!(kind, Kind::Inner | Kind::Outer);
         if adds {
-            let fields = small.schema();
-            let fields = fields.fields().iter().enumerate().map(|(at, field)| {
-                let is_nullable = field.is_nullable() || kind == Kind::Outer;
-                let field = field.as_ref().clone().with_nullable(is_nullable);
-                Arc::new(lookup(Asked::Column(at), Arc::new(field))) as Expr
-            });
             let at = match large {
                 JoinSide::Left => flat.columns.len(),
                 _ => 0,
             };
-            flat.columns.splice(at..at, fields);
-        }
-        if let Some(filter) = join.filter() {
-            let width = join.left().schema().fields().len();
-            let condition = replace_columns(Arc::clone(filter.expression()), |column| {
-                let from = filter.column_indices().get(column.index())?;
-                let at = match from.side {
-                    JoinSide::Right => width + from.index,
-                    _ => from.index,
-                };
-                flat.columns.get(at).cloned()
-            })?;
-            flat.conditions.push(condition);
+            flat.columns.splice(at..at, columns);
         }
         flat.project(join.projection.as_deref());
         flat.small.push(Small {
             plan: Arc::clone(small),
             keys,
-            things,
-            must_be_unique: adds,
+            things: met.things,
+            must_be_unique: adds || condition.is_some(),
         });
         Ok(Some(flat))
+    }
+
+    /// What a join asks of both rows besides their keys; `met` are the columns of the small one.
+    fn condition(
+        &self,
+        join: &HashJoinExec,
+        met: &[Expr],
+        large: JoinSide,
+    ) -> Result<Option<Expr>> {
+        let condition = join.filter().map(|filter| {
+            replace_columns(Arc::clone(filter.expression()), |column| {
+                let from = filter.column_indices().get(column.index())?;
+                let side = if from.side == large {
+                    &self.columns
+                } else {
+                    met
+                };
+                side.get(from.index).cloned()
+            })
+        });
+        condition.transpose()
+    }
+
+    /// Whether there is a row of the small side for which the condition is true.
+    fn is_met(&self, met: &Met, condition: Option<Expr>) -> Result<Expr> {
+        let is_there = met.whether(Asked::IsThere);
+        let Some(condition) = condition else {
+            return Ok(is_there);
+        };
+        let schema = self.scan.schema();
+        let is_true = binary(condition, Operator::IsNotDistinctFrom, lit(true), schema)?;
+        binary(is_there, Operator::And, is_true, schema)
     }
 
     /// Of the small side, over its columns, and of this one, over the scan's.
@@ -321,7 +384,7 @@ impl Kind {
             }
             _ => return None,
         };
-        (kind == Self::Inner || join.filter().is_none()).then_some(kind)
+        (kind != Self::NotIn || join.filter().is_none()).then_some(kind)
     }
 }
 

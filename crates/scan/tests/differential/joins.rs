@@ -92,6 +92,16 @@ const LOOKED_UP: &[&str] = &[
      JOIN flights f ON s.city = f.city GROUP BY ROLLUP (s.label, f.carrier)",
     "SELECT s.label, max(f.delay) FROM one city s JOIN flights f ON s.city = upper(f.city) \
      GROUP BY s.label",
+    "SELECT count(*), sum(f.delay) FROM flights f \
+     WHERE f.delay > (SELECT max(s.code) - 250 FROM one city s WHERE s.city = f.city)",
+    "SELECT f.flag, count(*) FROM one city s RIGHT SEMI JOIN flights f \
+     ON s.city = f.city AND s.code > f.code GROUP BY f.flag",
+    "SELECT f.flag, count(*) FROM one city s RIGHT ANTI JOIN flights f \
+     ON s.city = f.city AND s.code > f.late GROUP BY f.flag",
+    "SELECT f.flag, count(*) FROM flights f WHERE f.delay > 150 \
+     OR EXISTS (SELECT 1 FROM one city s WHERE s.city = f.city AND s.code > f.code) GROUP BY f.flag",
+    "SELECT s.label, f.carrier, count(*), sum(s.code), max(s.label) FROM flights f \
+     LEFT JOIN one city s ON s.city = f.city AND s.code > f.late GROUP BY 1, 2",
 ];
 
 const FEW: [&str; 3] = [
