@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
+};
 use query::scan_exec::ScanDescription;
 use runtime::compute::Turn;
 use schemas::TableSpec;
@@ -247,8 +249,22 @@ impl Filters<'_> {
     }
 }
 
-/// Comparisons with literals. The texts of consuming segments have no order.
+/// Comparisons with literals, flags, and whether a column is null. The texts of consuming segments
+/// have no order.
 pub(crate) fn is_quick(filter: &Arc<dyn PhysicalExpr>, has_consuming: bool) -> bool {
+    if filter.is::<Column>() {
+        return true;
+    }
+    if let Some(not) = filter.downcast_ref::<NotExpr>() {
+        return is_quick(not.arg(), has_consuming);
+    }
+    let of_null = filter.downcast_ref::<IsNullExpr>().map(IsNullExpr::arg);
+    let of_null = of_null.or(filter
+        .downcast_ref::<IsNotNullExpr>()
+        .map(IsNotNullExpr::arg));
+    if let Some(arg) = of_null {
+        return arg.is::<Column>();
+    }
     let literal = |expr: &Arc<dyn PhysicalExpr>| {
         let literal = expr.downcast_ref::<Literal>()?;
         Some(literal.value().data_type())

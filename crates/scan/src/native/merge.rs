@@ -1,7 +1,9 @@
 //! The groups of several segments become one: groups with equal keys are joined.
 //!
-//! With many groups each thread joins those whose hash falls into its piece. Where nothing but the
-//! values of one key of numbers is asked for, which come in their order, they are merged by it.
+//! With many groups each thread joins those whose hash falls into its piece. The values of one key
+//! of numbers, which come in their order, are merged by it, and pieces are ranges of values.
+
+use std::borrow::Cow;
 
 use datafusion::common::Result;
 use hashbrown::HashTable;
@@ -40,10 +42,11 @@ pub(super) fn merge(
         let piece = Piece { groups, states };
         return Ok(operator.grouped_of(GroupKeys::OfSegments(Vec::new()), vec![piece]));
     }
+    let in_order = InOrder::of(&parts);
     if operator.aggregates.is_empty()
-        && let Some(firsts) = merged(&parts)
+        && let Some(in_order) = &in_order
     {
-        let groups = PieceGroups::Firsts(firsts);
+        let groups = PieceGroups::Firsts(in_order.firsts());
         let states = Vec::new();
         let keys = parts.into_iter().map(|part| part.keys).collect();
         let pieces = vec![Piece { groups, states }];
@@ -65,48 +68,111 @@ pub(super) fn merge(
         false => workers * PIECES_PER_WORKER,
     };
     let mut joined = in_turns(turn, workers, count, |piece| {
-        piece_of(operator, &parts, (piece, count))
+        let (firsts, places) = match &in_order {
+            Some(in_order) => in_order.piece((piece, count)),
+            None => by_hash(&parts, (piece, count)),
+        };
+        Ok((piece_of(operator, &parts, firsts, &places)?, places))
     })?;
+    drop(in_order);
     join_distinct(operator, turn, workers, &parts, &mut joined)?;
     let pieces = joined.into_iter().map(|(piece, _)| piece).collect();
     let keys = parts.into_iter().map(|part| part.keys).collect();
     Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces))
 }
 
-/// The first place of each value of the only key, in their order; `None`: there are more keys, or
-/// the values of some part are no numbers, or not in order.
-fn merged(parts: &[Part]) -> Option<Vec<(u32, u32)>> {
-    let mut lists = Vec::with_capacity(parts.len());
-    for part in parts {
-        let [key] = &part.keys[..] else { return None };
-        let values = key.longs()?;
-        if !values.is_sorted_by(|a, b| a < b) {
+/// The values of the only key of each part, which are numbers and ascend.
+struct InOrder<'p> {
+    lists: Vec<Cow<'p, [i64]>>,
+}
+
+/// More lists are not merged by looking at the head of each.
+const LISTS_MAX: usize = 16;
+
+impl<'p> InOrder<'p> {
+    /// `None`: there are more keys, or the values of some part are no numbers, or not in order.
+    fn of(parts: &'p [Part]) -> Option<Self> {
+        if parts.len() > LISTS_MAX {
             return None;
         }
-        lists.push(values);
+        let mut lists = Vec::with_capacity(parts.len());
+        for part in parts {
+            let [key] = &part.keys[..] else { return None };
+            let values = key.longs()?;
+            if !values.is_sorted_by(|a, b| a < b) {
+                return None;
+            }
+            lists.push(values);
+        }
+        Some(Self { lists })
     }
-    let longest = lists.iter().map(|values| values.len()).max()?;
-    let mut firsts = Vec::with_capacity(longest);
-    let mut next = vec![0; lists.len()];
-    loop {
-        let heads = (0u32..).zip(&lists).zip(&next);
-        let heads = heads.filter_map(|((part, values), at)| Some((values.get(*at)?, part)));
-        let Some((least, part)) = heads.min() else {
-            return Some(firsts);
+
+    /// The first place of each value.
+    fn firsts(&self) -> Vec<(u32, u32)> {
+        let mut firsts =
+            Vec::with_capacity(self.lists.iter().map(|list| list.len()).max().unwrap_or(0));
+        let ends = self.cut((1, 1));
+        self.merge(vec![0; ends.len()], &ends, |group, place| {
+            if group == firsts.len() {
+                firsts.push(place);
+            }
+        });
+        firsts
+    }
+
+    /// The groups whose value falls into the piece.
+    fn piece(&self, (piece, pieces): (usize, usize)) -> (Vec<(u32, u32)>, Places) {
+        let low = self.cut((piece, pieces));
+        let high = self.cut((piece + 1, pieces));
+        let lengths = low.iter().zip(&high).map(|(low, high)| high - low);
+        let mut places: Places = lengths.map(Vec::with_capacity).collect();
+        let mut firsts = Vec::new();
+        self.merge(low, &high, |group, (part, row)| {
+            if group == firsts.len() {
+                firsts.push((part, row));
+            }
+            places[part as usize].push((row, group as u32));
+        });
+        (firsts, places)
+    }
+
+    /// Where the piece begins in each list.
+    fn cut(&self, (piece, pieces): (usize, usize)) -> Vec<usize> {
+        let longest = self.lists.iter().max_by_key(|list| list.len());
+        let value = longest.and_then(|list| list.get(list.len() * piece / pieces));
+        let at = |list: &Cow<'_, [i64]>| match value {
+            _ if piece == 0 => 0,
+            Some(value) => list.partition_point(|other| other < value),
+            None => list.len(),
         };
-        firsts.push((part, next[part as usize] as u32));
-        for (values, at) in lists.iter().zip(&mut next) {
-            *at += usize::from(values.get(*at) == Some(least));
+        self.lists.iter().map(at).collect()
+    }
+
+    /// Gives each place with the number of its group, in the order of values.
+    #[inline(always)]
+    fn merge(&self, mut next: Vec<usize>, ends: &[usize], mut each: impl FnMut(usize, (u32, u32))) {
+        let head = |part: usize, at: usize| (at < ends[part]).then(|| self.lists[part][at]);
+        let mut heads: Vec<Option<i64>> = next
+            .iter()
+            .enumerate()
+            .map(|(part, at)| head(part, *at))
+            .collect();
+        let mut group = 0;
+        while let Some(least) = heads.iter().copied().flatten().min() {
+            for (part, own) in heads.iter_mut().enumerate() {
+                if *own == Some(least) {
+                    each(group, (part as u32, next[part] as u32));
+                    next[part] += 1;
+                    *own = head(part, next[part]);
+                }
+            }
+            group += 1;
         }
     }
 }
 
-/// The groups whose hash falls into the piece.
-fn piece_of(
-    operator: &NativeAggregateExec,
-    parts: &[Part],
-    (piece, pieces): (usize, usize),
-) -> Result<(Piece, Places)> {
+/// The groups whose hash falls into the piece: the first place of each, and where all went.
+fn by_hash(parts: &[Part], (piece, pieces): (usize, usize)) -> (Vec<(u32, u32)>, Places) {
     let is_own = |hash: u64| ((hash >> 32) * pieces as u64) >> 32 == piece as u64;
     let mut table: HashTable<(u64, u32)> = HashTable::new();
     let mut firsts: Vec<(u32, u32)> = Vec::new();
@@ -137,15 +203,25 @@ fn piece_of(
         }
         places.push(own);
     }
+    (firsts, places)
+}
+
+/// The states of the groups of a piece.
+fn piece_of(
+    operator: &NativeAggregateExec,
+    parts: &[Part],
+    firsts: Vec<(u32, u32)>,
+    places: &Places,
+) -> Result<Piece> {
     let mut states = operator.empty(firsts.len())?;
-    for (part, places) in parts.iter().zip(&places) {
+    for (part, places) in parts.iter().zip(places) {
         for (own, others) in states.iter_mut().zip(&part.states) {
             own.join(others, places)?;
         }
     }
     settle(&mut states, operator.output())?;
     let groups = PieceGroups::Firsts(firsts);
-    Ok((Piece { groups, states }, places))
+    Ok(Piece { groups, states })
 }
 
 fn settle(states: &mut [States], output: Output) -> Result<()> {

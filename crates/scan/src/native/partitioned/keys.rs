@@ -260,19 +260,18 @@ fn numbered<'a>(
     workers: usize,
 ) -> Result<Option<Shared<'a>>> {
     let mut arrays = Vec::with_capacity(opened.len());
-    let mut columns = Vec::with_capacity(opened.len());
-    for own in &opened {
-        let values = match own {
-            None => continue,
-            Some(Opened::Listed { values, .. }) => values,
-            Some(Opened::Whole { .. }) => return Ok(None),
-        };
-        arrays.push(Arc::clone(values));
-        let column = ValueColumn::new(Arc::clone(values))?;
-        let mut hashes = vec![0; values.len()];
-        column.hash_into(&mut hashes);
-        columns.push((column, hashes));
+    for own in opened.iter().flatten() {
+        match own {
+            Opened::Listed { values, .. } => arrays.push(Arc::clone(values)),
+            Opened::Whole { .. } => return Ok(None),
+        }
     }
+    let columns = in_turns(turn, workers, arrays.len(), |at| {
+        let column = ValueColumn::new(Arc::clone(&arrays[at]))?;
+        let mut hashes = vec![0; arrays[at].len()];
+        column.hash_into(&mut hashes);
+        Ok((column, hashes))
+    })?;
     let shares = workers.next_power_of_two();
     let found = in_turns(turn, workers, shares, |share| {
         Ok(distinct(&columns, (share, shares)))
@@ -306,7 +305,8 @@ struct Distinct {
 }
 
 fn distinct(columns: &[(ValueColumn, Vec<u64>)], (share, shares): (usize, usize)) -> Distinct {
-    let mut table: HashTable<(u64, u32)> = HashTable::new();
+    let longest = columns.iter().map(|(_, hashes)| hashes.len()).max();
+    let mut table: HashTable<(u64, u32)> = HashTable::with_capacity(longest.unwrap_or(0) / shares);
     let mut firsts: Vec<(u32, u32)> = Vec::new();
     let mut numbers = Vec::with_capacity(columns.len());
     for (at, (column, hashes)) in (0u32..).zip(columns) {
