@@ -149,6 +149,14 @@ trait Operand: Copy {
     fn minus(self, other: Self) -> Self;
     fn times(self, other: Self) -> Self;
     fn over(self, other: Self) -> Self;
+    /// How far a number is shifted to the right to be divided by this one, cut off towards 0.
+    fn shift(self) -> Option<u32> {
+        None
+    }
+    /// By what [`Self::shift`] told.
+    fn shifted(self, _: u32) -> Self {
+        self
+    }
 }
 
 impl Operand for f64 {
@@ -233,6 +241,17 @@ impl Operand for i64 {
             false => self.wrapping_div(other),
         }
     }
+
+    fn shift(self) -> Option<u32> {
+        (self > 0 && self & (self - 1) == 0).then(|| self.trailing_zeros())
+    }
+
+    #[inline(always)]
+    fn shifted(self, shift: u32) -> Self {
+        // A shift alone would go down from what is below 0.
+        let up = (self >> 63) & ((1 << shift) - 1);
+        (self + up) >> shift
+    }
 }
 
 fn node<T: Operand>(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Node<T>> {
@@ -284,7 +303,16 @@ impl<T: Operand> Node<T> {
                     Operation::Plus => joined(left, right, T::plus),
                     Operation::Minus => joined(left, right, T::minus),
                     Operation::Times => joined(left, right, T::times),
-                    Operation::Over => joined(left, right, T::over),
+                    Operation::Over => {
+                        let shift = match &right {
+                            Part::One(divisor) => divisor.shift(),
+                            Part::Each(_) => None,
+                        };
+                        match shift {
+                            Some(shift) => joined(left, right, |a, _| a.shifted(shift)),
+                            None => joined(left, right, T::over),
+                        }
+                    }
                 }
             }
         }
@@ -348,6 +376,7 @@ mod tests {
             (1 << 26) + 1,
             (1 << 51) - 1,
             1 << 53,
+            1 << 62,
         ];
         for divisor in divisors {
             let mut quotients = vec![0i64, 1, 2, 1000, (1 << 26) - 1];
@@ -362,6 +391,9 @@ mod tests {
                             number / divisor,
                             "{number} / {divisor}"
                         );
+                        if let Some(shift) = divisor.shift() {
+                            assert_eq!(number.shifted(shift), number / divisor);
+                        }
                     }
                 }
             }
