@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metastore::Revision;
-use metastore::catalog::{Moves, StoredInstance, StoredSegment, StoredTable, TableChanges};
+use metastore::catalog::{
+    Moves, SegmentPages, StoredInstance, StoredSegment, StoredTable, TableChanges,
+};
 use schemas::cluster::{
     ClusterState, InstanceState, Role, SegmentState, ServerLists, Servers, TableState,
 };
@@ -159,12 +161,7 @@ impl View {
     }
 
     /// Puts all of a table in the place of what is known of it.
-    pub(crate) fn put(
-        &mut self,
-        table: StoredTable,
-        segments: Vec<StoredSegment>,
-        revision: Revision,
-    ) {
+    pub(crate) fn put(&mut self, table: StoredTable, segments: SegmentPages, revision: Revision) {
         let id = table.spec.id;
         if self.removed.contains(&id) {
             return;
@@ -183,7 +180,7 @@ impl View {
         let fresh = segments
             .into_iter()
             .map(|stored| self.joined(stored, &hidden));
-        let fresh: Segments = fresh.collect::<Vec<_>>().into();
+        let fresh: Segments = fresh.collect();
         let known = self
             .tables
             .get(&id)

@@ -50,8 +50,13 @@ impl MetaStore for FencedStore {
         self.store.get(key).await
     }
 
-    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
-        self.store.range(prefix).await
+    async fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Revision), MetaError> {
+        self.store.page(prefix, after, most).await
     }
 
     async fn since(

@@ -119,8 +119,18 @@ impl Change {
 #[async_trait]
 pub trait MetaStore: Debug + Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Entry>, MetaError>;
+    /// The first keys with the prefix that come behind `after`, no more than `most` (which is not
+    /// 0), in order, as of one revision.
+    async fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Revision), MetaError>;
     /// All keys with the prefix, in order, as of one revision.
-    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError>;
+    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
+        self.page(prefix, "", usize::MAX).await
+    }
     /// What changed after `revision` among the keys with one of the prefixes, as of one revision.
     /// `None`: that is not known any more, or was in another history; read the range.
     async fn since(

@@ -4,6 +4,7 @@
 //! a set of entries, the stores keep the entries.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,14 +174,18 @@ impl Rules {
         })
     }
 
-    fn keys_of(&self, prefix: &str) -> impl Iterator<Item = (&String, &Stored)> {
+    fn keys_of(&self, prefix: &str, after: &str) -> impl Iterator<Item = (&String, &Stored)> {
         let prefix = prefix.to_owned();
-        let from = self.entries.range(prefix.clone()..);
+        let first = match after < prefix.as_str() {
+            true => Bound::Included(prefix.clone()),
+            false => Bound::Excluded(after.to_owned()),
+        };
+        let from = self.entries.range((first, Bound::Unbounded));
         from.take_while(move |(key, _)| key.starts_with(&prefix))
     }
 
-    pub(crate) fn range(&self, prefix: &str) -> (Vec<Entry>, Revision) {
-        let entries = self.keys_of(prefix).map(|(key, stored)| {
+    pub(crate) fn page(&self, prefix: &str, after: &str, most: usize) -> (Vec<Entry>, Revision) {
+        let entries = self.keys_of(prefix, after).take(most).map(|(key, stored)| {
             let (value, revision) = (stored.value.clone(), stored.revision);
             Entry {
                 key: key.clone(),
@@ -224,7 +229,7 @@ impl Rules {
                 }
                 Op::DeleteRange { prefix } => {
                     effects.keys.retain(|key, _| !key.starts_with(&prefix));
-                    let stored = self.keys_of(&prefix);
+                    let stored = self.keys_of(&prefix, "");
                     let gone = stored.map(|(key, _)| (key.clone(), Effect::Delete));
                     effects.keys.extend(gone);
                 }
@@ -338,8 +343,13 @@ impl MetaStore for MemoryStore {
         Ok(self.current().get(key))
     }
 
-    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
-        Ok(self.current().range(prefix))
+    async fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Revision), MetaError> {
+        Ok(self.current().page(prefix, after, most))
     }
 
     async fn since(

@@ -195,8 +195,13 @@ impl MetaStore for SqliteStore {
         Ok(self.inner.current().await?.get(key))
     }
 
-    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
-        Ok(self.inner.current().await?.range(prefix))
+    async fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Revision), MetaError> {
+        Ok(self.inner.current().await?.page(prefix, after, most))
     }
 
     async fn since(

@@ -16,6 +16,9 @@ use super::tables::StoredTable;
 use super::{Catalog, decode, segments_prefix, table_key};
 use crate::{Change, MetaError, Revision, Since};
 
+/// Of a segment some hundred bytes are stored.
+const PAGE_SEGMENTS: usize = 4096;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
     /// Something of this table, in the transaction that made this revision.
@@ -29,8 +32,55 @@ pub enum CatalogChange {
 pub struct WholeTable {
     /// `None`: it does not exist.
     pub table: Option<StoredTable>,
-    pub segments: Vec<StoredSegment>,
+    pub segments: SegmentPages,
     pub revision: Revision,
+}
+
+/// The segments of a table in the order of their keys. There may be very many: whoever goes through
+/// them gives back the memory of each page behind it.
+#[derive(Clone, Debug, Default)]
+pub struct SegmentPages(Vec<Vec<StoredSegment>>);
+
+impl IntoIterator for SegmentPages {
+    type Item = StoredSegment;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<StoredSegment>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl SegmentPages {
+    pub fn iter(&self) -> impl Iterator<Item = &StoredSegment> {
+        self.0.iter().flatten()
+    }
+
+    /// The segment as it is now; `None`: it is gone.
+    fn put(&mut self, key: SegmentKey, segment: Option<StoredSegment>) {
+        let ends_before = |page: &Vec<StoredSegment>| {
+            let last = page.last();
+            last.is_some_and(|last| last.record.id.key() < key)
+        };
+        let mut at = self.0.partition_point(ends_before);
+        if at == self.0.len() {
+            match segment {
+                None => return,
+                Some(_) if at == 0 => self.0.push(Vec::new()),
+                Some(_) => at -= 1,
+            }
+        }
+        let page = &mut self.0[at];
+        let found = page.binary_search_by_key(&key, |stored| stored.record.id.key());
+        match (found, segment) {
+            (Ok(row), Some(segment)) => page[row] = segment,
+            (Ok(row), None) => drop(page.remove(row)),
+            (Err(row), Some(segment)) => page.insert(row, segment),
+            (Err(_), None) => {}
+        }
+        if page.is_empty() {
+            self.0.remove(at);
+        }
+    }
 }
 
 /// What became of a table from one revision to another.
@@ -84,7 +134,7 @@ impl Catalog {
     }
 
     /// The segments are those of a moment at which the table was as it is told: its lineage says
-    /// which of them count.
+    /// which of them count. They are read by pages, and what changed meanwhile after them.
     pub async fn whole_table(&self, id: TableId) -> Result<WholeTable, MetaError> {
         let key = table_key(id);
         loop {
@@ -93,21 +143,43 @@ impl Catalog {
             let Some(table) = table.map(decode::<StoredTable>).transpose()? else {
                 return Ok(WholeTable {
                     table: None,
-                    segments: Vec::new(),
+                    segments: SegmentPages::default(),
                     revision,
                 });
             };
-            let (entries, revision) = self.store.range(&segments_prefix(id)).await?;
-            // Each entry goes when its segment is there: there may be very many.
-            let segments = entries.into_iter().map(|entry| Ok(decode(&entry)?.value));
-            let segments = segments.collect::<Result<_, MetaError>>()?;
-            let now = self.store.get(&key).await?.map(|entry| entry.revision);
-            if now == Some(table.revision) {
-                return Ok(WholeTable {
-                    table: Some(table.value),
-                    segments,
-                    revision,
-                });
+            let mut segments = self.segment_pages(id).await?;
+            let Some(changes) = self.table_changes(id, revision).await? else {
+                continue;
+            };
+            if changes.table.is_some() {
+                continue;
+            }
+            for (key, segment) in changes.segments {
+                segments.put(key, segment);
+            }
+            return Ok(WholeTable {
+                table: Some(table.value),
+                segments,
+                revision: changes.revision,
+            });
+        }
+    }
+
+    /// Each page is of a moment of its own.
+    async fn segment_pages(&self, id: TableId) -> Result<SegmentPages, MetaError> {
+        let prefix = segments_prefix(id);
+        let (mut pages, mut after) = (Vec::new(), String::new());
+        loop {
+            let (entries, _) = self.store.page(&prefix, &after, PAGE_SEGMENTS).await?;
+            let Some(last) = entries.last() else {
+                return Ok(SegmentPages(pages));
+            };
+            after = last.key.clone();
+            let is_last = entries.len() < PAGE_SEGMENTS;
+            let page = entries.iter().map(|entry| Ok(decode(entry)?.value));
+            pages.push(page.collect::<Result<_, MetaError>>()?);
+            if is_last {
+                return Ok(SegmentPages(pages));
             }
         }
     }
@@ -137,4 +209,54 @@ fn of_table(change: &Change) -> Option<CatalogChange> {
     let kind = parts.next()?;
     let id = TableId(parts.next()?.parse().ok()?);
     matches!(kind, "tables" | "segments").then_some(CatalogChange::Table { id, revision })
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::SegmentId;
+    use schemas::segment::{Ledger, SegmentRecord, SegmentStatus};
+    use serde_json::json;
+
+    use super::*;
+
+    fn segment((partition, sequence): SegmentKey, crc: u32) -> StoredSegment {
+        let id = SegmentId {
+            table: TableId(uuid::Uuid::nil()),
+            partition,
+            sequence,
+        };
+        let record: SegmentRecord = serde_json::from_value(json!({
+            "id": id, "name": "", "status": SegmentStatus::Done, "start": 0, "end": 1, "crc": crc,
+            "ledger": Ledger::default(), "bytes": 0, "stored_bytes": 0, "uri": null,
+            "created_ms": 0, "sealed_ms": null, "time_range": null, "column_ranges": [],
+        }))
+        .unwrap();
+        StoredSegment::new(record, Vec::new())
+    }
+
+    #[test]
+    fn pages_take_changes_as_a_map_does() {
+        let key = |number: u32| (number / 7, number % 7);
+        for each in [1, 3, 40] {
+            let all: Vec<StoredSegment> = (0..40).map(|n| segment(key(2 * n), 0)).collect();
+            let mut map: BTreeMap<_, _> = all.iter().map(|s| (s.record.id.key(), 0)).collect();
+            let mut pages = SegmentPages(all.chunks(each).map(<[_]>::to_vec).collect());
+            for step in 0..400u32 {
+                let own = key(step * 37 % 90);
+                let is_gone = step % 3 == 0 || step > 300;
+                pages.put(own, (!is_gone).then(|| segment(own, step)));
+                match is_gone {
+                    true => map.remove(&own),
+                    false => map.insert(own, step),
+                };
+                let found = pages.iter();
+                let found = found.map(|stored| (stored.record.id.key(), stored.record.crc));
+                assert!(
+                    found.eq(map.iter().map(|(own, crc)| (*own, *crc))),
+                    "{step}"
+                );
+            }
+            assert!(map.is_empty() && pages.0.is_empty());
+        }
+    }
 }

@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Entry, MetaError, MetaStore, Revision, Txn, TxnOutcome};
 
-pub use changes::{CatalogChange, TableChanges, WholeTable};
+pub use changes::{CatalogChange, SegmentPages, TableChanges, WholeTable};
 pub use check::{Checked, WantedObject, check};
 pub use cluster::Cluster;
 pub(crate) use cluster::IMPORTING;

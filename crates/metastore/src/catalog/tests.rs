@@ -372,7 +372,7 @@ async fn changes_name_their_table(world: World) {
     world.open(&spec, 0).await;
     let whole = world.catalog.whole_table(spec.id).await.unwrap();
     assert_eq!(whole.table.unwrap().spec, spec);
-    assert_eq!(whole.segments.len(), 1);
+    assert_eq!(whole.segments.iter().count(), 1);
     let seen: Vec<CatalogChange> = changes.by_ref().take(2).collect().await;
     let last = CatalogChange::Table {
         id: spec.id,
@@ -381,7 +381,7 @@ async fn changes_name_their_table(world: World) {
     assert!(matches!(seen[0], CatalogChange::Table { id, .. } if id == spec.id));
     assert_eq!(seen[1], last);
     let nothing = world.catalog.whole_table(TableId::random()).await.unwrap();
-    assert!(nothing.table.is_none() && nothing.segments.is_empty());
+    assert!(nothing.table.is_none() && nothing.segments.iter().next().is_none());
 }
 
 async fn a_cluster_keeps_its_id(world: World) {

@@ -72,6 +72,18 @@ async fn ranges_are_ordered(store: &dyn MetaStore) {
         put(store, key, key).await;
     }
     assert_eq!(keys(store, "/a/").await, ["/a/1", "/a/10", "/a/2"]);
+    for (after, most, expected) in [
+        ("", 2, &["/a/1", "/a/10"][..]),
+        ("/a/10", 2, &["/a/2"]),
+        ("/a/2", 2, &[]),
+        ("/a/1x", usize::MAX, &["/a/2"]),
+        ("/b/1", 2, &[]),
+    ] {
+        let (page, revision) = store.page("/a/", after, most).await.unwrap();
+        let found: Vec<&str> = page.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(found, expected, "{most} after {after}");
+        assert!(page.iter().all(|entry| entry.revision <= revision));
+    }
     assert_eq!(store.get("/a/2").await.unwrap().unwrap().value, "/a/2");
     assert!(store.get("/a").await.unwrap().is_none());
 }

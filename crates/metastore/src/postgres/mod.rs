@@ -46,10 +46,10 @@ const GET: &str = "SELECT key, value, revision FROM tannin.entries e WHERE key =
                    NULL OR EXISTS (SELECT FROM tannin.leases l WHERE l.id = e.lease AND l.ends > \
                    clock_timestamp()))";
 /// One statement reads as of one revision.
-const RANGE: &str = "SELECT s.revision, e.key, e.value, e.revision FROM tannin.store s LEFT JOIN \
-                     tannin.entries e ON e.key >= $1 AND e.key < $2 AND (e.lease IS NULL OR EXISTS \
-                     (SELECT FROM tannin.leases l WHERE l.id = e.lease AND l.ends > \
-                     clock_timestamp())) ORDER BY e.key";
+const PAGE: &str = "SELECT s.revision, e.key, e.value, e.revision FROM tannin.store s LEFT JOIN \
+                     tannin.entries e ON e.key >= $1 AND e.key < $2 AND e.key > $3 AND (e.lease IS \
+                    NULL OR EXISTS (SELECT FROM tannin.leases l WHERE l.id = e.lease AND l.ends > \
+                    clock_timestamp())) ORDER BY e.key LIMIT $4";
 /// In which only the changes after a revision are looked at.
 const SINCE: &str = "SELECT s.revision, s.forgotten, c.revision, c.key, c.value FROM \
                      tannin.store s LEFT JOIN tannin.changes c ON c.revision > $1 AND EXISTS \
@@ -286,8 +286,17 @@ impl MetaStore for PostgresStore {
         found.map_err(|error| self.shared.fault(error))
     }
 
-    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), MetaError> {
-        let query = sqlx::query(RANGE).bind(prefix).bind(after_prefix(prefix));
+    async fn page(
+        &self,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<(Vec<Entry>, Revision), MetaError> {
+        let query = sqlx::query(PAGE)
+            .bind(prefix)
+            .bind(after_prefix(prefix))
+            .bind(after)
+            .bind(i64::try_from(most).ok());
         let rows = self.shared.rows(query).await?;
         let first = rows.first().ok_or_else(|| self.shared.no_row())?;
         let read = || -> Result<(Vec<Entry>, Revision), sqlx::Error> {
