@@ -50,7 +50,7 @@ pub struct SegmentRecord {
     pub partitions: Vec<ColumnPartitions>,
     /// Of an imported segment: what it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceMark>,
+    pub source: Option<Box<SourceMark>>,
     /// Checksums of files whose place this one has taken, the last first: their rows that count
     /// are those of this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

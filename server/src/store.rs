@@ -203,7 +203,10 @@ impl Store {
 
     /// Uploads a segment's file; the bytes of its object.
     pub(crate) async fn put(&self, crc: u32, key: &str, path: PathBuf) -> Result<u64, Fault> {
-        let packed = self.compute.run(move || segment::pack(&path, crc)).await;
+        let packed = self
+            .compute
+            .run_behind(move || segment::pack(&path, crc))
+            .await;
         let packed = packed.map_err(job_fault)?;
         let packed = packed.map_err(|error| segment_fault(&error))?;
         let bytes = packed.len() as u64;

@@ -239,7 +239,8 @@ impl Bench<'_> {
         let removed = files.remove(&path);
         removed.map_err(|source| ImportError::Remove { path, source })?;
         let mut record = sealed.record;
-        record.source = Some(self.unit.key.mark(self.reader, self.pieces, is_last));
+        let mark = self.unit.key.mark(self.reader, self.pieces, is_last);
+        record.source = Some(Box::new(mark));
         self.pieces += 1;
         self.line.hand_on(Built { record, packed })
     }

@@ -94,7 +94,7 @@ async fn one(
         remove(before.path(), files)?;
         Ok((made.record, packed))
     };
-    let (mut record, packed) = workshop.compute.run(make).await??;
+    let (mut record, packed) = workshop.compute.run_behind(make).await??;
     let key = SegmentRecord::object_key(record.id, record.crc);
     record.stored_bytes = packed.len() as u64;
     let stored = deep.upload(&key, Bytes::from(packed)).await;

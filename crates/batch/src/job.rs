@@ -192,7 +192,7 @@ impl Run<'_> {
         let (spec, reader) = (Arc::clone(&self.spec), self.reader);
         let (workshop, progress) = (self.workshop.clone(), Arc::clone(self.progress));
         let job = move || build(&unit, &spec, reader, (&workshop, &progress), &mut line);
-        let building = async { self.workshop.compute.run(job).await? };
+        let building = async { self.workshop.compute.run_behind(job).await? };
         let sending = async {
             let (mut done, mut names) = (Done::default(), Vec::new());
             while let Some(Built { record, packed }) = take.recv().await {

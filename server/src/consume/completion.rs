@@ -202,7 +202,10 @@ impl Completion {
         hit("commit.after_start");
         let path = self.core.store.path(id, record.crc);
         let crc = record.crc;
-        let packed = self.core.compute.run(move || segment::pack(&path, crc));
+        let packed = self
+            .core
+            .compute
+            .run_behind(move || segment::pack(&path, crc));
         let packed = packed.await.map_err(job_fault)?.map_err(|error| {
             // The rows are still in memory: the next attempt writes the file again.
             self.sealed = None;
@@ -272,7 +275,7 @@ impl Completion {
             earlier: Vec::new(),
         };
         let files = Arc::clone(&core.files);
-        let sealing = core.compute.run(move || {
+        let sealing = core.compute.run_behind(move || {
             make_folder(&folder.join("segment"))?;
             let (segment, extra) = rolled_up(segment, extra)?;
             seal(&segment, &*files, &folder, extra).map_err(|error| segment_fault(&error))
@@ -297,7 +300,7 @@ impl Completion {
         self.core.indexer.shown(&self.table.view(), record.id);
         self.frozen.memory = None;
         if let Some(keys) = self.table.view().keys(record.id.partition).cloned() {
-            let tidied = self.core.compute.run(move || keys.tidy());
+            let tidied = self.core.compute.run_behind(move || keys.tidy());
             tidied.await.map_err(job_fault)?;
         }
         self.frozen.relief = None;

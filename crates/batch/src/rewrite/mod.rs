@@ -71,7 +71,7 @@ pub async fn rewrite(
     }
     let (mut line, mut take) = sending(target, begun.id);
     let job = move || making.make(&mut line);
-    let building = async { workshop.compute.run(job).await? };
+    let building = async { workshop.compute.run_behind(job).await? };
     let sending = async {
         let (mut done, mut names) = (Done::default(), BTreeSet::new());
         while let Some(Built { record, packed }) = take.recv().await {

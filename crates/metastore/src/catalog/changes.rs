@@ -176,7 +176,11 @@ impl Catalog {
             };
             after = last.key.clone();
             let is_last = entries.len() < PAGE_SEGMENTS;
-            let page = entries.iter().map(|entry| Ok(decode(entry)?.value));
+            let page = entries.iter().map(|entry| {
+                let mut stored: StoredSegment = decode(entry)?.value;
+                stored.record.column_ranges.shrink_to_fit();
+                Ok(stored)
+            });
             pages.push(page.collect::<Result<_, MetaError>>()?);
             if is_last {
                 return Ok(SegmentPages(pages));

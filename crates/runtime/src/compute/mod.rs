@@ -4,19 +4,22 @@
 //!   whichever queries they belong to, and a job looks once a block whether its turn is over. Then
 //!   the query that has used least goes on, so small ones pass big ones; every fourth turn goes to
 //!   whoever has waited longest, so big ones get on too.
-//! - Everything else (seals, file reads) goes through [`ComputePool::run`]: at most `threads` such
-//!   jobs run at once, in order of arrival, beside the queries. The operating system shares the
-//!   cores between the two, so that a seal of a second holds up no query.
+//! - What else keeps a core busy or blocks (file reads) goes through [`ComputePool::run`]: at most
+//!   `threads` such jobs run at once, in order of arrival, beside the queries.
+//! - What takes long and nobody waits for (seals, imports) goes through [`ComputePool::run_behind`]:
+//!   the same, on threads that give way to all others.
 //! - What takes milliseconds and is waited for (decoding) goes through [`ComputePool::run_soon`]:
-//!   the same, beside both, so that two seals do not hold up what is consumed.
+//!   on such threads too, beside all of these, so that two seals do not hold up what is consumed.
 //!
 //! Async tasks never block: they hand such work over and await it.
 
+mod behind;
 mod gate;
 mod turns;
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::CancellationToken;
@@ -31,6 +34,7 @@ const QUERIES_MAX: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct ComputePool {
     permits: Arc<Semaphore>,
+    behind: Arc<Semaphore>,
     soon: Arc<Semaphore>,
     gate: Arc<Gate>,
     threads: usize,
@@ -50,6 +54,7 @@ impl ComputePool {
         let threads = threads.max(1);
         Self {
             permits: Arc::new(Semaphore::new(threads)),
+            behind: Arc::new(Semaphore::new(threads)),
             soon: Arc::new(Semaphore::new(threads)),
             gate: Arc::new(Gate::new(threads)),
             threads,
@@ -76,7 +81,16 @@ impl ComputePool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        Self::run_with(&self.permits, job).await
+        Self::run_with(&self.permits, None, job).await
+    }
+
+    /// A long job that nobody waits for.
+    pub async fn run_behind<T, F>(&self, job: F) -> Result<T, JobPanicked>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        Self::run_with(&self.behind, behind::handle(), job).await
     }
 
     /// A short job that is waited for and belongs to no query.
@@ -85,20 +99,28 @@ impl ComputePool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        Self::run_with(&self.soon, job).await
+        Self::run_with(&self.soon, behind::handle(), job).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the pool")]
-    async fn run_with<T, F>(permits: &Arc<Semaphore>, job: F) -> Result<T, JobPanicked>
+    async fn run_with<T, F>(
+        permits: &Arc<Semaphore>,
+        place: Option<&Handle>,
+        job: F,
+    ) -> Result<T, JobPanicked>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
         let permit = Arc::clone(permits).acquire_owned().await;
-        let handle = tokio::task::spawn_blocking(move || {
+        let job = move || {
             let _permit = permit;
             job()
-        });
+        };
+        let handle = match place {
+            Some(place) => place.spawn_blocking(job),
+            None => tokio::task::spawn_blocking(job),
+        };
         handle.await.map_err(|error| JobPanicked(error.to_string()))
     }
 }

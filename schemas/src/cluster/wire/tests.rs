@@ -110,7 +110,7 @@ fn segment(spec: &TableSpec, (partition, sequence): (u32, u32), kind: u32) -> Se
         record.uri = Some("elsewhere.seg".to_owned());
         (record.unstored, record.earlier) = (true, vec![7, u32::MAX]);
         record.marks.merge_level = Some("daily".to_owned());
-        record.source = Some(mark());
+        record.source = Some(Box::new(mark()));
     }
     let servers = (0..kind % 3).map(|at| server((partition + at) % 4));
     SegmentState {

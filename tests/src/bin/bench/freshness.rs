@@ -15,6 +15,7 @@ use crate::ingest::table::{Format, Table};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(1);
+const STALLS_TOLD: usize = 20;
 /// An answer whose newest event is older is one of a stall.
 const STALLED: Duration = Duration::from_millis(15);
 
@@ -115,8 +116,12 @@ impl Fresh<'_> {
                 self.total()
             );
         }
-        for (end, long) in stalls {
+        let more = stalls.len().saturating_sub(STALLS_TOLD);
+        for (end, long) in stalls.iter().take(STALLS_TOLD) {
             println!("  at {end:.3?} events were there that are {long:.1?} old");
+        }
+        if more > 0 {
+            println!("  and {more} times more");
         }
         Ok(times)
     }
