@@ -6,7 +6,7 @@
 //!   whoever has waited longest, so big ones get on too.
 //! - What else keeps a core busy or blocks (file reads) goes through [`ComputePool::run`]: at most
 //!   `threads` such jobs run at once, in order of arrival, beside the queries.
-//! - What takes long and nobody waits for (seals, imports) goes through [`ComputePool::run_behind`]:
+//! - What takes long and nobody waits for (seals, imports) goes to [`ComputePool::run_behind`]:
 //!   the same, on threads that give way to all others.
 //! - What takes milliseconds and is waited for (decoding) goes through [`ComputePool::run_soon`]:
 //!   on such threads too, beside all of these, so that two seals do not hold up what is consumed.
