@@ -52,6 +52,7 @@ mod math;
 mod names;
 mod plain;
 mod rows;
+mod shifts;
 mod shown;
 mod text;
 mod text_match;
@@ -61,11 +62,11 @@ mod url;
 
 use std::sync::Arc;
 
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::ScalarUDF;
 
-pub use aggregates::{
-    all_aggregates, percentile_named, replaced_aggregates, single_value, with_replaced_aggregates,
-};
+pub use aggregates::{all_aggregates, percentile_named, replaced_aggregates, single_value};
 pub use arguments::Call;
 pub use conversion::{bytes_of_hex, hex_of_bytes};
 pub use json_extract_index::{ExtractQuestion, JsonExtractIndex};
@@ -77,6 +78,16 @@ pub use text::is_number_pattern;
 pub use text_match::{TextMatch, TextQuestion, analyzer};
 pub use time::{granularity_ms, granularity_of, interval_microseconds, interval_times, time_in};
 pub use typed::ResultType;
+
+/// A session with DataFusion's functions, ours in the place of some.
+pub fn with_replaced_functions(mut session: SessionStateBuilder) -> SessionState {
+    // Of two with one name the later one counts.
+    let aggregates = session.aggregate_functions().get_or_insert_default();
+    aggregates.extend(replaced_aggregates());
+    let windows = session.window_functions().get_or_insert_default();
+    windows.extend(shifts::shifts());
+    session.build()
+}
 
 /// For sessions that plan, and for those that decode plans.
 pub fn all() -> Vec<Arc<ScalarUDF>> {

@@ -94,7 +94,7 @@ pub(crate) fn session(runtime: Arc<RuntimeEnv>, partitions: usize) -> SessionSta
         .with_analyzer_rules(analysis.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_optimizer_rules(rules.map(|rule| Arc::new(Watched(rule)) as _).collect())
         .with_physical_optimizer_rules(physical.map(|rule| Arc::new(Watched(rule)) as _).collect());
-    functions::with_replaced_aggregates(session)
+    functions::with_replaced_functions(session)
 }
 
 /// The planner's own and ours, in their order.
@@ -146,7 +146,7 @@ fn with_functions(session: SessionStateBuilder) -> SessionStateBuilder {
 
 /// Nothing but functions, for plans that are there already.
 pub(crate) fn functions() -> SessionState {
-    functions::with_replaced_aggregates(with_functions(SessionStateBuilder::new()))
+    functions::with_replaced_functions(with_functions(SessionStateBuilder::new()))
 }
 
 pub(crate) fn parser_options(session: &SessionState) -> ParserOptions {

@@ -142,7 +142,7 @@ impl Engine {
             .with_scalar_functions([functions::all(), own_functions()].concat())
             .with_aggregate_functions(functions::all_aggregates())
             .with_default_features();
-        let state = functions::with_replaced_aggregates(state);
+        let state = functions::with_replaced_functions(state);
         Self {
             many_groups: Arc::new(ManyGroups::new(config.partitioned_rows_min)),
             config,

@@ -22,8 +22,6 @@ mod states;
 
 use std::sync::Arc;
 
-use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::AggregateUDF;
 
 pub use percentile::percentile_named;
@@ -58,14 +56,6 @@ fn own() -> Vec<Own> {
 pub fn replaced_aggregates() -> Vec<Arc<AggregateUDF>> {
     let correlation = correlation::SteadyCorrelation::default();
     vec![Arc::new(AggregateUDF::from(correlation))]
-}
-
-/// A session with DataFusion's functions, ours in the place of some.
-pub fn with_replaced_aggregates(mut session: SessionStateBuilder) -> SessionState {
-    // Of two with one name the later one counts.
-    let known = session.aggregate_functions().get_or_insert_default();
-    known.extend(replaced_aggregates());
-    session.build()
 }
 
 /// For sessions that plan, and for those that decode plans.

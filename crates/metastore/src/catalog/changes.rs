@@ -18,6 +18,9 @@ use crate::{Change, MetaError, Revision, Since};
 
 /// Of a segment some hundred bytes are stored.
 const PAGE_SEGMENTS: usize = 4096;
+/// So often a table is read by pages. Then all of it at once, as so much changes that the store
+/// has forgotten what changed since the first page.
+const PAGED_READS_MAX: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
@@ -137,7 +140,13 @@ impl Catalog {
     /// which of them count. They are read by pages, and what changed meanwhile after them.
     pub async fn whole_table(&self, id: TableId) -> Result<WholeTable, MetaError> {
         let key = table_key(id);
+        let mut reads = 0;
         loop {
+            reads += 1;
+            let each = match reads <= PAGED_READS_MAX {
+                true => PAGE_SEGMENTS,
+                false => usize::MAX,
+            };
             let (entries, revision) = self.store.range(&key).await?;
             let table = entries.iter().find(|entry| entry.key == key);
             let Some(table) = table.map(decode::<StoredTable>).transpose()? else {
@@ -147,7 +156,7 @@ impl Catalog {
                     revision,
                 });
             };
-            let mut segments = self.segment_pages(id).await?;
+            let mut segments = self.segment_pages(id, each).await?;
             let Some(changes) = self.table_changes(id, revision).await? else {
                 continue;
             };
@@ -166,16 +175,16 @@ impl Catalog {
     }
 
     /// Each page is of a moment of its own.
-    async fn segment_pages(&self, id: TableId) -> Result<SegmentPages, MetaError> {
+    async fn segment_pages(&self, id: TableId, each: usize) -> Result<SegmentPages, MetaError> {
         let prefix = segments_prefix(id);
         let (mut pages, mut after) = (Vec::new(), String::new());
         loop {
-            let (entries, _) = self.store.page(&prefix, &after, PAGE_SEGMENTS).await?;
+            let (entries, _) = self.store.page(&prefix, &after, each).await?;
             let Some(last) = entries.last() else {
                 return Ok(SegmentPages(pages));
             };
             after = last.key.clone();
-            let is_last = entries.len() < PAGE_SEGMENTS;
+            let is_last = entries.len() < each;
             let page = entries.iter().map(|entry| {
                 let mut stored: StoredSegment = decode(entry)?.value;
                 stored.record.column_ranges.shrink_to_fit();

@@ -42,16 +42,6 @@ pub(super) fn merge(
         let piece = Piece { groups, states };
         return Ok(operator.grouped_of(GroupKeys::OfSegments(Vec::new()), vec![piece]));
     }
-    let in_order = InOrder::of(&parts);
-    if operator.aggregates.is_empty()
-        && let Some(in_order) = &in_order
-    {
-        let groups = PieceGroups::Firsts(in_order.firsts());
-        let states = Vec::new();
-        let keys = parts.into_iter().map(|part| part.keys).collect();
-        let pieces = vec![Piece { groups, states }];
-        return Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces));
-    }
     let is_heavy = |aggregate: &Aggregate| {
         matches!(
             aggregate.kind,
@@ -67,6 +57,19 @@ pub(super) fn merge(
         true => 1,
         false => workers * PIECES_PER_WORKER,
     };
+    let in_order = InOrder::of(&parts);
+    if operator.aggregates.is_empty()
+        && let Some(in_order) = &in_order
+    {
+        let pieces = in_turns(turn, workers, count, |piece| {
+            Ok(Piece {
+                groups: PieceGroups::Firsts(in_order.firsts((piece, count))),
+                states: Vec::new(),
+            })
+        })?;
+        let keys = parts.into_iter().map(|part| part.keys).collect();
+        return Ok(operator.grouped_of(GroupKeys::OfSegments(keys), pieces));
+    }
     let mut joined = in_turns(turn, workers, count, |piece| {
         let (firsts, places) = match &in_order {
             Some(in_order) => in_order.piece((piece, count)),
@@ -107,12 +110,13 @@ impl<'p> InOrder<'p> {
         Some(Self { lists })
     }
 
-    /// The first place of each value.
-    fn firsts(&self) -> Vec<(u32, u32)> {
-        let mut firsts =
-            Vec::with_capacity(self.lists.iter().map(|list| list.len()).max().unwrap_or(0));
-        let ends = self.cut((1, 1));
-        self.merge(vec![0; ends.len()], &ends, |group, place| {
+    /// The first place of each value that falls into the piece.
+    fn firsts(&self, (piece, pieces): (usize, usize)) -> Vec<(u32, u32)> {
+        let low = self.cut((piece, pieces));
+        let high = self.cut((piece + 1, pieces));
+        let longest = low.iter().zip(&high).map(|(low, high)| high - low).max();
+        let mut firsts = Vec::with_capacity(longest.unwrap_or(0));
+        self.merge(low, &high, |group, place| {
             if group == firsts.len() {
                 firsts.push(place);
             }
