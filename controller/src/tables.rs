@@ -15,6 +15,8 @@ use crate::state::State;
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the answer to a CREATE waits for brokers; it is done in any case.
 const CREATE_PATIENCE: Duration = Duration::from_secs(2);
+/// After it a server is taken as dead.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 const DROP_POLL: Duration = Duration::from_millis(20);
 
 impl State {
@@ -149,6 +151,10 @@ impl State {
         };
         self.catalog.change_table(id, change).await?;
         self.publish(id).await?;
+        // What is produced after the answer has the columns of the schema on every replica.
+        if let Err(fault) = self.wait_until_seen(CHANGE_PATIENCE).await {
+            tracing::warn!(cause = %fault, "a schema was changed");
+        }
         Ok(())
     }
 

@@ -42,6 +42,7 @@ mod lengths;
 mod lists;
 mod literals;
 pub mod measured;
+mod null_equal_keys;
 mod operators;
 mod outer_constants;
 mod outer_types;

@@ -24,6 +24,7 @@ use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
 use crate::group_orders::GroupOrders;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
+use crate::null_equal_keys::{self, NullEqualKeys};
 use crate::outer_constants::OuterConstants;
 use crate::outer_types::OuterTypes;
 use crate::row_of_nothing::{self, StaysAbove};
@@ -129,6 +130,10 @@ fn optimizer_rules(partitions: usize) -> Vec<Arc<dyn OptimizerRule + Send + Sync
         .position(|rule| rule.name() == "optimize_projections");
     let before = projections.unwrap_or(rules.len());
     rules.insert(before, Arc::new(WholeKeys));
+    let together = rules
+        .iter()
+        .position(|rule| rule.name() == null_equal_keys::BEFORE);
+    rules.insert(together.unwrap_or(0), Arc::new(NullEqualKeys));
     let lateral = rules
         .iter()
         .position(|rule| rule.name() == "decorrelate_lateral_join");

@@ -133,6 +133,12 @@ fn body(set: &mut SetExpr, is_whole: bool) -> Result<(), Fault> {
                 merged::spell_out(select, None, &|_| None)?;
             }
             one_group(select);
+            let conditions = [
+                &mut select.selection,
+                &mut select.having,
+                &mut select.qualify,
+            ];
+            conditions.into_iter().flatten().for_each(tuples::decide);
             for tables in &mut select.from {
                 documents::unnest_parts(&mut tables.relation)?;
                 for join in &mut tables.joins {

@@ -4,9 +4,10 @@
 //! They say what comparisons of their values say, nulls as well; the planner would compare them as
 //! structures, in which nulls are equal.
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, UnaryOperator,
+    BinaryOperator, CaseWhen, Expr, Ident, Query, Select, SelectItem, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, UnaryOperator, Value,
 };
 use schemas::Fault;
 
@@ -40,7 +41,7 @@ pub(super) fn compared(expr: &Expr) -> Result<Option<Expr>, Fault> {
             subquery,
             negated,
         } => match expr.as_ref() {
-            Expr::Tuple(row) => Ok(Some(in_subquery(row, subquery, *negated))),
+            Expr::Tuple(row) => Ok(Some(Found::new(row, subquery).value(*negated))),
             _ => Ok(None),
         },
         _ => Ok(None),
@@ -126,43 +127,120 @@ fn in_list(row: &[Expr], list: &[Expr], negated: bool) -> Result<Option<Expr>, F
 /// What the rows of the subquery are called, and their values.
 const ROWS: &str = "__rows";
 
-/// NOT IN holds where no row is equal and of none it is unknown whether it is. That can be so of
-/// rows with nulls alone, which are asked by themselves: what is equal is found by its values.
-fn in_subquery(row: &[Expr], subquery: &Query, negated: bool) -> Expr {
-    let names: Vec<String> = (0..row.len()).map(|at| format!("__value_{at}")).collect();
-    let columns = names.iter().map(TableAliasColumnDef::from_name);
-    let rows = TableFactor::Derived {
-        lateral: false,
-        subquery: Box::new(subquery.clone()),
-        alias: Some(TableAlias {
-            explicit: true,
-            name: Ident::new(ROWS),
-            columns: columns.collect(),
-            at: None,
-        }),
-        sample: None,
-    };
-    let value = |name| Expr::CompoundIdentifier(vec![Ident::new(ROWS), Ident::new(name)]);
-    let values: Vec<Expr> = names.into_iter().map(value).collect();
-    let equal = equal(&values, row);
-    let exists = |condition| Expr::Exists {
-        subquery: Box::new(with_condition(rows.clone(), condition)),
-        negated,
-    };
-    if !negated {
-        return exists(equal);
+/// `(a, b) IN (SELECT …)` in a condition that decides which rows there are, where unknown is as good
+/// as false: EXISTS and NOT EXISTS alone, which become joins.
+pub(super) fn decide(condition: &mut Expr) {
+    match condition {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And | BinaryOperator::Or,
+            right,
+        } => {
+            decide(left);
+            decide(right);
+        }
+        Expr::Nested(inner) => decide(inner),
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => {
+            if let Expr::Tuple(row) = expr.as_ref() {
+                *condition = Found::new(row, subquery).holds(*negated);
+            }
+        }
+        _ => {}
     }
-    let may_be = Expr::IsNotFalse(Box::new(equal.clone()));
-    let is_null = |value: &Expr| Expr::IsNull(Box::new(value.clone()));
-    let has_null = any_of(values.iter().map(is_null));
-    let known = not(any_of(row.iter().map(is_null)));
-    let unknown = exists(binary(&has_null, BinaryOperator::And, &may_be));
-    let either = binary(&known, BinaryOperator::Or, &exists(may_be));
-    let parts = [exists(equal), unknown, Expr::Nested(Box::new(either))];
-    let all = parts
-        .into_iter()
-        .reduce(|all, next| binary(&all, BinaryOperator::And, &next));
-    Expr::Nested(Box::new(all.unwrap_or_else(|| number(1))))
+}
+
+/// What is asked of the rows of a subquery to find one among them.
+struct Found<'e> {
+    row: &'e [Expr],
+    rows: TableFactor,
+    values: Vec<Expr>,
+    equal: Expr,
+}
+
+impl<'e> Found<'e> {
+    fn new(row: &'e [Expr], subquery: &Query) -> Self {
+        let names: Vec<String> = (0..row.len()).map(|at| format!("__value_{at}")).collect();
+        let columns = names.iter().map(TableAliasColumnDef::from_name);
+        let rows = TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(subquery.clone()),
+            alias: Some(TableAlias {
+                explicit: true,
+                name: Ident::new(ROWS),
+                columns: columns.collect(),
+                at: None,
+            }),
+            sample: None,
+        };
+        let value = |name| Expr::CompoundIdentifier(vec![Ident::new(ROWS), Ident::new(name)]);
+        let values: Vec<Expr> = names.into_iter().map(value).collect();
+        Self {
+            row,
+            rows,
+            equal: equal(&values, row),
+            values,
+        }
+    }
+
+    fn exists(&self, condition: Expr, negated: bool) -> Expr {
+        Expr::Exists {
+            subquery: Box::new(with_condition(self.rows.clone(), condition)),
+            negated,
+        }
+    }
+
+    /// It is unknown whether a row is equal. That can be so of rows with nulls alone, which are
+    /// asked by themselves: what is equal is found by its values.
+    fn may_be(&self) -> (Expr, Expr) {
+        let may_be = Expr::IsNotFalse(Box::new(self.equal.clone()));
+        let has_null = any_of(self.values.iter().map(is_null));
+        (binary(&has_null, BinaryOperator::And, &may_be), may_be)
+    }
+
+    /// NOT IN holds where no row is equal and of none it is unknown whether it is.
+    fn holds(&self, negated: bool) -> Expr {
+        if !negated {
+            return self.exists(self.equal.clone(), false);
+        }
+        let (with_null, any) = self.may_be();
+        let known = not(any_of(self.row.iter().map(is_null)));
+        let either = binary(&known, BinaryOperator::Or, &self.exists(any, true));
+        let none = self.exists(self.equal.clone(), true);
+        let none = binary(&none, BinaryOperator::And, &self.exists(with_null, true));
+        let either = Expr::Nested(Box::new(either));
+        Expr::Nested(Box::new(binary(&none, BinaryOperator::And, &either)))
+    }
+
+    /// True, false or null.
+    fn value(&self, negated: bool) -> Expr {
+        let (with_null, any) = self.may_be();
+        let has_null = any_of(self.row.iter().map(is_null));
+        let of_row = binary(&has_null, BinaryOperator::And, &self.exists(any, false));
+        let of_row = Expr::Nested(Box::new(of_row));
+        let with_null = self.exists(with_null, false);
+        let unknown = binary(&with_null, BinaryOperator::Or, &of_row);
+        let when = |condition, result| CaseWhen { condition, result };
+        let is = |value: bool| Expr::value(Value::Boolean(value));
+        let case = Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: vec![
+                when(self.exists(self.equal.clone(), false), is(!negated)),
+                when(unknown, Expr::value(Value::Null)),
+            ],
+            else_result: Some(Box::new(is(negated))),
+        };
+        Expr::Nested(Box::new(case))
+    }
+}
+
+fn is_null(value: &Expr) -> Expr {
+    Expr::IsNull(Box::new(value.clone()))
 }
 
 fn any_of(conditions: impl Iterator<Item = Expr>) -> Expr {
