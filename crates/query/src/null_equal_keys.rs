@@ -46,10 +46,13 @@ impl OptimizerRule for NullEqualKeys {
 }
 
 fn may_get_others(join: &Join) -> bool {
-    let is_equality = |condition: &&Expr| matches!(condition, Expr::BinaryExpr(binary) if binary.op == Operator::Eq);
-    let conditions = || join.filter.iter().flat_map(split_conjunction);
+    let is_equality = |condition: &Expr| match condition {
+        Expr::BinaryExpr(binary) => binary.op == Operator::Eq,
+        _ => false,
+    };
+    let mut conditions = join.filter.iter().flat_map(split_conjunction);
     join.null_equality == NullEquality::NullEqualsNull
         && !join.on.is_empty()
         && !join.null_aware
-        && (join.join_type == JoinType::Inner || conditions().any(|own| is_equality(&own)))
+        && (join.join_type == JoinType::Inner || conditions.any(is_equality))
 }

@@ -127,8 +127,8 @@ fn in_list(row: &[Expr], list: &[Expr], negated: bool) -> Result<Option<Expr>, F
 /// What the rows of the subquery are called, and their values.
 const ROWS: &str = "__rows";
 
-/// `(a, b) IN (SELECT …)` in a condition that decides which rows there are, where unknown is as good
-/// as false: EXISTS and NOT EXISTS alone, which become joins.
+/// `(a, b) IN (SELECT …)` in a condition that decides which rows there are, where unknown is as
+/// good as false: EXISTS and NOT EXISTS alone, which become joins.
 pub(super) fn decide(condition: &mut Expr) {
     match condition {
         Expr::BinaryOp {
