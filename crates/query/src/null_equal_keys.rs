@@ -1,58 +1,59 @@
 //! Keys of joins for which null is equal to null, and others, are not keys of one join.
 //!
 //! A join has one answer for all of its keys. The planner makes keys of `x IS NOT DISTINCT FROM y`
-//! where a join has no others, and adds `a = b` to them later, when a condition from above comes
-//! down or joins are put together anew: then nulls of `a` and `b` would be equal, too. So such keys
-//! are conditions again before that happens. What has no other keys after it gets them back.
+//! where a join has no others, and would add `a = b` to them later, when a condition comes down
+//! from above or joins are put together anew: then nulls of `a` and `b` would be equal, too. So the
+//! rules that do it leave such joins alone.
 
-use datafusion::common::tree_node::Transformed;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, NullEquality, Result};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// Before this rule, which puts inner joins together anew.
-pub(crate) const BEFORE: &str = "eliminate_cross_join";
+/// Makes keys of the conditions of a join, one join at a time.
+pub(crate) const OF_CONDITIONS: &str = "extract_equijoin_predicate";
+/// Puts inner joins together anew, all that are in a plan.
+pub(crate) const OF_JOINS: &str = "eliminate_cross_join";
 
 #[derive(Debug)]
-pub(crate) struct NullEqualKeys;
+pub(crate) struct KeysApart(pub(crate) Arc<dyn OptimizerRule + Send + Sync>);
 
-impl OptimizerRule for NullEqualKeys {
+impl OptimizerRule for KeysApart {
     fn rewrite(
         &self,
         plan: LogicalPlan,
-        _: &dyn OptimizerConfig,
+        config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Join(mut join) = plan else {
-            return Ok(Transformed::no(plan));
+        let leaves = match self.0.name() == OF_JOINS {
+            true => plan.exists(|node| Ok(is_null_equal(node) && is_inner(node)))?,
+            false => is_null_equal(&plan),
         };
-        if !may_get_others(&join) {
-            return Ok(Transformed::no(LogicalPlan::Join(join)));
+        match leaves {
+            true => Ok(Transformed::no(plan)),
+            false => self.0.rewrite(plan, config),
         }
-        let keys = std::mem::take(&mut join.on).into_iter();
-        let same = keys.map(|(l, r)| binary_expr(l, Operator::IsNotDistinctFrom, r));
-        join.filter = conjunction(join.filter.into_iter().chain(same));
-        join.null_equality = NullEquality::NullEqualsNothing;
-        Ok(Transformed::yes(LogicalPlan::Join(join)))
     }
 
     fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
+        self.0.apply_order()
     }
 
     fn name(&self) -> &str {
-        "null_equal_keys"
+        self.0.name()
     }
 }
 
-fn may_get_others(join: &Join) -> bool {
-    let is_equality = |condition: &Expr| match condition {
-        Expr::BinaryExpr(binary) => binary.op == Operator::Eq,
+fn is_null_equal(node: &LogicalPlan) -> bool {
+    match node {
+        LogicalPlan::Join(join) => {
+            join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty()
+        }
         _ => false,
-    };
-    let mut conditions = join.filter.iter().flat_map(split_conjunction);
-    join.null_equality == NullEquality::NullEqualsNull
-        && !join.on.is_empty()
-        && !join.null_aware
-        && (join.join_type == JoinType::Inner || conditions.any(is_equality))
+    }
+}
+
+fn is_inner(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Join(join) if join.join_type == JoinType::Inner)
 }

@@ -24,7 +24,7 @@ use crate::frames::FramesOfAnyType;
 use crate::given_up::Watched;
 use crate::group_orders::GroupOrders;
 use crate::lists::{ListsOfLiterals, ListsOfOneValue};
-use crate::null_equal_keys::{self, NullEqualKeys};
+use crate::null_equal_keys::{self, KeysApart};
 use crate::outer_constants::OuterConstants;
 use crate::outer_types::OuterTypes;
 use crate::row_of_nothing::{self, StaysAbove};
@@ -108,9 +108,12 @@ fn optimizer_rules(partitions: usize) -> Vec<Arc<dyn OptimizerRule + Send + Sync
         true => (partitions > 1).then(|| Arc::new(DistinctCounts) as _),
         false => Some(rule),
     });
-    let rules = rules.map(|rule| match rule.name() == row_of_nothing::RULE {
-        true => Arc::new(StaysAbove(rule)) as _,
-        false => rule,
+    let rules = rules.map(|rule| match rule.name() {
+        row_of_nothing::RULE => Arc::new(StaysAbove(rule)) as _,
+        null_equal_keys::OF_CONDITIONS | null_equal_keys::OF_JOINS => {
+            Arc::new(KeysApart(rule)) as _
+        }
+        _ => rule,
     });
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = rules.collect();
     // Before what conditions have in common is taken out of them.
@@ -130,10 +133,6 @@ fn optimizer_rules(partitions: usize) -> Vec<Arc<dyn OptimizerRule + Send + Sync
         .position(|rule| rule.name() == "optimize_projections");
     let before = projections.unwrap_or(rules.len());
     rules.insert(before, Arc::new(WholeKeys));
-    let together = rules
-        .iter()
-        .position(|rule| rule.name() == null_equal_keys::BEFORE);
-    rules.insert(together.unwrap_or(0), Arc::new(NullEqualKeys));
     let lateral = rules
         .iter()
         .position(|rule| rule.name() == "decorrelate_lateral_join");
