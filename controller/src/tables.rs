@@ -13,10 +13,9 @@ use crate::state::State;
 
 /// A DELETE waits so long for brokers to hear of it, and then for servers to let go of the table.
 pub(crate) const DROP_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the answer to a CREATE waits for brokers; it is done in any case.
-const CREATE_PATIENCE: Duration = Duration::from_secs(2);
-/// After it a server is taken as dead.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the answer to a CREATE, or a change of columns, waits for brokers and servers; it is
+/// done in any case.
+const TOLD_PATIENCE: Duration = Duration::from_secs(5);
 const DROP_POLL: Duration = Duration::from_millis(20);
 
 impl State {
@@ -87,9 +86,7 @@ impl State {
         if let Err(fault) = open_partitions(self, &table).await {
             tracing::debug!(cause = %fault, "partitions will be opened later");
         }
-        if let Err(fault) = self.wait_until_seen(CREATE_PATIENCE).await {
-            tracing::warn!(cause = %fault, "a table was created");
-        }
+        self.tell_all("a table was created").await;
         self.table(id).ok_or_else(gone)
     }
 
@@ -152,10 +149,15 @@ impl State {
         self.catalog.change_table(id, change).await?;
         self.publish(id).await?;
         // What is produced after the answer has the columns of the schema on every replica.
-        if let Err(fault) = self.wait_until_seen(CHANGE_PATIENCE).await {
-            tracing::warn!(cause = %fault, "a schema was changed");
-        }
+        self.tell_all("a schema was changed").await;
         Ok(())
+    }
+
+    /// What was done is done, whoever has not heard of it.
+    async fn tell_all(&self, done: &str) {
+        if let Err(fault) = self.wait_until_seen(TOLD_PATIENCE).await {
+            tracing::warn!(cause = %fault, done, "not everybody acts on it yet");
+        }
     }
 
     /// Returns when no broker answers from it and no living server holds anything of it any more.

@@ -187,6 +187,7 @@ impl Catalog {
             let is_last = entries.len() < each;
             let page = entries.iter().map(|entry| {
                 let mut stored: StoredSegment = decode(entry)?.value;
+                // What decodes it leaves room for four.
                 stored.record.column_ranges.shrink_to_fit();
                 Ok(stored)
             });

@@ -229,3 +229,14 @@ async fn jobs_that_panic_or_are_cancelled_leave_their_place_to_others() {
     let sums = turns(&pool).run(|turn| turn.split(2, |_| 1)).await.unwrap();
     assert!(!sums.is_empty());
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_runs_behind_gives_way_and_nothing_else_does() {
+    let niceness = || rustix::process::getpriority_process(None).unwrap();
+    let pool = ComputePool::new(2);
+    let own = niceness();
+    assert_eq!(pool.run(niceness).await.unwrap(), own);
+    assert_eq!(pool.run_behind(niceness).await.unwrap(), (own + 5).min(19));
+    assert_eq!(pool.run_soon(niceness).await.unwrap(), (own + 5).min(19));
+}

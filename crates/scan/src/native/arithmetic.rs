@@ -149,13 +149,8 @@ trait Operand: Copy {
     fn minus(self, other: Self) -> Self;
     fn times(self, other: Self) -> Self;
     fn over(self, other: Self) -> Self;
-    /// How far a number is shifted to the right to be divided by this one, cut off towards 0.
-    fn shift(self) -> Option<u32> {
-        None
-    }
-    /// By what [`Self::shift`] told.
-    fn shifted(self, _: u32) -> Self {
-        self
+    fn quotients<'c>(left: Part<'c, Self>, right: Part<'c, Self>) -> Part<'c, Self> {
+        joined(left, right, Self::over)
     }
 }
 
@@ -242,16 +237,22 @@ impl Operand for i64 {
         }
     }
 
-    fn shift(self) -> Option<u32> {
-        (self > 0 && self & (self - 1) == 0).then(|| self.trailing_zeros())
+    fn quotients<'c>(left: Part<'c, Self>, right: Part<'c, Self>) -> Part<'c, Self> {
+        match right {
+            Part::One(divisor) if divisor > 0 && divisor & (divisor - 1) == 0 => {
+                let shift = divisor.trailing_zeros();
+                joined(left, right, |number, _| shifted(number, shift))
+            }
+            _ => joined(left, right, Self::over),
+        }
     }
+}
 
-    #[inline(always)]
-    fn shifted(self, shift: u32) -> Self {
-        // A shift alone would go down from what is below 0.
-        let up = (self >> 63) & ((1 << shift) - 1);
-        (self + up) >> shift
-    }
+/// Divided by a power of two and cut off towards 0: a shift alone goes down from what is below.
+#[inline(always)]
+fn shifted(number: i64, shift: u32) -> i64 {
+    let up = (number >> 63) & ((1 << shift) - 1);
+    (number + up) >> shift
 }
 
 fn node<T: Operand>(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Node<T>> {
@@ -303,16 +304,7 @@ impl<T: Operand> Node<T> {
                     Operation::Plus => joined(left, right, T::plus),
                     Operation::Minus => joined(left, right, T::minus),
                     Operation::Times => joined(left, right, T::times),
-                    Operation::Over => {
-                        let shift = match &right {
-                            Part::One(divisor) => divisor.shift(),
-                            Part::Each(_) => None,
-                        };
-                        match shift {
-                            Some(shift) => joined(left, right, |a, _| a.shifted(shift)),
-                            None => joined(left, right, T::over),
-                        }
-                    }
+                    Operation::Over => T::quotients(left, right),
                 }
             }
         }
@@ -361,7 +353,7 @@ fn each<'c, T: Operand>(values: Cow<'c, [T]>, of: impl Fn(T) -> T) -> Part<'c, T
 
 #[cfg(test)]
 mod tests {
-    use super::Operand;
+    use super::{Operand, shifted};
 
     #[test]
     fn quotients_of_whole_numbers_are_cut_off() {
@@ -391,8 +383,9 @@ mod tests {
                             number / divisor,
                             "{number} / {divisor}"
                         );
-                        if let Some(shift) = divisor.shift() {
-                            assert_eq!(number.shifted(shift), number / divisor);
+                        if divisor.count_ones() == 1 {
+                            let found = shifted(number, divisor.trailing_zeros());
+                            assert_eq!(found, number / divisor);
                         }
                     }
                 }

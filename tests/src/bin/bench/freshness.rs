@@ -15,6 +15,7 @@ use crate::ingest::table::{Format, Table};
 
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(1);
+/// More stalls than these are only counted.
 const STALLS_TOLD: usize = 20;
 /// An answer whose newest event is older is one of a stall.
 const STALLED: Duration = Duration::from_millis(15);
