@@ -15,6 +15,7 @@ use schemas::segment::SegmentRecord;
 use schemas::{Fault, InstanceId, TableId, TableSpec};
 
 use crate::assignment::{Fleet, Node, placed_new};
+use crate::reconcile::regrouped;
 use crate::state::State;
 use crate::view::Moving;
 
@@ -155,11 +156,8 @@ impl State {
             let nodes = fleet.nodes().iter().filter(|node| node.takes);
             return Ok(nodes.map(|node| node.id.clone()).collect());
         }
-        Ok(placed_new(
-            &moving.table,
-            record,
-            &fleet,
-            &moving.moves.groups,
-        ))
+        // A table that has just come may have no groups yet: those that it will have.
+        let groups = regrouped(&moving.table, &moving.moves.groups, &fleet, false);
+        Ok(placed_new(&moving.table, record, &fleet, &groups))
     }
 }

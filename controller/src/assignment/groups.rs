@@ -1,6 +1,8 @@
 //! Replica groups: which servers make a group, and which of a group hold a partition.
 //!
-//! Invariants: no server is in two groups; who is in a group and may stay there stays.
+//! Invariants: no server is in two groups; who is in a group and may stay there stays. Tables with
+//! as many partitions over the same servers have each partition on the same one, whatever else
+//! these hold: what is partitioned alike can be joined where it is.
 
 use schemas::InstanceId;
 use schemas::placement::{GroupSpec, InstancePartitions};
@@ -29,7 +31,13 @@ pub(crate) fn instance_partitions(
             }
         }
     }
-    for server in pool.iter().filter(|server| !taken.contains(server)) {
+    let missing = (size * groups).saturating_sub(taken.len());
+    let others = pool.iter().filter(|server| !taken.contains(server));
+    let mut coming: Vec<&InstanceId> = others.take(missing).collect();
+    if spec.partitions > 1 {
+        coming.sort();
+    }
+    for server in coming {
         let smallest = members.iter_mut().min_by_key(|group| group.len());
         if let Some(group) = smallest.filter(|group| group.len() < size) {
             group.push(server.clone());

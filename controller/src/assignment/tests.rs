@@ -445,6 +445,23 @@ fn segments_of_a_partition_of_a_column_are_together() {
 }
 
 #[test]
+fn what_is_partitioned_alike_is_on_the_same_servers() {
+    let rule = GroupSpec {
+        groups: 2,
+        partitions: 3,
+        partition_instances: 1,
+        ..GroupSpec::default()
+    };
+    let made = |burdens: [u64; 6]| {
+        let nodes = burdens.into_iter().enumerate();
+        let nodes = nodes.map(|(at, burden)| Node { burden, ..node(at) });
+        let fleet = Fleet::new(nodes.collect());
+        instance_partitions(&rule, &pool(&fleet, "DefaultTenant_OFFLINE"), None)
+    };
+    assert_eq!(made([0; 6]), made([3, 0, 9, 1, 0, 2]));
+}
+
+#[test]
 fn dimension_tables_are_everywhere() {
     let mut spec = spec(TableType::Offline, 1);
     spec.is_dimension_table = true;
