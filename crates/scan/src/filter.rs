@@ -25,6 +25,7 @@ use crate::stats::Counters;
 
 /// Of these it is told how many rows match in all.
 const BLOCKS_TRIED: u32 = 8;
+const SEGMENTS_TRIED: usize = 16;
 
 /// What is left of the filter in one segment.
 #[derive(Debug)]
@@ -225,6 +226,26 @@ impl Filters<'_> {
         let has_consuming = self.segments.iter().any(SegmentView::is_consuming);
         let is_quick = |filter| is_quick(filter, has_consuming);
         self.description.filters.iter().all(is_quick)
+    }
+
+    /// About so many rows match, by a look at some blocks of some segments; `None`: it cannot be
+    /// told quickly.
+    pub(crate) fn rows_about(&self) -> Result<Option<u64>> {
+        if !self.are_quick() {
+            return Ok(None);
+        }
+        let step = self.segments.len().div_ceil(SEGMENTS_TRIED).max(1);
+        let (mut looked_at, mut found) = (0, 0);
+        for at in (0..self.segments.len()).step_by(step) {
+            looked_at += u64::from(self.segments[at].row_count());
+            if let Some(filter) = self.of(at)? {
+                found += rows_about(&filter.conjuncts, filter.rows)?;
+            }
+        }
+        let rows = self.segments.iter().map(|view| u64::from(view.row_count()));
+        let rows: u64 = rows.sum();
+        let about = u128::from(rows) * u128::from(found) / u128::from(looked_at.max(1));
+        Ok(Some(about as u64))
     }
 
     /// Whether it can be told quickly that no more than `rows` rows match.

@@ -23,6 +23,7 @@ mod rows;
 mod scan_exec;
 mod selection;
 mod shared;
+mod sides;
 mod stats;
 mod subqueries;
 mod suspects;

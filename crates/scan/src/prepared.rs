@@ -42,6 +42,7 @@ use crate::native::{GroupingSetsExec, NativeAggregates};
 use crate::scan_exec::ServerScanExec;
 use crate::selection::{FirstOfRowsExec, TopRows};
 use crate::shared::Shared;
+use crate::sides::fewer_kept;
 use crate::subqueries;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -254,7 +255,8 @@ fn optimized(plan: Plan, shared: &Arc<Shared>, decoding: &TaskContext) -> Result
     let rule = TopRows {
         shared: Arc::clone(shared),
     };
-    giving_way(computing(rule.optimize(plan, options)?)?)
+    let plan = fewer_kept(rule.optimize(plan, options)?)?;
+    giving_way(computing(plan)?)
 }
 
 /// The plan of one run, whose operators may learn and end with it.

@@ -49,6 +49,17 @@ impl Raise {
         Self((index as u32) << 8 | u32::from(rank))
     }
 
+    /// For who keeps numbers and raises in one place.
+    #[inline]
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub const fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     #[inline(always)]
     pub fn apply(self, registers: &mut [u8; REGISTERS]) {
         let register = &mut registers[(self.0 >> 8) as usize % REGISTERS];

@@ -9,7 +9,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderBy,
+    BinaryOperator, Distinct, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderBy,
     OrderByKind, Query, ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, TableFactor,
     TableWithJoins, VisitMut, VisitorMut,
 };
@@ -62,27 +62,48 @@ pub(super) fn spell_out(
         let _ = condition.visit(&mut spelled);
     }
     let _ = select.group_by.visit(&mut spelled);
+    // A name in them is a column of the answer. Where the order begins with the keys of DISTINCT ON
+    // it is so only where that is another one than the table's.
+    let mut by: Vec<&mut Expr> = Vec::new();
+    let is_shown = match &mut select.distinct {
+        Some(Distinct::On(keys)) => {
+            by.extend(keys);
+            is_other
+        }
+        _ => is_shown,
+    };
     let _ = select.named_window.visit(&mut spelled);
     if let Some(OrderBy {
-        kind: OrderByKind::Expressions(by),
+        kind: OrderByKind::Expressions(order),
         ..
     }) = order_by
     {
-        // A name of the list of SELECT is that column of the answer.
-        let shown = |name: &Ident| is_shown(&select.projection, name);
-        for by in by {
-            if !matches!(&by.expr, Expr::Identifier(name) if shown(name)) {
-                let _ = by.expr.visit(&mut spelled);
-            }
+        by.extend(order.iter_mut().map(|by| &mut by.expr));
+    }
+    for by in by {
+        let is_output = matches!(
+            by, Expr::Identifier(name) if is_shown(&select.projection, name, &merged)
+        );
+        if !is_output {
+            let _ = by.visit(&mut spelled);
         }
     }
     Ok(())
 }
 
-fn is_shown(items: &[SelectItem], name: &Ident) -> bool {
+fn is_shown(items: &[SelectItem], name: &Ident, _: &[Merged]) -> bool {
     items.iter().any(|item| match item {
         SelectItem::ExprWithAlias { alias, .. } => alias.value == name.value,
         SelectItem::Wildcard(_) => true,
+        _ => false,
+    })
+}
+
+/// It is the name of something else than the merged column.
+fn is_other(items: &[SelectItem], name: &Ident, merged: &[Merged]) -> bool {
+    let means = |expr: &Expr| merged.iter().any(|own| own.means == *expr);
+    items.iter().any(|item| match item {
+        SelectItem::ExprWithAlias { alias, expr } => alias.value == name.value && !means(expr),
         _ => false,
     })
 }

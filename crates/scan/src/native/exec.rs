@@ -238,6 +238,19 @@ impl NativeAggregateExec {
         &self.shared
     }
 
+    pub(crate) fn description(&self) -> &ScanDescription {
+        &self.description
+    }
+
+    pub(crate) fn spec(&self) -> &TableSpec {
+        &self.spec
+    }
+
+    /// Over the columns of the table.
+    pub(crate) fn keys(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.keys
+    }
+
     /// Whether the column of the answer counts all rows of each group.
     pub(crate) fn counts_rows(&self, column: usize) -> bool {
         let aggregate = column.checked_sub(self.key_columns.len());
@@ -367,7 +380,7 @@ impl NativeAggregateExec {
         }
     }
 
-    pub(super) fn segments(&self) -> &[SegmentView] {
+    pub(crate) fn segments(&self) -> &[SegmentView] {
         &self.segments
     }
 

@@ -1,8 +1,9 @@
 //! The registers of sketches, one for each of few groups.
 //!
-//! Those of many groups do not fit into a core's caches together. Then rows wait until there are so
-//! many that they are worth to be put in the order of their groups, so that one group's registers
-//! stay near while they are raised.
+//! Those of many groups do not fit into a core's caches together. Then the rows of each group wait
+//! until there are so many that they are worth to have the group's registers near while they are
+//! raised. What waits are numbers of values: what these do to registers is read from a table that
+//! is not near either, and many such reads should be on their way at once.
 
 use index::sketch::{HyperLogLog, REGISTERS, Raise};
 
@@ -10,86 +11,100 @@ use super::fold::Slots;
 
 /// The registers of so many groups are near enough at any time.
 const NEAR_GROUPS: usize = 24;
-/// Rows that wait at most, and a block more.
-const WAITING_MAX: usize = 1 << 18;
+/// Rows of a group that wait at most: two for each cache line of its registers.
+const WAITING_MAX: usize = 512;
+const LOOKED_UP_AT_ONCE: usize = 128;
 
 #[derive(Debug, Default)]
 pub(super) struct Registers {
     registers: Vec<[u8; REGISTERS]>,
-    /// Of the rows that wait.
-    groups: Vec<u8>,
-    raises: Vec<Raise>,
-    /// The same in the order of groups.
-    sorted: Vec<Raise>,
+    waiting: Vec<Waiting>,
+}
+
+/// Numbers of a group.
+#[derive(Debug)]
+struct Waiting {
+    length: usize,
+    numbers: [u32; WAITING_MAX],
 }
 
 impl Registers {
     pub(super) const GROUPS_MAX: usize = 256;
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let waiting = self.raises.capacity() + self.sorted.capacity();
-        self.registers.capacity() * REGISTERS
-            + self.groups.capacity()
-            + waiting * size_of::<Raise>()
+        self.registers.capacity() * REGISTERS + self.waiting.capacity() * size_of::<Waiting>()
     }
 
     /// No more than [`Self::GROUPS_MAX`].
     pub(super) fn grow(&mut self, groups: usize) {
         let groups = groups.max(self.registers.len());
         self.registers.resize(groups, [0; REGISTERS]);
+        if groups > NEAR_GROUPS {
+            self.waiting.resize_with(groups, || Waiting {
+                length: 0,
+                numbers: [0; WAITING_MAX],
+            });
+        }
     }
 
-    pub(super) fn add(&mut self, slots: Slots<'_>, raises: &[Raise]) {
+    /// `raise` is what a number does to registers. It may be asked after this; see [`Self::flush`].
+    #[inline(always)]
+    pub(super) fn add(
+        &mut self,
+        slots: Slots<'_>,
+        numbers: &[u32],
+        raise: impl Fn(u32) -> Raise + Copy,
+    ) {
         match slots.groups() {
-            None => {
-                let own = &mut self.registers[0];
-                raises.iter().for_each(|raise| raise.apply(own));
-            }
-            Some(groups) if self.registers.len() <= NEAR_GROUPS => {
-                for (group, raise) in groups.iter().zip(raises) {
-                    raise.apply(&mut self.registers[*group as usize]);
+            None => apply(&mut self.registers[0], numbers, raise),
+            Some(groups) if self.waiting.is_empty() => {
+                for (group, number) in groups.iter().zip(numbers) {
+                    raise(*number).apply(&mut self.registers[*group as usize]);
                 }
             }
             Some(groups) => {
-                self.groups.extend(groups.iter().map(|group| *group as u8));
-                self.raises.extend_from_slice(raises);
-                if self.raises.len() >= WAITING_MAX {
-                    self.flush();
+                for (group, number) in groups.iter().zip(numbers) {
+                    let group = *group as usize;
+                    let waiting = &mut self.waiting[group];
+                    waiting.numbers[waiting.length % WAITING_MAX] = *number;
+                    waiting.length += 1;
+                    if waiting.length == WAITING_MAX {
+                        waiting.length = 0;
+                        apply(&mut self.registers[group], &waiting.numbers, raise);
+                    }
                 }
             }
         }
     }
 
-    fn flush(&mut self) {
-        let mut next = [0; Self::GROUPS_MAX];
-        self.groups
-            .iter()
-            .for_each(|group| next[usize::from(*group)] += 1);
-        let mut first = 0;
-        for next in &mut next {
-            first += std::mem::replace(next, first);
+    /// Nothing waits any more: numbers may mean something else from now on.
+    pub(super) fn flush(&mut self, raise: impl Fn(u32) -> Raise + Copy) {
+        for (waiting, registers) in self.waiting.iter_mut().zip(&mut self.registers) {
+            let numbers = &waiting.numbers[..waiting.length];
+            apply(registers, numbers, raise);
+            waiting.length = 0;
         }
-        self.sorted.resize(self.raises.len(), Raise::NOTHING);
-        for (group, raise) in self.groups.iter().zip(&self.raises) {
-            let next = &mut next[usize::from(*group)];
-            self.sorted[*next] = *raise;
-            *next += 1;
-        }
-        let mut first = 0;
-        for (registers, end) in self.registers.iter_mut().zip(next) {
-            let own = &self.sorted[first..end];
-            own.iter().for_each(|raise| raise.apply(registers));
-            first = end;
-        }
-        self.groups.clear();
-        self.raises.clear();
     }
 
-    /// The sketches of the groups at `used`.
-    pub(super) fn finish(mut self, used: &[u32]) -> Vec<HyperLogLog> {
-        self.flush();
+    /// The sketches of the groups at `used`. Nothing waits.
+    pub(super) fn finish(self, used: &[u32]) -> Vec<HyperLogLog> {
+        debug_assert!(self.waiting.iter().all(|waiting| waiting.length == 0));
         let of = |group: &u32| HyperLogLog::of_registers(&self.registers[*group as usize]);
         used.iter().map(of).collect()
+    }
+}
+
+#[inline(always)]
+fn apply(registers: &mut [u8; REGISTERS], numbers: &[u32], raise: impl Fn(u32) -> Raise) {
+    let mut raises = [Raise::NOTHING; LOOKED_UP_AT_ONCE];
+    for numbers in numbers.chunks(LOOKED_UP_AT_ONCE) {
+        // In a loop of their own, far more of these reads are on their way at once.
+        for (looked_up, number) in raises.iter_mut().zip(numbers) {
+            *looked_up = raise(*number);
+        }
+        for raise in &raises[..numbers.len()] {
+            raise.apply(registers);
+        }
     }
 }
 
@@ -102,8 +117,9 @@ mod tests {
 
     #[test]
     fn rows_that_wait_count_as_others_do() {
+        let raise = |number: u32| Raise::of(hash_i64(i64::from(number) / 3));
         for groups in [2u32, 24, 25, 256] {
-            let rows = WAITING_MAX as i64 * 2 + 77;
+            let rows = WAITING_MAX as i64 * 1030 + 77;
             let mut registers = Registers::default();
             registers.grow(groups as usize);
             let mut expected = vec![HyperLogLog::default(); groups as usize];
@@ -115,10 +131,11 @@ mod tests {
                 for (slot, hash) in slots.iter().zip(hashes.clone()) {
                     expected[*slot as usize].add(hash);
                 }
-                let raises: Vec<Raise> = hashes.map(Raise::of).collect();
+                let numbers: Vec<u32> = values.iter().map(|value| *value as u32).collect();
                 let slots = Slots::Each(RowGroups::new(&slots, groups as usize));
-                registers.add(slots, &raises);
+                registers.add(slots, &numbers, raise);
             }
+            registers.flush(raise);
             let used: Vec<u32> = (0..groups).rev().collect();
             let found = registers.finish(&used);
             let counts = |own: Vec<HyperLogLog>| own.iter().map(HyperLogLog::count).collect();

@@ -45,8 +45,10 @@ enum Kept<'a> {
     Registers {
         registers: Registers,
         known: Known<'a>,
-        /// Of a block.
-        raises: Vec<Raise>,
+        /// Of a block whose values have no numbers.
+        raises: Vec<u32>,
+        /// What waits are raises, not numbers.
+        holds_raises: bool,
     },
     Each {
         sketches: Vec<HyperLogLog>,
@@ -74,13 +76,11 @@ impl Known<'_> {
         }
     }
 
-    fn raises_into(&self, numbers: &[u32], raises: &mut Vec<Raise>) {
-        let known = match self {
+    fn raises(&self) -> &[Raise] {
+        match self {
             Self::Segment(known) => known,
-            Self::Own(known) => known.as_slice(),
-        };
-        raises.clear();
-        raises.extend(raises_of(known, numbers));
+            Self::Own(known) => known,
+        }
     }
 
     fn make_room(&mut self, past: usize) {
@@ -107,11 +107,10 @@ impl Known<'_> {
 }
 
 /// What has a number behind those that are known is null.
-fn raises_of(known: &[Raise], numbers: &[u32]) -> impl Iterator<Item = Raise> {
-    let of = |number: &u32| known.get(*number as usize).copied();
-    numbers
-        .iter()
-        .map(move |number| of(number).unwrap_or(Raise::NOTHING))
+#[inline(always)]
+fn raise_of(known: &[Raise], number: u32) -> Raise {
+    let raise = known.get(number as usize).copied();
+    raise.unwrap_or(Raise::NOTHING)
 }
 
 impl<'a> Sketches<'a> {
@@ -130,6 +129,7 @@ impl<'a> Sketches<'a> {
                     registers: Registers::default(),
                     known: raises.map_or(Known::Own(Vec::new()), Known::Segment),
                     raises: Vec::new(),
+                    holds_raises: false,
                 },
                 false => Kept::Each {
                     sketches: Vec::new(),
@@ -155,7 +155,8 @@ impl<'a> Sketches<'a> {
     }
 
     /// Goes on with the sketches of another segment, whose groups have the same numbers.
-    pub(super) fn resume(&mut self, other: Sketches<'_>) {
+    pub(super) fn resume(&mut self, mut other: Sketches<'_>) {
+        other.kept.flush();
         match (&mut self.kept, other.kept) {
             (Kept::Registers { registers, .. }, Kept::Registers { registers: own, .. }) => {
                 *registers = own;
@@ -266,7 +267,8 @@ impl<'a> Sketches<'a> {
     }
 
     /// The sketches of the groups at `used`.
-    pub(super) fn finish(self, used: &[u32]) -> Vec<HyperLogLog> {
+    pub(super) fn finish(mut self, used: &[u32]) -> Vec<HyperLogLog> {
+        self.kept.flush();
         match self.kept {
             Kept::Registers { registers, .. } => registers.finish(used),
             Kept::Each { mut sketches, .. } => {
@@ -278,15 +280,42 @@ impl<'a> Sketches<'a> {
 }
 
 impl Kept<'_> {
+    /// Nothing waits any more.
+    fn flush(&mut self) {
+        if let Self::Registers {
+            registers,
+            known,
+            holds_raises,
+            ..
+        } = self
+        {
+            match holds_raises {
+                true => registers.flush(Raise::of_bits),
+                false => registers.flush(|number| raise_of(known.raises(), number)),
+            }
+        }
+    }
+
+    /// What waits, and is something else, does so no more.
+    fn turn_to_raises(&mut self, becomes: bool) {
+        if matches!(self, Self::Registers { holds_raises, .. } if *holds_raises != becomes) {
+            self.flush();
+        }
+        if let Self::Registers { holds_raises, .. } = self {
+            *holds_raises = becomes;
+        }
+    }
+
     #[inline(always)]
     fn add<T: Copy>(&mut self, slots: Slots<'_>, values: &[T], hash: impl Fn(T) -> u64) {
+        self.turn_to_raises(true);
         match self {
             Self::Registers {
                 registers, raises, ..
             } => {
                 raises.clear();
-                raises.extend(values.iter().map(|value| Raise::of(hash(*value))));
-                registers.add(slots, raises);
+                raises.extend(values.iter().map(|value| Raise::of(hash(*value)).to_bits()));
+                registers.add(slots, raises, Raise::of_bits);
             }
             Self::Each { sketches, .. } => {
                 slots.with(values, |group, value| sketches[group].add(hash(value)));
@@ -295,14 +324,13 @@ impl Kept<'_> {
     }
 
     fn add_numbers(&mut self, slots: Slots<'_>, numbers: &[u32]) {
+        self.turn_to_raises(false);
         match self {
             Self::Registers {
-                registers,
-                known,
-                raises,
+                registers, known, ..
             } => {
-                known.raises_into(numbers, raises);
-                registers.add(slots, raises);
+                let known = known.raises();
+                registers.add(slots, numbers, |number| raise_of(known, number));
             }
             Self::Each {
                 sketches,
@@ -310,7 +338,10 @@ impl Kept<'_> {
                 raises,
             } => {
                 let mut add = |group: usize, numbers: &[u32]| match raises {
-                    Some(raises) => sketches[group].raise_each(raises_of(raises, numbers)),
+                    Some(raises) => {
+                        let raises = numbers.iter().map(|number| raise_of(raises, *number));
+                        sketches[group].raise_each(raises);
+                    }
                     None => {
                         let hashes = numbers.iter().map(|number| known[*number as usize]);
                         sketches[group].add_each(hashes.filter(|hash| *hash != NULL));
