@@ -56,7 +56,12 @@ impl State {
         if !fleet.takes_anything() {
             return Err(Fault::unavailable("no server lives that takes segments"));
         }
-        let groups = regrouped(&moving.table, &moving.moves.groups, &fleet, reassign);
+        let nobody = Groups::new();
+        let current = match options.bootstrap && reassign {
+            true => &nobody,
+            false => &moving.moves.groups,
+        };
+        let groups = regrouped(&moving.table, current, &fleet, reassign);
         let wishes = self.wishes(&moving, &fleet, &groups, options);
         Ok(proposal(&moving, wishes, groups))
     }

@@ -565,8 +565,16 @@ impl ExecutionPlan for NativeAggregateExec {
         _: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         let over_table = |filter: &Arc<dyn PhysicalExpr>| {
+            // What is true of an entry is not so of the row's others.
+            let is_of_entries = |expr: &Arc<dyn PhysicalExpr>| {
+                let by = self.entries.map(|by| by.column);
+                collect_columns(expr)
+                    .iter()
+                    .any(|own| Some(own.index()) == by)
+            };
             let key = |column: &Column| {
                 let key = self.key_columns.get(column.index());
+                let key = key.filter(|key| !is_of_entries(&key.expr));
                 key.map(|key| Arc::clone(&key.expr))
             };
             let is_of_keys = collect_columns(filter).iter().all(|c| key(c).is_some());

@@ -28,9 +28,8 @@ pub(super) enum Slots<'a> {
 pub(super) struct RowGroups<'a> {
     groups: &'a [u32],
     limit: usize,
-    /// Most values have the group of the one before, as in a segment that is in the order of its
-    /// groups.
-    in_runs: bool,
+    /// Of [`NEIGHBOURS`] values so many have the group of the one before.
+    alike: usize,
 }
 
 /// Values that are looked at to see whether they have the groups of those before, and how many of
@@ -38,11 +37,14 @@ pub(super) struct RowGroups<'a> {
 const NEIGHBOURS: usize = 32;
 const NEIGHBOURS_ALIKE: usize = 28;
 
-fn are_in_runs(groups: &[u32]) -> bool {
+fn neighbours_alike(groups: &[u32]) -> usize {
     let step = groups.len() / NEIGHBOURS;
+    if step <= 1 {
+        return 0;
+    }
     let alike = |at: &usize| groups[*at] == groups[*at + 1];
-    let looked_at = (0..groups.len().saturating_sub(1)).step_by(step.max(1));
-    step > 1 && looked_at.filter(alike).count() >= NEIGHBOURS_ALIKE
+    let looked_at = (0..groups.len() - 1).step_by(step);
+    looked_at.filter(alike).count()
 }
 
 impl<'a> RowGroups<'a> {
@@ -53,8 +55,14 @@ impl<'a> RowGroups<'a> {
         Self {
             groups,
             limit,
-            in_runs: are_in_runs(groups),
+            alike: neighbours_alike(groups),
         }
+    }
+
+    /// Most values have the group of the one before, as in a segment that is in the order of its
+    /// groups.
+    fn in_runs(&self) -> bool {
+        self.alike >= NEIGHBOURS_ALIKE
     }
 
     /// Some of them, in their order.
@@ -70,6 +78,11 @@ impl<'a> Slots<'a> {
             Self::One => None,
             Self::Each(RowGroups { groups, .. }) => Some(groups),
         }
+    }
+
+    /// Half of the values or more have the slot of the one before.
+    pub(super) fn repeat(self) -> bool {
+        matches!(self, Self::Each(own) if own.alike >= NEIGHBOURS / 2)
     }
 
     /// Calls `each` with the slot of each value.
@@ -139,15 +152,12 @@ fn fold<T: Copy>(
         Slots::One => {
             accumulators[0] = fold_run(0..count, accumulators[0], empty, value, join);
         }
-        Slots::Each(RowGroups {
-            groups,
-            limit,
-            in_runs,
-        }) => {
+        Slots::Each(own) => {
+            let RowGroups { groups, limit, .. } = own;
             assert_eq!(groups.len(), count, "one group for each value");
             let known = accumulators.len();
             assert!(limit <= known, "{limit} groups and {known} accumulators");
-            if in_runs {
+            if own.in_runs() {
                 let mut from = 0;
                 for run in groups.chunk_by(|a, b| a == b) {
                     let slot = &mut accumulators[run[0] as usize];
@@ -515,7 +525,7 @@ mod tests {
         }
         // Runs of one length after the other, some of them single.
         let slots: Vec<u32> = (0..2000u32).map(|at| at.isqrt() * 37 % 100).collect();
-        assert!(are_in_runs(&slots));
+        assert!(RowGroups::new(&slots, 100).in_runs());
         let mut expected = vec![5i64; 100];
         let pairs = slots.iter().zip(0..);
         pairs.for_each(|(slot, at)| expected[*slot as usize] += at);

@@ -251,6 +251,22 @@ async fn each_entry_makes_a_group() {
         let has_null = general.iter().any(|row| matches!(row[0], Cell::Null));
         assert_eq!(has_null, null_mode == NullMode::ThreeValued);
         assert_same("entries", "with null", &general, &found);
+        // What a join learns of entries is not true of the rows that have them.
+        let each = |name: &str, rows: &str| {
+            format!(
+                "(SELECT e AS {name}, count(*) AS {name}_rows FROM \
+                 (SELECT unnest(tags) AS e FROM flights {rows}) GROUP BY e)"
+            )
+        };
+        let sql = format!(
+            "SELECT y, y_rows FROM {} JOIN {} ON x = y",
+            each("x", "WHERE \"$offset\" < 20"),
+            each("y", "")
+        );
+        let (found, stats) = server.ask_one(&sql, &ScanOptions::default()).await;
+        assert_eq!((found.is_empty(), stats.fallback_operators), (false, 0));
+        let (general, _) = server.ask_one(&sql, &self::general()).await;
+        assert_same(&sql, "entries", &rows_of(&general), &found);
         // An entry that is read in another way is left to the general operators.
         let sql =
             "SELECT upper(e), count(*) FROM (SELECT unnest(tags) AS e FROM flights) GROUP BY 1";
