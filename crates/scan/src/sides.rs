@@ -74,11 +74,11 @@ fn rows_about(plan: &Plan) -> Result<Option<u64>> {
         return Ok(rows.map(|rows| rows.min(at_most(limit))));
     }
     if let Some(native) = plan.downcast_ref::<NativeAggregateExec>() {
-        let (table, keys) = (Table::of_aggregate(native), native.keys());
-        let Some(rows) = table.matching(native.description())? else {
+        let (table, keys) = (Table::of_aggregate(native), &native.keys);
+        let Some(rows) = table.matching(&native.description)? else {
             return Ok(None);
         };
-        let groups = table.groups(native.description(), keys)?;
+        let groups = table.groups(&native.description, keys)?;
         return Ok(groups.map(|groups| groups.min(rows)));
     }
     match hands_on(plan) {
@@ -96,7 +96,7 @@ fn rows_at_most(plan: &Plan) -> Result<Option<u64>> {
     }
     if let Some(native) = plan.downcast_ref::<NativeAggregateExec>() {
         let table = Table::of_aggregate(native);
-        return table.matching(&table.quick(native.description()));
+        return table.matching(&table.quick(&native.description));
     }
     match hands_on(plan) {
         Some(input) => rows_at_most(input),
@@ -146,7 +146,7 @@ impl<'a> Table<'a> {
 
     fn of_aggregate(native: &'a NativeAggregateExec) -> Self {
         Self {
-            spec: native.spec(),
+            spec: &native.spec,
             segments: native.segments(),
             shared: native.shared(),
         }

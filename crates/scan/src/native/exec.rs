@@ -66,12 +66,12 @@ pub(crate) enum Wanted {
 
 #[derive(Clone, Debug)]
 pub(crate) struct NativeAggregateExec {
-    pub(super) description: Arc<ScanDescription>,
-    pub(super) spec: Arc<TableSpec>,
+    pub(crate) description: Arc<ScanDescription>,
+    pub(crate) spec: Arc<TableSpec>,
     segments: Arc<Vec<SegmentView>>,
     pub(super) shared: Arc<Shared>,
     /// That make groups; over the columns of the table.
-    pub(super) keys: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) keys: Vec<Arc<dyn PhysicalExpr>>,
     /// All that are given out.
     key_columns: Arc<Vec<KeyColumn>>,
     /// Whose states are kept.
@@ -236,19 +236,6 @@ impl NativeAggregateExec {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    pub(crate) fn description(&self) -> &ScanDescription {
-        &self.description
-    }
-
-    pub(crate) fn spec(&self) -> &TableSpec {
-        &self.spec
-    }
-
-    /// Over the columns of the table.
-    pub(crate) fn keys(&self) -> &[Arc<dyn PhysicalExpr>] {
-        &self.keys
     }
 
     /// Whether the column of the answer counts all rows of each group.
