@@ -126,7 +126,8 @@ impl<'a> End<'a> {
         if !is_beyond || !is_constant(constant)? {
             return Ok(None);
         }
-        let of_rows = end.as_ref().clone().transform_down(|part| {
+        // From below: the argument has columns, too.
+        let of_rows = end.as_ref().clone().transform_up(|part| {
             Ok(match &part {
                 Expr::Column(_) => Transformed::yes(self.argument.clone()),
                 _ => Transformed::no(part),

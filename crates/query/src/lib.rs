@@ -8,12 +8,14 @@
 pub mod after;
 mod answer;
 mod any_entry;
+mod any_groups;
 mod ask;
 mod catalog;
 pub mod codec;
 mod colocated;
 mod conditional_sums;
 mod constant_keys;
+mod constant_lists;
 mod constant_pairs;
 mod context;
 mod correlated;

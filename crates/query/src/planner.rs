@@ -25,6 +25,7 @@ use schemas::proto::Explain;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::any_groups::all_of_ordered;
 use crate::catalog::Catalog;
 use crate::context::{QueryContext, QueryStats};
 use crate::correlated::hoisted;
@@ -167,7 +168,8 @@ impl Planner {
             context.stats.lock().planning = context.clock.monotonic() - begun;
             let tables = context.stats.lock().tables.clone();
             let pass = context.gate.enter(&tables, &context.cluster)?;
-            let mut plan = watched(plan, &context.watch()).map_err(place)?;
+            let plan = watched(plan, &context.watch()).map_err(place)?;
+            let mut plan = all_of_ordered(plan).map_err(place)?;
             if statement.explain == Explain::Analyze {
                 plan = measured(plan).map_err(place)?;
             }

@@ -14,6 +14,7 @@ use datafusion::sql::planner::ParserOptions;
 
 use crate::conditional_sums::ConditionalSums;
 use crate::constant_keys::ConstantKeys;
+use crate::constant_lists::ConstantLists;
 use crate::constant_pairs::ConstantPairs;
 use crate::correlated::{UnnestSubqueries, Which};
 use crate::decimals::ExactDecimals;
@@ -128,6 +129,11 @@ fn optimizer_rules(partitions: usize) -> Vec<Arc<dyn OptimizerRule + Send + Sync
     rules.insert(0, Arc::new(WholeKeys));
     let misread = Arc::new(UnnestSubqueries::new(Which::Misread));
     rules.insert(0, misread);
+    let keys = rules
+        .iter()
+        .position(|rule| rule.name() == null_equal_keys::OF_CONDITIONS);
+    let after = keys.map_or(rules.len(), |at| at + 1);
+    rules.insert(after, Arc::new(ConstantLists));
     let projections = rules
         .iter()
         .position(|rule| rule.name() == "optimize_projections");

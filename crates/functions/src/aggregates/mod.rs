@@ -12,6 +12,7 @@ mod mode;
 mod moments;
 mod most_frequent;
 mod ordered;
+mod ordered_text;
 mod own;
 mod percentile;
 mod plain_names;
@@ -55,7 +56,10 @@ fn own() -> Vec<Own> {
 /// In the place of DataFusion's of the same name.
 pub fn replaced_aggregates() -> Vec<Arc<AggregateUDF>> {
     let correlation = correlation::SteadyCorrelation::default();
-    vec![Arc::new(AggregateUDF::from(correlation))]
+    vec![
+        Arc::new(AggregateUDF::from(correlation)),
+        ordered_text::string_agg(),
+    ]
 }
 
 /// For sessions that plan, and for those that decode plans.

@@ -6,11 +6,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
-use datafusion::functions_aggregate::string_agg::string_agg_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr, cast, lit};
 use datafusion::scalar::ScalarValue;
 
+use super::ordered_text::string_agg;
 use super::renamed::{Call, Renamed};
 use crate::docs::Example;
 use crate::plain::{Takes, list_of};
@@ -73,7 +73,7 @@ fn list_agg() -> Renamed {
         |args| -> Result<Call> {
             let distinct = is_true(args.get(2));
             let separator = args.get(1).cloned().unwrap_or_else(|| lit(""));
-            let call = Call::new(string_agg_udaf(), vec![args[0].clone(), separator]);
+            let call = Call::new(string_agg(), vec![args[0].clone(), separator]);
             Ok(Call { distinct, ..call })
         },
     )

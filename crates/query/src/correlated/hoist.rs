@@ -1,10 +1,11 @@
-//! Subqueries that depend on the rows around them, where the planner takes none: in ORDER BY, in
-//! keys and arguments of aggregates and windows, in conditions of joins. In VALUES it takes those
-//! that depend on nothing, and reads them before they ran.
+//! Subqueries that depend on the rows around them, and any of IN and EXISTS, where the planner takes
+//! none: in ORDER BY, in keys and arguments of aggregates and windows, in conditions of joins. In
+//! VALUES it takes those that depend on nothing, and reads them before they ran.
 //!
 //! They become columns of a projection below, where it takes them, or of a filter above an inner
 //! join; for what depends on both sides of an outer join see [`both_sides`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -91,16 +92,27 @@ fn of_join(join: &Join, made: &mut usize) -> Result<Option<LogicalPlan>> {
     let Some(condition) = &join.filter else {
         return Ok(None);
     };
-    if !has_dependent(condition)? {
+    // Conditions of inner joins become filters, in which the planner takes IN and EXISTS.
+    let needed = match join.join_type {
+        JoinType::Inner => needed_by,
+        _ => needed_by_test,
+    };
+    if !condition.exists(|part| Ok(needed(part).is_some()))? {
         return Ok(None);
     }
     let (mut conditions, mut dependent) = (Vec::new(), Vec::new());
-    let mut left = Columns::beside(&join.left, made);
+    let mut left = Columns {
+        needed,
+        ..Columns::beside(&join.left, made)
+    };
     let parts = split_conjunction(condition).into_iter();
     let parts = parts.map(|part| left.instead_of(part.clone()));
     let parts = parts.collect::<Result<Vec<_>>>()?;
     let left = left.plan()?;
-    let mut right = Columns::beside(&join.right, made);
+    let mut right = Columns {
+        needed,
+        ..Columns::beside(&join.right, made)
+    };
     for part in parts {
         let part = right.instead_of(part)?;
         match has_dependent(&part)? {
@@ -189,14 +201,17 @@ fn only(plan: LogicalPlan, schema: &DFSchema) -> Result<LogicalPlan> {
 /// What subqueries give, beside the rows of `input`.
 struct Columns<'a> {
     input: &'a Arc<LogicalPlan>,
+    /// As [`needed_by`].
+    needed: fn(&Expr) -> Option<Vec<Column>>,
     found: Vec<(Expr, String)>,
     made: &'a mut usize,
 }
 
 impl<'a> Columns<'a> {
-    const fn beside(input: &'a Arc<LogicalPlan>, made: &'a mut usize) -> Self {
+    fn beside(input: &'a Arc<LogicalPlan>, made: &'a mut usize) -> Self {
         Self {
             input,
+            needed: needed_by_test,
             found: Vec::new(),
             made,
         }
@@ -206,7 +221,7 @@ impl<'a> Columns<'a> {
     fn instead_of(&mut self, expr: Expr) -> Result<Expr> {
         let schema = self.input.schema();
         let replaced = expr.transform_down(|expr| {
-            let Some(needed) = needed_by(&expr) else {
+            let Some(needed) = (self.needed)(&expr) else {
                 return Ok(Transformed::no(expr));
             };
             if !needed.iter().all(|column| schema.has_column(column)) {
@@ -245,6 +260,17 @@ impl<'a> Columns<'a> {
 
 fn has_dependent(expr: &Expr) -> Result<bool> {
     expr.exists(|expr| Ok(needed_by(expr).is_some()))
+}
+
+/// As [`needed_by`], and those of a test of IN or EXISTS whose subquery depends on nothing.
+fn needed_by_test(expr: &Expr) -> Option<Vec<Column>> {
+    let tested = match expr {
+        Expr::InSubquery(within) => within.expr.column_refs(),
+        Expr::Exists(_) => HashSet::new(),
+        _ => return needed_by(expr),
+    };
+    let of_test = || Some(tested.into_iter().cloned().collect());
+    needed_by(expr).or_else(of_test)
 }
 
 /// The columns around a subquery that it depends on. `None`: it depends on none, or is no subquery.

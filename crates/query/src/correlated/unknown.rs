@@ -4,9 +4,10 @@
 //! list with a null in it, is no for it. That is right where no and unknown do the same: as a part
 //! of a condition by AND and OR alone. Elsewhere it is written out.
 
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::common::{ExprSchema, Result};
+use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 
 use super::as_exists;
 
@@ -26,18 +27,35 @@ pub(super) fn written_out(
     Ok(written.transformed.then_some(written.data))
 }
 
-/// Of what must hold, IN and NOT IN by themselves are joins that know of nulls.
+/// Of what must hold, IN and NOT IN by themselves are joins that know of nulls: of those in columns,
+/// not of those that are made of values.
 fn conjunct(expr: Expr, around: Around<'_>) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(both) if both.op == Operator::And => {
             parts(both, |part| conjunct(part, around))
         }
-        Expr::InSubquery(_) => Ok(Transformed::no(expr)),
-        Expr::Not(inner) if matches!(*inner, Expr::InSubquery(_)) => {
-            Ok(Transformed::no(Expr::Not(inner)))
+        Expr::InSubquery(ref within) if !within.negated || !makes_nulls(within, around.0)? => {
+            Ok(Transformed::no(expr))
         }
+        Expr::Not(ref inner) if is_join(inner, around.0)? => Ok(Transformed::no(expr)),
         other => part(other, around),
     }
+}
+
+fn is_join(negated: &Expr, plan: &LogicalPlan) -> Result<bool> {
+    match negated {
+        Expr::InSubquery(within) => Ok(!makes_nulls(within, plan)?),
+        _ => Ok(false),
+    }
+}
+
+/// What is looked for may be null, and no column of it is.
+fn makes_nulls(within: &InSubquery, plan: &LogicalPlan) -> Result<bool> {
+    let (expr, schema) = (&within.expr, plan.schema());
+    let columns = expr.column_refs();
+    let mut columns = columns.iter().map(|own| schema.field_from_column(own));
+    let has_null = columns.any(|field| field.is_ok_and(|field| field.is_nullable()));
+    Ok(!has_null && !has_subquery(expr)? && expr.nullable(schema.as_ref())?)
 }
 
 fn part(expr: Expr, (plan, name): Around<'_>) -> Result<Transformed<Expr>> {

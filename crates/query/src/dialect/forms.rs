@@ -4,9 +4,10 @@
 //! What has no such form is refused, never passed over.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem,
-    SetExpr, TableAlias, TableAliasColumnDef, TableFactor, UnaryOperator, Value, ValueWithSpan,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, Ident, ObjectName, ObjectNamePart, OrderBy,
+    OrderByKind, Query, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use schemas::Fault;
 
@@ -53,7 +54,47 @@ pub(super) fn of_expr(expr: &Expr) -> Result<Option<Expr>, Fault> {
                 ))),
             }
         }
+        // The planner knows no sign of what has no type.
+        Expr::UnaryOp {
+            op: UnaryOperator::Plus,
+            expr,
+        } if is_null(expr) => Ok(Some(null())),
         other => postgres::of_expr(other),
+    }
+}
+
+/// NULL, with and without a sign.
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => value.value == Value::Null,
+        Expr::Nested(inner) => is_null(inner),
+        Expr::UnaryOp {
+            op: UnaryOperator::Plus | UnaryOperator::Minus,
+            expr,
+        } => is_null(expr),
+        _ => false,
+    }
+}
+
+fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+/// `SUM(NULL)` and its kin are of no type: here they are of whole numbers.
+fn of_nothing(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] = &mut list.args[..]
+        && is_null(argument)
+    {
+        *argument = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(null()),
+            data_type: DataType::BigInt(None),
+            format: None,
+            array: false,
+        };
     }
 }
 
@@ -194,6 +235,7 @@ pub(super) fn of_function(function: &mut Function) {
             }
             rename(function, "string_agg");
         }
+        "sum" | "avg" | "min" | "max" => of_nothing(function),
         "every" => rename(function, "bool_and"),
         "variance" => rename(function, "var_samp"),
         "approx_count_distinct" => rename(function, "approx_distinct"),

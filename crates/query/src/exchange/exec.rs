@@ -25,6 +25,7 @@ use schemas::{Fault, FaultKind, InstanceId};
 use super::EXCHANGE_FORMAT;
 use super::distributed::Spread;
 use super::fault::Told;
+use crate::any_groups::all_of_ordered;
 use crate::context::QueryContext;
 use crate::cut::{cut, waits_for_subquery};
 use crate::fault::{from_fault, timed_out};
@@ -50,7 +51,13 @@ pub(crate) async fn exchanged(
     let Some(servers) = servers_of(&plan) else {
         return Ok(None);
     };
-    let spread = Spread::of(giving_way(plan)?, session, context, &servers).await?;
+    let spread = Spread::of(
+        giving_way(all_of_ordered(plan)?)?,
+        session,
+        context,
+        &servers,
+    )
+    .await?;
     Ok(spread.map(|spread| Arc::new(ExchangeExec::new(spread, servers, context)) as Plan))
 }
 
