@@ -1,6 +1,6 @@
-//! Subqueries that depend on the rows around them, and any of IN and EXISTS, where the planner takes
-//! none: in ORDER BY, in keys and arguments of aggregates and windows, in conditions of joins. In
-//! VALUES it takes those that depend on nothing, and reads them before they ran.
+//! Subqueries that depend on the rows around them, and any of IN and EXISTS, where the planner
+//! takes none: in ORDER BY, in keys and arguments of aggregates and windows, in conditions of
+//! joins. In VALUES it takes those that depend on nothing, and reads them before they ran.
 //!
 //! They become columns of a projection below, where it takes them, or of a filter above an inner
 //! join; for what depends on both sides of an outer join see [`both_sides`].

@@ -27,8 +27,8 @@ pub(super) fn written_out(
     Ok(written.transformed.then_some(written.data))
 }
 
-/// Of what must hold, IN and NOT IN by themselves are joins that know of nulls: of those in columns,
-/// not of those that are made of values.
+/// Of what must hold, IN and NOT IN by themselves are joins that know of nulls: of those in
+/// columns, not of those that are made of values.
 fn conjunct(expr: Expr, around: Around<'_>) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(both) if both.op == Operator::And => {
