@@ -156,8 +156,12 @@ impl State {
             let nodes = fleet.nodes().iter().filter(|node| node.takes);
             return Ok(nodes.map(|node| node.id.clone()).collect());
         }
-        // A table that has just come may have no groups yet: those that it will have.
-        let groups = regrouped(&moving.table, &moving.moves.groups, &fleet, false);
+        let known = &moving.moves.groups;
+        if !known.is_empty() || moving.table.spec.placement.groups.is_empty() {
+            return Ok(placed_new(&moving.table, record, &fleet, known));
+        }
+        // A table that has just come: by those that it will have.
+        let groups = regrouped(&moving.table, known, &fleet, false);
         Ok(placed_new(&moving.table, record, &fleet, &groups))
     }
 }

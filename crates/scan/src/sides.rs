@@ -81,8 +81,10 @@ fn rows_about(plan: &Plan) -> Result<Option<u64>> {
         let groups = table.groups(&native.description, keys)?;
         return Ok(groups.map(|groups| groups.min(rows)));
     }
+    // How many these leave is not known.
+    let leaves_out = plan.is::<FilterExec>() || plan.is::<AggregateExec>();
     match hands_on(plan) {
-        Some(input) if !plan.is::<FilterExec>() => rows_about(input),
+        Some(input) if !leaves_out => rows_about(input),
         _ => Ok(None),
     }
 }
