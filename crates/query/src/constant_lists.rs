@@ -5,7 +5,6 @@
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{JoinType, Result};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -29,8 +28,7 @@ impl OptimizerRule for ConstantLists {
         let Some(filter) = filter else {
             return Ok(Transformed::no(LogicalPlan::Join(join)));
         };
-        let parts = split_conjunction_owned(filter).into_iter();
-        join.filter = conjunction(parts.map(|part| Expr::IsNotFalse(Box::new(part))));
+        join.filter = Some(Expr::IsNotFalse(Box::new(filter)));
         join.null_aware = false;
         Ok(Transformed::yes(LogicalPlan::Join(join)))
     }

@@ -62,17 +62,15 @@ pub(super) fn spell_out(
         let _ = condition.visit(&mut spelled);
     }
     let _ = select.group_by.visit(&mut spelled);
-    // A name in them is a column of the answer. Where the order begins with the keys of DISTINCT ON
-    // it is so only where that is another one than the table's.
+    let _ = select.named_window.visit(&mut spelled);
     let mut by: Vec<&mut Expr> = Vec::new();
-    let is_shown = match &mut select.distinct {
+    let is_on = match &mut select.distinct {
         Some(Distinct::On(keys)) => {
             by.extend(keys);
-            is_other
+            true
         }
-        _ => is_shown,
+        _ => false,
     };
-    let _ = select.named_window.visit(&mut spelled);
     if let Some(OrderBy {
         kind: OrderByKind::Expressions(order),
         ..
@@ -80,32 +78,24 @@ pub(super) fn spell_out(
     {
         by.extend(order.iter_mut().map(|by| &mut by.expr));
     }
+    // A name in them is a column of the answer. The order begins with the keys of DISTINCT ON, and
+    // the planner takes these for columns of the tables: there it is so only of what is another one.
+    let is_merged = |expr: &Expr| merged.iter().any(|own| own.means == *expr);
+    let is_output = |name: &Ident| {
+        select.projection.iter().any(|item| match item {
+            SelectItem::ExprWithAlias { alias, expr } => {
+                alias.value == name.value && !(is_on && is_merged(expr))
+            }
+            SelectItem::Wildcard(_) => !is_on,
+            _ => false,
+        })
+    };
     for by in by {
-        let is_output = matches!(
-            by, Expr::Identifier(name) if is_shown(&select.projection, name, &merged)
-        );
-        if !is_output {
+        if !matches!(by, Expr::Identifier(name) if is_output(name)) {
             let _ = by.visit(&mut spelled);
         }
     }
     Ok(())
-}
-
-fn is_shown(items: &[SelectItem], name: &Ident, _: &[Merged]) -> bool {
-    items.iter().any(|item| match item {
-        SelectItem::ExprWithAlias { alias, .. } => alias.value == name.value,
-        SelectItem::Wildcard(_) => true,
-        _ => false,
-    })
-}
-
-/// It is the name of something else than the merged column.
-fn is_other(items: &[SelectItem], name: &Ident, merged: &[Merged]) -> bool {
-    let means = |expr: &Expr| merged.iter().any(|own| own.means == *expr);
-    items.iter().any(|item| match item {
-        SelectItem::ExprWithAlias { alias, expr } => alias.value == name.value && !means(expr),
-        _ => false,
-    })
 }
 
 fn items(items: &mut [SelectItem], merged: &[Merged], is_spelled: bool) -> Result<(), Fault> {
