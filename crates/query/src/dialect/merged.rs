@@ -79,7 +79,7 @@ pub(super) fn spell_out(
         by.extend(order.iter_mut().map(|by| &mut by.expr));
     }
     // A name in them is a column of the answer. The order begins with the keys of DISTINCT ON, and
-    // the planner takes these for columns of the tables: there it is so only of what is another one.
+    // the planner takes these for columns of the tables: there it is so of another column alone.
     let is_merged = |expr: &Expr| merged.iter().any(|own| own.means == *expr);
     let is_output = |name: &Ident| {
         select.projection.iter().any(|item| match item {
